@@ -1,0 +1,1 @@
+"""Calibration: from images to activation ranges."""

@@ -1,0 +1,1 @@
+"""Engines: open an artefact and run it."""

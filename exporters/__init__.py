@@ -1,0 +1,1 @@
+"""Exporters: PyTorch to ONNX, simplified, with the precision written into the graph."""

@@ -1,0 +1,1 @@
+"""From an HRNet checkpoint to a fast, measured deployment."""

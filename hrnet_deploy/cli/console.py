@@ -1,0 +1,111 @@
+"""What every command shares: common flags, exit codes, and where text goes.
+
+stdout carries data only (a table, JSON); messages, progress and the next command to type go to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from hrnet_deploy.errors import HrnetDeployError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line and exit with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Report wrong usage."""
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parser(prog: str, description: str) -> Parser:
+    """A parser with the flags every command has: --json, -v, -q.
+
+    Args:
+        prog: command name.
+        description: one sentence for --help.
+
+    Returns:
+        The parser, ready for the command's own arguments.
+    """
+    result = Parser(prog=prog, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    result.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+    noise = result.add_mutually_exclusive_group()
+    noise.add_argument("-v", "--verbose", action="store_true", help="log details; show a traceback on error")
+    noise.add_argument("-q", "--quiet", action="store_true", help="no messages and no progress bars")
+    return result
+
+
+def say(args: argparse.Namespace, text: str) -> None:
+    """A message for a person: stderr, unless -q.
+
+    Args:
+        args: the parsed command line.
+        text: one or more lines.
+    """
+    if not args.quiet:
+        print(text, file=sys.stderr)
+
+
+def next_command(args: argparse.Namespace, *words: object) -> None:
+    """Show what to type next.
+
+    Args:
+        args: the parsed command line.
+        words: the command's words; quoted for a shell where needed.
+    """
+    say(args, "Next: " + shlex.join(str(word) for word in words))
+
+
+def print_json(value: Any) -> None:
+    """Data as JSON on stdout.
+
+    Args:
+        value: anything JSON can hold.
+    """
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def launch(
+    prog: str, parse: Callable[[Sequence[str] | None], argparse.Namespace], run: Callable[[argparse.Namespace], int]
+) -> int:
+    """Run one command and turn what it raises into one line and an exit code.
+
+    Args:
+        prog: command name, for the error line.
+        parse: argument list to namespace (with `verbose` and `quiet`).
+        run: the command; returns its exit code.
+
+    Returns:
+        0 done, 1 failed, 2 wrong usage or bad input, 3 an accuracy gate was missed, 130 interrupted.
+    """
+    args = parse(None)
+    if args.quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+    logging.basicConfig(
+        level=logging.DEBUG if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    try:
+        return run(args)
+    except HrnetDeployError as error:
+        if args.verbose:
+            traceback.print_exc()
+        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{prog}: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # The reader of stdout (head, less) has gone; Python would complain again while closing it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

@@ -1,0 +1,1 @@
+"""The PyTorch reference models: variants, network, checkpoint dialects. Only submodules other than `variants` load torch."""

@@ -1,0 +1,302 @@
+"""The values that travel between rooms and inside artefacts: frozen, validated, JSON in and out.
+
+Sizes are (height, width). A value that could not be used later is refused when it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hrnet_deploy.errors import ArtifactError, UsageError
+
+SCHEMA = 1
+"""Version of the card's JSON; a card with a newer one is refused."""
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Channel means (RGB, 0..1) of every HRNet dialect. Source: HRNet-Image-Classification, tools/valid.py."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Channel standard deviations (RGB, 0..1). Source: as IMAGENET_MEAN."""
+
+_CARD_SIZE_LIMIT_PX = 1 << 16
+
+
+class Task(str, enum.Enum):
+    """What a net answers."""
+
+    CLASSIFICATION = "classification"
+    SEGMENTATION = "segmentation"
+
+
+class Precision(str, enum.Enum):
+    """The arithmetic written into a graph."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class OutputKind(str, enum.Enum):
+    """What the graph's first output holds."""
+
+    LOGITS = "logits"
+    PROBABILITIES = "probabilities"
+    TOPK = "topk"
+    """Classification: `labels` (N, k) int64 and `scores` (N, k) float32, best first."""
+    LABELS = "labels"
+    """Segmentation: `labels` (N, H, W) uint8 class ids at input size."""
+
+
+class Resize(str, enum.Enum):
+    """How an image reaches the network's size."""
+
+    SHORT_SIDE = "short-side"
+    """Short side to size / crop_pct, then a centre crop (ImageNet evaluation)."""
+    SQUASH = "squash"
+    """Both sides to the network's size; the aspect ratio changes."""
+    LONG_SIDE = "long-side"
+    """Long side to `max(size_hw)`, aspect ratio kept, no crop."""
+    NONE = "none"
+    """The image as it is."""
+
+
+class Interpolation(str, enum.Enum):
+    """Resampling filter."""
+
+    BILINEAR = "bilinear"
+    """Triangle filter widened when reducing (antialias), as Pillow and torchvision do."""
+    BICUBIC = "bicubic"
+    """Cubic filter (a = -0.5) widened when reducing, as Pillow does."""
+    OPENCV_LINEAR = "opencv-linear"
+    """cv2.INTER_LINEAR: two taps at any scale, no antialias."""
+
+
+class Rounding(str, enum.Enum):
+    """How a dialect rounds the long side and the crop offset."""
+
+    TORCHVISION = "torchvision"
+    """Long side int(), crop offset int(round()). Source: torchvision.transforms.functional."""
+    PADDLE = "paddle"
+    """Long side int(round()), crop offset //2. Source: ppcls/data/preprocess/ops/operators.py."""
+
+
+class ChannelOrder(str, enum.Enum):
+    """Order of the colour channels the network (or a pixels-in graph) expects."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """From a decoded image to the network input.
+
+    Attributes:
+        resize: how the size is reached.
+        size_hw: network input (height, width) in pixels; None for the image's own size (resize "none" only).
+        crop_pct: size / short side before the centre crop, in (0, 1]; used by "short-side" only.
+        interpolation: resampling filter.
+        rounding: the dialect's rounding of long side and crop offset.
+        mean: per channel, on a 0..1 scale, in the network's channel order.
+        std: per channel, on a 0..1 scale, in the network's channel order.
+        channel_order: what the network expects.
+    """
+
+    resize: Resize = Resize.SHORT_SIDE
+    size_hw: tuple[int, int] | None = (224, 224)
+    crop_pct: float = 0.875
+    interpolation: Interpolation = Interpolation.BILINEAR
+    rounding: Rounding = Rounding.TORCHVISION
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channel_order: ChannelOrder = ChannelOrder.RGB
+
+    def __post_init__(self) -> None:
+        _normalise_enums(self)
+        if self.size_hw is None:
+            if self.resize is not Resize.NONE:
+                raise UsageError(f"resize '{self.resize.value}' needs a size (height, width), got none. Give --imgsz.")
+        else:
+            object.__setattr__(self, "size_hw", _positive_ints("image size", self.size_hw, 2))
+        if not 0 < self.crop_pct <= 1:
+            raise UsageError(f"crop fraction must be in (0, 1], got {self.crop_pct}. ImageNet nets use 0.875.")
+        for name in ("mean", "std"):
+            values = tuple(float(v) for v in getattr(self, name))
+            if len(values) != 3 or not all(abs(v) < 1e4 for v in values):
+                raise UsageError(f"{name} must be three finite numbers (0..1 scale), got {values}. Give one a channel.")
+            object.__setattr__(self, name, values)
+        if min(self.std) <= 0:
+            raise UsageError(f"std must be positive, got {self.std}. Give one a channel on a 0..1 scale.")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One graph input or output.
+
+    Attributes:
+        name: tensor name.
+        dtype: NumPy name, such as "float32".
+        shape: one entry a dimension; a string names a dynamic one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(self.shape))
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """Batch, height and width an artefact takes; the three differ where it is dynamic.
+
+    Attributes:
+        min_nhw: smallest (batch, height, width).
+        opt_nhw: the one to optimise for.
+        max_nhw: largest.
+    """
+
+    min_nhw: tuple[int, int, int]
+    opt_nhw: tuple[int, int, int]
+    max_nhw: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        for name in ("min_nhw", "opt_nhw", "max_nhw"):
+            object.__setattr__(self, name, _positive_ints("shape range", getattr(self, name), 3))
+        for axis, low, opt, high in zip(
+            ("batch", "height", "width"), self.min_nhw, self.opt_nhw, self.max_nhw, strict=True
+        ):
+            if not low <= opt <= high:
+                raise UsageError(f"{axis} range must satisfy min <= opt <= max, got {low}:{opt}:{high}. Reorder it.")
+
+    @property
+    def dynamic_batch(self) -> bool:
+        """Whether the batch size may vary."""
+        return self.min_nhw[0] != self.max_nhw[0]
+
+    @property
+    def dynamic_hw(self) -> bool:
+        """Whether height or width may vary."""
+        return self.min_nhw[1:] != self.max_nhw[1:]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """All a runtime needs to know about an artefact; it travels inside it.
+
+    Attributes:
+        task: what the net answers.
+        variant: architecture name, such as "hrnet_w18", or "foreign".
+        classes: class names by index.
+        preprocessing: from image to network input.
+        precision: arithmetic of the graph.
+        inputs: graph inputs.
+        outputs: graph outputs.
+        shapes: batch, height and width it takes.
+        output_kind: what the first output holds.
+        pixels_in: the input is uint8 (N, H, W, 3) in `preprocessing.channel_order` and the graph normalises.
+        align_corners: how segmentation logits are upsampled to the image.
+        opset: ONNX opset as written.
+        lineage: where it came from: digests, dialect, tool versions.
+        measured: figures measured when it was made, such as parity with its reference.
+    """
+
+    task: Task
+    variant: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    precision: Precision
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    shapes: ShapeRange
+    output_kind: OutputKind = OutputKind.LOGITS
+    pixels_in: bool = False
+    align_corners: bool = False
+    opset: int = 0
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _normalise_enums(self)
+        for name in ("classes", "inputs", "outputs"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.classes or not all(isinstance(c, str) for c in self.classes):
+            raise UsageError("a model card needs at least one class name, got none. Give --classes or --num-classes.")
+        if self.task is Task.SEGMENTATION and len(self.classes) > 255:
+            raise UsageError(f"a mask is uint8 with 255 as ignore, got {len(self.classes)} classes. Use at most 255.")
+        if not self.inputs or not self.outputs:
+            raise UsageError("a model card needs an input and an output, got none. Check the graph.")
+        kinds = {
+            Task.CLASSIFICATION: {OutputKind.LOGITS, OutputKind.PROBABILITIES, OutputKind.TOPK},
+            Task.SEGMENTATION: {OutputKind.LOGITS, OutputKind.PROBABILITIES, OutputKind.LABELS},
+        }[self.task]
+        if self.output_kind not in kinds:
+            raise UsageError(f"{self.task.value} has no output kind '{self.output_kind.value}'. Use one of its own.")
+
+    def to_json(self) -> str:
+        """Compact JSON with sorted keys, so equal cards give equal bytes."""
+        content = {"schema": SCHEMA, **dataclasses.asdict(self)}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelCard:
+        """Read a card.
+
+        Args:
+            text: what `to_json` wrote.
+
+        Returns:
+            The card.
+
+        Raises:
+            ArtifactError: not a card, one of a newer schema, or one whose values cannot be used.
+        """
+        try:
+            content: dict[str, Any] = json.loads(text)
+            schema = content.pop("schema")
+            if schema != SCHEMA:
+                raise ArtifactError(f"model card has schema {schema}, expected {SCHEMA}. Upgrade hrnet-deploy.")
+            content["preprocessing"] = Preprocessing(**content["preprocessing"])
+            content["inputs"] = tuple(TensorSpec(**s) for s in content["inputs"])
+            content["outputs"] = tuple(TensorSpec(**s) for s in content["outputs"])
+            content["shapes"] = ShapeRange(**content["shapes"])
+            return cls(**content)
+        except ArtifactError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise ArtifactError(f"model card cannot be read ({error}). Export the artefact again.") from error
+
+
+def _normalise_enums(record: Any) -> None:
+    """Turn plain strings (from JSON or a user) into the enum each field is annotated with."""
+    for name, kind in _ENUM_FIELDS.items():
+        if hasattr(record, name):
+            value = getattr(record, name)
+            try:
+                object.__setattr__(record, name, kind(value))
+            except ValueError as error:
+                allowed = ", ".join(member.value for member in kind)
+                raise UsageError(f"{name} must be one of {allowed}, got '{value}'. Choose one.") from error
+
+
+def _positive_ints(what: str, values: Any, count: int) -> tuple[Any, ...]:
+    checked = tuple(values)
+    if len(checked) != count or not all(type(v) is int and 0 < v <= _CARD_SIZE_LIMIT_PX for v in checked):
+        raise UsageError(f"{what} must be {count} integers from 1 to {_CARD_SIZE_LIMIT_PX}, got {values}. Correct it.")
+    return checked
+
+
+_ENUM_FIELDS: Mapping[str, type[enum.Enum]] = {
+    "task": Task,
+    "precision": Precision,
+    "output_kind": OutputKind,
+    "resize": Resize,
+    "interpolation": Interpolation,
+    "rounding": Rounding,
+    "channel_order": ChannelOrder,
+}
