@@ -67,13 +67,14 @@ def next_command(args: argparse.Namespace, *words: object) -> None:
     say(args, "Next: " + shlex.join(str(word) for word in words))
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, *, compact: bool = False) -> None:
     """Data as JSON on stdout.
 
     Args:
         value: anything JSON can hold.
+        compact: on one line, for streams of records.
     """
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json.dumps(value, ensure_ascii=False, indent=None if compact else 2))
 
 
 def launch(

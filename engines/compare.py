@@ -1,0 +1,47 @@
+"""Numeric distance between what two runtimes answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far an answer is from its reference.
+
+    Attributes:
+        max_abs: largest absolute difference.
+        max_rel: the same, in units of the reference's spread (standard deviation), at least 1e-6.
+        agreement: share of positions with the same class (argmax over axis 1, or equal labels), 0..1.
+    """
+
+    max_abs: float
+    max_rel: float
+    agreement: float
+
+
+def compare(ours: NDArray[np.generic], reference: NDArray[np.generic]) -> Difference:
+    """Measure one output against its reference.
+
+    The spread, not each value, is the yardstick: a logit near zero has no meaningful relative error.
+
+    Args:
+        ours: logits or scores (N, classes, ...), or integer labels of any shape.
+        reference: the same shape.
+
+    Returns:
+        The difference; infinite where `ours` is not finite or of another shape.
+    """
+    if ours.shape != reference.shape:
+        return Difference(np.inf, np.inf, 0.0)
+    if ours.dtype.kind in "iu":
+        return Difference(0.0, 0.0, float(np.mean(ours == reference)))
+    a, b = ours.astype(np.float64), reference.astype(np.float64)
+    if not np.isfinite(a).all():
+        return Difference(np.inf, np.inf, 0.0)
+    max_abs = float(np.abs(a - b).max(initial=0))
+    agreement = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1))) if a.ndim > 1 else float(np.mean(a == b))
+    return Difference(max_abs, max_abs / max(float(b.std()), 1e-6), agreement)

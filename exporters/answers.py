@@ -1,0 +1,120 @@
+"""Labels out: the answer itself as graph output."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from hrnet_deploy.errors import ExportError, UsageError
+
+_PREFIX = "labels_out/"
+
+
+def probabilities_out(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Classification: softmax inside the graph.
+
+    Args:
+        model: graph whose first output is logits (N, classes); changed in place.
+
+    Returns:
+        The model; its only output is `probabilities`, float32 (N, classes).
+    """
+    logits = model.graph.output[0]
+    batch, classes = _dims(logits)
+    model.graph.node.append(helper.make_node("Softmax", [logits.name], ["probabilities"], _PREFIX + "Softmax", axis=1))
+    _replace_outputs(model.graph, [("probabilities", TensorProto.FLOAT, [batch, classes])])
+    return model
+
+
+def topk_out(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
+    """Classification: softmax and the k best classes inside the graph.
+
+    Args:
+        model: graph whose first output is logits (N, classes); changed in place.
+        k: how many, at least 1.
+
+    Returns:
+        The model; its outputs are `labels` int64 (N, k) and `scores` float32 (N, k), best first.
+
+    Raises:
+        UsageError: k is not 1 to the number of classes.
+    """
+    batch, classes = _dims(model.graph.output[0])
+    if not 1 <= k <= int(classes):
+        raise UsageError(f"top-k must be 1 to {classes}, got {k}. Ask for fewer.")
+    probabilities_out(model)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([k], np.int64), _PREFIX + "k"))
+    model.graph.node.append(
+        helper.make_node("TopK", ["probabilities", _PREFIX + "k"], ["scores", "labels"], _PREFIX + "TopK", axis=1)
+    )
+    _replace_outputs(
+        model.graph, [("labels", TensorProto.INT64, [batch, k]), ("scores", TensorProto.FLOAT, [batch, k])]
+    )
+    return model
+
+
+def mask_out(model: onnx.ModelProto, *, align_corners: bool) -> onnx.ModelProto:
+    """Segmentation: upsample to the input's size and argmax inside the graph.
+
+    Args:
+        model: graph with input (N, 3, H, W) whose first output is logits (N, classes, h, w); changed in place.
+        align_corners: the mode the network was trained with.
+
+    Returns:
+        The model; its only output is `labels`, uint8 (N, H, W).
+
+    Raises:
+        ExportError: the output has not four dimensions.
+    """
+    graph = model.graph
+    entry, logits = graph.input[0], graph.output[0]
+    if len(_dims(logits)) != 4:
+        raise ExportError(f"labels-out needs logits (N, classes, h, w), got {_dims(logits)}. Export without it.")
+    (batch, _, h, w), (_, _, low_h, low_w) = _dims(entry), _dims(logits)
+    known = all(isinstance(d, int) for d in (h, w, low_h, low_w))
+    if known and int(h) % int(low_h) == 0 and int(w) % int(low_w) == 0:
+        factors = np.array([1, 1, int(h) // int(low_h), int(w) // int(low_w)], np.float32)
+        graph.initializer.append(numpy_helper.from_array(factors, _PREFIX + "scales"))
+        target = ["", _PREFIX + "scales"]
+    else:
+        target = ["", "", _target_size(graph, entry.name, logits.name)]
+    mode = "align_corners" if align_corners else "half_pixel"
+    graph.node.extend(
+        [
+            helper.make_node(
+                "Resize",
+                [logits.name, *target],
+                [_PREFIX + "full"],
+                _PREFIX + "Resize",
+                mode="linear",
+                coordinate_transformation_mode=mode,
+            ),
+            helper.make_node("ArgMax", [_PREFIX + "full"], [_PREFIX + "index"], _PREFIX + "ArgMax", axis=1, keepdims=0),
+            helper.make_node("Cast", [_PREFIX + "index"], ["labels"], _PREFIX + "Cast", to=TensorProto.UINT8),
+        ]
+    )
+    _replace_outputs(graph, [("labels", TensorProto.UINT8, [batch, h, w])])
+    return model
+
+
+def _target_size(graph: onnx.GraphProto, entry: str, logits: str) -> str:
+    """The name of (N, classes, H, W) computed from the shapes of logits and input."""
+    size = _PREFIX + "size"
+    graph.node.extend(
+        [
+            helper.make_node("Shape", [logits], [_PREFIX + "nc"], _PREFIX + "Shape", end=2),
+            helper.make_node("Shape", [entry], [_PREFIX + "hw"], _PREFIX + "InputShape", start=2),
+            helper.make_node("Concat", [_PREFIX + "nc", _PREFIX + "hw"], [size], _PREFIX + "Concat", axis=0),
+        ]
+    )
+    return size
+
+
+def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+def _replace_outputs(graph: onnx.GraphProto, outputs: list[tuple[str, int, list[int | str]]]) -> None:
+    del graph.output[:]
+    graph.output.extend(helper.make_tensor_value_info(name, dtype, dims) for name, dtype, dims in outputs)

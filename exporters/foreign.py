@@ -1,0 +1,102 @@
+"""Somebody else's graph: what it takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import onnx
+from onnx import TensorProto
+
+from hrnet_deploy.errors import ArtifactError
+from hrnet_deploy.spec import ShapeRange
+
+_NORMALISERS = {"Softmax", "Sigmoid"}
+_PASSIVE = {"Identity", "Cast", "Resize", "Reshape", "Flatten", "Squeeze"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a graph says of itself.
+
+    Attributes:
+        num_classes: dimension 1 of the first output.
+        fixed_hw: the only image size it takes, if it has one.
+        fixed_batch: the only batch it takes, if it has one.
+        normalised: whether the output is probabilities already (a softmax or sigmoid ends the graph).
+    """
+
+    num_classes: int
+    fixed_hw: tuple[int, int] | None
+    fixed_batch: int | None
+    normalised: bool
+
+
+def examine(model: onnx.ModelProto, name: str) -> Findings:
+    """Read a foreign graph's inputs and outputs.
+
+    Args:
+        model: a checked model with one input.
+        name: the file, for errors.
+
+    Returns:
+        The findings.
+
+    Raises:
+        ArtifactError: the input is not float32 (N, 3, H, W), or dimension 1 of the first output is open.
+    """
+    graph = model.graph
+    tensor = graph.input[0].type.tensor_type
+    dims = [d.dim_value for d in tensor.shape.dim]
+    if tensor.elem_type != TensorProto.FLOAT or len(dims) != 4 or dims[1] not in {0, 3}:
+        kind = TensorProto.DataType.Name(tensor.elem_type)
+        raise ArtifactError(f"{name} must take float32 (N, 3, H, W), got {kind} {dims}. Export it that way.")
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    output = [d.dim_value for d in inferred.output[0].type.tensor_type.shape.dim]
+    if len(output) < 2 or not output[1]:
+        raise ArtifactError(f"{name} must have a fixed number of classes in dimension 1, got {output}. Export it so.")
+    return Findings(
+        num_classes=output[1],
+        fixed_hw=(dims[2], dims[3]) if dims[2] and dims[3] else None,
+        fixed_batch=dims[0] or None,
+        normalised=_ends_normalised(graph),
+    )
+
+
+def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:
+    """Write the sizes asked for into a graph that leaves them open.
+
+    Args:
+        model: changed in place.
+        shapes: what may vary gets a name, the rest a number.
+
+    Returns:
+        The model with inferred output shapes.
+    """
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    n, h, w = shapes.opt_nhw
+    wanted: list[int | str] = [
+        "batch" if shapes.dynamic_batch else n,
+        3,
+        *(("height", "width") if shapes.dynamic_hw else (h, w)),
+    ]
+    for dim, value in zip(dims, wanted, strict=True):
+        if isinstance(value, str):
+            dim.dim_param = value
+        else:
+            dim.dim_value = value
+    for output in model.graph.output:
+        for dim in output.type.tensor_type.shape.dim[2:]:
+            if not dim.dim_value:
+                dim.Clear()
+    if shapes.dynamic_batch:
+        for output in model.graph.output:
+            output.type.tensor_type.shape.dim[0].dim_param = "batch"
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def _ends_normalised(graph: onnx.GraphProto) -> bool:
+    makers = {name: node for node in graph.node for name in node.output}
+    node = makers.get(graph.output[0].name)
+    while node is not None and node.op_type in _PASSIVE:
+        node = makers.get(node.input[0])
+    return node is not None and node.op_type in _NORMALISERS

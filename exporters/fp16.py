@@ -1,0 +1,184 @@
+"""FP16 written into the graph."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from hrnet_deploy.errors import ExportError
+
+FP16_MAX = 65504.0
+"""Largest finite half. Source: IEEE 754 binary16."""
+
+_FP32_INPUTS = {"Resize": (1, 2)}
+"""Inputs that ONNX types as float whatever the data is: Resize's roi and scales."""
+
+
+@dataclass(frozen=True)
+class Fp16Graph:
+    """A converted graph and what the conversion did to its weights.
+
+    Attributes:
+        model: inputs and outputs float32, all else half but for the nodes kept.
+        kept: names of nodes left in float32.
+        underflowed: weights that are not zero but became zero.
+    """
+
+    model: onnx.ModelProto
+    kept: tuple[str, ...]
+    underflowed: int
+
+
+def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
+    """Convert a float32 graph to half, with float32 inputs and outputs.
+
+    1. Every float initializer and Constant becomes half, but for Resize's roi and scales.
+    2. A weight beyond the half range keeps its node in float32, as does a name in `keep`.
+    3. One Cast where a value crosses between the two, and none where it does not.
+
+    Args:
+        model: float32 graph, left as it is.
+        keep: node names to leave in float32.
+
+    Returns:
+        The new graph and the report.
+
+    Raises:
+        ExportError: the result is not a valid graph.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    del graph.value_info[:]  # types change; stale ones would contradict the new
+    _lift_constants(graph)
+    weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+    kept = frozenset(_name(n) for n in graph.node if n.name in keep or _overflows(n, weights))
+    floats = _float_values(result)
+    underflowed = _convert_weights(graph, weights, kept)
+    _insert_casts(graph, floats, kept)
+    try:
+        onnx.checker.check_model(result)
+        onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"FP16 graph must be valid, got {error}. Report this graph; use fp32.") from error
+    return Fp16Graph(result, tuple(sorted(kept)), underflowed)
+
+
+def _name(node: onnx.NodeProto) -> str:
+    return node.name or node.output[0]
+
+
+def _fp32_slots(node: onnx.NodeProto) -> tuple[int, ...]:
+    return _FP32_INPUTS.get(node.op_type, ())
+
+
+def _lift_constants(graph: onnx.GraphProto) -> None:
+    """Turn float Constant nodes into initializers, so that there is one kind of weight."""
+    for node in [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name == "value"]:
+        tensor = node.attribute[0].t
+        tensor.name = node.output[0]
+        graph.initializer.append(tensor)
+        graph.node.remove(node)
+
+
+def _overflows(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> bool:
+    slots = _fp32_slots(node)
+    return any(
+        float(np.abs(numpy_helper.to_array(weights[name])).max(initial=0)) > FP16_MAX
+        for slot, name in enumerate(node.input)
+        if name in weights and slot not in slots
+    )
+
+
+def _float_values(model: onnx.ModelProto) -> set[str]:
+    """Names of all float32 values that nodes make or the graph takes."""
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = (*inferred.value_info, *inferred.input, *inferred.output)
+    return {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+
+
+def _convert_weights(graph: onnx.GraphProto, weights: dict[str, TensorProto], kept: frozenset[str]) -> int:
+    """Give each node its weights in the type it computes in; returns how many weights became zero."""
+    halves: dict[str, str] = {}
+    floats: set[str] = set()
+    underflowed = 0
+    for node in graph.node:
+        slots, stays = _fp32_slots(node), _name(node) in kept
+        for slot, name in enumerate(node.input):
+            if name not in weights:
+                continue
+            if stays or slot in slots:
+                floats.add(name)
+                continue
+            if name not in halves:
+                halves[name] = f"{name}_fp16"
+                array = numpy_helper.to_array(weights[name])
+                half = array.astype(np.float16)
+                underflowed += int(np.count_nonzero((half == 0) & (array != 0)))
+                graph.initializer.append(numpy_helper.from_array(half, halves[name]))
+            node.input[slot] = halves[name]
+    for name, tensor in weights.items():
+        if name in halves and name not in floats:
+            graph.initializer.remove(tensor)
+    return underflowed
+
+
+def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]) -> None:
+    """Cast each value once per direction, right after what makes it."""
+    outputs = {v.name for v in graph.output} & floats
+    inputs = {v.name for v in graph.input} & floats
+    half: set[str] = set()  # values that are half now
+    casts: dict[tuple[str, int], str] = {}
+    nodes: list[onnx.NodeProto] = []
+
+    def cast(name: str, to: int) -> str:
+        key = (name, to)
+        if key not in casts:
+            casts[key] = f"{name}_{'fp16' if to == TensorProto.FLOAT16 else 'fp32'}"
+            nodes.append(helper.make_node("Cast", [name], [casts[key]], f"{casts[key]}_cast", to=to))
+        return casts[key]
+
+    for node in graph.node:
+        stays, slots = _name(node) in kept, _fp32_slots(node)
+        for slot, name in enumerate(node.input):
+            wants_half = not stays and slot not in slots
+            if name in inputs | floats and wants_half and name not in half:
+                node.input[slot] = cast(name, TensorProto.FLOAT16)
+            elif name in half and not wants_half:
+                node.input[slot] = cast(name, TensorProto.FLOAT)
+        made = [o for o in node.output if o in floats]
+        if not stays:
+            _retarget(node)
+            half.update(made)
+        nodes.append(node)
+        for name in outputs & half & set(made):
+            _cast_output(node, nodes, name, half)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _cast_output(node: onnx.NodeProto, nodes: list[onnx.NodeProto], name: str, half: set[str]) -> None:
+    """Keep a graph output float32 under its own name: the node writes a half one, a Cast follows."""
+    inner = f"{name}_half"
+    node.output[list(node.output).index(name)] = inner
+    nodes.append(helper.make_node("Cast", [inner], [name], f"{name}_cast", to=TensorProto.FLOAT))
+    half.discard(name)
+    half.add(inner)
+
+
+def _retarget(node: onnx.NodeProto) -> None:
+    """A node whose attribute names float as its output type now names half."""
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+        if node.op_type == "ConstantOfShape" and attribute.name == "value":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                array = numpy_helper.to_array(attribute.t)
+            if array.dtype == np.float32:
+                attribute.t.CopyFrom(numpy_helper.from_array(array.astype(np.float16)))

@@ -1,0 +1,43 @@
+"""Resize nodes with constant factors instead of computed target sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+
+def resize_by_scales(model: onnx.ModelProto) -> bool:
+    """Give Resize nodes constant factors where input and output sizes are known and divide evenly.
+
+    1. Only nodes with a `sizes` input, no `axes`, and static height and width on both sides.
+    2. Only whole factors: others could round to another size.
+
+    Batch may stay dynamic, which spares a Shape-Slice-Concat chain per node.
+
+    Args:
+        model: changed in place.
+
+    Returns:
+        Whether anything changed.
+    """
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    sizes = {
+        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*graph.value_info, *graph.input, *graph.output)
+    }
+    changed = False
+    for node in model.graph.node:
+        if node.op_type != "Resize" or len(node.input) < 4 or any(a.name == "axes" for a in node.attribute):
+            continue
+        source, target = sizes.get(node.input[0], []), sizes.get(node.output[0], [])
+        if len(source) != 4 or len(target) != 4 or not all((*source[2:], *target[2:])):
+            continue
+        if any(t % s for s, t in zip(source[2:], target[2:], strict=True)):
+            continue
+        factors = np.array([1, 1, target[2] // source[2], target[3] // source[3]], np.float32)
+        name = f"{node.output[0]}_scales"
+        model.graph.initializer.append(numpy_helper.from_array(factors, name))
+        node.input[:] = [node.input[0], "", name]
+        changed = True
+    return changed

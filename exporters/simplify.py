@@ -1,0 +1,32 @@
+"""Fewer nodes, same numbers."""
+
+from __future__ import annotations
+
+import onnx
+import onnxsim
+
+from hrnet_deploy.errors import ExportError
+from hrnet_deploy.exporters.resize import resize_by_scales
+
+
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold constants, drop what computes nothing, and turn Resize targets into factors where they are whole.
+
+    Args:
+        model: a traced or foreign graph.
+
+    Returns:
+        A new model. Its equality with the PyTorch network is checked by whoever exports, on images.
+
+    Raises:
+        ExportError: the simplifier reports failure.
+    """
+    try:
+        simplified, _ = onnxsim.simplify(model, check_n=0)
+    except Exception as error:  # C++ errors arrive as bare RuntimeErrors
+        raise ExportError(f"graph must simplify, got {error}. Use --no-simplify.") from error
+    if resize_by_scales(simplified):
+        # The shape arithmetic behind the old targets is dead now.
+        simplified, _ = onnxsim.simplify(simplified, check_n=0)
+    result: onnx.ModelProto = simplified
+    return result

@@ -1,0 +1,130 @@
+"""hrnet-export: a checkpoint, or a foreign ONNX file, to a verified artefact."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.spec import Interpolation, OutputKind, Resize, Task
+
+if TYPE_CHECKING:
+    from hrnet_deploy.pipeline import Exported
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        argv: the arguments; None for the process's own.
+
+    Returns:
+        One attribute per flag.
+    """
+    p = parser("hrnet-export", "Export an HRNet checkpoint to an ONNX file that is checked against the original.")
+    p.add_argument("model", nargs="?", metavar="MODEL|FILE.onnx", help="variant, zoo name or foreign ONNX file")
+    p.add_argument("--weights", metavar="SRC", help="checkpoint file, URL, zoo name, or 'random' to measure speed")
+    p.add_argument("--precision", default="fp32", metavar="{fp32,fp16}", help="arithmetic written into the graph")
+    p.add_argument("-o", "--output", metavar="OUT.onnx", help="file to write (default: VARIANT_PRECISION.onnx)")
+    p.add_argument("--imgsz", metavar="H[xW]", help="image size; MIN:OPT:MAX or 'dynamic' for open sizes")
+    p.add_argument("--batch", metavar="N|MIN:OPT:MAX", help="batch size (default: open, 1 to 16)")
+    p.add_argument("--opset", type=int, metavar="N", help="ONNX opset (default: 20, or a foreign file's own)")
+    p.add_argument("--no-simplify", dest="simplify", action="store_false", help="leave the traced graph as it is")
+    p.add_argument(
+        "--pixels-in", nargs="?", const=True, default=False, metavar="bgr|rgb", help="take uint8 (N, H, W, 3) pixels"
+    )
+    p.add_argument(
+        "--labels-out", nargs="?", const=True, default=False, metavar="topk|softmax", help="answer inside the graph"
+    )
+    p.add_argument("--num-classes", type=int, metavar="N", help="classes of random weights, or a check of the file's")
+    p.add_argument("--classes", metavar="FILE", help="class names, one a line")
+    p.add_argument("--ema", action="store_true", help="take the averaged copy of the weights")
+    card = p.add_argument_group("overrides of the model card")
+    card.add_argument("--task", metavar="{" + ",".join(t.value for t in Task) + "}", help="of a foreign ONNX file")
+    card.add_argument("--resize", metavar="{" + ",".join(r.value for r in Resize) + "}")
+    card.add_argument("--crop-pct", type=float, metavar="F", help="centre crop fraction in (0, 1]")
+    card.add_argument("--interpolation", metavar="{" + ",".join(i.value for i in Interpolation) + "}")
+    card.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
+    card.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
+    card.add_argument("--align-corners", action="store_true", help="how a foreign net's logits are upsampled")
+    return p.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and report.
+
+    Args:
+        args: from `parse_args`.
+
+    Returns:
+        0.
+    """
+    from hrnet_deploy.pipeline import export_artifact
+
+    options = {k: v for k, v in vars(args).items() if k not in {"json", "verbose", "quiet", "model"}}
+    began = time.perf_counter()
+    done = export_artifact(args.model, **options)
+    seconds = time.perf_counter() - began
+    if args.json:
+        print_json(_record(done, seconds))
+    else:
+        print(done.path)
+    say(args, _summary(done, seconds))
+    next_command(args, "hrnet-predict", done.path, "IMAGE", "--save", "out")
+    return 0
+
+
+def main() -> int:
+    """Entry point."""
+    return launch("hrnet-export", parse_args, run)
+
+
+def _record(done: Exported, seconds: float) -> dict[str, object]:
+    card = done.card
+    return {
+        "path": str(done.path),
+        "variant": card.variant,
+        "task": card.task.value,
+        "precision": card.precision.value,
+        "opset": card.opset,
+        "classes": len(card.classes),
+        "inputs": [[s.name, s.dtype, list(s.shape)] for s in card.inputs],
+        "outputs": [[s.name, s.dtype, list(s.shape)] for s in card.outputs],
+        "nodes": done.nodes,
+        "size_bytes": done.size_bytes,
+        "measured": dict(card.measured),
+        "kept_fp32": list(done.kept_fp32),
+        "underflowed_weights": done.underflowed,
+        "lineage": dict(card.lineage),
+        "seconds": round(seconds, 2),
+    }
+
+
+def _summary(done: Exported, seconds: float) -> str:
+    card, found = done.card, done.difference
+    title = (
+        f"{card.variant} {card.precision.value}, {len(card.classes)} classes, opset {card.opset}, {done.nodes} nodes, "
+        f"{done.size_bytes / 2**20:.1f} MiB, {seconds:.1f} s"
+    )
+    lines = [
+        title,
+        *(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)}" for spec in (*card.inputs, *card.outputs)),
+    ]
+    if card.output_kind is OutputKind.LABELS:
+        lines.append(f"  against the original: {found.agreement:.3%} of pixels equal")
+    else:
+        lines.append(
+            f"  against the original: max abs error {found.max_abs:.2e}, max rel error {found.max_rel:.2e} "
+            f"(of the spread), {found.agreement:.2%} of answers equal"
+        )
+    if done.underflowed:
+        lines.append(f"  {done.underflowed} weights became zero in half precision")
+    if done.kept_fp32:
+        lines.append(f"  {len(done.kept_fp32)} nodes stay in fp32: {', '.join(done.kept_fp32[:3])} ...")
+    return "\n".join(lines)
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return "(" + ", ".join(map(str, shape)) + ")"

@@ -1,0 +1,109 @@
+"""hrnet-predict: run an artefact on images, folders, globs or video."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.errors import ImageError
+from hrnet_deploy.predictor import Predictor
+from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
+
+_SHOWN_CLASSES = 4
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        argv: the arguments; None for the process's own.
+
+    Returns:
+        One attribute per flag.
+    """
+    p = parser("hrnet-predict", "Classify or segment images with an exported net.")
+    p.add_argument("artefact", metavar="ARTEFACT", help="an .onnx file made by hrnet-export")
+    p.add_argument(
+        "source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern, video file or camera index"
+    )
+    p.add_argument("--save", metavar="DIR", help="write a picture of each result there")
+    p.add_argument("--topk", type=int, default=5, metavar="N", help="classes to print per image")
+    p.add_argument("--batch", type=int, default=1, metavar="N", help="images per inference")
+    p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto")
+    p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    p.add_argument("--skip-bad", action="store_true", help="report images that cannot be read, go on, and exit with 2")
+    return p.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict and print one line, or one JSON object, per image.
+
+    Args:
+        args: from `parse_args`.
+
+    Returns:
+        0, or 2 if an image was skipped.
+    """
+    from tqdm import tqdm
+
+    skipped: list[str] = []
+
+    def skip(name: str, error: ImageError) -> None:
+        skipped.append(name)
+        say(args, f"hrnet-predict: skipped {name}: {error}")
+
+    folder = None if args.save is None else Path(args.save)
+    with Predictor(args.artefact, device=args.device, threads=args.threads) as predictor:
+        on_error = skip if args.skip_bad else None
+        results = (
+            result
+            for source in args.source
+            for result in predictor.predict(source, stream=True, batch=args.batch, on_error=on_error)
+        )
+        taken: set[Path] = set()
+        count = 0
+        for result in tqdm(results, disable=None, unit="image", leave=False):
+            count += 1
+            saved = None if folder is None else result.save(_free_name(folder, result, taken))
+            _print(args, result, saved)
+    say(args, f"{count} images on {predictor.device}" + (f", {len(skipped)} skipped" if skipped else ""))
+    if folder is None:
+        next_command(args, "hrnet-predict", args.artefact, *args.source, "--save", "out")
+    return 2 if skipped else 0
+
+
+def main() -> int:
+    """Entry point."""
+    return launch("hrnet-predict", parse_args, run)
+
+
+def _print(args: argparse.Namespace, result: Result, saved: Path | None) -> None:
+    where = {} if saved is None else {"saved": str(saved)}
+    if args.json:
+        record = result.to_dict()
+        if isinstance(result, ClassificationResult):
+            record["topk"] = [{"class": name, "score": score} for name, score in result.topk(args.topk)]
+        print_json(record | where, compact=True)
+        return
+    milliseconds = sum(result.speed.values())
+    print(f"{result.name}: {', '.join(_answers(result, args.topk))} ({milliseconds:.1f} ms)", *where.values())
+
+
+def _answers(result: Result, k: int) -> Iterator[str]:
+    if isinstance(result, ClassificationResult):
+        yield from (f"{name} {score:.3f}" for name, score in result.topk(k))
+    elif isinstance(result, SegmentationResult):
+        yield from (f"{name} {share:.1%}" for name, share in list(result.shares.items())[:_SHOWN_CLASSES])
+
+
+def _free_name(folder: Path, result: Result, taken: set[Path]) -> Path:
+    """A name of its own for each picture, also where two folders hold the same file names."""
+    stem = Path(result.name).stem.replace("#", "_")
+    path, number = folder / f"{stem}.png", 1
+    while path in taken:
+        number += 1
+        path = folder / f"{stem}_{number}.png"
+    taken.add(path)
+    return path

@@ -1,0 +1,80 @@
+"""Pictures of results: tinted masks, legends and bars, drawn with OpenCV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""BGR uint8 (H, W, 3)."""
+
+_INK = (32, 32, 32)
+_PAPER = (250, 250, 250)
+_BAR = (196, 132, 50)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MIN_WIDTH_PX = 320
+
+
+def tint(image: Image, mask: NDArray[np.uint8], palette_rgb: NDArray[np.uint8], alpha: float) -> Image:
+    """Blend class colours over an image.
+
+    Args:
+        image: BGR uint8 (H, W, 3).
+        mask: class ids, uint8 (H, W); ids beyond the palette stay untinted.
+        palette_rgb: uint8 (classes, 3).
+        alpha: weight of the colours, 0..1.
+
+    Returns:
+        BGR uint8 (H, W, 3), a new image.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette_rgb)] = palette_rgb[:, ::-1]
+    colours = np.take(table, mask, axis=0)
+    blended = np.asarray(cv2.addWeighted(colours, alpha, image, 1 - alpha, 0), np.uint8)
+    if int(mask.max(initial=0)) >= len(palette_rgb):
+        untinted = mask >= len(palette_rgb)
+        blended[untinted] = image[untinted]
+    return blended
+
+
+def with_rows(image: Image, rows: Sequence[tuple[str, float, tuple[int, int, int]]]) -> Image:
+    """Add a panel under an image: one row each with a swatch, a name, a bar and a percentage.
+
+    Args:
+        image: BGR uint8 (H, W, 3); a small one is enlarged so that the text can be read.
+        rows: (name, share 0..1, BGR colour).
+
+    Returns:
+        BGR uint8, the image and the panel.
+    """
+    if image.shape[1] < _MIN_WIDTH_PX:
+        factor = _MIN_WIDTH_PX / image.shape[1]
+        size = (_MIN_WIDTH_PX, max(1, round(image.shape[0] * factor)))
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+    width = image.shape[1]
+    scale = float(np.clip(width / 900, 0.45, 1.6))
+    step = round(36 * scale) + 4
+    panel = np.full((step * len(rows) + step // 2, width, 3), _PAPER, np.uint8)
+    name_x, bar_x, text_x = step, int(width * 0.5), int(width * 0.86)
+    for index, (name, share, colour) in enumerate(rows):
+        middle = step // 4 + step * index + step // 2
+        half = step // 4
+        cv2.rectangle(panel, (step // 3, middle - half), (step // 3 + half * 2, middle + half), colour, cv2.FILLED)
+        baseline = middle + round(10 * scale)
+        text = _fitting(name, scale, bar_x - name_x - step // 2)
+        cv2.putText(panel, text, (name_x + step // 6, baseline), _FONT, scale * 0.8, _INK, 1, cv2.LINE_AA)
+        length = max(2, int((text_x - bar_x - step // 2) * min(max(share, 0.0), 1.0)))
+        cv2.rectangle(panel, (bar_x, middle - half), (bar_x + length, middle + half), _BAR, cv2.FILLED)
+        cv2.putText(panel, f"{share:.1%}", (text_x, baseline), _FONT, scale * 0.8, _INK, 1, cv2.LINE_AA)
+    return np.vstack([image, panel])
+
+
+def _fitting(text: str, scale: float, width: int) -> str:
+    """As much of a text as fits, in characters the Hershey font has."""
+    text = text.encode("ascii", "replace").decode()
+    while len(text) > 1 and cv2.getTextSize(text, _FONT, scale * 0.8, 1)[0][0] > width:
+        text = text[:-2].rstrip(" .") + "."
+    return text

@@ -1,0 +1,263 @@
+"""Export: load, trace, simplify, set the precision, describe, write, verify."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hrnet_deploy.artifact import atomic_output, card_metadata
+from hrnet_deploy.engines.compare import Difference
+from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.origin import open_origin
+from hrnet_deploy.pipeline.planning import Plan, Wishes, check_early, make_plan
+from hrnet_deploy.pipeline.verifying import Probe, make_probes, verify
+from hrnet_deploy.shapes import HeightWidth
+from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Task
+
+if TYPE_CHECKING:
+    import onnx
+
+_STEPS = ("loading", "running the original", "tracing", "setting the precision", "verifying")
+_TOPK = 5
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A finished artefact.
+
+    Attributes:
+        path: where it is.
+        card: what it says of itself.
+        difference: how far it is from its original.
+        nodes: nodes in the graph.
+        size_bytes: size on disk.
+        kept_fp32: nodes of an FP16 graph left in FP32, since half precision could not hold their values.
+        underflowed: weights that became zero in half precision.
+    """
+
+    path: Path
+    card: ModelCard
+    difference: Difference
+    nodes: int
+    size_bytes: int
+    kept_fp32: tuple[str, ...] = ()
+    underflowed: int = 0
+
+
+def export(model: str | None = None, **options: object) -> Path:
+    """Export a net to a verified artefact.
+
+    Takes what `export_artifact` takes and returns only the path.
+
+    Example:
+        >>> export("hrnet_w18", weights="hrnetv2_w18.pth", precision="fp16", output="w18_fp16.onnx")
+    """
+    return export_artifact(model, **options).path  # type: ignore[arg-type]
+
+
+def export_artifact(
+    model: str | None = None,
+    *,
+    weights: str | Path | None = None,
+    precision: str = "fp32",
+    output: str | Path | None = None,
+    imgsz: str | int | HeightWidth | None = None,
+    batch: str | int | None = None,
+    opset: int | None = None,
+    simplify: bool = True,
+    pixels_in: bool | str = False,
+    labels_out: bool | str = False,
+    align_corners: bool = False,
+    num_classes: int | None = None,
+    classes: str | Path | Sequence[str] | None = None,
+    task: str | None = None,
+    ema: bool = False,
+    resize: str | None = None,
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Exported:
+    """Export a net to an ONNX file that describes itself and agrees with its original.
+
+    Args:
+        model: a variant ("hrnet_w18"), a zoo name ("hrnet_w18.ms_in1k") or a foreign .onnx file; None for the variant
+            found in the weights, else hrnet_w18.
+        weights: a checkpoint file, URL or zoo name, or "random"; None for the variant's first zoo weights.
+        precision: "fp32" or "fp16" (FP16 graph, FP32 input and output).
+        output: the .onnx file to write; None for `<variant>_<precision>.onnx` in the current folder.
+        imgsz: H, (H, W) or "HxW" in pixels: fixed; "MIN:OPT:MAX" or "dynamic": open; None: the net's own, fixed.
+        batch: N: fixed; "MIN:OPT:MAX": open; None: open, 1 to 16.
+        opset: ONNX opset; None for 20, or a foreign file's own.
+        simplify: fold and prune the graph.
+        pixels_in: take uint8 (N, H, W, 3) and normalise inside; True or "bgr" for OpenCV's order, or "rgb".
+        labels_out: answer inside the graph; segmentation: uint8 label map at input size; classification: True or "topk"
+            for the five best, "softmax" for all probabilities.
+        align_corners: how a foreign segmentation net's logits are upsampled; HRNet's never are so.
+        num_classes: classes of random weights; else checked against the file.
+        classes: class names, or a text file with one a line; None for ImageNet's or Cityscapes'.
+        task: "classification" or "segmentation", for a foreign .onnx.
+        ema: take the averaged copy of the weights where the checkpoint has one.
+        resize: overrides the card: "short-side", "squash", "long-side" or "none".
+        crop_pct: overrides the card: centre crop fraction in (0, 1].
+        interpolation: overrides the card: "bilinear", "bicubic" or "opencv-linear".
+        mean: overrides the card: three numbers on a 0..1 scale.
+        std: overrides the card: likewise.
+
+    Returns:
+        The artefact and what was measured.
+
+    Raises:
+        UsageError: arguments that cannot be used.
+        CheckpointError: weights that cannot be read or do not fit.
+        DownloadError: zoo weights that cannot be fetched.
+        ExportError: a conversion failed.
+        VerificationError: the artefact is too far from its original; nothing is left behind.
+        MissingDependencyError: the export extra is not installed.
+    """
+    wishes = Wishes(
+        precision=precision,
+        output=output,
+        imgsz=imgsz,
+        batch=batch,
+        opset=opset,
+        simplify=simplify,
+        pixels_in=pixels_in,
+        labels_out=labels_out,
+        align_corners=align_corners,
+        classes=classes,
+        resize=resize,
+        crop_pct=crop_pct,
+        interpolation=interpolation,
+        mean=mean,
+        std=std,
+    )
+    check_early(wishes)
+    with _Steps() as step:
+        step("loading")
+        origin = open_origin(model, weights, task=task, num_classes=num_classes, ema=ema)
+        facts = origin.facts
+        plan = make_plan(wishes, facts)
+        step("running the original")
+        probes = make_probes(plan.preprocessing, plan.shapes, origin.reference)
+        step("tracing")
+        graph = origin.graph(plan.shapes, plan.opset)
+        del origin  # its weights need not be in memory twice
+        step("setting the precision")
+        made = _finish(graph, plan, facts, probes)
+        step("verifying")
+        return _write(made, plan, facts, probes)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A graph that is ready to be written, and what its conversion met."""
+
+    graph: onnx.ModelProto
+    kept_fp32: tuple[str, ...] = ()
+    underflowed: int = 0
+
+
+def _finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> _Made:
+    """Simplify, set the precision, then add the uint8 input and the answer where they are wanted."""
+    from hrnet_deploy.exporters import answers, pixels
+    from hrnet_deploy.exporters.simplify import simplify
+
+    if plan.simplify:
+        graph = simplify(graph)
+    made = _Made(graph)
+    if plan.precision is Precision.FP16:
+        made = _half(graph, probes)
+    if plan.output_kind is not facts.output_kind:
+        if facts.task is Task.SEGMENTATION:
+            answers.mask_out(made.graph, align_corners=plan.align_corners)
+        elif plan.output_kind is OutputKind.TOPK:
+            answers.topk_out(made.graph, min(_TOPK, facts.num_classes))
+        else:
+            answers.probabilities_out(made.graph)
+    if plan.pixels is not None:
+        own = plan.preprocessing
+        pixels.pixels_in(made.graph, own.mean, own.std, swap=plan.pixels is not own.channel_order)
+    return made
+
+
+def _half(graph: onnx.ModelProto, probes: list[Probe]) -> _Made:
+    """FP16, but for nodes whose values, measured on the probes, half precision cannot hold."""
+    from hrnet_deploy.exporters.fp16 import to_fp16
+    from hrnet_deploy.exporters.ranges import beyond_fp16, with_absmax
+
+    tapped, taps = with_absmax(graph)
+    engine = open_engine(tapped.SerializeToString(), device="cpu")
+    absmax = dict.fromkeys(taps.values(), 0.0)
+    for probe in probes:
+        for tap, value in engine.run({engine.inputs[0].name: probe.filled(engine.inputs[0].shape[0])}).items():
+            absmax[taps[tap]] = max(absmax[taps[tap]], float(np.float64(value)))
+    engine.close()
+    converted = to_fp16(graph, beyond_fp16(graph, absmax))
+    return _Made(converted.model, converted.kept, converted.underflowed)
+
+
+def _write(made: _Made, plan: Plan, facts: Facts, probes: list[Probe]) -> Exported:
+    from hrnet_deploy.exporters.file import write
+
+    card = _card(made, plan, facts)
+    with atomic_output(plan.path) as temporary:
+        write(made.graph, temporary, card_metadata(card))
+        difference = verify(temporary, card, probes)
+        card = dataclasses.replace(card, measured={f"parity_{k}": v for k, v in dataclasses.asdict(difference).items()})
+        write(made.graph, temporary, card_metadata(card))
+        size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())
+    return Exported(
+        plan.path, card, difference, len(made.graph.graph.node), size_bytes, made.kept_fp32, made.underflowed
+    )
+
+
+def _card(made: _Made, plan: Plan, facts: Facts) -> ModelCard:
+    from hrnet_deploy.exporters import file, opset
+
+    inputs, outputs = file.describe(made.graph)
+    preprocessing = plan.preprocessing
+    if plan.pixels is not None and plan.pixels is not preprocessing.channel_order:
+        mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
+        preprocessing = dataclasses.replace(preprocessing, channel_order=plan.pixels, mean=mean, std=std)
+    tools = {name: version(name) for name in ("hrnet-deploy", "onnx", "onnxsim")}
+    return ModelCard(
+        task=facts.task,
+        variant=facts.variant,
+        classes=plan.classes,
+        preprocessing=preprocessing,
+        precision=plan.precision,
+        inputs=inputs,
+        outputs=outputs,
+        shapes=plan.shapes,
+        output_kind=plan.output_kind,
+        pixels_in=plan.pixels is not None,
+        align_corners=plan.align_corners,
+        opset=opset.written(made.graph),
+        lineage={**facts.lineage, **tools},
+    )
+
+
+class _Steps:
+    """A progress bar over the named steps; shows each while it runs."""
+
+    def __enter__(self) -> _Steps:
+        from tqdm import tqdm
+
+        layout = "{desc:<22} {bar:20} {n_fmt}/{total_fmt} [{elapsed}]"
+        self._bar: Any = tqdm(total=len(_STEPS), disable=None, leave=False, bar_format=layout)
+        return self
+
+    def __call__(self, name: str) -> None:
+        self._bar.n = _STEPS.index(name)
+        self._bar.set_description_str(name)
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()

@@ -1,0 +1,35 @@
+"""What is known of a net before it is a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hrnet_deploy.spec import OutputKind, Preprocessing, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a checkpoint or a foreign graph says of itself.
+
+    Attributes:
+        task: what it answers.
+        variant: architecture name, or "foreign".
+        num_classes: how many classes its head has.
+        preprocessing: its own.
+        native_hw: the size it is published for.
+        fixed_hw: the only size its graph takes, if it has one.
+        fixed_batch: the only batch its graph takes, if it has one.
+        output_kind: what its output holds.
+        lineage: where it came from.
+    """
+
+    task: Task
+    variant: str
+    num_classes: int
+    preprocessing: Preprocessing
+    native_hw: tuple[int, int]
+    fixed_hw: tuple[int, int] | None = None
+    fixed_batch: int | None = None
+    output_kind: OutputKind = OutputKind.LOGITS
+    lineage: Mapping[str, str]

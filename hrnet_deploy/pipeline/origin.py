@@ -1,0 +1,215 @@
+"""Where an export starts: a PyTorch checkpoint, or someone else's ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.artifact import sha256_file
+from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError
+from hrnet_deploy.models.variants import Variant, find_variant
+from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.spec import Interpolation, OutputKind, Preprocessing, Resize, ShapeRange, Task
+from hrnet_deploy.weights import resolve_weights
+from hrnet_deploy.zoo import ZooEntry, entries, find_entry
+
+if TYPE_CHECKING:
+    import onnx
+
+RANDOM = "random"
+"""The weights that are none: seeded noise, for measuring speed."""
+_DEFAULT_VARIANT = "hrnet_w18"
+_SEED = 0
+
+
+class Origin(Protocol):
+    """A net that can be run for reference and turned into a graph."""
+
+    facts: Facts
+
+    def reference(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The original's own answer to float32 (N, 3, H, W)."""
+        ...
+
+    def graph(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
+        """A float32 graph with those shapes and that opset (None: the origin's own choice)."""
+        ...
+
+
+def open_origin(
+    model: str | None, weights: str | Path | None, *, task: str | None, num_classes: int | None, ema: bool
+) -> Origin:
+    """Find out what the user means and load it.
+
+    Args:
+        model: a variant, a zoo name, an .onnx file, or None for what the weights hold.
+        weights: a file, URL, zoo name or "random"; None for the model's first downloadable zoo weights.
+        task: of a foreign .onnx.
+        num_classes: classes of random weights, or a check of what the file holds.
+        ema: take the averaged copy of the weights where the file has one.
+
+    Returns:
+        The origin.
+
+    Raises:
+        UsageError: an unknown model, or arguments that contradict each other.
+        MissingDependencyError: the export extra is not installed.
+        HrnetDeployError: whatever loading raises.
+    """
+    if model is not None and model.endswith(".onnx"):
+        if weights is not None:
+            raise UsageError(f"an .onnx file brings its weights, got --weights {weights} too. Leave one out.")
+        return OnnxOrigin(Path(model), task, num_classes)
+    if task is not None:
+        raise UsageError(f"--task is for foreign .onnx files, got it with {model or 'a checkpoint'}. Leave it out.")
+    if model in {entry.name for entry in entries()}:
+        entry = find_entry(str(model))
+        model, weights = entry.variant, weights or entry.name
+    variant = None if model is None else find_variant(model)
+    if weights is None:
+        weights = _default_weights(variant or find_variant(_DEFAULT_VARIANT))
+    return TorchOrigin(variant, str(weights), num_classes, ema=ema)
+
+
+class TorchOrigin:
+    """A checkpoint in one of the known dialects, or random weights."""
+
+    def __init__(self, variant: Variant | None, weights: str, num_classes: int | None, *, ema: bool) -> None:
+        try:
+            import torch
+
+            from hrnet_deploy.models.checkpoints.load import load_checkpoint
+            from hrnet_deploy.models.network import build_network
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"exporting needs PyTorch and ONNX, got: {error}. pip install 'hrnet-deploy[export,cpu]'."
+            ) from error
+        self._torch = torch
+        if weights == RANDOM:
+            variant = variant or find_variant(_DEFAULT_VARIANT)
+            count = num_classes or (1000 if variant.task is Task.CLASSIFICATION else 19)
+            torch.manual_seed(_SEED)
+            self._network: Any = build_network(variant, count).eval()
+            preprocessing, lineage = _default_preprocessing(variant), {"weights": RANDOM}
+        else:
+            path = resolve_weights(weights)
+            loaded = load_checkpoint(path, variant=variant.name if variant else None, num_classes=num_classes, ema=ema)
+            self._network, variant, count = loaded.network, loaded.variant, loaded.num_classes
+            lineage = {"weights": path.name, "weights_sha256": loaded.sha256, "dialect": loaded.dialect}
+            preprocessing = loaded.preprocessing
+            entry = _zoo_entry(weights)
+            if entry is not None:
+                lineage["zoo"] = entry.name
+                preprocessing = entry.preprocessing
+        native = preprocessing.size_hw if variant.task is Task.CLASSIFICATION else None
+        self.facts = Facts(
+            task=variant.task,
+            variant=variant.name,
+            num_classes=count,
+            preprocessing=preprocessing,
+            native_hw=native or variant.default_input_hw,
+            lineage=lineage,
+        )
+
+    def reference(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The network's logits, one image at a time to bound memory."""
+        with self._torch.inference_mode():
+            answers = [self._network(self._torch.from_numpy(image[None])).numpy() for image in batch]
+        return np.concatenate(answers)
+
+    def graph(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
+        """Trace the network."""
+        from hrnet_deploy.exporters.opset import DEFAULT_OPSET
+        from hrnet_deploy.exporters.trace import trace
+
+        return trace(self._network, shapes, opset or DEFAULT_OPSET)
+
+
+class OnnxOrigin:
+    """A foreign graph: one float32 image input (N, 3, H, W), classes in dimension 1 of the first output."""
+
+    def __init__(self, path: Path, task: str | None, num_classes: int | None) -> None:
+        try:
+            from hrnet_deploy.exporters import file, foreign
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"reading ONNX files needs onnx, got: {error}. pip install 'hrnet-deploy[export,cpu]'."
+            ) from error
+        self._model = file.read(path)
+        self._path = path
+        self._engine = open_engine(path, device="cpu")
+        (entry,), outputs = file.describe(self._model)
+        found = foreign.examine(self._model, path.name)
+        if task is None:
+            raise UsageError(f"a foreign .onnx needs --task classification or segmentation, got none for {path.name}.")
+        if num_classes is not None and num_classes != found.num_classes:
+            raise UsageError(f"--num-classes must be what {path.name} has, {found.num_classes}, got {num_classes}.")
+        kind = _task(task)
+        ranks = {Task.CLASSIFICATION: 2, Task.SEGMENTATION: 4}
+        if len(outputs[0].shape) != ranks[kind]:
+            raise ArtifactError(
+                f"a {kind.value} net must answer with {ranks[kind]} dimensions, got {outputs[0].shape} from "
+                f"{path.name}. Give the other --task."
+            )
+        hw = found.fixed_hw or (224, 224)
+        resize = Resize.SHORT_SIDE if kind is Task.CLASSIFICATION else Resize.SQUASH
+        interpolation = Interpolation.BILINEAR if kind is Task.CLASSIFICATION else Interpolation.OPENCV_LINEAR
+        self.facts = Facts(
+            task=kind,
+            variant="foreign",
+            num_classes=found.num_classes,
+            preprocessing=Preprocessing(resize=resize, size_hw=hw, interpolation=interpolation),
+            native_hw=hw,
+            fixed_hw=found.fixed_hw,
+            fixed_batch=found.fixed_batch,
+            output_kind=OutputKind.PROBABILITIES if found.normalised else OutputKind.LOGITS,
+            lineage={"graph": path.name, "graph_sha256": sha256_file(path)},
+        )
+        self._input = entry.name
+        self._output = outputs[0].name
+
+    def reference(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The file's own answer on ONNX Runtime's CPU provider."""
+        fixed = self.facts.fixed_batch
+        filled = batch if fixed is None else batch[np.arange(fixed) % len(batch)]
+        return self._engine.run({self._input: filled})[self._output].astype(np.float32)[: len(batch)]
+
+    def graph(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
+        """The file's graph, at that opset, with the sizes asked for where it leaves them open."""
+        from hrnet_deploy.exporters import foreign
+        from hrnet_deploy.exporters.opset import MIN_OPSET, convert, written
+
+        return foreign.reshape(convert(self._model, opset or max(written(self._model), MIN_OPSET)), shapes)
+
+
+def _task(text: str) -> Task:
+    try:
+        return Task(text)
+    except ValueError as error:
+        raise UsageError(f"task must be classification or segmentation, got '{text}'. Choose one.") from error
+
+
+def _default_preprocessing(variant: Variant) -> Preprocessing:
+    if variant.task is Task.CLASSIFICATION:
+        return Preprocessing()
+    return Preprocessing(resize=Resize.NONE, size_hw=None, interpolation=Interpolation.OPENCV_LINEAR)
+
+
+def _zoo_entry(weights: str) -> ZooEntry | None:
+    return next((entry for entry in entries() if entry.name == weights), None)
+
+
+def _default_weights(variant: Variant) -> str:
+    """The first downloadable zoo weights of a variant."""
+    known = [entry for entry in entries() if entry.variant == variant.name]
+    for entry in known:
+        if entry.url is not None:
+            return entry.name
+    hint = f"The zoo knows {', '.join(e.name for e in known)}, to be fetched by hand. " if known else ""
+    raise UsageError(
+        f"{variant.name} needs weights, got none. {hint}Give --weights FILE (or 'random' to measure speed)."
+    )

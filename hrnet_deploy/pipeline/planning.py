@@ -1,0 +1,200 @@
+"""What exactly shall be made: every wish checked against the net before any work is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.labels import default_classes, read_classes
+from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.shapes import HeightWidth, shape_range
+from hrnet_deploy.spec import ChannelOrder, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task
+
+PRECISIONS = (Precision.FP32, Precision.FP16)
+_STRIDE_PX = 32
+_MIN_PX = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wishes:
+    """What the user asked for; `export_artifact` says what each field means."""
+
+    precision: str = "fp32"
+    output: str | Path | None = None
+    imgsz: str | int | HeightWidth | None = None
+    batch: str | int | None = None
+    opset: int | None = None
+    simplify: bool = True
+    pixels_in: bool | str = False
+    labels_out: bool | str = False
+    align_corners: bool = False
+    classes: str | Path | Sequence[str] | None = None
+    resize: str | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    mean: Sequence[float] | None = None
+    std: Sequence[float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will be made.
+
+    Attributes:
+        path: the file to write.
+        precision: of the graph.
+        shapes: batch, height and width it takes.
+        preprocessing: from image to float network input.
+        pixels: channel order of a uint8 input; None for a float one.
+        output_kind: what the graph answers with.
+        align_corners: how segmentation logits are upsampled.
+        classes: class names.
+        opset: to write; None for the newest all runtimes read, or a foreign file's own.
+        simplify: whether to.
+    """
+
+    path: Path
+    precision: Precision
+    shapes: ShapeRange
+    preprocessing: Preprocessing
+    pixels: ChannelOrder | None
+    output_kind: OutputKind
+    align_corners: bool
+    classes: tuple[str, ...]
+    opset: int | None
+    simplify: bool
+
+
+def check_early(wishes: Wishes) -> None:
+    """Refuse what no net could fulfil, before weights are fetched or read.
+
+    Args:
+        wishes: from the user.
+
+    Raises:
+        UsageError: an unknown precision, file format or mode.
+    """
+    _precision(wishes.precision)
+    _pixels(wishes.pixels_in)
+    if wishes.output is not None and Path(wishes.output).suffix != ".onnx":
+        raise UsageError(f"output must end in .onnx, got '{wishes.output}'. Name it NAME.onnx.")
+    if wishes.labels_out not in {False, True, "topk", "softmax"}:
+        raise UsageError(f"labels-out must be 'topk' or 'softmax', got '{wishes.labels_out}'. Choose one.")
+    shape_range(wishes.imgsz, wishes.batch, (224, 224))
+    if isinstance(wishes.classes, str | Path):
+        read_classes(wishes.classes)
+
+
+def make_plan(wishes: Wishes, facts: Facts) -> Plan:
+    """Fit the wishes to the net.
+
+    Args:
+        wishes: from the user.
+        facts: of the net.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UsageError: a wish this net cannot fulfil.
+        MissingFileError: no such class file.
+    """
+    precision = _precision(wishes.precision)
+    shapes = _shapes(wishes, facts)
+    return Plan(
+        path=Path(wishes.output or f"{facts.variant}_{precision.value}.onnx"),
+        precision=precision,
+        shapes=shapes,
+        preprocessing=_with_size(_overridden(facts.preprocessing, wishes), facts.task, shapes),
+        pixels=_pixels(wishes.pixels_in),
+        output_kind=_output_kind(wishes.labels_out, facts),
+        align_corners=wishes.align_corners,
+        classes=_classes(wishes.classes, facts),
+        opset=wishes.opset,
+        simplify=wishes.simplify,
+    )
+
+
+def _precision(text: str) -> Precision:
+    if text not in {p.value for p in PRECISIONS}:
+        allowed = ", ".join(p.value for p in PRECISIONS)
+        raise UsageError(f"precision must be one of {allowed}, got '{text}'. Choose one.")
+    return Precision(text)
+
+
+def _pixels(wish: str | bool) -> ChannelOrder | None:  # noqa: FBT001  # a mode or its default
+    if wish is False:
+        return None
+    if wish is True:
+        return ChannelOrder.BGR
+    try:
+        return ChannelOrder(wish)
+    except ValueError as error:
+        raise UsageError(f"pixels-in must be 'bgr' or 'rgb', got '{wish}'. Choose one.") from error
+
+
+def _shapes(wishes: Wishes, facts: Facts) -> ShapeRange:
+    shapes = shape_range(wishes.imgsz, wishes.batch, facts.native_hw)
+    if facts.fixed_batch is not None:
+        if wishes.batch is not None and (shapes.dynamic_batch or shapes.opt_nhw[0] != facts.fixed_batch):
+            raise UsageError(
+                f"the graph takes batch {facts.fixed_batch} only, got --batch {wishes.batch}. Leave it out."
+            )
+        shapes = shape_range(wishes.imgsz, facts.fixed_batch, facts.native_hw)
+    if facts.fixed_hw is not None and (shapes.dynamic_hw or shapes.opt_nhw[1:] != facts.fixed_hw):
+        raise UsageError(f"the graph takes images of {facts.fixed_hw} only, got --imgsz {wishes.imgsz}. Leave it out.")
+    if facts.variant != "foreign":
+        _check_size(facts.task, shapes)
+    return shapes
+
+
+def _check_size(task: Task, shapes: ShapeRange) -> None:
+    for nhw in (shapes.min_nhw, shapes.opt_nhw, shapes.max_nhw):
+        height, width = nhw[1:]
+        if min(height, width) < _MIN_PX:
+            raise UsageError(f"image size must be at least {_MIN_PX}x{_MIN_PX}, got {height}x{width}. Enlarge it.")
+        if task is Task.CLASSIFICATION and (height % _STRIDE_PX or width % _STRIDE_PX):
+            raise UsageError(f"image size must be a multiple of {_STRIDE_PX}, got {height}x{width}. Round it.")
+
+
+def _output_kind(wish: str | bool, facts: Facts) -> OutputKind:  # noqa: FBT001  # a mode or its default
+    if wish is False:
+        return facts.output_kind
+    if facts.task is Task.SEGMENTATION:
+        if wish is not True:
+            raise UsageError(f"labels-out of a segmentation net takes no mode, got '{wish}'. Leave the mode out.")
+        return OutputKind.LABELS
+    if facts.output_kind is OutputKind.PROBABILITIES:
+        raise UsageError("labels-out needs logits, got a graph that ends in a softmax. Export without it.")
+    return OutputKind.PROBABILITIES if wish == "softmax" else OutputKind.TOPK
+
+
+def _classes(wish: str | Path | Sequence[str] | None, facts: Facts) -> tuple[str, ...]:
+    if wish is None:
+        return default_classes(facts.task, facts.num_classes)
+    names = read_classes(wish) if isinstance(wish, str | Path) else tuple(wish)
+    if len(names) != facts.num_classes:
+        raise UsageError(
+            f"class names must be {facts.num_classes} as in the net's head, got {len(names)}. Correct them."
+        )
+    return names
+
+
+def _overridden(preprocessing: Preprocessing, wishes: Wishes) -> Preprocessing:
+    fields = ("resize", "crop_pct", "interpolation", "mean", "std")
+    given = {name: getattr(wishes, name) for name in fields if getattr(wishes, name) is not None}
+    if given.get("resize") not in {None, "none"} and preprocessing.size_hw is None:
+        given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # stands in until the size is known
+    return dataclasses.replace(preprocessing, **given)
+
+
+def _with_size(preprocessing: Preprocessing, task: Task, shapes: ShapeRange) -> Preprocessing:
+    """Preprocessing that ends at the size the artefact takes; with open sizes segmentation sees the whole image."""
+    if task is Task.SEGMENTATION and shapes.dynamic_hw:
+        return dataclasses.replace(preprocessing, resize=Resize.NONE, size_hw=None)
+    height, width = shapes.opt_nhw[1:]
+    resize = Resize.SQUASH if preprocessing.resize is Resize.NONE else preprocessing.resize
+    return dataclasses.replace(preprocessing, resize=resize, size_hw=(height, width))

@@ -1,0 +1,169 @@
+"""Is the artefact still the net? Pictures through the original and through the written file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.decode import ranked, softmax, upsampled_argmax
+from hrnet_deploy.drawing import Image
+from hrnet_deploy.engines.compare import Difference, compare
+from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.errors import VerificationError
+from hrnet_deploy.preprocess import Preprocessor
+from hrnet_deploy.probe import probe_images
+from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange
+
+TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 5e-2}
+"""Largest |difference| of logits, in units of their spread.
+
+Measured over all variants (benchmarks/results/export.md): fp32 at most 1e-4, fp16 at most 2e-2.
+"""
+_SCORE_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 2e-2}
+_MASK_AGREEMENT = {Precision.FP32: 0.999, Precision.FP16: 0.99}
+_LARGE_PX = 512 * 512
+_OPEN_SIZES = ((256, 320), (128, 192))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Pictures of one size, ready for the net, and the original's answer to them.
+
+    Attributes:
+        images: BGR uint8 (H, W, 3), of the network's size.
+        batch: network input, float32 (N, 3, H, W).
+        reference: the original's output, float32 (N, classes, ...).
+    """
+
+    images: list[Image]
+    batch: NDArray[np.float32]
+    reference: NDArray[np.float32]
+
+    def filled(self, batch: int | str) -> NDArray[np.float32]:
+        """The network input, repeated to a graph's batch where that is a number."""
+        return self.batch if isinstance(batch, str) else self.batch[np.arange(batch) % len(self.batch)]
+
+
+def make_probes(
+    preprocessing: Preprocessing,
+    shapes: ShapeRange,
+    reference: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> list[Probe]:
+    """Pictures that exercise what an artefact claims: its batch, and two sizes where the size is open.
+
+    Args:
+        preprocessing: of the artefact.
+        shapes: of the artefact.
+        reference: the original, float32 (N, 3, H, W) -> float32.
+
+    Returns:
+        One probe a size; one picture where it is large, else at least two.
+    """
+    count = shapes.opt_nhw[0]
+    if shapes.dynamic_batch:
+        count = max(shapes.min_nhw[0], min(shapes.max_nhw[0], 2))
+    sizes = {_within(size, shapes) for size in _OPEN_SIZES} if shapes.dynamic_hw else {shapes.opt_nhw[1:]}
+    probes = []
+    for height, width in sorted(sizes):
+        distinct = 1 if height * width > _LARGE_PX else min(count, 4)
+        images = probe_images(distinct, (height, width))
+        preprocess = Preprocessor(_at(preprocessing, (height, width)))
+        batch = np.stack([preprocess(image) for image in images])
+        probes.append(Probe(images, batch, reference(batch)))
+    return probes
+
+
+def verify(path: Path, card: ModelCard, probes: list[Probe]) -> Difference:
+    """Run the written file and compare it with the original.
+
+    Args:
+        path: the artefact.
+        card: what it claims.
+        probes: from `make_probes`.
+
+    Returns:
+        The worst difference over all probes.
+
+    Raises:
+        VerificationError: beyond the precision's tolerance.
+    """
+    engine = open_engine(path, device="cpu")
+    worst = Difference(0.0, 0.0, 1.0)
+    for probe in probes:
+        wanted = _answer(probe, card)
+        fixed = card.inputs[0].shape[0]
+        feed = _feed(probe, card)
+        # A dynamic batch must work for one picture and for several; a fixed one is filled up.
+        feeds = [_repeated(feed, fixed)] if isinstance(fixed, int) else [feed, feed[:1]]
+        for batch in feeds:
+            found = engine.run({card.inputs[0].name: batch})
+            count = min(len(batch), len(wanted))
+            ours = found[card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name][:count]
+            difference = compare(ours, wanted[:count])
+            worst = Difference(
+                max(worst.max_abs, difference.max_abs),
+                max(worst.max_rel, difference.max_rel),
+                min(worst.agreement, difference.agreement),
+            )
+    engine.close()
+    _judge(worst, card)
+    return worst
+
+
+def _judge(worst: Difference, card: ModelCard) -> None:
+    precision = card.precision
+    if card.output_kind is OutputKind.LABELS:
+        found, limit, what = worst.agreement, _MASK_AGREEMENT[precision], "share of equal pixels"
+        missed = found < limit
+    elif card.output_kind is OutputKind.LOGITS:
+        found, limit, what = worst.max_rel, TOLERANCE[precision], "max |difference| / spread of the logits"
+        missed = not found <= limit
+    else:
+        found, limit, what = worst.max_abs, _SCORE_TOLERANCE[precision], "max |difference| of the scores"
+        missed = not found <= limit
+    if missed:
+        raise VerificationError(
+            f"{precision.value} artefact must agree with its original, got {what} {found:.3g} (limit {limit:g}). "
+            "Nothing was written; try fp32 or --no-simplify, or check the weights."
+        )
+
+
+def _answer(probe: Probe, card: ModelCard) -> NDArray[np.generic]:
+    """The original's output as the artefact should give it."""
+    if card.output_kind is OutputKind.LABELS:
+        size = (probe.batch.shape[2], probe.batch.shape[3])
+        return np.stack([upsampled_argmax(r, size, align_corners=card.align_corners) for r in probe.reference])
+    if card.output_kind is OutputKind.TOPK:
+        k = int(card.outputs[0].shape[1])
+        return np.stack([ranked(row)[1][:k] for row in softmax(probe.reference)])
+    if card.output_kind is OutputKind.PROBABILITIES and card.outputs[0].name == "probabilities":
+        return softmax(probe.reference)
+    return probe.reference
+
+
+def _feed(probe: Probe, card: ModelCard) -> NDArray[np.generic]:
+    if not card.pixels_in:
+        return probe.batch
+    size = (probe.batch.shape[2], probe.batch.shape[3])
+    preprocess = Preprocessor(_at(card.preprocessing, size))
+    return np.stack([preprocess.pixels(image) for image in probe.images])
+
+
+def _at(preprocessing: Preprocessing, size_hw: tuple[int, int]) -> Preprocessing:
+    """The same for pictures that have the network's size already: only colour is left to do."""
+    return dataclasses.replace(preprocessing, resize=Resize.SQUASH, size_hw=size_hw)
+
+
+def _within(size_hw: tuple[int, int], shapes: ShapeRange) -> tuple[int, int]:
+    low, high = shapes.min_nhw[1:], shapes.max_nhw[1:]
+    return (min(max(size_hw[0], low[0]), high[0]), min(max(size_hw[1], low[1]), high[1]))
+
+
+def _repeated(batch: NDArray[np.generic], count: int) -> NDArray[np.generic]:
+    """A batch of exactly `count`."""
+    return batch[np.arange(count) % len(batch)]

@@ -1,0 +1,206 @@
+"""What a prediction gives back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.artifact import atomic_output
+from hrnet_deploy.drawing import Image, tint, with_rows
+from hrnet_deploy.errors import UsageError
+
+_GREY = (140, 140, 140)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result:
+    """What both tasks share.
+
+    Attributes:
+        name: file name, or a made one for arrays and video frames.
+        path: the file, where there is one.
+        image: the picture, BGR uint8 (H, W, 3).
+        classes: class names by index.
+        speed: milliseconds for this image: preprocess (decoding included), inference, postprocess.
+    """
+
+    name: str
+    path: Path | None
+    image: Image = field(repr=False)
+    classes: tuple[str, ...] = field(repr=False)
+    speed: Mapping[str, float] = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return {
+            "name": self.name,
+            "path": None if self.path is None else str(self.path),
+            "speed": {stage: round(ms, 3) for stage, ms in self.speed.items()},
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as one line of JSON."""
+        return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def overlay(self) -> Image:
+        """The picture with the answer drawn on it, BGR uint8."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path) -> Path:
+        """Write the overlay.
+
+        Args:
+            path: an image file name; the extension chooses the format.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: OpenCV knows no such format, or the folder cannot be written to.
+        """
+        target = Path(path)
+        _write_image(target, self.overlay())
+        return target
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClassificationResult(Result):
+    """Classes from best to worst.
+
+    Attributes:
+        indices: class indices, int64 (k,); k is the number of classes but for artefacts that answer with a top-k.
+        scores: their probabilities, float32 (k,).
+    """
+
+    indices: NDArray[np.int64] = field(repr=False)
+    scores: NDArray[np.float32] = field(repr=False)
+
+    @property
+    def index(self) -> int:
+        """Index of the best class."""
+        return int(self.indices[0])
+
+    @property
+    def label(self) -> str:
+        """Name of the best class."""
+        return self.classes[self.index]
+
+    @property
+    def score(self) -> float:
+        """Probability of the best class."""
+        return float(self.scores[0])
+
+    @property
+    def probs(self) -> NDArray[np.float32]:
+        """Probability by class index, float32 (classes,).
+
+        Raises:
+            UsageError: the artefact answers with a top-k only.
+        """
+        if len(self.indices) != len(self.classes):
+            raise UsageError(
+                f"probs need every class, got a top-{len(self.indices)} from the graph. Use topk(), "
+                "or export with labels_out='softmax'."
+            )
+        result = np.empty(len(self.classes), np.float32)
+        result[self.indices] = self.scores
+        return result
+
+    def topk(self, k: int = 5) -> list[tuple[str, float]]:
+        """The best classes.
+
+        Args:
+            k: how many; fewer come back where there are fewer.
+
+        Returns:
+            (name, probability), best first.
+        """
+        best = zip(self.indices[:k], self.scores[:k], strict=True)
+        return [(self.classes[int(index)], float(score)) for index, score in best]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values under mmpretrain's names: pred_label is the index, pred_class the name.
+
+        `pred_scores` is by class index, or by rank (with `pred_labels`) where the artefact answers with a top-k.
+        """
+        answer: dict[str, Any] = {"pred_label": self.index, "pred_score": self.score, "pred_class": self.label}
+        if len(self.indices) == len(self.classes):
+            answer["pred_scores"] = self.probs.tolist()
+        else:
+            answer |= {"pred_labels": self.indices.tolist(), "pred_scores": self.scores.tolist()}
+        return super().to_dict() | answer
+
+    def overlay(self) -> Image:
+        """The picture above a panel with the five best classes, BGR uint8."""
+        rows = [(name, score, _GREY) for name, score in self.topk(5)]
+        return with_rows(self.image, rows)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SegmentationResult(Result):
+    """A class for every pixel of the picture.
+
+    Attributes:
+        mask: class ids, uint8 (H, W), at the picture's own size.
+        palette: class colours, RGB uint8 (classes, 3).
+    """
+
+    mask: NDArray[np.uint8] = field(repr=False)
+    palette: NDArray[np.uint8] = field(repr=False)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the picture by class name, 0..1, largest first; absent classes are left out."""
+        counts = np.bincount(self.mask.ravel(), minlength=len(self.classes))[: len(self.classes)]
+        order = np.argsort(-counts, kind="stable")
+        return {self.classes[i]: float(counts[i] / self.mask.size) for i in order if counts[i]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: picture size and the share of each class present; the mask itself is for `save_mask`."""
+        height, width = self.mask.shape
+        return super().to_dict() | {"height": height, "width": width, "shares": self.shares}
+
+    def overlay(self, alpha: float = 0.55) -> Image:
+        """The picture tinted by class above a legend of the classes present, BGR uint8.
+
+        Args:
+            alpha: weight of the colours, 0..1.
+        """
+        tinted = tint(self.image, self.mask, self.palette, alpha)
+        colours = {name: tuple(int(v) for v in rgb[::-1]) for name, rgb in zip(self.classes, self.palette, strict=True)}
+        rows = [(name, share, (*colours[name],)) for name, share in self.shares.items() if share >= 0.005]
+        return with_rows(tinted, rows)  # type: ignore[arg-type]  # three ints each, which tuple() hides
+
+    def save_mask(self, path: str | Path) -> Path:
+        """Write the class ids as a one-channel image.
+
+        Args:
+            path: a lossless format, such as .png.
+
+        Returns:
+            The path.
+
+        Raises:
+            UsageError: a lossy or unknown format, or a folder that cannot be written to.
+        """
+        target = Path(path)
+        if target.suffix.lower() not in {".png", ".tif", ".tiff", ".bmp"}:
+            raise UsageError(f"a mask needs a lossless image format, got '{target.suffix}'. Use .png.")
+        _write_image(target, self.mask)
+        return target
+
+
+def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    try:
+        _, encoded = cv2.imencode(path.suffix or ".", image)
+    except cv2.error as error:
+        raise UsageError(f"picture needs an image extension, got '{path.name}'. Use .png or .jpg.") from error
+    with atomic_output(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())
