@@ -1,1 +1,1 @@
-"""The PyTorch reference models: variants, network, checkpoint dialects. Only submodules other than `variants` load torch."""
+"""The PyTorch reference models: variants, network, checkpoints. `variants` alone loads without torch."""

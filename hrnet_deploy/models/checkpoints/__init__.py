@@ -1,0 +1,1 @@
+"""Checkpoints of five sources, read without running anything they contain; start at `load`."""

@@ -1,0 +1,99 @@
+"""Which variant a set of official names and shapes is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.variants import VARIANTS, Variant
+from hrnet_deploy.spec import Task
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Shape of each tensor by its official name."""
+
+_HEADS = {Task.CLASSIFICATION: ("incre_modules", "classifier"), Task.SEGMENTATION: ("last_layer",)}
+_LAST = {Task.CLASSIFICATION: "classifier.weight", Task.SEGMENTATION: "last_layer.3.weight"}
+_HEAD_BIAS = re.compile(r"(downsamp_modules\.\d|final_layer|last_layer)\.0\.bias")
+_STAGES = ("stage2", "stage3", "stage4")
+
+
+def closest_variant(shapes: Shapes, origin: str) -> Variant:
+    """Find the variant that fits best; whether it fits in full is for the caller to compare.
+
+    Args:
+        shapes: shapes by official names.
+        origin: the file, for messages.
+
+    Returns:
+        The variant, with `head_bias` as found.
+
+    Raises:
+        CheckpointError: no HRNet, one of another family, or one without a head.
+    """
+    task = _task(shapes, origin)
+    found = _fingerprint(shapes)
+    candidates = (variant for variant in VARIANTS.values() if variant.task is task)
+    best = min(candidates, key=lambda variant: _distance(found, _fingerprint_of(variant)))
+    return replace(best, head_bias=any(map(_HEAD_BIAS.fullmatch, shapes)))
+
+
+def class_count(shapes: Shapes, task: Task) -> int | None:
+    """How many classes the head tells apart.
+
+    Args:
+        shapes: shapes by official names.
+        task: what the net answers.
+
+    Returns:
+        The number, or None where the last layer is not there.
+    """
+    shape = shapes.get(_LAST[task])
+    return shape[0] if shape and shape[0] else None
+
+
+def _task(shapes: Shapes, origin: str) -> Task:
+    roots = {name.partition(".")[0] for name in shapes}
+    if roots & {"aux_head", "ocr_distri_head", "ocr_gather_head", "auxiliary_head"}:
+        raise CheckpointError(f"{origin} must hold a plain HRNet, got HRNet-OCR. Only HRNetV2 heads are supported.")
+    if not set(_STAGES) <= roots:
+        raise CheckpointError(
+            f"{origin} must hold an HRNet, got tensors such as {_few(shapes)} and no stage2 to stage4. "
+            "Check that it is the right file."
+        )
+    for task, heads in _HEADS.items():
+        if roots & set(heads):
+            return task
+    raise CheckpointError(
+        f"{origin} must hold a net with a head, got a backbone with {_few(sorted(roots - set(_STAGES)))}. "
+        "Give the weights of a whole classification or segmentation net."
+    )
+
+
+def _few(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in list(names)[:4])
+
+
+def _count(shapes: Shapes, prefix: str) -> int:
+    """One more than the highest index that follows `prefix`."""
+    pattern = re.compile(re.escape(prefix) + r"\.(\d{1,3})\.")
+    return max((int(match[1]) + 1 for match in map(pattern.match, shapes) if match), default=0)
+
+
+def _fingerprint(shapes: Shapes) -> tuple[int, ...]:
+    width = shapes.get("stage4.0.fuse_layers.0.1.0.weight") or shapes.get("transition1.0.0.weight") or (0,)
+    modules = (_count(shapes, stage) for stage in _STAGES)
+    recalibrates = any(".se." in name for name in shapes)
+    return (width[0], _count(shapes, "layer1"), _count(shapes, "stage2.0.branches.0"), *modules, int(recalibrates))
+
+
+def _fingerprint_of(variant: Variant) -> tuple[int, ...]:
+    blocks = (variant.layer1_blocks, variant.blocks_per_branch)
+    return (variant.channels[0], *blocks, *variant.modules, int(variant.squeeze_excitation))
+
+
+def _distance(found: tuple[int, ...], known: tuple[int, ...]) -> tuple[int, int]:
+    """How many figures differ, then by how much."""
+    differences = [abs(a - b) for a, b in zip(found, known, strict=True)]
+    return sum(map(bool, differences)), sum(differences)

@@ -1,0 +1,80 @@
+"""Open a checkpoint of any format and hand out its weights under clean names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from hrnet_deploy.errors import CheckpointError, HrnetDeployError, MissingDependencyError
+from hrnet_deploy.models.checkpoints.fileformat import FileFormat, identify
+from hrnet_deploy.models.checkpoints.pdparams import read_pdparams
+from hrnet_deploy.models.checkpoints.torchfile import read_torch
+from hrnet_deploy.models.checkpoints.unwrap import clean_names, pick_weights
+
+
+@dataclass(frozen=True)
+class Container:
+    """What a checkpoint file holds, as far as weights go.
+
+    Attributes:
+        file_format: how it is stored.
+        tensors: weights by the names the source's own code gives them.
+        architecture: timm's name of the net, where a training file states it.
+    """
+
+    file_format: FileFormat
+    tensors: Mapping[str, Tensor]
+    architecture: str | None
+
+
+def read_container(path: Path, *, ema: bool = False) -> Container:
+    """Read a checkpoint; nothing in it is executed.
+
+    Args:
+        path: .pth, .pt, .bin, .tar, .safetensors or .pdparams; told apart by content.
+        ema: take the averaged copy that training files of timm and mmengine hold. By default the plain weights are
+            taken, with one exception: mmengine's EMAHook stores the average as `state_dict` itself.
+
+    Returns:
+        Its weights, on the CPU, in their stored dtype.
+
+    Raises:
+        MissingFileError: there is no such file.
+        MissingDependencyError: a .safetensors file, and the package is not installed.
+        CheckpointError: damaged, not a checkpoint, unsafe to read, or without a dict of tensors.
+    """
+    file_format = identify(path)
+    origin = f"checkpoint '{path}'"
+    try:
+        content = _read(path, file_format)
+    except HrnetDeployError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n", 1)[0][:160] or type(error).__name__
+        raise CheckpointError(
+            f"{origin} must be complete and hold plain tensors, got a file that cannot be read ({reason}). "
+            "Fetch it again, or save model.state_dict() with torch.save."
+        ) from error
+    architecture = content.get("arch") if isinstance(content, Mapping) else None
+    return Container(
+        file_format=file_format,
+        tensors=clean_names(pick_weights(content, origin, ema=ema)),
+        architecture=architecture if isinstance(architecture, str) else None,
+    )
+
+
+def _read(path: Path, file_format: FileFormat) -> object:
+    if file_format is FileFormat.PADDLE:
+        return read_pdparams(path)
+    if file_format is not FileFormat.SAFETENSORS:
+        return read_torch(path, file_format)
+    try:
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise MissingDependencyError(
+            "reading .safetensors needs the package safetensors, got none. Run: pip install 'hrnet-deploy[export]'."
+        ) from error
+    return load_file(path)

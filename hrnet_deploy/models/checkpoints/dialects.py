@@ -1,0 +1,120 @@
+"""How each source names and lays out HRNet's tensors, and how it prepares its images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.checkpoints.paddle_names import official_name, official_name_legacy
+from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding
+
+_IMAGENET = Preprocessing()
+_IMAGENET_PADDLE = Preprocessing(interpolation=Interpolation.OPENCV_LINEAR, rounding=Rounding.PADDLE)
+_CITYSCAPES = Preprocessing(resize=Resize.NONE, size_hw=None, interpolation=Interpolation.OPENCV_LINEAR)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """One source of checkpoints.
+
+    Attributes:
+        name: "official", "timm", "mmpretrain", "ppcls", "ppcls-legacy", "official-seg" or "mmseg".
+        rename: a stored name to the official one; names it does not know stay as they are.
+        preprocessing: how the source evaluates.
+        linear_in_out: whether weights of linear layers are stored (in, out).
+    """
+
+    name: str
+    rename: Callable[[str], str]
+    preprocessing: Preprocessing
+    linear_in_out: bool = False
+
+
+_MMPRETRAIN = (
+    (re.compile(r"backbone\."), ""),
+    (re.compile(r"neck\.(?:0\.)?increase_layers\."), "incre_modules."),
+    (re.compile(r"neck\.(?:0\.)?downsample_layers\.(\d)\.conv\."), r"downsamp_modules.\1.0."),
+    (re.compile(r"neck\.(?:0\.)?downsample_layers\.(\d)\.bn\."), r"downsamp_modules.\1.1."),
+    (re.compile(r"neck\.(?:0\.)?final_layer\.conv\."), "final_layer.0."),
+    (re.compile(r"neck\.(?:0\.)?final_layer\.bn\."), "final_layer.1."),
+    (re.compile(r"head\.fc\."), "classifier."),
+)
+_MMSEG = (
+    (re.compile(r"backbone\."), ""),
+    (re.compile(r"decode_head\.convs\.0\.conv\."), "last_layer.0."),
+    (re.compile(r"decode_head\.convs\.0\.bn\."), "last_layer.1."),
+    (re.compile(r"decode_head\.conv_seg\."), "last_layer.3."),
+)
+
+
+def _by_prefix(rules: tuple[tuple[re.Pattern[str], str], ...]) -> Callable[[str], str]:
+    def rename(key: str) -> str:
+        for pattern, replacement in rules:
+            match = pattern.match(key)
+            if match:
+                return match.expand(replacement) + key[match.end() :]
+        return key
+
+    return rename
+
+
+OFFICIAL = Dialect("official", str, _IMAGENET)
+TIMM = Dialect("timm", str, _IMAGENET)
+MMPRETRAIN = Dialect("mmpretrain", _by_prefix(_MMPRETRAIN), _IMAGENET)
+PPCLS = Dialect("ppcls", official_name, _IMAGENET_PADDLE, linear_in_out=True)
+PPCLS_LEGACY = Dialect("ppcls-legacy", official_name_legacy, _IMAGENET_PADDLE, linear_in_out=True)
+OFFICIAL_SEG = Dialect("official-seg", str, _CITYSCAPES)
+MMSEG = Dialect("mmseg", _by_prefix(_MMSEG), _CITYSCAPES)
+
+
+def detect(names: Mapping[str, object]) -> Dialect:
+    """Tell the dialect from the names of the tensors.
+
+    Args:
+        names: clean names (`unwrap.clean_names`), as keys.
+
+    Returns:
+        The dialect. timm uses the official names, so its files come out as "official" here.
+    """
+    heads = {name.partition(".")[0] for name in names}
+    if "conv_layer1_1" in heads:
+        legacy = any(name.startswith("conv_layer1_1._conv.") for name in names)
+        return PPCLS_LEGACY if legacy else PPCLS
+    if "backbone" in heads:
+        return MMSEG if "decode_head" in heads else MMPRETRAIN
+    return OFFICIAL_SEG if "last_layer" in heads else OFFICIAL
+
+
+def to_official(tensors: Mapping[str, Tensor], dialect: Dialect, origin: str) -> dict[str, Tensor]:
+    """Give every tensor its official name and layout.
+
+    Args:
+        tensors: weights by clean names.
+        dialect: where they come from.
+        origin: the file, for messages.
+
+    Returns:
+        Views of the same data by official names; names the dialect does not know are kept.
+
+    Raises:
+        CheckpointError: two tensors mean the same one.
+    """
+    renamed: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        name = dialect.rename(key)
+        if name in renamed:
+            raise CheckpointError(f"{origin} must hold each tensor once, got '{name}' twice. Save it again.")
+        renamed[name] = _layout(name, tensor, dialect)
+    return renamed
+
+
+def _layout(name: str, tensor: Tensor, dialect: Dialect) -> Tensor:
+    if tensor.ndim == 2 and dialect.linear_in_out:
+        tensor = tensor.t()
+    if tensor.ndim == 2 and ".se." in name:  # ours are 1x1 convolutions
+        tensor = tensor[:, :, None, None]
+    return tensor

@@ -1,0 +1,140 @@
+"""What a weights file is, told from its bytes; names and endings are not trusted."""
+
+from __future__ import annotations
+
+import enum
+import re
+import zipfile
+from pathlib import Path
+
+from hrnet_deploy.errors import CheckpointError, MissingFileError
+
+_TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_SAFETENSORS = re.compile(rb".{4}\0{4}\{", re.DOTALL)
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+_HEAD_BYTES = 512
+
+_FOREIGN: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
+    (
+        re.compile(rb"version https://git-lfs"),
+        "a git-lfs pointer",
+        "Fetch the file itself with 'git lfs pull'",
+    ),
+    (
+        re.compile(rb"\s*<(!doctype|html|\?xml|head|body)", re.IGNORECASE),
+        "a web page",
+        "The download link led to a page; fetch the file itself",
+    ),
+    (
+        re.compile(rb"\x08[\x01-\x7f][\x12\x1a\x32\x3a]"),
+        "an ONNX graph",
+        "Give a checkpoint here, or pass the .onnx in place of the model's name",
+    ),
+    (
+        re.compile(rb"ftrt"),
+        "a TensorRT engine",
+        "Weights cannot be taken out of an engine; give a checkpoint",
+    ),
+    (
+        re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf"),
+        "a compressed archive",
+        "Unpack it and give the file inside",
+    ),
+    (
+        re.compile(rb".{257}ustar", re.DOTALL),
+        "a tar archive",
+        "Unpack it and give the file inside",
+    ),
+    (
+        re.compile(rb"\x89HDF|\x93NUMPY"),
+        "an HDF5 or NumPy file",
+        "Give a .pth, .safetensors or .pdparams file",
+    ),
+)
+
+
+class FileFormat(str, enum.Enum):
+    """How a checkpoint is stored."""
+
+    TORCH_ZIP = "torch"
+    """torch.save since 1.6: a zip with one pickle."""
+    TORCH_LEGACY = "torch-legacy"
+    """torch.save before 1.6: five pickles and raw storages."""
+    SAFETENSORS = "safetensors"
+    PADDLE = "pdparams"
+    """paddle.save: one pickle of NumPy arrays."""
+
+
+def identify(path: Path) -> FileFormat:
+    """Tell a checkpoint's format.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its format.
+
+    Raises:
+        MissingFileError: there is no such file.
+        CheckpointError: it is empty, cut short, or something else than weights; the message says what.
+    """
+    if path.is_dir():
+        raise CheckpointError(f"checkpoint must be a file, got the folder '{path}'. Name the weights file inside it.")
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"checkpoint must exist, got '{path}'. Check the path.") from error
+    except OSError as error:
+        raise CheckpointError(f"checkpoint '{path}' must be readable, got: {error.strerror}. Check it.") from error
+    if not head:
+        raise CheckpointError(f"checkpoint '{path}' must hold weights, got an empty file. Fetch it again.")
+    return _from_head(path, head, size)
+
+
+def _from_head(path: Path, head: bytes, size: int) -> FileFormat:
+    if head.startswith(b"PK\x03\x04"):
+        return _from_zip(path)
+    if head.startswith(_TORCH_LEGACY_MAGIC):
+        return FileFormat.TORCH_LEGACY
+    if _SAFETENSORS.match(head):
+        return _from_safetensors(path, head, size)
+    if _PICKLE.match(head):
+        return FileFormat.PADDLE
+    for pattern, what, advice in _FOREIGN:
+        if pattern.match(head):
+            raise CheckpointError(f"checkpoint '{path}' must hold weights, got {what}. {advice}.")
+    raise CheckpointError(
+        f"checkpoint '{path}' must be a PyTorch, safetensors or Paddle file, got bytes {head[:8].hex(' ')}. "
+        "It is damaged or something else; fetch it again."
+    )
+
+
+def _from_zip(path: Path) -> FileFormat:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.rpartition("/")[2] for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise CheckpointError(
+            f"checkpoint '{path}' must be complete, got a zip without its end ({error}). Fetch it again."
+        ) from error
+    if "constants.pkl" in names:
+        raise CheckpointError(
+            f"checkpoint '{path}' must hold a state dict, got a TorchScript program. "
+            "Save torch.jit.load(file).state_dict() with torch.save instead."
+        )
+    if "data.pkl" not in names:
+        raise CheckpointError(
+            f"checkpoint '{path}' must be written by torch.save, got a zip of {names[:3]}. Give the file inside it."
+        )
+    return FileFormat.TORCH_ZIP
+
+
+def _from_safetensors(path: Path, head: bytes, size: int) -> FileFormat:
+    header = int.from_bytes(head[:8], "little")
+    if header > size - 8:
+        raise CheckpointError(
+            f"checkpoint '{path}' must be complete, got {size} bytes, less than its header says. Fetch it again."
+        )
+    return FileFormat.SAFETENSORS

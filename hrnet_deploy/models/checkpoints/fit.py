@@ -1,0 +1,97 @@
+"""Whether weights fit a network in full: names, shapes, dtypes, values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.checkpoints.architecture import Shapes
+from hrnet_deploy.models.variants import Variant
+
+_FEW = 3
+_FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+
+
+def check_names_and_shapes(shapes: Shapes, network: nn.Module, variant: Variant, origin: str) -> None:
+    """Require exactly the tensors the network has, batch counters aside.
+
+    Args:
+        shapes: shapes of the weights by official names.
+        network: the network, on any device.
+        variant: its variant, for the message.
+        origin: the file, for the message.
+
+    Raises:
+        CheckpointError: any difference; one message names the first few of each kind.
+    """
+    wanted = {
+        name: tuple(tensor.shape)
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    differences = [
+        _describe("missing", [name for name in wanted if name not in shapes]),
+        _describe("unexpected", [name for name in shapes if name not in wanted]),
+        _describe(
+            "of another shape",
+            [
+                f"{name} {shapes[name]} instead of {shape}"
+                for name, shape in wanted.items()
+                if name in shapes and shapes[name] != shape
+            ],
+        ),
+    ]
+    if any(differences):
+        found = "; ".join(filter(None, differences))
+        raise CheckpointError(
+            f"{origin} must fit {variant.name}, the closest variant, got tensors {found}. "
+            "Check that it is complete and an unmodified HRNet."
+        )
+
+
+def _describe(what: str, names: list[str]) -> str:
+    if not names:
+        return ""
+    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
+    return f"{what}: {', '.join(names[:_FEW])}{more}"
+
+
+def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
+    """Require dense floating-point weights.
+
+    Args:
+        state: weights by official names.
+        origin: the file, for the message.
+
+    Raises:
+        CheckpointError: quantised, sparse or integer weights.
+    """
+    for name, tensor in state.items():
+        if tensor.dtype not in _FLOATS or tensor.layout is not torch.strided or tensor.is_quantized:
+            kind = f"{tensor.layout} {tensor.dtype}".replace("torch.", "").replace("strided ", "")
+            raise CheckpointError(
+                f"{origin} must hold float weights, got {kind} for '{name}'. Give weights that are not quantised."
+            )
+
+
+def check_values(network: nn.Module, origin: str) -> None:
+    """Require finite weights and variances that are not negative.
+
+    Args:
+        network: the filled network.
+        origin: the file, for the message.
+
+    Raises:
+        CheckpointError: NaN, infinity, or a negative variance.
+    """
+    tensors: Iterable[tuple[str, Tensor]] = network.state_dict().items()
+    for name, tensor in tensors:
+        if not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"{origin} must hold finite weights, got NaN or infinity in '{name}'. Fetch it again."
+            )
+        if name.endswith("running_var") and bool((tensor < 0).any()):
+            raise CheckpointError(f"{origin} must have variances >= 0, got negative ones in '{name}'. Fetch it again.")

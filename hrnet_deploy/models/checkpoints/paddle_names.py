@@ -1,0 +1,151 @@
+"""PaddleClas' names of HRNet's tensors, in both generations, as official names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_TAIL = r"(?P<tail>\.conv\d|\.conv_down|\.se\.(?:fc_)?squeeze|\.se\.(?:fc_)?excitation)"
+_TAILS = {
+    ".conv_down": ".downsample",
+    ".se.squeeze": ".se.fc_squeeze",
+    ".se.excitation": ".se.fc_excitation",
+}
+_UNIT = re.compile(r"(?P<unit>.+)\.(?P<part>_?conv|bn|_batch_norm)")
+_NAMED_CONV = re.compile(r"(.*\.)?conv(\d)")
+_LEAVES = {"_mean": "running_mean", "_variance": "running_var"}
+
+_Rule = tuple[re.Pattern[str], Callable[[re.Match[str]], str]]
+
+
+def _rule(pattern: str, replace: str | Callable[[re.Match[str]], str]) -> _Rule:
+    if isinstance(replace, str):
+        template = replace
+        return re.compile(pattern), lambda match: match.expand(template)
+    return re.compile(pattern), replace
+
+
+def fuse_slots(branches: int) -> list[str]:
+    """The convolutions of a module's fuse layers, in the order Paddle lists them.
+
+    Args:
+        branches: branches of the module.
+
+    Returns:
+        Official paths below `fuse_layers`: "i.j" (upwards) or "i.j.k" (step k downwards).
+
+    Source: PaddleClas d178931, ppcls/arch/backbone/legendary_models/hrnet.py, FuseLayers.
+    """
+    slots: list[str] = []
+    for i in range(branches):
+        for j in range(branches):
+            slots += [f"{i}.{j}"] * (j > i) + [f"{i}.{j}.{k}" for k in range(i - j)]
+    return slots
+
+
+def _fuse_by_position(match: re.Match[str]) -> str:
+    stage, module, position = (int(group) for group in match.groups())
+    slots = fuse_slots(stage)
+    path = slots[position] if position < len(slots) else f"slot{position}"
+    return f"stage{stage}.{module}.fuse_layers.{path}"
+
+
+def _fuse_by_name(match: re.Match[str]) -> str:
+    module, i, j = (int(match[name]) - 1 for name in ("module", "i", "j"))
+    step = f".{int(match['k']) - 1}" if match["k"] else ""
+    return f"stage{match['stage']}.{module}.fuse_layers.{i}.{j}{step}"
+
+
+def _branch_by_name(match: re.Match[str]) -> str:
+    module, branch, block = (int(match[name]) - 1 for name in ("module", "branch", "block"))
+    return f"stage{match['stage']}.{module}.branches.{branch}.{block}{match['tail']}"
+
+
+_CURRENT: tuple[_Rule, ...] = (
+    _rule(r"conv_layer1_(\d)", r"conv\1"),
+    _rule(r"layer1\.(\d+)" + _TAIL, r"layer1.\1\g<tail>"),
+    _rule(r"conv_tr1_1", "transition1.0"),
+    _rule(r"conv_tr1_2", "transition1.1.0"),
+    _rule(r"conv_tr2", "transition2.2.0"),
+    _rule(r"conv_tr3", "transition3.3.0"),
+    _rule(
+        r"st(\d)\.stage_func_list\.(\d+)\.basic_block_list\.(\d+)\.(\d+)" + _TAIL, r"stage\1.\2.branches.\3.\4\g<tail>"
+    ),
+    _rule(r"st([234])\.stage_func_list\.(\d+)\.fuse_func\.residual_func_list\.(\d+)", _fuse_by_position),
+    _rule(r"last_cls\.func_list\.(\d)" + _TAIL, r"incre_modules.\1.0\g<tail>"),
+    _rule(r"cls_head_conv_list\.(\d)", r"downsamp_modules.\1"),
+    _rule(r"conv_last", "final_layer"),
+    _rule(r"fc", "classifier"),
+)
+
+_STAGE = r"st(?P<stage>[234])\.stage_st(?P=stage)_(?P<module>\d+)"
+_LEGACY: tuple[_Rule, ...] = (
+    _rule(r"conv_layer1_(\d)", r"conv\1"),
+    _rule(r"la1\.bb_layer2_(\d+)" + _TAIL, lambda m: f"layer1.{int(m[1]) - 1}{m['tail']}"),
+    _rule(r"tr1\.transition_tr1_layer_1", "transition1.0"),
+    _rule(r"tr1\.transition_tr1_layer_2", "transition1.1.0"),
+    _rule(r"tr2\.transition_tr2_layer_3", "transition2.2.0"),
+    _rule(r"tr3\.transition_tr3_layer_4", "transition3.3.0"),
+    _rule(
+        _STAGE + r"\.branches_func\.bb_st(?P=stage)_(?P=module)_branch_layer_(?P<branch>\d)_(?P<block>\d+)" + _TAIL,
+        _branch_by_name,
+    ),
+    _rule(
+        _STAGE + r"\.fuse_func\.residual_st(?P=stage)_(?P=module)_layer_(?P<i>\d)_(?P<j>\d)(?:_(?P<k>\d))?",
+        _fuse_by_name,
+    ),
+    _rule(r"last_cls\.conv_cls_head_conv_(\d)" + _TAIL, lambda m: f"incre_modules.{int(m[1]) - 1}.0{m['tail']}"),
+    _rule(r"cls_head_add(\d)", lambda m: f"downsamp_modules.{int(m[1]) - 1}"),
+    _rule(r"conv_last", "final_layer"),
+    _rule(r"out", "classifier"),
+)
+
+
+def _member(unit: str, part: str) -> str:
+    """The official name of a unit's convolution or batch norm."""
+    named = _NAMED_CONV.fullmatch(unit)
+    is_conv = part.endswith("conv")
+    if named:
+        return unit if is_conv else f"{named[1] or ''}bn{named[2]}"
+    return f"{unit}.{0 if is_conv else 1}"
+
+
+def _translate(key: str, rules: tuple[_Rule, ...]) -> str:
+    module, _, leaf = key.rpartition(".")
+    unit = _UNIT.fullmatch(module)
+    for pattern, replace in rules:
+        match = pattern.fullmatch(unit["unit"] if unit else module)
+        if match:
+            name = replace(match)
+            tail = match.groupdict().get("tail") or ""
+            name = name.removesuffix(tail) + _TAILS.get(tail, tail)
+            return f"{_member(name, unit['part']) if unit else name}.{_LEAVES.get(leaf, leaf)}"
+    return key
+
+
+def official_name(key: str) -> str:
+    """Translate a name of PaddleClas 2.2 and later.
+
+    Args:
+        key: such as "st2.stage_func_list.0.fuse_func.residual_func_list.0.conv.weight".
+
+    Returns:
+        The official name, such as "stage2.0.fuse_layers.0.1.0.weight"; an unknown key as it is.
+
+    Source: PaddleClas d178931, ppcls/arch/backbone/legendary_models/hrnet.py.
+    """
+    return _translate(key, _CURRENT)
+
+
+def official_name_legacy(key: str) -> str:
+    """Translate a name of PaddleClas 2.0 and 2.1.
+
+    Args:
+        key: such as "st2.stage_st2_1.fuse_func.residual_st2_1_layer_1_2._conv.weight".
+
+    Returns:
+        The official name; an unknown key as it is.
+
+    Source: PaddleClas release/2.1 (a518e45), ppcls/modeling/architectures/hrnet.py.
+    """
+    return _translate(key, _LEGACY)

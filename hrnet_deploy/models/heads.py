@@ -1,0 +1,106 @@
+"""The two nets: the trunk with a classification or a segmentation head."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.models.blocks import Bottleneck, conv_bn
+from hrnet_deploy.models.trunk import Trunk, resize_to
+from hrnet_deploy.models.variants import BOTTLENECK_EXPANSION, Variant
+
+CLASSIFICATION_STRIDE = 32
+"""Classification inputs must be multiples of this: nearest upsampling by a factor meets its sizes only there."""
+
+_HEAD_PLANES = (32, 64, 128, 256)
+_HEAD_CHANNELS = tuple(BOTTLENECK_EXPANSION * planes for planes in _HEAD_PLANES)
+_FEATURES = 2048
+
+
+class ClassificationNet(Trunk):
+    """Image classifier.
+
+    Source: HRNet-Image-Classification, lib/models/cls_hrnet.py.
+    """
+
+    def __init__(self, variant: Variant, num_classes: int) -> None:
+        super().__init__(variant)
+        bias = variant.head_bias
+        self.incre_modules = nn.ModuleList(
+            nn.Sequential(Bottleneck(width, planes, squeeze_excitation=variant.squeeze_excitation))
+            for width, planes in zip(variant.channels, _HEAD_PLANES, strict=True)
+        )
+        self.downsamp_modules = nn.ModuleList(
+            nn.Sequential(*conv_bn(fine, coarse, 3, 2, bias=bias), nn.ReLU())
+            for fine, coarse in itertools.pairwise(_HEAD_CHANNELS)
+        )
+        self.final_layer = nn.Sequential(*conv_bn(_HEAD_CHANNELS[-1], _FEATURES, 1, bias=bias), nn.ReLU())
+        self.classifier = nn.Linear(_FEATURES, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Classify.
+
+        Args:
+            images: float (N, 3, H, W), normalised RGB; H and W multiples of 32.
+
+        Returns:
+            Logits, float (N, classes).
+
+        Raises:
+            UsageError: a size that is no multiple of 32 (not checked while a graph is captured).
+        """
+        if not _is_captured():
+            _check_size(images)
+        branches = self.features(images)
+        merged = self.incre_modules[0](branches[0])
+        for down, widen, features in zip(self.downsamp_modules, self.incre_modules[1:], branches[1:], strict=True):
+            merged = widen(features) + down(merged)
+        pooled = F.adaptive_avg_pool2d(self.final_layer(merged), 1)
+        logits: Tensor = self.classifier(pooled.flatten(1))
+        return logits
+
+
+def _is_captured() -> bool:
+    """Whether a graph is being recorded, where sizes are no plain numbers."""
+    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
+
+
+def _check_size(images: Tensor) -> None:
+    height, width = images.shape[-2:]
+    if height % CLASSIFICATION_STRIDE or width % CLASSIFICATION_STRIDE:
+        raise UsageError(
+            f"classification input must have sides that are multiples of {CLASSIFICATION_STRIDE}, "
+            f"got {height}x{width}. Choose another --imgsz."
+        )
+
+
+class SegmentationNet(Trunk):
+    """Labels pixels, at a quarter of the input's size.
+
+    Source: HRNet-Semantic-Segmentation pytorch-v1.1, lib/models/seg_hrnet.py.
+    """
+
+    def __init__(self, variant: Variant, num_classes: int) -> None:
+        super().__init__(variant)
+        width = sum(variant.channels)
+        self.last_layer = nn.Sequential(
+            *conv_bn(width, width, 1, bias=variant.head_bias), nn.ReLU(), nn.Conv2d(width, num_classes, 1)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Score every class at every fourth pixel.
+
+        Args:
+            images: float (N, 3, H, W), normalised RGB, of any size.
+
+        Returns:
+            Logits, float (N, classes, ceil(H / 4), ceil(W / 4)).
+        """
+        finest, *coarser = self.features(images)
+        maps = [finest, *(resize_to(features, finest) for features in coarser)]
+        logits: Tensor = self.last_layer(torch.cat(maps, 1))
+        return logits

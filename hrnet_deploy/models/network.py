@@ -1,0 +1,38 @@
+"""From a variant to its network."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.models.heads import ClassificationNet, SegmentationNet
+from hrnet_deploy.models.variants import Variant
+from hrnet_deploy.spec import Task
+
+_NETS: dict[Task, type[ClassificationNet | SegmentationNet]] = {
+    Task.CLASSIFICATION: ClassificationNet,
+    Task.SEGMENTATION: SegmentationNet,
+}
+
+
+def build_network(variant: Variant, num_classes: int, *, device: str = "cpu") -> nn.Module:
+    """Build a network in evaluation mode.
+
+    Args:
+        variant: the architecture.
+        num_classes: classes it tells apart.
+        device: where its float32 parameters live, initialised at random as PyTorch does (seed with
+            `torch.manual_seed`). "meta" allocates nothing: for counting, and for weights that follow from a file.
+
+    Returns:
+        A module that maps float (N, 3, H, W) to logits, float (N, classes) or, for segmentation,
+        (N, classes, ceil(H / 4), ceil(W / 4)). Parameter names are the official ones.
+
+    Raises:
+        UsageError: the number of classes is not positive.
+    """
+    if num_classes < 1:
+        raise UsageError(f"number of classes must be at least 1, got {num_classes}. Correct --num-classes.")
+    with torch.device(device):
+        return _NETS[variant.task](variant, num_classes).eval()

@@ -1,0 +1,150 @@
+"""What all HRNets share: stem, first layer, and three stages of parallel branches that keep exchanging features."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hrnet_deploy.models.blocks import BasicBlock, Bottleneck, conv_bn
+from hrnet_deploy.models.variants import Variant
+from hrnet_deploy.spec import Task
+
+_STEM_CHANNELS = 64
+
+
+def resize_to(features: Tensor, target: Tensor) -> Tensor:
+    """Upsample bilinearly to another map's size, as the segmentation nets do.
+
+    Args:
+        features: float (N, C, h, w).
+        target: float (N, D, H, W).
+
+    Returns:
+        float (N, C, H, W).
+
+    Source: HRNet-Semantic-Segmentation pytorch-v1.1, lib/models/seg_hrnet.py (align_corners False).
+    """
+    return F.interpolate(features, size=target.shape[-2:], mode="bilinear", align_corners=False)
+
+
+def _down(source: int, target: int, steps: int) -> nn.Sequential:
+    """`steps` stride-2 convolutions; only the last changes the channels, and it alone has no ReLU."""
+    hidden = [nn.Sequential(*conv_bn(source, source, 3, 2), nn.ReLU()) for _ in range(steps - 1)]
+    return nn.Sequential(*hidden, nn.Sequential(*conv_bn(source, target, 3, 2)))
+
+
+class Exchange(nn.Module):
+    """One high-resolution module: blocks on every branch, then each branch sums all of them at its own size.
+
+    Source: Wang et al., Deep High-Resolution Representation Learning, arXiv:1908.07919, section 3.
+    """
+
+    def __init__(self, variant: Variant, branches: int) -> None:
+        super().__init__()
+        channels = variant.channels[:branches]
+        self.bilinear = variant.task is Task.SEGMENTATION
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                *(
+                    BasicBlock(width, squeeze_excitation=variant.squeeze_excitation)
+                    for _ in range(variant.blocks_per_branch)
+                )
+            )
+            for width in channels
+        )
+        self.fuse_layers = nn.ModuleList(
+            nn.ModuleList(self._path(channels, i, j) for j in range(branches)) for i in range(branches)
+        )
+
+    def _path(self, channels: tuple[int, ...], i: int, j: int) -> nn.Module:
+        """From branch j to branch i."""
+        if j == i:
+            return nn.Identity()
+        if j < i:
+            return _down(channels[j], channels[i], i - j)
+        narrow = conv_bn(channels[j], channels[i], 1)
+        # Bilinear maps are resized in `forward`, to the size they meet there.
+        widen = [] if self.bilinear else [nn.Upsample(scale_factor=float(2 ** (j - i)), mode="nearest")]
+        return nn.Sequential(*narrow, *widen)
+
+    def forward(self, inputs: list[Tensor]) -> list[Tensor]:
+        """Compute the module.
+
+        Args:
+            inputs: float (N, C_i, H / 2^i, W / 2^i) for each branch i.
+
+        Returns:
+            The same shapes.
+        """
+        branches = [branch(features) for branch, features in zip(self.branches, inputs, strict=True)]
+        return [self._fuse(i, branches) for i in range(len(branches))]
+
+    def _fuse(self, i: int, branches: list[Tensor]) -> Tensor:
+        paths = cast("nn.ModuleList", self.fuse_layers[i])
+        maps = [path(features) for path, features in zip(paths, branches, strict=True)]
+        if self.bilinear:
+            maps[i + 1 :] = [resize_to(features, branches[i]) for features in maps[i + 1 :]]
+        total = maps[0]
+        for features in maps[1:]:
+            total = total + features
+        return F.relu(total)
+
+
+def _transition(sources: tuple[int, ...], targets: tuple[int, ...]) -> nn.ModuleList:
+    """Bring the branches of one stage to the channels of the next, and grow the new one from the last."""
+    steps = nn.ModuleList()
+    for i, width in enumerate(targets):
+        if i >= len(sources):
+            steps.append(nn.Sequential(nn.Sequential(*conv_bn(sources[-1], width, 3, 2), nn.ReLU())))
+        elif sources[i] != width:
+            steps.append(nn.Sequential(*conv_bn(sources[i], width, 3), nn.ReLU()))
+        else:
+            steps.append(nn.Identity())
+    return steps
+
+
+def _grow(transition: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
+    last = len(branches) - 1
+    return [step(branches[min(i, last)]) for i, step in enumerate(transition)]
+
+
+class Trunk(nn.Module):
+    """The network without a head; heads derive from it, so that parameter names stay the official ones.
+
+    Source: HRNet-Image-Classification, lib/models/cls_hrnet.py.
+    """
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = conv_bn(3, _STEM_CHANNELS, 3, 2)
+        self.conv2, self.bn2 = conv_bn(_STEM_CHANNELS, _STEM_CHANNELS, 3, 2)
+        widths = [_STEM_CHANNELS] + [variant.layer1_channels] * (variant.layer1_blocks - 1)
+        self.layer1 = nn.Sequential(
+            *(Bottleneck(w, variant.layer1_planes, squeeze_excitation=variant.squeeze_excitation) for w in widths)
+        )
+        channels = variant.channels
+        self.transition1 = _transition((variant.layer1_channels,), channels[:2])
+        self.stage2 = nn.Sequential(*(Exchange(variant, 2) for _ in range(variant.modules[0])))
+        self.transition2 = _transition(channels[:2], channels[:3])
+        self.stage3 = nn.Sequential(*(Exchange(variant, 3) for _ in range(variant.modules[1])))
+        self.transition3 = _transition(channels[:3], channels)
+        self.stage4 = nn.Sequential(*(Exchange(variant, 4) for _ in range(variant.modules[2])))
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Compute the four branches.
+
+        Args:
+            images: float (N, 3, H, W), normalised RGB.
+
+        Returns:
+            float (N, C * 2^i, H / 2^(i+2), W / 2^(i+2)) for i = 0..3, sizes rounded up.
+        """
+        stem = F.relu(self.bn1(self.conv1(images)))
+        stem = F.relu(self.bn2(self.conv2(stem)))
+        branches = _grow(self.transition1, [self.layer1(stem)])
+        branches = _grow(self.transition2, self.stage2(branches))
+        branches = _grow(self.transition3, self.stage3(branches))
+        out: list[Tensor] = self.stage4(branches)
+        return out

@@ -1,0 +1,151 @@
+"""Which HRNets there are, as data; loads without torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.spec import Task
+
+BOTTLENECK_EXPANSION = 4
+"""A bottleneck block puts out this many times its planes."""
+
+_WIDTHS = (18, 30, 32, 40, 44, 48, 64)
+_INPUT_HW = MappingProxyType({Task.CLASSIFICATION: (224, 224), Task.SEGMENTATION: (1024, 2048)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One architecture.
+
+    Attributes:
+        name: name throughout this package, such as "hrnet_w18".
+        task: what the net answers; it decides the head and how branches are upsampled.
+        layer1_blocks: bottleneck blocks of the first layer.
+        layer1_planes: their planes; the layer puts out four times as many channels.
+        channels: channels of the four branches, finest first.
+        blocks_per_branch: basic blocks of each branch in each module.
+        modules: high-resolution modules of stages 2, 3 and 4.
+        squeeze_excitation: whether every block recalibrates its channels (PaddleClas SE_HRNet).
+        head_bias: whether the head's convolutions before a batch norm have a bias (official files: yes).
+
+    Source: the yaml configurations of HRNet-Image-Classification and HRNet-Semantic-Segmentation (pytorch-v1.1).
+    """
+
+    name: str
+    task: Task
+    layer1_blocks: int
+    layer1_planes: int
+    channels: tuple[int, int, int, int]
+    blocks_per_branch: int
+    modules: tuple[int, int, int]
+    squeeze_excitation: bool = False
+    head_bias: bool = True
+
+    @property
+    def layer1_channels(self) -> int:
+        """Channels that enter the first transition."""
+        return BOTTLENECK_EXPANSION * self.layer1_planes
+
+    @property
+    def default_input_hw(self) -> tuple[int, int]:
+        """(height, width) in pixels of the published figures: 224x224, Cityscapes 1024x2048."""
+        return _INPUT_HW[self.task]
+
+    @property
+    def default_num_classes(self) -> int:
+        """Classes of the published weights: 1000 of ImageNet, 19 of Cityscapes."""
+        return 1000 if self.task is Task.CLASSIFICATION else 19
+
+    def same_graph(self, other: Variant) -> bool:
+        """Whether both are one architecture, the bias of the head's convolutions aside.
+
+        Args:
+            other: the variant to compare with.
+
+        Returns:
+            True where weights of one fit the other.
+        """
+        return replace(self, name="", head_bias=True) == replace(other, name="", head_bias=True)
+
+
+def _small_v1(name: str, task: Task) -> Variant:
+    return Variant(
+        name=name,
+        task=task,
+        layer1_blocks=1,
+        layer1_planes=32,
+        channels=(16, 32, 64, 128),
+        blocks_per_branch=2,
+        modules=(1, 1, 1),
+    )
+
+
+def _small_v2(name: str, task: Task) -> Variant:
+    return Variant(
+        name=name,
+        task=task,
+        layer1_blocks=2,
+        layer1_planes=64,
+        channels=(18, 36, 72, 144),
+        blocks_per_branch=2,
+        modules=(1, 3, 2),
+    )
+
+
+def _wide(name: str, task: Task, width: int) -> Variant:
+    return Variant(
+        name=name,
+        task=task,
+        layer1_blocks=4,
+        layer1_planes=64,
+        channels=(width, 2 * width, 4 * width, 8 * width),
+        blocks_per_branch=4,
+        modules=(1, 4, 3),
+    )
+
+
+def _table() -> Iterator[Variant]:
+    cls, seg = Task.CLASSIFICATION, Task.SEGMENTATION
+    yield _small_v1("hrnet_w18_small_v1", cls)
+    yield _small_v2("hrnet_w18_small_v2", cls)
+    for width in _WIDTHS:
+        yield _wide(f"hrnet_w{width}", cls, width)
+    for width in _WIDTHS:  # PaddleClas: none of its head convolutions has a bias
+        yield replace(_wide(f"se_hrnet_w{width}", cls, width), squeeze_excitation=True, head_bias=False)
+    yield _small_v1("hrnetv2_w18_small_v1", seg)
+    yield _small_v2("hrnetv2_w18_small_v2", seg)
+    yield _wide("hrnetv2_w18", seg, 18)
+    yield _wide("hrnetv2_w48", seg, 48)
+
+
+VARIANTS: Mapping[str, Variant] = MappingProxyType({variant.name: variant for variant in _table()})
+"""Every variant by name."""
+
+_ALIASES = MappingProxyType({"hrnet_w18_small": "hrnet_w18_small_v1", "hrnetv2_w18_small": "hrnetv2_w18_small_v1"})
+_NO_HEAD_BIAS_SUFFIX = "_ssld"
+
+
+def find_variant(name: str) -> Variant:
+    """Look a variant up by the name its publisher uses.
+
+    Args:
+        name: a key of `VARIANTS`, or timm's ("hrnet_w18_small", "hrnet_w18_ssld") or PaddleClas'
+            ("SE_HRNet_W64_C") name for it; case does not matter.
+
+    Returns:
+        The variant; "..._ssld" gives the one without bias in the head's convolutions, as those weights are.
+
+    Raises:
+        UsageError: no such variant; the message names the closest ones.
+    """
+    plain = name.lower().replace("-", "_")
+    base = plain.removesuffix(_NO_HEAD_BIAS_SUFFIX).removesuffix("_c")
+    found = VARIANTS.get(_ALIASES.get(base, base))
+    if found is None:
+        close = difflib.get_close_matches(plain, VARIANTS, n=3) or list(VARIANTS)
+        raise UsageError(f"variant must be a known HRNet, got '{name}'. Closest: {', '.join(close)}.")
+    return replace(found, head_bias=False) if plain.endswith(_NO_HEAD_BIAS_SUFFIX) else found
