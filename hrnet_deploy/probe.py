@@ -8,7 +8,7 @@ import numpy as np
 from hrnet_deploy.drawing import Image
 
 _SEED = 2019
-_DISCS = 400
+_DISCS = 1500
 
 
 def probe_images(count: int, size_hw: tuple[int, int]) -> list[Image]:
@@ -32,16 +32,16 @@ def probe_images(count: int, size_hw: tuple[int, int]) -> list[Image]:
 
 def _dead_leaves(rng: np.random.Generator, size_hw: tuple[int, int]) -> Image:
     height, width = size_hw
-    largest, smallest = max(4.0, min(size_hw) / 2), 2.0
+    largest = max(4.0, min(size_hw) / 2)
+    smallest = max(1.5, largest / 25)
     # Inverse transform of a density r^-3 between the two radii.
     u = rng.random(_DISCS)
     radii = 1 / np.sqrt(u / smallest**2 + (1 - u) / largest**2)
     centres = rng.random((_DISCS, 2)) * (width, height)
     colours = np.clip(rng.normal(115, 65, (_DISCS, 1)) + rng.normal(0, 25, (_DISCS, 3)), 0, 255)
     picture = np.full((height, width, 3), 115, np.uint8)
-    order = np.argsort(-radii)  # large ones first, or they would cover all
-    for index in order:
-        centre = (int(centres[index, 0]), int(centres[index, 1]))
-        cv2.circle(picture, centre, round(float(radii[index])), colours[index].tolist(), cv2.FILLED, cv2.LINE_AA)
+    for radius, centre, colour in zip(radii, centres, colours, strict=True):
+        at = (int(centre[0]), int(centre[1]))
+        cv2.circle(picture, at, max(1, round(float(radius))), colour.tolist(), cv2.FILLED, cv2.LINE_AA)
     noise = rng.normal(0, 4, picture.shape)
     return np.clip(picture + noise, 0, 255).astype(np.uint8)

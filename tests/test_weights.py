@@ -13,9 +13,11 @@ import time
 
 import pytest
 
+from hrnet_deploy import download as download_module
 from hrnet_deploy import weights, zoo
+from hrnet_deploy.download import download
 from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
-from hrnet_deploy.weights import download, resolve_weights, weights_folder
+from hrnet_deploy.weights import resolve_weights, weights_folder
 from hrnet_deploy.zoo import entries, find_entry
 
 CONTENT = bytes(range(256)) * 4096
@@ -72,7 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(weights, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(download_module, "_PAUSE_S", 0.01)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         running.content, running.status, running.kind = CONTENT, 200, "application/octet-stream"
         running.ranges, running.refuse_ranges, running.wrong_start = True, False, 0
@@ -88,7 +90,7 @@ def server(monkeypatch):
 
 @pytest.fixture
 def one_attempt(monkeypatch):
-    monkeypatch.setattr(weights, "_ATTEMPTS", 1)
+    monkeypatch.setattr(download_module, "_ATTEMPTS", 1)
 
 
 def listing(folder):
@@ -212,9 +214,9 @@ def test_redirect_out_of_http_is_refused(server, tmp_path, target):
 
 
 def test_redirect_from_https_to_http_is_refused():
-    request = weights.urllib.request.Request("https://example.org/a")
+    request = download_module.urllib.request.Request("https://example.org/a")
     with io.BytesIO() as body, pytest.raises(ValueError, match="refused"):
-        weights._SafeRedirect().redirect_request(request, body, 302, "Found", {}, "http://example.org/a")
+        download_module._SafeRedirect().redirect_request(request, body, 302, "Found", {}, "http://example.org/a")
 
 
 def test_redirect_within_http_is_followed(server, tmp_path):
@@ -264,7 +266,7 @@ def test_unknown_length(server, tmp_path):
 
 def test_interruption_leaves_the_partial_file(server, tmp_path, monkeypatch):
     class Interrupting:
-        def __init__(self, **kwargs):
+        def __init__(self, *args, **kwargs):
             self.seen = 0
 
         def __enter__(self):

@@ -9,6 +9,7 @@ from pathlib import Path
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
 from hrnet_deploy.errors import ImageError
 from hrnet_deploy.predictor import Predictor
+from hrnet_deploy.progress import bar
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
 
 _SHOWN_CLASSES = 4
@@ -46,8 +47,6 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 2 if an image was skipped.
     """
-    from tqdm import tqdm
-
     skipped: list[str] = []
 
     def skip(name: str, error: ImageError) -> None:
@@ -64,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         )
         taken: set[Path] = set()
         count = 0
-        for result in tqdm(results, disable=None, unit="image", leave=False):
+        for result in bar(results, unit="image"):
             count += 1
             saved = None if folder is None else result.save(_free_name(folder, result, taken))
             _print(args, result, saved)

@@ -18,6 +18,7 @@ from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.origin import open_origin
 from hrnet_deploy.pipeline.planning import Plan, Wishes, check_early, make_plan
 from hrnet_deploy.pipeline.verifying import Probe, make_probes, verify
+from hrnet_deploy.progress import bar
 from hrnet_deploy.shapes import HeightWidth
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Task
 
@@ -249,10 +250,8 @@ class _Steps:
     """A progress bar over the named steps; shows each while it runs."""
 
     def __enter__(self) -> _Steps:
-        from tqdm import tqdm
-
         layout = "{desc:<22} {bar:20} {n_fmt}/{total_fmt} [{elapsed}]"
-        self._bar: Any = tqdm(total=len(_STEPS), disable=None, leave=False, bar_format=layout)
+        self._bar: Any = bar(total=len(_STEPS), bar_format=layout)
         return self
 
     def __call__(self, name: str) -> None:

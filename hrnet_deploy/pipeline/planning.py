@@ -194,7 +194,10 @@ def _overridden(preprocessing: Preprocessing, wishes: Wishes) -> Preprocessing:
 def _with_size(preprocessing: Preprocessing, task: Task, shapes: ShapeRange) -> Preprocessing:
     """Preprocessing that ends at the size the artefact takes; with open sizes segmentation sees the whole image."""
     if task is Task.SEGMENTATION and shapes.dynamic_hw:
+        if preprocessing.resize is Resize.LONG_SIDE:
+            return preprocessing
         return dataclasses.replace(preprocessing, resize=Resize.NONE, size_hw=None)
     height, width = shapes.opt_nhw[1:]
-    resize = Resize.SQUASH if preprocessing.resize is Resize.NONE else preprocessing.resize
+    open_ended = {Resize.NONE, Resize.LONG_SIDE}  # these end at the image's own shape, a fixed graph needs its own
+    resize = Resize.SQUASH if preprocessing.resize in open_ended else preprocessing.resize
     return dataclasses.replace(preprocessing, resize=resize, size_hw=(height, width))
