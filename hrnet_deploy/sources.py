@@ -1,0 +1,235 @@
+"""Whatever a user calls an image, or a collection of them, as a stream of BGR frames."""
+
+from __future__ import annotations
+
+import glob
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.errors import ImageError, MissingFileError
+from hrnet_deploy.image import from_array, from_bytes, from_pil, is_pil
+
+IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}) | frozenset(
+    {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
+)
+"""Files a folder or a glob pattern is searched for; upper case counts too."""
+VIDEO_SUFFIXES = frozenset(
+    (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+)
+"""Files that are read as videos."""
+OnError = Callable[[str, ImageError], None]
+"""Told the name of an item that cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image, decoded.
+
+    Attributes:
+        image: BGR, uint8 (H, W, 3), contiguous; it shares the caller's memory where an array was given.
+        name: file name, "image_0", "video.mp4#12" or "camera0#12"; counts start at 0.
+        path: the file it came from, if any.
+        decode_ms: time to read and decode it.
+    """
+
+    image: NDArray[np.uint8]
+    name: str
+    path: Path | None
+    decode_ms: float
+
+
+def is_single(source: Any) -> bool:
+    """Whether a source is one image, so that one result answers it.
+
+    Args:
+        source: anything `frames` takes.
+
+    Returns:
+        False for lists, iterators, folders, glob patterns, videos and cameras.
+    """
+    if isinstance(source, (str, Path)):
+        return _kind(source) == "image"
+    return isinstance(source, (bytes, bytearray, memoryview, np.ndarray)) or is_pil(source)
+
+
+def read_frame(source: Any, name: str = "image_0") -> Frame:
+    """Read one image.
+
+    Args:
+        source: path; encoded bytes; array, BGR (H, W, 3), BGRA (H, W, 4) or grey (H, W) or (H, W, 1), uint8 or
+            uint16; or PIL image. Alpha is dropped, 16 bits keep their upper 8, EXIF orientation is applied.
+        name: what to call it where it has no file name.
+
+    Returns:
+        The frame.
+
+    Raises:
+        ImageError: it cannot be decoded, is cut short, is too large, or is no image at all.
+        MissingFileError: no such file.
+    """
+    start = time.perf_counter()
+    path = None
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        name = path.name
+        image = from_bytes(_read(path), f"image '{path}'")
+    elif isinstance(source, (bytes, bytearray, memoryview)):
+        image = from_bytes(bytes(source), f"image '{name}'")
+    elif isinstance(source, np.ndarray):
+        image = from_array(source, f"image '{name}'")
+    elif is_pil(source):
+        image = from_pil(source, f"image '{name}'")
+    else:
+        raise ImageError(
+            f"image '{name}' must be a path, bytes, an array or a PIL image, got {type(source).__name__}. Convert it."
+        )
+    return Frame(image, name, path, 1e3 * (time.perf_counter() - start))
+
+
+def frames(source: Any, *, on_error: OnError | None = None) -> Iterator[Frame]:
+    """Read every image of a source, one at a time.
+
+    Args:
+        source: anything `read_frame` takes; a folder (searched recursively, sorted, hidden files left out); a glob
+            pattern; a video; a camera's number as int or text; or a list, tuple or iterator of all these.
+        on_error: called with each item that cannot be used, which is then skipped; None to raise instead.
+
+    Yields:
+        Frames in order. Closing the iterator releases the video or camera.
+
+    Raises:
+        ImageError: an item cannot be used, or a folder, pattern or video holds nothing.
+        MissingFileError: no such file or folder.
+    """
+    yield from _walk(source, "image_0", on_error)
+
+
+def _walk(source: Any, name: str, on_error: OnError | None) -> Iterator[Frame]:
+    if is_single(source):
+        items: Iterator[Frame] = (read_frame(one, name) for one in (source,))
+    elif isinstance(source, (str, Path, int)) and not isinstance(source, bool):
+        items = _collection(source, on_error)
+    elif isinstance(source, Iterable):
+        for index, item in enumerate(source):
+            yield from _walk(item, f"image_{index}", on_error)
+        return
+    else:
+        items = (read_frame(one, name) for one in (source,))  # raises, naming the type
+    try:
+        yield from items
+    except (ImageError, MissingFileError) as error:
+        if on_error is None:
+            raise
+        if isinstance(error, MissingFileError):
+            reported = ImageError(str(error))
+            reported.__cause__ = error
+        else:
+            reported = error
+        on_error(str(source) if isinstance(source, (str, Path, int)) else name, reported)
+
+
+def _collection(source: str | Path | int, on_error: OnError | None) -> Iterator[Frame]:
+    kind = "camera" if isinstance(source, int) else _kind(source)
+    if kind == "camera":
+        yield from _video(int(str(source)), f"camera{source}", None)
+    elif kind == "video":
+        path = Path(str(source))
+        if not path.exists():
+            raise MissingFileError(f"video '{path}' must exist, got no such file. Check the path.")
+        yield from _video(str(path), path.name, path)
+    else:
+        paths = _in_folder(Path(str(source))) if kind == "folder" else _matching(str(source))
+        for path in paths:
+            yield from _walk(path, path.name, on_error)
+
+
+def _kind(source: str | Path) -> str:
+    """One of image, folder, video, camera, pattern."""
+    path, text = Path(source), str(source)
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises below an unreadable folder
+        return "folder"
+    if not os.path.exists(path):  # noqa: PTH110 - as above
+        if text.isdecimal() and isinstance(source, str):
+            return "camera"
+        if glob.has_magic(text):
+            return "pattern"
+    return "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image"
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    seen: set[str] = set()
+    try:
+        for root, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+            if os.path.realpath(root) in seen:  # links may form a circle
+                folders.clear()
+                continue
+            seen.add(os.path.realpath(root))
+            folders[:] = [f for f in folders if not f.startswith(".")]
+            found += [Path(root, f) for f in files if not f.startswith(".") and _suffix(f) in IMAGE_SUFFIXES]
+    except OSError as error:
+        raise ImageError(f"folder '{folder}' cannot be read ({error.strerror}). Check its permissions.") from error
+    if not found:
+        raise ImageError(
+            f"folder '{folder}' must hold images, got none. Supported: {' '.join(sorted(IMAGE_SUFFIXES))}."
+        )
+    return sorted(found)
+
+
+def _matching(pattern: str) -> list[Path]:
+    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    matches = map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    found = [path for path in matches if _suffix(path) in known and not path.is_dir()]
+    if not found:
+        raise MissingFileError(
+            f"pattern '{pattern}' must match images, got no match. Check it, and quote it in a shell."
+        )
+    return sorted(found)
+
+
+def _suffix(path: str | Path) -> str:
+    return Path(path).suffix.lower()
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _video(address: str | int, name: str, path: Path | None) -> Iterator[Frame]:
+    capture = cv2.VideoCapture(address)
+    try:
+        if not capture.isOpened():
+            raise ImageError(f"video '{path or name}' cannot be opened. Check that it plays, or convert it to MP4.")
+        index = 0
+        while True:
+            start = time.perf_counter()
+            there, image = capture.read()
+            if not there:
+                break
+            what = f"video '{name}' frame {index}"
+            yield Frame(from_array(image, what), f"{name}#{index}", path, 1e3 * (time.perf_counter() - start))
+            index += 1
+        if index == 0:
+            raise ImageError(f"video '{path or name}' must hold frames, got none that decode. Convert it to MP4.")
+    finally:
+        capture.release()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()  # cv2.imread cannot open every Unicode path on Windows
+    except FileNotFoundError as error:
+        raise MissingFileError(f"image '{path}' must exist, got no such file. Check the path.") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"image '{path}' must be a file, got a folder. Use frames() for folders.") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"image '{path}' cannot be read ({reason}). Check the path and its permissions.") from error
