@@ -58,7 +58,8 @@ def compare(contents: list[bytes], rounds: int) -> dict[str, dict[str, float]]:
     rows: dict[str, list[tuple[float, float]]] = {"decoded": [], "encoded": []}
     levels, pixels, furthest = 0, 0, 0.0
     for content in contents:
-        frame, picture = read_frame(content).image, Image.open(io.BytesIO(content)).convert("RGB")
+        frame = read_frame(content).image
+        picture = Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
         distance = np.abs(make(frame, out) - by_pillow(picture)) * (255 * STD[:, None, None])
         levels, pixels, furthest = (
             levels + int((distance > 0.5).sum()),
@@ -122,7 +123,7 @@ def main() -> None:
             print(f"{name:24} {source:8} {figures} {row['ratio_min']:6.2f} {row['ratio_max']:6.2f}")
         agreement = result["agreement"]
         print(
-            f"{'':24} differing {agreement['share_differing']:.2e}, at most {agreement['max_grey_levels']:.2f} grey levels"
+            f"{'':24} differing {agreement['share_differing']:.1e}, at most {agreement['max_grey_levels']:.1f} levels"
         )
 
 

@@ -14,7 +14,6 @@ from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.spec import Interpolation, Preprocessing
 
-TOLERANCE = 1
 DIALECTS = {
     "official": Preprocessing(),
     "timm_ms_aug": Preprocessing(crop_pct=0.95),
@@ -55,7 +54,7 @@ def test_crops_equal_those_of_the_dialects_own_code(fixtures, dialect):
     for name, (image, crops) in fixtures.items():
         if dialect in crops:
             difference = np.abs(Preprocessor(DIALECTS[dialect]).pixels(image).astype(int) - crops[dialect])
-            assert difference.max() <= TOLERANCE, name
+            assert difference.max() == 0, name
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
@@ -70,7 +69,7 @@ def test_every_imagenet_picture_equals_pillow(shared, interpolation):
         resized = opened.resize(size_hw[::-1], getattr(Image.Resampling, interpolation.upper()))
         expected = np.asarray(resized)[top : top + 224, left : left + 224]
         got = make.pixels(cv2.cvtColor(np.asarray(opened), cv2.COLOR_RGB2BGR))
-        assert np.abs(got.astype(int) - expected).max() <= TOLERANCE, path.name
+        assert np.abs(got.astype(int) - expected).max() == 0, path.name
     assert files
 
 
