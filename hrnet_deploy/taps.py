@@ -1,0 +1,134 @@
+"""Which pixels of an axis make one of its resized pixels, and with what weights.
+
+Source: Pillow, src/libImaging/Resample.c (precompute_coeffs, normalize_coeffs_8bpc); cv2.resize for the two-tap filter.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.spec import Interpolation
+
+FIXED_POINT_BITS = 22
+"""Pillow's 8-bit path works with whole multiples of 2**-22 (32 - 8 - 2 bits)."""
+_EXACT_BITS = 15  # 8 bits of grey and 15 of weight: sums are exact in the 24 of a float32
+
+
+@dataclass(frozen=True)
+class Band:
+    """A few neighbouring outputs along one axis, and the inputs they are made of.
+
+    Attributes:
+        outputs: slice of the outputs, counted from the start of the crop.
+        first: first input pixel.
+        stop: input pixel after the last.
+        weights: float32 (stop - first, number of outputs), read-only.
+    """
+
+    outputs: slice
+    first: int
+    stop: int
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """All it takes to resize along one axis.
+
+    Attributes:
+        bands: in order; together they cover every output wanted once.
+        starts: int64 (outputs,), first input of each output.
+        weights: int64 (outputs, taps) in units of 2**-22.
+        uncertainty: how far a float32 sum may be from the exact one, in grey levels; 0 where none is inexact.
+    """
+
+    bands: tuple[Band, ...]
+    starts: NDArray[np.int64]
+    weights: NDArray[np.int64]
+    uncertainty: float
+
+    def inputs(self, outputs: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Inputs (n, taps) of some outputs (n,); where a weight is zero it may be any that the bands read."""
+        pixels: NDArray[np.int64] = self.starts[outputs, None] + np.arange(self.weights.shape[1])
+        return np.minimum(pixels, self.bands[-1].stop - 1, out=pixels)
+
+
+@functools.lru_cache(maxsize=256)
+def axis(inputs: int, outputs: int, first: int, count: int, interpolation: Interpolation) -> Axis:
+    """Weights that make part of one resized axis.
+
+    Args:
+        inputs: length of the axis before.
+        outputs: its whole length after.
+        first: first output wanted.
+        count: number of outputs wanted.
+        interpolation: filter.
+
+    Returns:
+        The plan, shared by all who ask for the same.
+    """
+    starts, weights = _taps(inputs, outputs, np.arange(first, first + count), interpolation)
+    ends = np.minimum(starts + weights.shape[1], inputs)
+    # A wide block wastes multiplications outside the band, a narrow one wastes the vector units.
+    block = 16 if inputs <= 2 * outputs else 8
+    blocks = [slice(b, min(b + block, count)) for b in range(0, count, block)]
+    fixed = np.rint(np.ldexp(weights, FIXED_POINT_BITS)).astype(np.int64)
+    dyadic = not (fixed & ((1 << FIXED_POINT_BITS - _EXACT_BITS) - 1)).any()
+    # A product and a sum for each tap, each within half a unit in the last place of 255.
+    uncertainty = 0.0 if dyadic or interpolation is Interpolation.OPENCV_LINEAR else (weights.shape[1] + 1) * 2.0**-16
+    return Axis(tuple(_band(b, starts, ends, weights) for b in blocks), starts, fixed, uncertainty)
+
+
+def _band(outputs: slice, starts: NDArray[np.int64], ends: NDArray[np.int64], weights: NDArray[np.float64]) -> Band:
+    first, stop = int(starts[outputs][0]), int(ends[outputs][-1])
+    taps = weights.shape[1]
+    dense = np.zeros((int(starts[outputs][-1]) + taps - first, outputs.stop - outputs.start), np.float32)
+    rows = starts[outputs, None] - first + np.arange(taps)
+    dense[rows, np.arange(dense.shape[1])[:, None]] = weights[outputs]
+    dense = dense[: stop - first]  # taps beyond the image have weight zero
+    dense.setflags(write=False)
+    return Band(outputs, first, stop, dense)
+
+
+def _taps(
+    inputs: int, outputs: int, positions: NDArray[np.int64], interpolation: Interpolation
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """First input and the weights of each output at `positions`: (n,) and (n, taps)."""
+    scale = inputs / outputs
+    centres = np.asarray((positions + 0.5) * scale, np.float64)
+    if interpolation is Interpolation.OPENCV_LINEAR:
+        return _two_taps(inputs, centres)
+    stretch = max(scale, 1.0)
+    support = stretch * (2.0 if interpolation is Interpolation.BICUBIC else 1.0)
+    starts = np.maximum(np.trunc(centres - support + 0.5).astype(np.int64), 0)
+    ends = np.minimum(np.trunc(centres + support + 0.5).astype(np.int64), inputs)
+    pixels = starts[:, None] + np.arange(int((ends - starts).max()))
+    distances = np.abs((pixels - centres[:, None] + 0.5) / stretch)
+    raw = _cubic(distances) if interpolation is Interpolation.BICUBIC else np.maximum(1.0 - distances, 0.0)
+    raw[pixels >= ends[:, None]] = 0.0
+    raw /= np.cumsum(raw, axis=1)[:, -1:]
+    # Whole multiples of 2**-22 fit a float32 exactly, so ties between grey levels fall where Pillow's do.
+    fixed = np.trunc(np.ldexp(raw, FIXED_POINT_BITS) + np.copysign(0.5, raw))
+    return starts, np.ldexp(fixed, -FIXED_POINT_BITS)
+
+
+def _cubic(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic with a = -0.5."""
+    near = (1.5 * distances - 2.5) * distances * distances + 1.0
+    far = -0.5 * (((distances - 5.0) * distances + 8.0) * distances - 4.0)
+    kernel: NDArray[np.float64] = np.where(distances < 1.0, near, np.where(distances < 2.0, far, 0.0))
+    return kernel
+
+
+def _two_taps(inputs: int, centres: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """cv2.INTER_LINEAR: the two nearest pixels at any scale, the border repeated."""
+    if inputs == 1:
+        return np.zeros(len(centres), np.int64), np.ones((len(centres), 1))
+    exact = np.clip(centres - 0.5, 0, inputs - 1)
+    starts = np.minimum(exact.astype(np.int64), inputs - 2)
+    share = exact - starts
+    return starts, np.stack([1.0 - share, share], axis=1)
