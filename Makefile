@@ -1,0 +1,34 @@
+# Everything a newcomer types. Each target makes .venv and installs what it needs; nothing is assumed but Python >= 3.10.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+IMAGE ?=
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/demo.installed  ## export the demo nets, run them on a real picture (or IMAGE=...), show where the result is
+	@$(BIN)/python demo/demo.py $(IMAGE)
+
+test: .venv/dev.installed  ## every test that this machine can run
+	@$(BIN)/python -m pytest
+
+lint: .venv/dev.installed  ## style, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@PYTHONPATH=. $(BIN)/lint-imports
+
+bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the same run
+	@$(BIN)/python benchmarks/preprocess.py
+	@$(BIN)/python benchmarks/predict.py
+	@$(BIN)/python benchmarks/export.py
+
+clean:  ## forget what was installed and made
+	rm -rf .venv demo_output build dist *.egg-info
+
+.venv/%.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, got %d.%d. Name one: make PYTHON=python3.11 ..." % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing hrnet-deploy[$*] into .venv (a minute or two, once) ..."
+	@$(PIP) --editable '.[$*]'
+	@touch $@
