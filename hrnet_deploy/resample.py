@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError
 from hrnet_deploy.spec import Interpolation
-from hrnet_deploy.taps import FIXED_POINT_BITS, Axis, Band, axis
+from hrnet_deploy.taps import Axis, Band, axis
 
 _SIDE_LIMIT_PX = 1 << 16  # beyond it neither a block of weights nor its input stays small
 _STRIP_ROWS = 128
@@ -154,8 +154,8 @@ def _horizontal(
             continue
         plane, y, x = places = _round_to_grey(part, columns, interpolation)
         if x.size:
-            inputs = columns.inputs(x) - first
-            part[places] = _exact(pixels[plane[:, None], y[:, None], inputs], columns.weights[x])
+            lines = (plane * pixels.shape[1] + y) * pixels.shape[2] - first
+            part[places] = _exact(pixels, lines[:, None] + columns.inputs(x), columns.weights[x])
 
 
 def _planes(strip: NDArray[np.uint8], *, flip_channels: bool) -> NDArray[np.float32]:
@@ -185,8 +185,8 @@ def _vertical(
         strip = out[:, start : min(start + _STRIP_ROWS, group[-1].outputs.stop)]
         plane, y, x = places = _round_to_grey(strip, rows, interpolation)
         if y.size:
-            inputs = rows.inputs(y + start) - first
-            strip[places] = _exact(middle[plane[:, None], inputs, x[:, None]], rows.weights[y + start])
+            lines = plane[:, None] * middle.shape[1] - first + rows.inputs(y + start)
+            strip[places] = _exact(middle, lines * middle.shape[2] + x[:, None], rows.weights[y + start])
 
 
 def _round_to_grey(planes: NDArray[np.float32], along: Axis, interpolation: Interpolation) -> _Places:
@@ -208,11 +208,13 @@ def _round_to_grey(planes: NDArray[np.float32], along: Axis, interpolation: Inte
     return plane, y, x
 
 
-def _exact(pixels: NDArray[np.float32], weights: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Pillow's own sum: (n, taps) grey levels and weights -> (n,) grey levels."""
-    sums = (pixels.astype(np.int64) * weights).sum(axis=1, dtype=np.int64)
-    grey: NDArray[np.int64] = (sums + (1 << FIXED_POINT_BITS - 1)) >> FIXED_POINT_BITS
-    return np.clip(grey, 0, 255, out=grey)
+def _exact(pixels: NDArray[np.float32], places: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Grey levels (n,) from flat indices of the pixels they are made of and their weights, both (n, taps).
+
+    Pillow's weights have 22 bits and pixels 8, so float64 sums are exact.
+    """
+    sums: NDArray[np.float64] = np.einsum("ij,ij->i", pixels.reshape(-1)[places], weights, dtype=np.float64)
+    return np.clip(np.floor(sums + 0.5), 0.0, 255.0, out=sums)
 
 
 _scratch = Scratch()

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.spec import Interpolation
 
-FIXED_POINT_BITS = 22
-"""Pillow's 8-bit path works with whole multiples of 2**-22 (32 - 8 - 2 bits)."""
+_FIXED_POINT_BITS = 22  # Pillow: 32 - 8 - 2
 _EXACT_BITS = 15  # 8 bits of grey and 15 of weight: sums are exact in the 24 of a float32
 
 
@@ -42,13 +41,13 @@ class Axis:
     Attributes:
         bands: in order; together they cover every output wanted once.
         starts: int64 (outputs,), first input of each output.
-        weights: int64 (outputs, taps) in units of 2**-22.
+        weights: float64 (outputs, taps).
         uncertainty: how far a float32 sum may be from the exact one, in grey levels; 0 where none is inexact.
     """
 
     bands: tuple[Band, ...]
     starts: NDArray[np.int64]
-    weights: NDArray[np.int64]
+    weights: NDArray[np.float64]
     uncertainty: float
 
     def inputs(self, outputs: NDArray[np.intp]) -> NDArray[np.int64]:
@@ -76,11 +75,10 @@ def axis(inputs: int, outputs: int, first: int, count: int, interpolation: Inter
     # A wide block wastes multiplications outside the band, a narrow one wastes the vector units.
     block = 16 if inputs <= 2 * outputs else 8
     blocks = [slice(b, min(b + block, count)) for b in range(0, count, block)]
-    fixed = np.rint(np.ldexp(weights, FIXED_POINT_BITS)).astype(np.int64)
-    dyadic = not (fixed & ((1 << FIXED_POINT_BITS - _EXACT_BITS) - 1)).any()
+    dyadic = not np.mod(np.ldexp(weights, _EXACT_BITS), 1.0).any()
     # A product and a sum for each tap, each within half a unit in the last place of 255.
     uncertainty = 0.0 if dyadic or interpolation is Interpolation.OPENCV_LINEAR else (weights.shape[1] + 1) * 2.0**-16
-    return Axis(tuple(_band(b, starts, ends, weights) for b in blocks), starts, fixed, uncertainty)
+    return Axis(tuple(_band(b, starts, ends, weights) for b in blocks), starts, weights, uncertainty)
 
 
 def _band(outputs: slice, starts: NDArray[np.int64], ends: NDArray[np.int64], weights: NDArray[np.float64]) -> Band:
@@ -112,8 +110,8 @@ def _taps(
     raw[pixels >= ends[:, None]] = 0.0
     raw /= np.cumsum(raw, axis=1)[:, -1:]
     # Whole multiples of 2**-22 fit a float32 exactly, so ties between grey levels fall where Pillow's do.
-    fixed = np.trunc(np.ldexp(raw, FIXED_POINT_BITS) + np.copysign(0.5, raw))
-    return starts, np.ldexp(fixed, -FIXED_POINT_BITS)
+    fixed = np.trunc(np.ldexp(raw, _FIXED_POINT_BITS) + np.copysign(0.5, raw))
+    return starts, np.ldexp(fixed, -_FIXED_POINT_BITS)
 
 
 def _cubic(distances: NDArray[np.float64]) -> NDArray[np.float64]:
