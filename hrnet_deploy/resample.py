@@ -152,7 +152,7 @@ def _horizontal(
             np.matmul(pixels[:, :, band.first - first : band.stop - first], band.weights, out=part[:, :, band.outputs])
         if interpolation is Interpolation.OPENCV_LINEAR:  # cv2 keeps fractions between its passes
             continue
-        plane, y, x = places = _round_to_grey(part, columns, interpolation)
+        plane, y, x = places = _round_to_grey(part, columns.uncertainty, interpolation)
         if x.size:
             lines = (plane * pixels.shape[1] + y) * pixels.shape[2] - first
             part[places] = _exact(pixels, lines[:, None] + columns.inputs(x), columns.weights[x])
@@ -183,29 +183,36 @@ def _vertical(
             np.matmul(band.weights.T, pixels[:, :, part], out=out[:, band.outputs, part])
     for start in range(top, group[-1].outputs.stop, _STRIP_ROWS):
         strip = out[:, start : min(start + _STRIP_ROWS, group[-1].outputs.stop)]
-        plane, y, x = places = _round_to_grey(strip, rows, interpolation)
+        uncertainty = rows.uncertainty[start : start + strip.shape[1], None]
+        plane, y, x = places = _round_to_grey(strip, uncertainty, interpolation)
         if y.size:
             lines = plane[:, None] * middle.shape[1] - first + rows.inputs(y + start)
             strip[places] = _exact(middle, lines * middle.shape[2] + x[:, None], rows.weights[y + start])
 
 
-def _round_to_grey(planes: NDArray[np.float32], along: Axis, interpolation: Interpolation) -> _Places:
+def _round_to_grey(
+    planes: NDArray[np.float32], uncertainty: NDArray[np.float32], interpolation: Interpolation
+) -> _Places:
     """Round half up, in place; return the places too close to a half to be sure of."""
     unsure = np.empty(0, np.intp)
-    if along.uncertainty:
+    if uncertainty.any():
         distance = _scratch.floats("distance", planes.shape)
         np.copyto(distance, planes)
-        np.rint(planes, out=planes)
+        _round_half_up(planes)
         np.subtract(distance, planes, out=distance)
         np.abs(distance, out=distance)
-        unsure = np.flatnonzero(distance > 0.5 - along.uncertainty)
+        unsure = np.flatnonzero(distance > np.float32(0.5) - uncertainty)
     else:
-        np.add(planes, np.float32(0.5), out=planes)
-        np.floor(planes, out=planes)
+        _round_half_up(planes)
     if interpolation is Interpolation.BICUBIC:  # the only filter that leaves 0..255
         np.clip(planes, 0, 255, out=planes)
     plane, y, x = np.unravel_index(unsure, planes.shape)
     return plane, y, x
+
+
+def _round_half_up(planes: NDArray[np.float32]) -> None:
+    np.add(planes, np.float32(0.5), out=planes)
+    np.floor(planes, out=planes)
 
 
 def _exact(pixels: NDArray[np.float32], places: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -42,13 +42,13 @@ class Axis:
         bands: in order; together they cover every output wanted once.
         starts: int64 (outputs,), first input of each output.
         weights: float64 (outputs, taps).
-        uncertainty: how far a float32 sum may be from the exact one, in grey levels; 0 where none is inexact.
+        uncertainty: float32 (outputs,), how far a float32 sum may be from the exact one, in grey levels; often 0.
     """
 
     bands: tuple[Band, ...]
     starts: NDArray[np.int64]
     weights: NDArray[np.float64]
-    uncertainty: float
+    uncertainty: NDArray[np.float32]
 
     def inputs(self, outputs: NDArray[np.intp]) -> NDArray[np.int64]:
         """Inputs (n, taps) of some outputs (n,); where a weight is zero it may be any that the bands read."""
@@ -75,9 +75,11 @@ def axis(inputs: int, outputs: int, first: int, count: int, interpolation: Inter
     # A wide block wastes multiplications outside the band, a narrow one wastes the vector units.
     block = 16 if inputs <= 2 * outputs else 8
     blocks = [slice(b, min(b + block, count)) for b in range(0, count, block)]
-    dyadic = not np.mod(np.ldexp(weights, _EXACT_BITS), 1.0).any()
-    # A product and a sum for each tap, each within half a unit in the last place of 255.
-    uncertainty = 0.0 if dyadic or interpolation is Interpolation.OPENCV_LINEAR else (weights.shape[1] + 1) * 2.0**-16
+    # Each tap brings a product and a sum, each within half a unit in the last place of 255.
+    uncertainty = np.full(count, (weights.shape[1] + 1) * 2.0**-16, np.float32)
+    uncertainty[(np.mod(np.ldexp(weights, _EXACT_BITS), 1.0) == 0.0).all(axis=1)] = 0.0
+    if interpolation is Interpolation.OPENCV_LINEAR:
+        uncertainty[:] = 0.0  # cv2 is followed to a grey level only
     return Axis(tuple(_band(b, starts, ends, weights) for b in blocks), starts, weights, uncertainty)
 
 
