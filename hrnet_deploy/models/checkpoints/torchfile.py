@@ -72,7 +72,7 @@ def read_torch(path: Path, file_format: FileFormat) -> object:
     except pickle.UnpicklingError:
         names = set(_names(path, file_format))
     # The table is PyTorch's own and process-wide, hence the lock; its defaults win over what is added.
-    with _allow_list_lock, torch.serialization.safe_globals([(_placeholder(name), name) for name in names]):
+    with _allow_list_lock, torch.serialization.safe_globals([_placeholder(name) for name in names]):
         return _load(path, file_format)
 
 
@@ -84,7 +84,9 @@ def _load(path: Path, file_format: FileFormat) -> object:
 
 def _placeholder(name: str) -> type[InertPlaceholder]:
     base = InertMapping if name.lower().endswith("dict") else InertPlaceholder
-    return type(base.__name__, (base,), {"stands_for": name})
+    module, _, leaf = name.rpartition(".")
+    # A class is looked up by the module and name it says it has.
+    return type(leaf, (base,), {"stands_for": name, "__module__": module, "__qualname__": leaf})
 
 
 def _names(path: Path, file_format: FileFormat) -> Iterator[str]:

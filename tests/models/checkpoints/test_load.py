@@ -1,0 +1,163 @@
+"""Real files of every format give the same network and say what they are."""
+
+import hashlib
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.checkpoints.load import load_checkpoint, load_tensors
+from hrnet_deploy.spec import Interpolation, Resize
+
+
+def save_torch(state, path):
+    torch.save(state, path)
+
+
+def save_legacy(state, path):
+    torch.save({"state_dict": state, "perf": np.float64(1)}, path, _use_new_zipfile_serialization=False)
+
+
+def save_safetensors(state, path):
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
+
+
+@pytest.mark.parametrize("save", [save_torch, save_legacy, save_safetensors])
+def test_formats_are_told_by_content(tmp_path, small_state, save):
+    path = tmp_path / "weights.anything"
+    save(small_state, path)
+    loaded = load_checkpoint(path)
+    assert (loaded.dialect, loaded.variant.name, loaded.num_classes) == ("official", "hrnet_w18_small_v1", 1000)
+    assert loaded.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert not loaded.network.training
+    found = loaded.network.state_dict()
+    assert all(torch.equal(found[n], t) for n, t in small_state.items() if not n.endswith("num_batches_tracked"))
+
+
+def test_pdparams_file(tmp_path, library):
+    path = tmp_path / "HRNet_W18_C_pretrained.pdparams"
+    weights = library.weights("ppcls", "HRNet_W18_C")
+    path.write_bytes(pickle.dumps({**weights, "StructuredToParameterName@@": {}}, 2))
+    loaded = load_checkpoint(path, variant="hrnet_w18")
+    assert (loaded.dialect, loaded.variant.head_bias) == ("ppcls", False)
+    assert np.array_equal(loaded.network.classifier.weight.detach().numpy(), weights["fc.weight"].T)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_become_float32(small_state, dtype):
+    state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in small_state.items()}
+    network = load_tensors(state).network
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+    assert torch.equal(network.conv1.weight, state["conv1.weight"].float())
+
+
+def test_the_network_owns_its_memory(tmp_path, small_state):
+    path = tmp_path / "a.pth"
+    torch.save(small_state, path)
+    network = load_checkpoint(path).network
+    path.write_bytes(b"")
+    assert torch.equal(network.conv1.weight, small_state["conv1.weight"])
+    given = {name: tensor.clone() for name, tensor in small_state.items()}
+    network = load_tensors(given).network
+    given["conv1.weight"].zero_()
+    assert network.conv1.weight.abs().sum() > 0
+
+
+def test_batch_counters_are_optional(small_state):
+    bare = {name: tensor for name, tensor in small_state.items() if not name.endswith("num_batches_tracked")}
+    assert load_tensors(bare).network.bn1.num_batches_tracked.item() == 0
+
+
+def test_timm_training_file(tmp_path, small_state):
+    averaged = {name: tensor * 2 for name, tensor in small_state.items()}
+    path = tmp_path / "model_best.pth.tar"
+    torch.save({"arch": "hrnet_w18_small", "state_dict": small_state, "state_dict_ema": averaged}, path)
+    assert load_checkpoint(path).dialect == "timm"
+    network = load_checkpoint(path, ema=True).network
+    assert torch.equal(network.conv1.weight, averaged["conv1.weight"])
+
+
+CONFIG = {
+    "architecture": "hrnet_w18_small",
+    "pretrained_cfg": {
+        "input_size": [3, 288, 256],
+        "crop_pct": 0.95,
+        "interpolation": "bicubic",
+        "crop_mode": "center",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.25, 0.25, 0.25],
+        "url": "file:///etc/passwd",
+        "file": "../x",
+    },
+}
+
+
+def test_timm_config_refines_the_preprocessing(tmp_path, small_state):
+    path = tmp_path / "model.safetensors"
+    save_safetensors(small_state, path)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    loaded = load_checkpoint(path)
+    found = loaded.preprocessing
+    assert loaded.dialect == "timm"
+    assert (found.size_hw, found.crop_pct, found.mean, found.std) == ((288, 256), 0.95, (0.5,) * 3, (0.25,) * 3)
+    assert (found.resize, found.interpolation) == (Resize.SHORT_SIDE, Interpolation.BICUBIC)
+    path.rename(tmp_path / "other.safetensors")
+    assert load_checkpoint(tmp_path / "other.safetensors").dialect == "official"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "\xff",
+        "[" * 100_000,
+        *(
+            json.dumps({"pretrained_cfg": {**CONFIG["pretrained_cfg"], **wrong}})
+            for wrong in (
+                {"interpolation": "random"},
+                {"interpolation": ["bilinear"]},
+                {"crop_mode": "border"},
+                {"crop_pct": 0},
+                {"crop_pct": "x"},
+                {"mean": [1]},
+                {"std": [0, 0, 0]},
+                {"mean": None},
+                {"input_size": [224, 224]},
+                {"input_size": [3, 10**9, 1]},
+            )
+        ),
+    ],
+)
+def test_damaged_timm_config_is_named(tmp_path, small_state, text):
+    save_safetensors(small_state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_bytes(text.encode("latin1"))
+    with pytest.raises(CheckpointError, match=r"timm's config '.*config\.json' must state the preprocessing"):
+        load_checkpoint(tmp_path / "model.safetensors")
+
+
+def test_unrelated_config_is_ignored(tmp_path, small_state):
+    save_safetensors(small_state, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    assert load_checkpoint(tmp_path / "model.safetensors").dialect == "official"
+
+
+@pytest.mark.parametrize(
+    ("file", "variant", "dialect", "classes"),
+    [
+        ("hrnetv2_w18_small_v1_street.pth", "hrnetv2_w18_small_v1", "official-seg", 19),
+        ("hrnet_w18_small_v1_photos10.safetensors", "hrnet_w18_small_v1", "official", 10),
+    ],
+)
+def test_trained_weights_load(shared, file, variant, dialect, classes):
+    path = shared / "weights" / file
+    if not path.is_file():
+        pytest.skip(f"needs {path}")
+    loaded = load_checkpoint(path)
+    assert (loaded.variant.name, loaded.dialect, loaded.num_classes) == (variant, dialect, classes)
+    with torch.inference_mode():
+        assert torch.isfinite(loaded.network(torch.zeros(1, 3, 64, 64))).all()
