@@ -1,10 +1,14 @@
-"""What every test shares: where ../shared is, and a reason to skip where it is not."""
+"""What every test shares: the demo's nets, one export of each, and where ../shared is."""
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+from hrnet_deploy import export
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +17,39 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the shared fixtures at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def demo() -> Path:
+    """The folder with the demo's trained weights."""
+    return ROOT / "demo"
+
+
+@pytest.fixture(scope="session")
+def photos_onnx(demo, tmp_path_factory) -> Path:
+    """The 10-class photo classifier at 64x64."""
+    return export(
+        weights=demo / "hrnet_w18_small_v1_photos10.safetensors",
+        imgsz=64,
+        resize="squash",
+        classes=demo / "photos10.txt",
+        output=tmp_path_factory.mktemp("photos") / "photos.onnx",
+    )
+
+
+@pytest.fixture(scope="session")
+def street_onnx(demo, tmp_path_factory) -> Path:
+    """The street net with open sizes."""
+    return export(
+        weights=demo / "hrnetv2_w18_small_v1_street.pth",
+        imgsz="dynamic",
+        output=tmp_path_factory.mktemp("street") / "street.onnx",
+    )
+
+
+@pytest.fixture(scope="session")
+def picture() -> np.ndarray:
+    """A picture with natural statistics, BGR uint8 (120, 160, 3)."""
+    from hrnet_deploy.probe import probe_images
+
+    return probe_images(1, (120, 160))[0]

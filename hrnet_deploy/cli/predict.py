@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
-from hrnet_deploy.errors import ImageError
+from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.progress import bar
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
@@ -47,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 2 if an image was skipped.
     """
+    if args.topk < 1:
+        raise UsageError(f"topk must be at least 1, got {args.topk}. The default is 5.")
     skipped: list[str] = []
 
     def skip(name: str, error: ImageError) -> None:

@@ -143,7 +143,7 @@ def export_artifact(
     check_early(wishes)
     with _Steps() as step:
         step("loading")
-        origin = open_origin(model, weights, task=task, num_classes=num_classes, ema=ema)
+        origin = open_origin(model, weights, task=task, num_classes=num_classes, ema=ema, opset=opset)
         facts = origin.facts
         plan = make_plan(wishes, facts)
         step("running the original")

@@ -41,7 +41,13 @@ class Origin(Protocol):
 
 
 def open_origin(
-    model: str | None, weights: str | Path | None, *, task: str | None, num_classes: int | None, ema: bool
+    model: str | None,
+    weights: str | Path | None,
+    *,
+    task: str | None,
+    num_classes: int | None,
+    ema: bool,
+    opset: int | None,
 ) -> Origin:
     """Find out what the user means and load it.
 
@@ -51,6 +57,7 @@ def open_origin(
         task: of a foreign .onnx.
         num_classes: classes of random weights, or a check of what the file holds.
         ema: take the averaged copy of the weights where the file has one.
+        opset: that will be asked for; refused here, before any work, if it cannot be written.
 
     Returns:
         The origin.
@@ -60,6 +67,8 @@ def open_origin(
         MissingDependencyError: the export extra is not installed.
         HrnetDeployError: whatever loading raises.
     """
+    if opset is not None:
+        _check_opset(opset)
     if model is not None and model.endswith(".onnx"):
         if weights is not None:
             raise UsageError(f"an .onnx file brings its weights, got --weights {weights} too. Leave one out.")
@@ -85,9 +94,7 @@ class TorchOrigin:
             from hrnet_deploy.models.checkpoints.load import load_checkpoint
             from hrnet_deploy.models.network import build_network
         except ImportError as error:
-            raise MissingDependencyError(
-                f"exporting needs PyTorch and ONNX, got: {error}. pip install 'hrnet-deploy[export,cpu]'."
-            ) from error
+            raise _extra_missing(error) from error
         self._torch = torch
         if weights == RANDOM:
             variant = variant or find_variant(_DEFAULT_VARIANT)
@@ -136,9 +143,7 @@ class OnnxOrigin:
         try:
             from hrnet_deploy.exporters import file, foreign
         except ImportError as error:
-            raise MissingDependencyError(
-                f"reading ONNX files needs onnx, got: {error}. pip install 'hrnet-deploy[export,cpu]'."
-            ) from error
+            raise _extra_missing(error) from error
         self._model = file.read(path)
         self._path = path
         self._engine = open_engine(path, device="cpu")
@@ -184,6 +189,20 @@ class OnnxOrigin:
         from hrnet_deploy.exporters.opset import MIN_OPSET, convert, written
 
         return foreign.reshape(convert(self._model, opset or max(written(self._model), MIN_OPSET)), shapes)
+
+
+def _check_opset(opset: int) -> None:
+    try:
+        from hrnet_deploy.exporters.opset import check
+    except ImportError as error:
+        raise _extra_missing(error) from error
+    check(opset)
+
+
+def _extra_missing(error: ImportError) -> MissingDependencyError:
+    return MissingDependencyError(
+        f"exporting needs PyTorch and ONNX, got: {error}. pip install 'hrnet-deploy[export,cpu]'."
+    )
 
 
 def _task(text: str) -> Task:

@@ -81,6 +81,8 @@ def check_early(wishes: Wishes) -> None:
     _pixels(wishes.pixels_in)
     if wishes.output is not None and Path(wishes.output).suffix != ".onnx":
         raise UsageError(f"output must end in .onnx, got '{wishes.output}'. Name it NAME.onnx.")
+    if wishes.output is not None and Path(wishes.output).is_dir():
+        raise UsageError(f"output must be a file, got the folder {wishes.output}. Add a file name.")
     if wishes.labels_out not in {False, True, "topk", "softmax"}:
         raise UsageError(f"labels-out must be 'topk' or 'softmax', got '{wishes.labels_out}'. Choose one.")
     shape_range(wishes.imgsz, wishes.batch, (224, 224))
