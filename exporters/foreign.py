@@ -11,7 +11,7 @@ from hrnet_deploy.errors import ArtifactError
 from hrnet_deploy.spec import ShapeRange
 
 _NORMALISERS = {"Softmax", "Sigmoid"}
-_PASSIVE = {"Identity", "Cast", "Resize", "Reshape", "Flatten", "Squeeze"}
+_PASSIVE = {"Identity", "Cast", "Resize", "Reshape", "Flatten", "Squeeze", "Transpose"}
 
 
 @dataclass(frozen=True)

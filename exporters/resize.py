@@ -21,7 +21,8 @@ def resize_by_scales(model: onnx.ModelProto) -> bool:
     Returns:
         Whether anything changed.
     """
-    graph = onnx.shape_inference.infer_shapes(model).graph
+    # Data propagation follows the Shape-Slice-Concat chains that compute the targets.
+    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     sizes = {
         v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
         for v in (*graph.value_info, *graph.input, *graph.output)

@@ -18,7 +18,7 @@ from hrnet_deploy.cli import predict as predict_command
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path, capsys):
+def command(monkeypatch, tmp_path, capfd):
     """Run a command in an empty folder; returns (exit code, stderr lines, files it left there)."""
     work = tmp_path / "work"
     work.mkdir()
@@ -31,7 +31,7 @@ def command(monkeypatch, tmp_path, capsys):
             code = module.main()
         except SystemExit as stop:
             code = stop.code
-        _, err = capsys.readouterr()
+        _, err = capfd.readouterr()
         return code, [line for line in err.splitlines() if line.strip()], sorted(work.rglob("*"))
 
     return run

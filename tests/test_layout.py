@@ -1,0 +1,71 @@
+"""The package as a whole: what it installs, what it exports, and what importing it costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import hrnet_deploy
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "onnxsim", "PIL", "skimage", "scipy"}
+
+
+@pytest.fixture
+def project():
+    """pyproject.toml."""
+    return pytest.importorskip("tomllib", reason="reading TOML came with Python 3.11").loads(
+        (ROOT / "pyproject.toml").read_text()
+    )
+
+
+def test_importing_the_package_loads_numpy_and_cv2_only():
+    script = f"import sys, hrnet_deploy; print(sorted({HEAVY!r} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_folder_with_code_is_in_the_package_list(project):
+    settings = project["tool"]["setuptools"]
+    found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "hrnet_deploy").rglob("__init__.py")}
+    linked = {f"hrnet_deploy.{name}" for name in ("calibration", "engines", "exporters")}
+    assert set(settings["packages"]) == {name for name in found if name.startswith("hrnet_deploy")} | linked
+
+
+@pytest.mark.parametrize("name", ["calibration", "engines", "exporters"])
+def test_links_lead_to_the_top_level_folders(name):
+    assert (ROOT / "hrnet_deploy" / name).resolve() == ROOT / name
+
+
+def test_public_names_exist_and_are_documented():
+    for name in hrnet_deploy.__all__:
+        assert getattr(hrnet_deploy, name).__doc__, name
+
+
+def test_version_is_the_distribution_version(project):
+    assert project["project"]["version"] == hrnet_deploy.__version__
+
+
+def test_only_commands_print():
+    printing = [
+        str(path.relative_to(ROOT))
+        for room in ("hrnet_deploy", "exporters", "engines", "calibration")
+        for path in (ROOT / room).rglob("*.py")
+        if "cli" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "print"
+    ]
+    assert printing == []
+
+
+def test_errors_derive_from_the_builtin_a_caller_expects():
+    from hrnet_deploy import errors
+
+    kinds = [v for v in vars(errors).values() if isinstance(v, type) and v is not errors.HrnetDeployError]
+    assert len(kinds) >= 10
+    for kind in kinds:
+        assert issubclass(kind, errors.HrnetDeployError)
+        assert any(base.__module__ == "builtins" and base is not Exception for base in kind.__mro__[1:-2]), kind
+        assert kind.exit_code in {1, 2, 3}

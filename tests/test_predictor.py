@@ -1,0 +1,281 @@
+"""Predictor: sources in, results out, from one or several threads."""
+
+import dataclasses
+import json
+import sys
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from hrnet_deploy import (
+    ArtifactError,
+    ClassificationResult,
+    DeviceError,
+    ImageError,
+    MissingFileError,
+    Predictor,
+    SegmentationResult,
+    UsageError,
+    export,
+)
+from hrnet_deploy.labels import CITYSCAPES_CLASSES
+from hrnet_deploy.probe import probe_images
+
+
+@pytest.fixture(scope="module")
+def photos(photos_onnx):
+    return Predictor(photos_onnx, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def street(street_onnx):
+    return Predictor(street_onnx, device="cpu")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five pictures of different sizes."""
+    for index, size in enumerate([(40, 60), (64, 64), (33, 90), (120, 80), (64, 64)]):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), probe_images(1, size)[0])
+    return tmp_path
+
+
+def same(a, b):
+    np.testing.assert_allclose(a.probs, b.probs, atol=1e-5)
+
+
+def test_classification_answers_with_names_and_probabilities(photos, picture):
+    result = photos.predict(picture)
+    assert isinstance(result, ClassificationResult)
+    assert result.label == photos.card.classes[int(result.probs.argmax())]
+    assert result.score == pytest.approx(float(result.probs.max()))
+    assert result.probs.sum() == pytest.approx(1, abs=1e-5)
+    assert [score for _, score in result.topk(10)] == sorted(result.probs.tolist(), reverse=True)
+    assert set(result.speed) == {"preprocess", "inference", "postprocess"}
+    assert min(result.speed.values()) >= 0
+
+
+def test_segmentation_answers_at_the_pictures_own_size(street, picture):
+    result = street.predict(picture)
+    assert isinstance(result, SegmentationResult)
+    assert result.mask.shape == picture.shape[:2]
+    assert result.mask.dtype == np.uint8
+    assert result.classes == CITYSCAPES_CLASSES
+    assert sum(result.shares.values()) == pytest.approx(1)
+    assert result.overlay().shape[1] >= picture.shape[1]
+
+
+def test_every_kind_of_single_source_gives_the_same_answer(photos, picture, tmp_path):
+    path = tmp_path / "picture.png"
+    cv2.imwrite(str(path), picture)
+    image = pytest.importorskip("PIL.Image")
+    wanted = photos.predict(picture)
+    for source in (path, str(path), path.read_bytes(), image.open(path)):
+        same(photos.predict(source), wanted)
+
+
+def test_lists_folders_and_patterns_give_lists(photos, folder):
+    paths = sorted(folder.glob("*.png"))
+    wanted = [photos.predict(path) for path in paths]
+    for source in (paths, folder, str(folder / "*.png")):
+        for batch in (1, 2, 8):
+            found = photos.predict(source, batch=batch)
+            assert [result.name for result in found] == [result.name for result in wanted]
+            for ours, one in zip(found, wanted, strict=True):
+                same(ours, one)
+
+
+def test_streaming_is_lazy_and_ordered(photos, folder):
+    taken = []
+
+    def images():
+        for path in sorted(folder.glob("*.png")):
+            taken.append(path.name)
+            yield cv2.imread(str(path))
+
+    stream = photos.predict(images(), stream=True)
+    assert taken == []
+    next(stream)
+    assert len(taken) <= 2
+    assert len(list(stream)) == 4
+
+
+def test_videos_stream_frame_by_frame(photos, tmp_path):
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV build writes no MJPG video")
+    for image in probe_images(3, (64, 96)):
+        writer.write(image)
+    writer.release()
+    results = list(photos.predict(path, stream=True, batch=2))
+    assert len(results) == 3
+    assert len({result.name for result in results}) == 3
+
+
+def test_pictures_of_different_sizes_may_share_a_batch_of_a_net_with_open_sizes(street, folder):
+    paths = sorted(folder.glob("*.png"))
+    for result, path in zip(street.predict(paths, batch=4), paths, strict=True):
+        np.testing.assert_array_equal(result.mask, street.predict(path).mask)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_fixed_batch_is_filled_and_split(demo, tmp_path, folder, photos, batch):
+    path = export(
+        weights=demo / "hrnet_w18_small_v1_photos10.safetensors",
+        classes=demo / "photos10.txt",
+        imgsz=64,
+        resize="squash",
+        batch=batch,
+        output=tmp_path / "fixed.onnx",
+    )
+    for ours, one in zip(Predictor(path).predict(folder, batch=5), photos.predict(folder), strict=True):
+        same(ours, one)
+
+
+@pytest.mark.parametrize("order", ["bgr", "rgb"])
+@pytest.mark.parametrize("answer", [False, "topk", "softmax"])
+def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_path, photos, picture, order, answer):
+    path = export(
+        weights=demo / "hrnet_w18_small_v1_photos10.safetensors",
+        classes=demo / "photos10.txt",
+        imgsz=64,
+        resize="squash",
+        pixels_in=order,
+        labels_out=answer,
+        output=tmp_path / "ends.onnx",
+    )
+    predictor = Predictor(path)
+    assert predictor.card.inputs[0].dtype == "uint8"
+    ours, wanted = predictor.predict(picture), photos.predict(picture)
+    assert ours.topk(5) == [(name, pytest.approx(score, abs=1e-5)) for name, score in wanted.topk(5)]
+    if answer == "topk":
+        with pytest.raises(UsageError, match="top-5"):
+            _ = ours.probs
+    else:
+        same(ours, wanted)
+
+
+@pytest.mark.parametrize("imgsz", ["dynamic", "96x160", "90x150"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_mask_made_in_the_graph_equals_one_made_outside(demo, tmp_path, imgsz, precision):
+    image = probe_images(1, (90, 150) if imgsz == "90x150" else (96, 160))[0]
+    common = {"weights": demo / "hrnetv2_w18_small_v1_street.pth", "imgsz": imgsz, "precision": precision}
+    plain = Predictor(export(output=tmp_path / "plain.onnx", **common)).predict(image)
+    inside = Predictor(export(output=tmp_path / "in.onnx", pixels_in=True, labels_out=True, **common)).predict(image)
+    assert np.mean(plain.mask == inside.mask) >= 0.999
+
+
+def test_raw_inference_takes_and_gives_named_arrays(photos):
+    batch = np.zeros((2, 3, 64, 64), np.float32)
+    assert photos.infer({"input": batch})["logits"].shape == (2, 10)
+    np.testing.assert_array_equal(photos.infer(batch)["logits"], photos.infer({"input": batch})["logits"])
+    with pytest.raises(UsageError, match="float32"):
+        photos.infer(np.zeros((2, 3, 64, 64)))
+
+
+def test_several_threads_share_one_predictor(photos, folder):
+    wanted = photos.predict(folder)
+    failures = []
+
+    def work():
+        try:
+            for ours, one in zip(photos.predict(folder, batch=2), wanted, strict=True):
+                same(ours, one)
+        except Exception as error:  # noqa: BLE001  # told to the main thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_a_bad_picture_is_raised_or_reported(photos, folder):
+    (folder / "2.png").write_text("no picture")
+    with pytest.raises(ImageError, match=r"2\.png"):
+        photos.predict(folder)
+    skipped = []
+    results = photos.predict(folder, on_error=lambda name, error: skipped.append((name, error)))
+    assert len(results) == 4
+    assert len(skipped) == 1
+    assert "2.png" in skipped[0][0]
+
+
+def test_cuda_is_a_contract(photos_onnx):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime build has CUDA; `python -m pytest -m gpu` tests it on a GPU")
+    with pytest.raises(DeviceError, match="cuda"):
+        Predictor(photos_onnx, device="cuda")
+    assert Predictor(photos_onnx, device="auto").device == "cpu"
+
+
+def test_a_missing_artefact_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match=r"none\.onnx"):
+        Predictor(tmp_path / "none.onnx")
+
+
+def test_a_card_may_be_given(photos_onnx, photos, tmp_path):
+    import onnx
+
+    model = onnx.load(photos_onnx)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "plain.onnx")
+    with pytest.raises(ArtifactError, match="card"):
+        Predictor(tmp_path / "plain.onnx")
+    card = dataclasses.replace(photos.card, classes=tuple("abcdefghij"))
+    image = probe_images(1, (64, 64))[0]
+    assert Predictor(tmp_path / "plain.onnx", card=card).predict(image).label in "abcdefghij"
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (1, 500), (700, 3), (2000, 50)])
+def test_pictures_of_any_shape_are_answered(photos, street, hw):
+    image = np.random.default_rng(0).integers(0, 256, (*hw, 3), np.uint8)
+    assert photos.predict(image).probs.shape == (10,)
+    assert street.predict(image).mask.shape == hw
+
+
+def test_results_are_plain_json(photos, street, picture):
+    for result in (photos.predict(picture), street.predict(picture)):
+        record = json.loads(result.to_json())
+        assert record["name"]
+        assert record["speed"]
+    record = photos.predict(picture).to_dict()
+    assert record["pred_class"] == photos.card.classes[record["pred_label"]]
+    assert record["pred_score"] == pytest.approx(max(record["pred_scores"]))
+
+
+def test_predicting_loads_neither_torch_nor_onnx(photos_onnx):
+    import subprocess
+
+    script = (
+        "import sys, numpy; from hrnet_deploy import Predictor;"
+        f"Predictor({str(photos_onnx)!r}).predict(numpy.zeros((64, 64, 3), 'uint8'));"
+        "print(sorted({'torch', 'onnx', 'onnxsim'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_the_demo_nets_are_as_good_as_they_were(shared, photos, street):
+    """Real pictures with labels: a change that costs accuracy anywhere on the way shows here."""
+    names = photos.card.classes
+    paths = sorted((shared / "data" / "photos" / "val").glob("*/*.jpg"))
+    right = [names[r.index] == path.parent.name for r, path in zip(photos.predict(paths, batch=16), paths, strict=True)]
+    assert len(paths) == 300
+    assert np.mean(right) > 0.68
+    frames = sorted((shared / "data" / "street" / "leftImg8bit" / "val").glob("*/*.png"))[:6]
+    hits = total = 0
+    for path in frames:
+        label = str(path).replace("leftImg8bit", "gtFine", 1).replace("_leftImg8bit.png", "_gtFine_labelTrainIds.png")
+        truth = cv2.imread(label, cv2.IMREAD_UNCHANGED)
+        mask = street.predict(path).mask
+        hits += int(np.sum((mask == truth) & (truth != 255)))
+        total += int(np.sum(truth != 255))
+    assert hits / total > 0.8
