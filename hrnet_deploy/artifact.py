@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -49,9 +50,7 @@ def atomic_output(path: Path) -> Iterator[Path]:
         for beside in sorted(scratch.iterdir(), key=lambda p: p == temporary):
             beside.replace(path.parent / beside.name)
     finally:
-        for rest in scratch.iterdir():
-            rest.unlink()
-        scratch.rmdir()
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def sha256_file(path: Path) -> str:
@@ -71,7 +70,7 @@ def sha256_file(path: Path) -> str:
         with path.open("rb") as stream:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, IsADirectoryError) as error:
         raise MissingFileError(f"file must exist, got {path}. Check the path.") from error
     return digest.hexdigest()
 
@@ -113,5 +112,5 @@ def card_from_metadata(metadata: Mapping[str, str], name: str) -> ModelCard:
         content = json.loads(text)
         content["classes"] = unpack_classes(content["classes"])
         return ModelCard.from_json(json.dumps(content))
-    except (ArtifactError, ValueError, KeyError, TypeError) as error:
+    except (ArtifactError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{name}: {error}") from error

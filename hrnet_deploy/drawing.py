@@ -16,6 +16,7 @@ _PAPER = (250, 250, 250)
 _BAR = (196, 132, 50)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MIN_WIDTH_PX = 320
+_MAX_ENLARGED_HEIGHT_PX = 4 * _MIN_WIDTH_PX
 
 
 def tint(image: Image, mask: NDArray[np.uint8], palette_rgb: NDArray[np.uint8], alpha: float) -> Image:
@@ -51,9 +52,12 @@ def with_rows(image: Image, rows: Sequence[tuple[str, float, tuple[int, int, int
         BGR uint8, the image and the panel.
     """
     if image.shape[1] < _MIN_WIDTH_PX:
-        factor = _MIN_WIDTH_PX / image.shape[1]
-        size = (_MIN_WIDTH_PX, max(1, round(image.shape[0] * factor)))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        # A thin, tall picture is enlarged less and paper fills the rest, or its height would grow out of all bounds.
+        factor = min(_MIN_WIDTH_PX / image.shape[1], max(1.0, _MAX_ENLARGED_HEIGHT_PX / image.shape[0]))
+        size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
+        enlarged = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+        paper = _MIN_WIDTH_PX - size[0]
+        image = np.asarray(cv2.copyMakeBorder(enlarged, 0, 0, 0, paper, cv2.BORDER_CONSTANT, value=_PAPER), np.uint8)
     width = image.shape[1]
     scale = float(np.clip(width / 900, 0.45, 1.6))
     step = round(36 * scale) + 4

@@ -121,7 +121,12 @@ class ClassificationResult(Result):
 
         Returns:
             (name, probability), best first.
+
+        Raises:
+            UsageError: k is negative.
         """
+        if k < 0:
+            raise UsageError(f"top-k must be 0 or more, got {k}. Ask for 5.")
         best = zip(self.indices[:k], self.scores[:k], strict=True)
         return [(self.classes[int(index)], float(score)) for index, score in best]
 
@@ -158,9 +163,12 @@ class SegmentationResult(Result):
     @property
     def shares(self) -> dict[str, float]:
         """Share of the picture by class name, 0..1, largest first; absent classes are left out."""
-        counts = np.bincount(self.mask.ravel(), minlength=len(self.classes))[: len(self.classes)]
-        order = np.argsort(-counts, kind="stable")
-        return {self.classes[i]: float(counts[i] / self.mask.size) for i in order if counts[i]}
+        pixels: dict[str, int] = {}
+        for index, count in enumerate(np.bincount(self.mask.ravel())[: len(self.classes)].tolist()):
+            name = self.classes[index]  # a foreign net may use one name twice
+            pixels[name] = pixels.get(name, 0) + count
+        largest_first = sorted(pixels.items(), key=lambda entry: -entry[1])
+        return {name: count / self.mask.size for name, count in largest_first if count}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: picture size and the share of each class present; the mask itself is for `save_mask`."""
@@ -199,8 +207,11 @@ class SegmentationResult(Result):
 
 def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
     try:
-        _, encoded = cv2.imencode(path.suffix or ".", image)
+        fits, encoded = cv2.imencode(path.suffix or ".", image)
     except cv2.error as error:
         raise UsageError(f"picture needs an image extension, got '{path.name}'. Use .png or .jpg.") from error
+    if not fits:
+        height, width = image.shape[:2]
+        raise UsageError(f"picture must fit its format, got {height}x{width} for '{path.name}'. Use .png.")
     with atomic_output(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

@@ -35,7 +35,7 @@ def _batch_range(batch: str | int | None) -> tuple[int, int, int]:
     if batch is None:
         return _DEFAULT_BATCH
     parts = str(batch).split(":")
-    if len(parts) not in {1, 3} or not all(p.isdecimal() for p in parts):
+    if len(parts) not in {1, 3} or not all(map(_is_number, parts)):
         raise UsageError(f"batch must be N or MIN:OPT:MAX, got '{batch}'. Example: 1:8:16.")
     numbers = [int(p) for p in parts]
     return (numbers[0], numbers[len(numbers) // 2], numbers[-1])
@@ -58,6 +58,11 @@ def _size_range(
 
 def _size(text: str, whole: str | int) -> HeightWidth:
     parts = text.lower().split("x")
-    if len(parts) not in {1, 2} or not all(p.isdecimal() for p in parts):
+    if len(parts) not in {1, 2} or not all(map(_is_number, parts)):
         raise UsageError(f"image size must be H, HxW, MIN:OPT:MAX or 'dynamic', got '{whole}'. Example: 512x1024.")
     return int(parts[0]), int(parts[-1])
+
+
+def _is_number(text: str) -> bool:
+    """Digits, and few enough for int() to take."""
+    return text.isdecimal() and len(text) < 10

@@ -148,7 +148,12 @@ class TensorSpec:
     shape: tuple[int | str, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shape", tuple(self.shape))
+        shape = tuple(self.shape)
+        if not all(type(v) is str for v in (self.name, self.dtype)) or not all(type(d) in {int, str} for d in shape):
+            raise UsageError(
+                f"a tensor needs a name, a dtype and a shape of numbers and names, got {self}. Correct it."
+            )
+        object.__setattr__(self, "shape", shape)
 
 
 @dataclass(frozen=True)
@@ -223,9 +228,10 @@ class ModelCard:
 
     def __post_init__(self) -> None:
         _normalise_enums(self)
+        self._check_types()
         for name in ("classes", "inputs", "outputs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.classes or not all(isinstance(c, str) for c in self.classes):
+        if not self.classes:
             raise UsageError("a model card needs at least one class name, got none. Give --classes or --num-classes.")
         if self.task is Task.SEGMENTATION and len(self.classes) > 255:
             raise UsageError(f"a mask is uint8 with 255 as ignore, got {len(self.classes)} classes. Use at most 255.")
@@ -237,6 +243,24 @@ class ModelCard:
         }[self.task]
         if self.output_kind not in kinds:
             raise UsageError(f"{self.task.value} has no output kind '{self.output_kind.value}'. Use one of its own.")
+
+    def _check_types(self) -> None:
+        """Cards come from files, where a text may stand for a number: what JSON allows, a runtime would trip over."""
+        classes: Any = self.classes
+        if isinstance(classes, str) or not all(isinstance(c, str) for c in classes):
+            raise UsageError(f"each class name of a model card must be a text, got {classes!r:.80}. Correct it.")
+        kinds: Mapping[str, type] = {"variant": str, "pixels_in": bool, "align_corners": bool, "opset": int}
+        for name, kind in kinds.items():
+            if type(getattr(self, name)) is not kind:
+                raise UsageError(
+                    f"{name} must be of type {kind.__name__}, got {getattr(self, name)!r:.80}. Correct it."
+                )
+        values: Mapping[str, tuple[type, ...]] = {"lineage": (str,), "measured": (int, float)}
+        for name, allowed in values.items():
+            table = getattr(self, name)
+            fits = isinstance(table, Mapping) and all(isinstance(k, str) for k in table)
+            if not fits or not all(isinstance(v, allowed) for v in table.values()):
+                raise UsageError(f"{name} must map names to {allowed[-1].__name__}, got {table!r:.80}. Correct it.")
 
     def to_json(self) -> str:
         """Compact JSON with sorted keys, so equal cards give equal bytes."""
@@ -268,7 +292,7 @@ class ModelCard:
             return cls(**content)
         except ArtifactError:
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ArtifactError(f"model card cannot be read ({error}). Export the artefact again.") from error
 
 
