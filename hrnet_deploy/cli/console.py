@@ -38,7 +38,7 @@ def parser(prog: str, description: str) -> Parser:
     Returns:
         The parser, ready for the command's own arguments.
     """
-    result = Parser(prog=prog, description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    result = Parser(prog=prog, description=description)
     result.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     noise = result.add_mutually_exclusive_group()
     noise.add_argument("-v", "--verbose", action="store_true", help="log details; show a traceback on error")

@@ -26,7 +26,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p = parser("hrnet-export", "Export an HRNet checkpoint to an ONNX file that is checked against the original.")
     p.add_argument("model", nargs="?", metavar="MODEL|FILE.onnx", help="variant, zoo name or foreign ONNX file")
     p.add_argument("--weights", metavar="SRC", help="checkpoint file, URL, zoo name, or 'random' to measure speed")
-    p.add_argument("--precision", default="fp32", metavar="{fp32,fp16}", help="arithmetic written into the graph")
+    p.add_argument(
+        "--precision", default="fp32", metavar="{fp32,fp16}", help="arithmetic written into the graph (default: fp32)"
+    )
     p.add_argument("-o", "--output", metavar="OUT.onnx", help="file to write (default: VARIANT_PRECISION.onnx)")
     p.add_argument("--imgsz", metavar="H[xW]", help="image size; MIN:OPT:MAX or 'dynamic' for open sizes")
     p.add_argument("--batch", metavar="N|MIN:OPT:MAX", help="batch size (default: open, 1 to 16)")

@@ -30,9 +30,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern, video file or camera index"
     )
     p.add_argument("--save", metavar="DIR", help="write a picture of each result there")
-    p.add_argument("--topk", type=int, default=5, metavar="N", help="classes to print per image")
-    p.add_argument("--batch", type=int, default=1, metavar="N", help="images per inference")
-    p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto")
+    p.add_argument("--topk", type=int, default=5, metavar="N", help="classes to print per image (default: 5)")
+    p.add_argument("--batch", type=int, default=1, metavar="N", help="images per inference (default: 1)")
+    p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
     p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     p.add_argument("--skip-bad", action="store_true", help="report images that cannot be read, go on, and exit with 2")
     return p.parse_args(argv)

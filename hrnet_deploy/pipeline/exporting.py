@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _STEPS = ("loading", "running the original", "tracing", "setting the precision", "verifying")
 _TOPK = 5
+_P = ParamSpec("_P")
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,6 @@ class Exported:
     size_bytes: int
     kept_fp32: tuple[str, ...] = ()
     underflowed: int = 0
-
-
-def export(model: str | None = None, **options: object) -> Path:
-    """Export a net to a verified artefact.
-
-    Takes what `export_artifact` takes and returns only the path.
-
-    Example:
-        >>> export("hrnet_w18", weights="hrnetv2_w18.pth", precision="fp16", output="w18_fp16.onnx")
-    """
-    return export_artifact(model, **options).path  # type: ignore[arg-type]
 
 
 def export_artifact(
@@ -113,7 +104,7 @@ def export_artifact(
         std: overrides the card: likewise.
 
     Returns:
-        The artefact and what was measured.
+        The artefact and what was measured (`export`: only its path).
 
     Raises:
         UsageError: arguments that cannot be used.
@@ -155,6 +146,21 @@ def export_artifact(
         made = _finish(graph, plan, facts, probes)
         step("verifying")
         return _write(made, plan, facts, probes)
+
+
+def _path_of(exporting: Callable[_P, Exported]) -> Callable[_P, Path]:
+    """The same function with the same signature, but only the path comes back."""
+
+    @functools.wraps(exporting)
+    def export(*args: _P.args, **options: _P.kwargs) -> Path:
+        return exporting(*args, **options).path
+
+    export.__name__ = export.__qualname__ = "export"
+    return export
+
+
+export = _path_of(export_artifact)
+"""`export_artifact`, returning the path: `export("hrnet_w18", weights="w18.pth", precision="fp16")`."""
 
 
 @dataclass(frozen=True)
