@@ -17,6 +17,7 @@ FP16_MAX = 65504.0
 
 _FP32_INPUTS = {"Resize": (1, 2)}
 """Inputs that ONNX types as float whatever the data is: Resize's roi and scales."""
+_CONSTANT_KINDS = {"value", "value_float", "value_floats"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     del graph.value_info[:]  # types change; stale ones would contradict the new
     _lift_constants(graph)
     weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
-    kept = frozenset(_name(n) for n in graph.node if n.name in keep or _overflows(n, weights))
+    kept = frozenset(_name(n) for n in graph.node if _name(n) in keep or _overflows(n, weights))
     floats = _float_values(result)
     underflowed = _convert_weights(graph, weights, kept)
     _insert_casts(graph, floats, kept)
@@ -65,7 +66,8 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
         onnx.checker.check_model(result)
         onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"FP16 graph must be valid, got {error}. Report this graph; use fp32.") from error
+        reason = " ".join(str(error).split())
+        raise ExportError(f"FP16 graph must be valid, got {reason}. Report this graph; use fp32.") from error
     return Fp16Graph(result, tuple(sorted(kept)), underflowed)
 
 
@@ -79,9 +81,15 @@ def _fp32_slots(node: onnx.NodeProto) -> tuple[int, ...]:
 
 def _lift_constants(graph: onnx.GraphProto) -> None:
     """Turn float Constant nodes into initializers, so that there is one kind of weight."""
-    for node in [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name == "value"]:
-        tensor = node.attribute[0].t
-        tensor.name = node.output[0]
+    for node in [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name in _CONSTANT_KINDS]:
+        attribute = node.attribute[0]
+        if attribute.name == "value":
+            tensor = attribute.t
+            tensor.name = node.output[0]
+        else:
+            tensor = numpy_helper.from_array(
+                np.array(helper.get_attribute_value(attribute), np.float32), node.output[0]
+            )
         graph.initializer.append(tensor)
         graph.node.remove(node)
 
@@ -105,7 +113,7 @@ def _float_values(model: onnx.ModelProto) -> set[str]:
 def _convert_weights(graph: onnx.GraphProto, weights: dict[str, TensorProto], kept: frozenset[str]) -> int:
     """Give each node its weights in the type it computes in; returns how many weights became zero."""
     halves: dict[str, str] = {}
-    floats: set[str] = set()
+    floats = {v.name for v in graph.output}  # a weight may be an output itself
     underflowed = 0
     for node in graph.node:
         slots, stays = _fp32_slots(node), _name(node) in kept
@@ -157,22 +165,26 @@ def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]
             half.update(made)
         nodes.append(node)
         for name in outputs & half & set(made):
-            _cast_output(node, nodes, name, half)
+            # Whoever reads the output inside the graph takes the half one.
+            casts[name, TensorProto.FLOAT16] = _cast_output(node, nodes, name, half)
     del graph.node[:]
     graph.node.extend(nodes)
 
 
-def _cast_output(node: onnx.NodeProto, nodes: list[onnx.NodeProto], name: str, half: set[str]) -> None:
+def _cast_output(node: onnx.NodeProto, nodes: list[onnx.NodeProto], name: str, half: set[str]) -> str:
     """Keep a graph output float32 under its own name: the node writes a half one, a Cast follows."""
     inner = f"{name}_half"
     node.output[list(node.output).index(name)] = inner
     nodes.append(helper.make_node("Cast", [inner], [name], f"{name}_cast", to=TensorProto.FLOAT))
     half.discard(name)
     half.add(inner)
+    return inner
 
 
 def _retarget(node: onnx.NodeProto) -> None:
     """A node whose attribute names float as its output type now names half."""
+    if node.op_type == "ConstantOfShape" and not node.attribute:  # its default is a float zero
+        node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1, np.float16))))
     for attribute in node.attribute:
         if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
             attribute.i = TensorProto.FLOAT16

@@ -24,7 +24,8 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         simplified, _ = onnxsim.simplify(model, check_n=0)
     except Exception as error:  # C++ errors arrive as bare RuntimeErrors
-        raise ExportError(f"graph must simplify, got {error}. Use --no-simplify.") from error
+        reason = " ".join(str(error).split())
+        raise ExportError(f"graph must simplify, got {reason}. Use --no-simplify.") from error
     if resize_by_scales(simplified):
         # The shape arithmetic behind the old targets is dead now.
         simplified, _ = onnxsim.simplify(simplified, check_n=0)
