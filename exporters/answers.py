@@ -9,6 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from hrnet_deploy.errors import ExportError, UsageError
 
 _PREFIX = "labels_out/"
+_Dim = int | str | None
+"""A number, a name, or open."""
 
 
 def probabilities_out(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -20,6 +22,7 @@ def probabilities_out(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns:
         The model; its only output is `probabilities`, float32 (N, classes).
     """
+    _free_names(model.graph, "probabilities")
     logits = model.graph.output[0]
     batch, classes = _dims(logits)
     model.graph.node.append(helper.make_node("Softmax", [logits.name], ["probabilities"], _PREFIX + "Softmax", axis=1))
@@ -40,8 +43,9 @@ def topk_out(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
     Raises:
         UsageError: k is not 1 to the number of classes.
     """
+    _free_names(model.graph, "labels", "scores")
     batch, classes = _dims(model.graph.output[0])
-    if not 1 <= k <= int(classes):
+    if not isinstance(classes, int) or not 1 <= k <= classes:
         raise UsageError(f"top-k must be 1 to {classes}, got {k}. Ask for fewer.")
     probabilities_out(model)
     model.graph.initializer.append(numpy_helper.from_array(np.array([k], np.int64), _PREFIX + "k"))
@@ -68,13 +72,14 @@ def mask_out(model: onnx.ModelProto, *, align_corners: bool) -> onnx.ModelProto:
         ExportError: the output has not four dimensions.
     """
     graph = model.graph
+    _free_names(graph, "labels")
     entry, logits = graph.input[0], graph.output[0]
     if len(_dims(logits)) != 4:
         raise ExportError(f"labels-out needs logits (N, classes, h, w), got {_dims(logits)}. Export without it.")
     (batch, _, h, w), (_, _, low_h, low_w) = _dims(entry), _dims(logits)
-    known = all(isinstance(d, int) for d in (h, w, low_h, low_w))
-    if known and int(h) % int(low_h) == 0 and int(w) % int(low_w) == 0:
-        factors = np.array([1, 1, int(h) // int(low_h), int(w) // int(low_w)], np.float32)
+    factor_h, factor_w = _whole_factor(h, low_h), _whole_factor(w, low_w)
+    if factor_h and factor_w:
+        factors = np.array([1, 1, factor_h, factor_w], np.float32)
         graph.initializer.append(numpy_helper.from_array(factors, _PREFIX + "scales"))
         target = ["", _PREFIX + "scales"]
     else:
@@ -111,10 +116,27 @@ def _target_size(graph: onnx.GraphProto, entry: str, logits: str) -> str:
     return size
 
 
-def _dims(value: onnx.ValueInfoProto) -> list[int | str]:
-    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+def _dims(value: onnx.ValueInfoProto) -> list[_Dim]:
+    return [d.dim_param or d.dim_value or None for d in value.type.tensor_type.shape.dim]
 
 
-def _replace_outputs(graph: onnx.GraphProto, outputs: list[tuple[str, int, list[int | str]]]) -> None:
+def _whole_factor(size: _Dim, low: _Dim) -> int:
+    """How many times a known size is another; 0 where either is open or it does not divide."""
+    known = isinstance(size, int) and isinstance(low, int)
+    return int(size) // int(low) if known and int(size) % int(low) == 0 else 0  # type: ignore[arg-type]
+
+
+def _free_names(graph: onnx.GraphProto, *names: str) -> None:
+    """Rename what a foreign graph computes under a name that the answer is to have."""
+    made = {output for node in graph.node for output in node.output}
+    new = {name: f"{_PREFIX}inner_{name}" for name in names if name in made}
+    for node in graph.node:
+        node.input[:] = [new.get(name, name) for name in node.input]
+        node.output[:] = [new.get(name, name) for name in node.output]
+    for value in (*graph.output, *graph.value_info):
+        value.name = new.get(value.name, value.name)
+
+
+def _replace_outputs(graph: onnx.GraphProto, outputs: list[tuple[str, int, list[_Dim]]]) -> None:
     del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(name, dtype, dims) for name, dtype, dims in outputs)

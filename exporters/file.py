@@ -32,7 +32,7 @@ def read(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
+    except (DecodeError, onnx.checker.ValidationError, ValueError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ArtifactError(f"{path.name} must be a valid ONNX model, got: {reason}. Export it again.") from error
     # Old files (IR < 4) list weights as inputs, which would make them runtime-settable and block every folding.
@@ -41,6 +41,10 @@ def read(path: Path) -> onnx.ModelProto:
     model.graph.input.extend(inputs)
     if len(inputs) != 1:
         raise ArtifactError(f"{path.name} must have one input, got {len(inputs)}. Cut the graph to one image input.")
+    known = onnx.helper.get_all_tensor_dtypes()
+    typed = all(v.type.tensor_type.elem_type in known for v in (*inputs, *model.graph.output))
+    if not typed or not model.graph.output:
+        raise ArtifactError(f"{path.name} must take and give tensors, got something else. Export it so.")
     return model
 
 

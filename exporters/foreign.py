@@ -12,6 +12,7 @@ from hrnet_deploy.spec import ShapeRange
 
 _NORMALISERS = {"Softmax", "Sigmoid"}
 _PASSIVE = {"Identity", "Cast", "Resize", "Reshape", "Flatten", "Squeeze", "Transpose"}
+_SCORE_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
         The findings.
 
     Raises:
-        ArtifactError: the input is not float32 (N, 3, H, W), or dimension 1 of the first output is open.
+        ArtifactError: the input is not float32 (N, 3, H, W), the first output is no float, or its dimension 1 is open.
     """
     graph = model.graph
     tensor = graph.input[0].type.tensor_type
@@ -51,6 +52,10 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
         kind = TensorProto.DataType.Name(tensor.elem_type)
         raise ArtifactError(f"{name} must take float32 (N, 3, H, W), got {kind} {dims}. Export it that way.")
     inferred = onnx.shape_inference.infer_shapes(model).graph
+    answer = inferred.output[0].type.tensor_type.elem_type
+    if answer not in _SCORE_TYPES:
+        kind = TensorProto.DataType.Name(answer)
+        raise ArtifactError(f"{name} must answer with a score for each class, got {kind}. Cut off what follows them.")
     output = [d.dim_value for d in inferred.output[0].type.tensor_type.shape.dim]
     if len(output) < 2 or not output[1]:
         raise ArtifactError(f"{name} must have a fixed number of classes in dimension 1, got {output}. Export it so.")
@@ -90,7 +95,8 @@ def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:
                 dim.Clear()
     if shapes.dynamic_batch:
         for output in model.graph.output:
-            output.type.tensor_type.shape.dim[0].dim_param = "batch"
+            for dim in output.type.tensor_type.shape.dim[:1]:  # a scalar has none
+                dim.dim_param = "batch"
     return onnx.shape_inference.infer_shapes(model)
 
 
