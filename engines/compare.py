@@ -33,14 +33,14 @@ def compare(ours: NDArray[np.generic], reference: NDArray[np.generic]) -> Differ
         reference: the same shape.
 
     Returns:
-        The difference; infinite where `ours` is not finite or of another shape.
+        The difference; infinite where either is not finite or the shapes differ.
     """
     if ours.shape != reference.shape:
         return Difference(np.inf, np.inf, 0.0)
     if ours.dtype.kind in "iu":
         return Difference(0.0, 0.0, float(np.mean(ours == reference)))
     a, b = ours.astype(np.float64), reference.astype(np.float64)
-    if not np.isfinite(a).all():
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return Difference(np.inf, np.inf, 0.0)
     max_abs = float(np.abs(a - b).max(initial=0))
     agreement = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1))) if a.ndim > 1 else float(np.mean(a == b))

@@ -71,12 +71,12 @@ class OrtEngine:
 
     def _open_cuda(self, model: Path | bytes, device: str, threads: int | None) -> tuple[str, Any]:
         kind, _, index = device.partition(":")
-        if kind != "cuda" or not (index.isdigit() or not index):
+        if kind != "cuda" or not (index.isdecimal() or not index):
             raise UsageError(f"device must be cpu, cuda, cuda:N or auto, got '{device}'. Choose one.")
         if _CUDA not in onnxruntime.get_available_providers():
             raise DeviceError(
                 f"device '{device}' needs ONNX Runtime with CUDA, got a build for {onnxruntime.get_device()}. "
-                "Install hrnet-deploy[gpu] instead of [cpu], or use device='cpu'."
+                "pip uninstall onnxruntime; pip install 'hrnet-deploy[gpu]', or use device='cpu'."
             )
         number = int(index or 0)
         session = self._session_on(model, [(_CUDA, {"device_id": number}), _CPU], threads, quiet=True)
@@ -116,6 +116,9 @@ class OrtEngine:
         """
         for spec in self.inputs:
             _check(spec, feed.get(spec.name))
+        unknown = feed.keys() - {spec.name for spec in self.inputs}
+        if unknown:
+            raise UsageError(f"input must be one the graph has, got '{min(unknown)}'. Leave it out.")
         try:
             values = self._session.run(None, dict(feed))
         except Exception as error:
@@ -137,9 +140,10 @@ def _check(spec: TensorSpec, array: NDArray[np.generic] | None) -> None:
     fits = len(array.shape) == len(spec.shape) and all(
         isinstance(want, str) or want == have for want, have in zip(spec.shape, array.shape, strict=True)
     )
-    if not fits or array.dtype.name != spec.dtype:
+    # ONNX Runtime takes the bytes of a foreign order for its own.
+    if not fits or array.dtype.name != spec.dtype or not array.dtype.isnative:
         raise UsageError(
-            f"input '{spec.name}' must be {spec.dtype} {spec.shape}, got {array.dtype.name} {array.shape}. "
+            f"input '{spec.name}' must be {spec.dtype} {spec.shape}, got {array.dtype} {array.shape}. "
             "Reshape or convert it."
         )
 
