@@ -1,0 +1,74 @@
+import collections
+
+import numpy as np
+import onnx
+import pytest
+
+from hrnet_deploy.errors import ExportError
+from hrnet_deploy.exporters.simplify import simplify
+
+SHAPE_ARITHMETIC = {"Shape", "Slice", "Concat", "Gather", "Unsqueeze", "Cast", "Identity"}
+
+
+def kinds(model):
+    return collections.Counter(node.op_type for node in model.graph.node)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [("classification", (64, 64)), ("segmentation", (64, 96)), ("open segmentation", (72, 56))]
+)
+def test_a_simplified_net_computes_what_it_did(traced, simplified, run, noise, kind, size):
+    images = noise(1, 3, *size)
+    original = run(traced(kind), images)
+    found = run(simplified(kind), images)
+    assert np.abs(found - original).max() <= 1e-4 * original.std()
+
+
+def test_a_batch_of_several_still_runs_after_simplifying(traced, simplified, run, noise):
+    images = noise(3, 3, 64, 96)
+    original = run(traced("segmentation"), images)
+    assert np.abs(run(simplified("segmentation"), images) - original).max() <= 1e-4 * original.std()
+
+
+def test_with_a_fixed_size_only_arithmetic_is_left(simplified):
+    classification, segmentation = kinds(simplified("classification")), kinds(simplified("segmentation"))
+    assert not classification.keys() & SHAPE_ARITHMETIC
+    # One Concat joins the four branches' channels; none is left that builds a shape.
+    assert segmentation.keys() & SHAPE_ARITHMETIC == {"Concat"}
+    assert segmentation["Concat"] == 1
+    assert segmentation["Resize"] > 3
+
+
+def test_with_a_fixed_size_every_resize_has_a_whole_factor(simplified):
+    model = simplified("segmentation")
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    resizes = [node for node in model.graph.node if node.op_type == "Resize"]
+    assert {len(node.input) for node in resizes} == {3}
+    assert {tuple(weights[node.input[2]]) for node in resizes} == {(1, 1, f, f) for f in (2, 4, 8)}
+
+
+def test_with_an_open_size_resizes_keep_computed_targets(simplified):
+    resizes = [node for node in simplified("open segmentation").graph.node if node.op_type == "Resize"]
+    assert resizes
+    assert all(len(node.input) == 4 and node.input[3] for node in resizes)
+
+
+def test_the_caller_keeps_its_graph(traced):
+    model = traced("segmentation")
+    before = model.SerializeToString()
+    simplify(model)
+    assert model.SerializeToString() == before
+
+
+def test_names_and_open_dimensions_of_input_and_output_stay(simplified):
+    model = simplified("segmentation")
+    dims = [[d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim] for v in model.graph.output]
+    assert [v.name for v in (*model.graph.input, *model.graph.output)] == ["input", "logits"]
+    assert dims == [["batch", 5, 16, 24]]
+
+
+def test_a_graph_the_simplifier_cannot_read_names_the_way_round(parse):
+    model = parse("g (float[2] x) => (float[2] y) { y = Relu(x) }")
+    model.graph.node[0].input[0] = "nowhere"
+    with pytest.raises(ExportError, match=r"graph must simplify, got .* Use --no-simplify\."):
+        simplify(model)
