@@ -40,7 +40,8 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
 
     1. Every float initializer and Constant becomes half, but for Resize's roi and scales.
     2. A weight beyond the half range keeps its node in float32, as does a name in `keep`.
-    3. One Cast where a value crosses between the two, and none where it does not.
+    3. What is computed from shapes alone stays float32: half cannot count beyond 2048.
+    4. One Cast where a value crosses between the two, and none where it does not.
 
     Args:
         model: float32 graph, left as it is.
@@ -60,8 +61,9 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
     kept = frozenset(_name(n) for n in graph.node if _name(n) in keep or _overflows(n, weights))
     floats = _float_values(result)
-    underflowed = _convert_weights(graph, weights, kept)
-    _insert_casts(graph, floats, kept)
+    stays = kept | _size_arithmetic(graph)
+    underflowed = _convert_weights(graph, weights, stays)
+    _insert_casts(graph, floats, stays)
     try:
         onnx.checker.check_model(result)
         onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True)
@@ -101,6 +103,19 @@ def _overflows(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> bool:
         for slot, name in enumerate(node.input)
         if name in weights and slot not in slots
     )
+
+
+def _size_arithmetic(graph: onnx.GraphProto) -> frozenset[str]:
+    """Names of the nodes that see shapes and weights only."""
+    weights = {t.name for t in graph.initializer}
+    sizes: set[str] = set()
+    found = set()
+    for node in graph.node:
+        data = {name for name in node.input if name and name not in weights}
+        if node.op_type in {"Shape", "Size"} or (data and data <= sizes):
+            sizes.update(node.output)
+            found.add(_name(node))
+    return frozenset(found)
 
 
 def _float_values(model: onnx.ModelProto) -> set[str]:
