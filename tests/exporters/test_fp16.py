@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 from hrnet_deploy.errors import ExportError
 from hrnet_deploy.exporters.fp16 import FP16_MAX, to_fp16
@@ -164,6 +165,18 @@ def test_an_output_that_is_also_read_inside_is_float_outside_and_computed_once(p
 def test_reading_an_output_inside_needs_no_cast_back(parse):
     model = parse("g (float[4] x) => (float[4] a, float[4] y) { a = Relu(x) y = Neg(a) }")
     assert kinds(to_fp16(model).model)["Cast"] == 3
+
+
+def test_sizes_computed_in_float_stay_exact_beyond_what_half_can_count(parse):
+    model = parse(
+        "g (float[N, M] x) => (int64[2] y, float[N, M] z) <float[1] k = {2}> "
+        "{ s = Shape(x) f = Cast<to = 1>(s) a = Mul(f, k) b = Floor(a) y = Cast<to = 7>(b) z = Mul(x, k) }"
+    )
+    converted = to_fp16(model)
+    assert converted.kept == ()
+    # In NumPy, since ONNX Runtime's CPU provider computes half graphs in float.
+    sizes, _ = ReferenceEvaluator(converted.model).run(None, {"x": np.zeros((2049, 1537), np.float32)})
+    assert sizes.tolist() == [4098, 3074]
 
 
 def test_an_input_read_twice_is_cast_once(parse):
