@@ -11,7 +11,12 @@ BACKENDS = ("auto", "onnxruntime")
 
 
 def open_engine(
-    model: Path | bytes, *, device: str = "auto", backend: str = "auto", threads: int | None = None
+    model: Path | bytes,
+    *,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int | None = None,
+    in_order: bool = False,
 ) -> Engine:
     """Open an artefact with the runtime its kind asks for.
 
@@ -20,6 +25,7 @@ def open_engine(
         device: "cpu", "cuda", "cuda:N" or "auto".
         backend: "auto" or "onnxruntime".
         threads: CPU threads for one run; None for all cores.
+        in_order: run the nodes as listed, which a graph with an output at every value needs to stay small.
 
     Returns:
         The engine.
@@ -44,4 +50,4 @@ def open_engine(
         raise MissingDependencyError(
             f"running .onnx needs ONNX Runtime, got: {error}. pip install 'hrnet-deploy[cpu]' (or [gpu])."
         ) from error
-    return OrtEngine(model, device=device, threads=threads)
+    return OrtEngine(model, device=device, threads=threads, in_order=in_order)

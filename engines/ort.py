@@ -33,13 +33,17 @@ class OrtEngine:
 
     backend = "onnxruntime"
 
-    def __init__(self, model: Path | bytes, *, device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self, model: Path | bytes, *, device: str = "auto", threads: int | None = None, in_order: bool = False
+    ) -> None:
         """Open a model.
 
         Args:
             model: an .onnx file, or the bytes of one.
             device: "cpu", "cuda", "cuda:N", or "auto" (the GPU where this build and machine have one).
             threads: CPU threads for one run; None for all cores.
+            in_order: run the nodes as listed, for graphs with an output at every value: ONNX Runtime would otherwise
+                leave those outputs for the end and keep every value until then (4.6 GiB instead of 1.5 for w48).
 
         Raises:
             MissingFileError: there is no such file.
@@ -49,6 +53,7 @@ class OrtEngine:
         """
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}. Leave it out for all cores.")
+        self._in_order = in_order
         self._name = model.name if isinstance(model, Path) else "graph"
         if isinstance(model, Path) and not model.is_file():
             raise MissingFileError(f"artefact must exist, got {model}. Check the path.")
@@ -95,6 +100,10 @@ class OrtEngine:
         options.log_severity_level = _LOG_NOTHING if quiet else _LOG_ERRORS_ONLY
         if threads is not None:
             options.intra_op_num_threads = threads
+        if self._in_order:
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+            # The blocked layout of the level above moves its reorders, and what waits for them, to the end.
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         try:
             source = str(model) if isinstance(model, Path) else model
             return onnxruntime.InferenceSession(source, options, providers=list(providers))

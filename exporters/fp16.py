@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError
+from hrnet_deploy.exporters.inference import value_types
 
 FP16_MAX = 65504.0
 """Largest finite half. Source: IEEE 754 binary16."""
@@ -53,20 +54,20 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     Raises:
         ExportError: the result is not a valid graph.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = _without_weights(model)
     graph = result.graph
-    del graph.value_info[:]  # types change; stale ones would contradict the new
-    _lift_constants(graph)
-    weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+    tensors = (*model.graph.initializer, *_lifted_constants(graph))
+    weights = {t.name: t for t in tensors if t.data_type == TensorProto.FLOAT}
+    graph.initializer.extend(t for t in tensors if t.name not in weights)
     kept = frozenset(_name(n) for n in graph.node if _name(n) in keep or _overflows(n, weights))
-    floats = _float_values(result)
-    stays = kept | _size_arithmetic(graph)
+    floats = {name for name, kind in value_types(model).items() if kind.elem_type == TensorProto.FLOAT}
+    floats -= weights.keys()  # Constants are values of the old graph, weights of the new
+    stays = kept | _size_arithmetic(graph, {t.name for t in tensors})
     underflowed = _convert_weights(graph, weights, stays)
     _insert_casts(graph, floats, stays)
     try:
         onnx.checker.check_model(result)
-        onnx.shape_inference.infer_shapes(result, check_type=True, strict_mode=True)
+        value_types(result, strict=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         reason = " ".join(str(error).split())
         raise ExportError(f"FP16 graph must be valid, got {reason}. Report this graph; use fp32.") from error
@@ -81,8 +82,22 @@ def _fp32_slots(node: onnx.NodeProto) -> tuple[int, ...]:
     return _FP32_INPUTS.get(node.op_type, ())
 
 
-def _lift_constants(graph: onnx.GraphProto) -> None:
-    """Turn float Constant nodes into initializers, so that there is one kind of weight."""
+def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without initializers: each is copied once, converted. Stale value types stay behind, too."""
+    copy = onnx.ModelProto(ir_version=model.ir_version)
+    copy.opset_import.extend(model.opset_import)
+    copy.functions.extend(model.functions)
+    copy.metadata_props.extend(model.metadata_props)
+    copy.graph.name = model.graph.name
+    copy.graph.node.extend(model.graph.node)
+    copy.graph.input.extend(model.graph.input)
+    copy.graph.output.extend(model.graph.output)
+    return copy
+
+
+def _lifted_constants(graph: onnx.GraphProto) -> list[TensorProto]:
+    """Take the float Constant nodes out of a graph and return their tensors, so that there is one kind of weight."""
+    lifted = []
     for node in [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name in _CONSTANT_KINDS]:
         attribute = node.attribute[0]
         if attribute.name == "value":
@@ -92,8 +107,9 @@ def _lift_constants(graph: onnx.GraphProto) -> None:
             tensor = numpy_helper.from_array(
                 np.array(helper.get_attribute_value(attribute), np.float32), node.output[0]
             )
-        graph.initializer.append(tensor)
+        lifted.append(tensor)
         graph.node.remove(node)
+    return lifted
 
 
 def _overflows(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> bool:
@@ -105,9 +121,8 @@ def _overflows(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> bool:
     )
 
 
-def _size_arithmetic(graph: onnx.GraphProto) -> frozenset[str]:
+def _size_arithmetic(graph: onnx.GraphProto, weights: set[str]) -> frozenset[str]:
     """Names of the nodes that see shapes and weights only."""
-    weights = {t.name for t in graph.initializer}
     sizes: set[str] = set()
     found = set()
     for node in graph.node:
@@ -116,13 +131,6 @@ def _size_arithmetic(graph: onnx.GraphProto) -> frozenset[str]:
             sizes.update(node.output)
             found.add(_name(node))
     return frozenset(found)
-
-
-def _float_values(model: onnx.ModelProto) -> set[str]:
-    """Names of all float32 values that nodes make or the graph takes."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    values = (*inferred.value_info, *inferred.input, *inferred.output)
-    return {v.name for v in values if v.type.tensor_type.elem_type == TensorProto.FLOAT}
 
 
 def _convert_weights(graph: onnx.GraphProto, weights: dict[str, TensorProto], kept: frozenset[str]) -> int:
@@ -145,9 +153,7 @@ def _convert_weights(graph: onnx.GraphProto, weights: dict[str, TensorProto], ke
                 underflowed += int(np.count_nonzero((half == 0) & (array != 0)))
                 graph.initializer.append(numpy_helper.from_array(half, halves[name]))
             node.input[slot] = halves[name]
-    for name, tensor in weights.items():
-        if name in halves and name not in floats:
-            graph.initializer.remove(tensor)
+    graph.initializer.extend(weights[name] for name in weights if name in floats or name not in halves)
     return underflowed
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import onnx
 from onnx import TensorProto, helper
 
 from hrnet_deploy.exporters.fp16 import FP16_MAX
+from hrnet_deploy.exporters.inference import value_types
 
 _HEADROOM = 2.0
 """The images at hand are not all images: what comes within this factor of the limit counts as beyond it."""
@@ -15,27 +16,39 @@ _FP16_MIN_NORMAL = 2.0**-14
 """A tensor whose largest value is below this has lost mantissa bits. Source: IEEE 754 binary16."""
 
 
-def with_absmax(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
+def with_absmax(model: onnx.ModelProto) -> tuple[bytes, dict[str, str]]:
     """Replace a graph's outputs by max|x| of every float value; nothing the size of an activation is kept.
 
     Args:
         model: float32 graph, left as it is.
 
     Returns:
-        The graph, whose outputs are float scalars, and a map from output name to value name.
+        The graph, serialised, whose outputs are float scalars, and a map from output name to value name.
     """
-    tapped = onnx.shape_inference.infer_shapes(model)
-    graph = tapped.graph
-    typed = (*graph.value_info, *graph.output)
-    floats = {v.name for v in typed if v.type.tensor_type.elem_type == TensorProto.FLOAT}
-    values = [name for node in graph.node for name in node.output if name in floats]
-    taps = {f"{name}/absmax": name for name in values}
-    for tap, name in taps.items():
-        graph.node.append(helper.make_node("Abs", [name], [f"{name}/abs"]))
-        graph.node.append(helper.make_node("ReduceMax", [f"{name}/abs"], [tap], keepdims=0))
+    floats = {name for name, kind in value_types(model).items() if kind.elem_type == TensorProto.FLOAT}
+    graph = model.graph
+    nodes, outputs = list(graph.node), list(graph.output)
+    tapped, taps = [], {}
+    for node in nodes:
+        tapped.append(node)
+        for name in floats.intersection(node.output):
+            # Right behind the node, so that its value can be freed before the next is made.
+            tapped.append(helper.make_node("Abs", [name], [f"{name}/abs"]))
+            tapped.append(helper.make_node("ReduceMax", [f"{name}/abs"], [f"{name}/absmax"], keepdims=0))
+            taps[f"{name}/absmax"] = name
+    scalars = [helper.make_tensor_value_info(tap, TensorProto.FLOAT, []) for tap in taps]
+    # In place and undone: a copy would hold the weights twice.
+    _replace(graph, tapped, scalars)
+    content = model.SerializeToString()
+    _replace(graph, nodes, outputs)
+    return content, taps
+
+
+def _replace(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto], outputs: Sequence[onnx.ValueInfoProto]) -> None:
+    del graph.node[:]
+    graph.node.extend(nodes)
     del graph.output[:]
-    graph.output.extend(helper.make_tensor_value_info(tap, TensorProto.FLOAT, []) for tap in taps)
-    return tapped, taps
+    graph.output.extend(outputs)
 
 
 def beyond_fp16(model: onnx.ModelProto, absmax: Mapping[str, float]) -> frozenset[str]:

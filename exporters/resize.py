@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from hrnet_deploy.exporters.inference import value_types
+
 
 def resize_by_scales(model: onnx.ModelProto) -> bool:
     """Give Resize nodes constant factors where input and output sizes are known and divide evenly.
@@ -21,12 +23,7 @@ def resize_by_scales(model: onnx.ModelProto) -> bool:
     Returns:
         Whether anything changed.
     """
-    # Data propagation follows the Shape-Slice-Concat chains that compute the targets.
-    graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    sizes = {
-        v.name: [d.dim_value for d in v.type.tensor_type.shape.dim]
-        for v in (*graph.value_info, *graph.input, *graph.output)
-    }
+    sizes = {name: [d.dim_value for d in kind.shape.dim] for name, kind in value_types(model).items()}
     changed = False
     for node in model.graph.node:
         if node.op_type != "Resize" or len(node.input) < 4 or any(a.name == "axes" for a in node.attribute):

@@ -194,7 +194,7 @@ def _round_to_grey(
     planes: NDArray[np.float32], uncertainty: NDArray[np.float32], interpolation: Interpolation
 ) -> _Places:
     """Round half up, in place; return the places too close to a half to be sure of."""
-    unsure = np.empty(0, np.intp)
+    unsure: NDArray[np.intp] = np.empty(0, np.intp)
     if uncertainty.any():
         distance = _scratch.floats("distance", planes.shape)
         np.copyto(distance, planes)

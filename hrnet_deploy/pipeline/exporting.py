@@ -201,7 +201,8 @@ def _half(graph: onnx.ModelProto, probes: list[Probe]) -> _Made:
     from hrnet_deploy.exporters.ranges import beyond_fp16, with_absmax
 
     tapped, taps = with_absmax(graph)
-    engine = open_engine(tapped.SerializeToString(), device="cpu")
+    engine = open_engine(tapped, device="cpu", in_order=True)
+    del tapped
     absmax = dict.fromkeys(taps.values(), 0.0)
     for probe in probes:
         for tap, value in engine.run({engine.inputs[0].name: probe.filled(engine.inputs[0].shape[0])}).items():

@@ -166,4 +166,5 @@ def _within(size_hw: tuple[int, int], shapes: ShapeRange) -> tuple[int, int]:
 
 def _repeated(batch: NDArray[np.generic], count: int) -> NDArray[np.generic]:
     """A batch of exactly `count`."""
-    return batch[np.arange(count) % len(batch)]
+    filled: NDArray[np.generic] = batch[np.arange(count) % len(batch)]
+    return filled

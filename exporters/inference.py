@@ -1,0 +1,44 @@
+"""Types and shapes of a graph's values, found without touching its weights."""
+
+from __future__ import annotations
+
+import math
+
+import onnx
+from onnx import helper
+
+_SMALL = 1024
+"""Elements up to which an initializer may be a shape or a Resize target, whose content inference needs."""
+
+
+def value_types(model: onnx.ModelProto, *, strict: bool = False) -> dict[str, onnx.TypeProto.Tensor]:
+    """Infer what every value is; weights are declared, not copied, so a wide net costs no memory.
+
+    Args:
+        model: left as it is.
+        strict: whether a contradiction is an error.
+
+    Returns:
+        Element type and shape by name, of graph inputs and of what nodes make.
+
+    Raises:
+        onnx.shape_inference.InferenceError: `strict` and the graph contradicts itself.
+    """
+    skeleton = onnx.ModelProto(ir_version=model.ir_version)
+    skeleton.opset_import.extend(model.opset_import)
+    skeleton.functions.extend(model.functions)
+    graph = skeleton.graph
+    graph.name = model.graph.name
+    graph.node.extend(model.graph.node)
+    graph.input.extend(model.graph.input)
+    graph.output.extend(model.graph.output)
+    for tensor in model.graph.initializer:
+        if math.prod(tensor.dims) <= _SMALL:
+            graph.initializer.append(tensor)
+        else:
+            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    # Data propagation follows the Shape-Slice-Concat chains that compute sizes.
+    inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=strict, strict_mode=strict, data_prop=True).graph
+    weights = {tensor.name for tensor in model.graph.initializer}
+    values = (*inferred.input, *inferred.value_info, *inferred.output)
+    return {v.name: v.type.tensor_type for v in values if v.name not in weights}
