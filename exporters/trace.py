@@ -21,7 +21,7 @@ OUTPUT = "logits"
 def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto:
     """Trace a network into an ONNX graph with batch norms folded.
 
-    TorchScript tracing, not the dynamo exporter: the graphs run equally fast on ONNX Runtime's CPU provider (ratio 0.99,
+    TorchScript tracing, not the dynamo exporter: the graphs run equally fast on ONNX Runtime's CPU provider (0.99,
     benchmarks/results/cpu.md), and tracing takes seconds where dynamo takes twenty.
 
     Args:
