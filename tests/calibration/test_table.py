@@ -1,0 +1,238 @@
+"""The calibration table: there and back, what is refused, and when it may be used again."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from hrnet_deploy.calibration.histogram import Histogram
+from hrnet_deploy.calibration.table import AUTO, CalibrationTable, Provenance, TensorRange
+from hrnet_deploy.calibration.thresholds import METHODS
+from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.spec import Preprocessing
+
+QUANTILES = tuple(float(k) for k in range(1, 17))
+ORIGIN = Provenance(
+    graph_sha256="a" * 64,
+    image_list_sha256="b" * 64,
+    images=512,
+    preprocessing=dataclasses.asdict(Preprocessing()),
+    versions={"onnxruntime": "1.20.0", "numpy": "2.0"},
+)
+
+
+def tensor(**changes) -> TensorRange:
+    values = {"low": -2.0, "high": 16.0, "amax": dict.fromkeys(METHODS, 8.0), "count": 100, "zeros": 7}
+    return TensorRange(**{**values, "quantiles": QUANTILES, **changes})
+
+
+def make(**changes) -> CalibrationTable:
+    values = {"tensors": {"input": tensor(), "/stem/Relu: 0": tensor(low=0)}, "method": "entropy", "provenance": ORIGIN}
+    return CalibrationTable(**{**values, **changes})
+
+
+def edited(path: str, value) -> str:
+    """The JSON of a table with one entry changed."""
+    content = json.loads(make(scores={"mse": 0.5}).to_json())
+    *parents, last = path.split("/")
+    place = content
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    return json.dumps(content)
+
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@st.composite
+def ranges(draw):
+    low, high = sorted((draw(finite), draw(finite)))
+    methods = draw(st.lists(st.sampled_from([m for m in METHODS if m != "entropy"]), unique=True))
+    amax = {m: draw(st.floats(min_value=1e-30, max_value=1e30)) for m in ("entropy", *methods)}
+    count = draw(st.integers(1, 2**60))
+    magnitudes = st.floats(min_value=0, allow_infinity=False)
+    quantiles = tuple(sorted(draw(st.lists(magnitudes, min_size=16, max_size=16))))
+    return TensorRange(low, high, amax, count, draw(st.integers(0, count)), quantiles)
+
+
+@given(tensors=st.dictionaries(st.text(), ranges(), min_size=1, max_size=4), score=finite)
+def test_a_table_survives_its_json(tensors, score):
+    table = make(tensors=tensors, scores={"entropy": score})
+    read = CalibrationTable.from_json(table.to_json())
+    assert read == table
+    assert list(read.tensors) == list(tensors)
+    assert read.to_json() == table.to_json()
+
+
+@given(st.text() | st.binary().map(lambda b: b.decode("latin-1")))
+def test_any_other_text_is_refused_in_one_line(text):
+    with pytest.raises(ArtifactError) as caught:
+        CalibrationTable.from_json(text)
+    assert "\n" not in str(caught.value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = ["tensors", "tensors/input", "tensors/input/amax", "tensors/input/amax/mse", "tensors/input/low", "scores"]
+FIELDS += ["tensors/input/quantiles", "tensors/input/count", "method", "provenance", "provenance/preprocessing"]
+FIELDS += ["provenance/versions", "provenance/images", "schema", "kind", "digest", "unknown"]
+
+
+@given(path=st.sampled_from(FIELDS), value=json_values)
+def test_any_edit_is_refused_in_one_line(path, value):
+    text = edited(path, value)
+    assume(json.loads(text) != json.loads(edited("scores/mse", 0.5)))
+    with pytest.raises(ArtifactError) as caught:
+        CalibrationTable.from_json(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("tensors/input/low", float("nan"), "tensor 'input': low must be a finite number, got nan"),
+        ("tensors/input/high", float("inf"), "tensor 'input': high must be a finite number, got inf"),
+        ("tensors/input/low", 17, "low must not exceed high, got 17.0 and 16.0"),
+        ("tensors/input/low", True, "low must be a finite number, got True"),
+        ("tensors/input/amax/mse", 0, "amax mse must be positive, got 0"),
+        ("tensors/input/amax/mse", "8", "amax mse must be a finite number, got '8'"),
+        ("tensors/input/amax/guess", 8, "amax must be of a method among entropy.*got 'guess'"),
+        ("tensors/input/amax", {}, "amax must map methods to numbers"),
+        ("tensors/input/amax", {"mse": 1}, "tensor 'input' must have an amax by 'entropy', got mse"),
+        ("tensors/input/count", 0, "count must be a whole number from 1 up, got 0"),
+        ("tensors/input/count", 6.0, "count must be a whole number"),
+        ("tensors/input/zeros", 101, "zeros must not exceed count, got 101 of 100"),
+        ("tensors/input/quantiles", [1.0] * 15, "quantiles must be 16 rising"),
+        ("tensors/input/quantiles", [*QUANTILES[1:], 0.0], "quantiles must be 16 rising"),
+        ("tensors/input/extra", 1, "tensor 'input': .*extra"),
+        ("tensors", {}, "tensors must hold at least one"),
+        ("method", "auto", "method must be of a method among"),
+        ("scores/mse", None, "scores mse must be a finite number"),
+        ("scores", [1], "scores must map methods"),
+        ("provenance/graph_sha256", "1234", "graph_sha256 must be 64 hexadecimal digits"),
+        ("provenance/images", 0, "images must be a whole number from 1 up"),
+        ("provenance/versions", {"numpy": 2}, "versions must map names to texts"),
+        ("provenance/preprocessing", {"size": float("inf")}, "preprocessing must hold what JSON can"),
+        ("schema", 2, "must have schema 1, got 2. Upgrade"),
+        ("kind", "model card", "another file"),
+        ("tensors/input/amax/mse", 8.5, "got one that was edited"),
+        ("provenance/images", 513, "got one that was edited"),
+        ("digest", "0" * 64, "got one that was edited"),
+        ("comment", "mine", "got one that was edited"),
+    ],
+)
+def test_an_edited_table_is_refused_by_the_field(path, value, message):
+    with pytest.raises(ArtifactError, match=message):
+        CalibrationTable.from_json(edited(path, value))
+
+
+@pytest.mark.parametrize("name", ["tensors", "method", "provenance", "digest"])
+def test_a_missing_field_is_named(name):
+    content = json.loads(make().to_json())
+    del content[name]
+    with pytest.raises(ArtifactError, match="edited" if name == "digest" else f"a field '{name}', got none"):
+        CalibrationTable.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "[" * 100_000, '{"kind": 1}', "TRT-8601-EntropyCalibration2\n"]
+)
+def test_foreign_files_are_refused(text):
+    with pytest.raises(ArtifactError, match="calibration table must"):
+        CalibrationTable.from_json(text)
+
+
+def test_a_table_is_saved_and_loaded(tmp_path):
+    path = tmp_path / "new" / "w18.calib.json"
+    make().save(path)
+    assert CalibrationTable.load(path) == make()
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_loading_names_the_file(tmp_path):
+    with pytest.raises(MissingFileError, match="absent"):
+        CalibrationTable.load(tmp_path / "absent.json")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        CalibrationTable.load(tmp_path)
+    path = tmp_path / "w18.json"
+    path.write_bytes(b"\xff\x00")
+    with pytest.raises(ArtifactError, match=r"w18.json: .*other bytes"):
+        CalibrationTable.load(path)
+    path.write_text("{}")
+    with pytest.raises(ArtifactError, match=r"w18.json: .*another file"):
+        CalibrationTable.load(path)
+
+
+@pytest.mark.parametrize(
+    ("origin", "asked", "reason"),
+    [
+        ({}, {}, None),
+        ({"versions": {}}, {}, None),
+        ({"versions": {"numpy": "2.0"}}, {"method": "mse", "tensors": ["input"]}, None),
+        ({"graph_sha256": "c" * 64}, {}, "the graph changed (aaaaaaaaaaaa before, cccccccccccc now)"),
+        ({"image_list_sha256": "c" * 64}, {}, "the images changed (512 before, 512 now)"),
+        ({"images": 4}, {}, "the images changed (512 before, 4 now)"),
+        (
+            {"preprocessing": dataclasses.asdict(Preprocessing(crop_pct=0.95))},
+            {},
+            "the preprocessing crop_pct changed (0.875 before, 0.95 now)",
+        ),
+        (
+            {"versions": {"onnxruntime": "1.30.0"}},
+            {},
+            "the version of onnxruntime changed (1.20.0 before, 1.30.0 now)",
+        ),
+        ({"versions": {"cv2": "4"}}, {}, "the version of cv2 changed (None before, 4 now)"),
+        ({}, {"tensors": ["head"]}, "the tensor 'head' is missing"),
+        ({}, {"method": AUTO}, "the method auto is missing: no scores were recorded"),
+    ],
+)
+def test_a_table_says_why_it_cannot_be_used_again(origin, asked, reason):
+    assert make().mismatch(dataclasses.replace(ORIGIN, **origin), **asked) == reason
+
+
+def test_a_method_that_was_not_measured_is_a_mismatch():
+    table = make(tensors={"input": tensor(), "x": tensor(amax={"entropy": 1.0})})
+    assert table.mismatch(ORIGIN, "minmax") == "the method minmax is missing for the tensor 'x'"
+    assert make(scores={"mse": 1.0}).mismatch(ORIGIN, AUTO) is None
+
+
+def test_a_table_read_back_matches_its_origin():
+    assert CalibrationTable.from_json(make().to_json()).mismatch(ORIGIN) is None
+
+
+def test_amax_by_method():
+    table = make(tensors={"x": tensor(amax={"entropy": 1.5, "mse": 2.5})})
+    assert table.amax() == {"x": 1.5}
+    assert table.amax("mse") == {"x": 2.5}
+    assert dataclasses.replace(table, method="mse").amax() == {"x": 2.5}
+    with pytest.raises(UsageError, match="by 'minmax', got entropy, mse"):
+        table.amax("minmax")
+
+
+def test_a_histogram_is_summarised():
+    values = np.random.default_rng(0).normal(size=100_000).astype(np.float32)
+    values[:1000] = 0
+    histogram = Histogram()
+    histogram.add(values)
+    measured = TensorRange.measured(histogram, {"minmax": 4.0})
+    assert (measured.low, measured.high) == (values.min(), values.max())
+    assert (measured.count, measured.zeros) == (100_000, 1000)
+    expected = np.quantile(np.abs(values), np.arange(1, 17) / 16)
+    np.testing.assert_allclose(measured.quantiles, expected, atol=2 * histogram.width)
+    assert measured.quantiles[-1] == histogram.absmax
+
+
+def test_a_histogram_of_zeros_is_summarised_and_one_of_nothing_is_refused():
+    histogram = Histogram()
+    with pytest.raises(UsageError, match="must hold values"):
+        TensorRange.measured(histogram, {"minmax": 1.0})
+    histogram.add(np.zeros(5, np.float32))
+    assert TensorRange.measured(histogram, {"minmax": 1.0}).quantiles == (0.0,) * 16
