@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
-from hrnet_deploy.spec import Interpolation, OutputKind, Resize, Task
+from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
 
 if TYPE_CHECKING:
     from hrnet_deploy.pipeline import Exported
@@ -27,7 +28,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("model", nargs="?", metavar="MODEL|FILE.onnx", help="variant, zoo name or foreign ONNX file")
     p.add_argument("--weights", metavar="SRC", help="checkpoint file, URL, zoo name, or 'random' to measure speed")
     p.add_argument(
-        "--precision", default="fp32", metavar="{fp32,fp16}", help="arithmetic written into the graph (default: fp32)"
+        "--precision",
+        default="fp32",
+        metavar="{fp32,fp16,int8}",
+        help="arithmetic written into the graph (default: fp32)",
     )
     p.add_argument("-o", "--output", metavar="OUT.onnx", help="file to write (default: VARIANT_PRECISION.onnx)")
     p.add_argument("--imgsz", metavar="H[xW]", help="image size; MIN:OPT:MAX or 'dynamic' for open sizes")
@@ -43,6 +47,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--num-classes", type=int, metavar="N", help="classes of random weights, or a check of the file's")
     p.add_argument("--classes", metavar="FILE", help="class names, one a line")
     p.add_argument("--ema", action="store_true", help="take the averaged copy of the weights")
+    int8 = p.add_argument_group("INT8")
+    int8.add_argument("--calib-data", metavar="DIR", help="images to calibrate on (default: $HRNET_CALIB_DATA)")
+    int8.add_argument("--calib-images", type=int, default=512, metavar="N", help="how many (default: 512)")
+    int8.add_argument(
+        "--calib-method", default="entropy", metavar="{entropy,minmax,percentile,mse,auto}", help="default: entropy"
+    )
+    int8.add_argument("--calib-cache", metavar="FILE", help="calibration table (default: OUT.calib.json)")
+    int8.add_argument("--qdq-target", default="cpu", metavar="{cpu,tensorrt}", help="whose kernels (default: cpu)")
+    int8.add_argument("--keep-fp", nargs="+", default=(), metavar="NAME", help="blocks or nodes left in float; or auto")
+    int8.add_argument("--per-tensor", action="store_true", help="one weight scale per layer")
+    int8.add_argument("--allow-val", action="store_true", help="calibrate on a split for evaluation")
+    int8.add_argument("--sensitivity", action="store_true", help="measure what each block alone loses in INT8")
     card = p.add_argument_group("overrides of the model card")
     card.add_argument("--task", metavar="{" + ",".join(t.value for t in Task) + "}", help="of a foreign ONNX file")
     card.add_argument("--resize", metavar="{" + ",".join(r.value for r in Resize) + "}")
@@ -99,6 +115,7 @@ def _record(done: Exported, seconds: float) -> dict[str, object]:
         "measured": dict(card.measured),
         "kept_fp32": list(done.kept_fp32),
         "underflowed_weights": done.underflowed,
+        "sensitivity": {block: asdict(score) for block, score in done.sensitivity.items()},
         "lineage": dict(card.lineage),
         "seconds": round(seconds, 2),
     }
@@ -114,7 +131,9 @@ def _summary(done: Exported, seconds: float) -> str:
         title,
         *(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)}" for spec in (*card.inputs, *card.outputs)),
     ]
-    if card.output_kind is OutputKind.LABELS:
+    if card.precision is Precision.INT8:
+        lines.extend(_int8_lines(done))
+    elif card.output_kind is OutputKind.LABELS:
         lines.append(f"  against the original: {found.agreement:.3%} of pixels equal")
     else:
         lines.append(
@@ -126,6 +145,23 @@ def _summary(done: Exported, seconds: float) -> str:
     if done.kept_fp32:
         lines.append(f"  {len(done.kept_fp32)} nodes stay in fp32: {', '.join(done.kept_fp32[:3])} ...")
     return "\n".join(lines)
+
+
+def _int8_lines(done: Exported) -> Iterator[str]:
+    card, found = done.card, dict(done.card.measured)
+    yield (
+        f"  {card.lineage['calib_method']} calibration on {card.lineage['calib_images']} images, for "
+        f"{card.lineage['qdq_target']}; floating point: {card.lineage['kept_fp'] or 'stem and last layer'}"
+    )
+    for name, value in found.items():
+        if name.startswith("heldout_agreement_"):
+            yield f"  {name.removeprefix('heldout_agreement_'):<12}{value:.3%} of answers equal"
+    yield (
+        f"  against fp32 on {found['heldout_images']:.0f} held-out images: {found['heldout_agreement']:.3%} of answers "
+        f"equal, worst image {found['heldout_worst']:.2%}, SQNR {found['heldout_sqnr_db']:.1f} dB"
+    )
+    for block, score in done.sensitivity.items():
+        yield f"  {block:<18}alone in INT8: {score.agreement:.3%} equal, SQNR {score.sqnr_db:.1f} dB"
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec
@@ -15,11 +15,15 @@ import numpy as np
 from hrnet_deploy.artifact import atomic_output, card_metadata
 from hrnet_deploy.engines.compare import Difference
 from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.errors import UsageError
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.origin import open_origin
-from hrnet_deploy.pipeline.planning import Plan, Wishes, check_early, make_plan
-from hrnet_deploy.pipeline.verifying import Probe, make_probes, verify
+from hrnet_deploy.pipeline.planning import Int8Wishes, Plan, Wishes, check_early, make_plan
+from hrnet_deploy.pipeline.quantizing import Quantized, quantize
+from hrnet_deploy.pipeline.scoring import Score
+from hrnet_deploy.pipeline.verifying import Probe, answered_by, check_graph, make_probes, verify
 from hrnet_deploy.progress import bar
+from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import HeightWidth
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Task
 
@@ -43,6 +47,7 @@ class Exported:
         size_bytes: size on disk.
         kept_fp32: nodes of an FP16 graph left in FP32, since half precision could not hold their values.
         underflowed: weights that became zero in half precision.
+        sensitivity: by block, what the net loses if that block alone is INT8; empty unless asked for.
     """
 
     path: Path
@@ -52,6 +57,7 @@ class Exported:
     size_bytes: int
     kept_fp32: tuple[str, ...] = ()
     underflowed: int = 0
+    sensitivity: Mapping[str, Score] = field(default_factory=dict)
 
 
 def export_artifact(
@@ -76,6 +82,15 @@ def export_artifact(
     interpolation: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    calib_data: str | Path | None = None,
+    calib_images: int = 512,
+    calib_method: str = "entropy",
+    calib_cache: str | Path | None = None,
+    qdq_target: str = "cpu",
+    keep_fp: Sequence[str] = (),
+    per_tensor: bool = False,
+    allow_val: bool = False,
+    sensitivity: bool = False,
 ) -> Exported:
     """Export a net to an ONNX file that describes itself and agrees with its original.
 
@@ -83,7 +98,7 @@ def export_artifact(
         model: a variant ("hrnet_w18"), a zoo name ("hrnet_w18.ms_in1k") or a foreign .onnx file; None for the variant
             found in the weights, else hrnet_w18.
         weights: a checkpoint file, URL or zoo name, or "random"; None for the variant's first zoo weights.
-        precision: "fp32" or "fp16" (FP16 graph, FP32 input and output).
+        precision: "fp32", "fp16" (FP16 graph, FP32 input and output) or "int8" (Q/DQ graph).
         output: the .onnx file to write; None for `<variant>_<precision>.onnx` in the current folder.
         imgsz: H, (H, W) or "HxW" in pixels: fixed; "MIN:OPT:MAX" or "dynamic": open; None: the net's own, fixed.
         batch: N: fixed; "MIN:OPT:MAX": open; None: open, 1 to 16.
@@ -102,6 +117,16 @@ def export_artifact(
         interpolation: overrides the card: "bilinear", "bicubic" or "opencv-linear".
         mean: overrides the card: three numbers on a 0..1 scale.
         std: overrides the card: likewise.
+        calib_data: folder of images to calibrate INT8 on; None for the environment's HRNET_CALIB_DATA.
+        calib_images: how many, balanced over classes; others are set aside to judge the result.
+        calib_method: "entropy", "percentile", "minmax", "mse", or "auto" for the best of them on held-out images.
+        calib_cache: the calibration table; None for OUTPUT.calib.json. Used again where everything is the same.
+        qdq_target: "cpu" (ONNX Runtime, OpenVINO) or "tensorrt".
+        keep_fp: blocks ("stage4.fuse"), nodes or patterns that stay in floating point; "auto" for as many of the most
+            sensitive blocks as it takes.
+        per_tensor: one weight scale per layer instead of one per output channel.
+        allow_val: calibrate on a split for evaluation.
+        sensitivity: measure what each block alone loses in INT8.
 
     Returns:
         The artefact and what was measured (`export`: only its path).
@@ -111,6 +136,7 @@ def export_artifact(
         CheckpointError: weights that cannot be read or do not fit.
         DownloadError: zoo weights that cannot be fetched.
         ExportError: a conversion failed.
+        ImageError: calibration images that cannot be used.
         VerificationError: the artefact is too far from its original; nothing is left behind.
         MissingDependencyError: the export extra is not installed.
     """
@@ -130,6 +156,17 @@ def export_artifact(
         interpolation=interpolation,
         mean=mean,
         std=std,
+        int8=Int8Wishes(
+            data=calib_data,
+            images=calib_images,
+            method=calib_method,
+            cache=calib_cache,
+            target=_target(qdq_target),
+            keep_fp=(keep_fp,) if isinstance(keep_fp, str) else tuple(keep_fp),
+            per_channel=not per_tensor,
+            allow_val=allow_val,
+            sensitivity=sensitivity,
+        ),
     )
     check_early(wishes)
     with _Steps() as step:
@@ -143,9 +180,16 @@ def export_artifact(
         graph = origin.graph(plan.shapes, plan.opset)
         del origin  # its weights need not be in memory twice
         step("setting the precision")
-        made = _finish(graph, plan, facts, probes)
+        made, probes = _finish(graph, plan, facts, probes)
         step("verifying")
         return _write(made, plan, facts, probes)
+
+
+def _target(text: str) -> QdqTarget:
+    try:
+        return QdqTarget(text)
+    except ValueError as error:
+        raise UsageError(f"--qdq-target must be 'cpu' or 'tensorrt', got '{text}'. Choose one.") from error
 
 
 def _path_of(exporting: Callable[_P, Exported]) -> Callable[_P, Path]:
@@ -170,9 +214,10 @@ class _Made:
     graph: onnx.ModelProto
     kept_fp32: tuple[str, ...] = ()
     underflowed: int = 0
+    quantized: Quantized | None = None
 
 
-def _finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> _Made:
+def _finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> tuple[_Made, list[Probe]]:
     """Simplify, set the precision, then add the uint8 input and the answer where they are wanted."""
     from hrnet_deploy.exporters import answers, pixels
     from hrnet_deploy.exporters.simplify import simplify
@@ -182,6 +227,12 @@ def _finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe
     made = _Made(graph)
     if plan.precision is Precision.FP16:
         made = _half(graph, probes)
+    if plan.precision is Precision.INT8:
+        check_graph(graph, probes)
+        quantized = quantize(graph, plan, facts)
+        made = _Made(quantized.model, quantized=quantized)
+        # Real images have judged INT8 against the original; what is left to verify is the file against this graph.
+        probes = answered_by(quantized.model, probes)
     if plan.output_kind is not facts.output_kind:
         if facts.task is Task.SEGMENTATION:
             answers.mask_out(made.graph, align_corners=plan.align_corners)
@@ -192,7 +243,7 @@ def _finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe
     if plan.pixels is not None:
         own = plan.preprocessing
         pixels.pixels_in(made.graph, own.mean, own.std, swap=plan.pixels is not own.channel_order)
-    return made
+    return made, probes
 
 
 def _half(graph: onnx.ModelProto, probes: list[Probe]) -> _Made:
@@ -219,11 +270,23 @@ def _write(made: _Made, plan: Plan, facts: Facts, probes: list[Probe]) -> Export
     with atomic_output(plan.path) as temporary:
         write(made.graph, temporary, card_metadata(card))
         difference = verify(temporary, card, probes)
-        card = dataclasses.replace(card, measured={f"parity_{k}": v for k, v in dataclasses.asdict(difference).items()})
+        measured = {f"parity_{name}": value for name, value in dataclasses.asdict(difference).items()}
+        if made.quantized is not None:
+            score = made.quantized.score
+            difference = Difference(score.max_abs, score.max_rel, score.agreement)
+            measured = made.quantized.measured()
+        card = dataclasses.replace(card, measured=measured)
         write(made.graph, temporary, card_metadata(card))
         size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())
     return Exported(
-        plan.path, card, difference, len(made.graph.graph.node), size_bytes, made.kept_fp32, made.underflowed
+        plan.path,
+        card,
+        difference,
+        len(made.graph.graph.node),
+        size_bytes,
+        made.kept_fp32,
+        made.underflowed,
+        {} if made.quantized is None else made.quantized.sensitivity,
     )
 
 
@@ -249,7 +312,7 @@ def _card(made: _Made, plan: Plan, facts: Facts) -> ModelCard:
         pixels_in=plan.pixels is not None,
         align_corners=plan.align_corners,
         opset=opset.written(made.graph),
-        lineage={**facts.lineage, **tools},
+        lineage={**facts.lineage, **tools, **({} if made.quantized is None else made.quantized.lineage())},
     )
 
 

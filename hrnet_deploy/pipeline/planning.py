@@ -9,13 +9,29 @@ from pathlib import Path
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.labels import default_classes, read_classes
+from hrnet_deploy.pipeline.calibrating import data_folder, pick_images
 from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import HeightWidth, shape_range
 from hrnet_deploy.spec import ChannelOrder, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task
 
-PRECISIONS = (Precision.FP32, Precision.FP16)
 _STRIDE_PX = 32
 _MIN_PX = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Wishes:
+    """How INT8 shall be made; `export_artifact` says what each field means."""
+
+    data: str | Path | None = None
+    images: int = 512
+    method: str = "entropy"
+    cache: str | Path | None = None
+    target: QdqTarget = QdqTarget.CPU
+    keep_fp: tuple[str, ...] = ()
+    per_channel: bool = True
+    allow_val: bool = False
+    sensitivity: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +53,7 @@ class Wishes:
     interpolation: str | None = None
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
+    int8: Int8Wishes = Int8Wishes()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +71,7 @@ class Plan:
         classes: class names.
         opset: to write; None for the newest all runtimes read, or a foreign file's own.
         simplify: whether to.
+        int8: how INT8 shall be made.
     """
 
     path: Path
@@ -66,6 +84,7 @@ class Plan:
     classes: tuple[str, ...]
     opset: int | None
     simplify: bool
+    int8: Int8Wishes
 
 
 def check_early(wishes: Wishes) -> None:
@@ -86,6 +105,8 @@ def check_early(wishes: Wishes) -> None:
     if wishes.labels_out not in {False, True, "topk", "softmax"}:
         raise UsageError(f"labels-out must be 'topk' or 'softmax', got '{wishes.labels_out}'. Choose one.")
     shape_range(wishes.imgsz, wishes.batch, (224, 224))
+    if wishes.precision == Precision.INT8.value:
+        _check_int8(wishes)
     if isinstance(wishes.classes, str | Path):
         read_classes(wishes.classes)
 
@@ -117,12 +138,24 @@ def make_plan(wishes: Wishes, facts: Facts) -> Plan:
         classes=_classes(wishes.classes, facts),
         opset=wishes.opset,
         simplify=wishes.simplify,
+        int8=wishes.int8,
     )
 
 
+def _check_int8(wishes: Wishes) -> None:
+    from hrnet_deploy.calibration.thresholds import METHODS
+
+    int8 = wishes.int8
+    if not wishes.simplify:
+        raise UsageError("precision int8 needs a simplified graph, got --no-simplify. Leave it out.")
+    if int8.method not in {*METHODS, "auto"}:
+        raise UsageError(f"--calib-method must be {', '.join(METHODS)} or auto, got '{int8.method}'. Choose one.")
+    pick_images(data_folder(int8.data), int8.images, allow_val=int8.allow_val)
+
+
 def _precision(text: str) -> Precision:
-    if text not in {p.value for p in PRECISIONS}:
-        allowed = ", ".join(p.value for p in PRECISIONS)
+    if text not in {p.value for p in Precision}:
+        allowed = ", ".join(p.value for p in Precision)
         raise UsageError(f"precision must be one of {allowed}, got '{text}'. Choose one.")
     return Precision(text)
 

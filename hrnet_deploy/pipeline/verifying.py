@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,17 @@ from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.probe import probe_images
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange
 
-TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 5e-2}
+if TYPE_CHECKING:
+    import onnx
+
+TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 5e-2, Precision.INT8: 1e-3}
 """Largest |difference| of logits, in units of their spread.
 
 Measured over all variants (benchmarks/results/cpu.md): fp32 at most 4e-6, fp16 at most 4e-3; trained nets whose logits
-have a small spread need more room.
+have a small spread need more room. An INT8 file is compared with the INT8 graph it was written from.
 """
-_SCORE_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 2e-2}
-_MASK_AGREEMENT = {Precision.FP32: 0.999, Precision.FP16: 0.99}
+_SCORE_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 2e-2, Precision.INT8: 1e-3}
+_MASK_AGREEMENT = {Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.99}
 _LARGE_PX = 512 * 512
 _OPEN_SIZES = ((256, 320), (128, 192))
 
@@ -114,6 +118,45 @@ def verify(path: Path, card: ModelCard, probes: list[Probe]) -> Difference:
     engine.close()
     _judge(worst, card)
     return worst
+
+
+def check_graph(model: onnx.ModelProto, probes: list[Probe]) -> None:
+    """Refuse a float32 graph that is not the net it was made from.
+
+    Args:
+        model: answers with what the probes hold.
+        probes: from `make_probes`.
+
+    Raises:
+        VerificationError: beyond float32's tolerance.
+    """
+    for probe, found in zip(probes, answered_by(model, probes), strict=True):
+        difference = compare(found.reference, probe.reference)
+        if not difference.max_rel <= TOLERANCE[Precision.FP32]:
+            raise VerificationError(
+                f"fp32 graph must agree with its original before it is quantised, got {difference.max_rel:.3g} of the "
+                "spread of the logits. Nothing was written; check the weights."
+            )
+
+
+def answered_by(model: onnx.ModelProto, probes: list[Probe]) -> list[Probe]:
+    """The same pictures with another graph's answers.
+
+    Args:
+        model: with one float input.
+        probes: from `make_probes`.
+
+    Returns:
+        New probes.
+    """
+    engine = open_engine(model.SerializeToString(), device="cpu")
+    spec, output = engine.inputs[0], engine.outputs[0].name
+    answers = [engine.run({spec.name: probe.filled(spec.shape[0])})[output][: len(probe.batch)] for probe in probes]
+    engine.close()
+    return [
+        dataclasses.replace(probe, reference=answer.astype(np.float32))
+        for probe, answer in zip(probes, answers, strict=True)
+    ]
 
 
 def _judge(worst: Difference, card: ModelCard) -> None:

@@ -1,0 +1,146 @@
+"""The HRNet recipe: which values carry Q/DQ pairs, and which nodes stay in floating point.
+
+The reasons and the measurements behind each rule are in README.md beside this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import onnx
+
+from hrnet_deploy.quantization import QdqPlan, QdqTarget
+
+_WEIGHTED = {"Conv", "Gemm"}
+_CPU_OPS = {"Conv", "Relu", "Add", "Resize", "Concat", "MaxPool"}
+"""What ONNX Runtime's CPU provider computes in INT8 and HRNet's trunk is made of."""
+_PASSIVE = {"Resize", "MaxPool"}
+"""These make no value beyond their input's range, so they share its scale and cost no requantisation."""
+_STEM_CONVOLUTIONS = 2
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """The graph as the data flows: sizes computed from shapes are left out."""
+
+    nodes: tuple[onnx.NodeProto, ...]
+    maker: dict[str, onnx.NodeProto] = field(default_factory=dict)
+    readers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    outputs: frozenset[str] = frozenset()
+
+
+def name_of(node: onnx.NodeProto) -> str:
+    """A node's name, or the value it makes where it has none.
+
+    Args:
+        node: any node.
+
+    Returns:
+        What plans and --keep-fp call it.
+    """
+    return node.name or node.output[0]
+
+
+def float_by_default(model: onnx.ModelProto) -> frozenset[str]:
+    """Nodes HRNet keeps in floating point: the stem's two convolutions and the layer that makes the answer.
+
+    Args:
+        model: a float32 graph.
+
+    Returns:
+        Node names.
+    """
+    flow = _flow(model)
+    depth: dict[str, int] = dict.fromkeys(flow.inputs, 0)
+    kept = set()
+    for node in flow.nodes:
+        before = max(depth.get(name, 0) for name in node.input)
+        here = before + (node.op_type == "Conv")
+        depth.update(dict.fromkeys(node.output, here))
+        if here <= _STEM_CONVOLUTIONS:
+            kept.add(name_of(node))
+    frontier = set(flow.outputs)
+    for node in reversed(flow.nodes):
+        if frontier.intersection(node.output):
+            kept.add(name_of(node))
+            if node.op_type not in _WEIGHTED:
+                frontier.update(node.input)
+    return frozenset(kept)
+
+
+def plan(model: onnx.ModelProto, target: QdqTarget, keep: Collection[str]) -> QdqPlan:
+    """Decide where Q/DQ pairs go.
+
+    Args:
+        model: a simplified float32 graph.
+        target: whose kernels to suit.
+        keep: names of nodes that stay in floating point.
+
+    Returns:
+        The plan; empty where every node is kept.
+    """
+    flow = _flow(model)
+    return _for_cpu(flow, keep) if target is QdqTarget.CPU else _for_tensorrt(flow, keep)
+
+
+def _flow(model: onnx.ModelProto) -> _Flow:
+    weights = {t.name for t in model.graph.initializer}
+    inputs = tuple(v.name for v in model.graph.input if v.name not in weights)
+    data = set(inputs)
+    nodes = []
+    for node in model.graph.node:
+        if node.op_type not in {"Shape", "Size"} and data.intersection(node.input):
+            data.update(node.output)
+            nodes.append(node)
+    flow = _Flow(tuple(nodes), inputs=inputs, outputs=frozenset(v.name for v in model.graph.output))
+    for node in nodes:
+        flow.maker.update(dict.fromkeys(node.output, node))
+        for name in data.intersection(node.input):
+            flow.readers.setdefault(name, []).append(node)
+    return flow
+
+
+def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
+    """Every value between INT8 nodes is INT8, so that no kernel falls back to floating point in between."""
+    integer = {name_of(n) for n in flow.nodes if n.op_type in _CPU_OPS and name_of(n) not in keep}
+    for node in flow.nodes:
+        made_in_float = node.op_type == "Relu" and name_of(flow.maker.get(node.input[0], node)) not in integer
+        if flow.outputs.intersection(node.output) or made_in_float:
+            integer.discard(name_of(node))
+    values = (*flow.inputs, *(name for node in flow.nodes for name in node.output))
+    tensors: list[str] = []
+    readers: dict[str, frozenset[str]] = {}
+    scale_of: dict[str, str] = {}
+    for value in values:
+        maker, reading = flow.maker.get(value), flow.readers.get(value, [])
+        made = maker is not None and name_of(maker) in integer
+        integer_readers = [n for n in reading if name_of(n) in integer]
+        if not reading or value in flow.outputs or not (made or integer_readers):
+            continue
+        if made and [n.op_type for n in reading] == ["Relu"] and integer_readers:
+            continue  # the ReLU is part of the requantisation
+        tensors.append(value)
+        readers[value] = frozenset(map(name_of, reading if made else integer_readers))
+        if made and maker is not None and maker.op_type in _PASSIVE and maker.input[0] in readers:
+            scale_of[value] = scale_of.get(maker.input[0], maker.input[0])
+    weighted = frozenset(name_of(n) for n in flow.nodes if n.op_type in _WEIGHTED and name_of(n) in integer)
+    return QdqPlan(QdqTarget.CPU, tuple(tensors), weighted, readers, scale_of)
+
+
+def _for_tensorrt(flow: _Flow, keep: Collection[str]) -> QdqPlan:
+    """Pairs at convolution inputs; a residual sum reads the same copy, so that it fuses into the convolution."""
+    weighted = frozenset(name_of(n) for n in flow.nodes if n.op_type == "Conv" and name_of(n) not in keep)
+    readers: dict[str, set[str]] = {}
+    for node in flow.nodes:
+        if name_of(node) in weighted:
+            readers.setdefault(node.input[0], set()).add(name_of(node))
+    for node in flow.nodes:
+        if node.op_type == "Add":
+            for value, other in (tuple(node.input), tuple(reversed(node.input))):
+                maker = flow.maker.get(other)
+                if value in readers and maker is not None and name_of(maker) in weighted:
+                    readers[value].add(name_of(node))
+    order = [v for v in (*flow.inputs, *(o for n in flow.nodes for o in n.output)) if v in readers]
+    return QdqPlan(QdqTarget.TENSORRT, tuple(order), weighted, {k: frozenset(v) for k, v in readers.items()}, {})

@@ -1,0 +1,143 @@
+"""INT8 written into the graph as QuantizeLinear and DequantizeLinear pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget
+
+SCALE_FLOOR = 1e-8
+"""No scale is smaller: a dead channel or an all-zero tensor would give 0, which TensorRT refuses (issue 3020)."""
+_INT32_ROOM = 2.0**30
+
+
+def to_qdq(
+    model: onnx.ModelProto, plan: QdqPlan, ranges: Mapping[str, ActivationRange], *, per_channel: bool = True
+) -> onnx.ModelProto:
+    """Insert Q/DQ pairs and quantise weights.
+
+    1. Each value of the plan gets one pair, read by the nodes the plan names.
+    2. Weights are stored as INT8, symmetric, one scale per output channel.
+    3. For the CPU biases are stored as INT32 at the product of both scales; for TensorRT they stay as they are.
+
+    Args:
+        model: simplified float32 graph, left as it is.
+        plan: where.
+        ranges: of every value in `plan.measured`.
+        per_channel: one scale per output channel, else one per weight.
+
+    Returns:
+        A new graph.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    del graph.value_info[:]
+    weights = {t.name: t for t in graph.initializer}
+    writer = _Writer(plan, ranges, per_channel=per_channel)
+    for entry in graph.input:
+        writer.pair(entry.name)
+    for node in graph.node:
+        name = node.name or node.output[0]
+        if name in plan.weighted:
+            writer.weights(node, weights)
+        for slot, value in enumerate(node.input):
+            if name in plan.readers.get(value, ()):
+                node.input[slot] = _dequantised(value)
+        writer.nodes.append(node)
+        for made in node.output:
+            writer.pair(made)
+    used = {name for node in writer.nodes for name in node.input} | {v.name for v in graph.output}
+    kept = [t for t in graph.initializer if t.name in used]
+    new_nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in writer.nodes]
+    del graph.node[:]
+    graph.node.extend(new_nodes)
+    del graph.initializer[:]
+    graph.initializer.extend([*kept, *writer.tensors])
+    return result
+
+
+def _dequantised(value: str) -> str:
+    return f"{value}_DequantizeLinear_Output"
+
+
+class _Writer:
+    """Collects the new nodes and tensors in graph order."""
+
+    def __init__(self, plan: QdqPlan, ranges: Mapping[str, ActivationRange], *, per_channel: bool) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: list[onnx.TensorProto] = []
+        self._plan = plan
+        self._ranges = ranges
+        self._per_channel = per_channel
+        self._planned = frozenset(plan.tensors)
+        self._scales: dict[str, float] = {}
+        self._stored: dict[str, NDArray[np.float32]] = {}
+
+    def pair(self, value: str) -> None:
+        """Quantise and dequantise a value, if the plan says so."""
+        if value not in self._planned:
+            return
+        scale, zero = _parameters(self._ranges[self._plan.scale_of.get(value, value)], self._plan.target)
+        self._scales[value] = scale
+        self._tensor(f"{value}_scale", np.float32(scale))
+        self._tensor(f"{value}_zero_point", zero)
+        self._link("QuantizeLinear", value, f"{value}_QuantizeLinear_Output", value)
+        self._link("DequantizeLinear", f"{value}_QuantizeLinear_Output", _dequantised(value), value)
+
+    def weights(self, node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) -> None:
+        """Store a node's weights as INT8, and its bias as INT32 where the target wants it."""
+        name = node.input[1]
+        source = self._scales[node.input[0]]
+        bias = None
+        if self._plan.target is QdqTarget.CPU and len(node.input) > 2:
+            bias = numpy_helper.to_array(weights[node.input[2]]).astype(np.float64)
+        if name not in self._stored:
+            self._stored[name] = self._store(name, numpy_helper.to_array(weights[name]), bias, source)
+        if bias is not None:
+            scales = np.float64(source) * self._stored[name]
+            stored = np.clip(np.rint(bias / scales), -_INT32_ROOM, _INT32_ROOM).astype(np.int32)
+            own = f"{node.output[0]}_bias"
+            self._constant(own, stored, np.broadcast_to(scales, bias.shape).astype(np.float32))
+            node.input[2] = _dequantised(own)
+        node.input[1] = _dequantised(name)
+
+    def _store(
+        self, name: str, array: NDArray[np.float32], bias: NDArray[np.float64] | None, source: float
+    ) -> NDArray[np.float32]:
+        flat = np.abs(array.reshape(len(array), -1)).max(axis=1)
+        largest = flat if self._per_channel else np.full_like(flat, flat.max())
+        scales: NDArray[np.float32] = np.maximum(largest / 127, SCALE_FLOOR).astype(np.float32)
+        if bias is not None:
+            # A near-dead channel with a bias would need more than 32 bits for it; its weights can do with fewer.
+            scales = np.maximum(scales, (np.abs(bias) / (source * _INT32_ROOM)).astype(np.float32))
+        columns = scales.reshape(-1, *[1] * (array.ndim - 1))
+        self._constant(name, np.clip(np.rint(array / columns), -127, 127).astype(np.int8), scales)
+        return scales
+
+    def _constant(self, name: str, stored: NDArray[np.generic], scales: NDArray[np.float32]) -> None:
+        self._tensor(f"{name}_quantized", stored)
+        self._tensor(f"{name}_scale", scales)
+        self._tensor(f"{name}_zero_point", np.zeros(scales.shape, stored.dtype))
+        self._link("DequantizeLinear", f"{name}_quantized", _dequantised(name), name, axis=0)
+
+    def _tensor(self, name: str, array: NDArray[np.generic] | np.generic) -> None:
+        self.tensors.append(numpy_helper.from_array(np.asarray(array), name))
+
+    def _link(self, kind: str, source: str, target: str, parameters: str, **attributes: Any) -> None:
+        inputs = [source, f"{parameters}_scale", f"{parameters}_zero_point"]
+        self.nodes.append(helper.make_node(kind, inputs, [target], f"{parameters}_{kind}", **attributes))
+
+
+def _parameters(span: ActivationRange, target: QdqTarget) -> tuple[float, np.generic]:
+    """Scale and zero point: uint8 over the range for the CPU, int8 around zero for TensorRT."""
+    if target is QdqTarget.TENSORRT:
+        return float(np.float32(max(span.amax / 127, SCALE_FLOOR))), np.int8(0)
+    scale = float(np.float32(max((span.high - span.low) / 255, SCALE_FLOOR)))
+    return scale, np.uint8(np.clip(np.rint(-span.low / scale), 0, 255))

@@ -1,0 +1,213 @@
+"""One pass of images through the float32 graph gives a table; a table that still fits is used again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.errors import ArtifactError, UsageError
+from hrnet_deploy.spec import Preprocessing
+
+if TYPE_CHECKING:
+    import onnx
+
+    from hrnet_deploy.calibration.histogram import Histogram
+    from hrnet_deploy.calibration.images import Batches, CalibrationImage
+    from hrnet_deploy.calibration.table import CalibrationTable, Provenance
+
+DATA_VARIABLE = "HRNET_CALIB_DATA"
+_LOG = logging.getLogger(__name__)
+_HELD_OUT = 64
+_HELD_OUT_SHARE = 5
+"""Where every image was asked for, one in this many is set aside to judge the result."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images to calibrate on, and others to judge the result by.
+
+    Attributes:
+        calibration: what ranges are measured on.
+        held_out: not among them.
+    """
+
+    calibration: tuple[CalibrationImage, ...]
+    held_out: tuple[CalibrationImage, ...]
+
+
+def data_folder(wish: str | Path | None) -> Path:
+    """Where calibration images lie.
+
+    Args:
+        wish: from the user; None for the environment's.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: neither names one.
+    """
+    named = wish or os.environ.get(DATA_VARIABLE)
+    if not named:
+        raise UsageError(
+            "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred pictures "
+            f"like those the net will see (ImageNet's or Cityscapes' train, or your own), or set {DATA_VARIABLE}."
+        )
+    return Path(named)
+
+
+def pick_images(folder: Path, count: int, *, allow_val: bool) -> Images:
+    """Choose calibration images, balanced over classes, and set others aside.
+
+    Args:
+        folder: plain, ImageNet or Cityscapes layout.
+        count: to calibrate on.
+        allow_val: whether a split for evaluation may be used.
+
+    Returns:
+        Two disjoint lists; with fewer than two images the same one twice.
+
+    Raises:
+        UsageError: count below 1, or a split for evaluation.
+        HrnetDeployError: whatever finding the images raises.
+    """
+    from hrnet_deploy.calibration.images import choose, find_images
+
+    if count < 1:
+        raise UsageError(f"--calib-images must be at least 1, got {count}. The default is 512.")
+    found = find_images(folder, allow_val=allow_val)
+    ranked = choose(found, min(len(found), count + _HELD_OUT))
+    aside = max(1, len(ranked) // _HELD_OUT_SHARE) if len(ranked) <= count else len(ranked) - count
+    if len(ranked) == 1:
+        return Images(ranked, ranked)
+    return Images(ranked[:-aside], ranked[-aside:])
+
+
+def calibrate(
+    graph: onnx.ModelProto, images: Images, preprocessing: Preprocessing, method: str, cache: Path
+) -> CalibrationTable:
+    """Measure the range of every value that may be quantised, by every method, in one pass.
+
+    Args:
+        graph: simplified float32 graph.
+        images: from `pick_images`.
+        preprocessing: from image to network input.
+        method: "entropy", "percentile", "minmax" or "mse", which the table will name as the one in use.
+        cache: the table; used again where everything it was made from is the same, else replaced.
+
+    Returns:
+        The table.
+
+    Raises:
+        ImageError: an image that cannot be used.
+        ExportError: a value that is not finite.
+        UsageError: an unknown method.
+    """
+    from hrnet_deploy.calibration.images import content_hashes, image_list_hash
+    from hrnet_deploy.calibration.table import CalibrationTable, Provenance, TensorRange
+    from hrnet_deploy.calibration.thresholds import METHODS, amax
+
+    provenance = Provenance(
+        graph_sha256=hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),
+        image_list_sha256=image_list_hash(content_hashes(images.calibration)),
+        images=len(images.calibration),
+        preprocessing=json.loads(json.dumps(asdict(preprocessing))),
+        versions={name: version(name) for name in ("hrnet-deploy",)},
+    )
+    names = _measured(graph)
+    known = _known(cache, provenance, names)
+    if known is not None:
+        return CalibrationTable(tensors=known.tensors, method=method, provenance=known.provenance, scores=known.scores)
+    histograms = _histograms(graph, names, images, preprocessing, cache, provenance.graph_sha256)
+    tensors = {
+        name: TensorRange.measured(h, {m: amax(h, m, unsigned=h.low >= 0) for m in METHODS})
+        for name, h in histograms.items()
+    }
+    table = CalibrationTable(tensors=tensors, method=method, provenance=provenance)
+    table.save(cache)
+    return table
+
+
+def input_batches(images: tuple[CalibrationImage, ...], preprocessing: Preprocessing, batch: int = 1) -> Batches:
+    """Network inputs made from images.
+
+    Args:
+        images: the files.
+        preprocessing: from image to network input.
+        batch: images per array.
+
+    Returns:
+        A re-iterable of float32 (batch, 3, H, W).
+    """
+    from hrnet_deploy.calibration.images import Batches
+
+    return Batches(images, preprocessing, batch)
+
+
+def _measured(graph: onnx.ModelProto) -> tuple[str, ...]:
+    """Every value that either target may quantise, so that one table serves both and any --keep-fp."""
+    from hrnet_deploy.calibration.recipe import plan
+    from hrnet_deploy.quantization import QdqTarget
+
+    names = (name for target in QdqTarget for name in plan(graph, target, ()).measured)
+    return tuple(dict.fromkeys(names))
+
+
+def _known(cache: Path, provenance: Provenance, names: tuple[str, ...]) -> CalibrationTable | None:
+    from hrnet_deploy.calibration.table import CalibrationTable
+
+    if not cache.is_file():
+        return None
+    try:
+        table = CalibrationTable.load(cache)
+        reason = table.mismatch(provenance, tensors=names)
+    except ArtifactError as error:
+        reason = str(error)
+    if reason is None:
+        return table
+    _LOG.warning("calibrating again, since of the table %s %s", cache.name, reason)
+    return None
+
+
+def _histograms(
+    graph: onnx.ModelProto,
+    names: tuple[str, ...],
+    images: Images,
+    preprocessing: Preprocessing,
+    cache: Path,
+    graph_sha256: str,
+) -> dict[str, Histogram]:
+    from hrnet_deploy.calibration.collector import collect
+    from hrnet_deploy.exporters.taps import with_taps
+
+    tapped, taps = with_taps(graph, names)
+    engine = open_engine(tapped, device="cpu")
+    del tapped
+    fixed = engine.inputs[0].shape[0]
+    size = fixed if isinstance(fixed, int) else 1
+    batches = input_batches(images.calibration, preprocessing, size)
+
+    def filled(start: int) -> Iterator[NDArray[np.float32]]:
+        for batch in batches.from_index(start):
+            yield batch[np.arange(size) % len(batch)]
+
+    key = f"{graph_sha256} {[str(image.path) for image in images.calibration]} {preprocessing}"
+    return collect(
+        engine,
+        taps,
+        filled,
+        images=len(images.calibration),
+        state=cache.with_name(f"{cache.name}.partial"),
+        key=hashlib.sha256(key.encode()).hexdigest(),
+    )

@@ -1,0 +1,184 @@
+"""INT8: calibrate once, choose method and blocks by what held-out images say, write Q/DQ into the graph."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrnet_deploy.errors import UsageError, VerificationError
+from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batches, pick_images
+from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.planning import Plan
+from hrnet_deploy.pipeline.scoring import Score, Scorer
+from hrnet_deploy.progress import bar
+from hrnet_deploy.quantization import ActivationRange, QdqTarget
+from hrnet_deploy.spec import Task
+
+if TYPE_CHECKING:
+    import onnx
+
+    from hrnet_deploy.calibration.table import CalibrationTable
+
+AUTO = "auto"
+_ENOUGH = {Task.CLASSIFICATION: 0.99, Task.SEGMENTATION: 0.996}
+"""Held-out agreement at which `--keep-fp auto` stops taking blocks out of INT8."""
+_BROKEN = 0.5
+"""Below this share of equal answers a graph is not a worse net but a wrong one."""
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """An INT8 graph and what was measured while it was made.
+
+    Attributes:
+        model: the Q/DQ graph.
+        target: whose kernels it suits.
+        table: the ranges it was made from, with the method in use.
+        score: likeness to the float32 graph.
+        held_out: how many images judged it.
+        kept: blocks and nodes kept in floating point beyond the recipe's own.
+        sensitivity: by block, the score of a graph in which that block alone is INT8; empty unless asked for.
+    """
+
+    model: onnx.ModelProto
+    target: QdqTarget
+    table: CalibrationTable
+    score: Score
+    held_out: int
+    kept: tuple[str, ...] = ()
+    sensitivity: Mapping[str, Score] = field(default_factory=dict)
+
+    def lineage(self) -> dict[str, str]:
+        """What the card says of the calibration."""
+        return {
+            "calib_method": self.table.method,
+            "calib_images": str(self.table.provenance.images),
+            "calib_images_sha256": self.table.provenance.image_list_sha256,
+            "qdq_target": self.target.value,
+            "kept_fp": ",".join(self.kept),
+        }
+
+    def measured(self) -> dict[str, float]:
+        """What the card says of the likeness to float32."""
+        scores = {f"heldout_{name}": value for name, value in dataclasses.asdict(self.score).items()}
+        methods = {f"heldout_agreement_{method}": value for method, value in self.table.scores.items()}
+        return scores | methods | {"heldout_images": float(self.held_out)}
+
+
+def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
+    """Make a simplified float32 graph INT8.
+
+    Args:
+        graph: left as it is.
+        plan: what was asked for; its `int8` says how.
+        facts: of the net.
+
+    Returns:
+        The INT8 graph and its measurements.
+
+    Raises:
+        UsageError: no calibration data, or a method, block or target that does not exist.
+        ImageError: an image that cannot be used.
+        VerificationError: the graph no longer answers like the net.
+    """
+    wishes = plan.int8
+    folder = data_folder(wishes.data)
+    images = pick_images(folder, wishes.images, allow_val=wishes.allow_val)
+    first = "entropy" if wishes.method == AUTO else wishes.method
+    cache = Path(wishes.cache) if wishes.cache else plan.path.with_suffix(".calib.json")
+    table = calibrate(graph, images, plan.preprocessing, first, cache)
+    scorer = Scorer(graph, input_batches(images.held_out, plan.preprocessing))
+    render = _Renderer(graph, wishes.target, per_channel=wishes.per_channel)
+    if wishes.method == AUTO:
+        table = _best_method(table, render, scorer)
+        table.save(cache)
+    sensitivity = _sensitivity(table, render, scorer) if wishes.sensitivity or AUTO in wishes.keep_fp else {}
+    named = tuple(name for name in wishes.keep_fp if name != AUTO)
+    model = render(table, named)
+    score = scorer.score(model)
+    if AUTO in wishes.keep_fp:
+        named, model, score = _kept(table, render, scorer, sensitivity, named, _ENOUGH[facts.task])
+    if score.agreement < _BROKEN:
+        raise VerificationError(
+            f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers on "
+            f"{scorer.count} held-out images. Calibrate on images like those the net sees, or use --keep-fp auto."
+        )
+    return Quantized(model, wishes.target, table, score, scorer.count, named, sensitivity)
+
+
+class _Renderer:
+    """Writes one graph for any table and any set of blocks kept in floating point."""
+
+    def __init__(self, graph: onnx.ModelProto, target: QdqTarget, *, per_channel: bool) -> None:
+        from hrnet_deploy.calibration.blocks import blocks
+        from hrnet_deploy.calibration.recipe import float_by_default
+
+        self.blocks = blocks(graph)
+        self._graph = graph
+        self._target = target
+        self._per_channel = per_channel
+        self._default = float_by_default(graph)
+
+    def __call__(self, table: CalibrationTable, kept: tuple[str, ...], only: str | None = None) -> onnx.ModelProto:
+        """The Q/DQ graph; with `only`, that block alone is INT8."""
+        from hrnet_deploy.calibration.blocks import resolve
+        from hrnet_deploy.calibration.recipe import plan
+        from hrnet_deploy.exporters.qdq import to_qdq
+
+        keep = self._default | resolve(kept, self._graph)
+        if only is not None:
+            keep |= frozenset().union(*(nodes for block, nodes in self.blocks.items() if block != only))
+        layout = plan(self._graph, self._target, keep)
+        if not layout.weighted and only is None:
+            raise UsageError(f"int8 needs a layer to quantise, got none beside {', '.join(kept)}. Keep less.")
+        amax = table.amax()
+        ranges = {name: _clipped(table, name, amax[name]) for name in layout.measured}
+        return to_qdq(self._graph, layout, ranges, per_channel=self._per_channel)
+
+
+def _clipped(table: CalibrationTable, name: str, amax: float) -> ActivationRange:
+    """The values seen, clipped to the threshold on both sides; zero is always among them."""
+    seen = table.tensors[name]
+    low, high = max(min(seen.low, 0.0), -amax), min(max(seen.high, 0.0), amax)
+    return ActivationRange(low, high) if high > low else ActivationRange(0.0, amax)
+
+
+def _best_method(table: CalibrationTable, render: _Renderer, scorer: Scorer) -> CalibrationTable:
+    """Score every method's graph; of equal agreement the one with less noise wins."""
+    from hrnet_deploy.calibration.thresholds import METHODS
+
+    scores: dict[str, Score] = {}
+    for method in bar(METHODS, desc="choosing the method"):
+        scores[method] = scorer.score(render(dataclasses.replace(table, method=method), ()))
+    best = max(scores, key=lambda method: (scores[method].agreement, scores[method].sqnr_db))
+    return dataclasses.replace(table, method=best, scores={method: score.agreement for method, score in scores.items()})
+
+
+def _sensitivity(table: CalibrationTable, render: _Renderer, scorer: Scorer) -> dict[str, Score]:
+    """Quantise one block at a time; the one that loses most comes first."""
+    scores = {block: scorer.score(render(table, (), only=block)) for block in bar(render.blocks, desc="sensitivity")}
+    return dict(sorted(scores.items(), key=lambda item: (item[1].agreement, item[1].sqnr_db)))
+
+
+def _kept(
+    table: CalibrationTable,
+    render: _Renderer,
+    scorer: Scorer,
+    sensitivity: Mapping[str, Score],
+    named: tuple[str, ...],
+    enough: float,
+) -> tuple[tuple[str, ...], onnx.ModelProto, Score]:
+    """Take the most sensitive blocks out of INT8, one after the other, until the answers agree well enough."""
+    model = render(table, named)
+    score = scorer.score(model)
+    for block in list(sensitivity)[:-1]:
+        if score.agreement >= enough:
+            break
+        if block not in named:
+            named = (*named, block)
+            model = render(table, named)
+            score = scorer.score(model)
+    return named, model, score

@@ -1,0 +1,101 @@
+"""How much of the float32 answer a quantised graph keeps, on images it was not calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from hrnet_deploy.engines.compare import compare
+from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.protocols import Engine
+
+_MAX_VALUES = 64_000_000
+"""Reference values kept in memory (256 MB as float32)."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Likeness to the float32 graph.
+
+    Attributes:
+        agreement: share of equal answers (labels, or pixels of the net's own output grid), 0..1.
+        worst: the least agreement of one image.
+        sqnr_db: signal to quantisation noise of the logits, in dB.
+        max_abs: largest difference of a logit.
+        max_rel: the same in units of the logits' spread.
+    """
+
+    agreement: float
+    worst: float
+    sqnr_db: float
+    max_abs: float
+    max_rel: float
+
+
+class Scorer:
+    """Holds the float32 answers to some images and compares graphs with them."""
+
+    def __init__(self, reference: onnx.ModelProto, images: Iterable[NDArray[np.float32]]) -> None:
+        """Run the reference.
+
+        Args:
+            reference: the float32 graph.
+            images: network inputs, float32 (1, 3, H, W) each; as many are taken as memory allows.
+        """
+        self._images: list[NDArray[np.float32]] = []
+        self._answers: list[NDArray[np.float32]] = []
+        engine = open_engine(reference.SerializeToString(), device="cpu")
+        held = 0
+        for image in images:
+            answer = _run(engine, image)
+            held += answer.size + image.size
+            if self._images and held > _MAX_VALUES:
+                break
+            self._images.append(image)
+            self._answers.append(answer)
+        engine.close()
+
+    @property
+    def count(self) -> int:
+        """How many images are compared."""
+        return len(self._images)
+
+    def score(self, model: onnx.ModelProto) -> Score:
+        """Compare a graph with the reference.
+
+        Args:
+            model: with the reference's input and outputs.
+
+        Returns:
+            The likeness over all images.
+        """
+        engine = open_engine(model.SerializeToString(), device="cpu")
+        agreement, noise, signal, max_abs = [], 0.0, 0.0, 0.0
+        for image, wanted in zip(self._images, self._answers, strict=True):
+            found = _run(engine, image)
+            difference = compare(found, wanted)
+            agreement.append(difference.agreement)
+            max_abs = max(max_abs, difference.max_abs)
+            noise += float(np.sum((found.astype(np.float64) - wanted) ** 2))
+            signal += float(np.sum((wanted - wanted.mean(dtype=np.float64)) ** 2))
+        engine.close()
+        spread = (signal / sum(a.size for a in self._answers)) ** 0.5
+        return Score(
+            agreement=float(np.mean(agreement)),
+            worst=min(agreement),
+            sqnr_db=float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30))),
+            max_abs=max_abs,
+            max_rel=max_abs / max(spread, 1e-6),
+        )
+
+
+def _run(engine: Engine, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The first output for one image, filled up to a graph's fixed batch."""
+    spec = engine.inputs[0]
+    batch = spec.shape[0]
+    feed = image if isinstance(batch, str) else np.repeat(image, batch, axis=0)
+    return engine.run({spec.name: feed})[engine.outputs[0].name][:1].astype(np.float32)

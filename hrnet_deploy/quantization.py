@@ -1,0 +1,58 @@
+"""What an INT8 graph computes in INT8: the plan that calibration makes and the exporter writes."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class QdqTarget(str, enum.Enum):
+    """Whose INT8 kernels a Q/DQ graph is laid out for."""
+
+    CPU = "cpu"
+    """ONNX Runtime and OpenVINO: unsigned activations with a zero point on every value, INT32 biases."""
+    TENSORRT = "tensorrt"
+    """Symmetric signed activations at convolution inputs and residual sums, biases in floating point."""
+
+
+@dataclass(frozen=True)
+class ActivationRange:
+    """What a tensor's values are clipped to.
+
+    Attributes:
+        low: smallest representable value, at most 0.
+        high: largest representable value, at least 0.
+    """
+
+    low: float
+    high: float
+
+    @property
+    def amax(self) -> float:
+        """Largest magnitude, for symmetric scales."""
+        return max(-self.low, self.high)
+
+
+@dataclass(frozen=True)
+class QdqPlan:
+    """Where Q/DQ pairs go.
+
+    Attributes:
+        target: whose kernels the layout suits.
+        tensors: values that get a pair, in graph order.
+        weighted: nodes whose weights are quantised.
+        readers: by value, the nodes that read the dequantised copy; others read the value itself.
+        scale_of: a value to the one whose range it shares; values without an entry have their own.
+    """
+
+    target: QdqTarget
+    tensors: tuple[str, ...]
+    weighted: frozenset[str]
+    readers: Mapping[str, frozenset[str]]
+    scale_of: Mapping[str, str]
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The values whose ranges calibration must find."""
+        return tuple(dict.fromkeys(self.scale_of.get(name, name) for name in self.tensors))
