@@ -46,6 +46,19 @@ class Images:
     held_out: tuple[CalibrationImage, ...]
 
 
+def named_folder(wish: str | Path | None) -> Path | None:
+    """The folder of images that the user or the environment names, if either does.
+
+    Args:
+        wish: from the user.
+
+    Returns:
+        The folder, or None.
+    """
+    named = wish or os.environ.get(DATA_VARIABLE)
+    return Path(named) if named else None
+
+
 def data_folder(wish: str | Path | None) -> Path:
     """Where calibration images lie.
 
@@ -58,13 +71,13 @@ def data_folder(wish: str | Path | None) -> Path:
     Raises:
         UsageError: neither names one.
     """
-    named = wish or os.environ.get(DATA_VARIABLE)
-    if not named:
+    folder = named_folder(wish)
+    if folder is None:
         raise UsageError(
             "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred pictures "
             f"like those the net will see (ImageNet's or Cityscapes' train, or your own), or set {DATA_VARIABLE}."
         )
-    return Path(named)
+    return folder
 
 
 def pick_images(folder: Path, count: int, *, allow_val: bool) -> Images:

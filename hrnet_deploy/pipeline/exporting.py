@@ -8,30 +8,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec
-
-import numpy as np
+from typing import Any, ParamSpec
 
 from hrnet_deploy.artifact import atomic_output, card_metadata
 from hrnet_deploy.engines.compare import Difference
-from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.finishing import Finished, finish
 from hrnet_deploy.pipeline.origin import open_origin
 from hrnet_deploy.pipeline.planning import Int8Wishes, Plan, Wishes, check_early, make_plan
-from hrnet_deploy.pipeline.quantizing import Quantized, quantize
 from hrnet_deploy.pipeline.scoring import Score
-from hrnet_deploy.pipeline.verifying import Probe, answered_by, check_graph, make_probes, verify
+from hrnet_deploy.pipeline.verifying import make_probes, verify
 from hrnet_deploy.progress import bar
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import HeightWidth
-from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Task
-
-if TYPE_CHECKING:
-    import onnx
+from hrnet_deploy.spec import ModelCard
 
 _STEPS = ("loading", "running the original", "tracing", "setting the precision", "verifying")
-_TOPK = 5
 _P = ParamSpec("_P")
 
 
@@ -88,9 +81,11 @@ def export_artifact(
     calib_cache: str | Path | None = None,
     qdq_target: str = "cpu",
     keep_fp: Sequence[str] = (),
+    remainder: str = "fp32",
     per_tensor: bool = False,
     allow_val: bool = False,
     sensitivity: bool = False,
+    trt_cache: str | None = None,
 ) -> Exported:
     """Export a net to an ONNX file that describes itself and agrees with its original.
 
@@ -117,16 +112,20 @@ def export_artifact(
         interpolation: overrides the card: "bilinear", "bicubic" or "opencv-linear".
         mean: overrides the card: three numbers on a 0..1 scale.
         std: overrides the card: likewise.
-        calib_data: folder of images to calibrate INT8 on; None for the environment's HRNET_CALIB_DATA.
+        calib_data: folder of images to calibrate INT8 on, or to measure FP16's ranges on; None for the environment's
+            HRNET_CALIB_DATA.
         calib_images: how many, balanced over classes; others are set aside to judge the result.
         calib_method: "entropy", "percentile", "minmax", "mse", or "auto" for the best of them on held-out images.
         calib_cache: the calibration table; None for OUTPUT.calib.json. Used again where everything is the same.
         qdq_target: "cpu" (ONNX Runtime, OpenVINO) or "tensorrt".
         keep_fp: blocks ("stage4.fuse"), nodes or patterns that stay in floating point; "auto" for as many of the most
             sensitive blocks as it takes.
+        remainder: "fp32", or "fp16" for what a graph for TensorRT does not compute in INT8.
         per_tensor: one weight scale per layer instead of one per output channel.
         allow_val: calibrate on a split for evaluation.
         sensitivity: measure what each block alone loses in INT8.
+        trt_cache: a TensorRT version from 8.6 to 10.x: the same table also becomes OUTPUT.cache, the text that its
+            entropy calibrator reads.
 
     Returns:
         The artefact and what was measured (`export`: only its path).
@@ -164,8 +163,10 @@ def export_artifact(
             target=_target(qdq_target),
             keep_fp=(keep_fp,) if isinstance(keep_fp, str) else tuple(keep_fp),
             per_channel=not per_tensor,
+            remainder=remainder,
             allow_val=allow_val,
             sensitivity=sensitivity,
+            trt_cache=trt_cache,
         ),
     )
     check_early(wishes)
@@ -180,9 +181,9 @@ def export_artifact(
         graph = origin.graph(plan.shapes, plan.opset)
         del origin  # its weights need not be in memory twice
         step("setting the precision")
-        made, probes = _finish(graph, plan, facts, probes)
+        made = finish(graph, plan, facts, probes)
         step("verifying")
-        return _write(made, plan, facts, probes)
+        return _write(made, plan, facts)
 
 
 def _target(text: str) -> QdqTarget:
@@ -207,69 +208,14 @@ export = _path_of(export_artifact)
 """`export_artifact`, returning the path: `export("hrnet_w18", weights="w18.pth", precision="fp16")`."""
 
 
-@dataclass(frozen=True)
-class _Made:
-    """A graph that is ready to be written, and what its conversion met."""
-
-    graph: onnx.ModelProto
-    kept_fp32: tuple[str, ...] = ()
-    underflowed: int = 0
-    quantized: Quantized | None = None
-
-
-def _finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> tuple[_Made, list[Probe]]:
-    """Simplify, set the precision, then add the uint8 input and the answer where they are wanted."""
-    from hrnet_deploy.exporters import answers, pixels
-    from hrnet_deploy.exporters.simplify import simplify
-
-    if plan.simplify:
-        graph = simplify(graph)
-    made = _Made(graph)
-    if plan.precision is Precision.FP16:
-        made = _half(graph, probes)
-    if plan.precision is Precision.INT8:
-        check_graph(graph, probes)
-        quantized = quantize(graph, plan, facts)
-        made = _Made(quantized.model, quantized=quantized)
-        # Real images have judged INT8 against the original; what is left to verify is the file against this graph.
-        probes = answered_by(quantized.model, probes)
-    if plan.output_kind is not facts.output_kind:
-        if facts.task is Task.SEGMENTATION:
-            answers.mask_out(made.graph, align_corners=plan.align_corners)
-        elif plan.output_kind is OutputKind.TOPK:
-            answers.topk_out(made.graph, min(_TOPK, facts.num_classes))
-        else:
-            answers.probabilities_out(made.graph)
-    if plan.pixels is not None:
-        own = plan.preprocessing
-        pixels.pixels_in(made.graph, own.mean, own.std, swap=plan.pixels is not own.channel_order)
-    return made, probes
-
-
-def _half(graph: onnx.ModelProto, probes: list[Probe]) -> _Made:
-    """FP16, but for nodes whose values, measured on the probes, half precision cannot hold."""
-    from hrnet_deploy.exporters.fp16 import to_fp16
-    from hrnet_deploy.exporters.ranges import beyond_fp16, with_absmax
-
-    tapped, taps = with_absmax(graph)
-    engine = open_engine(tapped, device="cpu", in_order=True)
-    del tapped
-    absmax = dict.fromkeys(taps.values(), 0.0)
-    for probe in probes:
-        for tap, value in engine.run({engine.inputs[0].name: probe.filled(engine.inputs[0].shape[0])}).items():
-            absmax[taps[tap]] = max(absmax[taps[tap]], float(np.float64(value)))
-    engine.close()
-    converted = to_fp16(graph, beyond_fp16(graph, absmax))
-    return _Made(converted.model, converted.kept, converted.underflowed)
-
-
-def _write(made: _Made, plan: Plan, facts: Facts, probes: list[Probe]) -> Exported:
+def _write(made: Finished, plan: Plan, facts: Facts) -> Exported:
+    from hrnet_deploy.calibration.tensorrt_cache import write_cache
     from hrnet_deploy.exporters.file import write
 
     card = _card(made, plan, facts)
     with atomic_output(plan.path) as temporary:
         write(made.graph, temporary, card_metadata(card))
-        difference = verify(temporary, card, probes)
+        difference = verify(temporary, card, made.probes)
         measured = {f"parity_{name}": value for name, value in dataclasses.asdict(difference).items()}
         if made.quantized is not None:
             score = made.quantized.score
@@ -278,6 +224,9 @@ def _write(made: _Made, plan: Plan, facts: Facts, probes: list[Probe]) -> Export
         card = dataclasses.replace(card, measured=measured)
         write(made.graph, temporary, card_metadata(card))
         size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())
+        if made.quantized is not None and plan.int8.trt_cache is not None:
+            text = write_cache(made.quantized.table.amax(), plan.int8.trt_cache)
+            temporary.with_suffix(".cache").write_text(text, encoding="utf-8")
     return Exported(
         plan.path,
         card,
@@ -290,7 +239,7 @@ def _write(made: _Made, plan: Plan, facts: Facts, probes: list[Probe]) -> Export
     )
 
 
-def _card(made: _Made, plan: Plan, facts: Facts) -> ModelCard:
+def _card(made: Finished, plan: Plan, facts: Facts) -> ModelCard:
     from hrnet_deploy.exporters import file, opset
 
     inputs, outputs = file.describe(made.graph)

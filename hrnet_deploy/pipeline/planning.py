@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.labels import default_classes, read_classes
-from hrnet_deploy.pipeline.calibrating import data_folder, pick_images
+from hrnet_deploy.pipeline.calibrating import data_folder, named_folder, pick_images
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import HeightWidth, shape_range
@@ -17,6 +17,8 @@ from hrnet_deploy.spec import ChannelOrder, OutputKind, Precision, Preprocessing
 
 _STRIDE_PX = 32
 _MIN_PX = 32
+_FP16_SCALES_OPSET = 19
+"""Source: ONNX operator changelog, QuantizeLinear."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +31,11 @@ class Int8Wishes:
     cache: str | Path | None = None
     target: QdqTarget = QdqTarget.CPU
     keep_fp: tuple[str, ...] = ()
+    remainder: str = "fp32"
     per_channel: bool = True
     allow_val: bool = False
     sensitivity: bool = False
+    trt_cache: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,8 @@ def check_early(wishes: Wishes) -> None:
     shape_range(wishes.imgsz, wishes.batch, (224, 224))
     if wishes.precision == Precision.INT8.value:
         _check_int8(wishes)
+    elif wishes.precision == Precision.FP16.value and named_folder(wishes.int8.data) is not None:
+        pick_images(data_folder(wishes.int8.data), wishes.int8.images, allow_val=wishes.int8.allow_val)
     if isinstance(wishes.classes, str | Path):
         read_classes(wishes.classes)
 
@@ -143,13 +149,23 @@ def make_plan(wishes: Wishes, facts: Facts) -> Plan:
 
 
 def _check_int8(wishes: Wishes) -> None:
+    from hrnet_deploy.calibration.tensorrt_cache import version_number
     from hrnet_deploy.calibration.thresholds import METHODS
 
     int8 = wishes.int8
+    if int8.trt_cache is not None:
+        version_number(int8.trt_cache)
     if not wishes.simplify:
         raise UsageError("precision int8 needs a simplified graph, got --no-simplify. Leave it out.")
     if int8.method not in {*METHODS, "auto"}:
         raise UsageError(f"--calib-method must be {', '.join(METHODS)} or auto, got '{int8.method}'. Choose one.")
+    if int8.remainder not in {"fp32", "fp16"} or (int8.remainder == "fp16" and int8.target is not QdqTarget.TENSORRT):
+        raise UsageError(
+            f"--remainder must be fp32, or fp16 with --qdq-target tensorrt, got {int8.remainder} for "
+            f"{int8.target.value}. Leave it out."
+        )
+    if int8.remainder == "fp16" and wishes.opset is not None and wishes.opset < _FP16_SCALES_OPSET:
+        raise UsageError(f"FP16 scales need opset {_FP16_SCALES_OPSET}, got {wishes.opset}. Leave --opset out.")
     pick_images(data_folder(int8.data), int8.images, allow_val=int8.allow_val)
 
 

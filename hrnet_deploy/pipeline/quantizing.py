@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from hrnet_deploy.errors import UsageError, VerificationError
 from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batches, pick_images
 from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.scoring import Score, Scorer
 from hrnet_deploy.progress import bar
 from hrnet_deploy.quantization import ActivationRange, QdqTarget
-from hrnet_deploy.spec import Task
+from hrnet_deploy.spec import Precision, Task
 
 if TYPE_CHECKING:
     import onnx
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from hrnet_deploy.calibration.table import CalibrationTable
 
 AUTO = "auto"
+_RANGE_IMAGES = 32
 _ENOUGH = {Task.CLASSIFICATION: 0.99, Task.SEGMENTATION: 0.996}
 """Held-out agreement at which `--keep-fp auto` stops taking blocks out of INT8."""
 _BROKEN = 0.5
@@ -91,7 +93,10 @@ def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
     cache = Path(wishes.cache) if wishes.cache else plan.path.with_suffix(".calib.json")
     table = calibrate(graph, images, plan.preprocessing, first, cache)
     scorer = Scorer(graph, input_batches(images.held_out, plan.preprocessing))
-    render = _Renderer(graph, wishes.target, per_channel=wishes.per_channel)
+    half = None
+    if wishes.remainder == Precision.FP16.value:
+        half = beyond_half(graph, input_batches(images.calibration[:_RANGE_IMAGES], plan.preprocessing))
+    render = _Renderer(graph, wishes.target, per_channel=wishes.per_channel, half=half)
     if wishes.method == AUTO:
         table = _best_method(table, render, scorer)
         table.save(cache)
@@ -112,7 +117,9 @@ def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
 class _Renderer:
     """Writes one graph for any table and any set of blocks kept in floating point."""
 
-    def __init__(self, graph: onnx.ModelProto, target: QdqTarget, *, per_channel: bool) -> None:
+    def __init__(
+        self, graph: onnx.ModelProto, target: QdqTarget, *, per_channel: bool, half: frozenset[str] | None
+    ) -> None:
         from hrnet_deploy.calibration.blocks import blocks
         from hrnet_deploy.calibration.recipe import float_by_default
 
@@ -120,12 +127,14 @@ class _Renderer:
         self._graph = graph
         self._target = target
         self._per_channel = per_channel
+        self._half = half  # nodes to keep in float32 where the rest becomes FP16
         self._default = float_by_default(graph)
 
     def __call__(self, table: CalibrationTable, kept: tuple[str, ...], only: str | None = None) -> onnx.ModelProto:
         """The Q/DQ graph; with `only`, that block alone is INT8."""
         from hrnet_deploy.calibration.blocks import resolve
         from hrnet_deploy.calibration.recipe import plan
+        from hrnet_deploy.exporters.fp16 import to_fp16
         from hrnet_deploy.exporters.qdq import to_qdq
 
         keep = self._default | resolve(kept, self._graph)
@@ -136,7 +145,8 @@ class _Renderer:
             raise UsageError(f"int8 needs a layer to quantise, got none beside {', '.join(kept)}. Keep less.")
         amax = table.amax()
         ranges = {name: _clipped(table, name, amax[name]) for name in layout.measured}
-        return to_qdq(self._graph, layout, ranges, per_channel=self._per_channel)
+        model = to_qdq(self._graph, layout, ranges, per_channel=self._per_channel)
+        return model if self._half is None else to_fp16(model, self._half).model
 
 
 def _clipped(table: CalibrationTable, name: str, amax: float) -> ActivationRange:

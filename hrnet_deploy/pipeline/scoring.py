@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.compare import compare
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.protocols import Engine
+
+if TYPE_CHECKING:
+    import onnx
 
 _MAX_VALUES = 64_000_000
 """Reference values kept in memory (256 MB as float32)."""

@@ -104,7 +104,7 @@ def test_fp16_keeps_nodes_whose_values_it_cannot_hold(demo, tmp_path):
 def test_a_wrong_graph_is_refused_and_leaves_the_old_file(street, tmp_path, monkeypatch):
     path = export(output=tmp_path / "s.onnx", **street)
     before = path.read_bytes()
-    finish = exporting._finish
+    finish = exporting.finish
 
     def spoiled(graph, *rest):
         made = finish(graph, *rest)
@@ -112,7 +112,7 @@ def test_a_wrong_graph_is_refused_and_leaves_the_old_file(street, tmp_path, monk
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.5, weight.name))
         return made
 
-    monkeypatch.setattr(exporting, "_finish", spoiled)
+    monkeypatch.setattr(exporting, "finish", spoiled)
     with pytest.raises(VerificationError, match="must agree with its original") as caught:
         export(output=path, **street)
     assert caught.value.exit_code == 3

@@ -1,0 +1,110 @@
+"""From a traced graph to the one that is written: simplified, in its precision, with the ends that were asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.pipeline.calibrating import input_batches, named_folder, pick_images
+from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.halving import beyond_half
+from hrnet_deploy.pipeline.planning import Plan
+from hrnet_deploy.pipeline.quantizing import Quantized, quantize
+from hrnet_deploy.pipeline.verifying import Probe, answered_by, check_graph
+from hrnet_deploy.spec import OutputKind, Precision, Task
+
+if TYPE_CHECKING:
+    import onnx
+
+_TOPK = 5
+_RANGE_IMAGES = 32
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A graph that is ready to be written, and what its making met.
+
+    Attributes:
+        graph: simplified, in its precision, with its ends.
+        probes: what the written file is compared with.
+        kept_fp32: nodes of an FP16 graph left in float32.
+        underflowed: weights that became zero in half precision.
+        quantized: of an INT8 graph, what was measured.
+    """
+
+    graph: onnx.ModelProto
+    probes: list[Probe]
+    kept_fp32: tuple[str, ...] = ()
+    underflowed: int = 0
+    quantized: Quantized | None = None
+
+
+def finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> Finished:
+    """Simplify, set the precision, then add the answer and the uint8 input where they are wanted.
+
+    Args:
+        graph: float32, as traced; may be changed.
+        plan: what was asked for.
+        facts: of the net.
+        probes: pictures and the original's answers.
+
+    Returns:
+        The graph and the report.
+
+    Raises:
+        HrnetDeployError: whatever a step raises.
+    """
+    from hrnet_deploy.exporters.simplify import simplify
+
+    if plan.simplify:
+        graph = simplify(graph)
+    if plan.precision is Precision.FP16:
+        made = _half(graph, plan, probes)
+    elif plan.precision is Precision.INT8:
+        made = _int8(graph, plan, facts, probes)
+    else:
+        made = Finished(graph, probes)
+    _add_ends(made.graph, plan, facts)
+    return made
+
+
+def _half(graph: onnx.ModelProto, plan: Plan, probes: list[Probe]) -> Finished:
+    from hrnet_deploy.exporters.fp16 import to_fp16
+
+    converted = to_fp16(graph, beyond_half(graph, _range_batches(plan, probes)))
+    return Finished(converted.model, probes, converted.kept, converted.underflowed)
+
+
+def _int8(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> Finished:
+    check_graph(graph, probes)
+    quantized = quantize(graph, plan, facts)
+    # Real images have judged INT8 against the original; what is left to verify is the file against this graph.
+    return Finished(quantized.model, answered_by(quantized.model, probes), quantized=quantized)
+
+
+def _range_batches(plan: Plan, probes: list[Probe]) -> Iterator[NDArray[np.float32]]:
+    """The probes, and real images where the user names some."""
+    yield from (probe.batch for probe in probes)
+    folder = named_folder(plan.int8.data)
+    if folder is not None:
+        images = pick_images(folder, min(plan.int8.images, _RANGE_IMAGES), allow_val=plan.int8.allow_val)
+        yield from input_batches(images.calibration, plan.preprocessing)
+
+
+def _add_ends(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> None:
+    from hrnet_deploy.exporters import answers, pixels
+
+    if plan.output_kind is not facts.output_kind:
+        if facts.task is Task.SEGMENTATION:
+            answers.mask_out(graph, align_corners=plan.align_corners)
+        elif plan.output_kind is OutputKind.TOPK:
+            answers.topk_out(graph, min(_TOPK, facts.num_classes))
+        else:
+            answers.probabilities_out(graph)
+    if plan.pixels is not None:
+        own = plan.preprocessing
+        pixels.pixels_in(graph, own.mean, own.std, swap=plan.pixels is not own.channel_order)
