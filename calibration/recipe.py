@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from hrnet_deploy.quantization import QdqPlan, QdqTarget
+from hrnet_deploy.quantization import QdqPlan, QdqTarget, is_stored
 
 _WEIGHTED = {"Conv", "Gemm"}
 _CPU_OPS = {"Conv", "Relu", "Add", "Resize", "Concat", "MaxPool"}
@@ -25,6 +25,7 @@ class _Flow:
     """The graph as the data flows: sizes computed from shapes are left out."""
 
     nodes: tuple[onnx.NodeProto, ...]
+    weights: frozenset[str]
     maker: dict[str, onnx.NodeProto] = field(default_factory=dict)
     readers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
@@ -86,15 +87,16 @@ def plan(model: onnx.ModelProto, target: QdqTarget, keep: Collection[str]) -> Qd
 
 
 def _flow(model: onnx.ModelProto) -> _Flow:
-    weights = {t.name for t in model.graph.initializer}
+    weights = frozenset(t.name for t in model.graph.initializer)
+    weights |= {n.output[0] for n in model.graph.node if is_stored(n)}
     inputs = tuple(v.name for v in model.graph.input if v.name not in weights)
     data = set(inputs)
     nodes = []
     for node in model.graph.node:
         if node.op_type not in {"Shape", "Size"} and data.intersection(node.input):
-            data.update(node.output)
+            data.update(filter(None, node.output))  # an output that is left out has an empty name
             nodes.append(node)
-    flow = _Flow(tuple(nodes), inputs=inputs, outputs=frozenset(v.name for v in model.graph.output))
+    flow = _Flow(tuple(nodes), weights, inputs=inputs, outputs=frozenset(v.name for v in model.graph.output))
     for node in nodes:
         flow.maker.update(dict.fromkeys(node.output, node))
         for name in data.intersection(node.input):
@@ -104,11 +106,14 @@ def _flow(model: onnx.ModelProto) -> _Flow:
 
 def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
     """Every value between INT8 nodes is INT8, so that no kernel falls back to floating point in between."""
-    integer = {name_of(n) for n in flow.nodes if n.op_type in _CPU_OPS and name_of(n) not in keep}
+    integer: set[str] = set()
     for node in flow.nodes:
-        made_in_float = node.op_type == "Relu" and name_of(flow.maker.get(node.input[0], node)) not in integer
-        if flow.outputs.intersection(node.output) or made_in_float:
-            integer.discard(name_of(node))
+        name, maker = name_of(node), flow.maker.get(node.input[0])
+        wanted = node.op_type in _CPU_OPS and name not in keep and (node.op_type != "Conv" or _constant(node, flow))
+        if node.op_type == "Relu" and maker is not None:
+            wanted = name_of(maker) in integer  # it clips what its maker requantises; kept or not, it costs nothing
+        if wanted and not flow.outputs.intersection(node.output):
+            integer.add(name)
     values = (*flow.inputs, *(name for node in flow.nodes for name in node.output))
     tensors: list[str] = []
     readers: dict[str, frozenset[str]] = {}
@@ -117,21 +122,37 @@ def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
         maker, reading = flow.maker.get(value), flow.readers.get(value, [])
         made = maker is not None and name_of(maker) in integer
         integer_readers = [n for n in reading if name_of(n) in integer]
-        if not reading or value in flow.outputs or not (made or integer_readers):
+        if not reading or not (made or integer_readers):
             continue
         if made and [n.op_type for n in reading] == ["Relu"] and integer_readers:
             continue  # the ReLU is part of the requantisation
         tensors.append(value)
         readers[value] = frozenset(map(name_of, reading if made else integer_readers))
-        if made and maker is not None and maker.op_type in _PASSIVE and maker.input[0] in readers:
-            scale_of[value] = scale_of.get(maker.input[0], maker.input[0])
+        source = _source(value, flow)
+        if source != value:
+            scale_of[value] = source
     weighted = frozenset(name_of(n) for n in flow.nodes if n.op_type in _WEIGHTED and name_of(n) in integer)
     return QdqPlan(QdqTarget.CPU, tuple(tensors), weighted, readers, scale_of)
 
 
+def _source(value: str, flow: _Flow) -> str:
+    """The value whose range this one shares, whatever is kept: so one table serves every plan."""
+    maker = flow.maker.get(value)
+    while maker is not None and maker.op_type in _PASSIVE:
+        value = maker.input[0]
+        maker = flow.maker.get(value)
+    return value
+
+
+def _constant(node: onnx.NodeProto, flow: _Flow) -> bool:
+    """Whether weights and bias are stored, not computed."""
+    return all(name in flow.weights for name in node.input[1:] if name)
+
+
 def _for_tensorrt(flow: _Flow, keep: Collection[str]) -> QdqPlan:
     """Pairs at convolution inputs; a residual sum reads the same copy, so that it fuses into the convolution."""
-    weighted = frozenset(name_of(n) for n in flow.nodes if n.op_type == "Conv" and name_of(n) not in keep)
+    convolutions = (n for n in flow.nodes if n.op_type == "Conv" and _constant(n, flow))
+    weighted = frozenset(name_of(n) for n in convolutions if name_of(n) not in keep)
     readers: dict[str, set[str]] = {}
     for node in flow.nodes:
         if name_of(node) in weighted:

@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget
+from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget, is_stored
 
 SCALE_FLOOR = 1e-8
 """No scale is smaller: a dead channel or an all-zero tensor would give 0, which TensorRT refuses (issue 3020)."""
@@ -40,6 +40,7 @@ def to_qdq(
     graph = result.graph
     del graph.value_info[:]
     weights = {t.name: t for t in graph.initializer}
+    weights |= {n.output[0]: n.attribute[0].t for n in model.graph.node if is_stored(n)}
     writer = _Writer(plan, ranges, per_channel=per_channel)
     for entry in graph.input:
         writer.pair(entry.name)
@@ -55,7 +56,8 @@ def to_qdq(
             writer.pair(made)
     used = {name for node in writer.nodes for name in node.input} | {v.name for v in graph.output}
     kept = [t for t in graph.initializer if t.name in used]
-    new_nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in writer.nodes]
+    nodes = (n for n in writer.nodes if n.output[0] in used or not is_stored(n))
+    new_nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
     del graph.node[:]
     graph.node.extend(new_nodes)
     del graph.initializer[:]
@@ -96,10 +98,13 @@ class _Writer:
         name = node.input[1]
         source = self._scales[node.input[0]]
         bias = None
-        if self._plan.target is QdqTarget.CPU and len(node.input) > 2:
+        if self._plan.target is QdqTarget.CPU and len(node.input) > 2 and node.input[2]:
             bias = numpy_helper.to_array(weights[node.input[2]]).astype(np.float64)
+        array = numpy_helper.to_array(weights[name])
+        if bias is not None and np.any(np.abs(bias) > _INT32_ROOM * source * self._stored.get(name, np.inf)):
+            name = f"{node.output[0]}_weight"  # shared with a node whose scales cannot hold this bias
         if name not in self._stored:
-            self._stored[name] = self._store(name, numpy_helper.to_array(weights[name]), bias, source)
+            self._stored[name] = self._store(name, array, bias, source)
         if bias is not None:
             scales = np.float64(source) * self._stored[name]
             stored = np.clip(np.rint(bias / scales), -_INT32_ROOM, _INT32_ROOM).astype(np.int32)

@@ -5,6 +5,10 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
 
 
 class QdqTarget(str, enum.Enum):
@@ -56,3 +60,15 @@ class QdqPlan:
     def measured(self) -> tuple[str, ...]:
         """The values whose ranges calibration must find."""
         return tuple(dict.fromkeys(self.scale_of.get(name, name) for name in self.tensors))
+
+
+def is_stored(node: onnx.NodeProto) -> bool:
+    """Whether a node is a stored tensor, as other exporters write weights.
+
+    Args:
+        node: any node.
+
+    Returns:
+        True for a Constant whose `value` is a tensor.
+    """
+    return node.op_type == "Constant" and node.attribute[0].name == "value"
