@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.opening import open_engine
-from hrnet_deploy.errors import ArtifactError, UsageError
+from hrnet_deploy.errors import ArtifactError, ExportError, ImageError, MissingFileError, UsageError
 from hrnet_deploy.spec import Preprocessing
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ def calibrate(
     names = _measured(graph)
     known = _known(cache, provenance, names)
     if known is not None:
-        return CalibrationTable(tensors=known.tensors, method=method, provenance=known.provenance, scores=known.scores)
-    histograms = _histograms(graph, names, images, preprocessing, cache, provenance.graph_sha256)
+        # Its scores are of the graphs it was rendered to then, which may have been for another target.
+        return CalibrationTable(tensors=known.tensors, method=method, provenance=known.provenance)
+    histograms = _histograms(graph, names, images, preprocessing, cache, provenance)
     tensors = {
         name: TensorRange.measured(h, {m: amax(h, m, unsigned=h.low >= 0) for m in METHODS})
         for name, h in histograms.items()
@@ -186,10 +187,10 @@ def _known(cache: Path, provenance: Provenance, names: tuple[str, ...]) -> Calib
         table = CalibrationTable.load(cache)
         reason = table.mismatch(provenance, tensors=names)
     except ArtifactError as error:
-        reason = str(error)
+        reason = str(error).removeprefix(f"{cache}: ")
     if reason is None:
         return table
-    _LOG.warning("calibrating again, since of the table %s %s", cache.name, reason)
+    _LOG.warning("%s: calibrating again, since %s", cache.name, reason.removesuffix(" Calibrate again."))
     return None
 
 
@@ -199,7 +200,7 @@ def _histograms(
     images: Images,
     preprocessing: Preprocessing,
     cache: Path,
-    graph_sha256: str,
+    provenance: Provenance,
 ) -> dict[str, Histogram]:
     from hrnet_deploy.calibration.collector import collect
     from hrnet_deploy.exporters.taps import with_taps
@@ -215,12 +216,17 @@ def _histograms(
         for batch in batches.from_index(start):
             yield batch[np.arange(size) % len(batch)]
 
-    key = f"{graph_sha256} {[str(image.path) for image in images.calibration]} {preprocessing}"
-    return collect(
-        engine,
-        taps,
-        filled,
-        images=len(images.calibration),
-        state=cache.with_name(f"{cache.name}.partial"),
-        key=hashlib.sha256(key.encode()).hexdigest(),
-    )
+    state = cache.with_name(f"{cache.name}.partial")
+    try:
+        return collect(
+            engine,
+            taps,
+            filled,
+            images=len(images.calibration),
+            state=state,
+            key=hashlib.sha256(json.dumps(asdict(provenance), sort_keys=True).encode()).hexdigest(),
+        )
+    except (ImageError, ExportError, MissingFileError):
+        # Without that image or with another graph the key is another one, so what is finished has no use.
+        state.unlink(missing_ok=True)
+        raise

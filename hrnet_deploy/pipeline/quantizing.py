@@ -15,7 +15,7 @@ from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.scoring import Score, Scorer
 from hrnet_deploy.progress import bar
-from hrnet_deploy.quantization import ActivationRange, QdqTarget
+from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget
 from hrnet_deploy.spec import Precision, Task
 
 if TYPE_CHECKING:
@@ -87,6 +87,11 @@ def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
         VerificationError: the graph no longer answers like the net.
     """
     wishes = plan.int8
+    recipe = _Recipe(graph, wishes.target)
+    named = tuple(name for name in wishes.keep_fp if name != AUTO)
+    if not recipe(named).weighted:
+        beside = ", ".join(("the stem", "the last layer", *named))
+        raise UsageError(f"int8 needs a convolution to quantise, got none beside {beside}. Keep less, or use fp16.")
     folder = data_folder(wishes.data)
     images = pick_images(folder, wishes.images, allow_val=wishes.allow_val)
     first = "entropy" if wishes.method == AUTO else wishes.method
@@ -96,12 +101,11 @@ def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
     half = None
     if wishes.remainder == Precision.FP16.value:
         half = beyond_half(graph, input_batches(images.calibration[:_RANGE_IMAGES], plan.preprocessing))
-    render = _Renderer(graph, wishes.target, per_channel=wishes.per_channel, half=half)
+    render = _Renderer(graph, recipe, per_channel=wishes.per_channel, half=half)
     if wishes.method == AUTO:
         table = _best_method(table, render, scorer)
         table.save(cache)
     sensitivity = _sensitivity(table, render, scorer) if wishes.sensitivity or AUTO in wishes.keep_fp else {}
-    named = tuple(name for name in wishes.keep_fp if name != AUTO)
     model = render(table, named)
     score = scorer.score(model)
     if AUTO in wishes.keep_fp:
@@ -114,35 +118,46 @@ def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
     return Quantized(model, wishes.target, table, score, scorer.count, named, sensitivity)
 
 
-class _Renderer:
-    """Writes one graph for any table and any set of blocks kept in floating point."""
+class _Recipe:
+    """Where Q/DQ pairs go, for any set of blocks kept in floating point."""
 
-    def __init__(
-        self, graph: onnx.ModelProto, target: QdqTarget, *, per_channel: bool, half: frozenset[str] | None
-    ) -> None:
+    def __init__(self, graph: onnx.ModelProto, target: QdqTarget) -> None:
         from hrnet_deploy.calibration.blocks import blocks
         from hrnet_deploy.calibration.recipe import float_by_default
 
         self.blocks = blocks(graph)
         self._graph = graph
         self._target = target
-        self._per_channel = per_channel
-        self._half = half  # nodes to keep in float32 where the rest becomes FP16
         self._default = float_by_default(graph)
 
-    def __call__(self, table: CalibrationTable, kept: tuple[str, ...], only: str | None = None) -> onnx.ModelProto:
-        """The Q/DQ graph; with `only`, that block alone is INT8."""
+    def __call__(self, kept: tuple[str, ...], only: str | None = None) -> QdqPlan:
+        """The plan; with `only`, that block alone is INT8."""
         from hrnet_deploy.calibration.blocks import resolve
         from hrnet_deploy.calibration.recipe import plan
-        from hrnet_deploy.exporters.fp16 import to_fp16
-        from hrnet_deploy.exporters.qdq import to_qdq
 
         keep = self._default | resolve(kept, self._graph)
         if only is not None:
             keep |= frozenset().union(*(nodes for block, nodes in self.blocks.items() if block != only))
-        layout = plan(self._graph, self._target, keep)
-        if not layout.weighted and only is None:
-            raise UsageError(f"int8 needs a layer to quantise, got none beside {', '.join(kept)}. Keep less.")
+        return plan(self._graph, self._target, keep)
+
+
+class _Renderer:
+    """Writes one graph for any table and any set of blocks kept in floating point."""
+
+    def __init__(
+        self, graph: onnx.ModelProto, recipe: _Recipe, *, per_channel: bool, half: frozenset[str] | None
+    ) -> None:
+        self.recipe = recipe
+        self._graph = graph
+        self._per_channel = per_channel
+        self._half = half  # nodes to keep in float32 where the rest becomes FP16
+
+    def __call__(self, table: CalibrationTable, kept: tuple[str, ...], only: str | None = None) -> onnx.ModelProto:
+        """The Q/DQ graph; with `only`, that block alone is INT8."""
+        from hrnet_deploy.exporters.fp16 import to_fp16
+        from hrnet_deploy.exporters.qdq import to_qdq
+
+        layout = self.recipe(kept, only)
         amax = table.amax()
         ranges = {name: _clipped(table, name, amax[name]) for name in layout.measured}
         model = to_qdq(self._graph, layout, ranges, per_channel=self._per_channel)
@@ -152,8 +167,10 @@ class _Renderer:
 def _clipped(table: CalibrationTable, name: str, amax: float) -> ActivationRange:
     """The values seen, clipped to the threshold on both sides; zero is always among them."""
     seen = table.tensors[name]
+    if amax > max(-seen.low, seen.high):  # the table's floor: a smaller range would give a scale it exists to prevent
+        return ActivationRange(-amax if seen.low < 0 else 0.0, amax)
     low, high = max(min(seen.low, 0.0), -amax), min(max(seen.high, 0.0), amax)
-    return ActivationRange(low, high) if high > low else ActivationRange(0.0, amax)
+    return ActivationRange(low, high)
 
 
 def _best_method(table: CalibrationTable, render: _Renderer, scorer: Scorer) -> CalibrationTable:
@@ -169,7 +186,8 @@ def _best_method(table: CalibrationTable, render: _Renderer, scorer: Scorer) -> 
 
 def _sensitivity(table: CalibrationTable, render: _Renderer, scorer: Scorer) -> dict[str, Score]:
     """Quantise one block at a time; the one that loses most comes first."""
-    scores = {block: scorer.score(render(table, (), only=block)) for block in bar(render.blocks, desc="sensitivity")}
+    blocks = render.recipe.blocks
+    scores = {block: scorer.score(render(table, (), only=block)) for block in bar(blocks, desc="sensitivity")}
     return dict(sorted(scores.items(), key=lambda item: (item[1].agreement, item[1].sqnr_db)))
 
 
@@ -181,11 +199,11 @@ def _kept(
     named: tuple[str, ...],
     enough: float,
 ) -> tuple[tuple[str, ...], onnx.ModelProto, Score]:
-    """Take the most sensitive blocks out of INT8, one after the other, until the answers agree well enough."""
+    """Take the most sensitive blocks out of INT8 until the answers agree well enough or one block is left."""
     model = render(table, named)
     score = scorer.score(model)
-    for block in list(sensitivity)[:-1]:
-        if score.agreement >= enough:
+    for block in sensitivity:
+        if score.agreement >= enough or not render.recipe((*named, block)).weighted:
             break
         if block not in named:
             named = (*named, block)
