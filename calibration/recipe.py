@@ -17,17 +17,19 @@ _CPU_OPS = {"Conv", "Relu", "Add", "Resize", "Concat", "MaxPool"}
 """What ONNX Runtime's CPU provider computes in INT8 and HRNet's trunk is made of."""
 _PASSIVE = {"Resize", "MaxPool"}
 """These make no value beyond their input's range, so they share its scale and cost no requantisation."""
+_SIZES = {"Shape", "Size"}
 _STEM_CONVOLUTIONS = 2
 
 
 @dataclass(frozen=True)
 class _Flow:
-    """The graph as the data flows: sizes computed from shapes are left out."""
+    """The graph as the data flows: sizes computed from shapes are left out; `measurers` begin them."""
 
     nodes: tuple[onnx.NodeProto, ...]
     weights: frozenset[str]
     maker: dict[str, onnx.NodeProto] = field(default_factory=dict)
     readers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
+    measurers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     outputs: frozenset[str] = frozenset()
 
@@ -93,10 +95,13 @@ def _flow(model: onnx.ModelProto) -> _Flow:
     data = set(inputs)
     nodes = []
     for node in model.graph.node:
-        if node.op_type not in {"Shape", "Size"} and data.intersection(node.input):
+        if node.op_type not in _SIZES and data.intersection(node.input):
             data.update(filter(None, node.output))  # an output that is left out has an empty name
             nodes.append(node)
     flow = _Flow(tuple(nodes), weights, inputs=inputs, outputs=frozenset(v.name for v in model.graph.output))
+    for node in model.graph.node:
+        if node.op_type in _SIZES and node.input[0] in data:
+            flow.measurers.setdefault(node.input[0], []).append(node)
     for node in nodes:
         flow.maker.update(dict.fromkeys(node.output, node))
         for name in data.intersection(node.input):
@@ -127,7 +132,9 @@ def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
         if made and [n.op_type for n in reading] == ["Relu"] and integer_readers:
             continue  # the ReLU is part of the requantisation
         tensors.append(value)
-        readers[value] = frozenset(map(name_of, reading if made else integer_readers))
+        # Whoever read the value itself, if only its shape, would keep it in floating point.
+        everyone = [*reading, *flow.measurers.get(value, ())]
+        readers[value] = frozenset(map(name_of, everyone if made else integer_readers))
         source = _source(value, flow)
         if source != value:
             scale_of[value] = source

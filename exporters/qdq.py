@@ -15,6 +15,8 @@ from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget, is_st
 SCALE_FLOOR = 1e-8
 """No scale is smaller: a dead channel or an all-zero tensor would give 0, which TensorRT refuses (issue 3020)."""
 _INT32_ROOM = 2.0**30
+_PREFIX = "int8/"
+"""Of every new name, since foreign graphs have a value `a` beside a weight `a_scale`."""
 
 
 def to_qdq(
@@ -62,11 +64,15 @@ def to_qdq(
     graph.node.extend(new_nodes)
     del graph.initializer[:]
     graph.initializer.extend([*kept, *writer.tensors])
+    # Up to IR version 3 weights are inputs too; one that is gone would be asked for.
+    inputs = [v for v in graph.input if v.name in used or v.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
     return result
 
 
 def _dequantised(value: str) -> str:
-    return f"{value}_DequantizeLinear_Output"
+    return f"{_PREFIX}{value}_DequantizeLinear_Output"
 
 
 class _Writer:
@@ -90,8 +96,8 @@ class _Writer:
         self._scales[value] = scale
         self._tensor(f"{value}_scale", np.float32(scale))
         self._tensor(f"{value}_zero_point", zero)
-        self._link("QuantizeLinear", value, f"{value}_QuantizeLinear_Output", value)
-        self._link("DequantizeLinear", f"{value}_QuantizeLinear_Output", _dequantised(value), value)
+        self._link("QuantizeLinear", value, f"{_PREFIX}{value}_QuantizeLinear_Output", value)
+        self._link("DequantizeLinear", f"{_PREFIX}{value}_QuantizeLinear_Output", _dequantised(value), value)
 
     def weights(self, node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) -> None:
         """Store a node's weights as INT8, and its bias as INT32 where the target wants it."""
@@ -130,14 +136,14 @@ class _Writer:
         self._tensor(f"{name}_quantized", stored)
         self._tensor(f"{name}_scale", scales)
         self._tensor(f"{name}_zero_point", np.zeros(scales.shape, stored.dtype))
-        self._link("DequantizeLinear", f"{name}_quantized", _dequantised(name), name, axis=0)
+        self._link("DequantizeLinear", f"{_PREFIX}{name}_quantized", _dequantised(name), name, axis=0)
 
     def _tensor(self, name: str, array: NDArray[np.generic] | np.generic) -> None:
-        self.tensors.append(numpy_helper.from_array(np.asarray(array), name))
+        self.tensors.append(numpy_helper.from_array(np.asarray(array), f"{_PREFIX}{name}"))
 
     def _link(self, kind: str, source: str, target: str, parameters: str, **attributes: Any) -> None:
-        inputs = [source, f"{parameters}_scale", f"{parameters}_zero_point"]
-        self.nodes.append(helper.make_node(kind, inputs, [target], f"{parameters}_{kind}", **attributes))
+        inputs = [source, f"{_PREFIX}{parameters}_scale", f"{_PREFIX}{parameters}_zero_point"]
+        self.nodes.append(helper.make_node(kind, inputs, [target], f"{_PREFIX}{parameters}_{kind}", **attributes))
 
 
 def _parameters(span: ActivationRange, target: QdqTarget) -> tuple[float, np.generic]:
