@@ -1,0 +1,204 @@
+"""Where Q/DQ pairs go, on graphs small enough to check by hand."""
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hrnet_deploy.calibration.recipe import float_by_default, name_of, plan
+from hrnet_deploy.quantization import QdqTarget
+
+CPU, TENSORRT = QdqTarget.CPU, QdqTarget.TENSORRT
+SHAPES = {"s1": (4, 3, 3, 3), "s2": (4, 4, 3, 3), "w": (4, 4, 1, 1), "h": (2, 4, 1, 1), "b": (4,)}
+BODY = """
+    [stem1] a = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, s1, b) [stem1r] ar = Relu(a)
+    [stem2] c = Conv<pads = [1, 1, 1, 1]>(ar, s2, b) [stem2r] cr = Relu(c)
+    [one] d = Conv(cr, w, b) [one_r] dr = Relu(d)
+    [two] e = Conv(dr, w, b) [sum] f = Add(e, cr) [sum_r] fr = Relu(f)
+    [down] g = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(fr)
+    [low] i = Conv(g, w, b)
+    [up] u = Resize<mode = "linear", coordinate_transformation_mode = "half_pixel">(i, , factors)
+    [fuse] j = Add(fr, u) [fuse_r] jr = Relu(j)
+    [last] k = Conv(jr, w, b) [cat] m = Concat<axis = 1>(k, u)
+    [squeeze] n = Conv(m, wide, b) [head] y = Conv(n, h)
+"""
+
+
+def parse(body, outputs="float[N, C, A, B] y"):
+    text = f"g (float[N, 3, H, W] x) => ({outputs}) <float[4] factors = {{1, 1, 2, 2}}> {{ {body} }}"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
+    rng = np.random.default_rng(0)
+    for name, shape in {**SHAPES, "wide": (4, 8, 1, 1)}.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Stem, residual block, pooling, upsampling, fusion, concat, head: HRNet in small."""
+    return parse(BODY)
+
+
+def test_the_stem_and_the_layer_that_answers_stay_in_floating_point(model):
+    assert float_by_default(model) == {"stem1", "stem1r", "stem2", "stem2r", "head"}
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "[t] y = Relu(n)",
+        "[t] y = Resize<mode = 'linear'>(n, , factors)",
+        "[t1] o = Softmax<axis = 1>(n) [t2] y = Identity(o)",
+    ],
+)
+def test_whatever_follows_the_last_convolution_stays_with_it(tail):
+    found = float_by_default(parse(BODY.replace("[head] y = Conv(n, h)", tail.replace("'", '"'))))
+    assert {"squeeze"} <= found
+    assert not found & {"one", "last", "cat"}
+
+
+@pytest.mark.parametrize("target", [CPU, TENSORRT])
+def test_every_convolution_but_the_kept_ones_is_weighted(model, target):
+    keep = float_by_default(model) | {"two"}
+    convolutions = {n.name for n in model.graph.node if n.op_type == "Conv"}
+    assert plan(model, target, keep).weighted == convolutions - keep
+
+
+def test_for_the_cpu_every_value_between_integer_nodes_has_a_pair(model):
+    found = plan(model, CPU, float_by_default(model))
+    assert found.tensors == ("cr", "dr", "e", "fr", "g", "i", "u", "jr", "k", "m", "n")
+    assert found.readers["cr"] == {"one", "sum"}
+    assert found.readers["n"] == {"head"}
+
+
+def test_for_the_cpu_a_relu_belongs_to_what_it_clips(model):
+    found = plan(model, CPU, float_by_default(model))
+    assert not {"d", "f", "j"} & set(found.tensors)
+
+
+def test_a_sum_without_a_relu_is_a_value_of_its_own():
+    found = plan(parse(BODY.replace("[fuse_r] jr = Relu(j)", "[fuse_r] jr = Identity(j)")), CPU, ())
+    assert "j" in found.tensors
+    assert "jr" in found.tensors
+    assert found.readers["jr"] == {"last"}
+
+
+def test_pooling_and_upsampling_share_their_input_s_scale(model):
+    found = plan(model, CPU, float_by_default(model))
+    assert found.scale_of == {"g": "fr", "u": "i"}
+    assert not {"g", "u"} & set(found.measured)
+
+
+def test_a_chain_of_them_shares_one_scale():
+    twice = BODY.replace("(fr)\n", "(fr) [pool2] gg = MaxPool<kernel_shape = [1, 1]>(g)\n").replace("(g, w", "(gg, w")
+    assert plan(parse(twice), CPU, ()).scale_of["gg"] == "fr"
+
+
+def test_for_the_cpu_a_float_value_is_quantised_for_its_integer_readers_only(model):
+    found = plan(model, CPU, {*float_by_default(model), "one", "one_r"})
+    assert found.readers["cr"] == {"sum"}
+    assert found.readers["dr"] == {"two"}
+    assert found.readers["fr"] == {"down", "fuse"}
+
+
+def test_for_tensorrt_pairs_are_at_convolution_inputs_only(model):
+    found = plan(model, TENSORRT, float_by_default(model))
+    assert found.tensors == ("cr", "dr", "g", "jr", "m")
+    assert found.scale_of == {}
+    assert found.measured == found.tensors
+
+
+def test_for_tensorrt_a_residual_sum_reads_the_copy_where_a_convolution_makes_the_other_side(model):
+    found = plan(model, TENSORRT, float_by_default(model))
+    assert found.readers["cr"] == {"one", "sum"}
+    assert found.readers["jr"] == {"last"}
+    assert not any("fuse" in nodes for nodes in found.readers.values())
+    assert plan(model, TENSORRT, {*float_by_default(model), "two"}).readers["cr"] == {"one"}
+
+
+@pytest.mark.parametrize("target", [CPU, TENSORRT])
+def test_where_all_is_kept_the_plan_is_empty(model, target):
+    found = plan(model, target, {n.name for n in model.graph.node})
+    assert (found.tensors, found.weighted, dict(found.readers)) == ((), frozenset(), {})
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_whatever_is_kept_one_table_holds_every_range(data):
+    body = data.draw(st.sampled_from([BODY, BODY.replace("[fuse_r] jr = Relu(j)", "[fuse_r] jr = Relu(u)")]))
+    model = parse(body, data.draw(st.sampled_from(["float[N, C, A, B] y", "float[N, C, A, B] y, float[N, 4, A, B] i"])))
+    measured = {name for target in QdqTarget for name in plan(model, target, ()).measured}
+    keep = data.draw(st.sets(st.sampled_from([n.name for n in model.graph.node])))
+    for target in QdqTarget:
+        assert set(plan(model, target, keep).measured) <= measured
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_kept_nodes_have_no_integer_weights_and_weighted_ones_read_a_pair(data):
+    model = parse(BODY)
+    nodes = {n.name: n for n in model.graph.node}
+    keep = data.draw(st.sets(st.sampled_from(sorted(nodes))))
+    for target in QdqTarget:
+        found = plan(model, target, keep)
+        assert not found.weighted & keep
+        assert all(name in found.readers[nodes[name].input[0]] for name in found.weighted)
+        assert set(found.readers) == set(found.tensors)
+
+
+def test_a_value_that_is_an_output_and_read_inside_is_written_in_float():
+    found = plan(parse(BODY, "float[N, C, A, B] y, float[N, 4, A, B] jr"), CPU, ())
+    assert found.readers["j"] == {"fuse_r"}
+    assert found.readers["jr"] == {"last"}
+    assert "last" in found.weighted
+
+
+def test_computed_weights_stay_in_floating_point():
+    body = BODY.replace("[two] e = Conv(dr, w, b)", "v = Neg(w) [two] e = Conv(dr, v, b)")
+    for target in QdqTarget:
+        assert "two" not in plan(parse(body), target, ()).weighted
+
+
+def test_weights_in_a_constant_node_are_weights():
+    body = BODY.replace("[squeeze]", "v = Constant<value = float[1, 8, 1, 1] {1, 2, 3, 4, 5, 6, 7, 8}>() [squeeze]")
+    body = body.replace("(m, wide, b)", "(m, v)").replace("y = Conv(n, h)", "y = Relu(n)")
+    for target in QdqTarget:
+        assert "squeeze" in plan(parse(body), target, ()).weighted
+
+
+def test_sizes_computed_from_shapes_are_no_data_but_read_the_integer_copy():
+    up = """[size] s = Shape(fr) [cut] t = Slice(s, two, four) [nc] q = Constant<value_ints = [1, 4]>()
+    [join] r = Concat<axis = 0>(q, t) [up] u = Resize<mode = "linear">(i, , , r)"""
+    start = BODY.index("[up]")
+    body = BODY[:start] + up + BODY[BODY.index("[fuse]") - 5 :]
+    text = (
+        f"g (float[1, 3, H, W] x) => (float[N, C, A, B] y) <int64[1] two = {{2}}, int64[1] four = {{4}}> {{ {body} }}"
+    )
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
+    model.graph.initializer.extend(parse(BODY).graph.initializer)
+    found = plan(model, CPU, float_by_default(model))
+    assert not {"s", "t", "q", "r"} & set(found.tensors)
+    assert found.readers["fr"] == {"down", "fuse", "size"}
+    assert found.scale_of["u"] == "i"
+
+
+def test_nodes_without_a_name_are_called_by_what_they_make():
+    model = parse(BODY)
+    named = plan(model, CPU, float_by_default(model))
+    for node in model.graph.node:
+        node.ClearField("name")
+    assert name_of(model.graph.node[0]) == "a"
+    nameless = plan(model, CPU, float_by_default(model))
+    assert nameless.tensors == named.tensors
+    assert nameless.weighted == {"d", "e", "i", "k", "n"}
+
+
+def test_outputs_that_are_left_out_connect_nothing():
+    body = BODY.replace("[down] g = MaxPool", "[drop] fd, _m = Dropout(fr) [down] g = MaxPool")
+    model = parse(body)
+    model.graph.node[[n.name for n in model.graph.node].index("drop")].output[1] = ""
+    found = plan(model, CPU, float_by_default(model))
+    assert "" not in found.tensors
+    assert found.scale_of["u"] == "i"

@@ -1,0 +1,409 @@
+"""Q/DQ graphs: laid out as each runtime's kernels want them, and as near to the float graph as INT8 allows."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+
+from hrnet_deploy.calibration.recipe import float_by_default, plan
+from hrnet_deploy.exporters.qdq import SCALE_FLOOR, to_qdq
+from hrnet_deploy.exporters.simplify import simplify
+from hrnet_deploy.exporters.taps import with_taps
+from hrnet_deploy.exporters.trace import trace
+from hrnet_deploy.models.network import build_network
+from hrnet_deploy.models.variants import find_variant
+from hrnet_deploy.quantization import ActivationRange, QdqTarget
+from hrnet_deploy.spec import ShapeRange
+
+CPU, TENSORRT = QdqTarget.CPU, QdqTarget.TENSORRT
+KINDS = ["classification", "open segmentation"]
+CHAIN = "g (float[N, 3, H, W] x) => (float[N, 2, A, B] y) {{ {body} }}"
+
+
+@pytest.fixture(scope="session")
+def _ranges():
+    known = {}
+
+    def measure(model, *batches):
+        key = hash((model.SerializeToString(deterministic=True), *(b.tobytes() for b in batches)))
+        if key not in known:
+            names = tuple(dict.fromkeys(n for target in QdqTarget for n in plan(model, target, ()).measured))
+            content, taps = with_taps(model, names)
+            session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+            seen = [session.run(list(taps), {session.get_inputs()[0].name: batch}) for batch in batches]
+            known[key] = {
+                name: ActivationRange(
+                    min(0.0, *(float(s[i].min()) for s in seen)), max(0.0, *(float(s[i].max()) for s in seen))
+                )
+                for i, name in enumerate(taps.values())
+            }
+        return known[key]
+
+    return measure
+
+
+@pytest.fixture
+def quantised(_ranges, noise):
+    """(model, target, keep, batch) -> Q/DQ graph with the ranges of that batch."""
+
+    def make(model, target, keep=None, batch=None, **options):
+        keep = float_by_default(model) if keep is None else keep
+        images = noise(1, 3, 64, 64) if batch is None else batch
+        return to_qdq(model, plan(model, target, keep), _ranges(model, images), **options)
+
+    return make
+
+
+def optimised(model, tmp_path):
+    """Kinds of nodes ONNX Runtime makes of a graph."""
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return kinds(onnx.load(options.optimized_model_filepath))
+
+
+def kinds(model):
+    return collections.Counter(node.op_type for node in model.graph.node)
+
+
+def arrays(model):
+    return {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+
+
+def makers(model):
+    return {name: node for node in model.graph.node for name in node.output}
+
+
+def sqnr_db(found, wanted):
+    return 10 * np.log10(np.var(wanted) / np.mean((found - wanted) ** 2))
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_graph_is_valid_keeps_its_opset_and_answers_alike(simplified, quantised, run, noise, kind, target):
+    model = simplified(kind)
+    before = model.SerializeToString(deterministic=True)
+    found = quantised(model, target)
+    assert model.SerializeToString(deterministic=True) == before
+    onnx.checker.check_model(found, full_check=True)
+    assert found.opset_import == model.opset_import
+    assert found.ir_version == model.ir_version
+    assert [v.name for v in found.graph.output] == [v.name for v in model.graph.output]
+    images = noise(1, 3, 64, 64)
+    assert sqnr_db(run(found, images), run(model, images)) > 20
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_convolution_but_the_kept_ones_reads_int8_weights(simplified, quantised, kind, target):
+    model = simplified(kind)
+    keep = float_by_default(model)
+    found = quantised(model, target)
+    made, tensors = makers(found), arrays(found)
+    for node in (n for n in found.graph.node if n.op_type == "Conv"):
+        if node.name in keep:
+            assert tensors[node.input[1]].dtype == np.float32
+            continue
+        weights = made[node.input[1]]
+        stored, scales, zeros = (tensors[name] for name in weights.input)
+        assert (weights.op_type, stored.dtype, weights.attribute[0].i) == ("DequantizeLinear", np.int8, 0)
+        assert scales.shape == zeros.shape == stored.shape[:1]
+        assert not zeros.any()
+        assert made[node.input[0]].op_type == "DequantizeLinear"
+    wanted = sum(n.op_type == "Conv" and n.name not in keep for n in model.graph.node)
+    assert sum(t.dtype == np.int8 and t.ndim == 4 for t in tensors.values()) == wanted
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_no_float_copy_of_a_quantised_weight_is_left(simplified, quantised, target):
+    model = simplified("classification")
+    assert len(quantised(model, target).SerializeToString()) < 0.35 * len(model.SerializeToString())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnx_runtime_fuses_the_cpu_layout(simplified, quantised, tmp_path, kind):
+    model = simplified(kind)
+    found = optimised(quantised(model, CPU), tmp_path)
+    convolutions, sums = (kinds(model)[kind] for kind in ("Conv", "Add"))
+    kept = sum(n.op_type == "Conv" and n.name in float_by_default(model) for n in model.graph.node)
+    assert found["QLinearConv"] == convolutions - kept
+    assert found["QLinearAdd"] == sums
+    assert found["Add"] == found["Relu"] == 0
+    assert found["QLinearConcat"] == (kind == "open segmentation")
+
+
+def test_for_the_cpu_biases_are_int32_at_the_product_of_both_scales(simplified, quantised):
+    model = simplified("classification")
+    found, tensors, old = quantised(model, CPU), None, arrays(model)
+    tensors, made = arrays(found), makers(found)
+    biased = {n.name: n for n in model.graph.node if n.op_type == "Conv" and len(n.input) > 2}
+    checked = 0
+    for node in found.graph.node:
+        if node.op_type == "Conv" and node.name in biased and node.name not in float_by_default(model):
+            stored, scales, _ = (tensors[name] for name in made[node.input[2]].input)
+            source = tensors[made[node.input[0]].input[1]]
+            np.testing.assert_allclose(scales, source * tensors[made[node.input[1]].input[1]], rtol=1e-6)
+            assert stored.dtype == np.int32
+            np.testing.assert_allclose(stored * scales, old[biased[node.name].input[2]], atol=scales.max())
+            checked += 1
+    assert checked > 50
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_for_the_cpu_resized_values_have_their_input_s_scale(simplified, quantised, kind):
+    found = quantised(simplified(kind), CPU)
+    tensors, made = arrays(found), makers(found)
+    readers = {name: n for n in found.graph.node for name in n.input if n.op_type == "QuantizeLinear"}
+    resized = [n for n in found.graph.node if n.op_type == "Resize"]
+    shared = [n for n in resized if n.output[0] in readers]
+    assert len(shared) >= 10
+    for node in shared:
+        for slot in (1, 2):
+            assert tensors[readers[node.output[0]].input[slot]] == tensors[made[node.input[0]].input[slot]]
+
+
+def test_for_the_cpu_values_after_a_relu_use_all_of_uint8(simplified, quantised):
+    found = quantised(simplified("classification"), CPU)
+    tensors, made = arrays(found), makers(found)
+    pairs = [n for n in found.graph.node if n.op_type == "QuantizeLinear"]
+    assert all(tensors[n.input[2]].dtype == np.uint8 for n in pairs)
+    after = [tensors[n.input[2]] for n in pairs if n.input[0] in made and made[n.input[0]].op_type == "Relu"]
+    assert len(after) > 50
+    assert not any(after)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_tensorrt_layout_is_symmetric_and_leaves_relus_and_biases_alone(simplified, quantised, kind):
+    model = simplified(kind)
+    found = quantised(model, TENSORRT)
+    tensors, made = arrays(found), makers(found)
+    assert all(not t.any() for name, t in tensors.items() if name.endswith("_zero_point"))
+    assert {t.dtype.name for t in tensors.values() if t.dtype.kind in "iu" and t.dtype != np.int64} == {"int8"}
+    for node in found.graph.node:
+        if node.op_type == "Conv" and len(node.input) > 2:
+            assert tensors[node.input[2]].dtype == np.float32
+        if node.op_type == "Relu":
+            assert made[node.input[0]].op_type in {"Conv", "Add"}
+        if node.op_type in {"Resize", "Concat"}:
+            assert "DequantizeLinear" not in {made[name].op_type for name in node.input if name in made}
+
+
+def test_for_tensorrt_sums_read_the_copies_the_plan_names_and_no_other(simplified, quantised):
+    model = simplified("classification")
+    layout = plan(model, TENSORRT, float_by_default(model))
+    found = quantised(model, TENSORRT)
+    made = makers(found)
+    before = {n.name: n for n in model.graph.node}
+    copies = 0
+    for node in (n for n in found.graph.node if n.op_type == "Add"):
+        for ours, old in zip(node.input, before[node.name].input, strict=True):
+            wanted = node.name in layout.readers.get(old, ())
+            assert (made[ours].op_type == "DequantizeLinear") is wanted
+            copies += wanted
+    assert copies >= 16
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_no_scale_is_zero_and_all_are_finite(simplified, quantised, target):
+    scales = {
+        name: t for name, t in arrays(quantised(simplified("classification"), target)).items() if "_scale" in name
+    }
+    assert len(scales) > 100
+    assert all(np.isfinite(t).all() and t.dtype == np.float32 and t.min() > 0 for t in scales.values())
+    assert all(t.min() >= np.float32(SCALE_FLOOR) for name, t in scales.items() if not name.endswith("_bias_scale"))
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_kept_nodes_take_and_give_floats(simplified, quantised, run, noise, target):
+    model = simplified("classification")
+    keep = {n.name for n in model.graph.node if "stage4" in n.name} | float_by_default(model)
+    found = quantised(model, target, keep)
+    tensors = arrays(found)
+    onnx.checker.check_model(found, full_check=True)
+    for node in found.graph.node:
+        if node.name in keep:
+            assert all(tensors[i].dtype in (np.float32, np.int64) for i in node.input if i in tensors)
+            assert not any(name.endswith("_QuantizeLinear_Output") for name in node.input)
+    images = noise(1, 3, 64, 64)
+    assert sqnr_db(run(found, images), run(model, images)) > 20
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_with_everything_kept_the_answer_is_the_float_graph_s(simplified, quantised, run, noise, target):
+    model = simplified("classification")
+    found = quantised(model, target, {n.name for n in model.graph.node})
+    assert kinds(found) == kinds(model)
+    np.testing.assert_array_equal(run(found, noise(1, 3, 64, 64)), run(model, noise(1, 3, 64, 64)))
+
+
+@pytest.mark.parametrize("pattern", ["Resize", "Relu", "Add", "Conv"])
+@pytest.mark.parametrize("target", QdqTarget)
+def test_any_kind_of_node_can_be_kept_with_the_same_ranges(simplified, quantised, run, noise, target, pattern):
+    model = simplified("open segmentation")
+    keep = {n.name for n in model.graph.node if n.op_type == pattern} | float_by_default(model)
+    found = quantised(model, target, keep)
+    images = noise(1, 3, 64, 64)
+    assert sqnr_db(run(found, images), run(model, images)) > 15
+
+
+def test_open_sizes_stay_open(simplified, quantised, run, noise):
+    model = simplified("open segmentation")
+    for target in QdqTarget:
+        found = quantised(model, target)
+        images = noise(1, 3, 96, 160)
+        assert run(found, images).shape == run(model, images).shape
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_per_tensor_weights_have_one_scale(simplified, quantised, run, noise, target):
+    model = simplified("classification")
+    found = quantised(model, target, per_channel=False)
+    tensors, made = arrays(found), makers(found)
+    for node in (n for n in found.graph.node if n.op_type == "Conv" and n.input[1] in made):
+        assert np.unique(tensors[made[node.input[1]].input[1]]).size == 1
+    images = noise(1, 3, 64, 64)
+    assert sqnr_db(run(found, images), run(model, images)) > 10
+
+
+def test_squeeze_and_excitation_quantises_and_runs(quantised, run, noise):
+    torch.manual_seed(0)
+    small = find_variant("hrnet_w18_small_v1")
+    network = build_network(dataclasses.replace(small, squeeze_excitation=True, head_bias=False), 10)
+    model = simplify(trace(network, ShapeRange((1, 64, 64), (1, 64, 64), (4, 64, 64)), 20))
+    assert "Sigmoid" in kinds(model)
+    images = noise(1, 3, 64, 64)
+    for target in QdqTarget:
+        found = quantised(model, target)
+        onnx.checker.check_model(found, full_check=True)
+        assert sqnr_db(run(found, images), run(model, images)) > 20
+
+
+def small(parse, noise, body, *, names=False, **weights):
+    model = parse(CHAIN.format(body=body), {"v": noise(2, 3, 1, 1), "w": noise(2, 2, 1, 1, seed=1), **weights})
+    for node in model.graph.node if names else ():
+        node.name = f"node {node.output[0]}"
+    return model
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+@pytest.mark.parametrize("bias", [0.0, 1.0, -300.0])
+def test_dead_channels_keep_their_bias(parse, run, noise, quantised, target, bias):
+    dead = noise(2, 3, 1, 1)
+    dead[1] = 0
+    model = small(parse, noise, "a = Conv(x, v, b) y = Relu(a)", v=dead, b=[0.5, bias])
+    found = quantised(model, target, {"y"})
+    images = noise(1, 3, 64, 64)
+    for name, scale in arrays(found).items():
+        assert not name.endswith("_scale") or scale.min() > 0
+    for optimise in (False, True):
+        np.testing.assert_allclose(
+            run(found, images, optimise=optimise), run(model, images), atol=0.1 + abs(bias) / 255
+        )
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_values_that_are_all_zero_stay_zero(parse, run, noise, quantised, target):
+    model = small(parse, noise, "a = Conv(x, z) r = Relu(a) y = Conv(r, w, b)", z=np.zeros((2, 3, 1, 1)), b=[1, -2])
+    found = quantised(model, target, ())
+    answer = run(found, noise(1, 3, 64, 64))
+    assert all(scale.min() > 0 for name, scale in arrays(found).items() if name.endswith("_scale"))
+    np.testing.assert_allclose(answer[0, :, 0, 0], [1, -2], rtol=1e-3)
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_a_silent_input_is_no_division_by_zero(parse, run, noise, quantised, target):
+    model = small(parse, noise, "a = Conv(x, v) y = Conv(a, w)")
+    black = np.zeros((1, 3, 8, 8), np.float32)
+    found = quantised(model, target, (), black)
+    assert np.array_equal(run(found, black), np.zeros((1, 2, 8, 8)))
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_shared_weights_are_stored_once(parse, run, noise, quantised, target):
+    model = small(parse, noise, "a = Conv(x, v) b = Conv(a, w, p) c = Conv(b, w, q) y = Relu(c)", p=[1, 2], q=[3, 4])
+    found = quantised(model, target, ())
+    assert sum(t.dtype == np.int8 and t.ndim == 4 for t in arrays(found).values()) == 2
+    images = noise(1, 3, 64, 64)
+    assert sqnr_db(run(found, images), run(model, images)) > 25
+
+
+def test_shared_weights_that_cannot_hold_the_second_bias_are_stored_twice(parse, run, noise, quantised):
+    dead = noise(2, 2, 1, 1)
+    dead[1] = 0
+    model = small(parse, noise, "a = Conv(x, v) b = Conv(a, w) c = Conv(b, w, q) y = Relu(c)", w=dead, q=[0, 40])
+    found = quantised(model, CPU, ())
+    images = noise(1, 3, 64, 64)
+    np.testing.assert_allclose(run(found, images)[:, 1], 40, rtol=0.01)
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_a_weight_that_a_kept_node_reads_too_stays_in_float_for_it(parse, run, noise, quantised, target):
+    model = small(parse, noise, "a = Conv(x, v) b = Conv(a, w) y = Conv(b, w)", names=True)
+    found = quantised(model, target, {"node y"})
+    assert arrays(found)["w"].dtype == np.float32
+    assert arrays(found)["int8/w_quantized"].dtype == np.int8
+    assert sqnr_db(run(found, noise(1, 3, 64, 64)), run(model, noise(1, 3, 64, 64))) > 25
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_graphs_without_node_names_quantise_alike(simplified, quantised, target, parse, run, noise):
+    body = "a = Conv(x, v) r = Relu(a) b = Conv(r, w) s = Add(b, r) t = Relu(s) y = Conv(t, w)"
+    images = noise(1, 3, 64, 64)
+    nameless, named = (quantised(small(parse, noise, body, names=n), target, ()) for n in (False, True))
+    assert kinds(nameless) == kinds(named)
+    np.testing.assert_array_equal(run(nameless, images), run(named, images))
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_a_sum_of_a_value_with_itself_reads_one_copy(parse, run, noise, quantised, target):
+    model = small(parse, noise, "a = Conv(x, v) r = Relu(a) b = Conv(r, w) s = Add(b, b) y = Conv(s, w)")
+    found = quantised(model, target, ())
+    assert sqnr_db(run(found, noise(1, 3, 64, 64)), run(model, noise(1, 3, 64, 64))) > 25
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_weights_in_constant_nodes_are_quantised_and_leave_no_copy(parse, run, noise, quantised, target):
+    body = "u = Constant<value = float[2, 2, 1, 1] {1, 2, 3, 4}>() a = Conv(x, v) b = Conv(a, u) y = Relu(b)"
+    model = small(parse, noise, body)
+    found = quantised(model, target, ())
+    assert kinds(found)["Constant"] == 0
+    assert sqnr_db(run(found, noise(1, 3, 64, 64)), run(model, noise(1, 3, 64, 64))) > 25
+
+
+def test_a_bias_that_is_left_out_by_an_empty_name_is_none(parse, run, noise, quantised):
+    model = small(parse, noise, "a = Conv(x, v) y = Conv(a, w)")
+    model.graph.node[1].input.append("")
+    found = quantised(model, CPU, ())
+    assert sqnr_db(run(found, noise(1, 3, 64, 64)), run(model, noise(1, 3, 64, 64))) > 25
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_weights_that_are_listed_as_inputs_do_not_become_inputs(parse, run, noise, quantised, target):
+    model = small(parse, noise, "a = Conv(x, v) y = Conv(a, w)")
+    wanted = run(model, noise(1, 3, 64, 64))
+    for tensor in list(model.graph.initializer):
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, tensor.dims))
+    found = quantised(model, target, ())
+    assert sqnr_db(run(found, noise(1, 3, 64, 64)), wanted) > 25
+
+
+@pytest.mark.parametrize("target", QdqTarget)
+def test_an_output_that_is_read_inside_is_float_outside(parse, run, noise, quantised, target):
+    model = small(parse, noise, "a = Conv(x, v) r = Relu(a) y = Conv(r, w)")
+    model.graph.output.append(onnx.helper.make_tensor_value_info("r", TensorProto.FLOAT, ["N", 2, "A", "B"]))
+    found = quantised(model, target, ())
+    ours, wanted = (run(m, noise(1, 3, 64, 64), every=True) for m in (found, model))
+    assert all(sqnr_db(a, b) > 25 for a, b in zip(ours, wanted, strict=True))
+
+
+@pytest.mark.parametrize("name", ["a_scale", "a_zero_point", "v_quantized", "r_bias", "a_QuantizeLinear_Output"])
+def test_a_weight_with_a_name_we_would_choose_is_not_overwritten(parse, run, noise, quantised, name):
+    model = small(parse, noise, f"a = Conv(x, v) r = Conv(a, w) y = Mul(r, {name})", **{name: [2.0]})
+    found = quantised(model, CPU, ())
+    assert sqnr_db(run(found, noise(1, 3, 64, 64)), run(model, noise(1, 3, 64, 64))) > 25

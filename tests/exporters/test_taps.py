@@ -1,0 +1,52 @@
+"""Taps: what they show is what the graph computes, and the graph itself stays as it was."""
+
+import numpy as np
+import onnx
+import pytest
+
+from hrnet_deploy.exporters.taps import with_taps
+
+TEXT = "g (float[N, 2, H, W] x) => (float[N, 2, H, W] y) { a = Relu(x) b = Neg(a) y = Exp(b) }"
+
+
+@pytest.fixture
+def model(parse):
+    return parse(TEXT)
+
+
+def test_values_from_the_inside_become_the_only_outputs(model, run, noise):
+    content, taps = with_taps(model, ["b", "a"])
+    tapped = onnx.load_from_string(content)
+    assert taps == {"b": "b", "a": "a"}
+    assert [v.name for v in tapped.graph.output] == ["b", "a"]
+    x = noise(2, 2, 3, 5)
+    b, a = run(tapped, x, every=True)
+    np.testing.assert_array_equal(a, np.maximum(x, 0))
+    np.testing.assert_array_equal(b, -np.maximum(x, 0))
+
+
+def test_the_input_can_be_tapped_too(model, run, noise):
+    content, taps = with_taps(model, ["x", "y"])
+    assert list(taps.values()) == ["x", "y"]
+    shown, _ = run(onnx.load_from_string(content), noise(1, 2, 3, 3), every=True)
+    np.testing.assert_array_equal(shown, noise(1, 2, 3, 3))
+
+
+def test_the_graph_is_left_as_it_is(model):
+    before = model.SerializeToString(deterministic=True)
+    with_taps(model, ["x", "a", "y"])
+    assert model.SerializeToString(deterministic=True) == before
+
+
+@pytest.mark.parametrize("kind", ["classification", "open segmentation"])
+def test_every_value_a_plan_needs_can_be_tapped(simplified, run, noise, kind):
+    from hrnet_deploy.calibration.recipe import plan
+    from hrnet_deploy.quantization import QdqTarget
+
+    model = simplified(kind)
+    names = plan(model, QdqTarget.CPU, ()).measured
+    content, taps = with_taps(model, names)
+    tapped = onnx.load_from_string(content)
+    found = run(tapped, noise(1, 3, 64, 64), every=True)
+    assert tuple(taps.values()) == names
+    assert all(value.dtype == np.float32 and np.isfinite(value).all() for value in found)

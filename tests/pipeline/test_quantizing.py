@@ -1,0 +1,250 @@
+"""INT8 as a whole: one calibration, any rendering, and what the card says of it."""
+
+import json
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+from hrnet_deploy import Predictor
+from hrnet_deploy.calibration import collector
+from hrnet_deploy.errors import UsageError, VerificationError
+from hrnet_deploy.pipeline import export_artifact, quantizing
+from hrnet_deploy.pipeline.scoring import Score
+from hrnet_deploy.probe import probe_images
+
+BODY = """[s1] a = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, u) [r1] b = Relu(a) [s2] c = Conv(b, w)
+    [r2] d = Relu(c) [c3] e = Conv(d, w, p) [r3] f = Relu(e) [c4] g = Conv(f, w, p) [sum] h = Add(g, d)
+    [r4] i = Relu(h) [c5] j = Conv(i, w) [r5] k = Relu(j) [c6] l = Conv(k, w) [r6] m = Relu(l)
+    [c7] n = Conv(m, w) [r7] o = Relu(n) [last] y = Conv(o, v)"""
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    """A foreign segmentation net of eight convolutions."""
+    text = f"g (float[N, 3, H, W] x) => (float[N, 3, A, B] y) {{ {BODY} }}"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
+    rng = np.random.default_rng(0)
+    for name, shape in (("u", (8, 3, 3, 3)), ("w", (8, 8, 1, 1)), ("p", (8,)), ("v", (3, 8, 1, 1))):
+        array = (rng.normal(size=shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    path = tmp_path_factory.mktemp("net") / "net.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("pictures")
+    for index, picture in enumerate(probe_images(10, (64, 64))):
+        cv2.imwrite(str(made / f"{index}.png"), picture)
+    return made
+
+
+@pytest.fixture
+def int8(net, folder, tmp_path):
+    """(wishes) -> the exported INT8 net."""
+
+    def make(name="int8.onnx", **wishes):
+        options = {"task": "segmentation", "imgsz": 64, "precision": "int8", "calib_data": folder, **wishes}
+        return export_artifact(str(net), output=tmp_path / name, **options)
+
+    return make
+
+
+@pytest.fixture
+def passes(monkeypatch):
+    """One entry for every pass over the images."""
+    made = []
+    collect = collector.collect
+    monkeypatch.setattr(collector, "collect", lambda *a, **k: made.append(1) or collect(*a, **k))
+    return made
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Give scores instead of measuring them: (scores in order)."""
+
+    def set_to(*agreements):
+        left = list(agreements)
+
+        def score(_scorer, _model):
+            found = left.pop(0) if len(left) > 1 else left[0]
+            return Score(agreement=found, worst=found, sqnr_db=10.0, max_abs=0.0, max_rel=0.0)
+
+        monkeypatch.setattr(quantizing.Scorer, "score", score)
+
+    return set_to
+
+
+def integer(path):
+    """Names of the convolutions that read INT8 weights."""
+    graph = onnx.load(path).graph
+    stored = {o for n in graph.node if n.op_type == "DequantizeLinear" for o in n.output}
+    return {n.name for n in graph.node if n.op_type == "Conv" and n.input[1] in stored}
+
+
+ALL = {"c3", "c4", "c5", "c6", "c7"}
+
+
+def test_the_card_says_how_the_net_was_calibrated_and_how_good_it_is(int8):
+    card = int8().card
+    assert {k: card.lineage[k] for k in ("calib_method", "calib_images", "qdq_target", "kept_fp")} == {
+        "calib_method": "entropy",
+        "calib_images": "8",
+        "qdq_target": "cpu",
+        "kept_fp": "",
+    }
+    assert len(card.lineage["calib_images_sha256"]) == 64
+    assert card.measured["heldout_images"] == 2
+    assert 0.9 < card.measured["heldout_agreement"] <= 1
+    assert card.measured["heldout_worst"] <= card.measured["heldout_agreement"]
+    assert card.measured["heldout_sqnr_db"] > 15
+
+
+def test_both_renderings_come_from_one_pass_and_table(int8, passes, tmp_path):
+    table = tmp_path / "shared.json"
+    cpu, tensorrt = (
+        int8(f"{t}.onnx", qdq_target=t, calib_cache=table, calib_method=m)
+        for t, m in (("cpu", "mse"), ("tensorrt", "entropy"))
+    )
+    assert passes == [1]
+    assert integer(cpu.path) == integer(tensorrt.path) == ALL
+    kinds = [{t.data_type for t in onnx.load(d.path).graph.initializer} for d in (cpu, tensorrt)]
+    assert onnx.TensorProto.UINT8 in kinds[0]
+    assert onnx.TensorProto.UINT8 not in kinds[1]
+    assert [p.name for p in tmp_path.glob("*.json")] == ["shared.json"]
+
+
+def test_the_table_lies_beside_the_artefact(int8, tmp_path):
+    int8()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["int8.calib.json", "int8.onnx"]
+
+
+def test_auto_records_every_score_and_takes_the_best(int8, scored, tmp_path):
+    scored(0.6, 0.7, 0.9, 0.8, 0.9)
+    done = int8(calib_method="auto")
+    methods = ["entropy", "percentile", "minmax", "mse"]
+    content = json.loads((tmp_path / "int8.calib.json").read_text())
+    assert sorted(content["scores"].values()) == [0.6, 0.7, 0.8, 0.9]
+    best = max(content["scores"], key=content["scores"].get)
+    assert content["method"] == done.card.lineage["calib_method"] == best
+    assert {m: done.card.measured[f"heldout_agreement_{m}"] for m in methods} == content["scores"]
+
+
+def test_scores_of_an_auto_run_do_not_reach_another_card(int8):
+    int8(calib_method="auto")
+    done = int8(calib_method="minmax", qdq_target="tensorrt")
+    assert not [k for k in done.card.measured if k.startswith("heldout_agreement_")]
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [
+        (("c4",), ALL - {"c4"}),
+        (("c[45]", "c7"), {"c3", "c6"}),
+        ("conv0-5", {"c7"}),
+        (("conv6-11",), {"c3", "c4", "c5", "c6"}),
+        (("r3", "sum"), ALL),
+    ],
+)
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_what_is_named_stays_in_floating_point(int8, keep, left, target):
+    done = int8(keep_fp=keep, qdq_target=target)
+    assert integer(done.path) == left
+    assert done.card.lineage["kept_fp"] == (keep if isinstance(keep, str) else ",".join(keep))
+
+
+@pytest.mark.parametrize("keep", [("*",), ("conv0-5", "conv6-11")])
+def test_keeping_everything_is_refused_before_any_pass(int8, passes, tmp_path, keep):
+    with pytest.raises(UsageError, match="needs a convolution to quantise, got none beside the stem"):
+        int8(keep_fp=keep)
+    assert passes == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_block_is_refused_before_any_pass(int8, passes, tmp_path):
+    with pytest.raises(UsageError, match=r"got 'stage9'\. Blocks: conv0-5, conv6-11"):
+        int8(keep_fp=("stage9",))
+    assert passes == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_keep_fp_auto_keeps_nothing_where_int8_is_good_enough(int8, scored):
+    scored(0.8, 0.9, 0.999)
+    done = int8(keep_fp=("auto",))
+    assert done.card.lineage["kept_fp"] == ""
+    assert integer(done.path) == ALL
+
+
+def test_keep_fp_auto_takes_the_most_sensitive_block_and_stops(int8, scored):
+    scored(0.9, 0.8, 0.9, 0.9, 0.999)  # two blocks alone, INT8 throughout (twice), without the worst block
+    done = int8(keep_fp=("auto",))
+    assert done.card.lineage["kept_fp"] == "conv6-11"
+    assert integer(done.path) == ALL - {"c7"}
+    assert list(done.sensitivity) == ["conv6-11", "conv0-5"]
+
+
+def test_keep_fp_auto_ends_with_one_block_left(int8, scored):
+    scored(0.8)
+    assert integer(int8(keep_fp=("auto",)).path) == {"c7"}
+
+
+def test_keep_fp_auto_adds_to_what_is_named(int8, scored):
+    scored(0.8, 0.9, 0.9, 0.9, 0.999)
+    done = int8(keep_fp=("auto", "c7"))
+    assert integer(done.path) >= {"c3", "c4"}
+    assert done.card.lineage["kept_fp"].startswith("c7")
+
+
+def test_sensitivity_scores_every_block_alone(int8):
+    done = int8(sensitivity=True)
+    assert set(done.sensitivity) == {"conv0-5", "conv6-11"}
+    assert integer(done.path) == ALL
+
+
+def test_a_graph_that_answers_wrongly_is_refused_and_not_written(int8, scored, tmp_path):
+    scored(0.4)
+    with pytest.raises(VerificationError, match=r"got 40\.0% of equal answers on 2 held-out images"):
+        int8()
+    assert [p.name for p in tmp_path.iterdir()] == ["int8.calib.json"]
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"pixels_in": "bgr"},
+        {"pixels_in": "rgb", "labels_out": True},
+        {"labels_out": True},
+        {"batch": 1},
+        {"batch": 3, "pixels_in": True},
+        {"imgsz": "dynamic"},
+        {"per_tensor": True},
+        {"opset": 17},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_int8_goes_with_every_other_wish(int8, net, folder, tmp_path, wishes, target):
+    done = int8(qdq_target=target, **wishes)
+    onnx.checker.check_model(onnx.load(done.path), full_check=True)
+    plain = {k: v for k, v in wishes.items() if k == "imgsz"}
+    options = {"task": "segmentation", "imgsz": 64, **plain}
+    reference = export_artifact(str(net), output=tmp_path / "fp32.onnx", **options).path
+    pictures = sorted(map(str, folder.iterdir()))[:3]
+    ours, wanted = ([r.mask for r in Predictor(p, device="cpu").predict(pictures)] for p in (done.path, reference))
+    assert np.mean([np.mean(a == b) for a, b in zip(ours, wanted, strict=True)]) > 0.9
+
+
+def test_a_range_below_the_floor_gets_the_floor_s_scale(net, folder, tmp_path):
+    model = onnx.load(net)
+    model.graph.node[2].input[1] = "tiny"
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.full((8, 8, 1, 1), 1e-8, np.float32), "tiny"))
+    onnx.save(model, tmp_path / "tiny.onnx")
+    options = {"task": "segmentation", "imgsz": 64, "precision": "int8", "calib_data": folder}
+    for target, levels in (("tensorrt", 127), ("cpu", 255)):
+        done = export_artifact(str(tmp_path / "tiny.onnx"), output=tmp_path / "t.onnx", qdq_target=target, **options)
+        (pair,) = (n for n in onnx.load(done.path).graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "d")
+        tensors = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(done.path).graph.initializer}
+        assert tensors[pair.input[1]] == pytest.approx(1e-3 / levels)
