@@ -100,6 +100,16 @@ def broken(tmp_path_factory, demo, photos_onnx):
     (folder / "good.png").write_bytes(cv2.imencode(".png", noise)[1].tobytes())
     (folder / "bomb.png").write_bytes(_png_header(60_000, 60_000))
     (folder / "nothing").mkdir()
+    for name in ("pictures", "leftImg8bit/val/city", "with_text"):
+        (folder / name).mkdir(parents=True)
+        for index in range(3):
+            picture = cv2.imencode(".png", noise // (index + 1))[1].tobytes()
+            (folder / name / f"{index}_leftImg8bit.png").write_bytes(picture)
+    (folder / "with_text" / "text.jpg").write_text("not a picture")
+    (folder / "black").mkdir()
+    for index in range(4):
+        (folder / "black" / f"{index}.png").write_bytes(cv2.imencode(".png", np.full((64, 64, 3), index))[1].tobytes())
+    onnx.save(_nan_in_the_dark(), folder / "nan.onnx")
     (folder / "folder.onnx").mkdir()
     (folder / "few.txt").write_text("cat\ndog\n")
     (folder / "twice.txt").write_text("cat\ncat\n")
@@ -124,6 +134,17 @@ def _tiny(channels=3, rank=4):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def _nan_in_the_dark():
+    """Takes a root that is real for every picture but nearly black ones."""
+    text = """<ir_version: 9, opset_import: ["" : 20]>
+    g (float[N, 3, 64, 64] x) => (float[N, 3, 64, 64] y)
+    <float[3, 3, 1, 1] w = {1, 0, 0, 0, 1, 0, 0, 0, 1}, float[1] two = {2}, float[1] little = {0.1}> {
+        a = Conv(x, w) b = Conv(a, w) c = Relu(b) d = Conv(c, w)
+        m = GlobalAveragePool(x) n = Add(m, two) [root] r = Sqrt(n) s = Mul(r, little)
+        e = Add(d, s) f = Relu(e) h = Conv(f, w) y = Conv(h, w) }"""
+    return onnx.parser.parse_model(text)
 
 
 def _png_header(width, height):
@@ -195,6 +216,26 @@ EXPORTS = [
     ("weights for an .onnx", ["{broken}/no_card.onnx", "--weights", PHOTOS], "--weights"),
 ]
 
+INT8 = ["--weights", PHOTOS, "--imgsz", "64", "--precision", "int8"]
+PICTURES = [*INT8, "--calib-data", "{broken}/pictures"]
+SMALL = ["{broken}/nan.onnx", "--task", "segmentation", "--precision", "int8", "--calib-data"]
+
+CALIBRATIONS = [
+    ("no calibration data", INT8, "--calib-data.*HRNET_CALIB_DATA"),
+    ("an empty folder", [*INT8, "--calib-data", "{broken}/nothing"], "must hold images"),
+    ("a folder that is not there", [*INT8, "--calib-data", "{broken}/nowhere"], "nowhere"),
+    ("a file as folder", [*INT8, "--calib-data", "{broken}/good.png"], "folder"),
+    ("a split for evaluation", [*INT8, "--calib-data", "{broken}/leftImg8bit/val"], "--allow-val"),
+    ("an unknown method", [*PICTURES, "--calib-method", "guess"], "entropy"),
+    ("an unknown target", [*PICTURES, "--qdq-target", "openvino"], "tensorrt"),
+    ("an unknown block", [*SMALL, "{broken}/pictures", "--keep-fp", "stage9"], "stage9.*Blocks: conv0-5"),
+    ("nothing left to quantise", [*SMALL, "{broken}/pictures", "--keep-fp", "*"], "Keep less"),
+    ("no images", [*PICTURES, "--calib-images", "0"], "at least 1"),
+    ("no simplification", [*PICTURES, "--no-simplify"], "--no-simplify"),
+    ("an image that is none", [*SMALL, "{broken}/with_text"], "text.jpg"),
+    ("values that are NaN", [*SMALL, "{broken}/black"], "must be finite, got NaN"),
+]
+
 PREDICTIONS = [
     ("an artefact that is not there", ["{broken}/none.onnx", "{broken}/good.png"], "none.onnx"),
     ("a folder as artefact", ["{broken}", "{broken}/good.png"], "file"),
@@ -227,6 +268,34 @@ def test_export_refuses(command, broken, demo, words, says):
     assert not (broken / "executed").exists()
 
 
+@pytest.mark.parametrize(("words", "says"), [pytest.param(w, s, id=i) for i, w, s in CALIBRATIONS])
+def test_int8_refuses(command, broken, demo, monkeypatch, words, says):
+    monkeypatch.delenv("HRNET_CALIB_DATA", raising=False)
+    words = [w.format(broken=broken, demo=demo) for w in words]
+    module, code = export_command, 1 if "NaN" in says else 2
+    _refused(command, module, words, says, code)
+
+
+@pytest.mark.parametrize("spoil", ["another model's", "edited by hand"])
+def test_a_table_that_does_not_fit_is_made_anew_and_says_why(command, broken, tmp_path, caplog, spoil):
+    model, table = _nan_in_the_dark(), tmp_path / "table.json"
+    words = ["--task", "segmentation", "--precision", "int8", "--calib-data", broken / "pictures"]
+    words += ["--calib-cache", table, "-o"]
+    assert command(export_command, broken / "nan.onnx", *words, "a.onnx")[0] == 0
+    if spoil == "edited by hand":
+        table.write_text(table.read_text().replace('"zeros": ', '"zeros": 1', 1))
+    else:
+        model.graph.initializer[1].float_data[:] = [2.5]
+        onnx.save(model, tmp_path / "other.onnx")
+    name = broken / "nan.onnx" if spoil == "edited by hand" else tmp_path / "other.onnx"
+    code, _, left = command(export_command, name, *words, "b.onnx")
+    assert code == 0
+    reason = "got one that was edited" if spoil == "edited by hand" else "the graph changed"
+    assert "table.json: calibrating again" in caplog.text
+    assert reason in caplog.text
+    assert [p.name for p in left] == ["a.onnx", "b.onnx"]
+
+
 @pytest.mark.parametrize(("words", "says"), [pytest.param(w, s, id=i) for i, w, s in PREDICTIONS])
 def test_predict_refuses(command, broken, photos_onnx, words, says):
     _refused(command, predict_command, [w.format(broken=broken, photos=photos_onnx) for w in words], says)
@@ -242,12 +311,12 @@ def test_unknown_flags_are_wrong_usage(command, module):
     assert (code, len(lines), left) == (2, 1, [])
 
 
-def _refused(command, module, words, says):
+def _refused(command, module, words, says, wanted=2):
     import re
 
     code, lines, left = command(module, *words)
     assert len(lines) == 1, lines
     assert re.search(says, lines[0], re.IGNORECASE), lines
-    assert code == 2, lines
+    assert code == wanted, lines
     assert left == []
     assert len(lines[0]) < 600

@@ -6,10 +6,13 @@ import subprocess
 import sys
 
 import cv2
+import numpy as np
 import pytest
 
+from hrnet_deploy import Predictor
 from hrnet_deploy.cli import export as export_command
 from hrnet_deploy.cli import predict as predict_command
+from hrnet_deploy.probe import probe_images
 
 
 @pytest.fixture
@@ -47,6 +50,48 @@ def test_export_json_is_complete_and_quiet_is_quiet(run, demo, tmp_path):
     assert record["opset"] == 20
     assert record["inputs"] == [["input", "float32", ["batch", 3, 64, 64]]]
     assert record["measured"]["parity_max_rel"] < 0.05
+
+
+def test_int8_is_one_line_and_answers_like_fp32(run, demo, street_onnx, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for index, made in enumerate(probe_images(8, (64, 96))):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{index}.png"), made)
+    target = tmp_path / "street.onnx"
+    code, out, err = run(
+        export_command, "--weights", demo / "hrnetv2_w18_small_v1_street.pth", "--imgsz", "64x96",
+        "--precision", "int8", "--calib-data", tmp_path / "pictures", "-o", target, "--json",
+    )  # fmt: skip
+    record = json.loads(out)
+    assert code == 0
+    assert "entropy calibration on 7 images, for cpu; floating point: stem and last layer" in err
+    assert "held-out images" in err
+    assert {p.name for p in tmp_path.iterdir()} == {"pictures", "street.onnx", "street.calib.json"}
+    assert record["lineage"]["calib_method"] == "entropy"
+    assert record["lineage"]["calib_images"] == "7"
+    assert record["measured"]["heldout_agreement"] > 0.9
+    pictures = sorted(map(str, (tmp_path / "pictures").iterdir()))
+    masks = [
+        [found.mask for found in Predictor(path, device="cpu").predict(pictures)] for path in (target, street_onnx)
+    ]
+    assert np.mean([np.mean(a == b) for a, b in zip(*masks, strict=True)]) > 0.9
+
+
+def test_int8_of_a_classifier_names_the_same_class(run, demo, photos_onnx, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for index, made in enumerate(probe_images(24, (64, 64))):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{index}.png"), made)
+    target = tmp_path / "photos.onnx"
+    code, out, _ = run(
+        export_command, "--weights", demo / "hrnet_w18_small_v1_photos10.safetensors", "--imgsz", "64",
+        "--resize", "squash", "--classes", demo / "photos10.txt", "--precision", "int8",
+        "--calib-data", tmp_path / "pictures", "-o", target, "-q",
+    )  # fmt: skip
+    assert (code, out.strip()) == (0, str(target))
+    pictures = sorted(map(str, (tmp_path / "pictures").iterdir()))
+    ours, wanted = (
+        [r.scores for r in Predictor(path, device="cpu").predict(pictures)] for path in (target, photos_onnx)
+    )
+    assert np.abs(np.subtract(ours, wanted)).max() < 0.25
 
 
 def test_predict_prints_a_line_per_image_and_saves_pictures(run, photos_onnx, picture, tmp_path):
