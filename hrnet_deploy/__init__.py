@@ -22,9 +22,10 @@ from hrnet_deploy.pipeline import export
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.results import ClassificationResult, SegmentationResult
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Task
+from hrnet_deploy.version import VERSION
 from hrnet_deploy.zoo import list_models
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "ArtifactError",

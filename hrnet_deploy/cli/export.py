@@ -59,6 +59,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     int8.add_argument("--remainder", default="fp32", metavar="{fp32,fp16}", help="of a graph for TensorRT")
     int8.add_argument("--per-tensor", action="store_true", help="one weight scale per layer")
     int8.add_argument("--allow-val", action="store_true", help="calibrate on a split for evaluation")
+    int8.add_argument("--eval-data", metavar="DIR", help="other images that judge INT8 (default: some are set aside)")
+    int8.add_argument("--allow-overlap", action="store_true", help="let an image be in both folders")
     int8.add_argument("--trt-cache", metavar="VERSION", help="also write OUT.cache for TensorRT 8.6 to 10.x")
     int8.add_argument("--sensitivity", action="store_true", help="measure what each block alone loses in INT8")
     card = p.add_argument_group("overrides of the model card")

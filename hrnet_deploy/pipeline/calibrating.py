@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.errors import ArtifactError, ExportError, ImageError, MissingFileError, UsageError
 from hrnet_deploy.spec import Preprocessing
+from hrnet_deploy.version import VERSION
 
 if TYPE_CHECKING:
     import onnx
@@ -101,10 +101,38 @@ def pick_images(folder: Path, count: int, *, allow_val: bool) -> Images:
         raise UsageError(f"--calib-images must be at least 1, got {count}. The default is 512.")
     found = find_images(folder, allow_val=allow_val)
     ranked = choose(found, min(len(found), count + _HELD_OUT))
-    aside = max(1, len(ranked) // _HELD_OUT_SHARE) if len(ranked) <= count else len(ranked) - count
     if len(ranked) == 1:
         return Images(ranked, ranked)
+    # What was not asked for judges the result, and where that is little, some of what was.
+    aside = max(len(ranked) - count, min(_HELD_OUT, max(1, len(ranked) // _HELD_OUT_SHARE)))
     return Images(ranked[:-aside], ranked[-aside:])
+
+
+def judged_by(images: Images, evaluation: Path | None, *, allow_overlap: bool) -> Images:
+    """Make sure that what judges INT8 was not calibrated on, by content and not by name.
+
+    Args:
+        images: from `pick_images`.
+        evaluation: a folder of other images; None for those set aside.
+        allow_overlap: let an image of that folder be a calibration image, too.
+
+    Returns:
+        The same calibration images, and images that differ from all of them.
+
+    Raises:
+        UsageError: an image of the folder is also a calibration image.
+        HrnetDeployError: whatever finding or reading the images raises.
+    """
+    from hrnet_deploy.calibration.images import check_disjoint, choose, content_hashes, find_images
+
+    if evaluation is not None:
+        held_out = choose(find_images(evaluation, allow_val=True), _HELD_OUT)
+        check_disjoint(images.calibration, held_out, allow=allow_overlap)
+        return Images(images.calibration, held_out)
+    seen = set(content_hashes(images.calibration))
+    hashes = content_hashes(images.held_out)
+    distinct = tuple(image for image, digest in zip(images.held_out, hashes, strict=True) if digest not in seen)
+    return Images(images.calibration, distinct or images.held_out)
 
 
 def calibrate(
@@ -136,7 +164,7 @@ def calibrate(
         image_list_sha256=image_list_hash(content_hashes(images.calibration)),
         images=len(images.calibration),
         preprocessing=json.loads(json.dumps(asdict(preprocessing))),
-        versions={name: version(name) for name in ("hrnet-deploy",)},
+        versions={"hrnet-deploy": VERSION},
     )
     names = _measured(graph)
     known = _known(cache, provenance, names)

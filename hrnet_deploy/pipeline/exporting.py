@@ -23,6 +23,7 @@ from hrnet_deploy.progress import bar
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import HeightWidth
 from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.version import VERSION
 
 _STEPS = ("loading", "running the original", "tracing", "setting the precision", "verifying")
 _P = ParamSpec("_P")
@@ -84,6 +85,8 @@ def export_artifact(
     remainder: str = "fp32",
     per_tensor: bool = False,
     allow_val: bool = False,
+    eval_data: str | Path | None = None,
+    allow_overlap: bool = False,
     sensitivity: bool = False,
     trt_cache: str | None = None,
 ) -> Exported:
@@ -123,6 +126,9 @@ def export_artifact(
         remainder: "fp32", or "fp16" for what a graph for TensorRT does not compute in INT8.
         per_tensor: one weight scale per layer instead of one per output channel.
         allow_val: calibrate on a split for evaluation.
+        eval_data: folder of other images that judge INT8 against float32; None for some of the calibration folder's,
+            which are then set aside.
+        allow_overlap: let an image be in both folders.
         sensitivity: measure what each block alone loses in INT8.
         trt_cache: a TensorRT version from 8.6 to 10.x: the same table also becomes OUTPUT.cache, the text that its
             entropy calibrator reads.
@@ -165,6 +171,8 @@ def export_artifact(
             per_channel=not per_tensor,
             remainder=remainder,
             allow_val=allow_val,
+            evaluation=eval_data,
+            allow_overlap=allow_overlap,
             sensitivity=sensitivity,
             trt_cache=trt_cache,
         ),
@@ -247,7 +255,7 @@ def _card(made: Finished, plan: Plan, facts: Facts) -> ModelCard:
     if plan.pixels is not None and plan.pixels is not preprocessing.channel_order:
         mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
         preprocessing = dataclasses.replace(preprocessing, channel_order=plan.pixels, mean=mean, std=std)
-    tools = {name: version(name) for name in ("hrnet-deploy", "onnx", "onnxsim")}
+    tools = {"hrnet-deploy": VERSION} | {name: version(name) for name in ("onnx", "onnxsim")}
     return ModelCard(
         task=facts.task,
         variant=facts.variant,

@@ -34,6 +34,8 @@ class Int8Wishes:
     remainder: str = "fp32"
     per_channel: bool = True
     allow_val: bool = False
+    evaluation: str | Path | None = None
+    allow_overlap: bool = False
     sensitivity: bool = False
     trt_cache: str | None = None
 
@@ -153,6 +155,8 @@ def _check_int8(wishes: Wishes) -> None:
     from hrnet_deploy.calibration.thresholds import METHODS
 
     int8 = wishes.int8
+    if int8.cache is not None and Path(int8.cache).is_dir():
+        raise UsageError(f"--calib-cache must be a file, got the folder {int8.cache}. Add a file name.")
     if int8.trt_cache is not None:
         version_number(int8.trt_cache)
     if not wishes.simplify:
@@ -167,6 +171,8 @@ def _check_int8(wishes: Wishes) -> None:
     if int8.remainder == "fp16" and wishes.opset is not None and wishes.opset < _FP16_SCALES_OPSET:
         raise UsageError(f"FP16 scales need opset {_FP16_SCALES_OPSET}, got {wishes.opset}. Leave --opset out.")
     pick_images(data_folder(int8.data), int8.images, allow_val=int8.allow_val)
+    if int8.evaluation is not None:
+        pick_images(Path(int8.evaluation), 1, allow_val=True)
 
 
 def _precision(text: str) -> Precision:

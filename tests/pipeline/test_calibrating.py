@@ -13,7 +13,7 @@ from hrnet_deploy.calibration import collector
 from hrnet_deploy.calibration.recipe import plan
 from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.errors import ExportError, ImageError, MissingFileError, UsageError
-from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batches, pick_images
+from hrnet_deploy.pipeline.calibrating import Images, calibrate, data_folder, input_batches, judged_by, pick_images
 from hrnet_deploy.probe import probe_images
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.spec import Preprocessing, Resize
@@ -209,7 +209,7 @@ def test_images_for_judging_are_not_calibrated_on(folder):
         found = pick_images(folder, count, allow_val=False)
         assert not set(found.calibration) & set(found.held_out)
         assert found.held_out
-        assert len(found.calibration) == min(count, 8 if count >= 10 else 9)
+        assert len(found.calibration) == min(count, 8)
 
 
 def test_a_single_image_serves_both(folder):
@@ -248,3 +248,36 @@ def test_the_table_is_one_readable_json_with_its_origin(images, cache, caplog):
     assert content["method"] == "percentile"
     assert content["provenance"]["preprocessing"]["size_hw"] == [32, 32]
     assert set(content["tensors"]["x"]["amax"]) == {"entropy", "percentile", "minmax", "mse"}
+
+
+@pytest.mark.parametrize(
+    ("found", "count"), [(512, 512), (513, 512), (576, 512), (1000, 512), (24, 24), (53, 24), (2, 9)]
+)
+def test_there_are_always_enough_images_to_judge_by(tmp_path, found, count):
+    for index in range(found):
+        (tmp_path / f"{index:04}.png").write_bytes(b"")
+    images = pick_images(tmp_path, count, allow_val=False)
+    assert len(images.held_out) >= min(64, max(1, found // 6))
+    assert len(images.calibration) <= count
+    assert not set(images.calibration) & set(images.held_out)
+
+
+def test_copies_of_calibration_images_do_not_judge(tmp_path):
+    for index in range(20):
+        (tmp_path / f"{index:02}.png").write_bytes(b"the same" if index % 2 else str(index).encode())
+    images = judged_by(pick_images(tmp_path, 16, allow_val=False), None, allow_overlap=False)
+    contents = {image.path.read_bytes() for image in images.calibration}
+    assert images.held_out
+    assert not contents & {image.path.read_bytes() for image in images.held_out}
+
+
+def test_an_evaluation_image_that_was_calibrated_on_is_an_error_unless_allowed(tmp_path):
+    for folder, names in (("train", "ab"), ("val", "bc")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            (tmp_path / folder / f"{name}{folder}.png").write_bytes(name.encode())
+    images = pick_images(tmp_path / "train", 2, allow_val=False)
+    whole = Images((*images.calibration, *images.held_out), images.held_out)
+    with pytest.raises(UsageError, match="b"):
+        judged_by(whole, tmp_path / "val", allow_overlap=False)
+    assert len(judged_by(whole, tmp_path / "val", allow_overlap=True).held_out) == 2
