@@ -81,7 +81,7 @@ def makers(model):
 
 
 def sqnr_db(found, wanted):
-    return 10 * np.log10(np.var(wanted) / np.mean((found - wanted) ** 2))
+    return 10 * np.log10(np.var(wanted) / max(float(np.mean((found - wanted) ** 2)), 1e-30))
 
 
 @pytest.mark.parametrize("target", QdqTarget)
