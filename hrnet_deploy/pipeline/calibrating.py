@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.errors import ArtifactError, ExportError, ImageError, MissingFileError, UsageError
+from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.spec import Preprocessing
 from hrnet_deploy.version import VERSION
 
@@ -236,20 +237,19 @@ def _histograms(
     tapped, taps = with_taps(graph, names)
     engine = open_engine(tapped, device="cpu")
     del tapped
-    fixed = engine.inputs[0].shape[0]
-    size = fixed if isinstance(fixed, int) else 1
-    batches = input_batches(images.calibration, preprocessing, size)
+    spec = engine.inputs[0]
+    fixed = spec.shape[0]
+    batches = input_batches(images.calibration, preprocessing, fixed if isinstance(fixed, int) else 1)
 
-    def filled(start: int) -> Iterator[NDArray[np.float32]]:
-        for batch in batches.from_index(start):
-            yield batch[np.arange(size) % len(batch)]
+    def feeds(start: int) -> Iterator[NDArray[np.float32]]:
+        return (filled(batch, spec) for batch in batches.from_index(start))
 
     state = cache.with_name(f"{cache.name}.partial")
     try:
         return collect(
             engine,
             taps,
-            filled,
+            feeds,
             images=len(images.calibration),
             state=state,
             key=hashlib.sha256(json.dumps(asdict(provenance), sort_keys=True).encode()).hexdigest(),

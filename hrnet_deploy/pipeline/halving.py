@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.pipeline.filling import filled
 
 if TYPE_CHECKING:
     import onnx
@@ -30,11 +31,9 @@ def beyond_half(graph: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) 
     engine = open_engine(tapped, device="cpu", in_order=True)
     del tapped
     spec = engine.inputs[0]
-    count = spec.shape[0]
     absmax = dict.fromkeys(taps.values(), 0.0)
     for batch in batches:
-        filled = batch if isinstance(count, str) else batch[np.arange(count) % len(batch)]
-        for tap, value in engine.run({spec.name: filled}).items():
+        for tap, value in engine.run({spec.name: filled(batch, spec)}).items():
             absmax[taps[tap]] = max(absmax[taps[tap]], float(np.float64(value)))
     engine.close()
     return beyond_fp16(graph, absmax)

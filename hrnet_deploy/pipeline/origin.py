@@ -13,6 +13,7 @@ from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.spec import Interpolation, OutputKind, Preprocessing, Resize, ShapeRange, Task
 from hrnet_deploy.weights import resolve_weights
 from hrnet_deploy.zoo import ZooEntry, entries, find_entry
@@ -179,9 +180,8 @@ class OnnxOrigin:
 
     def reference(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """The file's own answer on ONNX Runtime's CPU provider."""
-        fixed = self.facts.fixed_batch
-        filled = batch if fixed is None else batch[np.arange(fixed) % len(batch)]
-        return self._engine.run({self._input: filled})[self._output].astype(np.float32)[: len(batch)]
+        feed = filled(batch, self._engine.inputs[0])
+        return self._engine.run({self._input: feed})[self._output].astype(np.float32)[: len(batch)]
 
     def graph(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
         """The file's graph, at that opset, with the sizes asked for where it leaves them open."""

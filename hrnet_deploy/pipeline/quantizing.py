@@ -108,10 +108,8 @@ def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
         table = _best_method(table, render, scorer, named)
         table.save(cache)
     sensitivity = _sensitivity(table, render, scorer) if wishes.sensitivity or AUTO in wishes.keep_fp else {}
-    model = render(table, named)
-    score = scorer.score(model)
-    if AUTO in wishes.keep_fp:
-        named, model, score = _kept(table, render, scorer, sensitivity, named, _ENOUGH[facts.task])
+    enough = _ENOUGH[facts.task] if AUTO in wishes.keep_fp else 0.0  # any agreement will do: nothing more is kept
+    named, model, score = _kept(table, render, scorer, sensitivity, named, enough)
     if score.agreement < _BROKEN:
         raise VerificationError(
             f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers on "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.engines.compare import compare
 from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.protocols import Engine
 
 if TYPE_CHECKING:
@@ -99,6 +100,4 @@ class Scorer:
 def _run(engine: Engine, image: NDArray[np.float32]) -> NDArray[np.float32]:
     """The first output for one image, filled up to a graph's fixed batch."""
     spec = engine.inputs[0]
-    batch = spec.shape[0]
-    feed = image if isinstance(batch, str) else np.repeat(image, batch, axis=0)
-    return engine.run({spec.name: feed})[engine.outputs[0].name][:1].astype(np.float32)
+    return engine.run({spec.name: filled(image, spec)})[engine.outputs[0].name][:1].astype(np.float32)

@@ -16,6 +16,7 @@ from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.compare import Difference, compare
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.errors import VerificationError
+from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.probe import probe_images
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange
@@ -48,10 +49,6 @@ class Probe:
     images: list[Image]
     batch: NDArray[np.float32]
     reference: NDArray[np.float32]
-
-    def filled(self, batch: int | str) -> NDArray[np.float32]:
-        """The network input, repeated to a graph's batch where that is a number."""
-        return self.batch if isinstance(batch, str) else self.batch[np.arange(batch) % len(self.batch)]
 
 
 def make_probes(
@@ -104,7 +101,7 @@ def verify(path: Path, card: ModelCard, probes: list[Probe]) -> Difference:
         fixed = card.inputs[0].shape[0]
         feed = _feed(probe, card)
         # A dynamic batch must work for one picture and for several; a fixed one is filled up.
-        feeds = [_repeated(feed, fixed)] if isinstance(fixed, int) else [feed, feed[:1]]
+        feeds = [filled(feed, card.inputs[0])] if isinstance(fixed, int) else [feed, feed[:1]]
         for batch in feeds:
             found = engine.run({card.inputs[0].name: batch})
             count = min(len(batch), len(wanted))
@@ -151,7 +148,7 @@ def answered_by(model: onnx.ModelProto, probes: list[Probe]) -> list[Probe]:
     """
     engine = open_engine(model.SerializeToString(), device="cpu")
     spec, output = engine.inputs[0], engine.outputs[0].name
-    answers = [engine.run({spec.name: probe.filled(spec.shape[0])})[output][: len(probe.batch)] for probe in probes]
+    answers = [engine.run({spec.name: filled(probe.batch, spec)})[output][: len(probe.batch)] for probe in probes]
     engine.close()
     return [
         dataclasses.replace(probe, reference=answer.astype(np.float32))
@@ -206,9 +203,3 @@ def _at(preprocessing: Preprocessing, size_hw: tuple[int, int]) -> Preprocessing
 def _within(size_hw: tuple[int, int], shapes: ShapeRange) -> tuple[int, int]:
     low, high = shapes.min_nhw[1:], shapes.max_nhw[1:]
     return (min(max(size_hw[0], low[0]), high[0]), min(max(size_hw[1], low[1]), high[1]))
-
-
-def _repeated(batch: NDArray[np.generic], count: int) -> NDArray[np.generic]:
-    """A batch of exactly `count`."""
-    filled: NDArray[np.generic] = batch[np.arange(count) % len(batch)]
-    return filled
