@@ -62,6 +62,10 @@ class VerificationError(ExportError):
     exit_code = 3
 
 
+class BuildError(HrnetDeployError, RuntimeError):
+    """TensorRT made no engine of a graph, or one that is not what was asked for."""
+
+
 class MissingDependencyError(HrnetDeployError, ImportError):
     """An optional package is needed; the message names the pip line."""
 
