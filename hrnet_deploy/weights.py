@@ -6,28 +6,18 @@ Downloads are resumed, checked against the publisher's digest, and appear under 
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import re
-import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
+from hrnet_deploy.cache import cache_folder
 from hrnet_deploy.download import download, split_url
 from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
 from hrnet_deploy.zoo import entries, find_entry, list_models, suggestion
 
-_LOG = logging.getLogger(__name__)
-_TIMEOUT_S = 30.0
-_ATTEMPTS = 4
-_PAUSE_S = 0.5
-_CHUNK_BYTES = 1 << 18
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FILE_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams", ".onnx"})
-_Busy = PermissionError if sys.platform == "win32" else BlockingIOError
-_PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 
 
 def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Path:
@@ -75,7 +65,7 @@ def weights_folder(cache_dir: Path | None = None) -> Path:
     Returns:
         The folder, which may not exist yet.
     """
-    return (Path(cache_dir) if cache_dir else _default_cache()) / "weights"
+    return Path(cache_dir) / "weights" if cache_dir else cache_folder("weights")
 
 
 def _kind(path: Path) -> str | None:
@@ -106,15 +96,3 @@ def _from_url(url: str, folder: Path) -> Path:
     address = hashlib.sha256(url.encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.-]+", "_", last)[-100:]
     return download(url, folder / f"{address}-{name or 'weights'}")
-
-
-def _default_cache() -> Path:
-    if named := os.environ.get("HRNET_DEPLOY_CACHE"):
-        return Path(named)
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(shared).is_absolute():  # the XDG specification says that a relative one is to be ignored
-        return Path(shared) / "hrnet_deploy"
-    try:
-        return Path.home() / ".cache" / "hrnet_deploy"
-    except RuntimeError as error:
-        raise UsageError("download cache needs a home folder, got none. Set HRNET_DEPLOY_CACHE to a folder.") from error

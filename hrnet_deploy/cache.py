@@ -1,0 +1,36 @@
+"""Where this package keeps what it can make or fetch again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hrnet_deploy.errors import UsageError
+
+
+def cache_folder(kind: str) -> Path:
+    """The folder for one kind of cached file.
+
+    Args:
+        kind: "weights", "timing", "runtime" ...
+
+    Returns:
+        $HRNET_DEPLOY_CACHE/kind, else $XDG_CACHE_HOME/hrnet_deploy/kind, else ~/.cache/hrnet_deploy/kind; it may not
+        exist yet.
+
+    Raises:
+        UsageError: none of the three can be found.
+    """
+    return _root() / kind
+
+
+def _root() -> Path:
+    if named := os.environ.get("HRNET_DEPLOY_CACHE"):
+        return Path(named)
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    if Path(shared).is_absolute():  # the XDG specification says that a relative one is to be ignored
+        return Path(shared) / "hrnet_deploy"
+    try:
+        return Path.home() / ".cache" / "hrnet_deploy"
+    except RuntimeError as error:
+        raise UsageError("download cache needs a home folder, got none. Set HRNET_DEPLOY_CACHE to a folder.") from error
