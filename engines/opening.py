@@ -7,7 +7,7 @@ from pathlib import Path
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Engine
 
-BACKENDS = ("auto", "onnxruntime")
+BACKENDS = ("auto", "onnxruntime", "onnxruntime-trt", "openvino")
 
 
 def open_engine(
@@ -23,7 +23,9 @@ def open_engine(
     Args:
         model: an .onnx file, or the bytes of one.
         device: "cpu", "cuda", "cuda:N" or "auto".
-        backend: "auto" or "onnxruntime".
+        backend: "auto"; "onnxruntime" on its own CPU or CUDA kernels; "onnxruntime-trt" with its TensorRT provider;
+            "openvino" with its OpenVINO plugin. "auto" is "onnxruntime" on a GPU; on a CPU it is OpenVINO for an INT8
+            graph where the plugin is installed.
         threads: CPU threads for one run; None for all cores.
         in_order: run the nodes as listed, which a graph with an output at every value needs to stay small.
 
@@ -45,9 +47,9 @@ def open_engine(
         if model.suffix != ".onnx":
             raise ArtifactError(f"artefact must be an .onnx file, got {model.name}. Export one with hrnet-export.")
     try:
-        from hrnet_deploy.engines.ort import OrtEngine
+        from hrnet_deploy.engines.ort_opening import open_onnx
     except ImportError as error:
         raise MissingDependencyError(
             f"running .onnx needs ONNX Runtime, got: {error}. pip install 'hrnet-deploy[cpu]' (or [gpu])."
         ) from error
-    return OrtEngine(model, device=device, threads=threads, in_order=in_order)
+    return open_onnx(model, device=device, backend=backend, threads=threads, in_order=in_order)

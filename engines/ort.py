@@ -34,7 +34,13 @@ class OrtEngine:
     backend = "onnxruntime"
 
     def __init__(
-        self, model: Path | bytes, *, device: str = "auto", threads: int | None = None, in_order: bool = False
+        self,
+        model: Path | bytes,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        in_order: bool = False,
+        backend: str = "auto",
     ) -> None:
         """Open a model.
 
@@ -44,6 +50,7 @@ class OrtEngine:
             threads: CPU threads for one run; None for all cores.
             in_order: run the nodes as listed, for graphs with an output at every value: ONNX Runtime would otherwise
                 leave those outputs for the end and keep every value until then (4.6 GiB instead of 1.5 for w48).
+            backend: "auto" or "onnxruntime".
 
         Raises:
             MissingFileError: there is no such file.
@@ -53,6 +60,8 @@ class OrtEngine:
         """
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}. Leave it out for all cores.")
+        if backend not in {"auto", "onnxruntime"}:
+            raise UsageError(f"backend '{backend}' must be one this build serves, got none. Use backend='onnxruntime'.")
         self._in_order = in_order
         self._name = model.name if isinstance(model, Path) else "graph"
         if isinstance(model, Path) and not model.is_file():

@@ -41,7 +41,7 @@ def test_a_file_of_another_kind_is_refused_by_name(path, name):
         open_engine(other)
 
 
-@pytest.mark.parametrize("backend", ["", "openvino", "ONNXRuntime"])
+@pytest.mark.parametrize("backend", ["", "tflite", "ONNXRuntime"])
 def test_an_unknown_backend_is_refused_with_those_there_are(path, backend):
     with pytest.raises(UsageError, match=f"backend must be one of auto, onnxruntime.*, got '{backend}'"):
         open_engine(path, backend=backend)
@@ -49,7 +49,8 @@ def test_an_unknown_backend_is_refused_with_those_there_are(path, backend):
 
 def test_without_onnx_runtime_the_error_names_the_pip_line(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.delitem(sys.modules, "hrnet_deploy.engines.ort", raising=False)
+    for name in ("ort", "ort_opening"):
+        monkeypatch.delitem(sys.modules, f"hrnet_deploy.engines.{name}", raising=False)
     with pytest.raises(MissingDependencyError, match=r"pip install 'hrnet-deploy\[cpu\]' \(or \[gpu\]\)"):
         open_engine(path)
     with pytest.raises(ImportError):
@@ -58,6 +59,7 @@ def test_without_onnx_runtime_the_error_names_the_pip_line(path, monkeypatch):
 
 def test_a_missing_file_is_reported_before_a_missing_runtime(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    monkeypatch.delitem(sys.modules, "hrnet_deploy.engines.ort", raising=False)
+    for name in ("ort", "ort_opening"):
+        monkeypatch.delitem(sys.modules, f"hrnet_deploy.engines.{name}", raising=False)
     with pytest.raises(MissingFileError):
         open_engine(Path("missing.onnx"))
