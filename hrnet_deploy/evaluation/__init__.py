@@ -1,0 +1,1 @@
+"""How good an artefact is, and what a cheaper one loses: metrics, datasets, comparisons."""
