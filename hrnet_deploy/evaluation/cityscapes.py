@@ -1,0 +1,208 @@
+"""Labelled street scenes: Cityscapes' folders, and images beside label images of the same names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+from hrnet_deploy.evaluation.dataset import Dataset, Sample, and_more, images_below, listing
+from hrnet_deploy.evaluation.segmentation import IGNORE
+from hrnet_deploy.labels import CITYSCAPES_CLASSES, CITYSCAPES_TRAIN_IDS
+from hrnet_deploy.spec import Task
+
+FRAMES = "leftImg8bit"
+LABELS = "gtFine"
+_KINDS = ("labelTrainIds", "labelIds")
+_SPLITS = ("val", "validation", "valid", "test")
+_PAIRS = (("images", "labels"), ("images", "masks"), ("images", "annotations"), ("img_dir", "ann_dir"))
+_UNKNOWN = -1
+
+
+def find_scenes(root: Path, classes: Sequence[str], *, split: str | None = None) -> Dataset:
+    """Find images with a label image each.
+
+    1. Cityscapes: `leftImg8bit/<split>/<city>/*_leftImg8bit.png` beside `gtFine/.../*_gtFine_labelTrainIds.png` or
+       `..._labelIds.png`, of which train ids are preferred; any folder of it from the root down to a city.
+    2. `images` beside `labels`, `masks` or `annotations` (`img_dir` beside `ann_dir`), with or without split folders;
+       a label is a PNG of the image's name that holds class indices, 255 for what is not judged.
+
+    Args:
+        root: the folder.
+        classes: the model's class names by index.
+        split: which one; None for "val" where there is one, or what `root` holds.
+
+    Returns:
+        The scenes, sorted by path.
+
+    Raises:
+        ImageError: no images.
+        UsageError: no such layout, missing labels, or label ids for a model of other than Cityscapes' classes.
+    """
+    frames, labels = _places(root)
+    frames, labels = _in_split(frames, labels, split)
+    cityscapes = FRAMES in frames.parts
+    images = [path for path in images_below(frames) if not cityscapes or path.stem.endswith(f"_{FRAMES}")]
+    if not images:
+        what = f"*_{FRAMES}.png" if cityscapes else "images"
+        raise ImageError(f"evaluation data must hold images, got no {what} in {frames}. Check the path.")
+    # Both kinds may be there; mixing them would mix up the classes, so one is chosen for the whole set.
+    kind, paths = _labels(frames, labels, images) if cityscapes else ("", _beside(frames, labels, images))
+    if kind == "labelIds" and len(classes) != len(CITYSCAPES_CLASSES):
+        raise UsageError(
+            f"Cityscapes label ids need a model of {len(CITYSCAPES_CLASSES)} classes, got one of {len(classes)}. Use a"
+            " data set of the model's own classes."
+        )
+    return Dataset(
+        root=frames,
+        layout=f"Cityscapes {kind}" if cityscapes else "images and label images",
+        task=Task.SEGMENTATION,
+        classes=len(classes),
+        samples=tuple(
+            Sample(image.relative_to(frames).as_posix(), image, label)
+            for image, label in zip(images, paths, strict=True)
+        ),
+        total=len(images),
+        label_ids=CITYSCAPES_TRAIN_IDS if kind == "labelIds" else None,
+    )
+
+
+def is_scenes(root: Path) -> bool:
+    """Whether a folder looks like a segmentation set.
+
+    Args:
+        root: the folder.
+
+    Returns:
+        True where `find_scenes` would know the layout.
+    """
+    try:
+        _places(root)
+    except UsageError:
+        return False
+    return True
+
+
+def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = None) -> NDArray[np.uint8]:
+    """Read the class of each pixel.
+
+    Args:
+        path: an image of one channel, 8 or 16 bits.
+        classes: number of classes.
+        label_ids: value -> class index or 255; None where the values are class indices or 255.
+
+    Returns:
+        uint8 (H, W): class indices, 255 where a pixel is not judged.
+
+    Raises:
+        MissingFileError: no such file.
+        ImageError: no image, more than one channel, or a value that is no class.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"label image must exist, got no {path}. Check the data set.") from error
+    except OSError as error:
+        raise ImageError(f"label image '{path}' cannot be read ({error.strerror}). Check its permissions.") from error
+    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+    if values is None:
+        raise ImageError(f"label image '{path}' cannot be decoded: not an image, or a damaged one. Fetch it again.")
+    if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16):
+        raise ImageError(
+            f"label image '{path}' must have one channel of class ids, got {values.dtype} {values.shape}: colours are"
+            " no ids. Use the labelIds or labelTrainIds files."
+        )
+    lookup = _lookup(classes, label_ids)
+    beyond = int(values.max(initial=0))
+    mapped = lookup[np.minimum(values, IGNORE)] if beyond <= IGNORE else np.full(values.shape, _UNKNOWN, np.int16)
+    if mapped.min(initial=0) == _UNKNOWN:
+        wrong = int(values[mapped == _UNKNOWN].max())
+        allowed = f"0..{classes - 1}" if label_ids is None else f"0..{max(label_ids)}"
+        raise ImageError(
+            f"label image '{path}' must hold ids {allowed} or {IGNORE}, got {wrong}. Check that the set is for this"
+            f" model of {classes} classes."
+        )
+    return mapped.astype(np.uint8)
+
+
+def _lookup(classes: int, label_ids: Mapping[int, int] | None) -> NDArray[np.int16]:
+    lookup = np.full(IGNORE + 1, _UNKNOWN, np.int16)
+    lookup[IGNORE] = IGNORE  # -1, the licence plate, is 255 in a PNG
+    if label_ids is None:
+        lookup[:classes] = np.arange(classes)
+    else:
+        for value, index in label_ids.items():
+            if value >= 0:
+                lookup[value] = index
+    return lookup
+
+
+def _places(root: Path) -> tuple[Path, Path]:
+    """Folder of the images and the one of the labels."""
+    real = root.resolve()
+    for base in (root, real):
+        if (base / FRAMES).is_dir():
+            return base / FRAMES, base / LABELS
+    if FRAMES in real.parts:
+        return real, _swapped(real, FRAMES, LABELS)
+    for images, labels in _PAIRS:
+        if (root / images).is_dir() and (root / labels).is_dir():
+            return root / images, root / labels
+        if images in real.parts and _swapped(real, images, labels).is_dir():
+            return real, _swapped(real, images, labels)
+    raise UsageError(
+        f"segmentation data must be laid out as {FRAMES}/ beside {LABELS}/ or images/ beside labels/, got neither in"
+        f" {root}. Check the path."
+    )
+
+
+def _swapped(path: Path, old: str, new: str) -> Path:
+    """The path with the last folder of one name replaced."""
+    at = len(path.parts) - 1 - path.parts[::-1].index(old)
+    return Path(*path.parts[:at], new, *path.parts[at + 1 :])
+
+
+def _in_split(frames: Path, labels: Path, split: str | None) -> tuple[Path, Path]:
+    folders = listing(frames)[0]
+    if split is not None and split not in folders:
+        raise UsageError(f"split must be a folder of {frames}, got '{split}'. Choose of: {', '.join(folders) or '-'}.")
+    chosen = split or next((name for name in _SPLITS if name in folders), None)
+    return (frames, labels) if chosen is None else (frames / chosen, labels / chosen)
+
+
+def _labels(frames: Path, labels: Path, images: Sequence[Path]) -> tuple[str, list[Path]]:
+    """Which kind of Cityscapes label there is for every image."""
+    missing: list[Path] = []
+    for kind in _KINDS:
+        name = lambda image, kind=kind: image.name.replace(f"_{FRAMES}", f"_{LABELS}_{kind}")  # noqa: E731
+        paths, missing_here = _paired(frames, labels, images, name)
+        if not missing_here:
+            return kind, paths
+        if len(missing_here) < len(images) or not missing:
+            missing = missing_here
+    raise UsageError(
+        f"each image needs a label (*_{LABELS}_labelTrainIds.png or *_{LABELS}_labelIds.png), got none for"
+        f" {and_more([path.name for path in missing])} in {labels}. Fetch gtFine; the test split has no usable labels."
+    )
+
+
+def _beside(frames: Path, labels: Path, images: Sequence[Path]) -> list[Path]:
+    paths, missing = _paired(frames, labels, images, lambda image: f"{image.stem}.png")
+    if missing:
+        raise UsageError(
+            f"each image needs a label image of its name, got none for {and_more([p.name for p in missing])} in"
+            f" {labels}. Add them, or move the images away."
+        )
+    return paths
+
+
+def _paired(
+    frames: Path, labels: Path, images: Sequence[Path], name: Callable[[Path], str]
+) -> tuple[list[Path], list[Path]]:
+    """Label of each image, and the images whose label is not there."""
+    paths = [labels / image.relative_to(frames).parent / name(image) for image in images]
+    return paths, [image for image, path in zip(images, paths, strict=True) if not path.is_file()]

@@ -1,0 +1,50 @@
+"""Which data set lies in a folder, and whether it suits a model."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hrnet_deploy.errors import MissingFileError, UsageError
+from hrnet_deploy.evaluation.cityscapes import find_scenes, is_scenes
+from hrnet_deploy.evaluation.dataset import Dataset
+from hrnet_deploy.evaluation.imagenet import find_photos
+from hrnet_deploy.spec import ModelCard, Task
+
+
+def find_dataset(
+    data: str | Path, card: ModelCard, *, labels: str | Path | None = None, split: str | None = None
+) -> Dataset:
+    """Find labelled images for a model.
+
+    Args:
+        data: folder, or label file; see `find_photos` and `find_scenes` for the layouts.
+        card: the model's card; its task says what labels are needed, its classes what they may be.
+        labels: label file for a folder of photos.
+        split: folder to use where there are several; None for the evaluation split.
+
+    Returns:
+        The data set.
+
+    Raises:
+        MissingFileError: nothing is there.
+        ImageError: no images.
+        UsageError: a layout of the other task, missing labels, or labels of other classes.
+    """
+    root = Path(data)
+    if not os.path.exists(root):  # noqa: PTH110 - Path.exists raises below an unreadable folder
+        raise MissingFileError(f"evaluation data must exist, got {root}. Check the path.")
+    if card.task is Task.SEGMENTATION:
+        if labels is not None:
+            raise UsageError(
+                f"a label file is for classification, got {labels} for a segmentation model. Leave it out."
+            )
+        if root.is_file():
+            raise UsageError(f"segmentation data must be a folder, got the file {root}. Name the folder it lies in.")
+        return find_scenes(root, card.classes, split=split)
+    if root.is_dir() and labels is None and is_scenes(root):
+        raise UsageError(
+            f"evaluation data must have one class an image for {card.variant}, a classification model, got segmentation"
+            f" labels in {root}. Use class folders or a label file."
+        )
+    return find_photos(root, card.classes, labels=None if labels is None else Path(labels), split=split)
