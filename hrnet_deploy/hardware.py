@@ -1,0 +1,246 @@
+"""What each NVIDIA card can run, and the way that works where it cannot: one table with its sources, and the policy."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import enum
+import functools
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.spec import Precision
+
+NVIDIA_INDEX = "--extra-index-url https://pypi.nvidia.com"
+"""TensorRT's libraries are on NVIDIA's package index only."""
+FIRST_CUDA13_ONNXRUNTIME = (1, 27)
+"""From this version on, onnxruntime-gpu on PyPI is built for CUDA 13. Source: its libraries, 1.26.0 and 1.31.1."""
+PROVIDER_TENSORRT_MAJOR = 10
+"""TensorRT that onnxruntime-gpu's TensorRT provider links (libnvinfer.so.10). Source: the same."""
+
+_EXTRA_OF_VOLTA = "10.4"
+_NUMBERED = re.compile(r"(rtx)?(\d{4})(ti|super|laptop)*")
+
+
+class Runtime(str, enum.Enum):
+    """What can run an artefact on an NVIDIA GPU."""
+
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+    ONNXRUNTIME_CUDA = "onnxruntime-cuda"
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+        return {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}.get(self.value, "ONNX Runtime CUDA")
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A card, or all cards of one compute capability.
+
+    Attributes:
+        key: short name, such as "t4".
+        name: as on the box, such as "Tesla T4".
+        sm: compute capability, such as "sm75".
+        architecture: such as "Turing".
+        int8_tensor_cores: INT8 runs on tensor cores.
+        bf16: has bfloat16 arithmetic.
+        tensorrt_max: last TensorRT that runs there, such as "10.4"; "" where the newest does.
+        onnxruntime_gpu_max: last onnxruntime-gpu on PyPI with code for it; "" where the newest has.
+        rtx: TensorRT-RTX lists it.
+        rtx_int8_convolution: TensorRT-RTX has INT8 convolutions for it.
+        source: where this is known from; cuda-gpus and cuda-legacy-gpus are pages of developer.nvidia.com, support
+            matrices and release notes of docs.nvidia.com/deeplearning.
+    """
+
+    key: str
+    name: str
+    sm: str
+    architecture: str
+    int8_tensor_cores: bool
+    bf16: bool
+    tensorrt_max: str
+    onnxruntime_gpu_max: str
+    rtx: bool
+    rtx_int8_convolution: bool
+    source: str
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why something cannot be used on a card.
+
+    Attributes:
+        reason: a clause, such as "no INT8 tensor cores".
+        way: what works instead, as a clause such as "use fp16".
+    """
+
+    reason: str
+    way: str
+
+
+@functools.cache
+def gpus() -> tuple[Gpu, ...]:
+    """Every card of the table, oldest first.
+
+    Returns:
+        The rows; read once.
+    """
+    text = files("hrnet_deploy.data").joinpath("gpus.csv").read_text(encoding="utf-8")
+    return tuple(_gpu(row) for row in csv.DictReader(text.splitlines()))
+
+
+def find_gpu(text: str) -> Gpu:
+    """The card a person or a driver names.
+
+    Args:
+        text: a key ("t4"), a name ("Tesla V100-SXM2-16GB", "RTX 3090") or a compute capability ("sm86", "8.6").
+
+    Returns:
+        Its row; for a compute capability the facts all cards of it share.
+
+    Raises:
+        UsageError: not in the table; the message lists what is.
+    """
+    wanted = text.strip().lower()
+    capability = re.fullmatch(r"(?:sm_?(\d{2,3}))|(?:(\d{1,2})\.(\d))", wanted)
+    if capability:
+        sm = f"sm{capability[1] or capability[2] + capability[3]}"
+        for gpu in gpus():
+            if gpu.sm == sm:
+                return dataclasses.replace(gpu, key=sm, name=f"GPU of compute capability {sm[2:-1]}.{sm[-1]}")
+    for gpu in gpus():
+        if _named(gpu, wanted):
+            return gpu
+    known = ", ".join([gpu.key for gpu in gpus()] + sorted({gpu.sm for gpu in gpus()}, key=lambda sm: int(sm[2:])))
+    raise UsageError(f"GPU must be one of {known}, got '{text:.60}'. nvidia-smi names the one in a machine.")
+
+
+def objection(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None) -> Objection | None:
+    """Why a runtime cannot be used on a card in a precision.
+
+    Args:
+        gpu: the card.
+        runtime: what is to run the artefact.
+        precision: of the artefact.
+        version: of the runtime; None for one that fits the card.
+
+    Returns:
+        The objection, or None where there is none.
+    """
+    faster = "use fp16" if not gpu.int8_tensor_cores else "use fp16, or TensorRT for INT8"
+    last = gpu.onnxruntime_gpu_max if runtime is Runtime.ONNXRUNTIME_CUDA else gpu.tensorrt_max
+    if runtime is Runtime.TENSORRT_RTX:
+        if not gpu.rtx:
+            return Objection(f"it does not list {gpu.sm}", "use TensorRT")
+        if precision is Precision.INT8 and not gpu.rtx_int8_convolution:
+            return Objection(f"it has no INT8 convolution on {gpu.sm}", faster)
+        return None
+    if version and last and _beyond(version, last):
+        lines = [line for line in pip_lines(gpu) if ("onnxruntime" in line) is (runtime is Runtime.ONNXRUNTIME_CUDA)]
+        return Objection(f"{last} is its last version with code for {gpu.sm}, got {version}", lines[0])
+    if precision is Precision.INT8:
+        if runtime is Runtime.ONNXRUNTIME_CUDA:
+            return Objection("it has no INT8 convolution, Q/DQ runs slower than fp32", faster)
+        if not gpu.int8_tensor_cores:
+            return Objection("the card has no INT8 tensor cores, fp16 gains more", faster)
+    return None
+
+
+def refusal(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None) -> str | None:
+    """One line on what cannot work on a card, and the way that does.
+
+    Args:
+        gpu: the card.
+        runtime: what is to run the artefact.
+        precision: of the artefact.
+        version: of the runtime; None for one that fits the card.
+
+    Returns:
+        The line, or None where nothing speaks against it.
+
+    Source: the table's; CUDA provider without QLinearConv and ConvInteger: no such kernels in its library, and
+        onnxruntime issues 12229 (T4) and 24807 (V100).
+    """
+    found = objection(gpu, runtime, precision, version)
+    if found is None:
+        return None
+    way = found.way[0].upper() + found.way[1:] if found.way.startswith("use ") else found.way
+    return f"{runtime.title} cannot usefully run {precision.value} on {gpu.name} ({gpu.sm}): {found.reason}. {way}"
+
+
+def provider_refusal(tensorrt: str) -> str | None:
+    """Whether ONNX Runtime's TensorRT provider works with an installed TensorRT.
+
+    Args:
+        tensorrt: version of TensorRT, such as "11.4.0.106".
+
+    Returns:
+        One line where it does not; None where it does.
+    """
+    if _numbers(tensorrt)[:1] == (PROVIDER_TENSORRT_MAJOR,):
+        return None
+    return (
+        f"ONNX Runtime's TensorRT provider links TensorRT {PROVIDER_TENSORRT_MAJOR}, got {tensorrt}. "
+        f"Build an .engine instead (hrnet-export -o NAME.engine), or: {_PROVIDER_PIP}"
+    )
+
+
+_PROVIDER_PIP = f"pip install 'tensorrt-cu13>=10.13.2,<11' {NVIDIA_INDEX}"
+
+
+def pip_lines(gpu: Gpu) -> tuple[str, ...]:
+    """What to install for a card, one line a runtime: ONNX Runtime, TensorRT, TensorRT-RTX.
+
+    Args:
+        gpu: the card.
+
+    Returns:
+        Command lines; those of a runtime that does not run there are left out. Jetson boards have TensorRT and CUDA
+        from JetPack, so for them only the export is installed.
+    """
+    if gpu.key == "orin" or gpu.sm == "sm87":
+        return ("pip install 'hrnet-deploy[export,cpu]'",)
+    old = gpu.onnxruntime_gpu_max != ""
+    # CUDA 13 has no code for cards before Turing, hence CUDA 12 for all parts.
+    cuda12 = " 'cuda-bindings<13'" if old else ""
+    lines = [f"pip install 'hrnet-deploy[export,{'gpu-cu12' if old else 'gpu'}]' 'onnxruntime-gpu[cuda,cudnn]'{cuda12}"]
+    if gpu.tensorrt_max == _EXTRA_OF_VOLTA:
+        lines.append(f"pip install 'hrnet-deploy[tensorrt-volta,cuda]' {NVIDIA_INDEX}")
+    elif gpu.tensorrt_max:
+        lines.append(f"pip install 'hrnet-deploy[cuda]' 'tensorrt=={gpu.tensorrt_max}.*' {NVIDIA_INDEX}")
+    else:
+        lines.append(f"pip install 'hrnet-deploy[tensorrt,cuda]' {NVIDIA_INDEX}")
+    if gpu.rtx:
+        lines.append("pip install 'hrnet-deploy[tensorrt-rtx,cuda]'")
+    return tuple(lines)
+
+
+def _named(gpu: Gpu, wanted: str) -> bool:
+    words = re.findall(r"[a-z0-9]+", wanted)
+    # A number alone is a GeForce: the Quadro RTX 4000 and the RTX 4000 Ada share theirs with other chips.
+    if gpu.key in words or wanted == gpu.name.lower():
+        return True
+    if not gpu.key.endswith("xx") or "quadro" in words:
+        return False
+    numbered = (_NUMBERED.fullmatch(word) for word in words)
+    return "rtx" in wanted and any(match and match[2] in gpu.name.split() for match in numbered)
+
+
+def _beyond(version: str, last: str) -> bool:
+    limit = _numbers(last)
+    return _numbers(version)[: len(limit)] > limit
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
+def _gpu(row: dict[str, str]) -> Gpu:
+    flags = {name: row[name] == "yes" for name in ("int8_tensor_cores", "bf16", "rtx", "rtx_int8_convolution")}
+    texts = ("key", "name", "sm", "architecture", "tensorrt_max", "onnxruntime_gpu_max", "source")
+    return Gpu(**{name: row[name] for name in texts}, **flags)
