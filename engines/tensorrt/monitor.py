@@ -1,0 +1,160 @@
+"""A build's progress as one bar with an ETA, and the way to end it early."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from hrnet_deploy.engines.tensorrt.api import TrtApi
+from hrnet_deploy.progress import bar
+
+_TICKS = 1000
+_FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+
+
+@dataclass
+class _Phase:
+    parent: str | None
+    steps: int
+    done: int = 0
+
+
+class BuildMonitor:
+    """What TensorRT reports of a build; a context manager that shows a bar while it is open.
+
+    TensorRT calls it from the thread that builds, at times from others, and an exception would cross C++: nothing
+    raised in here may leave it.
+    """
+
+    def __init__(self, title: str) -> None:
+        """Prepare a bar.
+
+        Args:
+            title: what stands before it.
+        """
+        self._title = title
+        self._phases: dict[str, _Phase] = {}
+        self._shown = 0.0
+        self._bar: Any = None
+        self._cancelled = threading.Event()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> BuildMonitor:
+        self._bar = bar(total=_TICKS, desc=self._title, bar_format=_FORMAT)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # A build that was left behind may still report, and finds no bar then.
+        with self._lock:
+            closing, self._bar = self._bar, None
+            closing.close()
+
+    @property
+    def fraction(self) -> float:
+        """How far the outermost phase is, 0..1; it never falls."""
+        return self._shown
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the build was asked to end."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Ask the build to end at its next step."""
+        self._cancelled.set()
+
+    def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+        """A phase begins.
+
+        Args:
+            phase: its name, unique among those that run.
+            parent: the phase it is a step of, None for an outermost one.
+            steps: how many steps it has.
+        """
+        with self._lock:
+            self._phases[phase] = _Phase(parent or None, max(1, steps))
+
+    def step_complete(self, phase: str, step: int) -> bool:
+        """A step has ended.
+
+        Args:
+            phase: the phase it belongs to.
+            step: its number, from 0.
+
+        Returns:
+            Whether to go on.
+        """
+        with self._lock:
+            if phase in self._phases:
+                self._phases[phase].done = max(self._phases[phase].done, step + 1)
+            self._show()
+        return not self.cancelled
+
+    def phase_finish(self, phase: str) -> None:
+        """A phase ends, complete or not.
+
+        Args:
+            phase: its name.
+        """
+        with self._lock:
+            ended = self._phases.get(phase)
+            if ended is not None:
+                ended.done = ended.steps
+                self._show()
+                del self._phases[phase]
+
+    def _show(self) -> None:
+        outermost = [name for name, phase in self._phases.items() if phase.parent is None]
+        now = max((self._done(name) for name in outermost), default=0.0)
+        if now <= self._shown:
+            return
+        ticks = int(now * _TICKS) - int(self._shown * _TICKS)
+        self._shown = now
+        if self._bar is None or not ticks:
+            return
+        try:
+            self._bar.update(ticks)
+        except Exception:  # noqa: BLE001 - a terminal that went away must not cost the build
+            self._bar.disable = True
+
+    def _done(self, name: str) -> float:
+        """Share of a phase that is done: its steps, and what its children make of the one that runs."""
+        phase = self._phases[name]
+        inner = max((self._done(n) for n, p in self._phases.items() if p.parent == name and n != name), default=0.0)
+        return min(1.0, (phase.done + inner) / phase.steps)
+
+
+def bind(api: TrtApi, monitor: BuildMonitor) -> Any:
+    """A monitor as TensorRT takes it.
+
+    Args:
+        api: a TensorRT with progress monitors.
+        monitor: what is told.
+
+    Returns:
+        An IProgressMonitor; keep a reference until the build is done.
+    """
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = api.module
+
+    # The base is missing from TensorRT 8, hence a class made here.
+    class Bound(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            monitor.phase_start(phase_name, parent_phase, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            return monitor.step_complete(phase_name, step)
+
+        def phase_finish(self, phase_name: str) -> None:
+            monitor.phase_finish(phase_name)
+
+    return Bound()
