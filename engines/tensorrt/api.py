@@ -115,7 +115,7 @@ def find_api(backend: str = "auto") -> TrtApi:
     for flavour in (CLASSIC, RTX) if backend == "auto" else (backend,):
         try:
             return _load(flavour)
-        except ImportError as error:
+        except ImportError as error:  # noqa: PERF203 - two rounds
             reasons.append((flavour, error))
     asked = " or ".join(flavour for flavour, _ in reasons)
     # What is installed and broken tells more than what is not there.

@@ -14,6 +14,8 @@ _LOG = logging.getLogger(__name__)
 _RING = 50
 _LINE_CHARS = 300
 _DUMP = "Layers:"
+# TensorRT-RTX follows any error on a machine without a GPU with one about the driver it does not need.
+_ECHO = "[checkMacros.cpp::catchCudaError"
 
 _loggers: dict[int, Any] = {}
 _listeners: list[BuildLog] = []
@@ -87,7 +89,8 @@ class BuildLog:
         Returns:
             The errors, each cut to 300 characters, or "no reason" where TensorRT gave none.
         """
-        last = [line if len(line) <= _LINE_CHARS else f"{line[:_LINE_CHARS]}..." for line in self.errors[-lines:]]
+        told = [line for line in self.errors if not line.startswith(_ECHO)] or self.errors
+        last = [line if len(line) <= _LINE_CHARS else f"{line[:_LINE_CHARS]}..." for line in told[-lines:]]
         return "; ".join(last) or "no reason"
 
 

@@ -28,12 +28,14 @@ class BuildMonitor:
     raised in here may leave it.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, shown: bool = True) -> None:
         """Prepare a bar.
 
         Args:
             title: what stands before it.
+            shown: False where TensorRT reports nothing, and a bar would stand at zero.
         """
+        self._visible = shown
         self._title = title
         self._phases: dict[str, _Phase] = {}
         self._shown = 0.0
@@ -42,7 +44,8 @@ class BuildMonitor:
         self._lock = threading.Lock()
 
     def __enter__(self) -> BuildMonitor:
-        self._bar = bar(total=_TICKS, desc=self._title, bar_format=_FORMAT)
+        if self._visible:
+            self._bar = bar(total=_TICKS, desc=self._title, bar_format=_FORMAT)
         return self
 
     def __exit__(
@@ -51,6 +54,7 @@ class BuildMonitor:
         # A build that was left behind may still report, and finds no bar then.
         with self._lock:
             closing, self._bar = self._bar, None
+        if closing is not None:
             closing.close()
 
     @property

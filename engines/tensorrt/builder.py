@@ -1,0 +1,182 @@
+"""From an ONNX graph to a TensorRT plan."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hrnet_deploy.engines.tensorrt import timing
+from hrnet_deploy.engines.tensorrt.api import TrtApi
+from hrnet_deploy.engines.tensorrt.configuration import configure, creation_flags, made, set_profile
+from hrnet_deploy.engines.tensorrt.layers import Layer, layers_from_inspector, layers_from_log
+from hrnet_deploy.engines.tensorrt.log import BuildLog
+from hrnet_deploy.engines.tensorrt.monitor import BuildMonitor, bind
+from hrnet_deploy.engines.tensorrt.request import BuildRequest, Shape, Typing, check_request
+from hrnet_deploy.errors import BuildError, UsageError
+
+if TYPE_CHECKING:
+    # Checked against the published stubs (tensorrt-stubs, 10.13) where mypy is given them; see tests/engines/tensorrt.
+    import tensorrt as trt
+
+__all__ = ["BuildRequest", "BuiltPlan", "Shape", "Typing", "build", "inspect"]
+
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class BuiltPlan:
+    """A finished build.
+
+    Attributes:
+        plan: the serialized engine.
+        layers: its kernels as the log tells them; () where the log has none, and `inspect` on a GPU answers instead.
+        seconds: how long it took.
+    """
+
+    plan: bytes = field(repr=False)
+    layers: tuple[Layer, ...]
+    seconds: float
+
+
+def build(api: TrtApi, request: BuildRequest) -> BuiltPlan:
+    """Build an engine, showing progress on stderr; Ctrl-C ends it at TensorRT's next step.
+
+    The work is done in a thread of its own: Python hears no signal while its main thread is inside TensorRT.
+
+    Args:
+        api: the TensorRT to use.
+        request: what to build.
+
+    Returns:
+        The plan and what is in it. Nothing is written but the timing cache.
+
+    Raises:
+        UsageError: the request asks for what this TensorRT does not have, or contradicts itself.
+        BuildError: TensorRT refused the graph or made no engine; with the last lines of its log.
+        KeyboardInterrupt: the user ended it.
+    """
+    check_request(api, request)
+    started = time.perf_counter()
+    outcome: list[bytes | BaseException] = []
+    with BuildLog(api) as log, BuildMonitor(f"building {request.name}", shown=api.progress_monitor) as monitor:
+
+        def work() -> None:
+            try:
+                outcome.append(_build(api, request, log, monitor))
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+                outcome.append(error)
+
+        worker = threading.Thread(target=work, name="tensorrt-build", daemon=True)
+        try:
+            worker.start()
+            _wait(worker, monitor, patient=api.progress_monitor)
+        except BaseException:
+            monitor.cancel()
+            raise
+        if monitor.cancelled:
+            raise KeyboardInterrupt
+    result = outcome[0]
+    if isinstance(result, BaseException):
+        raise result
+    return BuiltPlan(result, layers_from_log(log.layers), time.perf_counter() - started)
+
+
+def inspect(api: TrtApi, plan: bytes) -> tuple[Layer, ...]:
+    """Ask TensorRT what an engine runs; needs a GPU it was built for.
+
+    Args:
+        api: the TensorRT that built it.
+        plan: the serialized engine.
+
+    Returns:
+        Its kernels in order.
+
+    Raises:
+        BuildError: it does not load here, or cannot be inspected.
+    """
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = api.module
+    with BuildLog(api) as log:
+        runtime = made(trt.Runtime(log.logger), "runtime", api, log)
+        engine = made(runtime.deserialize_cuda_engine(plan), "engine", api, log)
+        inspector = made(engine.create_engine_inspector(), "engine inspector", api, log)
+        text = made(inspector.get_engine_information(trt.LayerInformationFormat.JSON), "layer list", api, log)
+    return layers_from_inspector(text)
+
+
+def _wait(worker: threading.Thread, monitor: BuildMonitor, *, patient: bool) -> None:
+    """Wait for the build; the first Ctrl-C asks it to end, and a second one, or no way to ask, leaves it behind."""
+    while worker.is_alive():
+        try:
+            worker.join(_POLL_S)
+        except KeyboardInterrupt:  # noqa: PERF203 - it waits anyway
+            if monitor.cancelled or not patient:
+                raise
+            monitor.cancel()
+
+
+def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMonitor) -> bytes:
+    if request.activate is not None:
+        request.activate()
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = api.module
+    try:
+        builder = made(trt.Builder(log.logger), "builder", api, log)
+        network = made(builder.create_network(creation_flags(api, request)), "network", api, log)
+        parser = made(trt.OnnxParser(network, log.logger), "ONNX parser", api, log)
+        _parse(parser, request, log)
+        if request.network_name:
+            network.name = request.network_name
+            if network.name != request.network_name:
+                raise BuildError(f"network name must be accepted, got: {log.reason()}. Shorten it.")
+        config = made(builder.create_builder_config(), "builder configuration", api, log)
+        configure(api, config, request)
+        set_profile(api, builder, config, request, log)
+        cache = timing.attach(api, config, request.timing_cache)
+        bound = bind(api, monitor) if api.progress_monitor else None
+        if bound is not None:
+            config.progress_monitor = bound
+        if monitor.cancelled:
+            raise KeyboardInterrupt
+        memory: Any = builder.build_serialized_network(network, config)
+    except (TypeError, ValueError, RuntimeError, MemoryError) as error:
+        # BuildError is a RuntimeError, and says all there is to say.
+        if isinstance(error, (BuildError, UsageError)):
+            raise
+        raise BuildError(f"{request.name} must build with {api.label}, got: {' '.join(str(error).split())}.") from error
+    if monitor.cancelled:
+        raise KeyboardInterrupt
+    if request.calibrator is not None:
+        request.calibrator.raise_if_failed()
+    if memory is None:
+        raise BuildError(f"{request.name} must build with {api.label}, got: {log.reason()}. {_advice(request, log)}")
+    if request.timing_cache is not None and cache is not None:
+        timing.save(cache, request.timing_cache)
+    return bytes(memory)
+
+
+def _parse(parser: trt.OnnxParser, request: BuildRequest, log: BuildLog) -> None:
+    if parser.parse(request.graph):
+        return
+    errors = [" ".join(str(parser.get_error(i)).split()) for i in range(parser.num_errors)]
+    raise BuildError(
+        f"{request.name} must be a graph that TensorRT can parse, got: {'; '.join(errors) or log.reason()}. "
+        "Export it again, or with another --opset."
+    )
+
+
+def _advice(request: BuildRequest, log: BuildLog) -> str:
+    text = log.reason().lower()
+    if "optimization profile" in text:
+        return "Give the range of its sizes (--batch MIN:OPT:MAX, --imgsz)."
+    if "cuda driver" in text or "cudaerror" in text or "no cuda" in text:
+        return "It needs a GPU and its driver" + ("." if request.targets else ", or TensorRT-RTX and a --target.")
+    if "memory" in text:
+        return "Free GPU memory." if request.workspace_bytes is None else "Allow more with --workspace."
+    return "-v shows the whole log."

@@ -1,0 +1,144 @@
+"""A request as TensorRT's own settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hrnet_deploy.engines.tensorrt.api import TrtApi
+from hrnet_deploy.engines.tensorrt.log import BuildLog
+from hrnet_deploy.engines.tensorrt.request import BuildRequest, Typing
+from hrnet_deploy.errors import BuildError, UsageError
+from hrnet_deploy.spec import Precision
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+_Value = TypeVar("_Value")
+
+
+def creation_flags(api: TrtApi, request: BuildRequest) -> int:
+    """The properties a network is made with.
+
+    Args:
+        api: the TensorRT to use.
+        request: what to build.
+
+    Returns:
+        Bits by the module's own enum, whose values differ between versions.
+    """
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = api.module
+    flags = 0
+    if api.explicit_batch:
+        flags |= 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    if request.typing is Typing.STRONG:
+        flags |= 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    return flags
+
+
+def configure(api: TrtApi, config: trt.IBuilderConfig, request: BuildRequest) -> None:
+    """Set all but the profile.
+
+    Args:
+        api: the TensorRT to use.
+        config: the build's, changed in place.
+        request: what to build.
+
+    Raises:
+        UsageError: a number out of TensorRT's range.
+        BuildError: a target it refuses.
+    """
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = api.module
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if request.tf32:
+        config.set_flag(trt.BuilderFlag.TF32)
+    else:
+        config.clear_flag(trt.BuilderFlag.TF32)
+    if request.typing is Typing.WEAK and request.precision is not Precision.FP32:
+        config.set_flag(trt.BuilderFlag.FP16)
+        if request.precision is Precision.INT8:
+            config.set_flag(trt.BuilderFlag.INT8)
+    if request.calibrator is not None:
+        config.int8_calibrator = request.calibrator
+    if request.workspace_bytes is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
+    # TensorRT moves a number out of range to the nearest one in it, without a word.
+    if request.optimization_level is not None:
+        config.builder_optimization_level = request.optimization_level
+        if config.builder_optimization_level != request.optimization_level:
+            raise UsageError(f"optimization level must be 0 to 5, got {request.optimization_level}. Choose one.")
+    if request.aux_streams is not None:
+        config.max_aux_streams = request.aux_streams
+        if config.max_aux_streams != request.aux_streams:
+            raise UsageError(f"auxiliary streams must be 0 or more, got {request.aux_streams}. Choose a number.")
+    _aim(api, config, request)
+
+
+def _aim(api: TrtApi, config: Any, request: BuildRequest) -> None:
+    """Name the GPUs to build for. Only TensorRT-RTX has these calls, and the stubs do not, hence Any."""
+    if not api.compute_targets:
+        return
+    # Left alone, RTX builds for Ampere and later, which is not what a Turing card in the machine needs.
+    names = [target.upper() for target in request.targets] or ["CURRENT"]
+    config.num_compute_capabilities = len(names)
+    for index, name in enumerate(names):
+        if not config.set_compute_capability(getattr(api.module.ComputeCapability, name), index):
+            raise BuildError(f"target {name.lower()} must be accepted by {api.label}, got a refusal. Choose another.")
+
+
+def set_profile(
+    api: TrtApi, builder: trt.Builder, config: trt.IBuilderConfig, request: BuildRequest, log: BuildLog
+) -> None:
+    """Set the range of shapes, and the one shape to calibrate at.
+
+    Args:
+        api: the TensorRT to use.
+        builder: makes the profiles.
+        config: the build's, changed in place.
+        request: what to build.
+        log: the build's.
+
+    Raises:
+        BuildError: TensorRT refuses the shapes.
+    """
+    if not request.profile:
+        return
+    profile = made(builder.create_optimization_profile(), "optimization profile", api, log)
+    shapes: Any  # TensorRT takes tuples where its stubs ask for Dims
+    for name, shapes in request.profile.items():
+        profile.set_shape(name, *shapes)
+    if config.add_optimization_profile(profile) < 0:
+        raise BuildError(f"profile {dict(request.profile)} must fit {request.name}, got: {log.reason()}. Correct it.")
+    if request.calibrator is None:
+        return
+    # TensorRT calibrates at one shape: its own rule overwrites the others with the best one.
+    at = made(builder.create_optimization_profile(), "calibration profile", api, log)
+    for name, shapes in request.profile.items():
+        at.set_shape(name, shapes[1], shapes[1], shapes[1])
+    if not config.set_calibration_profile(at):
+        raise BuildError(f"calibration profile must be accepted, got: {log.reason()}. Correct the profile.")
+
+
+def made(value: _Value | None, what: str, api: TrtApi, log: BuildLog) -> _Value:
+    """A value TensorRT returned; it says None where others raise.
+
+    Args:
+        value: the value.
+        what: its name.
+        api: the TensorRT that was asked.
+        log: where it says why not.
+
+    Returns:
+        The value.
+
+    Raises:
+        BuildError: it is None.
+    """
+    if value is None:
+        raise BuildError(f"{api.label} must give the {what}, got: {log.reason()}. Check the driver and the version.")
+    return value

@@ -1,0 +1,104 @@
+"""What to build, checked against what a TensorRT can do."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hrnet_deploy.engines.tensorrt.api import TrtApi
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.spec import Precision
+
+Shape = tuple[int, ...]
+"""Sizes of a tensor, batch first."""
+
+
+class Typing(enum.Enum):
+    """Where a network's precision comes from."""
+
+    STRONG = "strong"
+    """The graph: its casts and Q/DQ pairs."""
+    WEAK = "weak"
+    """Builder flags, which let TensorRT choose layer by layer; gone with TensorRT 11."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildRequest:
+    """What to build.
+
+    Attributes:
+        graph: serialized ONNX, with its weights inside.
+        name: what messages and the progress bar call it.
+        precision: the one to reach.
+        typing: whether the graph says so, or flags.
+        profile: input name -> smallest, best and largest shape; empty for a graph of fixed sizes.
+        targets: GPUs to build for ("sm75", ...), () for the one in this machine; only TensorRT-RTX takes any.
+        network_name: carried by the engine, at most 4,095 characters.
+        workspace_bytes: scratch memory a kernel may use; None for all there is.
+        timing_cache: file that keeps kernel timings between builds; nothing where this TensorRT has none.
+        optimization_level: 0 (fastest build) to 5 (fastest engine); None for TensorRT's choice.
+        aux_streams: most streams beside the main one; None for TensorRT's choice.
+        tf32: let float32 products use TF32.
+        calibrator: an IInt8Calibrator for INT8 by flags; its `raise_if_failed` is called after the build.
+        activate: called in the thread that builds, to make the chosen GPU current there.
+    """
+
+    graph: bytes = field(repr=False)
+    name: str
+    precision: Precision
+    typing: Typing
+    profile: Mapping[str, tuple[Shape, Shape, Shape]] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    network_name: str = ""
+    workspace_bytes: int | None = None
+    timing_cache: Path | None = None
+    optimization_level: int | None = None
+    aux_streams: int | None = None
+    tf32: bool = True
+    calibrator: Any = None
+    activate: Callable[[], object] | None = None
+
+
+def check_request(api: TrtApi, request: BuildRequest) -> None:
+    """Refuse what cannot work before anything is built.
+
+    Args:
+        api: the TensorRT to use.
+        request: what to build.
+
+    Raises:
+        UsageError: this TensorRT lacks what is asked for, or the request contradicts itself.
+    """
+    weak = request.typing is Typing.WEAK
+    if weak and not api.weak_typing:
+        raise UsageError(f"builder flags for precision need TensorRT 10 or older, got {api.label}. Use strong typing.")
+    if not weak and not api.strong_typing:
+        raise UsageError(f"precision in the graph needs TensorRT 9 or newer, got {api.label}. Use weak typing.")
+    if request.calibrator is not None:
+        if not (weak and request.precision is Precision.INT8):
+            raise UsageError(
+                f"calibrator needs INT8 and weak typing, got {request.precision.value} and {request.typing.value}. "
+                "Leave it out: a strongly typed graph carries its own ranges."
+            )
+        if not api.implicit_int8:
+            raise UsageError(f"calibrator needs TensorRT 10 or older, got {api.label}. Use a Q/DQ graph.")
+    known = api.compute_targets
+    if request.targets and not known:
+        raise UsageError(
+            f"targets need TensorRT-RTX, got {api.label}, which builds for the GPU in the machine. Leave them out."
+        )
+    for target in request.targets:
+        if target not in known:
+            raise UsageError(f"target must be one of {', '.join(known)}, got '{target}'. {api.label} has no other.")
+    if request.timing_cache is not None and request.timing_cache.is_dir():
+        raise UsageError(f"timing cache must be a file, got the folder {request.timing_cache}. Add a file name.")
+    for name, value, least in (
+        ("workspace", request.workspace_bytes, 1),
+        ("auxiliary streams", request.aux_streams, 0),
+        ("optimization level", request.optimization_level, 0),
+    ):
+        if value is not None and value < least:
+            raise UsageError(f"{name} must be {least} or more, got {value}. Leave it out for TensorRT's choice.")
