@@ -12,13 +12,16 @@ RESAMPLES = 2000
 SEED = 20
 """Default seed."""
 
+Figure = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""From sums over images, float64 (n, k), to a figure of each set, float64 (n,)."""
+
 _LOW, _HIGH = 2.5, 97.5
 _MAX_COUNTS = 1 << 22  # counts drawn at once (32 MB)
 
 
 def paired_interval(
     rows: NDArray[np.integer],
-    drop: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    figure: Figure,
     *,
     resamples: int = RESAMPLES,
     seed: int = SEED,
@@ -30,7 +33,7 @@ def paired_interval(
 
     Args:
         rows: one row of counts an image, of both nets, (images, k).
-        drop: from sums over images, float64 (n, k), to the figure, float64 (n,).
+        figure: what the interval is of.
         resamples: resampled sets.
         seed: another one gives an interval that differs a little.
 
@@ -48,6 +51,6 @@ def paired_interval(
     found: list[NDArray[np.float64]] = []
     for start in range(0, resamples, chunk):
         drawn = generator.multinomial(len(rows), counts / len(rows), size=min(chunk, resamples - start))
-        found.append(drop(drawn.astype(np.float64) @ distinct.astype(np.float64)))
+        found.append(figure(drawn.astype(np.float64) @ distinct.astype(np.float64)))
     low, high = np.percentile(np.concatenate(found), (_LOW, _HIGH))
     return float(low), float(high)

@@ -152,15 +152,16 @@ def _labelled(folder: Path, photos: Sequence[Path], file: LabelFile, classes: in
             # A bare name may stand for images in two folders; it then decides nothing unless they agree.
             lookup[key] = label if lookup.get(key, label) == label else None
     lookup.update(file.labels)
-    samples, missing = [], []
+    samples: list[Sample] = []
+    missing: list[str] = []
     for path in photos:
         relative = path.relative_to(folder).as_posix()
         keys = (f"{folder.name}/{relative}", relative, path.name, path.stem)
-        label = next((lookup[key] for key in keys if key in lookup), None)
-        if label is None:
+        found = next((lookup[key] for key in keys if key in lookup), None)
+        if found is None:
             missing.append(relative)
         else:
-            samples.append(Sample(relative, path, label))
+            samples.append(Sample(relative, path, found))
     if not samples:
         raise UsageError(
             f"label file {file.path} must name the images of {folder}, got none of its {len(file.labels)} names there,"
@@ -184,7 +185,8 @@ def _listed(file: LabelFile, classes: Sequence[str]) -> Dataset:
             f"label file {file.path} must lie beside its images, got no '{first}' there. Move it, or name the folder as"
             " the data and the file with --labels."
         )
-    samples, missing = [], []
+    samples: list[Sample] = []
+    missing: list[str] = []
     for name, label in file.labels.items():
         path = _file(root, name)
         if path is None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -36,52 +37,51 @@ class Journal:
         self.path = folder / f"{self._key[:24]}.jsonl"
         self._file: IO[str] | None = None
 
-    def read(self, images: int, answers: int, classes: int) -> list[Record]:
-        """What earlier runs have answered.
+    def read(self, images: int, answers: int, classes: int) -> Iterator[Record]:
+        """What earlier runs have answered, one record at a time.
 
         Args:
             images: number of images in the data set.
             answers: number of nets.
             classes: number of classes.
 
-        Returns:
-            One record an image, in order of images.
+        Yields:
+            At most one record an image, in the order written.
 
         Raises:
             UsageError: the file cannot be read.
         """
+        seen: set[int] = set()
         try:
-            content = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                if _parsed(file.readline()) != self._header:
+                    return
+                for line in file:
+                    with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, OverflowError):
+                        record = Record.from_json(_parsed(line), images, answers, classes)
+                        if record.index not in seen:
+                            seen.add(record.index)
+                            yield record
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             raise UsageError(f"journal must be readable, got {error.strerror} for {self.path}. Delete it.") from error
-        records: dict[int, Record] = {}
-        header, *lines = content.split(b"\n")
-        if _parsed(header) != self._header:
-            return []
-        for line in lines:
-            with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, OverflowError):
-                record = Record.from_json(_parsed(line), images, answers, classes)
-                records[record.index] = record
-        return [records[index] for index in sorted(records)]
 
-    def open(self, kept: Sequence[Record] = ()) -> None:
-        """Start writing: the file is made anew with what was read of it, so torn lines go.
-
-        Args:
-            kept: records to write first.
+    def open(self) -> None:
+        """Start writing after what is there.
 
         Raises:
             UsageError: the folder cannot be written to.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            fresh = self.path.with_suffix(".new")
-            with fresh.open("w", encoding="utf-8") as file:
-                for content in (self._header, *(record.to_json() for record in kept)):
-                    file.write(json.dumps(content) + "\n")
-            fresh.replace(self.path)
+            with self.path.open("a+b") as file:
+                file.seek(0)
+                if _parsed(file.readline()) != self._header:
+                    file.truncate(0)
+                    file.write(json.dumps(self._header).encode() + b"\n")
+                elif file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":  # what follows must not join a torn line
+                    file.write(b"\n")
             self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
             raise UsageError(

@@ -43,9 +43,7 @@ def confusion_matrix(labels: NDArray[np.uint8], answers: NDArray[np.uint8], clas
     return counts.reshape(classes + 1, classes)[:classes]
 
 
-def intersection_over_union(
-    hits: NDArray[np.integer], labelled: NDArray[np.integer], answered: NDArray[np.integer]
-) -> NDArray[np.float64]:
+def intersection_over_union(hits: NDArray[Any], labelled: NDArray[Any], answered: NDArray[Any]) -> NDArray[np.float64]:
     """IoU from pixel counts.
 
     Args:
@@ -57,7 +55,7 @@ def intersection_over_union(
         hits / (labelled + answered - hits), 0..1; nan where a class is neither labelled nor answered.
     """
     union = (labelled + answered - hits).astype(np.float64)
-    return np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0)
+    return np.asarray(np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0), np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,167 @@
+"""Images through several nets at once: reading ahead, inference and counting side by side, in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.errors import ImageError, MissingFileError
+from hrnet_deploy.evaluation.cityscapes import read_label
+from hrnet_deploy.evaluation.dataset import Dataset
+from hrnet_deploy.evaluation.network import Network, Outputs, Rows
+from hrnet_deploy.evaluation.record import Answer, Masks, Record
+from hrnet_deploy.evaluation.segmentation import IGNORE, confusion_matrix
+from hrnet_deploy.sources import read_frame
+from hrnet_deploy.spec import Preprocessing
+
+Preparation = tuple[Preprocessing, bool]
+
+
+@dataclass
+class Clock:
+    """Where the time went.
+
+    Attributes:
+        inference_s: seconds inside each net's graph.
+        images: images answered.
+    """
+
+    inference_s: list[float]
+    images: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """An image read and prepared."""
+
+    index: int
+    content: str
+    rows: Mapping[Preparation, Rows]
+    label: NDArray[np.uint8] | None = field(repr=False)
+
+
+def stream(
+    networks: Sequence[Network], dataset: Dataset, indices: Sequence[int], clock: Clock, *, batch: int, workers: int
+) -> Generator[Record, None, None]:
+    """Answer images with every net.
+
+    Workers read, decode and preprocess images ahead of the nets, and count answers behind them; the nets run in the
+    caller's thread, one after the other. At most 2 x batch + workers images are held before the nets and as many after.
+
+    Args:
+        networks: the nets, the reference first.
+        dataset: the images.
+        indices: which of them, in order.
+        clock: what is added to.
+        batch: images per run.
+        workers: threads beside the caller's.
+
+    Yields:
+        One record an image, in order. Closing the iterator ends the threads.
+
+    Raises:
+        ImageError: an image or label that cannot be used, its name first.
+        MissingFileError: one that is gone.
+        DeviceError: the runtime failed.
+    """
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluation")
+    left = iter(indices)
+    ahead: deque[Future[_Picture]] = deque()
+    behind: deque[Future[Record]] = deque()
+    most = 2 * batch + workers
+
+    def refill() -> None:
+        while len(ahead) < most:
+            index = next(left, None)
+            if index is None:
+                return
+            ahead.append(pool.submit(_read, networks, dataset, index))
+
+    try:
+        refill()
+        while ahead:
+            pictures = [ahead.popleft().result() for _ in range(min(batch, len(ahead)))]
+            refill()
+            outputs = [_timed(network, pictures, batch, clock, place) for place, network in enumerate(networks)]
+            for number, picture in enumerate(pictures):
+                answers = [of_network[number] for of_network in outputs]
+                behind.append(pool.submit(_count, networks, dataset, picture, answers))
+            clock.images += len(pictures)
+            while behind and (len(behind) > most or behind[0].done()):
+                yield behind.popleft().result()
+        while behind:
+            yield behind.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(networks: Sequence[Network], dataset: Dataset, index: int) -> _Picture:
+    sample = dataset.samples[index]
+    try:
+        content = sample.path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"image '{sample.path}' must exist, got no such file. Check the data set.") from error
+    except OSError as error:
+        raise ImageError(f"image '{sample.path}' cannot be read ({error.strerror}). Check its permissions.") from error
+    image = read_frame(content, str(sample.path)).image
+    label = None
+    if not isinstance(sample.label, int):
+        label = read_label(sample.label, dataset.classes, dataset.label_ids)
+        if label.shape != image.shape[:2]:
+            raise ImageError(
+                f"label image '{sample.label}' must have its image's size {image.shape[0]}x{image.shape[1]} (height x"
+                f" width), got {label.shape[0]}x{label.shape[1]}. Use the label of this image."
+            )
+    rows: dict[Preparation, Rows] = {}
+    try:
+        for network in networks:
+            if network.preparation not in rows:
+                rows[network.preparation] = network.prepare(image)
+    except ImageError as error:  # of the size; it does not know the file
+        raise ImageError(f"{sample.path}: {error}") from error
+    return _Picture(index, hashlib.sha256(content).hexdigest(), rows, label)
+
+
+def _timed(network: Network, pictures: Sequence[_Picture], batch: int, clock: Clock, place: int) -> list[list[Outputs]]:
+    began = time.perf_counter()
+    outputs = network.run([picture.rows[network.preparation] for picture in pictures], batch)
+    clock.inference_s[place] += time.perf_counter() - began
+    return outputs
+
+
+def _count(
+    networks: Sequence[Network], dataset: Dataset, picture: _Picture, outputs: Sequence[list[Outputs]]
+) -> Record:
+    """Decode every net's answer to one image and count it; outputs are dropped with the record's future."""
+    if picture.label is None:
+        rankings = [network.ranking(rows) for network, rows in zip(networks, outputs, strict=True)]
+        return Record(picture.index, picture.content, tuple(rankings))
+    answers: list[Answer] = []
+    size_hw = (picture.label.shape[0], picture.label.shape[1])
+    reference: NDArray[np.uint8] | None = None
+    for network, rows in zip(networks, outputs, strict=True):
+        mask = network.mask(rows, picture.rows[network.preparation], size_hw)
+        reference = mask if reference is None else reference
+        answers.append(_masks(picture.label, reference, mask, dataset.classes))
+    return Record(picture.index, picture.content, tuple(answers))
+
+
+def _masks(label: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -> Masks:
+    confusion = confusion_matrix(label, mask, classes)
+    if mask is reference:
+        return Masks(confusion, np.diag(np.bincount(mask.ravel(), minlength=classes)).astype(np.int64), 0, 0)
+    differ = mask != reference
+    judged = differ & (label != IGNORE)
+    return Masks(
+        confusion,
+        confusion_matrix(reference, mask, classes),
+        lost=int(np.count_nonzero(judged & (reference == label))),
+        gained=int(np.count_nonzero(judged & (mask == label))),
+    )
