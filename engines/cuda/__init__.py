@@ -1,0 +1,1 @@
+"""GPU memory, streams and graphs behind one small protocol."""

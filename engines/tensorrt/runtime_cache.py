@@ -1,0 +1,69 @@
+"""What TensorRT-RTX compiles for this GPU on first use, kept for the next process."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+from hrnet_deploy.artifact import atomic_output
+from hrnet_deploy.cache import cache_folder
+from hrnet_deploy.errors import UsageError
+
+_LOG = logging.getLogger(__name__)
+
+
+class RuntimeCache:
+    """An IRuntimeCache on disk. It saves time only, so no failure of it stops a run."""
+
+    def __init__(self, cache: Any, path: Path) -> None:
+        """Fill a cache from disk.
+
+        Args:
+            cache: IRuntimeCache, empty.
+            path: where it is kept; need not exist.
+        """
+        self.cache = cache
+        self._path = path
+        self._lock = threading.Lock()
+        self._saved = b""
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return
+        # TensorRT-RTX itself refuses a cache of another version, driver or GPU.
+        if cache.deserialize(content):
+            self._saved = content
+        else:
+            _LOG.info("kernels kept in %s are of another GPU, driver or version and are compiled again", path)
+
+    def save(self) -> None:
+        """Write the cache if it has grown."""
+        with self._lock:
+            memory = self.cache.serialize()
+            content = b"" if memory is None else bytes(memory)
+            if content in {b"", self._saved}:
+                return
+            try:
+                with atomic_output(self._path) as temporary:
+                    temporary.write_bytes(content)
+            except (UsageError, OSError) as error:
+                _LOG.info("compiled kernels are not kept: %s", error)
+            self._saved = content  # also where it cannot be written, or every new shape would try again
+
+
+def cache_path(plan_sha256: str, capability: str) -> Path:
+    """Where the kernels of an engine are kept.
+
+    Args:
+        plan_sha256: digest of the engine's content.
+        capability: compute capability of the GPU.
+
+    Returns:
+        A file in the cache folder.
+
+    Raises:
+        UsageError: there is no cache folder.
+    """
+    return cache_folder("runtime") / f"{plan_sha256[:32]}-{capability}.bin"
