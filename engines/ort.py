@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import threading
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import ArtifactError, DeviceError, MissingFileError, UsageError
+from hrnet_deploy.engines.ort_binding import BoundSession
+from hrnet_deploy.engines.ort_feed import check_array, check_names
+from hrnet_deploy.engines.ort_gpu import open_on_gpu
+from hrnet_deploy.engines.ort_providers import CPU, CUDA, TENSORRT, CudaTuning
+from hrnet_deploy.engines.ort_session import open_session, reason, session_options, spec
+from hrnet_deploy.errors import DeviceError, HrnetDeployError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import TensorSpec
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(uint8)": "uint8",
-    "tensor(int8)": "int8",
-    "tensor(int32)": "int32",
-    "tensor(int64)": "int64",
-}
-_CUDA = "CUDAExecutionProvider"
-_CPU = "CPUExecutionProvider"
-_LOG_ERRORS_ONLY = 3
-_LOG_NOTHING = 4
+if TYPE_CHECKING:
+    from hrnet_deploy.engines.ort_devices import DeviceRunner
+
+_LOG = logging.getLogger(__name__)
+_PROVIDERS = {"auto": CUDA, "onnxruntime": CUDA, "onnxruntime-trt": TENSORRT}
 
 
 class OrtEngine:
-    """An ONNX Runtime session behind the `Engine` protocol; safe to run from several threads."""
+    """An ONNX Runtime session behind the `Engine` protocol; safe to run from several threads.
 
-    backend = "onnxruntime"
+    On a GPU it runs through fixed buffers, replays each shape as a CUDA graph where it can, and takes GPU arrays as
+    well: then the answers are GPU arrays, too.
+    """
 
     def __init__(
         self,
@@ -41,131 +42,141 @@ class OrtEngine:
         threads: int | None = None,
         in_order: bool = False,
         backend: str = "auto",
+        tuning: CudaTuning | None = None,
     ) -> None:
         """Open a model.
 
         Args:
             model: an .onnx file, or the bytes of one.
-            device: "cpu", "cuda", "cuda:N", or "auto" (the GPU where this build and machine have one).
+            device: "cpu", "cuda", "cuda:N", or "auto" (the GPU where this build and machine have one that can run it).
             threads: CPU threads for one run; None for all cores.
             in_order: run the nodes as listed, for graphs with an output at every value: ONNX Runtime would otherwise
                 leave those outputs for the end and keep every value until then (4.6 GiB instead of 1.5 for w48).
-            backend: "auto" or "onnxruntime".
+            backend: "auto", "onnxruntime", or "onnxruntime-trt" for the TensorRT provider, which needs a GPU.
+            tuning: of the CUDA provider; None for its defaults.
 
         Raises:
             MissingFileError: there is no such file.
             ArtifactError: ONNX Runtime cannot read it.
-            DeviceError: the device is not there; nothing falls back in silence.
-            UsageError: an unknown device, or threads below 1.
+            DeviceError: the device is not there or cannot run it; nothing falls back in silence.
+            UsageError: an unknown device or backend, or threads below 1.
         """
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be at least 1, got {threads}. Leave it out for all cores.")
-        if backend not in {"auto", "onnxruntime"}:
-            raise UsageError(f"backend '{backend}' must be one this build serves, got none. Use backend='onnxruntime'.")
+        if backend not in _PROVIDERS:
+            raise UsageError(f"backend must be one of {', '.join(_PROVIDERS)}, got '{backend}'. Choose one.")
+        self.backend = "onnxruntime" if backend == "auto" else backend
         self._in_order = in_order
+        self._threads = threads
+        self._tuning = tuning or CudaTuning()
         self._name = model.name if isinstance(model, Path) else "graph"
         if isinstance(model, Path) and not model.is_file():
             raise MissingFileError(f"artefact must exist, got {model}. Check the path.")
-        self.device, self._session = self._open(model, device, threads)
-        self.inputs = tuple(_spec(v) for v in self._session.get_inputs())
-        self.outputs = tuple(_spec(v) for v in self._session.get_outputs())
+        self._bound: BoundSession | None = None
+        self._on_device: DeviceRunner | None = None
+        self._lock = threading.Lock()
+        self.device, self._session = self._open(model, device)
+        self.inputs = tuple(spec(v) for v in self._session.get_inputs())
+        self.outputs = tuple(spec(v) for v in self._session.get_outputs())
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-
-    def _open(self, model: Path | bytes, device: str, threads: int | None) -> tuple[str, Any]:
-        if device == "cpu":
-            return "cpu", self._session_on(model, [_CPU], threads)
-        if device == "auto":
-            # The list of providers says what the build holds, not what the machine has, so try and look.
-            if _CUDA in onnxruntime.get_available_providers():
-                session = self._session_on(model, [(_CUDA, {"device_id": 0}), _CPU], threads, quiet=True)
-                if session.get_providers()[0] == _CUDA:
-                    return "cuda:0", session
-            return "cpu", self._session_on(model, [_CPU], threads)
-        return self._open_cuda(model, device, threads)
-
-    def _open_cuda(self, model: Path | bytes, device: str, threads: int | None) -> tuple[str, Any]:
-        kind, _, index = device.partition(":")
-        if kind != "cuda" or not (index.isdecimal() or not index):
-            raise UsageError(f"device must be cpu, cuda, cuda:N or auto, got '{device}'. Choose one.")
-        if _CUDA not in onnxruntime.get_available_providers():
-            raise DeviceError(
-                f"device '{device}' needs ONNX Runtime with CUDA, got a build for {onnxruntime.get_device()}. "
-                "pip uninstall onnxruntime; pip install 'hrnet-deploy[gpu]', or use device='cpu'."
+        if self._number is not None:
+            self._bound = BoundSession(
+                self._session, self.outputs, device_type="cuda", device=self._number, graphs=self._graphs
             )
-        number = int(index or 0)
-        session = self._session_on(model, [(_CUDA, {"device_id": number}), _CPU], threads, quiet=True)
-        active = session.get_providers()[0]
-        if active != _CUDA:
-            raise DeviceError(
-                f"device '{device}' must run on the GPU, got {active}: the CUDA provider did not load. "
-                "Check nvidia-smi and the CUDA and cuDNN libraries, or use device='cpu'."
-            )
-        return f"cuda:{number}", session
 
-    def _session_on(
-        self, model: Path | bytes, providers: Sequence[Any], threads: int | None, *, quiet: bool = False
-    ) -> Any:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _LOG_NOTHING if quiet else _LOG_ERRORS_ONLY
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        if self._in_order:
-            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-            # The blocked layout of the level above moves its reorders, and what waits for them, to the end.
-            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-        try:
-            source = str(model) if isinstance(model, Path) else model
-            return onnxruntime.InferenceSession(source, options, providers=list(providers))
-        except Exception as error:  # ONNX Runtime's own types share no base but Exception
-            raise ArtifactError(f"{self._name} must be a model ONNX Runtime can open, got: {_reason(error)}") from error
+    def _open(self, model: Path | bytes, device: str) -> tuple[str, Any]:
+        self._number: int | None = None
+        self._graphs = False
+        provider = _PROVIDERS[self.backend]
+        if provider == TENSORRT:
+            if device == "cpu":
+                raise UsageError("backend 'onnxruntime-trt' must run on a GPU, got device 'cpu'. Use device='cuda'.")
+            return self._open_gpu(model, "cuda" if device == "auto" else device, provider)
+        if device not in {"cpu", "auto"}:
+            return self._open_gpu(model, device, provider)
+        # The list of providers says what the build holds, not what the machine has, so try and look.
+        if device == "auto" and CUDA in onnxruntime.get_available_providers():
+            try:
+                return self._open_gpu(model, "cuda", provider)
+            except DeviceError as error:
+                _LOG.warning("running on the CPU: %s", error)
+        options = session_options(threads=self._threads, in_order=self._in_order)
+        return "cpu", open_session(model, self._name, options, [CPU])
+
+    def _open_gpu(self, model: Path | bytes, device: str, provider: str) -> tuple[str, Any]:
+        opened = open_on_gpu(
+            model,
+            self._name,
+            device=device,
+            provider=provider,
+            tuning=self._tuning,
+            threads=self._threads,
+            in_order=self._in_order,
+        )
+        self._number, self._graphs = opened.number, opened.graphs
+        return f"cuda:{opened.number}", opened.session
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute every output for one batch.
 
         Args:
-            feed: one array per graph input, of its dtype and a shape that fits.
+            feed: one array per graph input, of its dtype and a shape that fits. On a GPU also arrays that lie there
+                (torch, CuPy, PyCUDA, ...: DLPack or `__cuda_array_interface__`).
 
         Returns:
-            One array per graph output.
+            One array per graph output; with a GPU array in the feed, GPU arrays.
 
         Raises:
             UsageError: a missing, unknown or ill-shaped input.
             DeviceError: the runtime failed, as when memory runs out.
+            MissingDependencyError: GPU arrays without CUDA's Python bindings.
         """
-        for spec in self.inputs:
-            _check(spec, feed.get(spec.name))
-        unknown = feed.keys() - {spec.name for spec in self.inputs}
-        if unknown:
-            raise UsageError(f"input must be one the graph has, got '{min(unknown)}'. Leave it out.")
+        check_names(self.inputs, feed)
+        there = [name for name, value in feed.items() if not isinstance(value, np.ndarray)]
+        if there:
+            return self._run_there(feed, there[0])
+        for one in self.inputs:
+            check_array(one, feed[one.name])
         try:
+            if self._bound is not None:
+                return self._bound.run({one.name: feed[one.name] for one in self.inputs})
             values = self._session.run(None, dict(feed))
         except Exception as error:
-            raise DeviceError(f"{self._name} must run on {self.device}, got: {_reason(error)}") from error
-        return dict(zip((spec.name for spec in self.outputs), values, strict=True))
+            raise DeviceError(f"{self._name} must run on {self.device}, got: {reason(error)}") from error
+        return dict(zip((one.name for one in self.outputs), values, strict=True))
+
+    def _run_there(self, feed: Mapping[str, Any], name: str) -> Tensors:
+        """Run on arrays that are not NumPy's."""
+        from hrnet_deploy.engines.cuda.device_view import is_device_array
+
+        if self._bound is None or self._number is None or not is_device_array(feed[name]):
+            wanted = "a NumPy array" if self._number is None else "a NumPy array or one on the GPU"
+            raise UsageError(
+                f"input '{name}' must be {wanted} for an engine on {self.device}, got {type(feed[name]).__name__}. "
+                "Convert it."
+            )
+        try:
+            runner = self._runner(self._bound, self._number)
+            # The protocol speaks of host arrays; these offer the same shape, dtype and names.
+            return cast("Tensors", runner.run({one.name: feed[one.name] for one in self.inputs}))
+        except HrnetDeployError:
+            raise
+        except Exception as error:
+            raise DeviceError(f"{self._name} must run on {self.device}, got: {reason(error)}") from error
+
+    def _runner(self, bound: BoundSession, number: int) -> DeviceRunner:
+        with self._lock:
+            if self._on_device is None:
+                from hrnet_deploy.engines.cuda.opening import open_cuda
+                from hrnet_deploy.engines.ort_devices import DeviceRunner
+
+                self._on_device = DeviceRunner(bound, self.inputs, open_cuda(), number)
+            return self._on_device
 
     def close(self) -> None:
         """Release the session; the engine cannot run afterwards."""
-        self._session = None
-
-
-def _spec(value: Any) -> TensorSpec:
-    return TensorSpec(value.name, _DTYPES.get(value.type, value.type), tuple(d or "?" for d in value.shape))
-
-
-def _check(spec: TensorSpec, array: NDArray[np.generic] | None) -> None:
-    if array is None:
-        raise UsageError(f"input '{spec.name}' must be given, got none. Pass it by that name.")
-    fits = len(array.shape) == len(spec.shape) and all(
-        isinstance(want, str) or want == have for want, have in zip(spec.shape, array.shape, strict=True)
-    )
-    # ONNX Runtime takes the bytes of a foreign order for its own.
-    if not fits or array.dtype.name != spec.dtype or not array.dtype.isnative:
-        raise UsageError(
-            f"input '{spec.name}' must be {spec.dtype} {spec.shape}, got {array.dtype} {array.shape}. "
-            "Reshape or convert it."
-        )
-
-
-def _reason(error: Exception) -> str:
-    """ONNX Runtime's message without its code prefix and file name, on one line."""
-    return " ".join(str(error).split()).split(" : ")[-1][:300]
+        if self._on_device is not None:
+            self._on_device.close()
+        if self._bound is not None:
+            self._bound.close()
+        self._session = self._bound = self._on_device = None

@@ -1,0 +1,143 @@
+"""What an ONNX file says before any runtime opens it: metadata, operators and input shapes.
+
+The container is protocol buffers; walking its tags takes milliseconds, skips every weight and needs no `onnx` package.
+Source: onnx/onnx.proto (field numbers), protobuf.dev/programming-guides/encoding (wire format).
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+_Buffer: TypeAlias = "bytes | mmap.mmap"
+
+_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT = 1, 5, 11
+_NODE_OP = 4
+_TENSOR_NAME = 8
+_VALUE_NAME, _VALUE_TYPE = 1, 2
+_QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"})
+
+
+@dataclass(frozen=True)
+class OnnxHeader:
+    """What can be known of a graph without its weights.
+
+    Attributes:
+        metadata: the file's own string metadata.
+        operators: kinds of the nodes of the main graph.
+        inputs: by graph input, one entry a dimension; a string names an open one.
+    """
+
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    operators: frozenset[str] = frozenset()
+    inputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the graph computes in INT8 somewhere."""
+        return bool(self.operators & _QUANTISED)
+
+    @property
+    def open_sizes(self) -> bool:
+        """Whether anything but the first dimension, the batch, is open."""
+        return any(isinstance(size, str) for shape in self.inputs.values() for size in shape[1:])
+
+
+def read_header(model: Path | bytes) -> OnnxHeader:
+    """Read an ONNX file's header.
+
+    Args:
+        model: an .onnx file, or the bytes of one.
+
+    Returns:
+        The header; an empty one for what is no ONNX file, which the runtime then refuses in its own words.
+    """
+    try:
+        if isinstance(model, bytes):
+            return _read(model)
+        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return _read(content)
+    except (OSError, ValueError, IndexError):
+        return OnnxHeader()
+
+
+def _read(content: _Buffer) -> OnnxHeader:
+    metadata: dict[str, str] = {}
+    operators: set[str] = set()
+    inputs: dict[str, tuple[int | str, ...]] = {}
+    stored: set[str] = set()
+    for number, start, end in _fields(content, 0, len(content)):
+        if number == _MODEL_METADATA:
+            key, value = (_text(content, start, end, part) for part in (1, 2))
+            metadata[key] = value
+        elif number == _MODEL_GRAPH:
+            for kind, first, last in _fields(content, start, end):
+                if kind == _GRAPH_NODE:
+                    operators.add(_text(content, first, last, _NODE_OP))
+                elif kind == _GRAPH_INPUT:
+                    inputs[_text(content, first, last, _VALUE_NAME)] = _shape(content, first, last)
+                elif kind == _GRAPH_INITIALIZER:
+                    stored.add(_text(content, first, last, _TENSOR_NAME))
+    # Before ONNX IR 4 every weight was an input as well.
+    shapes = {name: shape for name, shape in inputs.items() if name not in stored}
+    return OnnxHeader(metadata, frozenset(operators), shapes)
+
+
+def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
+    """Dimensions of a ValueInfoProto: type (2) > tensor_type (1) > shape (2) > dim (1) > value (1) | name (2)."""
+    spans = [(start, end)]
+    for number in (_VALUE_TYPE, 1, 2):
+        spans = [(a, b) for low, high in spans for kind, a, b in _fields(content, low, high) if kind == number]
+    dims: list[int | str] = []
+    for low, high in spans:
+        for _, first, last in _fields(content, low, high):
+            size: int | str = "?"
+            for kind, a, b in _fields(content, first, last):
+                size = _varint(content, a)[0] if kind == 1 else str(content[a:b], "utf-8") or "?"
+            dims.append(size)
+    return tuple(dims)
+
+
+def _text(content: _Buffer, start: int, end: int, number: int) -> str:
+    for kind, first, last in _fields(content, start, end):
+        if kind == number:
+            return str(content[first:last], "utf-8")
+    return ""
+
+
+def _fields(content: _Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Each field of one message as (number, start, end) of its content."""
+    position = start
+    while position < end:
+        tag, position = _varint(content, position)
+        wire = tag & 7
+        if wire == 0:
+            after = _varint(content, position)[1]
+        elif wire == 2:
+            length, position = _varint(content, position)
+            after = position + length
+        elif wire in {1, 5}:
+            after = position + (8 if wire == 1 else 4)
+        else:
+            raise ValueError(f"wire type {wire}")
+        if after > end:
+            raise ValueError("a field reaches beyond its message")
+        yield tag >> 3, position, after
+        position = after
+
+
+def _varint(content: _Buffer, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, position
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number is longer than 64 bits")

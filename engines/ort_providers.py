@@ -1,0 +1,164 @@
+"""What ONNX Runtime's CUDA and TensorRT providers are told, and what they are not asked for."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.spec import ModelCard, Precision
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CudaTuning:
+    """How the CUDA provider computes; the defaults keep the artefact's measured parity.
+
+    Attributes:
+        tf32: round the factors of FP32 convolutions to 10 bits of mantissa for the tensor cores of Ampere and later.
+            Off: the parity figure in the card was measured without it, and whoever wants speed has FP16.
+        prefer_nhwc: channels last, which FP16 tensor cores read without a transpose; None for FP16 graphs only.
+        cuda_graph: replay each shape as one CUDA graph; None where every node runs on the GPU.
+        memory_limit_bytes: most that the provider's arena may take; None for no limit.
+    """
+
+    tf32: bool = False
+    prefer_nhwc: bool | None = None
+    cuda_graph: bool | None = None
+    memory_limit_bytes: int | None = None
+
+
+def device_number(device: str) -> int:
+    """Index of the GPU that is asked for.
+
+    Args:
+        device: "cuda" or "cuda:N".
+
+    Returns:
+        N, or 0.
+
+    Raises:
+        UsageError: anything else.
+    """
+    kind, _, index = device.partition(":")
+    if kind != "cuda" or not ((index.isascii() and index.isdecimal()) or device == "cuda"):
+        raise UsageError(f"device must be cpu, cuda, cuda:N or auto, got '{device}'. Choose one.")
+    return int(index or 0)
+
+
+def cuda_options(
+    tuning: CudaTuning, *, device: int, precision: Precision | None, open_sizes: bool, graph: bool
+) -> dict[str, str]:
+    """Options of the CUDA provider.
+
+    Args:
+        tuning: what the user chose.
+        device: index of the GPU.
+        precision: of the graph; None where no card tells.
+        open_sizes: whether height or width may vary from run to run.
+        graph: capture CUDA graphs.
+
+    Returns:
+        Option by name, all as text.
+
+    Source: onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html; names read in the 1.31.1 library.
+    """
+    nhwc = precision is Precision.FP16 if tuning.prefer_nhwc is None else tuning.prefer_nhwc
+    options = {
+        "device_id": str(device),
+        # An exhaustive search costs seconds at each new shape: right for one size, a stutter for many.
+        "cudnn_conv_algo_search": "HEURISTIC" if open_sizes else "EXHAUSTIVE",
+        "cudnn_conv_use_max_workspace": "1",
+        "do_copy_in_default_stream": "1",
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": str(int(tuning.tf32)),
+        "prefer_nhwc": str(int(nhwc)),
+        "enable_cuda_graph": str(int(graph)),
+    }
+    if tuning.memory_limit_bytes is not None:
+        options["gpu_mem_limit"] = str(tuning.memory_limit_bytes)
+    return options
+
+
+def tensorrt_options(card: ModelCard | None, *, device: int, cache: Path | None) -> dict[str, str]:
+    """Options of the TensorRT provider.
+
+    Its precision flags stay off, for INT8 too: precision is in the graph, and without any of them the provider builds a
+    strongly typed network, which obeys it.
+
+    Args:
+        card: gives the range of shapes to build for; None leaves that to the first runs.
+        device: index of the GPU.
+        cache: folder for built engines and timings, of this graph alone; None keeps none.
+
+    Returns:
+        Option by name, all as text.
+
+    Source: onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html; names read in the 1.31.1 library.
+    """
+    options = {"device_id": str(device)}
+    if card is not None and (card.shapes.dynamic_batch or card.shapes.dynamic_hw):
+        for kind in ("min", "opt", "max"):
+            batch, height, width = getattr(card.shapes, f"{kind}_nhw")
+            dims = (batch, height, width, 3) if card.pixels_in else (batch, 3, height, width)
+            options[f"trt_profile_{kind}_shapes"] = f"{card.inputs[0].name}:{'x'.join(map(str, dims))}"
+    if cache is not None:
+        options |= {
+            "trt_engine_cache_enable": "1",
+            "trt_engine_cache_path": str(cache),
+            "trt_timing_cache_enable": "1",
+            "trt_timing_cache_path": str(cache),
+        }
+    return options
+
+
+def int8_refusal(precision: Precision | None, *, quantised: bool) -> str | None:
+    """Why a graph is not run on the CUDA provider.
+
+    Args:
+        precision: from the card; None without one.
+        quantised: whether the graph holds Q/DQ or integer nodes.
+
+    Returns:
+        One line, or None where nothing speaks against it.
+
+    Source: onnxruntime-gpu 1.31.1 has no QLinearConv or ConvInteger for CUDA; microsoft/onnxruntime #12229, #24807
+    (INT8 slower than FP32 there).
+    """
+    if precision is not Precision.INT8 and not quantised:
+        return None
+    return (
+        "ONNX Runtime's CUDA provider must be given FP32 or FP16, got an INT8 graph: it has no INT8 convolutions and "
+        "would compute each in FP32 between conversions. Export --precision fp16, or INT8 as an .engine for TensorRT, "
+        "or use device='cpu'."
+    )
+
+
+def missing_library(provider: str, folder: Path) -> str:
+    """Why a provider's library does not load.
+
+    Args:
+        provider: CUDA or TENSORRT.
+        folder: where ONNX Runtime keeps its libraries.
+
+    Returns:
+        The system's own words, such as "libcublasLt.so.13: cannot open shared object file"; "" where it has none.
+    """
+    names: Mapping[str, str] = {CUDA: "cuda", TENSORRT: "tensorrt"}
+    pattern = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"
+    library = folder / pattern.format(names[provider])
+    if not library.is_file():
+        return "its library is not part of this build"
+    try:
+        ctypes.CDLL(str(library))
+    except OSError as error:
+        text = str(error)
+        # Loaded alone it lacks what its host provides; that is not what was missing.
+        return "" if "undefined symbol" in text else text.split(": No such file", maxsplit=1)[0]
+    return ""

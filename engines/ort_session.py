@@ -1,0 +1,121 @@
+"""Opening ONNX Runtime sessions: options, one error for all that can go wrong, and nothing on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+from hrnet_deploy.errors import ArtifactError
+from hrnet_deploy.spec import TensorSpec
+
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
+    "tensor(int8)": "int8",
+    "tensor(int32)": "int32",
+    "tensor(int64)": "int64",
+}
+"""NumPy's names of ONNX Runtime's types."""
+
+_LOG_WARNINGS, _LOG_ERRORS_ONLY, _LOG_NOTHING = 2, 3, 4
+
+
+def session_options(
+    *,
+    threads: int | None = None,
+    in_order: bool = False,
+    quiet: bool = False,
+    entries: Mapping[str, str] | None = None,
+) -> Any:
+    """Options of a session.
+
+    Args:
+        threads: CPU threads for one run; None for all cores.
+        in_order: run the nodes as listed.
+        quiet: log nothing, for an attempt whose failure is reported otherwise.
+        entries: ONNX Runtime's session configuration, by key.
+
+    Returns:
+        onnxruntime.SessionOptions.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _LOG_NOTHING if quiet else _LOG_ERRORS_ONLY
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if in_order:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        # The blocked layout of the level above moves its reorders, and what waits for them, to the end.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    for key, value in (entries or {}).items():
+        options.add_session_config_entry(key, value)
+    return options
+
+
+def open_session(model: Path | bytes, name: str, options: Any, providers: Sequence[Any] | None) -> Any:
+    """Open a session.
+
+    Args:
+        model: an .onnx file, or the bytes of one.
+        name: of the artefact, for the error.
+        options: as `session_options` makes them.
+        providers: in order of preference; None where the options name them.
+
+    Returns:
+        onnxruntime.InferenceSession, whose runs never move to another provider.
+
+    Raises:
+        ArtifactError: ONNX Runtime cannot open it so.
+    """
+    source = str(model) if isinstance(model, Path) else model
+    try:
+        with _silence(options.log_severity_level == _LOG_NOTHING):
+            # Without this switch a failing GPU run is repeated on the CPU, with a line on stdout.
+            return onnxruntime.InferenceSession(
+                source, options, providers=None if providers is None else list(providers), enable_fallback=0
+            )
+    except Exception as error:  # ONNX Runtime's own types share no base but Exception
+        raise ArtifactError(f"{name} must be a model ONNX Runtime can open, got: {reason(error)}") from error
+
+
+def spec(value: Any) -> TensorSpec:
+    """A session's input or output as the rest of the package knows it.
+
+    Args:
+        value: onnxruntime.NodeArg.
+
+    Returns:
+        Its name, dtype and shape, with "?" for an open dimension without a name.
+    """
+    return TensorSpec(value.name, DTYPES.get(value.type, value.type), tuple(d or "?" for d in value.shape))
+
+
+def reason(error: Exception) -> str:
+    """ONNX Runtime's message without its code prefix and file name, on one line.
+
+    Args:
+        error: what it raised.
+
+    Returns:
+        At most 300 characters.
+    """
+    return " ".join(str(error).split()).split(" : ")[-1][:300]
+
+
+@contextlib.contextmanager
+def _silence(quiet: bool) -> Any:  # noqa: FBT001
+    """Keep what ONNX Runtime prints and logs by itself, beside the session's own log, away from the terminal."""
+    with open(os.devnull, "w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):  # noqa: PTH123
+        if not quiet:
+            yield
+            return
+        onnxruntime.set_default_logger_severity(_LOG_NOTHING)
+        try:
+            yield
+        finally:
+            onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
