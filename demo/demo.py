@@ -56,7 +56,7 @@ def _show(name: str, options: dict[str, object], picture: object) -> Path:
             best.save(saved)
         print(
             f"  {precision}: {_answer(best)}   [{sum(best.speed.values()):.0f} ms on the CPU, "
-            f"{done.size_bytes / 1e6:.1f} MB, max error against PyTorch {done.difference.max_abs:.1e}]"
+            f"{done.size_bytes / 1e6:.1f} MB, max error against PyTorch {done.card.measured['parity_max_abs']:.1e}]"
         )
     return saved
 

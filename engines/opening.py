@@ -7,7 +7,9 @@ from pathlib import Path
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Engine
 
-BACKENDS = ("auto", "onnxruntime", "onnxruntime-trt", "openvino")
+ONNX_BACKENDS = ("auto", "onnxruntime", "onnxruntime-trt", "openvino")
+ENGINE_BACKENDS = ("auto", "tensorrt", "tensorrt-rtx")
+ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 
 
 def open_engine(
@@ -21,11 +23,12 @@ def open_engine(
     """Open an artefact with the runtime its kind asks for.
 
     Args:
-        model: an .onnx file, or the bytes of one.
+        model: an .onnx file, the bytes of one, or a TensorRT engine (.engine, .plan, .trt). Engines are code: load only
+            those you trust.
         device: "cpu", "cuda", "cuda:N" or "auto".
-        backend: "auto"; "onnxruntime" on its own CPU or CUDA kernels; "onnxruntime-trt" with its TensorRT provider;
-            "openvino" with its OpenVINO plugin. "auto" is "onnxruntime" on a GPU; on a CPU it is OpenVINO for an INT8
-            graph where the plugin is installed.
+        backend: "auto"; for an engine "tensorrt" or "tensorrt-rtx"; for .onnx "onnxruntime" on its own CPU or CUDA
+            kernels, "onnxruntime-trt" with its TensorRT provider, or "openvino" with its OpenVINO plugin. "auto" is
+            "onnxruntime" on a GPU; on a CPU it is OpenVINO for an INT8 graph where the plugin is installed.
         threads: CPU threads for one run; None for all cores.
         in_order: run the nodes as listed, which a graph with an output at every value needs to stay small.
 
@@ -39,13 +42,21 @@ def open_engine(
         DeviceError: the device is not there.
         MissingDependencyError: the runtime is not installed.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"backend must be one of {', '.join(BACKENDS)}, got '{backend}'. Choose one.")
-    if isinstance(model, Path):
-        if model.is_dir() or not model.exists():
-            raise MissingFileError(f"artefact must be a file, got {model}. Check the path.")
-        if model.suffix != ".onnx":
-            raise ArtifactError(f"artefact must be an .onnx file, got {model.name}. Export one with hrnet-export.")
+    suffix = model.suffix.lower() if isinstance(model, Path) else ".onnx"
+    backends = ENGINE_BACKENDS if suffix in ENGINE_SUFFIXES else ONNX_BACKENDS
+    if backend not in {*ONNX_BACKENDS, *ENGINE_BACKENDS}:
+        known = ", ".join(dict.fromkeys((*ONNX_BACKENDS, *ENGINE_BACKENDS)))
+        raise UsageError(f"backend must be one of {known}, got '{backend}'. Choose one.")
+    if isinstance(model, Path) and not model.is_file():
+        raise MissingFileError(f"artefact must be a file, got {model}. Check the path.")
+    if suffix not in {".onnx", *ENGINE_SUFFIXES}:
+        raise ArtifactError(f"artefact must be an .onnx or .engine file, got {model!s}. Export one with hrnet-export.")
+    if backend not in backends:
+        raise UsageError(f"backend of {model!s} must be one of {', '.join(backends)}, got '{backend}'. Choose one.")
+    if isinstance(model, Path) and suffix in ENGINE_SUFFIXES:
+        from hrnet_deploy.engines.tensorrt.engine import TrtEngine
+
+        return TrtEngine(model, device=device, backend=backend)
     try:
         from hrnet_deploy.engines.ort_opening import open_onnx
     except ImportError as error:

@@ -51,9 +51,10 @@ class Predictor:
         """Open an artefact.
 
         Args:
-            path: an .onnx file made by hrnet-export.
+            path: an .onnx or .engine file made by hrnet-export. Engines are code: load only those you trust.
             device: "cpu", "cuda", "cuda:N", or "auto"; a device named here is used or refused, never replaced.
-            backend: "onnxruntime", or "auto" for what the file asks for.
+            backend: "onnxruntime", "onnxruntime-trt" or "openvino" for .onnx, "tensorrt" or "tensorrt-rtx" for engines;
+                "auto" for the best of those installed.
             threads: CPU threads for one inference; None for all cores.
             card: for a file without one, or to override its own.
 

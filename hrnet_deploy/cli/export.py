@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
 
 if TYPE_CHECKING:
     from hrnet_deploy.pipeline import Exported
+    from hrnet_deploy.pipeline.compiling import Compiled
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -24,16 +25,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     Returns:
         One attribute per flag.
     """
-    p = parser("hrnet-export", "Export an HRNet checkpoint to an ONNX file that is checked against the original.")
+    p = parser(
+        "hrnet-export",
+        "Export an HRNet checkpoint to an ONNX file or TensorRT engine that is checked against the original.",
+    )
     p.add_argument("model", nargs="?", metavar="MODEL|FILE.onnx", help="variant, zoo name or foreign ONNX file")
     p.add_argument("--weights", metavar="SRC", help="checkpoint file, URL, zoo name, or 'random' to measure speed")
     p.add_argument(
         "--precision",
-        default="fp32",
         metavar="{fp32,fp16,int8}",
-        help="arithmetic written into the graph (default: fp32)",
+        help="arithmetic written into the graph (default: fp32, or the file's own)",
     )
-    p.add_argument("-o", "--output", metavar="OUT.onnx", help="file to write (default: VARIANT_PRECISION.onnx)")
+    p.add_argument(
+        "-o", "--output", metavar="OUT.onnx|OUT.engine", help="file to write (default: VARIANT_PRECISION.onnx)"
+    )
+    p.add_argument("--format", metavar="{onnx,engine}", help="kind of file, where -o does not say it")
     p.add_argument("--imgsz", metavar="H[xW]", help="image size; MIN:OPT:MAX or 'dynamic' for open sizes")
     p.add_argument("--batch", metavar="N|MIN:OPT:MAX", help="batch size (default: open, 1 to 16)")
     p.add_argument("--opset", type=int, metavar="N", help="ONNX opset (default: 20, or a foreign file's own)")
@@ -54,15 +60,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--calib-method", default="entropy", metavar="{entropy,minmax,percentile,mse,auto}", help="default: entropy"
     )
     int8.add_argument("--calib-cache", metavar="FILE", help="calibration table (default: OUT.calib.json)")
-    int8.add_argument("--qdq-target", default="cpu", metavar="{cpu,tensorrt}", help="whose kernels (default: cpu)")
+    int8.add_argument("--qdq-target", metavar="{cpu,tensorrt}", help="whose kernels (default: the output's)")
     int8.add_argument("--keep-fp", nargs="+", default=(), metavar="NAME", help="blocks or nodes left in float; or auto")
-    int8.add_argument("--remainder", default="fp32", metavar="{fp32,fp16}", help="of a graph for TensorRT")
+    int8.add_argument(
+        "--remainder", metavar="{fp32,fp16}", help="of a graph for TensorRT (default: fp16 in an engine, else fp32)"
+    )
     int8.add_argument("--per-tensor", action="store_true", help="one weight scale per layer")
     int8.add_argument("--allow-val", action="store_true", help="calibrate on a split for evaluation")
     int8.add_argument("--eval-data", metavar="DIR", help="other images that judge INT8 (default: some are set aside)")
     int8.add_argument("--allow-overlap", action="store_true", help="let an image be in both folders")
     int8.add_argument("--trt-cache", metavar="VERSION", help="also write OUT.cache for TensorRT 8.6 to 10.x")
     int8.add_argument("--sensitivity", action="store_true", help="measure what each block alone loses in INT8")
+    engine = p.add_argument_group("TensorRT engines")
+    engine.add_argument("--backend", default="auto", metavar="{auto,tensorrt,tensorrt-rtx}", help="default: installed")
+    engine.add_argument("--target", default="local", metavar="local|sm86,...", help="GPUs to build for (RTX: any)")
+    engine.add_argument("--int8-path", default="auto", metavar="{auto,implicit,qdq}", help="TensorRT 8.6 to 10")
+    engine.add_argument("--timing-cache", metavar="FILE", help="measured kernels (default: one per GPU and version)")
+    engine.add_argument("--workspace", type=float, metavar="GIB", help="scratch memory of a kernel at most")
+    engine.add_argument("--opt-level", type=int, metavar="0..5", help="build time against speed")
+    engine.add_argument("--aux-streams", type=int, metavar="N", help="streams for parallel branches")
+    engine.add_argument("--no-tf32", dest="tf32", action="store_false", help="full FP32 convolutions")
     card = p.add_argument_group("overrides of the model card")
     card.add_argument("--task", metavar="{" + ",".join(t.value for t in Task) + "}", help="of a foreign ONNX file")
     card.add_argument("--resize", metavar="{" + ",".join(r.value for r in Resize) + "}")
@@ -121,6 +138,7 @@ def _record(done: Exported, seconds: float) -> dict[str, object]:
         "underflowed_weights": done.underflowed,
         "sensitivity": {block: asdict(score) for block, score in done.sensitivity.items()},
         "lineage": dict(card.lineage),
+        "engine": None if done.engine is None else _engine_record(done.engine),
         "seconds": round(seconds, 2),
     }
 
@@ -135,7 +153,9 @@ def _summary(done: Exported, seconds: float) -> str:
         title,
         *(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)}" for spec in (*card.inputs, *card.outputs)),
     ]
-    if card.precision is Precision.INT8:
+    if found is None:
+        lines.append(f"  compiled as it is; measured when it was exported: {_measured(card.measured)}")
+    elif card.precision is Precision.INT8:
         lines.extend(_int8_lines(done))
     elif card.output_kind is OutputKind.LABELS:
         lines.append(f"  against the original: {found.agreement:.3%} of pixels equal")
@@ -148,7 +168,38 @@ def _summary(done: Exported, seconds: float) -> str:
         lines.append(f"  {done.underflowed} weights became zero in half precision")
     if done.kept_fp32:
         lines.append(f"  {len(done.kept_fp32)} nodes stay in fp32: {', '.join(done.kept_fp32[:3])} ...")
+    if done.engine is not None:
+        lines.extend(_engine_lines(done.engine, card.precision.value))
     return "\n".join(lines)
+
+
+def _engine_record(built: Compiled) -> dict[str, object]:
+    facts = built.facts
+    return {
+        "backend": facts.flavour,
+        "version": facts.version,
+        "capabilities": list(facts.capabilities),
+        "gpu": facts.gpu,
+        "convolutions": built.asked,
+        "in_precision": built.reached,
+        "parity": None if built.parity is None else asdict(built.parity),
+        "build_seconds": round(built.seconds, 2),
+        "rebuild": facts.rebuild,
+    }
+
+
+def _engine_lines(built: Compiled, precision: str) -> Iterator[str]:
+    facts, found = built.facts, built.parity
+    where = facts.gpu or "no GPU needed"
+    yield f"  {facts.flavour} {facts.version} for {', '.join(facts.capabilities)} ({where}), {built.seconds:.1f} s"
+    if built.reached is None:
+        yield "  precision of the convolutions: not told by this TensorRT"
+    else:
+        yield f"  {built.reached} of {built.asked} convolutions run in {precision}"
+    if found is None:
+        yield "  on the GPU: not compared, there is none here; what is said of answers is of the graph on the CPU"
+    else:
+        yield f"  on the GPU: {found.agreement:.2%} of answers as ONNX Runtime's, max rel error {found.max_rel:.2e}"
 
 
 def _int8_lines(done: Exported) -> Iterator[str]:
@@ -166,6 +217,10 @@ def _int8_lines(done: Exported) -> Iterator[str]:
     )
     for block, score in done.sensitivity.items():
         yield f"  {block:<18}alone in INT8: {score.agreement:.3%} equal, SQNR {score.sqnr_db:.1f} dB"
+
+
+def _measured(values: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items() if "agreement" in name) or "nothing"
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

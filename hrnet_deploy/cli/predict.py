@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         One attribute per flag.
     """
     p = parser("hrnet-predict", "Classify or segment images with an exported net.")
-    p.add_argument("artefact", metavar="ARTEFACT", help="an .onnx file made by hrnet-export")
+    p.add_argument("artefact", metavar="ARTEFACT", help="an .onnx or .engine file made by hrnet-export")
     p.add_argument(
         "source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern, video file or camera index"
     )
@@ -33,6 +33,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--topk", type=int, default=5, metavar="N", help="classes to print per image (default: 5)")
     p.add_argument("--batch", type=int, default=1, metavar="N", help="images per inference (default: 1)")
     p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
+    p.add_argument(
+        "--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto"
+    )
     p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     p.add_argument("--skip-bad", action="store_true", help="report images that cannot be read, go on, and exit with 2")
     return p.parse_args(argv)
@@ -56,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
         say(args, f"hrnet-predict: skipped {name}: {error}")
 
     folder = None if args.save is None else Path(args.save)
-    with Predictor(args.artefact, device=args.device, threads=args.threads) as predictor:
+    with Predictor(args.artefact, device=args.device, backend=args.backend, threads=args.threads) as predictor:
         on_error = skip if args.skip_bad else None
         results = (
             result

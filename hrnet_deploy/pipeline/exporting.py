@@ -2,64 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
-from hrnet_deploy.artifact import atomic_output, card_metadata
-from hrnet_deploy.engines.compare import Difference
-from hrnet_deploy.errors import UsageError
-from hrnet_deploy.pipeline.facts import Facts
-from hrnet_deploy.pipeline.finishing import Finished, finish
-from hrnet_deploy.pipeline.origin import open_origin
-from hrnet_deploy.pipeline.planning import Int8Wishes, Plan, Wishes, check_early, make_plan
-from hrnet_deploy.pipeline.scoring import Score
-from hrnet_deploy.pipeline.verifying import make_probes, verify
+from hrnet_deploy.pipeline.as_is import compile_file
+from hrnet_deploy.pipeline.command import command_line
+from hrnet_deploy.pipeline.engine_plan import EngineWishes
+from hrnet_deploy.pipeline.finishing import finish
+from hrnet_deploy.pipeline.origin import open_origin, own_card
+from hrnet_deploy.pipeline.planning import Int8Wishes, Wishes, check_early, make_plan, wants_engine
+from hrnet_deploy.pipeline.verifying import make_probes
+from hrnet_deploy.pipeline.writing import Exported, write_artifact
 from hrnet_deploy.progress import bar
-from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import HeightWidth
-from hrnet_deploy.spec import ModelCard
-from hrnet_deploy.version import VERSION
 
-_STEPS = ("loading", "running the original", "tracing", "setting the precision", "verifying")
+_STEPS = ("loading", "running the original", "tracing", "setting the precision", "verifying", "building")
 _P = ParamSpec("_P")
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A finished artefact.
-
-    Attributes:
-        path: where it is.
-        card: what it says of itself.
-        difference: how far it is from its original.
-        nodes: nodes in the graph.
-        size_bytes: size on disk.
-        kept_fp32: nodes of an FP16 graph left in FP32, since half precision could not hold their values.
-        underflowed: weights that became zero in half precision.
-        sensitivity: by block, what the net loses if that block alone is INT8; empty unless asked for.
-    """
-
-    path: Path
-    card: ModelCard
-    difference: Difference
-    nodes: int
-    size_bytes: int
-    kept_fp32: tuple[str, ...] = ()
-    underflowed: int = 0
-    sensitivity: Mapping[str, Score] = field(default_factory=dict)
 
 
 def export_artifact(
     model: str | None = None,
     *,
     weights: str | Path | None = None,
-    precision: str = "fp32",
+    precision: str | None = None,
     output: str | Path | None = None,
+    format: str | None = None,  # noqa: A002  # the flag's name
     imgsz: str | int | HeightWidth | None = None,
     batch: str | int | None = None,
     opset: int | None = None,
@@ -80,24 +49,34 @@ def export_artifact(
     calib_images: int = 512,
     calib_method: str = "entropy",
     calib_cache: str | Path | None = None,
-    qdq_target: str = "cpu",
+    qdq_target: str | None = None,
     keep_fp: Sequence[str] = (),
-    remainder: str = "fp32",
+    remainder: str | None = None,
     per_tensor: bool = False,
     allow_val: bool = False,
     eval_data: str | Path | None = None,
     allow_overlap: bool = False,
     sensitivity: bool = False,
     trt_cache: str | None = None,
+    backend: str = "auto",
+    target: str = "local",
+    int8_path: str = "auto",
+    timing_cache: str | Path | None = None,
+    workspace: float | None = None,
+    opt_level: int | None = None,
+    aux_streams: int | None = None,
+    tf32: bool = True,
 ) -> Exported:
-    """Export a net to an ONNX file that describes itself and agrees with its original.
+    """Export a net to an ONNX file or a TensorRT engine that describes itself and agrees with its original.
 
     Args:
         model: a variant ("hrnet_w18"), a zoo name ("hrnet_w18.ms_in1k") or a foreign .onnx file; None for the variant
             found in the weights, else hrnet_w18.
         weights: a checkpoint file, URL or zoo name, or "random"; None for the variant's first zoo weights.
-        precision: "fp32", "fp16" (FP16 graph, FP32 input and output) or "int8" (Q/DQ graph).
-        output: the .onnx file to write; None for `<variant>_<precision>.onnx` in the current folder.
+        precision: "fp32", "fp16" (FP16 graph, FP32 input and output) or "int8" (Q/DQ graph); None for "fp32", or what
+            an .onnx file made here already has.
+        output: the .onnx or .engine file to write; None for `<variant>_<precision>.onnx` in the current folder.
+        format: "onnx" or "engine", where `output` does not say it.
         imgsz: H, (H, W) or "HxW" in pixels: fixed; "MIN:OPT:MAX" or "dynamic": open; None: the net's own, fixed.
         batch: N: fixed; "MIN:OPT:MAX": open; None: open, 1 to 16.
         opset: ONNX opset; None for 20, or a foreign file's own.
@@ -120,10 +99,11 @@ def export_artifact(
         calib_images: how many, balanced over classes; others are set aside to judge the result.
         calib_method: "entropy", "percentile", "minmax", "mse", or "auto" for the best of them on held-out images.
         calib_cache: the calibration table; None for OUTPUT.calib.json. Used again where everything is the same.
-        qdq_target: "cpu" (ONNX Runtime, OpenVINO) or "tensorrt".
+        qdq_target: "cpu" (ONNX Runtime, OpenVINO) or "tensorrt"; None for the one the output is for.
         keep_fp: blocks ("stage4.fuse"), nodes or patterns that stay in floating point; "auto" for as many of the most
             sensitive blocks as it takes.
-        remainder: "fp32", or "fp16" for what a graph for TensorRT does not compute in INT8.
+        remainder: "fp32", or "fp16" for what a graph for TensorRT does not compute in INT8; None for "fp16" in an
+            engine, else "fp32".
         per_tensor: one weight scale per layer instead of one per output channel.
         allow_val: calibrate on a split for evaluation.
         eval_data: folder of other images that judge INT8 against float32; None for some of the calibration folder's,
@@ -132,6 +112,14 @@ def export_artifact(
         sensitivity: measure what each block alone loses in INT8.
         trt_cache: a TensorRT version from 8.6 to 10.x: the same table also becomes OUTPUT.cache, the text that its
             entropy calibrator reads.
+        backend: "tensorrt", "tensorrt-rtx", or "auto" for the one installed; of an engine, as all that follows.
+        target: "local" for this machine's GPU; with TensorRT-RTX also others, such as "sm86,sm89" or "t4".
+        int8_path: "implicit" (entropy calibrator, TensorRT 8.6 to 10), "qdq", or "auto" for the first that there is.
+        timing_cache: file of measured kernels; None for one per GPU and version in the cache folder.
+        workspace: most scratch memory of a kernel, in GiB.
+        opt_level: 0 (fast build) to 5 (fast engine); None for TensorRT's own.
+        aux_streams: streams for HRNet's parallel branches; None for TensorRT's own choice.
+        tf32: let FP32 convolutions use tensor cores, which round their inputs to 10 bits.
 
     Returns:
         The artefact and what was measured (`export`: only its path).
@@ -143,10 +131,13 @@ def export_artifact(
         ExportError: a conversion failed.
         ImageError: calibration images that cannot be used.
         VerificationError: the artefact is too far from its original; nothing is left behind.
-        MissingDependencyError: the export extra is not installed.
+        MissingDependencyError: the export extra, or TensorRT, is not installed.
+        BuildError: TensorRT refused to build.
+        DeviceError: this TensorRT builds on a GPU only, and there is none.
     """
+    rebuild = command_line("hrnet-export", export_artifact, locals())
     wishes = Wishes(
-        precision=precision,
+        precision=precision or "fp32",
         output=output,
         imgsz=imgsz,
         batch=batch,
@@ -166,23 +157,38 @@ def export_artifact(
             images=calib_images,
             method=calib_method,
             cache=calib_cache,
-            target=_target(qdq_target),
             keep_fp=(keep_fp,) if isinstance(keep_fp, str) else tuple(keep_fp),
             per_channel=not per_tensor,
-            remainder=remainder,
             allow_val=allow_val,
             evaluation=eval_data,
             allow_overlap=allow_overlap,
             sensitivity=sensitivity,
             trt_cache=trt_cache,
         ),
+        qdq_target=qdq_target,
+        remainder=remainder,
+        format=format,
+        engine=EngineWishes(
+            backend=backend,
+            target=target,
+            int8_path=int8_path,
+            timing_cache=timing_cache,
+            workspace=workspace,
+            opt_level=opt_level,
+            aux_streams=aux_streams,
+            tf32=tf32,
+        ),
     )
-    check_early(wishes)
+    card = own_card(Path(model)) if model is not None and model.endswith(".onnx") else None
+    if card is not None and wants_engine(wishes) and precision in {None, card.precision.value}:
+        with _Steps() as step:
+            return compile_file(Path(str(model)), card, wishes, step, rebuild)
+    early = check_early(wishes)
     with _Steps() as step:
         step("loading")
-        origin = open_origin(model, weights, task=task, num_classes=num_classes, ema=ema, opset=opset)
+        origin = open_origin(model, weights, task=task, num_classes=num_classes, ema=ema, opset=early.opset)
         facts = origin.facts
-        plan = make_plan(wishes, facts)
+        plan = make_plan(wishes, early, facts)
         step("running the original")
         probes = make_probes(plan.preprocessing, plan.shapes, origin.reference)
         step("tracing")
@@ -191,14 +197,7 @@ def export_artifact(
         step("setting the precision")
         made = finish(graph, plan, facts, probes)
         step("verifying")
-        return _write(made, plan, facts)
-
-
-def _target(text: str) -> QdqTarget:
-    try:
-        return QdqTarget(text)
-    except ValueError as error:
-        raise UsageError(f"--qdq-target must be 'cpu' or 'tensorrt', got '{text}'. Choose one.") from error
+        return write_artifact(made, plan, facts, step, rebuild)
 
 
 def _path_of(exporting: Callable[_P, Exported]) -> Callable[_P, Path]:
@@ -214,63 +213,6 @@ def _path_of(exporting: Callable[_P, Exported]) -> Callable[_P, Path]:
 
 export = _path_of(export_artifact)
 """`export_artifact`, returning the path: `export("hrnet_w18", weights="w18.pth", precision="fp16")`."""
-
-
-def _write(made: Finished, plan: Plan, facts: Facts) -> Exported:
-    from hrnet_deploy.calibration.tensorrt_cache import write_cache
-    from hrnet_deploy.exporters.file import write
-
-    card = _card(made, plan, facts)
-    with atomic_output(plan.path) as temporary:
-        write(made.graph, temporary, card_metadata(card))
-        difference = verify(temporary, card, made.probes)
-        measured = {f"parity_{name}": value for name, value in dataclasses.asdict(difference).items()}
-        if made.quantized is not None:
-            score = made.quantized.score
-            difference = Difference(score.max_abs, score.max_rel, score.agreement)
-            measured = made.quantized.measured()
-        card = dataclasses.replace(card, measured=measured)
-        write(made.graph, temporary, card_metadata(card))
-        size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())
-        if made.quantized is not None and plan.int8.trt_cache is not None:
-            text = write_cache(made.quantized.table.amax(), plan.int8.trt_cache)
-            temporary.with_suffix(".cache").write_text(text, encoding="utf-8")
-    return Exported(
-        plan.path,
-        card,
-        difference,
-        len(made.graph.graph.node),
-        size_bytes,
-        made.kept_fp32,
-        made.underflowed,
-        {} if made.quantized is None else made.quantized.sensitivity,
-    )
-
-
-def _card(made: Finished, plan: Plan, facts: Facts) -> ModelCard:
-    from hrnet_deploy.exporters import file, opset
-
-    inputs, outputs = file.describe(made.graph)
-    preprocessing = plan.preprocessing
-    if plan.pixels is not None and plan.pixels is not preprocessing.channel_order:
-        mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
-        preprocessing = dataclasses.replace(preprocessing, channel_order=plan.pixels, mean=mean, std=std)
-    tools = {"hrnet-deploy": VERSION} | {name: version(name) for name in ("onnx", "onnxsim")}
-    return ModelCard(
-        task=facts.task,
-        variant=facts.variant,
-        classes=plan.classes,
-        preprocessing=preprocessing,
-        precision=plan.precision,
-        inputs=inputs,
-        outputs=outputs,
-        shapes=plan.shapes,
-        output_kind=plan.output_kind,
-        pixels_in=plan.pixels is not None,
-        align_corners=plan.align_corners,
-        opset=opset.written(made.graph),
-        lineage={**facts.lineage, **tools, **({} if made.quantized is None else made.quantized.lineage())},
-    )
 
 
 class _Steps:

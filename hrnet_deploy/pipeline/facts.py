@@ -21,6 +21,7 @@ class Facts:
         fixed_hw: the only size its graph takes, if it has one.
         fixed_batch: the only batch its graph takes, if it has one.
         output_kind: what its output holds.
+        classes: their names, where the file has them.
         lineage: where it came from.
     """
 
@@ -32,4 +33,5 @@ class Facts:
     fixed_hw: tuple[int, int] | None = None
     fixed_batch: int | None = None
     output_kind: OutputKind = OutputKind.LOGITS
+    classes: tuple[str, ...] | None = None
     lineage: Mapping[str, str]

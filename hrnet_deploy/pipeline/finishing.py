@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -34,6 +35,7 @@ class Finished:
         kept_fp32: nodes of an FP16 graph left in float32.
         underflowed: weights that became zero in half precision.
         quantized: of an INT8 graph, what was measured.
+        untyped: the float32 graph with the same ends, for a TensorRT that is told the precision by flags.
     """
 
     graph: onnx.ModelProto
@@ -41,6 +43,7 @@ class Finished:
     kept_fp32: tuple[str, ...] = ()
     underflowed: int = 0
     quantized: Quantized | None = None
+    untyped: onnx.ModelProto | None = None
 
 
 def finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> Finished:
@@ -69,6 +72,9 @@ def finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]
     else:
         made = Finished(graph, probes)
     _add_ends(made.graph, plan, facts)
+    if made.graph is not graph and plan.engine is not None and plan.engine.flags_set_precision:
+        _add_ends(graph, plan, facts)
+        made = dataclasses.replace(made, untyped=graph)
     return made
 
 

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.artifact import sha256_file
+from hrnet_deploy.artifact import CARD_KEY, card_from_metadata, sha256_file
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.filling import filled
-from hrnet_deploy.spec import Interpolation, OutputKind, Preprocessing, Resize, ShapeRange, Task
+from hrnet_deploy.spec import (
+    Interpolation,
+    ModelCard,
+    OutputKind,
+    Precision,
+    Preprocessing,
+    Resize,
+    ShapeRange,
+    Task,
+)
 from hrnet_deploy.weights import resolve_weights
 from hrnet_deploy.zoo import ZooEntry, entries, find_entry
 
@@ -138,23 +148,29 @@ class TorchOrigin:
 
 
 class OnnxOrigin:
-    """A foreign graph: one float32 image input (N, 3, H, W), classes in dimension 1 of the first output."""
+    """A float32 graph, made here or elsewhere: one image input (N, 3, H, W), classes in dimension 1 of the output."""
 
     def __init__(self, path: Path, task: str | None, num_classes: int | None) -> None:
         try:
             from hrnet_deploy.exporters import file, foreign
         except ImportError as error:
             raise _extra_missing(error) from error
+        card = own_card(path)
+        if card is not None:
+            _check_untouched(card, path)
         self._model = file.read(path)
         self._path = path
-        self._engine = open_engine(path, device="cpu")
+        self._engine = open_engine(path, device="cpu", backend="onnxruntime")
         (entry,), outputs = file.describe(self._model)
         found = foreign.examine(self._model, path.name)
-        if task is None:
+        if task is not None:
+            kind = _task(task)
+        elif card is not None:
+            kind = card.task
+        else:
             raise UsageError(f"a foreign .onnx needs --task classification or segmentation, got none for {path.name}.")
         if num_classes is not None and num_classes != found.num_classes:
             raise UsageError(f"--num-classes must be what {path.name} has, {found.num_classes}, got {num_classes}.")
-        kind = _task(task)
         ranks = {Task.CLASSIFICATION: 2, Task.SEGMENTATION: 4}
         if len(outputs[0].shape) != ranks[kind]:
             raise ArtifactError(
@@ -175,6 +191,15 @@ class OnnxOrigin:
             output_kind=OutputKind.PROBABILITIES if found.normalised else OutputKind.LOGITS,
             lineage={"graph": path.name, "graph_sha256": sha256_file(path)},
         )
+        if card is not None:
+            self.facts = dataclasses.replace(
+                self.facts,
+                variant=card.variant,
+                preprocessing=card.preprocessing,
+                native_hw=card.shapes.opt_nhw[1:],
+                classes=card.classes,
+                lineage={**card.lineage, **self.facts.lineage},
+            )
         self._input = entry.name
         self._output = outputs[0].name
 
@@ -189,6 +214,40 @@ class OnnxOrigin:
         from hrnet_deploy.exporters.opset import MIN_OPSET, convert, written
 
         return foreign.reshape(convert(self._model, opset or max(written(self._model), MIN_OPSET)), shapes)
+
+
+def own_card(path: Path) -> ModelCard | None:
+    """The card in an .onnx file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        None where somebody else made it.
+
+    Raises:
+        MissingDependencyError: the export extra is not installed.
+        MissingFileError: there is no such file.
+        ArtifactError: the file is damaged, or its card is.
+    """
+    try:
+        from hrnet_deploy.exporters import file
+    except ImportError as error:
+        raise _extra_missing(error) from error
+    metadata = file.metadata(path)
+    return card_from_metadata(metadata, path.name) if CARD_KEY in metadata else None
+
+
+def _check_untouched(card: ModelCard, path: Path) -> None:
+    """Only a float32 graph with logits and a float input can be given another precision or other ends."""
+    plain = card.precision is Precision.FP32 and not card.pixels_in
+    if not plain or card.output_kind not in {OutputKind.LOGITS, OutputKind.PROBABILITIES}:
+        ends = [name for name, there in (("pixels-in", card.pixels_in), ("labels-out", plain)) if there]
+        raise UsageError(
+            f"an export must start from a plain FP32 graph, got {path.name} in {card.precision.value}"
+            f"{' with ' + ', '.join(ends) if ends else ''}. Start from the checkpoint, or compile it as it is with "
+            "-o NAME.engine alone."
+        )
 
 
 def _check_opset(opset: int) -> None:

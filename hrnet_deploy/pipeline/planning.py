@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.labels import default_classes, read_classes
 from hrnet_deploy.pipeline.calibrating import data_folder, named_folder, pick_images
+from hrnet_deploy.pipeline.engine_plan import EnginePlan, EngineWishes, plan_engine
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import HeightWidth, shape_range
@@ -19,6 +21,10 @@ _STRIDE_PX = 32
 _MIN_PX = 32
 _FP16_SCALES_OPSET = 19
 """Source: ONNX operator changelog, QuantizeLinear."""
+_WEAK_OPSET = 17
+"""Source: onnx-tensorrt 8.6, operators.md; NVIDIA/TensorRT issue 4797 for calibration of newer ones."""
+ENGINE_SUFFIX = ".engine"
+_FORMATS = {"onnx": ".onnx", "engine": ENGINE_SUFFIX}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +50,7 @@ class Int8Wishes:
 class Wishes:
     """What the user asked for; `export_artifact` says what each field means."""
 
-    precision: str = "fp32"
+    precision: str = Precision.FP32.value
     output: str | Path | None = None
     imgsz: str | int | HeightWidth | None = None
     batch: str | int | None = None
@@ -60,6 +66,27 @@ class Wishes:
     mean: Sequence[float] | None = None
     std: Sequence[float] | None = None
     int8: Int8Wishes = Int8Wishes()
+    qdq_target: str | None = None
+    remainder: str | None = None
+    format: str | None = None
+    engine: EngineWishes = field(default_factory=EngineWishes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Early:
+    """What is decided before any weights are read.
+
+    Attributes:
+        precision: of the artefact.
+        int8: how INT8 shall be made, with the defaults of the output filled in.
+        opset: to write; None for the newest all runtimes read, or a foreign file's own.
+        engine: how the engine is built; None for an .onnx file.
+    """
+
+    precision: Precision
+    int8: Int8Wishes
+    opset: int | None
+    engine: EnginePlan | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +105,7 @@ class Plan:
         opset: to write; None for the newest all runtimes read, or a foreign file's own.
         simplify: whether to.
         int8: how INT8 shall be made.
+        engine: how the engine is built; None for an .onnx file.
     """
 
     path: Path
@@ -91,39 +119,69 @@ class Plan:
     opset: int | None
     simplify: bool
     int8: Int8Wishes
+    engine: EnginePlan | None
 
 
-def check_early(wishes: Wishes) -> None:
-    """Refuse what no net could fulfil, before weights are fetched or read.
+def check_early(wishes: Wishes) -> Early:
+    """Refuse what no net, or no TensorRT here, could fulfil, before weights are fetched or read.
 
     Args:
         wishes: from the user.
 
+    Returns:
+        What could be decided.
+
     Raises:
-        UsageError: an unknown precision, file format or mode.
+        UsageError: an unknown precision, file format or mode, or what the GPU cannot run.
+        MissingDependencyError: an engine is wanted and there is no TensorRT.
+        DeviceError: this TensorRT needs a GPU to build.
     """
-    _precision(wishes.precision)
+    precision = _precision(wishes.precision)
     _pixels(wishes.pixels_in)
-    if wishes.output is not None and Path(wishes.output).suffix != ".onnx":
-        raise UsageError(f"output must end in .onnx, got '{wishes.output}'. Name it NAME.onnx.")
+    engine = plan_engine(wishes.engine, precision) if wants_engine(wishes) else None
     if wishes.output is not None and Path(wishes.output).is_dir():
         raise UsageError(f"output must be a file, got the folder {wishes.output}. Add a file name.")
     if wishes.labels_out not in {False, True, "topk", "softmax"}:
         raise UsageError(f"labels-out must be 'topk' or 'softmax', got '{wishes.labels_out}'. Choose one.")
     shape_range(wishes.imgsz, wishes.batch, (224, 224))
-    if wishes.precision == Precision.INT8.value:
-        _check_int8(wishes)
-    elif wishes.precision == Precision.FP16.value and named_folder(wishes.int8.data) is not None:
+    opset = _opset(wishes.opset, engine)
+    int8 = _rendered_for(wishes, engine)
+    if precision is Precision.INT8:
+        _check_int8(int8, opset, simplify=wishes.simplify)
+    elif precision is Precision.FP16 and named_folder(wishes.int8.data) is not None:
         pick_images(data_folder(wishes.int8.data), wishes.int8.images, allow_val=wishes.int8.allow_val)
     if isinstance(wishes.classes, str | Path):
         read_classes(wishes.classes)
+    return Early(precision=precision, int8=int8, opset=opset, engine=engine)
 
 
-def make_plan(wishes: Wishes, facts: Facts) -> Plan:
+def wants_engine(wishes: Wishes) -> bool:
+    """Whether the output's name or --format asks for a TensorRT engine.
+
+    Args:
+        wishes: from the user.
+
+    Returns:
+        False for an .onnx file.
+
+    Raises:
+        UsageError: an unknown format or suffix, or two that differ.
+    """
+    if wishes.format not in {None, *_FORMATS}:
+        raise UsageError(f"--format must be {' or '.join(_FORMATS)}, got '{wishes.format}'. Choose one.")
+    suffix = None if wishes.output is None else Path(wishes.output).suffix
+    if suffix not in {None, *_FORMATS.values()} or (wishes.format and suffix not in {None, _FORMATS[wishes.format]}):
+        wanted = _FORMATS[wishes.format] if wishes.format else " or ".join(_FORMATS.values())
+        raise UsageError(f"output must end in {wanted}, got '{wishes.output}'. Rename it.")
+    return ENGINE_SUFFIX in {suffix, _FORMATS.get(wishes.format or "")}
+
+
+def make_plan(wishes: Wishes, early: Early, facts: Facts) -> Plan:
     """Fit the wishes to the net.
 
     Args:
         wishes: from the user.
+        early: what was decided before.
         facts: of the net.
 
     Returns:
@@ -133,33 +191,59 @@ def make_plan(wishes: Wishes, facts: Facts) -> Plan:
         UsageError: a wish this net cannot fulfil.
         MissingFileError: no such class file.
     """
-    precision = _precision(wishes.precision)
     shapes = _shapes(wishes, facts)
+    suffix = ".onnx" if early.engine is None else ENGINE_SUFFIX
     return Plan(
-        path=Path(wishes.output or f"{facts.variant}_{precision.value}.onnx"),
-        precision=precision,
+        path=Path(wishes.output or f"{facts.variant}_{early.precision.value}{suffix}"),
+        precision=early.precision,
         shapes=shapes,
         preprocessing=_with_size(_overridden(facts.preprocessing, wishes), facts.task, shapes),
         pixels=_pixels(wishes.pixels_in),
         output_kind=_output_kind(wishes.labels_out, facts),
         align_corners=wishes.align_corners,
         classes=_classes(wishes.classes, facts),
-        opset=wishes.opset,
+        opset=early.opset,
         simplify=wishes.simplify,
-        int8=wishes.int8,
+        int8=early.int8,
+        engine=early.engine,
     )
 
 
-def _check_int8(wishes: Wishes) -> None:
+def _opset(wish: int | None, engine: EnginePlan | None) -> int | None:
+    """Builder flags and calibrators belong to parsers that read opset 17 at most."""
+    if engine is None or engine.typing is not Typing.WEAK:
+        return wish
+    if wish is not None and wish > _WEAK_OPSET:
+        raise UsageError(
+            f"TensorRT {engine.api.version} with builder flags reads opset {_WEAK_OPSET} at most, got {wish}. "
+            "Leave --opset out."
+        )
+    return wish or _WEAK_OPSET
+
+
+def _rendered_for(wishes: Wishes, engine: EnginePlan | None) -> Int8Wishes:
+    """Q/DQ target and remainder follow the output where the user leaves them open."""
+    default = QdqTarget.CPU if engine is None else QdqTarget.TENSORRT
+    try:
+        target = QdqTarget(wishes.qdq_target or default)
+    except ValueError as error:
+        raise UsageError(f"--qdq-target must be 'cpu' or 'tensorrt', got '{wishes.qdq_target}'. Choose one.") from error
+    if engine is not None and target is QdqTarget.CPU:
+        raise UsageError("an engine needs --qdq-target tensorrt, got cpu. Leave it out.")
+    half = engine is not None and engine.typing is Typing.STRONG
+    remainder = wishes.remainder or (Precision.FP16 if half else Precision.FP32).value
+    return dataclasses.replace(wishes.int8, target=target, remainder=remainder)
+
+
+def _check_int8(int8: Int8Wishes, opset: int | None, *, simplify: bool) -> None:
     from hrnet_deploy.calibration.tensorrt_cache import version_number
     from hrnet_deploy.calibration.thresholds import METHODS
 
-    int8 = wishes.int8
     if int8.cache is not None and Path(int8.cache).is_dir():
         raise UsageError(f"--calib-cache must be a file, got the folder {int8.cache}. Add a file name.")
     if int8.trt_cache is not None:
         version_number(int8.trt_cache)
-    if not wishes.simplify:
+    if not simplify:
         raise UsageError("precision int8 needs a simplified graph, got --no-simplify. Leave it out.")
     if int8.method not in {*METHODS, "auto"}:
         raise UsageError(f"--calib-method must be {', '.join(METHODS)} or auto, got '{int8.method}'. Choose one.")
@@ -168,8 +252,8 @@ def _check_int8(wishes: Wishes) -> None:
             f"--remainder must be fp32, or fp16 with --qdq-target tensorrt, got {int8.remainder} for "
             f"{int8.target.value}. Leave it out."
         )
-    if int8.remainder == "fp16" and wishes.opset is not None and wishes.opset < _FP16_SCALES_OPSET:
-        raise UsageError(f"FP16 scales need opset {_FP16_SCALES_OPSET}, got {wishes.opset}. Leave --opset out.")
+    if int8.remainder == "fp16" and opset is not None and opset < _FP16_SCALES_OPSET:
+        raise UsageError(f"FP16 scales need opset {_FP16_SCALES_OPSET}, got {opset}. Leave --opset out.")
     pick_images(data_folder(int8.data), int8.images, allow_val=int8.allow_val)
     if int8.evaluation is not None:
         pick_images(Path(int8.evaluation), 1, allow_val=True)
@@ -231,7 +315,7 @@ def _output_kind(wish: str | bool, facts: Facts) -> OutputKind:  # noqa: FBT001 
 
 def _classes(wish: str | Path | Sequence[str] | None, facts: Facts) -> tuple[str, ...]:
     if wish is None:
-        return default_classes(facts.task, facts.num_classes)
+        return facts.classes or default_classes(facts.task, facts.num_classes)
     names = read_classes(wish) if isinstance(wish, str | Path) else tuple(wish)
     if len(names) != facts.num_classes:
         raise UsageError(

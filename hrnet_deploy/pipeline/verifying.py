@@ -94,7 +94,7 @@ def verify(path: Path, card: ModelCard, probes: list[Probe]) -> Difference:
     Raises:
         VerificationError: beyond the precision's tolerance.
     """
-    engine = open_engine(path, device="cpu")
+    engine = open_engine(path, device="cpu", backend="onnxruntime")
     worst = Difference(0.0, 0.0, 1.0)
     for probe in probes:
         wanted = _answer(probe, card)
@@ -146,7 +146,7 @@ def answered_by(model: onnx.ModelProto, probes: list[Probe]) -> list[Probe]:
     Returns:
         New probes.
     """
-    engine = open_engine(model.SerializeToString(), device="cpu")
+    engine = open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
     spec, output = engine.inputs[0], engine.outputs[0].name
     answers = [engine.run({spec.name: filled(probe.batch, spec)})[output][: len(probe.batch)] for probe in probes]
     engine.close()

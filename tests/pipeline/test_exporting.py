@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from hrnet_deploy import DownloadError, Predictor, UsageError, VerificationError, export
 from hrnet_deploy.artifact import card_from_metadata, sha256_file
-from hrnet_deploy.pipeline import export_artifact, exporting
+from hrnet_deploy.pipeline import export_artifact, exporting, writing
 from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
 
 
@@ -124,7 +124,7 @@ def test_an_interrupt_leaves_nothing(street, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporting, "verify", interrupted)
+    monkeypatch.setattr(writing, "verify", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export(output=tmp_path / "s.onnx", **street)
     assert list(tmp_path.iterdir()) == []

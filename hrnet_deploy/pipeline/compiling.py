@@ -1,0 +1,175 @@
+"""From a graph to a TensorRT engine that was looked into before it is handed over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrnet_deploy.artifact import card_metadata
+from hrnet_deploy.drawing import Image
+from hrnet_deploy.engines.compare import Difference
+from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, build
+from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
+from hrnet_deploy.engines.tensorrt.layers import precision_share
+from hrnet_deploy.errors import VerificationError
+from hrnet_deploy.pipeline.engine_plan import EnginePlan
+from hrnet_deploy.pipeline.parity import parity
+from hrnet_deploy.spec import ModelCard, Precision
+
+if TYPE_CHECKING:
+    import onnx
+
+_NAME_LIMIT_BYTES = 4096
+"""A network's name holds no more. Source: INetworkDefinition.name."""
+_TURING = "sm75"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """An engine and what was seen in it.
+
+    Attributes:
+        facts: what lies beside it.
+        asked: convolutions that were to run in the engine's precision.
+        reached: those that do; None where TensorRT did not say.
+        parity: distance from ONNX Runtime's answers; None on a machine without a GPU.
+        seconds: of the build.
+    """
+
+    facts: EngineFacts
+    asked: int
+    reached: int | None
+    parity: Difference | None
+    seconds: float
+
+
+def compile_graph(
+    graph: onnx.ModelProto,
+    card: ModelCard,
+    plan: EnginePlan,
+    path: Path,
+    *,
+    reference: Path,
+    images: list[Image],
+    amax: Mapping[str, float] | None,
+    rebuild: str,
+) -> Compiled:
+    """Build, look inside, compare, and write the plan with its sidecar.
+
+    Args:
+        graph: with its precision inside, or float32 where the plan types weakly.
+        card: of the engine.
+        plan: how.
+        path: the engine to write, in a folder of its own until all is well.
+        reference: the .onnx file whose answers the engine must give.
+        images: BGR uint8 (H, W, 3), for a machine with a GPU.
+        amax: calibrated ranges, for the implicit INT8 path.
+        rebuild: the command that made it.
+
+    Returns:
+        What was built and seen.
+
+    Raises:
+        BuildError: TensorRT refused.
+        VerificationError: convolutions run in another precision than asked, or answers are too far off.
+        DeviceError: the engine does not run on the GPU in this machine.
+    """
+    if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
+        from hrnet_deploy.exporters.gemm import gemm_to_conv
+
+        graph = gemm_to_conv(graph)
+    content = graph.SerializeToString()
+    built = build(plan.api, _request(content, card, plan, path.name, amax))
+    asked, reached = _precision_reached(graph, card, plan, built)
+    path.write_bytes(built.plan)
+    facts = EngineFacts(
+        card=card,
+        flavour=plan.api.flavour,
+        version=plan.api.version,
+        capabilities=plan.capabilities,
+        gpu=plan.gpu,
+        plan_sha256=hashlib.sha256(built.plan).hexdigest(),
+        plan_bytes=len(built.plan),
+        graph_sha256=hashlib.sha256(content).hexdigest(),
+        precision=card.precision,
+        profile=_profile(card),
+        rebuild=rebuild,
+        options=plan.options(),
+        convolutions={"asked": asked} | ({} if reached is None else {"reached": reached}),
+    )
+    write_facts(facts, sidecar_path(path))
+    found = parity(reference, path, card, images) if _runs_here(plan) else None
+    return Compiled(facts, asked, reached, found, built.seconds)
+
+
+def _request(
+    content: bytes, card: ModelCard, plan: EnginePlan, name: str, amax: Mapping[str, float] | None
+) -> BuildRequest:
+    calibrator = None
+    if plan.implicit:
+        from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
+
+        calibrator = make_calibrator(plan.api.module, amax)
+    text = next(iter(card_metadata(card).values()))
+    return BuildRequest(
+        graph=content,
+        name=name,
+        precision=card.precision,
+        typing=plan.typing,
+        profile=_profile(card),
+        targets=plan.targets,
+        network_name=text if len(text.encode()) < _NAME_LIMIT_BYTES else "",
+        workspace_bytes=plan.workspace_bytes,
+        timing_cache=plan.timing_cache,
+        optimization_level=plan.opt_level,
+        aux_streams=plan.aux_streams,
+        tf32=plan.tf32,
+        calibrator=calibrator,
+    )
+
+
+def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+    """Smallest, best and largest shape of the input; nothing where it is fixed."""
+    entry = card.inputs[0]
+    if all(isinstance(size, int) for size in entry.shape):
+        return {}
+    shapes = card.shapes
+    low, best, high = (
+        (n, h, w, 3) if card.pixels_in else (n, 3, h, w) for n, h, w in (shapes.min_nhw, shapes.opt_nhw, shapes.max_nhw)
+    )
+    return {entry.name: (low, best, high)}
+
+
+def _precision_reached(
+    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, built: BuiltPlan
+) -> tuple[int, int | None]:
+    """How many convolutions run as they were asked to; fewer is an error that names them."""
+    from hrnet_deploy.exporters.convolutions import asked_of_convolutions
+
+    written = asked_of_convolutions(graph)
+    # The calibrator's TensorRT takes INT8 where it is faster, so any of it is what was asked for.
+    freely = plan.implicit or (not plan.api.strong_typing and card.precision is not Precision.INT8)
+    asked = len(written) if freely else sum(p is card.precision for p in written.values())
+    if not built.layers:
+        return asked, None
+    share = precision_share(built.layers, card.precision)
+    if share.reached < (1 if plan.implicit else asked):
+        others = [name for name in share.missing if written.get(name, card.precision) is card.precision]
+        raise VerificationError(
+            f"engine must run {asked} convolutions in {card.precision.value}, got {share.reached}: not "
+            f"{', '.join(others[:_SHOWN])}{' ...' if len(others) > _SHOWN else ''}. "
+            "Nothing was written; choose another precision, or another --backend or --target."
+        )
+    return asked, share.reached
+
+
+def _runs_here(plan: EnginePlan) -> bool:
+    if not plan.gpu:
+        return False
+    from hrnet_deploy.engines.cuda.opening import open_cuda
+
+    return open_cuda().capability(0) in plan.capabilities

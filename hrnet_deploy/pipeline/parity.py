@@ -1,0 +1,103 @@
+"""Does an engine answer like ONNX Runtime? The same pictures through both."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.drawing import Image
+from hrnet_deploy.engines.compare import Difference, compare
+from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.errors import VerificationError
+from hrnet_deploy.pipeline.calibrating import named_folder
+from hrnet_deploy.pipeline.filling import filled
+from hrnet_deploy.preprocess import Preprocessor
+from hrnet_deploy.probe import probe_images
+from hrnet_deploy.sources import frames
+from hrnet_deploy.spec import ModelCard, OutputKind, Precision
+
+LOGITS = {Precision.FP32: 2e-2, Precision.FP16: 5e-2, Precision.INT8: 0.5}
+"""Largest |difference| of logits in units of their spread: TF32 has 10 bits, INT8 rounds elsewhere than on a CPU."""
+SCORES = {Precision.FP32: 1e-2, Precision.FP16: 2e-2, Precision.INT8: 0.2}
+"""Largest |difference| of probabilities."""
+LABELS = {Precision.FP32: 0.998, Precision.FP16: 0.99, Precision.INT8: 0.95}
+"""Least share of equal pixels of a label map."""
+_COUNT = 4
+_LARGE_PX = 512 * 512
+
+
+def pictures(card: ModelCard, folder: str | Path | None) -> list[Image]:
+    """What an engine is tried on: some of the user's own images, else made ones with a photograph's statistics.
+
+    Args:
+        card: of the artefact.
+        folder: images the user named; None for those of HRNET_CALIB_DATA.
+
+    Returns:
+        BGR uint8 (H, W, 3), four or so.
+    """
+    size = card.preprocessing.size_hw
+    named = named_folder(folder)
+    # With open sizes the user's images may be beyond the profile.
+    if named is not None and size is not None:
+        return [frame.image for frame in itertools.islice(frames(named), _COUNT)]
+    height, width = size or card.shapes.opt_nhw[1:]
+    return probe_images(_COUNT if height * width <= _LARGE_PX else 1, (height, width))
+
+
+def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Image]) -> Difference:
+    """Run both artefacts on the same pictures.
+
+    Args:
+        reference: the .onnx file the engine was built from, run by ONNX Runtime on the CPU.
+        engine: the engine, run on this machine's GPU.
+        card: of both.
+        images: BGR uint8 (H, W, 3).
+
+    Returns:
+        The worst difference over all pictures and outputs compared.
+
+    Raises:
+        VerificationError: beyond the precision's tolerance.
+        HrnetDeployError: whatever opening or running raises.
+    """
+    preprocess = Preprocessor(card.preprocessing)
+    theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device="auto")
+    name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
+    worst = Difference(0.0, 0.0, 1.0)
+    try:
+        for image in images:
+            tensor: NDArray[np.generic] = preprocess.pixels(image) if card.pixels_in else preprocess(image)
+            feed = {card.inputs[0].name: filled(tensor[None], card.inputs[0])}
+            found = compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1])
+            worst = Difference(
+                max(worst.max_abs, found.max_abs),
+                max(worst.max_rel, found.max_rel),
+                min(worst.agreement, found.agreement),
+            )
+    finally:
+        theirs.close()
+        ours.close()
+    _judge(worst, card)
+    return worst
+
+
+def _judge(worst: Difference, card: ModelCard) -> None:
+    if card.output_kind is OutputKind.LABELS:
+        found, limit, fits = worst.agreement, LABELS[card.precision], worst.agreement >= LABELS[card.precision]
+        what = "share of equal pixels"
+    elif card.output_kind is OutputKind.LOGITS:
+        found, limit, fits = worst.max_rel, LOGITS[card.precision], worst.max_rel <= LOGITS[card.precision]
+        what = "max |difference| / spread of the logits"
+    else:
+        found, limit, fits = worst.max_abs, SCORES[card.precision], worst.max_abs <= SCORES[card.precision]
+        what = "max |difference| of the scores"
+    if not fits:
+        raise VerificationError(
+            f"{card.precision.value} engine must answer like ONNX Runtime, got {what} {found:.3g} (limit {limit:g}). "
+            "Nothing was written; try another precision, or --no-tf32."
+        )
