@@ -62,19 +62,24 @@ def build(api: TrtApi, request: BuildRequest) -> BuiltPlan:
     outcome: list[bytes | BaseException] = []
     with BuildLog(api) as log, BuildMonitor(f"building {request.name}", shown=api.progress_monitor) as monitor:
 
+        begun, done = threading.Event(), threading.Event()
+
         def work() -> None:
+            begun.set()
             try:
                 outcome.append(_build(api, request, log, monitor))
             except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
                 outcome.append(error)
+            done.set()
 
         worker = threading.Thread(target=work, name="tensorrt-build", daemon=True)
         try:
             worker.start()
-            _wait(worker, monitor, patient=api.progress_monitor)
-        except BaseException:
+        except KeyboardInterrupt:
             monitor.cancel()
-            raise
+            if not begun.wait(_POLL_S):
+                raise
+        _wait(done, monitor, patient=api.progress_monitor)
         if monitor.cancelled:
             raise KeyboardInterrupt
     result = outcome[0]
@@ -108,15 +113,19 @@ def inspect(api: TrtApi, plan: bytes) -> tuple[Layer, ...]:
     return layers_from_inspector(text)
 
 
-def _wait(worker: threading.Thread, monitor: BuildMonitor, *, patient: bool) -> None:
+def _wait(done: threading.Event, monitor: BuildMonitor, *, patient: bool) -> None:
     """Wait for the build; the first Ctrl-C asks it to end, and a second one, or no way to ask, leaves it behind."""
-    while worker.is_alive():
+    while True:
         try:
-            worker.join(_POLL_S)
+            while not done.wait(_POLL_S):
+                pass
         except KeyboardInterrupt:  # noqa: PERF203 - it waits anyway
             if monitor.cancelled or not patient:
+                monitor.cancel()
                 raise
             monitor.cancel()
+        else:
+            return
 
 
 def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMonitor) -> bytes:
