@@ -17,6 +17,8 @@ NVIDIA_INDEX = "--extra-index-url https://pypi.nvidia.com"
 """TensorRT's libraries are on NVIDIA's package index only."""
 FIRST_CUDA13_ONNXRUNTIME = (1, 27)
 """From this version on, onnxruntime-gpu on PyPI is built for CUDA 13. Source: its libraries, 1.26.0 and 1.31.1."""
+NONE = "none"
+"""No version at all."""
 PROVIDER_TENSORRT_MAJOR = 10
 """TensorRT that onnxruntime-gpu's TensorRT provider links (libnvinfer.so.10). Source: the same."""
 
@@ -32,7 +34,7 @@ class Runtime(str, enum.Enum):
     ONNXRUNTIME_CUDA = "onnxruntime-cuda"
 
     @property
-    def title(self) -> str:
+    def label(self) -> str:
         """Name for people."""
         return {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}.get(self.value, "ONNX Runtime CUDA")
 
@@ -49,7 +51,7 @@ class Gpu:
         int8_tensor_cores: INT8 runs on tensor cores.
         bf16: has bfloat16 arithmetic.
         tensorrt_max: last TensorRT that runs there, such as "10.4"; "" where the newest does.
-        onnxruntime_gpu_max: last onnxruntime-gpu on PyPI with code for it; "" where the newest has.
+        onnxruntime_gpu_max: last onnxruntime-gpu on PyPI with code for it; "" where the newest has, NONE if none.
         rtx: TensorRT-RTX lists it.
         rtx_int8_convolution: TensorRT-RTX has INT8 convolutions for it.
         source: where this is known from; cuda-gpus and cuda-legacy-gpus are pages of developer.nvidia.com, support
@@ -115,8 +117,8 @@ def find_gpu(text: str) -> Gpu:
     for gpu in gpus():
         if _named(gpu, wanted):
             return gpu
-    known = ", ".join([gpu.key for gpu in gpus()] + sorted({gpu.sm for gpu in gpus()}, key=lambda sm: int(sm[2:])))
-    raise UsageError(f"GPU must be one of {known}, got '{text:.60}'. nvidia-smi names the one in a machine.")
+    known = ", ".join(gpu.key for gpu in gpus())
+    raise UsageError(f"GPU must be one of {known}, or a capability such as sm86, got '{text:.60}'. See nvidia-smi.")
 
 
 def objection(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None) -> Objection | None:
@@ -131,22 +133,24 @@ def objection(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | N
     Returns:
         The objection, or None where there is none.
     """
-    faster = "use fp16" if not gpu.int8_tensor_cores else "use fp16, or TensorRT for INT8"
+    faster = "use fp16 or TensorRT" if gpu.int8_tensor_cores else "use fp16"
     last = gpu.onnxruntime_gpu_max if runtime is Runtime.ONNXRUNTIME_CUDA else gpu.tensorrt_max
     if runtime is Runtime.TENSORRT_RTX:
         if not gpu.rtx:
-            return Objection(f"it does not list {gpu.sm}", "use TensorRT")
+            return Objection(f"{gpu.sm} is not on its list", "use TensorRT")
         if precision is Precision.INT8 and not gpu.rtx_int8_convolution:
-            return Objection(f"it has no INT8 convolution on {gpu.sm}", faster)
+            return Objection("no INT8 convolution there", faster)
         return None
+    if last == NONE:
+        return Objection(f"the package on PyPI has no code for {gpu.sm}", "use JetPack's TensorRT")
     if version and last and _beyond(version, last):
         lines = [line for line in pip_lines(gpu) if ("onnxruntime" in line) is (runtime is Runtime.ONNXRUNTIME_CUDA)]
         return Objection(f"{last} is its last version with code for {gpu.sm}, got {version}", lines[0])
     if precision is Precision.INT8:
         if runtime is Runtime.ONNXRUNTIME_CUDA:
-            return Objection("it has no INT8 convolution, Q/DQ runs slower than fp32", faster)
+            return Objection("no INT8 convolution, Q/DQ runs slower than fp32", faster)
         if not gpu.int8_tensor_cores:
-            return Objection("the card has no INT8 tensor cores, fp16 gains more", faster)
+            return Objection("no INT8 tensor cores", faster)
     return None
 
 
@@ -169,7 +173,7 @@ def refusal(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | Non
     if found is None:
         return None
     way = found.way[0].upper() + found.way[1:] if found.way.startswith("use ") else found.way
-    return f"{runtime.title} cannot usefully run {precision.value} on {gpu.name} ({gpu.sm}): {found.reason}. {way}"
+    return f"{runtime.label} cannot usefully run {precision.value} on {gpu.name} ({gpu.sm}): {found.reason}. {way}"
 
 
 def provider_refusal(tensorrt: str) -> str | None:
@@ -181,7 +185,7 @@ def provider_refusal(tensorrt: str) -> str | None:
     Returns:
         One line where it does not; None where it does.
     """
-    if _numbers(tensorrt)[:1] == (PROVIDER_TENSORRT_MAJOR,):
+    if version_numbers(tensorrt)[:1] == (PROVIDER_TENSORRT_MAJOR,):
         return None
     return (
         f"ONNX Runtime's TensorRT provider links TensorRT {PROVIDER_TENSORRT_MAJOR}, got {tensorrt}. "
@@ -202,7 +206,7 @@ def pip_lines(gpu: Gpu) -> tuple[str, ...]:
         Command lines; those of a runtime that does not run there are left out. Jetson boards have TensorRT and CUDA
         from JetPack, so for them only the export is installed.
     """
-    if gpu.key == "orin" or gpu.sm == "sm87":
+    if gpu.onnxruntime_gpu_max == NONE:
         return ("pip install 'hrnet-deploy[export,cpu]'",)
     old = gpu.onnxruntime_gpu_max != ""
     # CUDA 13 has no code for cards before Turing, hence CUDA 12 for all parts.
@@ -219,6 +223,19 @@ def pip_lines(gpu: Gpu) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def version_numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version, to be compared.
+
+    Args:
+        version: such as "10.4.0.26" or "13.0.1rc2".
+
+    Returns:
+        Such as (10, 4, 0, 26); empty where it begins with none.
+    """
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()
+
+
 def _named(gpu: Gpu, wanted: str) -> bool:
     words = re.findall(r"[a-z0-9]+", wanted)
     # A number alone is a GeForce: the Quadro RTX 4000 and the RTX 4000 Ada share theirs with other chips.
@@ -231,16 +248,21 @@ def _named(gpu: Gpu, wanted: str) -> bool:
 
 
 def _beyond(version: str, last: str) -> bool:
-    limit = _numbers(last)
-    return _numbers(version)[: len(limit)] > limit
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
+    limit = version_numbers(last)
+    return version_numbers(version)[: len(limit)] > limit
 
 
 def _gpu(row: dict[str, str]) -> Gpu:
-    flags = {name: row[name] == "yes" for name in ("int8_tensor_cores", "bf16", "rtx", "rtx_int8_convolution")}
-    texts = ("key", "name", "sm", "architecture", "tensorrt_max", "onnxruntime_gpu_max", "source")
-    return Gpu(**{name: row[name] for name in texts}, **flags)
+    return Gpu(
+        key=row["key"],
+        name=row["name"],
+        sm=row["sm"],
+        architecture=row["architecture"],
+        int8_tensor_cores=row["int8_tensor_cores"] == "yes",
+        bf16=row["bf16"] == "yes",
+        tensorrt_max=row["tensorrt_max"],
+        onnxruntime_gpu_max=row["onnxruntime_gpu_max"],
+        rtx=row["rtx"] == "yes",
+        rtx_int8_convolution=row["rtx_int8_convolution"] == "yes",
+        source=row["source"],
+    )

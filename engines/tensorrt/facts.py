@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.artifact import CARD_KEY, atomic_output, card_metadata, sha256_file
-from hrnet_deploy.engines.tensorrt.plan_file import CLASSIC, RTX, same_version
+from hrnet_deploy.engines.tensorrt.api import CLASSIC, RTX
+from hrnet_deploy.engines.tensorrt.plan_file import same_version
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.labels import unpack_classes
 from hrnet_deploy.spec import ModelCard, Precision

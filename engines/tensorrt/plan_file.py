@@ -12,13 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hrnet_deploy.engines.tensorrt.api import CLASSIC, RTX
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
-
-CLASSIC = "tensorrt"
-"""Flavour of plans made by the classic TensorRT."""
-RTX = "tensorrt-rtx"
-"""Flavour of plans made by TensorRT-RTX."""
 
 # First bytes of a plan, both layouts little-endian: tag, format (0), 8 bytes unused here, size, version in 4 bytes.
 # "vtrt", the size (of the whole plan) and the version were seen on plans TensorRT-RTX 1.7.1.116 built for every target
@@ -74,7 +70,7 @@ def read_plan(path: Path) -> PlanFile:
     data = _mapped(path)
     start, metadata = _header(data, path.name)
     plan = data[start:]
-    if plan[1:4] != b"trt":
+    if bytes(plan[1:4]) != b"trt":
         raise _foreign(plan, path.name, after_header=start > 0)
     if len(plan) < _HEADER.size:
         raise _cut_short(path.name, _HEADER.size, len(plan))
@@ -189,7 +185,7 @@ def _header(data: memoryview, name: str) -> tuple[int, dict[str, str]]:
     length = int.from_bytes(data[:_LENGTH_BYTES], "little", signed=True)
     start = _LENGTH_BYTES + length
     # A plan's tag read as a length is over the limit, so the two kinds cannot be taken for each other.
-    if not 2 <= length <= _METADATA_LIMIT_BYTES or data[_LENGTH_BYTES : _LENGTH_BYTES + 1] != b"{":
+    if not 2 <= length <= _METADATA_LIMIT_BYTES or bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + 1]) != b"{":
         return 0, {}
     if start >= len(data):
         raise _cut_short(name, start + _HEADER.size, len(data))

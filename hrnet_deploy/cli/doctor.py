@@ -1,0 +1,256 @@
+"""`hrnet-doctor`: what this machine, or a card, can run, and what to install for it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import platform
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hrnet_deploy.cli.conflicts import problems
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.cli.machine import EXPORT_PACKAGES, Machine, look
+from hrnet_deploy.errors import HrnetDeployError
+from hrnet_deploy.hardware import Gpu, Objection, Runtime, find_gpu, objection, pip_lines
+from hrnet_deploy.spec import Precision
+
+_WIDTH = 100
+_YES, _NO, _BUILD = "yes", "no", "build"
+_HEADER = ("runtime", "version", *(precision.value for precision in Precision))
+_LABEL = 14
+
+
+@dataclass(frozen=True)
+class Row:
+    """One runtime.
+
+    Attributes:
+        runtime: name for people.
+        version: what is installed, or the last that fits the card ("<= 10.4"), or "any".
+        cells: yes, no, or build (without running), one a precision.
+        reason: why not, and what works instead.
+    """
+
+    runtime: str
+    version: str
+    cells: tuple[str, ...]
+    reason: str
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        argv: the arguments; None for the process's own.
+
+    Returns:
+        target, and the common flags.
+    """
+    arguments = parser("hrnet-doctor", "Show what this machine, or a card, can run, and what to install for it.")
+    arguments.add_argument(
+        "--target", default="local", metavar="GPU", help="local (default), or a card: v100, t4, 'RTX 3090', sm86 ..."
+    )
+    return arguments.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what can run.
+
+    Args:
+        args: what `parse_args` returned.
+
+    Returns:
+        0, also where nothing is accelerated.
+
+    Raises:
+        UsageError: an unknown card.
+    """
+    return _local(args) if args.target.strip().lower() == "local" else _card(args, find_gpu(args.target))
+
+
+def main() -> int:
+    """Entry point of hrnet-doctor.
+
+    Returns:
+        The exit code.
+    """
+    return launch("hrnet-doctor", parse_args, run)
+
+
+def _card(args: argparse.Namespace, gpu: Gpu) -> int:
+    rows = [_card_row(gpu, runtime) for runtime in Runtime]
+    install = pip_lines(gpu)
+    if args.json:
+        print_json({"gpu": dataclasses.asdict(gpu), "runtimes": [_record(row) for row in rows], "install": install})
+    else:
+        tensor_cores, bf16 = (_YES if flag else _NO for flag in (gpu.int8_tensor_cores, gpu.bf16))
+        print(f"{gpu.name} · {gpu.sm} · {gpu.architecture} · INT8 tensor cores: {tensor_cores} · BF16: {bf16}\n")
+        print("\n".join([*_table(rows), "", "Install what you need:", *(f"  {line}" for line in install)]))
+        if args.verbose:
+            print(f"\nSource: {gpu.source}")
+    next_command(args, *_export(engine=True))
+    return 0
+
+
+def _card_row(gpu: Gpu, runtime: Runtime) -> Row:
+    last = gpu.onnxruntime_gpu_max if runtime is Runtime.ONNXRUNTIME_CUDA else gpu.tensorrt_max
+    found = [objection(gpu, runtime, precision) for precision in Precision]
+    version = "-" if all(found) else f"<= {last}" if last and runtime is not Runtime.TENSORRT_RTX else "any"
+    return Row(runtime.label, version, tuple(_NO if o else _YES for o in found), _reasons(found))
+
+
+def _local(args: argparse.Namespace) -> int:
+    machine = look()
+    found = problems(machine)
+    rows = _local_rows(machine)
+    install = _missing(machine)
+    if args.json:
+        print_json(
+            {
+                "machine": dataclasses.asdict(machine) | {"python": platform.python_version()},
+                "runtimes": [_record(row) for row in rows],
+                "problems": [dataclasses.asdict(problem) for problem in found],
+                "install": install,
+            }
+        )
+    else:
+        print("\n".join([*_description(machine), "", *_table(rows)]))
+        for problem in found:
+            print("\n".join(["", *textwrap.wrap(f"Problem: {problem.text}", _WIDTH), f"  {problem.command}"]))
+        if install:
+            print("\n".join(["", "Not installed yet:", *(f"  {line}" for line in install)]))
+    if found:
+        say(args, f"Next: {found[0].command}")
+    elif not machine.onnxruntime:
+        say(args, f"Next: {install[0]}")
+    else:
+        next_command(
+            args, *_export(engine=any(_YES in row.cells for row in rows if row.runtime.startswith("TensorRT")))
+        )
+    return 0
+
+
+def _export(*, engine: bool) -> tuple[str, ...]:
+    words = ("hrnet-export", "hrnet_w18", "--weights", "hrnet_w18.mm_in1k")
+    return (*words, "--precision", "fp16", "-o", "w18.engine") if engine else (*words, "-o", "w18.onnx")
+
+
+def _description(machine: Machine) -> list[str]:
+    packages, gpu = machine.packages, machine.gpu
+    torch = packages.get("torch", "")
+    export = [f"{name} {packages[name]}" for name in EXPORT_PACKAGES if name in packages and name != "torch"]
+    opencv = [f"{name.removeprefix('opencv-')} {v}" for name, v in packages.items() if name.startswith("opencv")]
+    loads = [name for name, reason in machine.providers.items() if not reason]
+    fails = [f"{name} does not load: {reason}" for name, reason in machine.providers.items() if reason]
+    build = "GPU build" if "onnxruntime-gpu" in packages else "CPU build"
+    lines = {
+        "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "NumPy": f"{packages.get('numpy', 'not installed')}; OpenCV {', '.join(opencv) or 'not from a wheel'}",
+        "PyTorch": f"{torch}{'' if '+' in torch else ' (CUDA where the platform has it)'}"
+        if torch
+        else "not installed",
+        "export": ", ".join(export) or "nothing installed",
+        "ONNX Runtime": "; ".join([f"{machine.onnxruntime} ({build}), loads: {', '.join(loads) or 'nothing'}", *fails])
+        if machine.onnxruntime
+        else "not installed",
+        "TensorRT": _engine_line(machine.tensorrt, machine.abilities.get("tensorrt", "")),
+        "TensorRT-RTX": _engine_line(machine.tensorrt_rtx, machine.abilities.get("tensorrt-rtx", "")),
+        "GPU": f"{gpu.name} ({gpu.capability}, driver {gpu.driver or 'unknown'})"
+        + (f", the first of {gpu.count}" if gpu.count > 1 else "")
+        if gpu.name
+        else f"none ({gpu.note})",
+        "CPU": {
+            True: "has VNNI: INT8 is fast and does not saturate",
+            False: "no VNNI: INT8 may saturate and is slower; judge it with --eval-data",
+            None: "VNNI unknown",
+        }[machine.vnni],
+    }
+    wrapped = []
+    for label, text in lines.items():
+        wrapped += textwrap.wrap(text, _WIDTH, initial_indent=label.ljust(_LABEL), subsequent_indent=" " * _LABEL)
+    return wrapped
+
+
+def _engine_line(version: str, abilities: str) -> str:
+    if version:
+        return f"{version}: {abilities}"
+    return f"does not load: {abilities}" if abilities else "not installed"
+
+
+def _local_rows(machine: Machine) -> list[Row]:
+    cpu_fails = machine.providers.get("CPU", "not installed")
+    versions = {
+        Runtime.TENSORRT: machine.tensorrt,
+        Runtime.TENSORRT_RTX: machine.tensorrt_rtx,
+        Runtime.ONNXRUNTIME_CUDA: machine.packages.get("onnxruntime-gpu", ""),
+    }
+    return [
+        Row("ONNX Runtime CPU", machine.onnxruntime or "-", (_NO if cpu_fails else _YES,) * 3, cpu_fails),
+        *(_local_row(machine, runtime, version) for runtime, version in versions.items()),
+    ]
+
+
+def _local_row(machine: Machine, runtime: Runtime, version: str) -> Row:
+    fails = machine.providers.get("CUDA", "") if runtime is Runtime.ONNXRUNTIME_CUDA else ""
+    if not version:
+        reason = "does not load" if machine.abilities.get(runtime.value) else "not installed"
+        return Row(runtime.label, "-", (_NO,) * 3, reason)
+    if not machine.gpu.name:
+        builds = runtime is Runtime.TENSORRT_RTX
+        reason = "no GPU here; builds for other cards with --target" if builds else "no GPU here"
+        return Row(runtime.label, version, (_BUILD if builds else _NO,) * 3, reason)
+    if fails:
+        return Row(runtime.label, version, (_NO,) * 3, "does not load, see above")
+    try:
+        gpu = find_gpu(machine.gpu.capability)
+    except HrnetDeployError:
+        return Row(runtime.label, version, (_YES,) * 3, f"nothing known about {machine.gpu.capability}: try it")
+    found = [objection(gpu, runtime, precision, version) for precision in Precision]
+    return Row(runtime.label, version, tuple(_NO if o else _YES for o in found), _reasons(found))
+
+
+def _missing(machine: Machine) -> list[str]:
+    """Pip lines of what is not there and would run here."""
+    packages = machine.packages
+    there = {"onnxruntime": machine.onnxruntime, "[tensorrt-rtx": machine.tensorrt_rtx, "tensorrt": machine.tensorrt}
+    try:
+        known = pip_lines(find_gpu(machine.gpu.capability))
+        there["onnxruntime"] = packages.get("onnxruntime-gpu", "")
+    except HrnetDeployError:
+        known = ("pip install 'hrnet-deploy[cpu]'",)
+    lines = []
+    for line in known:
+        part = next((part for part in there if part in line), "onnxruntime")
+        if not there[part]:
+            # The two builds share a folder, so the one for the CPU goes first.
+            lines += ["pip uninstall -y onnxruntime"] if "onnxruntime-gpu" in line and machine.onnxruntime else []
+            lines.append(line)
+    if any(name not in packages for name in EXPORT_PACKAGES) and not any("[export" in line for line in lines):
+        lines.append("pip install 'hrnet-deploy[export]'")
+    return lines
+
+
+def _reasons(found: Sequence[Objection | None]) -> str:
+    texts = [f"{o.reason}; {o.way}" if o else "" for o in found]
+    if len(set(texts)) == 1:
+        return texts[0]
+    return " · ".join(f"{precision.value}: {text}" for precision, text in zip(Precision, texts, strict=True) if text)
+
+
+def _record(row: Row) -> dict[str, object]:
+    cells = {precision.value: cell for precision, cell in zip(Precision, row.cells, strict=True)}
+    return {"runtime": row.runtime, "version": row.version, **cells, "reason": row.reason}
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    cells = [_HEADER, *((row.runtime, row.version, *row.cells) for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
+    lines = []
+    for line, reason in zip(cells, ["why not", *(row.reason for row in rows)], strict=True):
+        left = "".join(f"{cell.ljust(width)}  " for cell, width in zip(line, widths, strict=True))
+        lines += textwrap.wrap(reason, _WIDTH, initial_indent=left, subsequent_indent=" " * len(left)) or [
+            left.rstrip()
+        ]
+    return lines

@@ -1,0 +1,332 @@
+"""hrnet-doctor: what runs where, what is wrong, and what to type."""
+
+import dataclasses
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hrnet_deploy.cli import doctor, machine
+from hrnet_deploy.cli.conflicts import problems
+from hrnet_deploy.cli.machine import Device, Machine, look
+from hrnet_deploy.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = "import sys; from hrnet_deploy.cli.doctor import main; sys.exit(main())"
+EXPORT = dict.fromkeys(("torch", "onnx", "onnxscript", "onnxsim", "safetensors"), "1.0")
+LAPTOP = Machine(
+    packages={"numpy": "2.4.6", "opencv-python-headless": "5.0", "onnxruntime": "1.31.1"} | EXPORT,
+    providers={"CPU": ""},
+    gpu=Device(note="nvidia-smi: not found; CUDA: no GPU or no driver"),
+    vnni=True,
+)
+T4 = Device(name="Tesla T4", capability="sm75", driver="580.65.06", count=1)
+SERVER = Machine(
+    packages={"numpy": "2.4.6", "opencv-python-headless": "5.0", "onnxruntime-gpu": "1.31.1"}
+    | {"tensorrt-cu13": "10.13.3.9", "cuda-bindings": "13.0.1"}
+    | EXPORT,
+    providers={"Tensorrt": "", "CUDA": "", "CPU": ""},
+    tensorrt="10.13.3.9",
+    abilities={"tensorrt": "typed graphs; builder flags; entropy calibrator; timing cache"},
+    gpu=T4,
+    vnni=True,
+)
+
+
+def run(*argv):
+    return doctor.run(doctor.parse_args(list(argv)))
+
+
+def on(found, monkeypatch):
+    monkeypatch.setattr(doctor, "look", lambda: found)
+
+
+def cells(out):
+    """The table as {runtime: (version, fp32, fp16, int8)}."""
+    names = ("ONNX Runtime CPU", "ONNX Runtime CUDA", "TensorRT-RTX", "TensorRT")
+    lines = out[out.index("runtime ") :].splitlines()
+    rows = {name: next((line for line in lines if line.startswith(name + "  ")), None) for name in names}
+    return {name: _cells(line, name) for name, line in rows.items() if line}
+
+
+def _cells(line, name):
+    words = line.removeprefix(name).split()
+    version = " ".join(words[:2]) if words[0] == "<=" else words[0]
+    rest = words[2:] if words[0] == "<=" else words[1:]
+    return (version, *rest[:3])
+
+
+@pytest.mark.parametrize(
+    ("target", "table", "installs"),
+    [
+        (
+            "v100",
+            {
+                "TensorRT": ("<= 10.4", "yes", "yes", "no"),
+                "TensorRT-RTX": ("-", "no", "no", "no"),
+                "ONNX Runtime CUDA": ("<= 1.26", "yes", "yes", "no"),
+            },
+            ["gpu-cu12", "tensorrt-volta", "cuda-bindings<13"],
+        ),
+        (
+            "t4",
+            {
+                "TensorRT": ("any", "yes", "yes", "yes"),
+                "TensorRT-RTX": ("any", "yes", "yes", "no"),
+                "ONNX Runtime CUDA": ("any", "yes", "yes", "no"),
+            },
+            ["[export,gpu]", "[tensorrt,cuda]", "[tensorrt-rtx,cuda]"],
+        ),
+        (
+            "NVIDIA H200",
+            {
+                "TensorRT": ("any", "yes", "yes", "yes"),
+                "TensorRT-RTX": ("-", "no", "no", "no"),
+                "ONNX Runtime CUDA": ("any", "yes", "yes", "no"),
+            },
+            ["[export,gpu]", "[tensorrt,cuda]"],
+        ),
+        (
+            "sm86",
+            {
+                "TensorRT": ("any", "yes", "yes", "yes"),
+                "TensorRT-RTX": ("any", "yes", "yes", "yes"),
+                "ONNX Runtime CUDA": ("any", "yes", "yes", "no"),
+            },
+            ["[export,gpu]", "[tensorrt,cuda]", "[tensorrt-rtx,cuda]"],
+        ),
+    ],
+)
+def test_target(target, table, installs, capsys):
+    assert run("--target", target) == 0
+    out, err = capsys.readouterr()
+    assert cells(out) == table
+    lines = [line for line in out.splitlines() if line.startswith("  pip install")]
+    assert all(any(word in line for line in lines) for word in installs)
+    assert err == "Next: hrnet-export hrnet_w18 --weights hrnet_w18.mm_in1k --precision fp16 -o w18.engine\n"
+
+
+@pytest.mark.parametrize("target", ["p100", "v100", "t4", "a10", "orin", "h200", "rtx50xx", "gb10", "local"])
+def test_output_is_narrow_and_short(target, capsys):
+    run("--target", target)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 100
+    assert not any(line != line.rstrip() for line in lines)
+
+
+def test_every_no_has_a_reason(capsys):
+    run("--json", "--target", "v100")
+    for row in json.loads(capsys.readouterr().out)["runtimes"]:
+        assert bool(row["reason"]) is ("no" in (row["fp32"], row["fp16"], row["int8"])), row
+
+
+def test_verbose_names_the_source(capsys):
+    run("-v", "--target", "v100")
+    assert "Source: cuda-legacy-gpus" in capsys.readouterr().out
+
+
+def test_quiet_leaves_only_data(capsys):
+    run("-q", "--target", "t4")
+    assert capsys.readouterr().err == ""
+
+
+def test_unknown_target():
+    with pytest.raises(UsageError, match="got 'voodoo2'"):
+        run("--target", "voodoo2")
+
+
+def test_laptop(monkeypatch, capsys):
+    on(LAPTOP, monkeypatch)
+    assert run() == 0
+    out, err = capsys.readouterr()
+    assert "GPU           none (nvidia-smi: not found; CUDA: no GPU or no driver)" in out
+    assert "ONNX Runtime  1.31.1 (CPU build), loads: CPU" in out
+    table = cells(out)
+    assert table["ONNX Runtime CPU"] == ("1.31.1", "yes", "yes", "yes")
+    assert table["TensorRT"] == ("-", "no", "no", "no")
+    assert "pip" not in out
+    assert err == "Next: hrnet-export hrnet_w18 --weights hrnet_w18.mm_in1k -o w18.onnx\n"
+
+
+def test_bare_machine(monkeypatch, capsys):
+    on(Machine(packages={"numpy": "2.4.6"}), monkeypatch)
+    assert run() == 0
+    out, err = capsys.readouterr()
+    assert cells(out)["ONNX Runtime CPU"] == ("-", "no", "no", "no")
+    assert "  pip install 'hrnet-deploy[cpu]'\n  pip install 'hrnet-deploy[export]'" in out
+    assert err == "Next: pip install 'hrnet-deploy[cpu]'\n"
+
+
+def test_builds_without_a_gpu(monkeypatch, capsys):
+    on(dataclasses.replace(LAPTOP, tensorrt_rtx="1.7.1.116", abilities={"tensorrt-rtx": "typed graphs"}), monkeypatch)
+    run()
+    assert cells(capsys.readouterr().out)["TensorRT-RTX"] == ("1.7.1.116", "build", "build", "build")
+
+
+def test_server_with_a_t4(monkeypatch, capsys):
+    on(SERVER, monkeypatch)
+    run()
+    out, err = capsys.readouterr()
+    assert "GPU           Tesla T4 (sm75, driver 580.65.06)" in out
+    assert cells(out) == {
+        "ONNX Runtime CPU": ("1.31.1", "yes", "yes", "yes"),
+        "TensorRT": ("10.13.3.9", "yes", "yes", "yes"),
+        "TensorRT-RTX": ("-", "no", "no", "no"),
+        "ONNX Runtime CUDA": ("1.31.1", "yes", "yes", "no"),
+    }
+    assert "Problem" not in out
+    assert "Not installed yet:\n  pip install 'hrnet-deploy[tensorrt-rtx,cuda]'" in out
+    assert err.endswith("--precision fp16 -o w18.engine\n")
+
+
+def test_gpu_with_the_cpu_build_of_onnxruntime(monkeypatch, capsys):
+    on(dataclasses.replace(LAPTOP, gpu=T4), monkeypatch)
+    run()
+    assert "pip uninstall -y onnxruntime\n  pip install 'hrnet-deploy[export,gpu]'" in capsys.readouterr().out
+
+
+def test_card_that_is_not_in_the_table(monkeypatch, capsys):
+    on(dataclasses.replace(SERVER, gpu=Device(name="NVIDIA B200", capability="sm100", count=8)), monkeypatch)
+    run()
+    out = capsys.readouterr().out
+    assert "NVIDIA B200 (sm100, driver unknown), the first of 8" in out
+    assert "nothing known about sm100: try it" in out
+
+
+def packages(**changes):
+    return SERVER.packages | {name.replace("_", "-"): version for name, version in changes.items()}
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "command"),
+    [
+        (
+            {"packages": packages(onnxruntime="1.31.1")},
+            "onnxruntime and onnxruntime-gpu overwrite",
+            "pip uninstall -y onnxr",
+        ),
+        (
+            {"packages": packages(opencv_python="5.0")},
+            "opencv-python-headless and opencv-python overwrite",
+            "pip uninstall",
+        ),
+        (
+            {"providers": {"CUDA": "libcublasLt.so.13: cannot open shared object file", "CPU": ""}},
+            "CUDA provider does not load: libcublasLt.so.13",
+            "pip install 'onnxruntime-gpu[cuda,cudnn]==1.31.1'",
+        ),
+        ({"tensorrt": "11.4.0.106"}, "links TensorRT 10, got 11.4.0.106", "pip install 'tensorrt-cu13>=10.13.2,<11'"),
+        (
+            {"gpu": dataclasses.replace(T4, driver="535.183.01")},
+            "onnxruntime-gpu needs CUDA 13 and driver 580 or newer, got 535.183.01",
+            "pip install 'hrnet-deploy[gpu-cu12,tensorrt-cu12,cuda]' 'cuda-bindings<13'",
+        ),
+        (
+            {"packages": packages(onnxruntime_gpu="1.26.0")},
+            "CUDA majors differ: onnxruntime-gpu has 12, tensorrt has 13",
+            "pip install 'hrnet-deploy[gpu,tensorrt,cuda]'",
+        ),
+        (
+            {
+                "packages": packages(onnxruntime_gpu="1.26.0"),
+                "gpu": Device(name="Tesla V100-SXM2-16GB", capability="sm70", driver="580.65.06", count=1),
+            },
+            "CUDA majors differ",
+            "pip install 'hrnet-deploy[export,gpu-cu12]'",
+        ),
+        (
+            {"gpu": Device(name="Tesla V100-SXM2-16GB", capability="sm70", driver="580.65.06", count=1)},
+            "TensorRT on Tesla V100-SXM2-16GB: 10.4 is its last version with code for sm70, got 10.13.3.9",
+            "pip install 'hrnet-deploy[tensorrt-volta,cuda]'",
+        ),
+    ],
+)
+def test_problems_come_with_the_command_that_repairs_them(found, text, command, monkeypatch, capsys):
+    patient = dataclasses.replace(SERVER, **found)
+    match = [problem for problem in problems(patient) if text in problem.text]
+    assert len(match) == 1, problems(patient)
+    assert match[0].command.startswith(command)
+    shlex.split(match[0].command)
+    on(patient, monkeypatch)
+    assert run() == 0
+    out, err = capsys.readouterr()
+    assert match[0].command in out
+    assert err == f"Next: {problems(patient)[0].command}\n"
+
+
+@pytest.mark.parametrize("healthy", [LAPTOP, SERVER, Machine()])
+def test_healthy_machines_have_no_problem(healthy):
+    assert problems(healthy) == ()
+
+
+def test_this_machine():
+    found = look()
+    assert found.packages["numpy"]
+    if "onnxruntime" in found.packages:
+        assert found.providers["CPU"] == ""
+    assert found.gpu.name or found.gpu.note
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo 'Tesla T4, 535.183.01, 7.5'; echo 'Tesla T4, 535.183.01, 7.5'", ("Tesla T4", "sm75", "535.183.01", 2)),
+        ("echo 'NVIDIA-SMI has failed because it could not talk to the driver.'; exit 9", ("", "", "", 0)),
+        ("exit 0", ("", "", "", 0)),
+        ("echo one; echo two", ("", "", "", 0)),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="writes a shell script")
+def test_nvidia_smi(script, expected, tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(machine, "_gpu_of_cuda", lambda note: Device(note=note))
+    gpu = look().gpu
+    assert (gpu.name, gpu.capability, gpu.driver, gpu.count) == expected
+    assert bool(gpu.note) is not bool(gpu.name)
+    assert "\n" not in gpu.note
+
+
+def test_without_any_optional_package():
+    """A meta path that refuses them all, and an empty list of distributions."""
+    code = (
+        "import sys, importlib.metadata as m\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in 'onnxruntime torch onnx tensorrt tensorrt_rtx cuda pycuda'.split():\n"
+        "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "def version(name): raise m.PackageNotFoundError(name)\n"
+        "m.version = version\n"
+    ) + COMMAND
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("not installed") >= 5
+    assert done.stderr == "Next: pip install 'hrnet-deploy[cpu]'\n"
+
+
+def test_as_a_command():
+    command = [sys.executable, "-c", COMMAND, "--target"]
+    done = subprocess.run([*command, "t4", "--json"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["gpu"]["sm"] == "sm75"
+    done = subprocess.run([*command, "banana"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_json_of_this_machine(capsys):
+    assert run("--json") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert set(content) == {"machine", "runtimes", "problems", "install"}
+    assert content["runtimes"][0]["runtime"] == "ONNX Runtime CPU"
