@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
+import io
 import platform
 import shutil
 import subprocess
@@ -113,6 +114,10 @@ def _providers() -> dict[str, str]:
     except (ImportError, OSError) as error:
         return {"CPU": _one_line(error)}
     found = {}
+    if hasattr(onnxruntime, "preload_dlls"):
+        # As an engine does it: the libraries of the nvidia-* packages are on no search path.
+        with contextlib.redirect_stdout(io.StringIO()):
+            onnxruntime.preload_dlls()
     onnxruntime.set_default_logger_severity(_LOG_NOTHING)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_NOTHING
@@ -124,22 +129,19 @@ def _providers() -> dict[str, str]:
         try:
             session = onnxruntime.InferenceSession(_TINY_ONNX, options, providers=wanted)
             loaded = session.get_providers()[0] == provider
-            found[name] = "" if loaded else _missing_library(Path(onnxruntime.__file__).parent, name)
+            found[name] = "" if loaded else _why_not(provider, Path(onnxruntime.__file__).parent)
         except Exception as error:  # noqa: BLE001  (its own types share no base but Exception)
             found[name] = _one_line(error)
     onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
     return found
 
 
-def _missing_library(folder: Path, provider: str) -> str:
+def _why_not(provider: str, package: Path) -> str:
     """The system's own words on why a provider's library does not load; ONNX Runtime keeps them to its log."""
-    import ctypes
+    from hrnet_deploy.engines.ort_providers import CUDA, TENSORRT, missing_library
 
-    try:
-        ctypes.CDLL(str(folder / "capi" / f"libonnxruntime_providers_{provider.lower()}.so"))
-    except OSError as error:
-        return _one_line(error)
-    return "it fell back to the CPU"
+    reason = missing_library(provider, package / "capi") if provider in {CUDA, TENSORRT} else ""
+    return reason or "it fell back to the CPU"
 
 
 def _tensorrt() -> tuple[str, str, dict[str, str]]:

@@ -272,6 +272,48 @@ def test_this_machine():
     assert found.gpu.name or found.gpu.note
 
 
+class FakeRuntime:
+    """An onnxruntime-gpu whose CUDA provider is compiled in but does not load."""
+
+    __file__ = "/nowhere/onnxruntime/__init__.py"
+    set_default_logger_severity = staticmethod(lambda level: None)
+    SessionOptions = type("SessionOptions", (), {})
+
+    @staticmethod
+    def preload_dlls():
+        sys.stdout.write("Failed to load libcudnn.so.9")
+
+    @staticmethod
+    def get_available_providers():
+        names = ("Tensorrt", "CUDA", "DML", "Azure", "CPU")
+        return [f"{name}ExecutionProvider" for name in names]
+
+    class InferenceSession:
+        def __init__(self, model, options, providers):
+            if providers[0].startswith("Tensorrt"):
+                raise RuntimeError("EP Error\nFalling back")
+
+        @staticmethod
+        def get_providers():
+            return ["CPUExecutionProvider"]
+
+
+def test_providers_that_are_compiled_in_are_tried(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", FakeRuntime)
+    assert machine._providers() == {
+        "Tensorrt": "EP Error Falling back",
+        "CUDA": "its library is not part of this build",
+        "DML": "it fell back to the CPU",
+        "CPU": "",
+    }
+    assert capsys.readouterr().out == ""
+
+
+def test_broken_onnxruntime_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert "onnxruntime" in machine._providers()["CPU"]
+
+
 @pytest.mark.parametrize(
     ("script", "expected"),
     [
