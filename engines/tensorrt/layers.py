@@ -172,14 +172,14 @@ def _layer(entry: str | Mapping[str, Any]) -> Layer:
     # Below DETAILED verbosity a layer is its name alone.
     if isinstance(entry, str):
         return Layer(entry, "", (), (), "", _joined(entry))
-    metadata = entry.get("Metadata")
+    name, metadata = str(entry["Name"]), entry.get("Metadata")
     return Layer(
-        entry["Name"],
-        _kind(entry["LayerType"], metadata or ""),
+        name,
+        _kind(str(entry["LayerType"]), metadata or ""),
         tuple(_tensor_type(t) for t in entry.get("Inputs", ())),
         tuple(_tensor_type(t) for t in entry.get("Outputs", ())),
         str(entry.get("TacticName", "")),
-        _joined(entry["Name"]) if metadata is None else _nodes(metadata),
+        _joined(name) if metadata is None else _nodes(metadata),
     )
 
 
