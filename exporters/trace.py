@@ -66,6 +66,8 @@ def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto
         raise ExportError(
             f"tracing must give an ONNX graph, got {type(error).__name__}: {error}. Run with -v."
         ) from error
+    if not shapes.dynamic_batch:
+        model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = n  # lost where the sizes are open
     converted = convert(model, opset)
     if written(converted) != opset:
         raise ExportError(f"opset must be {opset} as asked, got {written(converted)} in the file. Ask for that one.")

@@ -73,6 +73,11 @@ def test_a_fixed_batch_is_written_as_a_number(run, noise):
     assert run(model, noise(3, 3, 32, 32)).shape == (3, 4, 8, 8)
 
 
+def test_a_fixed_batch_is_a_number_in_the_answer_where_the_sizes_are_open():
+    model = trace(Scaled().eval(), ShapeRange((1, 64, 64), (1, 64, 96), (1, 128, 128)), 20)
+    assert dims(model.graph.output[0]) == [1, 4, "height/4", "width/4"]
+
+
 @pytest.mark.parametrize("kind", ["classification", "segmentation", "open segmentation"])
 def test_batch_norms_are_folded_and_all_weights_are_inside(traced, kind):
     model = traced(kind)
