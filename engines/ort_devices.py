@@ -83,7 +83,7 @@ class DeviceRunner:
         answers: dict[str, DeviceArray] = {}
         for name, value in buffers.outputs.items():
             dtype = np.dtype(DTYPES[value.data_type()])
-            array = DeviceArray(self._blocks, tuple(value.shape()), dtype)
+            array = DeviceArray(self._blocks, tuple(value.shape()), dtype, self._stream)
             self._cuda.copy_across(array.address, value.data_ptr(), array.nbytes, self._stream)
             answers[name] = array
         self._cuda.synchronize(self._stream)

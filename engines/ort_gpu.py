@@ -91,7 +91,8 @@ def open_on_gpu(
         )
     header = read_header(model)
     card = _card(header)
-    if provider == CUDA and (refused := int8_refusal(card and card.precision, quantised=header.quantised)):
+    precision = card.precision if card is not None else None
+    if provider == CUDA and (refused := int8_refusal(precision, quantised=header.quantised)):
         raise DeviceError(refused)
     _preload()
     graphs = provider == CUDA and (tuning.cuda_graph if tuning.cuda_graph is not None else not header.open_sizes)
@@ -103,7 +104,7 @@ def open_on_gpu(
                 cuda_options(
                     tuning,
                     device=number,
-                    precision=card and card.precision,
+                    precision=precision,
                     open_sizes=header.open_sizes,
                     graph=graph,
                 ),

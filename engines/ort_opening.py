@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnxruntime
+
 from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.ort_header import read_header
+from hrnet_deploy.engines.ort_openvino import OpenVinoEngine, prefers_openvino
+from hrnet_deploy.engines.ort_providers import CUDA
 from hrnet_deploy.protocols import Engine
 
 
@@ -28,4 +33,12 @@ def open_onnx(model: Path | bytes, *, device: str, backend: str, threads: int | 
         UsageError: an unknown device, or one the backend does not serve.
         MissingDependencyError: the backend is not installed.
     """
+    if backend == "openvino":
+        return OpenVinoEngine(model, device=device, threads=threads)
+    on_cpu = device == "cpu" or (device == "auto" and CUDA not in onnxruntime.get_available_providers())
+    # An INT8 graph never runs on the CUDA provider, so `auto` with a GPU build ends on the CPU as well.
+    if backend == "auto" and isinstance(model, Path) and not in_order and (on_cpu or device == "auto"):
+        header = read_header(model)
+        if prefers_openvino(header):
+            return OpenVinoEngine(model, device="cpu", threads=threads)
     return OrtEngine(model, device=device, threads=threads, in_order=in_order, backend=backend)

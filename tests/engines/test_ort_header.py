@@ -1,0 +1,89 @@
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
+
+
+def graph(text, version=9):
+    return onnx.parser.parse_model(f'<ir_version: {version}, opset_import: ["" : 20]>\n{text}')
+
+
+NET = graph(
+    "g (float[N, 3, ?, 8] input, int64[1] k) => (float[N, 3, A, B] y) "
+    "<float[2] w = {1.0, 2.0}> { r = Relu(input) y = Clip(r) }"
+)
+onnx.helper.set_model_props(NET, {"hrnet_deploy.card": "{}", "note": "ü", "empty": ""})
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_header_tells_metadata_operators_and_input_shapes(tmp_path, as_file):
+    content = NET.SerializeToString()
+    if as_file:
+        (tmp_path / "net.onnx").write_bytes(content)
+    found = read_header(tmp_path / "net.onnx" if as_file else content)
+    assert found.metadata == {"hrnet_deploy.card": "{}", "note": "ü", "empty": ""}
+    assert found.operators == {"Relu", "Clip"}
+    assert found.inputs == {"input": ("N", 3, "?", 8), "k": (1,)}
+    assert found.open_sizes
+    assert not found.quantised
+
+
+def test_weights_that_old_files_list_as_inputs_are_none():
+    model = graph("g (float[N, 3] input, float[2] w) => (float[N, 3] y) { y = Relu(input) }", version=3)
+    model.graph.initializer.append(onnx.helper.make_tensor("w", onnx.TensorProto.FLOAT, [2], [1.0, 2.0]))
+    assert read_header(model.SerializeToString()).inputs == {"input": ("N", 3)}
+
+
+@pytest.mark.parametrize("shape", ["1, 3, 8, 8", "N, 3, 8, 8"])
+def test_a_batch_that_is_open_leaves_the_sizes_fixed(shape):
+    model = graph(f"g (float[{shape}] x) => (float[A] y) {{ y = Relu(x) }}")
+    assert not read_header(model.SerializeToString()).open_sizes
+
+
+@pytest.mark.parametrize(
+    ("node", "quantised"),
+    [
+        ("y = QuantizeLinear(x, s)", True),
+        ("y = DequantizeLinear(x, s)", True),
+        ("y = ConvInteger(x, s)", True),
+        ("y = Add(x, s)", False),
+        ("y = QuantizeLinearly(x, s)", False),
+    ],
+)
+def test_integer_nodes_make_a_graph_quantised(node, quantised):
+    model = graph(f"g (float[N] x, float s) => (float[N] y) {{ {node} }}")
+    assert read_header(model.SerializeToString()).quantised is quantised
+
+
+def test_a_file_that_is_not_there_has_an_empty_header(tmp_path):
+    assert read_header(tmp_path / "missing.onnx") == OnnxHeader()
+    (tmp_path / "empty.onnx").touch()
+    assert read_header(tmp_path / "empty.onnx") == OnnxHeader()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_have_a_header(content):
+    assert isinstance(read_header(content), OnnxHeader)
+
+
+@given(st.integers(0, len(NET.SerializeToString())), st.integers(0, 255))
+def test_damaged_files_have_a_header(position, value):
+    content = bytearray(NET.SerializeToString())
+    content[position : position + 1] = bytes([value])
+    assert isinstance(read_header(bytes(content)), OnnxHeader)
+    assert isinstance(read_header(bytes(content[:position])), OnnxHeader)
+
+
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=8), st.text(max_size=300), max_size=4),
+    st.lists(st.one_of(st.integers(1, 1 << 40), st.from_regex(r"\A[A-Za-z]\w{0,6}\Z")), min_size=1, max_size=5),
+)
+def test_what_onnx_writes_is_read(metadata, dims):
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, dims)
+    node = onnx.helper.make_node("Relu", ["x"], ["y"])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [value], [value]))
+    onnx.helper.set_model_props(model, metadata)
+    found = read_header(model.SerializeToString())
+    assert found == OnnxHeader(metadata, frozenset({"Relu"}), {"x": tuple(dims)})
