@@ -45,28 +45,37 @@ def problems(machine: Machine) -> tuple[Problem, ...]:
     Returns:
         The problems; the first is the one to repair first.
     """
-    found = [*_packages_in_conflict(machine), *_cuda_in_conflict(machine), *_beyond_the_card(machine)]
-    refused = provider_refusal(machine.tensorrt) if machine.tensorrt and "Tensorrt" in machine.providers else None
+    versions = [*_beyond_the_card(machine), *_cuda_in_conflict(machine)]
+    # A package of the wrong version also fails to load; its version is what there is to repair.
+    found = [*_packages_in_conflict(machine), *(versions or _provider_that_fails(machine))]
+    refused = provider_refusal(machine.tensorrt) if machine.tensorrt and "TensorRT" in machine.providers else None
     if refused:
         text, _, command = refused.partition(" Build an .engine instead")
         found.append(Problem(f"{text} .engine files are not affected.", command.partition("or: ")[2]))
-    return tuple(found)
+    # One command may repair several; it is shown once.
+    return tuple({problem.command: problem for problem in reversed(found)}.values())[::-1]
 
 
 def _packages_in_conflict(machine: Machine) -> list[Problem]:
     found = []
     if {"onnxruntime", "onnxruntime-gpu"} <= set(machine.packages):
-        command = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'hrnet-deploy[gpu]'"
+        card = _card(machine)
+        extra = "cpu" if not machine.gpu.name else "gpu-cu12" if card and card.onnxruntime_gpu_max else "gpu"
+        command = f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'hrnet-deploy[{extra}]'"
         found.append(Problem("onnxruntime and onnxruntime-gpu overwrite each other's files; keep one.", command))
     opencv = [name for name in machine.packages if name.startswith("opencv-")]
     if len(opencv) > 1:
         command = f"pip uninstall -y {' '.join(opencv)} && pip install opencv-python-headless"
         found.append(Problem(f"{' and '.join(opencv)} overwrite each other's files; keep one.", command))
-    reason = machine.providers.get("CUDA", "")
-    if machine.gpu.name and reason:
-        command = f"pip install 'onnxruntime-gpu[cuda,cudnn]=={machine.onnxruntime}'"
-        found.append(Problem(f"ONNX Runtime's CUDA provider does not load: {reason}", command))
     return found
+
+
+def _provider_that_fails(machine: Machine) -> list[Problem]:
+    reason = machine.providers.get("CUDA", "")
+    if not machine.gpu.name or not reason:
+        return []
+    command = f"pip install 'onnxruntime-gpu[cuda,cudnn]=={machine.onnxruntime}'"
+    return [Problem(f"ONNX Runtime's CUDA provider does not load: {reason}", command)]
 
 
 def _cuda_in_conflict(machine: Machine) -> list[Problem]:

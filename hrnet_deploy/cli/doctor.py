@@ -143,7 +143,8 @@ def _description(machine: Machine) -> list[str]:
     export = [f"{name} {packages[name]}" for name in EXPORT_PACKAGES if name in packages and name != "torch"]
     opencv = [f"{name.removeprefix('opencv-')} {v}" for name, v in packages.items() if name.startswith("opencv")]
     loads = [name for name, reason in machine.providers.items() if not reason]
-    fails = [f"{name} does not load: {reason}" for name, reason in machine.providers.items() if reason]
+    # The missing library's name; with a GPU, the whole reason stands among the problems.
+    fails = [f"{name} ({r.partition(': cannot open')[0]})" for name, r in machine.providers.items() if r]
     build = "GPU build" if "onnxruntime-gpu" in packages else "CPU build"
     lines = {
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
@@ -152,7 +153,8 @@ def _description(machine: Machine) -> list[str]:
         if torch
         else "not installed",
         "export": ", ".join(export) or "nothing installed",
-        "ONNX Runtime": "; ".join([f"{machine.onnxruntime} ({build}), loads: {', '.join(loads) or 'nothing'}", *fails])
+        "ONNX Runtime": f"{machine.onnxruntime} ({build}), loads: {', '.join(loads) or 'nothing'}"
+        + (f"; does not load: {', '.join(fails)}" if fails else "")
         if machine.onnxruntime
         else "not installed",
         "TensorRT": _engine_line(machine.tensorrt, machine.abilities.get("tensorrt", "")),
@@ -202,7 +204,7 @@ def _local_row(machine: Machine, runtime: Runtime, version: str) -> Row:
         reason = "no GPU here; builds for other cards with --target" if builds else "no GPU here"
         return Row(runtime.label, version, (_BUILD if builds else _NO,) * 3, reason)
     if fails:
-        return Row(runtime.label, version, (_NO,) * 3, "does not load, see above")
+        return Row(runtime.label, version, (_NO,) * 3, "does not load, see the problem below")
     try:
         gpu = find_gpu(machine.gpu.capability)
     except HrnetDeployError:

@@ -122,12 +122,13 @@ def _providers() -> dict[str, str]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_NOTHING
     for provider in onnxruntime.get_available_providers():
-        name = provider.removesuffix("ExecutionProvider")
+        name = provider.removesuffix("ExecutionProvider").replace("Tensorrt", "TensorRT")
         if name == "Azure":  # calls a web service; of no use here
             continue
         wanted = [provider] if name == "CPU" else [provider, "CPUExecutionProvider"]
         try:
-            session = onnxruntime.InferenceSession(_TINY_ONNX, options, providers=wanted)
+            with contextlib.redirect_stdout(io.StringIO()):  # where it prints "EP Error ... Falling back"
+                session = onnxruntime.InferenceSession(_TINY_ONNX, options, providers=wanted)
             loaded = session.get_providers()[0] == provider
             found[name] = "" if loaded else _why_not(provider, Path(onnxruntime.__file__).parent)
         except Exception as error:  # noqa: BLE001  (its own types share no base but Exception)

@@ -29,7 +29,7 @@ SERVER = Machine(
     packages={"numpy": "2.4.6", "opencv-python-headless": "5.0", "onnxruntime-gpu": "1.31.1"}
     | {"tensorrt-cu13": "10.13.3.9", "cuda-bindings": "13.0.1"}
     | EXPORT,
-    providers={"Tensorrt": "", "CUDA": "", "CPU": ""},
+    providers={"TensorRT": "", "CUDA": "", "CPU": ""},
     tensorrt="10.13.3.9",
     abilities={"tensorrt": "typed graphs; builder flags; entropy calibrator; timing cache"},
     gpu=T4,
@@ -259,6 +259,20 @@ def test_problems_come_with_the_command_that_repairs_them(found, text, command, 
     assert err == f"Next: {problems(patient)[0].command}\n"
 
 
+@pytest.mark.parametrize(
+    ("gpu", "extra"),
+    [
+        (Device(), "cpu"),
+        (T4, "gpu"),
+        (Device(name="NVIDIA B200", capability="sm100", count=1), "gpu"),
+        (Device(name="Tesla V100", capability="sm70", count=1), "gpu-cu12"),
+    ],
+)
+def test_of_two_runtimes_the_one_that_fits_the_machine_is_kept(gpu, extra):
+    both = Machine(packages={"onnxruntime": "1.26.0", "onnxruntime-gpu": "1.26.0"}, gpu=gpu)
+    assert problems(both)[0].command.endswith(f"pip install 'hrnet-deploy[{extra}]'")
+
+
 @pytest.mark.parametrize("healthy", [LAPTOP, SERVER, Machine()])
 def test_healthy_machines_have_no_problem(healthy):
     assert problems(healthy) == ()
@@ -290,6 +304,7 @@ class FakeRuntime:
 
     class InferenceSession:
         def __init__(self, model, options, providers):
+            sys.stdout.write("*** EP Error ***")
             if providers[0].startswith("Tensorrt"):
                 raise RuntimeError("EP Error\nFalling back")
 
@@ -301,7 +316,7 @@ class FakeRuntime:
 def test_providers_that_are_compiled_in_are_tried(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", FakeRuntime)
     assert machine._providers() == {
-        "Tensorrt": "EP Error Falling back",
+        "TensorRT": "EP Error Falling back",
         "CUDA": "its library is not part of this build",
         "DML": "it fell back to the CPU",
         "CPU": "",
@@ -372,3 +387,15 @@ def test_json_of_this_machine(capsys):
     content = json.loads(capsys.readouterr().out)
     assert set(content) == {"machine", "runtimes", "problems", "install"}
     assert content["runtimes"][0]["runtime"] == "ONNX Runtime CPU"
+
+
+def test_wrong_version_is_told_once_and_first():
+    broken = dataclasses.replace(
+        SERVER,
+        gpu=Device(name="Tesla V100-SXM2-16GB", capability="sm70", driver="535.183.01", count=1),
+        providers={"CUDA": "libcublasLt.so.13: cannot open shared object file", "CPU": ""},
+    )
+    texts = [problem.text for problem in problems(broken)]
+    assert len(texts) == 2
+    assert "10.4 is its last version" in texts[0]
+    assert "1.26 is its last version" in texts[1]
