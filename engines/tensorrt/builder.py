@@ -61,7 +61,6 @@ def build(api: TrtApi, request: BuildRequest) -> BuiltPlan:
     started = time.perf_counter()
     outcome: list[bytes | BaseException] = []
     with BuildLog(api) as log, BuildMonitor(f"building {request.name}", shown=api.progress_monitor) as monitor:
-
         begun, done = threading.Event(), threading.Event()
 
         def work() -> None:
@@ -171,7 +170,8 @@ def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMoni
 
 
 def _parse(parser: trt.OnnxParser, request: BuildRequest, log: BuildLog) -> None:
-    if parser.parse(request.graph):
+    parsed: Any = parser.parse(request.graph)  # the stubs mistake its bool for their own DataType.bool
+    if parsed:
         return
     errors = [" ".join(str(parser.get_error(i)).split()) for i in range(parser.num_errors)]
     raise BuildError(

@@ -120,7 +120,8 @@ def set_profile(
     at = made(builder.create_optimization_profile(), "calibration profile", api, log)
     for name, shapes in request.profile.items():
         at.set_shape(name, shapes[1], shapes[1], shapes[1])
-    if not config.set_calibration_profile(at):
+    accepted: Any = config.set_calibration_profile(at)  # the stubs mistake its bool for their own DataType.bool
+    if not accepted:
         raise BuildError(f"calibration profile must be accepted, got: {log.reason()}. Correct the profile.")
 
 

@@ -58,10 +58,11 @@ def readable(source: str) -> str:
     while True:
         try:
             ast.parse(source)
-        except SyntaxError as error:
+        except SyntaxError as error:  # noqa: PERF203 - twice
             lines = source.split("\n")
             found = _DEF.match(lines[error.lineno - 1])
-            assert found, f"the stubs cannot be read at line {error.lineno}: {error}"
+            if found is None:
+                raise
             lines[error.lineno - 1] = f"{found[1]}(self, *args: typing.Any) -> {found[2]}:"
             source = "\n".join(lines)
         else:

@@ -37,30 +37,55 @@ def nodes(*names, separator="\x1f"):
     return separator.join(f"[ONNX Layer: {name}]" for name in names)
 
 
-DUMP = "\n".join([
-    "Layers:",
-    record("__mye4150_0_myl0_0", "shape_call", constants=()),
-    record("__mye1_myl0_11", "signal", constants=(), event="EventId: 1, "),
-    record("__mye2_myl0_12", "wait", constants=(), event="EventId: 1, "),
-    record("__myl_CastReplConc_myl0_4", "kgen", ["Float"], ["Half"], nodes("input_cast", "/conv1/Conv"), tactic="k, 0x5"),
-    record("/conv1/Conv_myl0_5", "correlation", ["Half"], ["Half"], nodes("/conv1/Conv", "/Relu"), tactic="stub"),
-    record("__myl_CorrAddRelu_myl0_52", "runtime_fusion", ["Half"] * 3, ["Half"], nodes("/fuse/Conv", "/Add", "/Relu_1")),
-    record("__myl_FcAdd_myl0_163", "runtime_fusion", ["Half"], ["Half"], nodes("/conv3/Conv") + "__gemm_from_conv1x1"),
-    record("__mye6_168", "gemm", ["Float"], ["Float"], nodes("/last/Conv", "/Relu_2") + "__gemm_from_conv1x1"),
-    record("__myl_FcAddCast_myl0_170", "runtime_fusion", ["Half"], ["Float"], nodes("/classifier/Gemm", "logits_cast")),
-    record("/weird]name, LayerType/Conv_myl0_7", "correlation", ["Int8"], ["Float"], nodes("/a]b", "/weird]name")),
-    "",
-    "I/O Tensors:",
-    " Name: input, IOMode: Input, DataType: Float, Dimensions: [-1,3,64,64], Location: Device, ProfileInfo: [ ]",
-])  # fmt: skip
+DUMP = "\n".join(
+    [
+        "Layers:",
+        record("__mye4150_0_myl0_0", "shape_call", constants=()),
+        record("__mye1_myl0_11", "signal", constants=(), event="EventId: 1, "),
+        record("__mye2_myl0_12", "wait", constants=(), event="EventId: 1, "),
+        record(
+            "__myl_CastReplConc_myl0_4",
+            "kgen",
+            ["Float"],
+            ["Half"],
+            nodes("input_cast", "/conv1/Conv"),
+            tactic="k, 0x5",
+        ),
+        record("/conv1/Conv_myl0_5", "correlation", ["Half"], ["Half"], nodes("/conv1/Conv", "/Relu"), tactic="stub"),
+        record(
+            "__myl_CorrAddRelu_myl0_52",
+            "runtime_fusion",
+            ["Half"] * 3,
+            ["Half"],
+            nodes("/fuse/Conv", "/Add", "/Relu_1"),
+        ),
+        record(
+            "__myl_FcAdd_myl0_163", "runtime_fusion", ["Half"], ["Half"], nodes("/conv3/Conv") + "__gemm_from_conv1x1"
+        ),
+        record("__mye6_168", "gemm", ["Float"], ["Float"], nodes("/last/Conv", "/Relu_2") + "__gemm_from_conv1x1"),
+        record(
+            "__myl_FcAddCast_myl0_170", "runtime_fusion", ["Half"], ["Float"], nodes("/classifier/Gemm", "logits_cast")
+        ),
+        record("/weird]name, LayerType/Conv_myl0_7", "correlation", ["Int8"], ["Float"], nodes("/a]b", "/weird]name")),
+        "",
+        "I/O Tensors:",
+        " Name: input, IOMode: Input, DataType: Float, Dimensions: [-1,3,64,64], Location: Device, ProfileInfo: [ ]",
+    ]
+)
 
 
 def test_the_log_of_rtx():
     layers = layers_from_log(DUMP)
     assert [layer.kind for layer in layers] == [
-        "shape_call", "kgen", "correlation", "runtime_fusion", "runtime_fusion_from_conv1x1", "gemm_from_conv1x1",
-        "runtime_fusion", "correlation",
-    ]  # fmt: skip
+        "shape_call",
+        "kgen",
+        "correlation",
+        "runtime_fusion",
+        "runtime_fusion_from_conv1x1",
+        "gemm_from_conv1x1",
+        "runtime_fusion",
+        "correlation",
+    ]
     assert layers[2] == Layer(
         "/conv1/Conv_myl0_5", "correlation", ("Half",), ("Half",), "stub", ("/conv1/Conv", "/Relu")
     )
@@ -81,7 +106,8 @@ def test_convolutions_are_counted_by_kernel_or_by_node():
     by_node = precision_share(layers, Precision.FP16, asked)
     assert by_node == PrecisionShare(Precision.FP16, 5, 3, ("/last/Conv", "/lost/Conv"))
     assert precision_share(layers, Precision.INT8).reached == 1
-    assert precision_share(layers, Precision.FP32, asked).missing == ("/conv1/Conv", "/fuse/Conv", "/conv3/Conv", "/lost/Conv")  # fmt: skip
+    in_float = precision_share(layers, Precision.FP32, asked)
+    assert in_float.missing == ("/conv1/Conv", "/fuse/Conv", "/conv3/Conv", "/lost/Conv")
 
 
 def test_a_pointwise_kernel_is_no_convolution_though_it_names_one():
@@ -150,8 +176,14 @@ def test_nodes_of_classic_layers(name, metadata, expected):
 
 @pytest.mark.parametrize(
     ("kind", "convolves"),
-    [("CaskConvolution", True), ("FusedConvActConvolution", True), ("CaskDeconvolution", False), ("PointWiseV2", False), ("NoOp", False)],
-)  # fmt: skip
+    [
+        ("CaskConvolution", True),
+        ("FusedConvActConvolution", True),
+        ("CaskDeconvolution", False),
+        ("PointWiseV2", False),
+        ("NoOp", False),
+    ],
+)
 def test_kinds_of_classic_layers(kind, convolves):
     text = json.dumps({"Layers": [{"Name": "x", "LayerType": kind}]})
     assert layers_from_inspector(text)[0].convolves is convolves
@@ -163,16 +195,20 @@ def test_an_engine_that_keeps_names_only_claims_nothing():
     assert precision_share(layers, Precision.FP16, ["/conv1/Conv"]).reached == 0
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"Layers": 3}', '{"Layers": [3]}', '{"Layers": [{}]}', "null", "[" * 99999])
-def test_what_is_no_inspection_is_refused(text):  # fmt: skip
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"Layers": 3}', '{"Layers": [3]}', '{"Layers": [{}]}', "null", "[" * 99999]
+)
+def test_what_is_no_inspection_is_refused(text):
     with pytest.raises(BuildError, match="must answer with a JSON object of Layers"):
         layers_from_inspector(text)
 
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from(["Layers", "Name", "LayerType", "Inputs", "Metadata", "Datatype"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["Layers", "Name", "LayerType", "Inputs", "Metadata", "Datatype"]), inner)
+    ),
 )
 
 
