@@ -30,7 +30,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.calibration.images import check_disjoint, find_images
+from hrnet_deploy.calibration.image_folder import find_images
+from hrnet_deploy.calibration.images import check_disjoint
 from hrnet_deploy.calibration.recipe import float_by_default, plan
 from hrnet_deploy.decode import upsampled_argmax
 from hrnet_deploy.engines.opening import open_engine
@@ -40,12 +41,13 @@ from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.pipeline.calibrating import Images, calibrate, input_batches, pick_images
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.origin import open_origin
-from hrnet_deploy.pipeline.planning import Int8Wishes, Plan, Wishes, make_plan
+from hrnet_deploy.pipeline.planning import Early, Int8Wishes, Plan, Wishes, make_plan
 from hrnet_deploy.pipeline.quantizing import quantize
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.progress import bar
 from hrnet_deploy.quantization import ActivationRange, QdqTarget
 from hrnet_deploy.sources import read_frame
+from hrnet_deploy.spec import Precision
 
 if TYPE_CHECKING:
     import onnx
@@ -220,7 +222,7 @@ class Bench:
         origin = open_origin(case.model, case.weights, task=task, num_classes=None, ema=False, opset=None)
         self.case = case
         self.facts: Facts = origin.facts
-        self.plan: Plan = make_plan(dataclasses.replace(case.wishes, precision="int8"), origin.facts)
+        self.plan: Plan = make_plan(case.wishes, _early(case.wishes), origin.facts)
         self.graph: onnx.ModelProto = simplify(origin.graph(self.plan.shapes, self.plan.opset))
         self.path = folder / f"{case.name}.onnx"
         self.path.write_bytes(self.graph.SerializeToString())
@@ -328,6 +330,10 @@ with open("/proc/self/status") as status:
     print(re.search(r"VmHWM:\\s+(\\d+)", status.read())[1])
 """
 """Prints the largest resident set in KiB; what wait4 tells of a child includes its parent's size at the fork."""
+
+
+def _early(wishes: Wishes) -> Early:
+    return Early(precision=Precision.INT8, int8=wishes.int8, opset=None, engine=None)
 
 
 def _truth(truth: Path | int) -> NDArray[Any]:
@@ -472,7 +478,7 @@ def parity_net(shared: Path, folder: Path) -> tuple[onnx.ModelProto, Plan]:
     torch.save(tensors, checkpoint)
     origin = open_origin("hrnet_w18", checkpoint, task=None, num_classes=None, ema=False, opset=None)
     wishes = Wishes(precision="int8", imgsz=224, int8=Int8Wishes(data=shared / "data" / "imagenet" / "calib"))
-    made = make_plan(wishes, origin.facts)
+    made = make_plan(wishes, _early(wishes), origin.facts)
     return simplify(origin.graph(made.shapes, made.opset)), made
 
 

@@ -23,9 +23,11 @@ from hrnet_deploy.version import VERSION
 if TYPE_CHECKING:
     import onnx
 
+    from hrnet_deploy.calibration.batches import Batches
     from hrnet_deploy.calibration.histogram import Histogram
-    from hrnet_deploy.calibration.images import Batches, CalibrationImage
-    from hrnet_deploy.calibration.table import CalibrationTable, Provenance
+    from hrnet_deploy.calibration.images import CalibrationImage
+    from hrnet_deploy.calibration.provenance import Provenance
+    from hrnet_deploy.calibration.table import CalibrationTable
 
 DATA_VARIABLE = "HRNET_CALIB_DATA"
 _LOG = logging.getLogger(__name__)
@@ -96,7 +98,8 @@ def pick_images(folder: Path, count: int, *, allow_val: bool) -> Images:
         UsageError: count below 1, or a split for evaluation.
         HrnetDeployError: whatever finding the images raises.
     """
-    from hrnet_deploy.calibration.images import choose, find_images
+    from hrnet_deploy.calibration.image_folder import find_images
+    from hrnet_deploy.calibration.images import choose
 
     if count < 1:
         raise UsageError(f"--calib-images must be at least 1, got {count}. The default is 512.")
@@ -124,7 +127,8 @@ def judged_by(images: Images, evaluation: Path | None, *, allow_overlap: bool) -
         UsageError: an image of the folder is also a calibration image.
         HrnetDeployError: whatever finding or reading the images raises.
     """
-    from hrnet_deploy.calibration.images import check_disjoint, choose, content_hashes, find_images
+    from hrnet_deploy.calibration.image_folder import find_images
+    from hrnet_deploy.calibration.images import check_disjoint, choose, content_hashes
 
     if evaluation is not None:
         held_out = choose(find_images(evaluation, allow_val=True), _HELD_OUT)
@@ -157,7 +161,9 @@ def calibrate(
         UsageError: an unknown method.
     """
     from hrnet_deploy.calibration.images import content_hashes, image_list_hash
-    from hrnet_deploy.calibration.table import CalibrationTable, Provenance, TensorRange
+    from hrnet_deploy.calibration.provenance import Provenance
+    from hrnet_deploy.calibration.table import CalibrationTable
+    from hrnet_deploy.calibration.tensor_range import TensorRange
     from hrnet_deploy.calibration.thresholds import METHODS, amax
 
     provenance = Provenance(
@@ -193,7 +199,7 @@ def input_batches(images: tuple[CalibrationImage, ...], preprocessing: Preproces
     Returns:
         A re-iterable of float32 (batch, 3, H, W).
     """
-    from hrnet_deploy.calibration.images import Batches
+    from hrnet_deploy.calibration.batches import Batches
 
     return Batches(images, preprocessing, batch)
 

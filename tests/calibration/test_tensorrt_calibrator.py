@@ -5,7 +5,9 @@ import types
 import numpy as np
 import pytest
 
-from hrnet_deploy.calibration.table import CalibrationTable, Provenance, TensorRange
+from hrnet_deploy.calibration.provenance import Provenance
+from hrnet_deploy.calibration.table import CalibrationTable
+from hrnet_deploy.calibration.tensor_range import TensorRange
 from hrnet_deploy.calibration.tensorrt_cache import CacheAlgorithm, read_cache, write_cache
 from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError
