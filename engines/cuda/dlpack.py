@@ -132,9 +132,9 @@ def make_capsule(
     managed.tensor.byte_offset = 0
     token = next(_tokens)
     managed.context = token
-    managed.deleter = _delete
+    managed.deleter = _DELETE
     _alive[token] = (managed, dimensions, owner)
-    return _new(ctypes.addressof(managed), _NAME, _destroy)
+    return _new(ctypes.addressof(managed), _NAME, _DESTROY)
 
 
 _tokens = itertools.count(1)
@@ -142,17 +142,20 @@ _alive: dict[int, tuple[Any, ...]] = {}
 """What consumers still use, by the token in their DLManagedTensor."""
 
 
-@_Deleter
 def _delete(managed: Any) -> None:
     _alive.pop(managed.contents.context, None)
 
 
-@_Destructor
 def _destroy(capsule: int) -> None:
     # A consumer renames what it took, and then calls the deleter itself.
     if _dying_is_valid(capsule, _NAME):
         managed = ctypes.cast(_dying_pointer_of(capsule, _NAME), ctypes.POINTER(_Managed))
         _alive.pop(managed.contents.context, None)
+
+
+# Kept here: what C holds of them does not keep them alive.
+_DELETE = _Deleter(_delete)
+_DESTROY = _Destructor(_destroy)
 
 
 def _dtype_name(dtype: Any) -> str:

@@ -9,6 +9,7 @@ _ADVICE = {
     "NoDevice": "Check that nvidia-smi lists a GPU and that CUDA_VISIBLE_DEVICES does not hide it",
     "InvalidDevice": "Choose a GPU that nvidia-smi lists",
     "MemoryAllocation": "Use a smaller batch",
+    "out of memory": "Use a smaller batch",
     "DevicesUnavailable": "Another process holds the GPU alone: stop it, or choose another GPU",
     "IllegalAddress": "The GPU's state is lost: start the process anew, and report this if it happens again",
     "LaunchFailure": "The GPU's state is lost: start the process anew, and report this if it happens again",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Generic, Protocol, TypeVar
 
 from hrnet_deploy.errors import DeviceError, UsageError
@@ -73,8 +73,9 @@ class ContextPool(Generic[T]):
             self._closed = True
             idle, self._idle = self._idle, []
             self._changed.notify_all()
-        for lane in idle:
-            lane.close()
+        with ExitStack() as stack:  # closes the others also when one fails
+            for lane in idle:
+                stack.callback(lane.close)
 
     def _take(self) -> T:
         while True:

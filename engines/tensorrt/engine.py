@@ -103,9 +103,10 @@ class TrtEngine:
         with self._cuda.active(self._index), ExitStack() as stack:
             # Open until `close`: what TensorRT says meanwhile explains what fails.
             log = stack.enter_context(BuildLog(self._api))
-            engine = self._loaded(plan, facts, log)
+            runtime, engine = self._loaded(plan, facts, log)
+            stack.callback(id, runtime)  # nothing but a hold on it: a runtime must outlive its engine
             executor = Executor(self._api, engine, log, self._name, cuda_graphs=cuda_graphs)
-            del engine  # the executor lets go of it when it is closed
+            del runtime, engine  # released with the stack and the executor
             stack.callback(executor.close)
             card, self.metadata = find_card(plan, facts, executor.network_name, executor.signature)
             if card:
@@ -189,11 +190,12 @@ class TrtEngine:
         if lane.new_shapes and self._executor.cache is not None:
             self._executor.cache.save()
 
-    def _loaded(self, plan: PlanFile, facts: EngineFacts | None, log: BuildLog) -> Any:
+    def _loaded(self, plan: PlanFile, facts: EngineFacts | None, log: BuildLog) -> tuple[Any, Any]:
+        """Runtime and engine."""
         runtime = self._api.module.Runtime(log.logger)
         engine = None if runtime is None else runtime.deserialize_cuda_engine(plan.plan)
         if engine is not None:
-            return engine  # it keeps its runtime alive
+            return runtime, engine
         reason = log.reason(2)
         words = reason.lower()
         if any(word in words for word in _MEMORY_WORDS):

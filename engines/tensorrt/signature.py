@@ -113,7 +113,8 @@ def read_signature(api: TrtApi, engine: Any, name: str) -> Signature:
     Raises:
         ArtifactError: a tensor of a type NumPy does not have, or one that lives in host memory.
     """
-    inputs, outputs = [], []
+    inputs: list[Binding] = []
+    outputs: list[Binding] = []
     for index in range(engine.num_io_tensors):
         tensor = engine.get_tensor_name(index)
         dtype = _DTYPES.get(engine.get_tensor_dtype(tensor).name)

@@ -1,4 +1,4 @@
-"""A GPU and a TensorRT that are not there: memory is real bytes of this process, work runs when a stream is waited for."""
+"""A GPU and a TensorRT that are not there: memory is bytes of this process, work runs when a stream is waited for."""
 
 import contextlib
 import ctypes
@@ -351,9 +351,7 @@ class FakeContext:
     def set_input_shape(self, name, shape):
         assert not self.recorded, "the context of a graph must stay as it is"
         low, _, high = self.engine.facts["profiles"][self.active_optimization_profile]
-        if self.engine.trt.refuse["shape"] or not all(
-            a <= d <= b for a, d, b in zip(low, shape, high, strict=True)
-        ):
+        if self.engine.trt.refuse["shape"] or not all(a <= d <= b for a, d, b in zip(low, shape, high, strict=True)):
             self.engine.logger.log(Severity.ERROR, "Error Code 3: API Usage Error (shape)")
             return False
         if shape != self.shape:

@@ -136,10 +136,9 @@ def test_a_recording_that_fails_is_said_once_and_the_results_stay_right(opened, 
     for seed in range(4):
         x = rows(2, seed)
         assert_right(engine.run({"x": x}), x)
-    assert [r.message for r in caplog.records if "CUDA graphs" in r.message] == [
-        "net0.engine runs without CUDA graphs: net0.engine must run, got a refusal by TensorRT: Error Code 1: operation "
-        "not permitted when stream is capturing. Open it again; if it stays so, build it again with hrnet-export."
-    ]
+    (message,) = [r.message for r in caplog.records if "CUDA graphs" in r.message]
+    assert message.startswith("net0.engine runs without CUDA graphs: net0.engine must run, got a refusal by TensorRT: ")
+    assert "operation not permitted when stream is capturing" in message
     assert cuda.calls["begin_capture"] == 1
     assert not cuda.graphs
 
@@ -188,7 +187,9 @@ def test_a_batch_over_the_profile_is_computed_in_parts(opened, count, device):
     assert_right({k: to_host(v) for k, v in found.items()}, x)
 
 
-@pytest.mark.parametrize(("count", "parts"), [(9, [5, 4]), (12, [8, 4]), (16, [8, 8]), (17, [6, 6, 5]), (21, [8, 8, 5])])
+@pytest.mark.parametrize(
+    ("count", "parts"), [(9, [5, 4]), (12, [8, 4]), (16, [8, 8]), (17, [6, 6, 5]), (21, [8, 8, 5])]
+)
 def test_parts_are_full_ones_unless_the_rest_is_under_the_profile(opened, cuda, trt, monkeypatch, count, parts):
     engine = opened(profiles=[[[4, 3], [4, 3], [8, 3]]])
     x = rows(count)
@@ -201,7 +202,11 @@ def test_parts_are_full_ones_unless_the_rest_is_under_the_profile(opened, cuda, 
     [
         ([[[2, 3], [2, 3], [4, 3]]], (1, 3), r"input 'x' must be within \(2, 3\) to \(4, 3\), got \(1, 3\)\. Resize"),
         ([[[4, 3], [4, 3], [4, 3]]], (6, 3), r"must be within \(4, 3\), got \(6, 3\)"),
-        ([[[1, 3], [1, 3], [1, 3]], [[4, 3], [4, 3], [8, 3]]], (0, 3), r"\(1, 3\) or \(4, 3\) to \(8, 3\), got \(0, 3\)"),
+        (
+            [[[1, 3], [1, 3], [1, 3]], [[4, 3], [4, 3], [8, 3]]],
+            (0, 3),
+            r"\(1, 3\) or \(4, 3\) to \(8, 3\), got \(0, 3\)",
+        ),
         ([[[1, 3], [4, 3], [8, 3]]], (0, 3), r"got \(0, 3\)"),
     ],
 )
@@ -346,7 +351,9 @@ def test_results_feed_the_next_run(opened):
     np.testing.assert_array_equal(engine.run({"x": once})["y"].numpy(), rows(3) * 4)
 
 
-@pytest.mark.parametrize(("entries", "stream"), [({}, 1), ({"stream": None}, 1), ({"stream": 2}, 2), ({"stream": 77}, 77)])
+@pytest.mark.parametrize(
+    ("entries", "stream"), [({}, 1), ({"stream": None}, 1), ({"stream": 2}, 2), ({"stream": 77}, 77)]
+)
 def test_the_stream_that_fills_an_input_is_waited_for(opened, cuda, entries, stream):
     engine = opened()
     engine.run({"x": OnGpu(rows(2), **entries)})
@@ -380,9 +387,9 @@ def test_an_unknown_device_is_refused(opened, device):
 
 
 def test_a_gpu_beyond_those_there_are_and_the_cpu_are_refused(opened):
-    with pytest.raises(DeviceError, match="device 'cuda:3' must be one of the 1 there are.*Use cuda:0"):
+    with pytest.raises(DeviceError, match=r"device 'cuda:3' must be one of the 1 there are.*Use cuda:0"):
         opened(device="cuda:3")
-    with pytest.raises(DeviceError, match="device 'cpu' cannot run net0.engine"):
+    with pytest.raises(DeviceError, match=r"device 'cpu' cannot run net0\.engine"):
         opened(device="cpu")
 
 
@@ -397,7 +404,7 @@ def test_without_a_gpu_that_is_what_is_said(tmp_path, trt, fake_cuda):
 def test_without_a_driver_the_real_bindings_say_so_too(tmp_path, trt):
     path = tmp_path / "w18.engine"
     path.write_bytes(trt.plan(profiles=PROFILES))
-    with pytest.raises(DeviceError, match="device 'auto' must have an NVIDIA GPU for w18.engine, got none"):
+    with pytest.raises(DeviceError, match=r"device 'auto' must have an NVIDIA GPU for w18\.engine, got none"):
         TrtEngine(path)
 
 
@@ -409,8 +416,16 @@ def test_a_missing_file_is_missing(tmp_path, cuda, trt):
 @pytest.mark.parametrize(
     ("facts", "error", "message"),
     [
-        ({"fails": "Error Code 6: version tag"}, ArtifactError, "got: Error Code 6: version tag. Build it again: hrnet-e"),
-        ({"fails": "CUDA out of memory"}, DeviceError, r"must fit the memory of cuda:0, got CUDA out of memory \(1.0 GiB"),
+        (
+            {"fails": "Error Code 6: version tag"},
+            ArtifactError,
+            "got: Error Code 6: version tag. Build it again: hrnet-e",
+        ),
+        (
+            {"fails": "CUDA out of memory"},
+            DeviceError,
+            r"must fit the memory of cuda:0, got CUDA out of memory \(1.0 GiB",
+        ),
         ({"fails": "Cuda Runtime (cudaError 35)"}, DeviceError, "must load on cuda:0, got: Cuda Runtime"),
         ({"dtype": "BF16"}, ArtifactError, "tensor 'x' of net0.engine must be of float32, .* got bf16"),
         ({"data_dependent": True}, ArtifactError, r"output 'y' of net0.engine must have a shape that follows"),
@@ -425,7 +440,9 @@ def test_an_engine_that_does_not_load_says_why_and_leaves_nothing_behind(opened,
 
 
 def test_a_damaged_plan_names_the_way_to_build_it_again(opened, trt):
-    with pytest.raises(ArtifactError, match="net0.engine must be an engine that TensorRT 10.9.0.34 can load, got: IRun"):
+    with pytest.raises(
+        ArtifactError, match=r"net0\.engine must be an engine that TensorRT 10\.9\.0\.34 can load, got: IRun"
+    ):
         opened(content=trt.plan(profiles=PROFILES)[:-9])
 
 
@@ -466,7 +483,7 @@ def test_a_run_that_fails_says_so_and_the_next_one_gets_a_fresh_lane(opened, trt
     engine = opened(contexts=1)
     engine.run({"x": rows(2)})
     trt.refuse["run"] = 1
-    with pytest.raises(DeviceError, match="net0.engine must run, got a refusal by TensorRT: .*illegal memory access"):
+    with pytest.raises(DeviceError, match=r"net0\.engine must run, got a refusal by TensorRT: .*illegal memory access"):
         engine.run({"x": on_gpu(rows(3)) if device else rows(3)})
     assert_right(engine.run({"x": rows(3)}), rows(3))
 
@@ -485,7 +502,7 @@ def test_closing_twice_is_closing_once_and_running_then_says_so(opened, cuda):
     freed = cuda.calls["free"]
     engine.close()
     assert cuda.calls["free"] == freed
-    with pytest.raises(DeviceError, match="net0.engine must be open to run, got a closed engine"):
+    with pytest.raises(DeviceError, match=r"net0\.engine must be open to run, got a closed engine"):
         engine.run({"x": rows(2)})
 
 
