@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from hrnet_deploy.engines.cuda.memory import Cuda, HostBytes
 from hrnet_deploy.engines.tensorrt.signature import Binding, Shape
 
+_VIEWS = 64
+"""Views of pinned memory kept, so that a shape seen before costs no new ones."""
+
 
 class Buffers:
     """Device memory for every tensor of an engine, and pinned host memory for those that the host touches.
@@ -35,6 +38,8 @@ class Buffers:
         self._sizes = dict(sizes)
         self._stream = stream
         self._host: dict[str, HostBytes] = {}
+        self._views: dict[tuple[str, Shape], NDArray[Any]] = {}
+        self._host_addresses: dict[str, int] = {}
         self.addresses: dict[str, int] = {}
         with ExitStack() as stack:
             for name, size in self._sizes.items():
@@ -53,9 +58,9 @@ class Buffers:
             DeviceError: the copy failed, or there is no pinned memory.
         """
         # The copy into pinned memory is what the GPU's driver would do by itself, one small piece at a time.
-        np.copyto(self.host(binding, array.shape), array, casting="no")
-        address = self._host[binding.name].ctypes.data
-        self._cuda.copy_in(self.addresses[binding.name], address, array.nbytes, self._stream)
+        view = self.host(binding, array.shape)
+        np.copyto(view, array, casting="no")
+        self._cuda.copy_in(self.addresses[binding.name], self._host_addresses[binding.name], view.nbytes, self._stream)
 
     def load_across(self, binding: Binding, address: int, size: int) -> None:
         """Put an input from GPU memory on its way.
@@ -80,8 +85,8 @@ class Buffers:
         Raises:
             DeviceError: the copy failed, or there is no pinned memory.
         """
-        address = self._pinned(binding.name).ctypes.data
-        self._cuda.copy_out(address, self.addresses[binding.name], binding.nbytes(shape), self._stream)
+        size = self.host(binding, shape).nbytes
+        self._cuda.copy_out(self._host_addresses[binding.name], self.addresses[binding.name], size, self._stream)
 
     def store_across(self, binding: Binding, address: int, shape: Shape) -> None:
         """Put an output on its way to other GPU memory.
@@ -109,10 +114,18 @@ class Buffers:
         Raises:
             DeviceError: there is no pinned memory.
         """
-        return self._pinned(binding.name)[: binding.nbytes(shape)].view(binding.dtype).reshape(shape)
+        key = (binding.name, shape)
+        view = self._views.get(key)
+        if view is None:
+            if len(self._views) >= _VIEWS:
+                self._views.clear()
+            view = self._pinned(binding.name)[: binding.nbytes(shape)].view(binding.dtype).reshape(shape)
+            self._views[key] = view
+        return view
 
     def close(self) -> None:
         """Free everything, once."""
+        self._views.clear()
         self._host.clear()
         self._stack.close()
 
@@ -120,5 +133,6 @@ class Buffers:
         array = self._host.get(name)
         if array is None:
             array = self._host[name] = self._cuda.allocate_host(self._sizes[name])
+            self._host_addresses[name] = array.ctypes.data
             self._stack.callback(self._cuda.free_host, array)
         return array

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hrnet_deploy.engines.cuda.device_array import Blocks
-from hrnet_deploy.engines.cuda.device_view import is_device_array, view
+from hrnet_deploy.engines.cuda.device_view import DeviceView, is_device_array, view
 from hrnet_deploy.engines.cuda.failures import readable
 from hrnet_deploy.engines.cuda.memory import Cuda
 from hrnet_deploy.engines.cuda.opening import open_cuda
@@ -27,7 +26,7 @@ from hrnet_deploy.engines.tensorrt.loading import check_gpu, find_card, gpu_inde
 from hrnet_deploy.engines.tensorrt.log import BuildLog
 from hrnet_deploy.engines.tensorrt.plan_file import PlanFile, check_plan, read_plan
 from hrnet_deploy.engines.tensorrt.runtime_cache import cache_path
-from hrnet_deploy.engines.tensorrt.signature import Chunk, Shape, chunks
+from hrnet_deploy.engines.tensorrt.signature import Chunk, chunks
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import TensorSpec
@@ -98,7 +97,7 @@ class TrtEngine:
             check_facts(facts, plan=path, flavour=self.backend, version=self._api.version, capability=capability)
         else:
             check_plan(plan, name=self._name, flavour=self.backend, version=self._api.version)
-        self._plans: dict[tuple[Shape, ...], tuple[Chunk, ...]] = {}
+        self._plans: dict[tuple[Any, ...], tuple[Chunk, ...]] = {}
         # The stack unwinds inside the block, so that what fails half-way is released on the right GPU.
         with self._cuda.active(self._index), ExitStack() as stack:
             # Open until `close`: what TensorRT says meanwhile explains what fails.
@@ -150,10 +149,9 @@ class TrtEngine:
         on_device = [is_device_array(value) for value in values]
         if any(on_device):
             return self._run_on_device(values, on_device)
-        arrays = [_array(spec, value) for spec, value in zip(self.inputs, values, strict=True)]
-        plan = self._chunks(tuple(array.shape for array in arrays))
+        plan = self._planned(values)
         with self._cuda.active(self._index), self._pool.lease() as lane:
-            results = lane.run(plan, arrays)
+            results = lane.run(plan, values)
             self._keep(lane)
         return dict(zip((spec.name for spec in self.outputs), results, strict=True))
 
@@ -170,20 +168,22 @@ class TrtEngine:
                 view(value, spec.name, cuda=self._cuda, device=self._index, stream=lane.stream)
                 for spec, value in zip(self.inputs, values, strict=True)
             ]
-            for spec, found in zip(self.inputs, views, strict=True):
-                _check(spec, found.dtype, found.shape)
-            results = lane.run_on_device(self._chunks(tuple(found.shape for found in views)), views, self._blocks)
+            results = lane.run_on_device(self._planned(views), views, self._blocks)
             self._keep(lane)
         named: dict[str, Any] = dict(zip((spec.name for spec in self.outputs), results, strict=True))
         return named
 
-    def _chunks(self, shapes: tuple[Shape, ...]) -> tuple[Chunk, ...]:
-        found = self._plans.get(shapes)
+    def _planned(self, arrays: Sequence[Any]) -> tuple[Chunk, ...]:
+        """Check inputs and split them; what was checked before is found at once."""
+        key = tuple([(getattr(array, "dtype", None), getattr(array, "shape", None)) for array in arrays])
+        found = self._plans.get(key)
         if found is None:
-            found = chunks(self._signature, shapes)
+            for spec, array in zip(self.inputs, arrays, strict=True):
+                _check(spec, array)
+            found = chunks(self._signature, tuple(array.shape for array in arrays))
             if len(self._plans) >= _PLANNED_SHAPES:
                 self._plans.clear()
-            self._plans[shapes] = found
+            self._plans[key] = found
         return found
 
     def _keep(self, lane: Lane) -> None:
@@ -232,22 +232,21 @@ def _keep_kernels(executor: Executor, plan: PlanFile, facts: EngineFacts | None,
         _LOG.info("compiled kernels are not kept: %s", error)
 
 
-def _array(spec: TensorSpec, value: Any) -> NDArray[np.generic]:
+def _check(spec: TensorSpec, value: Any) -> None:
     if value is None:
         raise UsageError(f"input '{spec.name}' must be given, got none. Pass it by that name.")
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, (np.ndarray, DeviceView)):
         raise UsageError(
             f"input '{spec.name}' must be a NumPy array or lie in GPU memory, got {type(value).__name__}. Convert it."
         )
-    _check(spec, value.dtype.name if value.dtype.isnative else value.dtype.str, value.shape)
-    return value
-
-
-def _check(spec: TensorSpec, dtype: str, shape: Shape) -> None:
-    fits = len(shape) == len(spec.shape) and all(
-        isinstance(want, str) or want == have for want, have in zip(spec.shape, shape, strict=True)
+    dtype = value.dtype
+    if isinstance(dtype, np.dtype):
+        # The byte order is part of NumPy's name only where it is a foreign one.
+        dtype = dtype.name if dtype.isnative else dtype.str
+    fits = len(value.shape) == len(spec.shape) and all(
+        isinstance(want, str) or want == have for want, have in zip(spec.shape, value.shape, strict=True)
     )
     if not fits or dtype != spec.dtype:
         raise UsageError(
-            f"input '{spec.name}' must be {spec.dtype} {spec.shape}, got {dtype} {shape}. Reshape or convert it."
+            f"input '{spec.name}' must be {spec.dtype} {spec.shape}, got {dtype} {value.shape}. Reshape or convert it."
         )

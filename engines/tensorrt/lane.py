@@ -93,11 +93,15 @@ class Lane:
             for binding, shape in zip(self._signature.outputs, shapes, strict=True):
                 self._buffers.store(binding, shape)
             self._cuda.synchronize(self.stream)
+            if whole:
+                return [
+                    self._buffers.host(b, shape).copy()
+                    for b, shape in zip(self._signature.outputs, shapes, strict=True)
+                ]
             if not results:
                 results = [np.empty(*joined) for joined in self._joined(chunks, shapes)]
             for binding, shape, result in zip(self._signature.outputs, shapes, results, strict=True):
-                target = result if whole else result[chunk.start : chunk.start + shape[0]]
-                np.copyto(target, self._buffers.host(binding, shape))
+                np.copyto(result[chunk.start : chunk.start + shape[0]], self._buffers.host(binding, shape))
         return results
 
     def run_on_device(self, chunks: Sequence[Chunk], views: Sequence[DeviceView], blocks: Blocks) -> list[DeviceArray]:

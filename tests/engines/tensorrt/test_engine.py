@@ -194,7 +194,7 @@ def test_parts_are_full_ones_unless_the_rest_is_under_the_profile(opened, cuda, 
     engine = opened(profiles=[[[4, 3], [4, 3], [8, 3]]])
     x = rows(count)
     assert_right(engine.run({"x": x}), x)
-    assert [shapes[0][0] for shapes in (chunk.shapes for chunk in engine._chunks(((count, 3),)))] == parts
+    assert [shapes[0][0] for shapes in (chunk.shapes for chunk in engine._planned([rows(count)]))] == parts
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_a_shape_outside_every_profile_is_refused_with_the_range(opened, profile
 
 def test_of_several_profiles_the_nearest_that_holds_a_shape_runs_it(opened, cuda):
     engine = opened(profiles=[[[1, 3], [8, 3], [8, 3]], [[1, 3], [1, 3], [2, 3]], [[1, 3], [16, 3], [32, 3]]])
-    chosen = [engine._chunks(((count, 3),))[0].profile for count in (1, 2, 8, 9, 40)]
+    chosen = [engine._planned([rows(count)])[0].profile for count in (1, 2, 8, 9, 40)]
     assert chosen == [1, 1, 0, 2, 2]
     for count in (1, 2, 8, 9, 40, 1, 40, 8, 1, 40, 8):
         assert_right(engine.run({"x": rows(count)}), rows(count))
