@@ -89,8 +89,11 @@ class BoundSession:
                     buffers.inputs[name].update_inplace(array)
 
         def read(buffers: Buffers) -> Tensors:
-            # On a CPU `numpy` is a view of the buffer, which the next run overwrites.
-            return {name: np.array(value.numpy()) for name, value in buffers.outputs.items()}
+            # From a GPU `numpy` copies; on a CPU it is a view of the buffer, which the next run overwrites.
+            on_cpu = self._place[0] == "cpu"
+            return {
+                name: np.array(value.numpy(), copy=True if on_cpu else None) for name, value in buffers.outputs.items()
+            }
 
         return self.run_in_place({name: (array.shape, array.dtype.name) for name, array in feed.items()}, fill, read)
 
@@ -191,10 +194,9 @@ def alike(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
         return True
     if not np.issubdtype(wanted.dtype, np.floating):
         return bool(np.mean(found == wanted) >= 0.999)
-    tolerance = _TOLERANCE.get(wanted.dtype.name, _TOLERANCE_ELSE)
-    difference = np.abs(found.astype(np.float64) - wanted.astype(np.float64))
-    limit = tolerance * float(np.abs(wanted.astype(np.float64)).max())
-    return bool(np.nanmax(difference, initial=0.0) <= limit and np.array_equal(np.isnan(found), np.isnan(wanted)))
+    finite = np.abs(wanted[np.isfinite(wanted)].astype(np.float64))
+    limit = _TOLERANCE.get(wanted.dtype.name, _TOLERANCE_ELSE) * float(finite.max(initial=0.0))
+    return bool(np.allclose(found, wanted, rtol=0, atol=limit, equal_nan=True))
 
 
 def _run_options(graph: str) -> Any:

@@ -30,8 +30,8 @@ from hrnet_deploy.engines.ort_session import open_session, session_options
 from hrnet_deploy.errors import ArtifactError, DeviceError
 from hrnet_deploy.spec import ModelCard
 
-_STRICT = {"session.disable_cpu_ep_fallback": "1"}
 _LENIENT = {"session.record_ep_graph_assignment_info": "1"}
+_STRICT = _LENIENT | {"session.disable_cpu_ep_fallback": "1"}
 _HEAVY = frozenset({"Conv", "FusedConv", "Gemm", "MatMul"})
 _PACKAGE = Path(onnxruntime.__file__).parent / "capi"
 _TITLES = {CUDA: "CUDA", TENSORRT: "TensorRT"}
@@ -164,7 +164,7 @@ def nodes_on(session: Any, provider: str) -> frozenset[str]:
     """
     try:
         assigned = session.get_provider_graph_assignment_info()
-    except (AttributeError, RuntimeError):
+    except Exception:  # noqa: BLE001 - ONNX Runtime's own types share no base but Exception
         return frozenset()
     return frozenset(node.op_type for part in assigned if part.ep_name == provider for node in part.get_nodes())
 

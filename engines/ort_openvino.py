@@ -114,6 +114,10 @@ class OpenVinoEngine:
                     f"input '{one.name}' must be a NumPy array, got {type(feed[one.name]).__name__}. Convert it."
                 )
             check_array(one, feed[one.name])
+            if not feed[one.name].size:
+                raise UsageError(
+                    f"input '{one.name}' must hold a value, got shape {feed[one.name].shape}. Add an image."
+                )
         arrays = [np.ascontiguousarray(feed[one.name]) for one in self.inputs]
         parts: list[list[NDArray[Any]]] = []
         start = 0
