@@ -169,14 +169,16 @@ def _check_imagenet_order(path: Path, labels: Mapping[str, int]) -> None:
     by_stem = {PurePosixPath(name).stem: label for name, label in labels.items()}
     found = tuple(by_stem.get(f"ILSVRC2012_val_{number:08d}") for number in range(1, 6))
     given = [(have, want) for have, want in zip(found, _FIRST_OF_VAL, strict=True) if have is not None]
-    if not given or all(have == want for have, want in given):
+    wrong = [pair for pair in given if pair[0] != pair[1]]
+    if not wrong:
         return
     if all(have == want for have, want in zip(found, _DEVKIT_FIRST_OF_VAL, strict=True)):
         got = "the development kit's ids, which are in another order"
     elif all(have == want + 1 for have, want in given):
         got = "labels counted from 1"
     else:
-        got = f"{found[0] if found[0] is not None else given[0][0]} for one that is {given[0][1]}"
+        have, want = wrong[0]
+        got = f"{have} for number {1 + _FIRST_OF_VAL.index(want)}, which is {want}"
     raise UsageError(
         f"label file {path} must list ILSVRC2012's validation images by sorted WordNet id (65, 970, 230, ...), got"
         f" {got}. Use Caffe's val.txt."

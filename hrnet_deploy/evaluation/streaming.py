@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import ImageError, MissingFileError
+from hrnet_deploy.errors import HrnetDeployError, ImageError, MissingFileError
 from hrnet_deploy.evaluation.cityscapes import read_label
 from hrnet_deploy.evaluation.dataset import Dataset
 from hrnet_deploy.evaluation.network import Network, Outputs, Rows
@@ -64,7 +64,8 @@ def stream(
         workers: threads beside the caller's.
 
     Yields:
-        One record an image, in order. Closing the iterator ends the threads.
+        One record an image, in order; of an image that cannot be used, all before it. Closing the iterator ends the
+        threads.
 
     Raises:
         ImageError: an image or label that cannot be used, its name first.
@@ -86,8 +87,14 @@ def stream(
 
     try:
         refill()
-        while ahead:
-            pictures = [ahead.popleft().result() for _ in range(min(batch, len(ahead)))]
+        failure: HrnetDeployError | None = None
+        while ahead and failure is None:
+            pictures: list[_Picture] = []
+            try:
+                while ahead and len(pictures) < batch:
+                    pictures.append(ahead.popleft().result())
+            except HrnetDeployError as error:  # what came before it is answered first
+                failure = error
             refill()
             outputs = [_timed(network, pictures, batch, clock, place) for place, network in enumerate(networks)]
             for number, picture in enumerate(pictures):
@@ -98,6 +105,8 @@ def stream(
                 yield behind.popleft().result()
         while behind:
             yield behind.popleft().result()
+        if failure is not None:
+            raise failure
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
