@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections import deque
@@ -129,7 +130,7 @@ class DeviceArray:
         self.shape = shape
         self.dtype = dtype
         self.device = blocks.device
-        self.nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        self.nbytes = math.prod(shape) * dtype.itemsize
         self.address = blocks.take(self.nbytes, stream)
         self._blocks = blocks
         self._readers: set[int] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,13 +101,19 @@ def _exports(value: Any) -> bool:
 
 
 def _from_interface(entry: Any) -> Exported:
-    dtype = np.dtype(entry["typestr"])
+    name, size = _dtype(entry["typestr"])
     strides = entry.get("strides")
     if strides is not None:
-        strides = tuple(step / dtype.itemsize for step in strides)
-    # The byte order is part of NumPy's name only where it is a foreign one.
-    name = dtype.name if dtype.isnative else dtype.str
+        strides = tuple(step / size for step in strides)
     return Exported(int(entry["data"][0]), tuple(int(size) for size in entry["shape"]), name, strides, -1)
+
+
+@lru_cache(maxsize=64)
+def _dtype(text: str) -> tuple[str, int]:
+    """Name and bytes of an element."""
+    dtype = np.dtype(text)
+    # The byte order is part of NumPy's name only where it is a foreign one.
+    return (dtype.name if dtype.isnative else dtype.str), dtype.itemsize
 
 
 def _in_c_order(found: Exported) -> bool:

@@ -9,6 +9,7 @@ import ctypes
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ CUDA_DEVICES = {2, 13}
 
 _NAME = b"dltensor"
 _KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}
+_BFLOAT = 4
 _CODES = {kind: code for code, kind in _KINDS.items()}
 
 
@@ -103,7 +105,8 @@ def read_capsule(capsule: Any) -> Exported:
     shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
     strides = tuple(tensor.strides[axis] for axis in range(tensor.ndim)) if tensor.strides else None
     address = int(tensor.data or 0) + int(tensor.byte_offset)
-    return Exported(address, shape, _dtype_name(tensor.dtype), strides, int(tensor.device.index))
+    dtype = _dtype_name(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes)
+    return Exported(address, shape, dtype, strides, int(tensor.device.index))
 
 
 def make_capsule(
@@ -158,8 +161,16 @@ _DELETE = _Deleter(_delete)
 _DESTROY = _Destructor(_destroy)
 
 
-def _dtype_name(dtype: Any) -> str:
-    kind = _KINDS.get(dtype.code)
-    if dtype.lanes != 1 or kind is None or dtype.bits % 8:
-        return "bfloat16" if dtype.code == 4 else f"dlpack type {dtype.code} of {dtype.bits} bits"
-    return str(np.dtype(f"{kind}{dtype.bits // 8}").name)
+@lru_cache(maxsize=64)
+def _dtype_name(code: int, bits: int, lanes: int) -> str:
+    kind = _KINDS.get(code)
+    try:
+        return (
+            str(np.dtype(f"{kind}{bits // 8}").name) if lanes == 1 and kind and bits % 8 == 0 else _foreign(code, bits)
+        )
+    except TypeError:  # such as a float of one byte
+        return _foreign(code, bits)
+
+
+def _foreign(code: int, bits: int) -> str:
+    return "bfloat16" if code == _BFLOAT else f"dlpack type {code} of {bits} bits"

@@ -142,7 +142,7 @@ class TrtEngine:
             UsageError: a missing, unknown or ill-shaped input, or one outside the engine's profile.
             DeviceError: the runtime failed, or the engine is closed.
         """
-        values = [feed.get(spec.name) for spec in self.inputs]
+        values: list[Any] = [feed.get(spec.name) for spec in self.inputs]
         unknown = feed.keys() - {spec.name for spec in self.inputs}
         if unknown:
             raise UsageError(f"input must be one the engine has, got '{min(unknown)}'. Leave it out.")

@@ -19,6 +19,7 @@ from hrnet_deploy.engines.tensorrt.signature import Binding, Chunk, Shape
 from hrnet_deploy.errors import DeviceError
 
 _Key = tuple[int, tuple[Shape, ...]]
+_REMEMBERED_SHAPES = 4096
 
 
 class Lane:
@@ -160,7 +161,8 @@ class Lane:
             self._outputs = self._executor.shape(self._context, *key, self.stream)
             self._current = key
             self.new_shapes = key not in self._seen
-            self._seen.add(key)
+            if len(self._seen) < _REMEMBERED_SHAPES:
+                self._seen.add(key)
         self._executor.enqueue(self._context, self.stream)
         return self._outputs
 
