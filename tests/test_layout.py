@@ -30,7 +30,12 @@ def test_importing_the_package_loads_numpy_and_cv2_only():
 def test_every_folder_with_code_is_in_the_package_list(project):
     settings = project["tool"]["setuptools"]
     found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "hrnet_deploy").rglob("__init__.py")}
-    linked = {f"hrnet_deploy.{name}" for name in ("calibration", "engines", "exporters")}
+    # rglob does not follow links.
+    linked = {
+        f"hrnet_deploy.{'.'.join(p.parent.relative_to(ROOT).parts)}"
+        for name in ("calibration", "engines", "exporters")
+        for p in (ROOT / name).rglob("__init__.py")
+    }
     assert set(settings["packages"]) == {name for name in found if name.startswith("hrnet_deploy")} | linked
 
 

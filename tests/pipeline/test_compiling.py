@@ -1,0 +1,218 @@
+"""Engines: real builds with TensorRT-RTX, which needs no GPU, and a TensorRT 8.6 and 10 that follow NVIDIA's types."""
+
+import json
+import struct
+
+import cv2
+import onnx
+import pytest
+
+from hrnet_deploy import UsageError, VerificationError
+from hrnet_deploy.engines.tensorrt.facts import read_facts, sidecar_path
+from hrnet_deploy.engines.tensorrt.layers import Layer
+from hrnet_deploy.engines.tensorrt.plan_file import read_plan
+from hrnet_deploy.pipeline import compiling, engine_plan, export_artifact
+from hrnet_deploy.probe import probe_images
+from hrnet_deploy.spec import OutputKind, Precision
+
+T4 = ("Tesla T4", "sm75")
+
+
+@pytest.fixture(scope="module")
+def rtx():
+    return pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX: pip install 'hrnet-deploy[tensorrt-rtx]'")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """A folder of eight pictures to calibrate on."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index, made in enumerate(probe_images(8, (64, 64))):
+        cv2.imwrite(str(folder / f"{index}.png"), made)
+    return folder
+
+
+@pytest.fixture
+def photos(demo, tmp_path):
+    """Export the demo's classifier; keywords as for `export_artifact`."""
+
+    def make(name="photos.engine", **options):
+        wishes = {
+            "weights": demo / "hrnet_w18_small_v1_photos10.safetensors",
+            "imgsz": 64,
+            "resize": "squash",
+            "classes": demo / "photos10.txt",
+        }
+        return export_artifact(output=tmp_path / name, **(wishes | options))
+
+    return make
+
+
+@pytest.fixture
+def classic(monkeypatch, fake, tmp_path):
+    """A classic TensorRT of some version on a T4; returns its scripted state."""
+
+    def machine(version):
+        monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path / "cache"))
+        api = fake(version)
+        monkeypatch.setattr(engine_plan, "find_api", lambda _backend: api)
+        monkeypatch.setattr(engine_plan, "_local_gpu", lambda: engine_plan._Local(*T4))
+        monkeypatch.setattr(compiling, "_runs_here", lambda _plan: False)
+        return api.module.state
+
+    return machine
+
+
+def names(path):
+    return sorted(p.name for p in path.iterdir())
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize(
+    ("precision", "target", "convolutions"),
+    [("fp32", "sm86", 91), ("fp32", "sm75", 92), ("fp16", "sm75,sm86", 92), ("fp16", "sm120", 91)],
+)
+def test_an_engine_with_its_sidecar_and_nothing_else(rtx, photos, tmp_path, precision, target, convolutions):
+    done = photos(precision=precision, target=target, batch="1:4:8")
+    assert names(tmp_path) == ["photos.engine", "photos.engine.json"]
+    facts = read_facts(sidecar_path(done.path))
+    assert facts == done.engine.facts
+    assert facts.card == done.card
+    assert (facts.flavour, facts.version) == ("tensorrt-rtx", rtx.__version__)
+    assert facts.capabilities == tuple(target.split(","))
+    assert facts.plan_bytes == done.path.stat().st_size == done.size_bytes - sidecar_path(done.path).stat().st_size
+    assert facts.profile == {"input": ((1, 3, 64, 64), (4, 3, 64, 64), (8, 3, 64, 64))}
+    # On Turing the classifier is a convolution, too.
+    assert facts.convolutions == {"asked": convolutions, "reached": convolutions}
+    assert f"--target {target}" in facts.rebuild
+    assert read_plan(done.path).flavour == "tensorrt-rtx"
+    assert done.engine.parity is None or done.engine.parity.agreement > 0.9
+    assert 0 < done.card.measured["parity_agreement"] <= 1
+
+
+@pytest.mark.rtx
+def test_int8_runs_in_int8(rtx, photos, pictures, tmp_path):
+    done = photos(precision="int8", calib_data=pictures, target="sm86")
+    assert names(tmp_path) == ["photos.calib.json", "photos.engine", "photos.engine.json"]
+    assert done.engine.asked == done.engine.reached == 89
+    assert done.card.lineage["qdq_target"] == "tensorrt"
+
+
+@pytest.mark.rtx
+def test_a_street_net_with_pixels_in_labels_out_and_open_sizes(rtx, demo, tmp_path):
+    done = export_artifact(
+        weights=demo / "hrnetv2_w18_small_v1_street.pth", precision="fp16", output=tmp_path / "s.engine",
+        imgsz="64:128x256:256x512", batch=1, pixels_in=True, labels_out=True, target="sm86",
+    )  # fmt: skip
+    assert done.engine.facts.profile == {"input": ((1, 64, 64, 3), (1, 128, 256, 3), (1, 256, 512, 3))}
+    assert done.engine.reached == done.engine.asked
+    assert done.card.output_kind is OutputKind.LABELS
+
+
+@pytest.mark.rtx
+def test_an_artefact_is_compiled_as_it_is(rtx, photos, tmp_path):
+    half = photos("half.onnx", precision="fp16")
+    done = export_artifact(str(half.path), output=tmp_path / "half.engine", target="sm89", batch="1:2:4")
+    assert done.card.precision is Precision.FP16
+    assert done.card.classes == half.card.classes
+    assert done.card.lineage == half.card.lineage
+    assert done.card.shapes.max_nhw == (4, 64, 64)
+    assert done.engine.asked == done.engine.reached == 91
+    assert done.difference is None or done.difference.agreement > 0.9
+
+
+@pytest.mark.rtx
+@pytest.mark.parametrize(
+    ("made", "options", "message"),
+    [
+        ({"precision": "fp16"}, {"precision": "fp32"}, "must start from a plain FP32 graph, got photos.onnx in fp16"),
+        ({"pixels_in": True}, {"precision": "fp16"}, "got photos.onnx in fp32 with pixels-in"),
+        ({"batch": 2}, {"batch": "1:2:4"}, "Leave them out"),
+        ({}, {"imgsz": 96}, "Leave them out"),
+    ],
+)
+def test_what_an_artefact_cannot_become(rtx, photos, tmp_path, made, options, message):
+    source = photos("photos.onnx", **made).path
+    with pytest.raises(UsageError, match=message):
+        export_artifact(str(source), output=tmp_path / "other.engine", target="sm86", **options)
+    assert names(tmp_path) == ["photos.onnx"]
+
+
+def test_an_artefact_for_the_cpu_is_no_start_for_an_engine(rtx, photos, pictures, tmp_path):
+    source = photos("photos.onnx", precision="int8", calib_data=pictures).path
+    with pytest.raises(UsageError, match="Q/DQ pairs for TensorRT, got photos.onnx with those for the CPU"):
+        export_artifact(str(source), output=tmp_path / "other.engine", target="sm86")
+
+
+def test_an_fp32_artefact_is_a_start_with_its_own_card(photos, tmp_path):
+    first = photos("photos.onnx", mean=(0.4, 0.5, 0.6))
+    half = export_artifact(str(first.path), precision="fp16", output=tmp_path / "half.onnx")
+    assert half.card.classes == first.card.classes
+    assert half.card.preprocessing == first.card.preprocessing
+    assert half.card.variant == "hrnet_w18_small_v1"
+    assert half.card.lineage["weights_sha256"] == first.card.lineage["weights_sha256"]
+
+
+def test_too_few_convolutions_in_the_precision_are_an_error_that_names_them(rtx, photos, tmp_path, monkeypatch):
+    build = compiling.build
+
+    def slower(api, request):
+        built = build(api, request)
+        layers = tuple(
+            Layer(l.name, l.kind, ("Float",), ("Float",), l.tactic, l.onnx_nodes)
+            if "stage3" in str(l.onnx_nodes)
+            else l
+            for l in built.layers
+        )
+        return type(built)(built.plan, layers, built.seconds)
+
+    monkeypatch.setattr(compiling, "build", slower)
+    with pytest.raises(VerificationError, match=r"engine must run 91 convolutions in fp16, got \d+: not .*stage3") as e:
+        photos(precision="fp16", target="sm86")
+    assert e.value.exit_code == 3
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "precision", "path", "flags", "opset", "typed"),
+    [
+        ("8.6.1", "fp32", "auto", set(), 17, False),
+        ("8.6.1", "fp16", "auto", {"FP16"}, 17, False),
+        ("8.6.1", "int8", "auto", {"FP16", "INT8"}, 17, False),
+        ("8.6.1", "int8", "qdq", {"FP16", "INT8"}, 17, False),
+        ("10.13.0.35", "fp16", "auto", set(), 20, True),
+        ("10.13.0.35", "int8", "auto", {"FP16", "INT8"}, 17, False),
+        ("10.13.0.35", "int8", "qdq", set(), 20, True),
+        ("11.4.0.106", "int8", "auto", set(), 20, True),
+    ],
+)
+def test_flags_and_types_are_never_mixed(
+    classic, photos, pictures, tmp_path, version, precision, path, flags, opset, typed
+):
+    state = classic(version)
+    options = {"calib_data": pictures} if precision == "int8" else {}
+    done = photos(precision=precision, int8_path=path, **options)
+    graph = onnx.load_from_string(state.graph)
+    ops = {n.op_type for n in graph.graph.node}
+    half = onnx.TensorProto.FLOAT16 in {t.data_type for t in graph.graph.initializer}
+    assert state.flags - {"TF32"} == flags
+    assert graph.opset_import[0].version == done.card.opset == opset
+    implicit = flags >= {"INT8"} and path == "auto"
+    assert half == (typed and precision != "fp32")
+    assert ("QuantizeLinear" in ops) == (precision == "int8" and not implicit)
+    assert (state.config.int8_calibrator is not None) if implicit else True
+    assert done.path.read_bytes() == b"a plan"
+    assert done.engine.facts.gpu == "Tesla T4"
+    assert done.engine.reached is None  # the fake's inspector has no layers to tell of
+
+
+def test_the_calibrator_answers_from_the_table(classic, photos, pictures, tmp_path):
+    state = classic("10.13.0.35")
+    photos(precision="int8", calib_data=pictures)
+    text = state.config.int8_calibrator.read_calibration_cache().decode().splitlines()
+    assert text[0] == "TRT-101300-EntropyCalibration2"
+    scales = dict(line.rsplit(": ", 1) for line in text[1:])
+    table = json.loads((tmp_path / "photos.calib.json").read_text())
+    amax = table["tensors"]["input"]["amax"]["entropy"]
+    assert struct.unpack(">f", bytes.fromhex(scales["input"]))[0] == pytest.approx(amax / 127)
+    assert state.calibration == {"input": ((1, 3, 64, 64),) * 3}
