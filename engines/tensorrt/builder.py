@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["BuildRequest", "BuiltPlan", "Shape", "Typing", "build", "inspect"]
 
 _POLL_S = 0.2
+_LOG_HINT = "-v shows the whole log."
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,9 @@ def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMoni
         # BuildError is a RuntimeError, and says all there is to say.
         if isinstance(error, (BuildError, UsageError)):
             raise
-        raise BuildError(f"{request.name} must build with {api.label}, got: {' '.join(str(error).split())}.") from error
+        raise BuildError(
+            f"{request.name} must build with {api.label}, got: {' '.join(str(error).split())}. {_LOG_HINT}"
+        ) from error
     if monitor.cancelled:
         raise KeyboardInterrupt
     if request.calibrator is not None:
@@ -188,4 +191,4 @@ def _advice(request: BuildRequest, log: BuildLog) -> str:
         return "It needs a GPU and its driver" + ("." if request.targets else ", or TensorRT-RTX and a --target.")
     if "memory" in text:
         return "Free GPU memory." if request.workspace_bytes is None else "Allow more with --workspace."
-    return "-v shows the whole log."
+    return _LOG_HINT

@@ -108,7 +108,7 @@ def _make(api: TrtApi) -> Any:
     else:
         trt = api.module
 
-    class Logger(trt.ILogger):
+    class Logger(trt.ILogger):  # type: ignore[misc, unused-ignore]  # Any without the stubs
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.min_severity = trt.ILogger.Severity.VERBOSE

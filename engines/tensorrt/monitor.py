@@ -148,7 +148,7 @@ def bind(api: TrtApi, monitor: BuildMonitor) -> Any:
         trt = api.module
 
     # The base is missing from TensorRT 8, hence a class made here.
-    class Bound(trt.IProgressMonitor):
+    class Bound(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]  # Any without the stubs
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
 

@@ -35,7 +35,8 @@ class BuildRequest:
         precision: the one to reach.
         typing: whether the graph says so, or flags.
         profile: input name -> smallest, best and largest shape; empty for a graph of fixed sizes.
-        targets: GPUs to build for ("sm75", ...), () for the one in this machine; only TensorRT-RTX takes any.
+        targets: GPUs to build for ("sm75", ...), () for the one in this machine; only TensorRT-RTX takes any. Several
+            share one set of kernels, that of the oldest: with "sm75" among them no convolution is INT8.
         network_name: carried by the engine, at most 4,095 characters.
         workspace_bytes: scratch memory a kernel may use; None for all there is.
         timing_cache: file that keeps kernel timings between builds; nothing where this TensorRT has none.
