@@ -174,6 +174,10 @@ def test_any_sequence_of_batches_is_computed_right_with_few_graphs(tmp_path, fak
         x = rows(size, seed)
         assert_right({k: to_host(v) for k, v in engine.run({"x": on_gpu(x) if device else x}).items()}, x)
         assert len(cuda.graphs) <= 4
+    before = (cuda.calls["allocate"], cuda.calls["allocate_host"])
+    for size in sizes:
+        assert_right(engine.run({"x": rows(size)}), rows(size))
+    assert device or (cuda.calls["allocate"], cuda.calls["allocate_host"]) == before
     engine.close()
     gc.collect()
     assert cuda.leftovers == 0
@@ -269,6 +273,15 @@ def test_eight_threads_get_the_answers_that_one_gets(opened, trt):
         found = list(pool.map(lambda x: engine.run({"x": x}), batches))
     for result, x in zip(found, batches, strict=True):
         assert_right(result, x)
+
+
+def test_threads_with_gpu_arrays_get_theirs_too(opened):
+    engine = opened(contexts=3)
+    batches = [rows(1 + seed % 11, seed) for seed in range(100)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda x: engine.run({"x": on_gpu(x)}), batches))
+    for result, x in zip(found, batches, strict=True):
+        assert_right({name: to_host(value) for name, value in result.items()}, x)
 
 
 def test_aux_streams_are_made_once_per_lane(opened, cuda):
