@@ -13,8 +13,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.ort_binding import BoundSession
+from hrnet_deploy.engines.ort_cache import open_optimised
 from hrnet_deploy.engines.ort_feed import check_array, check_names
 from hrnet_deploy.engines.ort_gpu import open_on_gpu
+from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.engines.ort_providers import CPU, CUDA, TENSORRT, CudaTuning
 from hrnet_deploy.engines.ort_session import open_session, reason, session_options, spec
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, MissingFileError, UsageError
@@ -101,6 +103,8 @@ class OrtEngine:
             except DeviceError as error:
                 _LOG.warning("running on the CPU: %s", error)
         options = session_options(threads=self._threads, in_order=self._in_order)
+        if isinstance(model, Path) and not self._in_order and read_header(model).quantised:
+            return "cpu", open_optimised(model, self._name, options)
         return "cpu", open_session(model, self._name, options, [CPU])
 
     def _open_gpu(self, model: Path | bytes, device: str, provider: str) -> tuple[str, Any]:

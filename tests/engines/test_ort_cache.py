@@ -1,8 +1,21 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
 
-from hrnet_deploy.engines.ort_cache import compiled_folder
+from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.ort_cache import compiled_folder, processor
+from hrnet_deploy.errors import ArtifactError
+
+INT8 = onnx.parser.parse_model(
+    '<ir_version: 9, opset_import: ["" : 20]>\n'
+    "g (float[N, 2] x) => (float[N, 2] y) <float s = {0.1}, int8 z = {0}>"
+    "{ r = Relu(x) q = QuantizeLinear(r, s, z) y = DequantizeLinear(q, s, z) }"
+)
+onnx.helper.set_model_props(INT8, {"hrnet_deploy.card": "{}", "note": "ü"})
+FEED = {"x": np.array([[-1.0, 0.32]], np.float32)}
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +55,89 @@ def test_without_a_home_nothing_is_kept(monkeypatch):
 
     monkeypatch.setattr(Path, "home", homeless)
     assert compiled_folder("openvino", b"graph") is None
+
+
+@pytest.fixture
+def artefact(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(INT8.SerializeToString())
+    return path
+
+
+def kept(cache):
+    return [path for path in cache.rglob("*") if path.is_file()]
+
+
+def check(engine):
+    np.testing.assert_allclose(engine.run(FEED)["y"], [[0.0, 0.3]], atol=1e-6)
+    assert engine.metadata == {"hrnet_deploy.card": "{}", "note": "ü"}
+    assert [spec.shape for spec in (*engine.inputs, *engine.outputs)] == [("N", 2), ("N", 2)]
+
+
+def test_the_second_start_reads_what_the_first_optimised(artefact, cache):
+    check(OrtEngine(artefact, device="cpu"))
+    (made,) = kept(cache)
+    before = made.stat()
+    check(OrtEngine(artefact, device="cpu"))
+    (again,) = kept(cache)
+    assert (again, again.stat().st_mtime_ns) == (made, before.st_mtime_ns)
+
+
+def test_another_content_under_the_same_name_is_optimised_anew(artefact, cache):
+    check(OrtEngine(artefact, device="cpu"))
+    other = onnx.ModelProto.FromString(INT8.SerializeToString())
+    other.graph.initializer[0].CopyFrom(onnx.helper.make_tensor("s", onnx.TensorProto.FLOAT, [], [0.5]))
+    artefact.write_bytes(other.SerializeToString())
+    np.testing.assert_allclose(OrtEngine(artefact, device="cpu").run(FEED)["y"], [[0.0, 0.5]])
+    assert len(kept(cache)) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a graph", INT8.SerializeToString()[:40]])
+def test_a_damaged_file_in_the_cache_is_made_again(artefact, cache, damage):
+    check(OrtEngine(artefact, device="cpu"))
+    (made,) = kept(cache)
+    made.write_bytes(damage)
+    check(OrtEngine(artefact, device="cpu"))
+    (again,) = kept(cache)
+    assert again == made
+    assert len(again.read_bytes()) > len(damage)
+
+
+def test_without_a_cache_it_opens_all_the_same(artefact, cache):
+    cache.write_text("a file where the folder should be")
+    check(OrtEngine(artefact, device="cpu"))
+
+
+def test_where_the_cache_cannot_be_written_it_opens_all_the_same(artefact, cache, monkeypatch):
+    monkeypatch.setattr("hrnet_deploy.engines.ort_cache.compiled_folder", lambda *_: cache / "not" / "there")
+    check(OrtEngine(artefact, device="cpu"))
+
+
+def test_float_graphs_and_graphs_run_in_order_leave_nothing(artefact, cache):
+    check(OrtEngine(artefact, device="cpu", in_order=True))
+    check(OrtEngine(INT8.SerializeToString(), device="cpu"))
+    text = '<ir_version: 9, opset_import: ["" : 20]>\ng (float[N] x) => (float[N] y) { y = Relu(x) }'
+    artefact.write_bytes(onnx.parser.parse_model(text).SerializeToString())
+    OrtEngine(artefact, device="cpu")
+    assert not kept(cache)
+
+
+def test_a_broken_graph_is_refused_by_its_own_name_and_leaves_nothing(artefact, cache):
+    broken = onnx.ModelProto.FromString(INT8.SerializeToString())
+    broken.graph.node[1].input[0] = "nowhere"
+    artefact.write_bytes(broken.SerializeToString())
+    with pytest.raises(ArtifactError, match=r"^net\.onnx must be a model ONNX Runtime can open"):
+        OrtEngine(artefact, device="cpu")
+    assert not kept(cache)
+
+
+def test_many_first_starts_at_once_leave_one_file(artefact, cache):
+    with ThreadPoolExecutor(8) as pool:
+        for engine in pool.map(lambda _: OrtEngine(artefact, device="cpu", threads=1), range(16)):
+            check(engine)
+    assert len(kept(cache)) == 1
+
+
+def test_a_processor_is_known_by_more_than_its_architecture():
+    assert processor() == processor()
+    assert len(processor()) > 3

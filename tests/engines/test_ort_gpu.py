@@ -1,5 +1,6 @@
 import types
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from hrnet_deploy.engines.ort import OrtEngine
 from hrnet_deploy.engines.ort_gpu import check_placement, nodes_on
 from hrnet_deploy.engines.ort_opening import open_onnx
-from hrnet_deploy.engines.ort_providers import CPU, CUDA, TENSORRT
+from hrnet_deploy.engines.ort_providers import CPU, CUDA, TENSORRT, CudaTuning
 from hrnet_deploy.engines.ort_session import open_session, session_options
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 
@@ -92,10 +93,85 @@ def test_a_gpu_array_needs_an_engine_on_a_gpu():
         OrtEngine(NET, device="cpu").run({"x": there})
 
 
+needs_gpu = pytest.mark.skipif(not HAS_CUDA_BUILD, reason="needs an NVIDIA GPU and hrnet-deploy[gpu]")
+
+
+def on_gpu(model, **options):
+    try:
+        return OrtEngine(model, device="cuda", **options)
+    except DeviceError as error:
+        pytest.skip(f"needs an NVIDIA GPU: {error}")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(
-    not HAS_CUDA_BUILD, reason="needs an NVIDIA GPU and hrnet-deploy[gpu]; run: python -m pytest -m gpu"
-)
+@needs_gpu
 def test_int8_on_the_cuda_provider_is_refused_before_anything_is_loaded():
     with pytest.raises(DeviceError, match="no INT8 convolutions"):
         OrtEngine(INT8, device="cuda")
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_net_on_the_gpu_replays_a_graph_a_shape_and_answers_as_on_the_cpu(photos_onnx):
+    engine, plain = on_gpu(photos_onnx), OrtEngine(photos_onnx, device="cpu")
+    for seed, count in enumerate([1, 4, 1, 4, 2]):
+        x = np.random.default_rng(seed).normal(size=(count, 3, 64, 64)).astype(np.float32)
+        found, wanted = engine.run({"input": x})["logits"], plain.run({"input": x})["logits"]
+        np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+    assert [buffers.has_graph for buffers in engine._bound._kept.values()] == [True] * 3
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize(
+    ("tuning", "tolerance"),
+    [
+        (CudaTuning(cuda_graph=False), 1e-3),
+        (CudaTuning(prefer_nhwc=True), 1e-3),
+        (CudaTuning(tf32=True), 2e-2),
+        (CudaTuning(memory_limit_bytes=2 << 30), 1e-3),
+    ],
+)
+def test_tuning_changes_the_speed_and_not_the_answers(photos_onnx, tuning, tolerance):
+    engine, plain = on_gpu(photos_onnx, tuning=tuning), OrtEngine(photos_onnx, device="cpu")
+    x = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    wanted = plain.run({"input": x})["logits"]
+    np.testing.assert_allclose(engine.run({"input": x})["logits"], wanted, atol=tolerance * np.abs(wanted).max())
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_open_sizes_run_on_the_gpu(street_onnx):
+    engine, plain = on_gpu(street_onnx), OrtEngine(street_onnx, device="cpu")
+    for hw in [(64, 96), (96, 64), (64, 96)]:
+        x = np.random.default_rng(0).normal(size=(1, 3, *hw)).astype(np.float32)
+        found, wanted = engine.run({"input": x})["logits"], plain.run({"input": x})["logits"]
+        np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_a_torch_tensor_on_the_gpu_goes_in_and_comes_out_there(photos_onnx):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("cuda.bindings")
+    engine, plain = on_gpu(photos_onnx), OrtEngine(photos_onnx, device="cpu")
+    if not torch.cuda.is_available():
+        pytest.skip("needs torch with CUDA")
+    with torch.cuda.stream(torch.cuda.Stream()):
+        x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).cuda(non_blocking=True) * 2
+        found = torch.as_tensor(engine.run({"input": x})["logits"], device="cuda")
+    wanted = plain.run({"input": x.cpu().numpy()})["logits"]
+    np.testing.assert_allclose(found.cpu().numpy(), wanted, atol=1e-3 * np.abs(wanted).max())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(TENSORRT not in onnxruntime.get_available_providers(), reason="needs ONNX Runtime with TensorRT")
+def test_tensorrt_s_provider_answers_as_the_cpu(photos_onnx):
+    try:
+        engine = OrtEngine(photos_onnx, backend="onnxruntime-trt")
+    except DeviceError as error:
+        pytest.skip(f"needs an NVIDIA GPU and TensorRT 10: {error}")
+    x = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    wanted = OrtEngine(photos_onnx, device="cpu").run({"input": x})["logits"]
+    # TensorRT computes FP32 in TF32 where the card has it.
+    np.testing.assert_allclose(engine.run({"input": x})["logits"], wanted, atol=2e-2 * np.abs(wanted).max())
