@@ -139,6 +139,7 @@ class Case:
         count: images to calibrate on; where there are fewer, a fifth is set aside for `auto` to judge by.
         judged: images that nothing is calibrated on.
         truths: label image or class index of each; empty where likeness to float32 is all that is judged.
+        views: judge each image also mirrored and shifted: one answer an image says little about one in a hundred.
         limits: agreement, drop in points and worst image that INT8 must reach.
     """
 
@@ -151,6 +152,7 @@ class Case:
     judged: tuple[Path, ...]
     truths: tuple[Path | int, ...] = ()
     limits: dict[str, float] = field(default_factory=dict)
+    views: bool = False
 
 
 def cases(shared: Path) -> list[Case]:
@@ -190,6 +192,7 @@ def cases(shared: Path) -> list[Case]:
             photos,
             tuple(classes.index(path.parent.name) for path in photos),
             {"drop": 0.5, "agreement": 0.985},
+            views=True,
         ),
         Case(
             "person",
@@ -206,6 +209,18 @@ def cases(shared: Path) -> list[Case]:
 
 def _found(folder: Path) -> tuple[Path, ...]:
     return tuple(image.path for image in find_images(folder, allow_val=True))
+
+
+_SHIFTS = ((0, 0), (-3, 2))
+
+
+def _views(image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
+    """The image and its mirror image, each as it is and shifted by up to three pixels."""
+    height, width = image.shape[:2]
+    for facing in (image, image[:, ::-1]):
+        wide = cv2.copyMakeBorder(np.ascontiguousarray(facing), 4, 4, 4, 4, cv2.BORDER_REFLECT_101)
+        for down, right in _SHIFTS:
+            yield np.ascontiguousarray(wide[4 + down : 4 + down + height, 4 + right : 4 + right + width])
 
 
 class Bench:
@@ -229,8 +244,10 @@ class Bench:
         self.images: Images = pick_images(case.data, case.count, allow_val=False)
         check_disjoint([*self.images.calibration, *self.images.held_out], case.judged)
         preprocess = Preprocessor(self.plan.preprocessing)
-        self._feeds = [preprocess(read_frame(path).image)[None] for path in case.judged]
-        self._truths = [_truth(truth) for truth in case.truths]
+        views = _views if case.views else (lambda image: (image,))
+        images = [view for path in case.judged for view in views(read_frame(path).image)]
+        self._feeds = [preprocess(image)[None] for image in images]
+        self._truths = [_truth(truth) for truth in case.truths for _ in range(len(images) // len(case.judged))]
         self._sizes = [(t.shape[0], t.shape[1]) for t in self._truths if t.ndim == 2]
         self._reference = self._answers(self.graph.SerializeToString())
         self.float32 = self._accuracy(self._reference)
@@ -284,11 +301,19 @@ class Bench:
             content: the graph, serialised.
 
         Returns:
-            Share of equal answers over all judged images and of the worst one; accuracy and its drop in points.
+            Share of equal answers over all judged images and of the worst one; accuracy and its drop in points. With
+            views also the standard error (pictures are independent, their views are not) and the share without them.
         """
         answers = self._answers(content)
         equal = [float(np.mean(a == b)) for a, b in zip(answers, self._reference, strict=True)]
+        whole = len(equal) // len(self.case.judged)
         row: dict[str, Any] = {"agreement": float(np.mean(equal)), "worst": min(equal)}
+        if self.case.views:
+            pictures = np.reshape(equal, (-1, whole))
+            row |= {
+                "plain": float(pictures[:, 0].mean()),
+                "se": float(pictures.mean(axis=1).std() / len(pictures) ** 0.5),
+            }
         if self._truths:
             accuracy = self._accuracy(answers)
             row |= {"accuracy": accuracy, "drop": self.float32 - accuracy}
@@ -596,7 +621,10 @@ def _accuracy_table(rows: list[dict[str, Any]]) -> list[str]:
         level = f"{row['accuracy']:.2f} ({row['float32']:.2f}) | {row['drop']:+.2f}" if scored else "- | -"
         kept = f"; kept {len(row['kept'])}: {', '.join(row['kept'])}" if row.get("kept") else ""
         missed = ", ".join(row["missed"]) or "-"
-        lines.append(f"{head}{level} | {row['agreement']:.2%} | {row['worst']:.2%} | {missed}{kept} |")
+        equal = f"{row['agreement']:.2%}"
+        if "se" in row:
+            equal += f" ± {100 * row['se']:.2f} ({row['plain']:.2%})"
+        lines.append(f"{head}{level} | {equal} | {row['worst']:.2%} | {missed}{kept} |")
     return lines
 
 

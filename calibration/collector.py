@@ -114,8 +114,8 @@ def collect(
         One histogram per tensor, by tensor name, in the order of the taps.
 
     Raises:
-        UsageError: a tap the graph does not have, a batch that does not fit it, or no batch at all.
-        ExportError: a tensor holds NaN or an infinity; the message names it.
+        UsageError: a tap the graph does not have, a batch that does not fit it, or no batch at all; or a tensor holds
+            NaN or an infinity, and the message names it.
         DeviceError: the runtime failed.
         Exception: whatever `batches` raises, as it is.
     """

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import ArtifactError, ExportError, UsageError
+from hrnet_deploy.errors import ArtifactError, UsageError
 
 BINS = 4096
 """Default resolution. The range is less than twice the largest value, so at least 2048 bins lie below that value."""
@@ -81,8 +81,7 @@ class Histogram:
             name: what they are, for the error.
 
         Raises:
-            UsageError: not float32.
-            ExportError: NaN or an infinity is among them.
+            UsageError: not float32; or NaN or an infinity is among them.
         """
         if values.dtype != np.float32:
             raise UsageError(f"'{name}' must be float32, got {values.dtype}. Tap a float tensor.")
@@ -91,7 +90,7 @@ class Histogram:
         low, high = float(values.min()), float(values.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             worst = "NaN" if math.isnan(low) else "an infinity"
-            raise ExportError(
+            raise UsageError(
                 f"activation '{name}' must be finite, got {worst}. Check the weights, the images and the preprocessing."
             )
         self._reach(max(-low, high))

@@ -157,18 +157,12 @@ def _constant(node: onnx.NodeProto, flow: _Flow) -> bool:
 
 
 def _for_tensorrt(flow: _Flow, keep: Collection[str]) -> QdqPlan:
-    """Pairs at convolution inputs; a residual sum reads the same copy, so that it fuses into the convolution."""
+    """Pairs at convolution inputs alone: a residual sum reads the value itself, or the noise of every block adds up."""
     convolutions = (n for n in flow.nodes if n.op_type == "Conv" and _constant(n, flow))
     weighted = frozenset(name_of(n) for n in convolutions if name_of(n) not in keep)
     readers: dict[str, set[str]] = {}
     for node in flow.nodes:
         if name_of(node) in weighted:
             readers.setdefault(node.input[0], set()).add(name_of(node))
-    for node in flow.nodes:
-        if node.op_type == "Add":
-            for value, other in (tuple(node.input), tuple(reversed(node.input))):
-                maker = flow.maker.get(other)
-                if value in readers and maker is not None and name_of(maker) in weighted:
-                    readers[value].add(name_of(node))
     order = [v for v in (*flow.inputs, *(o for n in flow.nodes for o in n.output)) if v in readers]
     return QdqPlan(QdqTarget.TENSORRT, tuple(order), weighted, {k: frozenset(v) for k, v in readers.items()}, {})

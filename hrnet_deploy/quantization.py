@@ -17,7 +17,7 @@ class QdqTarget(str, enum.Enum):
     CPU = "cpu"
     """ONNX Runtime and OpenVINO: unsigned activations with a zero point on every value, INT32 biases."""
     TENSORRT = "tensorrt"
-    """Symmetric signed activations at convolution inputs and residual sums, biases in floating point."""
+    """Symmetric signed activations at convolution inputs, residual sums and biases in floating point."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.opening import open_engine
-from hrnet_deploy.errors import ArtifactError, ExportError, ImageError, MissingFileError, UsageError
+from hrnet_deploy.errors import ArtifactError, ImageError, MissingFileError, UsageError
 from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.spec import Preprocessing
 from hrnet_deploy.version import VERSION
@@ -157,8 +157,7 @@ def calibrate(
 
     Raises:
         ImageError: an image that cannot be used.
-        ExportError: a value that is not finite.
-        UsageError: an unknown method.
+        UsageError: an unknown method, or a value that is not finite.
     """
     from hrnet_deploy.calibration.images import content_hashes, image_list_hash
     from hrnet_deploy.calibration.provenance import Provenance
@@ -260,7 +259,7 @@ def _histograms(
             state=state,
             key=hashlib.sha256(json.dumps(asdict(provenance), sort_keys=True).encode()).hexdigest(),
         )
-    except (ImageError, ExportError, MissingFileError):
+    except (ImageError, UsageError, MissingFileError):
         # Without that image or with another graph the key is another one, so what is finished has no use.
         state.unlink(missing_ok=True)
         raise

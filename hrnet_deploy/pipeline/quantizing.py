@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 AUTO = "auto"
 _RANGE_IMAGES = 32
 _ENOUGH = {Task.CLASSIFICATION: 0.995, Task.SEGMENTATION: 0.998}
-"""Held-out agreement at which `--keep-fp auto` stops taking blocks out of INT8."""
+"""Expected agreement at which `--keep-fp auto` stops taking blocks out of INT8."""
 _BROKEN = 0.5
-"""Below this share of equal answers a graph is not a worse net but a wrong one."""
+_NOISE_DB = 3.0
+"""With fewer equal answers and as much noise a graph is not a worse net but a wrong one.
+
+Answers alone do not tell: of a net whose thousand classes are all but equally likely, any noise changes most.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ class Quantized:
     def measured(self) -> dict[str, float]:
         """What the card says of the likeness to float32."""
         scores = {f"heldout_{name}": value for name, value in dataclasses.asdict(self.score).items()}
-        methods = {f"heldout_agreement_{method}": value for method, value in self.table.scores.items()}
+        methods = {f"heldout_divergence_{method}": -value for method, value in self.table.scores.items()}
         return scores | methods | {"heldout_images": float(self.held_out)}
 
 
@@ -99,7 +103,13 @@ def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
     first = "entropy" if wishes.method == AUTO else wishes.method
     cache = Path(wishes.cache) if wishes.cache else plan.path.with_suffix(".calib.json")
     table = calibrate(graph, images, plan.preprocessing, first, cache)
-    scorer = Scorer(graph, input_batches(images.held_out, plan.preprocessing))
+    # An image's many pixels tell enough; of labels there are few, and those calibrated on have honest margins.
+    others = images.calibration if AUTO in wishes.keep_fp and facts.task is Task.CLASSIFICATION else ()
+    scorer = Scorer(
+        graph,
+        input_batches(images.held_out, plan.preprocessing),
+        input_batches(others, plan.preprocessing) if others else (),
+    )
     half = None
     if wishes.remainder == Precision.FP16.value:
         half = beyond_half(graph, input_batches(images.calibration[:_RANGE_IMAGES], plan.preprocessing))
@@ -110,10 +120,11 @@ def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
     sensitivity = _sensitivity(table, render, scorer) if wishes.sensitivity or AUTO in wishes.keep_fp else {}
     enough = _ENOUGH[facts.task] if AUTO in wishes.keep_fp else 0.0  # any agreement will do: nothing more is kept
     named, model, score = _kept(table, render, scorer, sensitivity, named, enough)
-    if score.agreement < _BROKEN:
+    if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB:
         raise VerificationError(
-            f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers on "
-            f"{scorer.count} held-out images. Calibrate on more images like those the net sees, or use --keep-fp auto."
+            f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers and "
+            f"{score.sqnr_db:.1f} dB on {scorer.count} held-out images. Calibrate on more images like those the net "
+            "sees, or use --keep-fp auto."
         )
     return Quantized(model, wishes.target, table, score, scorer.count, named, sensitivity)
 
@@ -176,21 +187,23 @@ def _clipped(table: CalibrationTable, name: str, amax: float) -> ActivationRange
 def _best_method(
     table: CalibrationTable, render: _Renderer, scorer: Scorer, named: tuple[str, ...]
 ) -> CalibrationTable:
-    """Score every method's graph; of equal agreement the one with less noise wins."""
+    """Score every method's graph; the one whose class shares diverge least wins."""
     from hrnet_deploy.calibration.thresholds import METHODS
 
     scores: dict[str, Score] = {}
     for method in bar(METHODS, desc="choosing the method"):
         scores[method] = scorer.score(render(dataclasses.replace(table, method=method), named))
-    best = max(scores, key=lambda method: (scores[method].agreement, scores[method].sqnr_db))
-    return dataclasses.replace(table, method=best, scores={method: score.agreement for method, score in scores.items()})
+    best = min(scores, key=lambda method: scores[method].divergence)
+    return dataclasses.replace(
+        table, method=best, scores={method: -score.divergence for method, score in scores.items()}
+    )
 
 
 def _sensitivity(table: CalibrationTable, render: _Renderer, scorer: Scorer) -> dict[str, Score]:
     """Quantise one block at a time; the one that loses most comes first."""
     blocks = render.recipe.blocks
     scores = {block: scorer.score(render(table, (), only=block)) for block in bar(blocks, desc="sensitivity")}
-    return dict(sorted(scores.items(), key=lambda item: (item[1].agreement, item[1].sqnr_db)))
+    return dict(sorted(scores.items(), key=lambda item: -item[1].divergence))
 
 
 def _kept(
@@ -205,7 +218,7 @@ def _kept(
     model = render(table, named)
     score = scorer.score(model)
     for block in sensitivity:
-        if score.agreement >= enough or not render.recipe((*named, block)).weighted:
+        if score.expected >= enough or not render.recipe((*named, block)).weighted:
             break
         if block not in named:
             named = (*named, block)

@@ -10,7 +10,7 @@ import pytest
 from hrnet_deploy.calibration import collector
 from hrnet_deploy.calibration.collector import collect
 from hrnet_deploy.engines.ort import OrtEngine
-from hrnet_deploy.errors import ExportError, UsageError
+from hrnet_deploy.errors import UsageError
 
 TAPS = {"sum_out": "net/sum", "positive": "net/relu"}
 
@@ -203,7 +203,7 @@ def test_a_state_that_cannot_be_written_does_not_hide_the_error(engine, images, 
 
 def test_nan_names_the_tensor_and_is_not_saved(engine, images, tmp_path):
     images[5][0, 0, 0, 0] = -1
-    with pytest.raises(ExportError, match="activation 'net/sum' must be finite, got NaN"):
+    with pytest.raises(UsageError, match="activation 'net/sum' must be finite, got NaN"):
         collect(engine, TAPS, of(images), state=tmp_path / "state")
     assert not list(tmp_path.iterdir())
 

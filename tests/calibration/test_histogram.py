@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hrnet_deploy.calibration.histogram import BINS, Histogram
-from hrnet_deploy.errors import ArtifactError, ExportError, UsageError
+from hrnet_deploy.errors import ArtifactError, UsageError
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False, width=32)
 DATA = arrays(np.float32, st.integers(1, 60), elements=FINITE)
@@ -139,7 +139,7 @@ def test_many_values_and_any_layout_are_counted_once():
 def test_what_is_not_finite_is_named_and_changes_nothing(value, word):
     histogram = of([1.0, 2.0])
     before = histogram.to_arrays()
-    with pytest.raises(ExportError, match=rf"^activation 'a/b' must be finite, got .*{word}\. Check"):
+    with pytest.raises(UsageError, match=rf"^activation 'a/b' must be finite, got .*{word}\. Check"):
         histogram.add(np.array([5.0, value], np.float32), "a/b")
     assert all(np.array_equal(v, before[k]) for k, v in histogram.to_arrays().items())
 

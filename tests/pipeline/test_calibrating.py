@@ -12,7 +12,7 @@ import pytest
 from hrnet_deploy.calibration import collector
 from hrnet_deploy.calibration.recipe import plan
 from hrnet_deploy.calibration.table import CalibrationTable
-from hrnet_deploy.errors import ExportError, ImageError, MissingFileError, UsageError
+from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.pipeline.calibrating import Images, calibrate, data_folder, input_batches, judged_by, pick_images
 from hrnet_deploy.probe import probe_images
 from hrnet_deploy.quantization import QdqTarget
@@ -186,8 +186,9 @@ def test_values_that_are_not_finite_name_the_value_and_leave_nothing(images, cac
     cv2.imwrite(str(images.calibration[6].path), np.zeros((40, 48, 3), np.uint8))
     body = BODY.replace("c = Conv(b, w)", "m = ReduceMean(x) s = Sqrt(m) v = Add(b, s) c = Conv(v, w)")
     bright = dataclasses.replace(SQUASH, mean=(0.1, 0.1, 0.1), std=(1.0, 1.0, 1.0))
-    with pytest.raises(ExportError, match=r"activation '\w' must be finite, got NaN"):
+    with pytest.raises(UsageError, match=r"activation '\w' must be finite, got NaN") as caught:
         calibrate(net(body), images, bright, "entropy", cache)
+    assert caught.value.exit_code == 2
     assert [p.name for p in tmp_path.iterdir()] == ["pictures"]
 
 

@@ -9,6 +9,8 @@ import pytest
 
 from hrnet_deploy import Predictor
 from hrnet_deploy.calibration import collector
+from hrnet_deploy.calibration.table import CalibrationTable
+from hrnet_deploy.calibration.tensorrt_cache import read_cache
 from hrnet_deploy.errors import UsageError, VerificationError
 from hrnet_deploy.pipeline import export_artifact, quantizing
 from hrnet_deploy.pipeline.scoring import Score
@@ -66,12 +68,13 @@ def passes(monkeypatch):
 def scored(monkeypatch):
     """Give scores instead of measuring them: (scores in order)."""
 
-    def set_to(*agreements):
+    def set_to(*agreements, sqnr_db=10.0):
         left = list(agreements)
 
         def score(_scorer, _model):
             found = left.pop(0) if len(left) > 1 else left[0]
-            return Score(agreement=found, worst=found, sqnr_db=10.0, max_abs=0.0, max_rel=0.0)
+            same = {"agreement": found, "worst": found, "expected": found, "divergence": 1 - found}
+            return Score(**same, sqnr_db=sqnr_db, max_abs=0.0, max_rel=0.0)
 
         monkeypatch.setattr(quantizing.Scorer, "score", score)
 
@@ -127,16 +130,16 @@ def test_auto_records_every_score_and_takes_the_best(int8, scored, tmp_path):
     done = int8(calib_method="auto")
     methods = ["entropy", "percentile", "minmax", "mse"]
     content = json.loads((tmp_path / "int8.calib.json").read_text())
-    assert sorted(content["scores"].values()) == [0.6, 0.7, 0.8, 0.9]
+    assert sorted(content["scores"].values()) == pytest.approx([-0.4, -0.3, -0.2, -0.1])
     best = max(content["scores"], key=content["scores"].get)
     assert content["method"] == done.card.lineage["calib_method"] == best
-    assert {m: done.card.measured[f"heldout_agreement_{m}"] for m in methods} == content["scores"]
+    assert {m: -done.card.measured[f"heldout_divergence_{m}"] for m in methods} == content["scores"]
 
 
 def test_scores_of_an_auto_run_do_not_reach_another_card(int8):
     int8(calib_method="auto")
     done = int8(calib_method="minmax", qdq_target="tensorrt")
-    assert not [k for k in done.card.measured if k.startswith("heldout_agreement_")]
+    assert not [k for k in done.card.measured if k.startswith("heldout_divergence_")]
 
 
 @pytest.mark.parametrize(
@@ -205,10 +208,42 @@ def test_sensitivity_scores_every_block_alone(int8):
 
 
 def test_a_graph_that_answers_wrongly_is_refused_and_not_written(int8, scored, tmp_path):
-    scored(0.4)
-    with pytest.raises(VerificationError, match=r"got 40\.0% of equal answers on 2 held-out images"):
-        int8()
+    for sqnr_db in (2.9, float("nan")):
+        scored(0.4, sqnr_db=sqnr_db)
+        with pytest.raises(VerificationError, match=r"got 40\.0% of equal answers and (2\.9|nan) dB on 2 held-out"):
+            int8()
     assert [p.name for p in tmp_path.iterdir()] == ["int8.calib.json"]
+
+
+def test_a_net_whose_answers_are_a_toss_up_is_not_called_wrong(int8, scored):
+    scored(0.4, sqnr_db=9.0)
+    assert int8().path.exists()
+
+
+def test_an_fp16_remainder_holds_halves_beside_integers(int8):
+    done = int8(qdq_target="tensorrt", remainder="fp16")
+    model = onnx.load(done.path)
+    onnx.checker.check_model(model, full_check=True)
+    kinds = {t.data_type for t in model.graph.initializer}
+    assert {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8} <= kinds
+    assert integer(done.path) == ALL
+    assert done.card.measured["heldout_agreement"] > 0.9
+    assert next(o.version for o in model.opset_import if not o.domain) >= 19
+
+
+def test_a_trt_cache_holds_the_table_s_ranges_beside_the_graph(int8, tmp_path):
+    int8(trt_cache="8.6.1", qdq_target="tensorrt")
+    table = CalibrationTable.load(tmp_path / "int8.calib.json")
+    text = (tmp_path / "int8.cache").read_text()
+    assert text.startswith("TRT-8601-EntropyCalibration2\n")
+    assert read_cache(text)[1] == pytest.approx(table.amax(), rel=1e-6)
+
+
+def test_a_trt_cache_for_a_tensorrt_that_has_none_is_refused_before_any_pass(int8, passes, tmp_path):
+    with pytest.raises(UsageError, match="11"):
+        int8(trt_cache="11.0", qdq_target="tensorrt")
+    assert passes == []
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,43 @@ def test_the_graph_itself_is_perfect(images):
     assert score.sqnr_db > 200
 
 
+def labels(shift):
+    """Two classes an image: the means of the first two channels, and a shift of the second."""
+    text = (
+        "g (float[N, 3, 4, 4] x) => (float[N, 2, 1, 1] y) <float[2, 3, 1, 1] w = {1, 0, 0, 0, 1, 0}, "
+        f"float[2] b = {{0, {shift}}}> {{ m = GlobalAveragePool(x) y = Conv(m, w, b) }}"
+    )
+    return onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
+
+
+def flat(*margins):
+    """An image each, whose first class leads by that much."""
+    return [np.broadcast_to(np.float32([m, 0, 0]).reshape(1, 3, 1, 1), (1, 3, 4, 4)).copy() for m in margins]
+
+
+def test_what_is_to_be_expected_of_labels_counts_the_margins_of_other_images():
+    scorer = Scorer(labels(0.0), flat(3.0, -4.0), flat(0.25, -0.25, 0.75, 2.0, -3.0, 5.0))
+    score = scorer.score(labels(0.5))
+    assert (score.agreement, scorer.count) == (1, 2)
+    # Two of eight margins are below the noise, and it has the wrong sign half of the time.
+    assert score.expected == pytest.approx(1 - 2 / 8 / 2)
+    assert Scorer(labels(0.0), flat(3.0, -4.0)).score(labels(0.5)).expected == 1
+
+
+def test_pixels_need_no_expectation(images):
+    score = Scorer(net(0.0), images, images).score(net(0.5))
+    assert score.expected == score.agreement < 1
+
+
+def test_the_divergence_is_in_proportion_to_the_noise():
+    found = [Scorer(labels(0.0), flat(1.0, 1.0)).score(labels(shift)).divergence for shift in (0.0, 0.01, 0.02)]
+    shares = [1 / (1 + np.exp(-m)) for m in (1.0, 0.99)]
+    by_hand = sum(p * np.log(p / q) for p, q in ((shares[0], shares[1]), (1 - shares[0], 1 - shares[1])))
+    assert found[0] == pytest.approx(0, abs=1e-6)
+    assert found[1] == pytest.approx(by_hand**0.5, rel=1e-2)
+    assert found[2] == pytest.approx(2 * found[1], rel=2e-2)
+
+
 def test_a_shifted_logit_gives_the_numbers_of_the_definition(images):
     score = Scorer(net(0.0), images).score(net(0.5))
     wanted = [image[:, :2] for image in images]
@@ -57,7 +94,7 @@ def test_the_first_output_is_the_one_that_counts(images):
 
 def test_a_graph_that_answers_nan_agrees_with_nothing(images):
     score = Scorer(net(0.0), images).score(net("nan"))
-    assert (score.agreement, score.max_abs) == (0, np.inf)
+    assert (score.agreement, score.max_abs, score.divergence) == (0, np.inf, np.inf)
 
 
 def test_answers_that_never_vary_give_finite_numbers():
