@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import onnxruntime
@@ -10,7 +11,10 @@ from hrnet_deploy.engines.ort import OrtEngine
 from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.engines.ort_openvino import OpenVinoEngine, prefers_openvino
 from hrnet_deploy.engines.ort_providers import CUDA
+from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError
 from hrnet_deploy.protocols import Engine
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_onnx(model: Path | bytes, *, device: str, backend: str, threads: int | None, in_order: bool) -> Engine:
@@ -40,5 +44,9 @@ def open_onnx(model: Path | bytes, *, device: str, backend: str, threads: int | 
     if backend == "auto" and isinstance(model, Path) and not in_order and (on_cpu or device == "auto"):
         header = read_header(model)
         if prefers_openvino(header):
-            return OpenVinoEngine(model, device="cpu", threads=threads)
+            try:
+                return OpenVinoEngine(model, device="cpu", threads=threads)
+            except (ArtifactError, DeviceError, MissingDependencyError) as error:
+                # Nobody asked for it by name; whether the file itself is sound the plain engine will say.
+                _LOG.warning("running without OpenVINO: %s", error)
     return OrtEngine(model, device=device, threads=threads, in_order=in_order, backend=backend)

@@ -84,12 +84,8 @@ class OpenVinoEngine:
         self._sessions: dict[_Shapes, Any] = {}
         self._lock = threading.Lock()
         self._closed = False
-        single = [
-            (1 if isinstance(one.shape[0], str) else one.shape[0], *one.shape[1:]) for one in self.inputs if one.shape
-        ]
-        fixed = tuple(tuple(size for size in shape if isinstance(size, int)) for shape in single)
-        if [len(shape) for shape in fixed] == [len(one.shape) for one in self.inputs]:
-            self._session(fixed)
+        if single := _one_image(self.inputs):
+            self._session(single)
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute every output for one batch.
@@ -115,9 +111,7 @@ class OpenVinoEngine:
                 )
             check_array(one, feed[one.name])
             if not feed[one.name].size:
-                raise UsageError(
-                    f"input '{one.name}' must hold a value, got shape {feed[one.name].shape}. Add an image."
-                )
+                raise UsageError(f"input '{one.name}' must not be empty, got {feed[one.name].shape}. Add an image.")
         arrays = [np.ascontiguousarray(feed[one.name]) for one in self.inputs]
         parts: list[list[NDArray[Any]]] = []
         start = 0
@@ -189,8 +183,8 @@ class OpenVinoEngine:
 def prefers_openvino(header: OnnxHeader) -> bool:
     """Whether OpenVINO is the faster way to run a graph on this machine's CPU.
 
-    Measured on 2 cores with VNNI: INT8 at 224 x 224, w18 and w18_small_v2, 1.4 to 2.7 times as fast as ONNX Runtime's
-    own kernels; at 64 x 64 a w18_small_v1 is slower. Compiling takes seconds, so a graph that may meet many sizes stays
+    Measured on 2 busy cores with VNNI: INT8 at 224 x 224, w18 and w18_small_v2, 1.6 times as fast as ONNX Runtime's own
+    kernels; at 64 x 64 a w18_small_v1 is slower. Compiling takes seconds, so a graph that may meet many sizes stays
     where it need not be compiled for each.
 
     Args:
