@@ -7,6 +7,7 @@ from hrnet_deploy.evaluation.dataset import Dataset, Sample
 from hrnet_deploy.evaluation.evaluating import ClassifiedImage, Evaluation, SegmentedImage, evaluate
 from hrnet_deploy.evaluation.facts import DataFacts, ModelFacts, RunFacts
 from hrnet_deploy.evaluation.finding import find_dataset
+from hrnet_deploy.evaluation.network import Model, Network
 from hrnet_deploy.evaluation.segmentation import SegmentationMetrics, confusion_matrix
 from hrnet_deploy.evaluation.windows import Sliding
 
@@ -22,7 +23,9 @@ __all__ = [
     "Drop",
     "Evaluation",
     "Flip",
+    "Model",
     "ModelFacts",
+    "Network",
     "Ranking",
     "RunFacts",
     "Sample",

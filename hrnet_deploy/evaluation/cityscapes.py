@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -178,8 +178,7 @@ def _labels(frames: Path, labels: Path, images: Sequence[Path]) -> tuple[str, li
     """Which kind of Cityscapes label there is for every image."""
     missing: list[Path] = []
     for kind in _KINDS:
-        name = lambda image, kind=kind: image.name.replace(f"_{FRAMES}", f"_{LABELS}_{kind}")  # noqa: E731
-        paths, missing_here = _paired(frames, labels, images, name)
+        paths, missing_here = _paired(frames, labels, images, f"_{LABELS}_{kind}.png")
         if not missing_here:
             return kind, paths
         if len(missing_here) < len(images) or not missing:
@@ -191,7 +190,7 @@ def _labels(frames: Path, labels: Path, images: Sequence[Path]) -> tuple[str, li
 
 
 def _beside(frames: Path, labels: Path, images: Sequence[Path]) -> list[Path]:
-    paths, missing = _paired(frames, labels, images, lambda image: f"{image.stem}.png")
+    paths, missing = _paired(frames, labels, images, ".png")
     if missing:
         raise UsageError(
             f"each image needs a label image of its name, got none for {and_more([p.name for p in missing])} in"
@@ -200,9 +199,8 @@ def _beside(frames: Path, labels: Path, images: Sequence[Path]) -> list[Path]:
     return paths
 
 
-def _paired(
-    frames: Path, labels: Path, images: Sequence[Path], name: Callable[[Path], str]
-) -> tuple[list[Path], list[Path]]:
+def _paired(frames: Path, labels: Path, images: Sequence[Path], ending: str) -> tuple[list[Path], list[Path]]:
     """Label of each image, and the images whose label is not there."""
-    paths = [labels / image.relative_to(frames).parent / name(image) for image in images]
+    stems = (image.relative_to(frames).with_name(image.stem.removesuffix(f"_{FRAMES}") + ending) for image in images)
+    paths = [labels / stem for stem in stems]
     return paths, [image for image, path in zip(images, paths, strict=True) if not path.is_file()]

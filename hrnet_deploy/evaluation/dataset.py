@@ -124,10 +124,18 @@ def images_below(folder: Path) -> list[Path]:
     Raises:
         ImageError: a folder cannot be read.
     """
-    folders, images = listing(folder)
-    found = [folder / name for name in images]
-    for name in folders:
-        found += images_below(folder / name)
+    found: list[Path] = []
+    seen: set[str] = set()
+    left = [folder]
+    while left:
+        place = left.pop()
+        real = os.path.realpath(place)
+        if real in seen:  # links may form a circle
+            continue
+        seen.add(real)
+        folders, images = listing(place)
+        found += [place / name for name in images]
+        left += [place / name for name in folders]
     return sorted(found)
 
 

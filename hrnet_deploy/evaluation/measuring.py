@@ -165,7 +165,8 @@ def measure(models: Sequence[Opened], dataset: Dataset, settings: Settings) -> M
         The counts. They depend on models, images and windows, not on batch, workers or interruptions.
 
     Raises:
-        UsageError: windows that do not suit a model, a journal for a model without a file, or one not to be written.
+        UsageError: windows that do not suit a model, a journal for a model without a file or not to be written, or
+            labels without a judged pixel.
         ImageError: an image or a label that cannot be used.
         MissingFileError: a file of the data set is gone.
         DeviceError: the runtime failed.
@@ -193,6 +194,11 @@ def measure(models: Sequence[Opened], dataset: Dataset, settings: Settings) -> M
             _take(record, tally, journal)
             progress.set_postfix_str(tally.running(), refresh=False)
             progress.update()
+    if isinstance(tally, SegmentationTally) and not tally.labelled.any():
+        raise UsageError(
+            f"labels must judge some pixels, got only ignored ones in {dataset.root}. Use a split with public labels;"
+            " those of Cityscapes' test split are blank."
+        )
     return Measurement(
         models=tuple(each.facts for each in models),
         dataset=dataset,

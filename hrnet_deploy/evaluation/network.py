@@ -173,6 +173,23 @@ class Network:
             return label_map_at(first, size_hw)
         return upsampled_argmax(first, size_hw, align_corners=self.card.align_corners)
 
+    def segment(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """One picture from start to end, as an evaluation answers it; for drawing what changed.
+
+        Args:
+            image: BGR uint8 (H, W, 3).
+
+        Returns:
+            uint8 (H, W), class indices.
+
+        Raises:
+            ImageError: of a size that cannot be used.
+            DeviceError: the runtime failed.
+        """
+        rows = self.prepare(image)
+        (outputs,) = self.run([rows], batch=len(rows.values))
+        return self.mask(outputs, rows, (image.shape[0], image.shape[1]))
+
     def _infer(self, rows: list[NDArray[np.generic]]) -> list[NDArray[Any]]:
         spec = self.card.inputs[0]
         count = len(rows)

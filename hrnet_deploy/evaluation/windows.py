@@ -134,7 +134,9 @@ def blended_argmax(
     for index in range(len(logits[0])):
         total = np.zeros(full_hw, np.float32)
         for window, place in zip(logits, places, strict=True):
-            total[place] += _enlarged(np.ascontiguousarray(window[index], np.float32), window_hw, align_corners)
+            total[place] += _enlarged(
+                np.ascontiguousarray(window[index], np.float32), window_hw, align_corners=align_corners
+            )
         mean = total[: size_hw[0], : size_hw[1]] / count
         wins = mean > best
         labels[wins] = index
@@ -147,7 +149,7 @@ def _starts(size: int, window: int, stride: int) -> list[int]:
     return [min(index * stride, size - window) for index in range(count)]
 
 
-def _enlarged(plane: NDArray[np.float32], size_hw: tuple[int, int], align_corners: bool) -> NDArray[np.float32]:  # noqa: FBT001 - private
+def _enlarged(plane: NDArray[np.float32], size_hw: tuple[int, int], *, align_corners: bool) -> NDArray[np.float32]:
     if not align_corners:
         return np.asarray(cv2.resize(plane, size_hw[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
     down, right = (_weights(have, want) for have, want in zip(plane.shape, size_hw, strict=True))

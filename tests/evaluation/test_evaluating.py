@@ -58,6 +58,13 @@ def test_a_data_set_of_another_model(colour_net, photos):
             evaluate(net, dataset)
 
 
+def test_blank_labels(colour_net, scenes, picture_file):
+    root = scenes(1)
+    picture_file(next(root.rglob("*labelTrainIds.png")), 255, (9, 14))
+    with pytest.raises(UsageError, match=r"labels must judge some pixels, got only ignored ones"):
+        evaluate(colour_net(), root)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

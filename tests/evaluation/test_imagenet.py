@@ -48,6 +48,12 @@ def test_class_folders(tree, names, layout, found):
     assert (dataset.layout, labels(dataset), dataset.total) == (layout, found, len(found))
 
 
+def test_links_in_a_circle_end(tree):
+    root = tree("cat/1.jpg")
+    (root / "cat/again").symlink_to(root / "cat")
+    assert labels(find_photos(root, ANIMALS)) == {"cat/1.jpg": 0}
+
+
 def test_imagenet_folders(tree):
     last = imagenet_wnids()[999]
     dataset = find_photos(tree(f"val/{last}/a.JPEG", "val/n01440764/b.JPEG"), imagenet_classes())

@@ -42,6 +42,7 @@ def test_windows_of_any_picture_give_the_whole(colour_net, size):
     (outputs,) = network.run([rows], batch=4)
     assert len(outputs) == len(rows.corners)
     assert (network.mask(outputs, rows, size) == picture[..., 0]).all()
+    assert (network.segment(picture) == picture[..., 0]).all()
 
 
 @pytest.mark.parametrize(
