@@ -1,0 +1,1 @@
+"""`hrnet-bench`: how fast artefacts are, side by side."""
