@@ -194,19 +194,12 @@ def test_the_tensorrt_layout_is_symmetric_and_leaves_relus_and_biases_alone(simp
             assert "DequantizeLinear" not in {made[name].op_type for name in node.input if name in made}
 
 
-def test_for_tensorrt_sums_read_the_copies_the_plan_names_and_no_other(simplified, quantised):
-    model = simplified("classification")
-    layout = plan(model, TENSORRT, float_by_default(model))
-    found = quantised(model, TENSORRT)
+def test_for_tensorrt_sums_read_the_values_themselves(simplified, quantised):
+    found = quantised(simplified("classification"), TENSORRT)
     made = makers(found)
-    before = {n.name: n for n in model.graph.node}
-    copies = 0
-    for node in (n for n in found.graph.node if n.op_type == "Add"):
-        for ours, old in zip(node.input, before[node.name].input, strict=True):
-            wanted = node.name in layout.readers.get(old, ())
-            assert (made[ours].op_type == "DequantizeLinear") is wanted
-            copies += wanted
-    assert copies >= 16
+    sums = [n for n in found.graph.node if n.op_type == "Add"]
+    assert len(sums) >= 16
+    assert "DequantizeLinear" not in {made[name].op_type for node in sums for name in node.input}
 
 
 @pytest.mark.parametrize("target", QdqTarget)
