@@ -37,6 +37,7 @@ class Predictor:
     Attributes:
         card: what the artefact says of itself.
         device: where it really runs, such as "cpu" or "cuda:0".
+        backend: what runs it, such as "onnxruntime".
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class Predictor:
                 f"{path} must have the inputs and outputs its card names, got {self._engine.inputs} and "
                 f"{self._engine.outputs}. Export it again."
             )
-        self.device = self._engine.device
+        self.device, self.backend = self._engine.device, self._engine.backend
         self._input = self.card.inputs[0]
         self._preprocessor = Preprocessor(self.card.preprocessing)
         self._palette = palette(self.card.classes) if self.card.task is Task.SEGMENTATION else None
