@@ -1,1 +1,129 @@
 """hrnet-report: what cheaper artefacts lose against a reference, and what they gain."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.errors import UsageError
+
+_JOURNAL = ".journal"
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        argv: the arguments; None for the process's own.
+
+    Returns:
+        One attribute per flag.
+    """
+    p = parser(
+        "hrnet-report", "Measure what fp16 and int8 cost: accuracy drop, agreement and speed on the same images."
+    )
+    p.add_argument("reference", metavar="REFERENCE", help="artefact that the others are compared with")
+    p.add_argument("candidates", nargs="+", metavar="CANDIDATE", help="cheaper artefacts, .onnx or .engine")
+    p.add_argument("--data", required=True, metavar="DIR", help="labelled images: class folders, a list, Cityscapes")
+    p.add_argument("--labels", metavar="FILE", help="label file for a folder of photos")
+    p.add_argument("--split", metavar="NAME", help="folder to use where there are several (default: val)")
+    p.add_argument("--limit", type=int, metavar="N", help="images, spread evenly (default: all)")
+    p.add_argument("--out", metavar="DIR", help="folder of the report (default: report_REFERENCE)")
+    p.add_argument(
+        "--batch", type=int, default=1, metavar="N", help="images per inference; times are of one (default: 1)"
+    )
+    p.add_argument("--window", metavar="H[xW]", help="sliding windows over whole pictures (segmentation)")
+    p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
+    p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
+    p.add_argument(
+        "--no-photos", dest="photos", action="store_false", help="leave the images themselves out of the page"
+    )
+    args = p.parse_args(argv)
+    args.command = shlex.join(["hrnet-report", *(sys.argv[1:] if argv is None else argv)])
+    return args
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, write the report, print its table.
+
+    Args:
+        args: from `parse_args`.
+
+    Returns:
+        0.
+
+    Raises:
+        HrnetDeployError: bad input, one line each.
+    """
+    from hrnet_deploy.report import judge, make_report, write_report
+    from hrnet_deploy.report.table import as_text
+    from hrnet_deploy.report.writing import check_folder
+
+    window = _window(args.window)
+    folder = Path(args.out) if args.out else Path(f"report_{Path(args.reference).stem}")
+    made_here = not folder.exists()
+    check_folder(folder)
+    journal = folder / _JOURNAL
+    try:
+        report = make_report(
+            args.reference,
+            args.candidates,
+            args.data,
+            labels=args.labels,
+            split=args.split,
+            limit=args.limit,
+            batch=args.batch,
+            window=window,
+            device=args.device,
+            backend=args.backend,
+            threads=args.threads,
+            journal=journal,
+            photos=args.photos,
+            command=args.command,
+        )
+    except BaseException:
+        if made_here:  # nothing is left behind unless images were answered, from which the next run goes on
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
+    paths = write_report(report, folder)
+    _forget(journal)
+    verdict = judge(report)
+    if args.json:
+        print_json(report.to_dict())
+    else:
+        print(as_text(report))
+    say(args, verdict.headline)
+    say(args, f"Report: {paths['html']} (also .md, .json, .csv)")
+    best = verdict.best or report.reference
+    next_command(args, "hrnet-predict", best.model.path or best.label, "IMAGE", "--save", "out")
+    return 0
+
+
+def main() -> int:
+    """Entry point."""
+    return launch("hrnet-report", parse_args, run)
+
+
+def _window(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text)
+    if found is None:
+        raise UsageError(f"window must be H or HxW in pixels, got '{text}'. Write 512x1024.")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _forget(journal: Path) -> None:
+    """Once the report is written its journal has served; what else lies in the folder is not ours."""
+    with contextlib.suppress(OSError):
+        for path in journal.glob("*.jsonl"):
+            path.unlink()
+        journal.rmdir()

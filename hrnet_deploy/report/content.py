@@ -1,0 +1,143 @@
+"""What a report says, before it is written in any format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hrnet_deploy.evaluation.comparison import ClassDelta, Comparison, Contrast
+from hrnet_deploy.evaluation.evaluating import Evaluation
+from hrnet_deploy.evaluation.facts import ModelFacts
+from hrnet_deploy.report.latency import Latency
+from hrnet_deploy.report.machine import MachineFacts
+from hrnet_deploy.report.pictures import Exhibit
+from hrnet_deploy.report.standing import Pair, Standing
+from hrnet_deploy.version import VERSION
+
+SCHEMA = 1
+"""Version of a report's JSON."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Row:
+    """One artefact.
+
+    Attributes:
+        letter: "R" for the reference, "A", "B", ... for candidates.
+        label: its file name, with as many folders as make it unlike the others.
+        evaluation: how good it is.
+        contrast: what it loses; None for the reference.
+        latency: how long one image takes.
+        standing: where it ran and what that says.
+        exhibits: the worst of the images it changed.
+    """
+
+    letter: str
+    label: str
+    evaluation: Evaluation
+    contrast: Contrast | None
+    latency: Latency
+    standing: Standing
+    exhibits: tuple[Exhibit, ...] = field(default=(), repr=False)
+
+    @property
+    def model(self) -> ModelFacts:
+        """The artefact."""
+        return self.evaluation.model
+
+    @property
+    def worst(self) -> ClassDelta | None:
+        """The class that loses most; None where none loses, and for the reference."""
+        deltas = [delta for delta in self.contrast.classes if delta.points is not None] if self.contrast else []
+        losing = [delta for delta in deltas if delta.support and (delta.points or 0) > 0]
+        return max(losing, key=lambda delta: delta.points or 0, default=None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Report:
+    """Everything a report shows.
+
+    Attributes:
+        comparison: what was found.
+        rows: the reference, then the candidates in the order given.
+        pairs: predictions beside measurements.
+        machine: what it was measured on.
+        command: the command line, as a person would type it.
+        created: date and time, ISO 8601 in UTC.
+    """
+
+    comparison: Comparison
+    rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...]
+    machine: MachineFacts
+    command: str
+    created: str
+
+    @property
+    def reference(self) -> Row:
+        """The row others are compared with."""
+        return self.rows[0]
+
+    @property
+    def candidates(self) -> tuple[Row, ...]:
+        """All other rows."""
+        return self.rows[1:]
+
+    @property
+    def metric(self) -> str:
+        """Name of the figure to judge by, "top-1" or "mIoU"."""
+        return self.reference.evaluation.metrics.name
+
+    def speed_up(self, row: Row) -> float | None:
+        """How many times as fast as the reference.
+
+        Args:
+            row: of this report.
+
+        Returns:
+            Ratio of the medians; None for a prediction, whose time here is not its target's.
+        """
+        if row.standing.predicted:
+            return None
+        return self.reference.latency.median_ms / row.latency.median_ms if row.latency.median_ms else None
+
+    def shrinkage(self, row: Row) -> float | None:
+        """How many times as small as the reference.
+
+        Args:
+            row: of this report.
+
+        Returns:
+            Ratio of the file sizes; None without a file.
+        """
+        return self.reference.model.size_bytes / row.model.size_bytes if row.model.size_bytes else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON: everything but the pictures."""
+        comparison = self.comparison.to_dict()
+        labels = [row.label for row in self.rows]
+        found = [comparison["reference"], *comparison["candidates"]]
+        return {
+            "schema": SCHEMA,
+            "tool": f"hrnet-report {VERSION}",
+            "created": self.created,
+            "command": self.command,
+            "machine": self.machine.to_dict(),
+            "metric": comparison["metric"],
+            "interval": comparison["interval"],
+            "rows": [
+                {
+                    "letter": row.letter,
+                    "label": row.label,
+                    "reference": row.contrast is None,
+                    "runtime": row.standing.runtime,
+                    "status": row.standing.status,
+                    "latency": row.latency.to_dict(),
+                    "speed_up": self.speed_up(row),
+                    "times_smaller": self.shrinkage(row),
+                    **(content if "evaluation" in content else {"evaluation": content}),
+                }
+                for row, content in zip(self.rows, found, strict=True)
+            ],
+            "predictions": [pair.to_dict(labels) for pair in self.pairs],
+        }

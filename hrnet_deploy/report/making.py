@@ -1,0 +1,175 @@
+"""Measure, compare, time and take pictures: a report from artefacts and images."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.evaluation.cityscapes import read_label
+from hrnet_deploy.evaluation.comparing import comparison_of
+from hrnet_deploy.evaluation.comparison import Comparison, Contrast, Flip
+from hrnet_deploy.evaluation.dataset import Dataset
+from hrnet_deploy.evaluation.evaluating import make_settings
+from hrnet_deploy.evaluation.measuring import dataset_for, measure, opened
+from hrnet_deploy.evaluation.network import Model, Network
+from hrnet_deploy.evaluation.windows import OVERLAP
+from hrnet_deploy.report.content import Report, Row
+from hrnet_deploy.report.latency import BUDGET_S, Latency, measure_latency
+from hrnet_deploy.report.machine import look
+from hrnet_deploy.report.numbers import visible
+from hrnet_deploy.report.pictures import Exhibit, flip_exhibit, mask_exhibit
+from hrnet_deploy.report.standing import pairs, standing
+from hrnet_deploy.sources import read_frame
+
+_TIMED_IMAGES = 8
+_FLIPS = 12
+_MASKS = 3
+_LETTERS = "ABCDEFGHIJKLMNOPQSTUVWXYZ"  # R is the reference
+
+
+def make_report(
+    reference: str | Path | Model,
+    candidates: Sequence[str | Path | Model],
+    data: str | Path | Dataset,
+    *,
+    labels: str | Path | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    batch: int = 1,
+    workers: int | None = None,
+    window: tuple[int, int] | None = None,
+    overlap: float = OVERLAP,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int | None = None,
+    journal: str | Path | None = None,
+    photos: bool = True,
+    budget_s: float = BUDGET_S,
+    command: str = "",
+) -> Report:
+    """Find out what candidates lose against a reference and what they gain.
+
+    Args:
+        reference: path of an artefact, or a Predictor.
+        candidates: the same, at least one.
+        data: as for `evaluate`.
+        labels: as for `evaluate`.
+        split: as for `evaluate`.
+        limit: as for `evaluate`.
+        batch: as for `evaluate`; times are of single images all the same.
+        workers: as for `evaluate`.
+        window: as for `evaluate`.
+        overlap: as for `evaluate`.
+        device: as for `evaluate`.
+        backend: as for `evaluate`.
+        threads: as for `evaluate`.
+        journal: as for `evaluate`.
+        photos: show the images themselves; False where they may not be passed on, masks are then shown alone.
+        budget_s: about how long timing may take, in seconds.
+        command: the command line, for the provenance.
+
+    Returns:
+        The report, ready for `write_report`.
+
+    Raises:
+        UsageError: no candidate or too many; models of different tasks or classes; labels that do not suit.
+        HrnetDeployError: as for `evaluate`.
+    """
+    if not 1 <= len(candidates) <= len(_LETTERS):
+        raise UsageError(
+            f"a report needs 1 to {len(_LETTERS)} candidates beside the reference, got {len(candidates)}. Name them."
+        )
+    settings = make_settings(batch, workers, window, overlap, journal)
+    with opened([reference, *candidates], device=device, backend=backend, threads=threads) as models:
+        dataset = dataset_for(models, data, labels=labels, split=split, limit=limit)
+        comparison = comparison_of(measure(models, dataset, settings))
+        networks = [Network(each.model, settings.sliding) for each in models]
+        machine = look(gpu=any(each.facts.device != "cpu" for each in models))
+        latencies = measure_latency(networks, _timed_images(dataset), budget_s=budget_s)
+        exhibits = [
+            _exhibits(contrast, networks, place, dataset, photos=photos)
+            for place, contrast in enumerate(comparison.candidates, start=1)
+        ]
+    rows = _rows(comparison, latencies, exhibits)
+    return Report(
+        comparison=comparison,
+        rows=rows,
+        pairs=pairs([row.model for row in rows], [row.evaluation.metrics.value for row in rows]),
+        machine=machine,
+        command=command,
+        created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _rows(
+    comparison: Comparison, latencies: Sequence[Latency], exhibits: Sequence[tuple[Exhibit, ...]]
+) -> tuple[Row, ...]:
+    contrasts: list[Contrast | None] = [None, *comparison.candidates]
+    evaluations = [comparison.reference, *(contrast.evaluation for contrast in comparison.candidates)]
+    labels = row_labels([Path(e.model.name) if e.model.path is None else e.model.path for e in evaluations])
+    return tuple(
+        Row(
+            letter=letter,
+            label=label,
+            evaluation=evaluation,
+            contrast=contrast,
+            latency=latency,
+            standing=standing(evaluation.model),
+            exhibits=shown,
+        )
+        for letter, label, evaluation, contrast, latency, shown in zip(
+            "R" + _LETTERS, labels, evaluations, contrasts, latencies, [(), *exhibits], strict=False
+        )
+    )
+
+
+def row_labels(paths: Sequence[Path]) -> list[str]:
+    """A name of its own for each artefact.
+
+    Args:
+        paths: of the artefacts.
+
+    Returns:
+        File names; where two are alike, with as many folders as tell them apart, and a number for the same file twice.
+    """
+    names: list[str] = []
+    for path in paths:
+        depth = 1
+        while depth < len(path.parts) and sum(other.parts[-depth:] == path.parts[-depth:] for other in paths) > 1:
+            depth += 1
+        alone = sum(other == path for other in paths) == 1
+        name = visible(Path(*path.parts[-(depth if alone else 1) :]).as_posix())
+        number = 2
+        label = name
+        while label in names:
+            label, number = f"{name} #{number}", number + 1
+        names.append(label)
+    return names
+
+
+def _timed_images(dataset: Dataset) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+    return [read_frame(str(sample.path)).image for sample in dataset.limited(_TIMED_IMAGES).samples]
+
+
+def _exhibits(
+    contrast: Contrast, networks: Sequence[Network], place: int, dataset: Dataset, *, photos: bool
+) -> tuple[Exhibit, ...]:
+    flips = [image for image in contrast.images[:_FLIPS] if isinstance(image, Flip)]
+    masks = [image for image in contrast.images[:_MASKS] if not isinstance(image, Flip)]
+    return (
+        *(flip_exhibit(flip, photos=photos) for flip in flips),
+        *(
+            mask_exhibit(
+                image,
+                networks[0],
+                networks[place],
+                read_label(image.label_path, dataset.classes, dataset.label_ids),
+                photos=photos,
+            )
+            for image in masks
+        ),
+    )

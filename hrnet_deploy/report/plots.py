@@ -1,0 +1,208 @@
+"""The plots of a report as inline SVG: small enough to read on a telephone, drawn in the page's own colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hrnet_deploy.evaluation.comparison import ClassDelta
+from hrnet_deploy.report.content import Report, Row
+from hrnet_deploy.report.markup import Markup, element, joined
+from hrnet_deploy.report.numbers import interval, milliseconds, percent, points
+from hrnet_deploy.report.scale import Scale
+
+WIDTH = 420
+MOST_CLASSES = 20
+_ROW = 46
+_BAR_ROW = 19
+_NAME_PX = 118
+_NAME_LETTERS = 17
+_PLACES = ((0, -19), (20, -8), (-20, -8), (20, 12), (-20, 12), (0, 22), (34, 0), (-34, 0), (38, -20), (-38, -20))
+
+
+def drop_plot(report: Report) -> Markup:
+    """What each candidate loses, with its interval.
+
+    Args:
+        report: the report.
+
+    Returns:
+        An SVG element.
+    """
+    drops = [(row, row.contrast.drop) for row in report.candidates if row.contrast]
+    values = [0.0]
+    for _, drop in drops:
+        values += [value for value in (drop.points, drop.low, drop.high) if value is not None]
+    scale = Scale.over(values, 34, WIDTH - 20, least=0.5)
+    bottom = _ROW * len(drops) + 12
+    parts = [_grid(scale, 4, bottom)]
+    for index, (row, drop) in enumerate(drops):
+        middle = _ROW * index + 34
+        text = (
+            f"{points(drop.points)}  ({interval(drop.low, drop.high)})" if drop.low is not None else points(drop.points)
+        )
+        parts.append(_badge(row, 14, middle - 3))
+        name = element("text", _short(row.label, 30), x=34, y=middle - 13, class_="name")
+        parts.append(joined(name, element("text", text, x=WIDTH - 8, y=middle - 13, class_="figure end")))
+        if drop.low is not None and drop.high is not None:
+            low, high = scale(drop.low), scale(drop.high)
+            parts += [_line(low, middle, high, middle, "whisker")]
+            parts += [_line(x, middle - 5, x, middle + 5, "whisker") for x in (low, high)]
+        parts.append(_dot(scale(drop.points), middle, row))
+    parts.append(_ticks(scale, bottom))
+    parts.append(element("text", f"points of {report.metric} lost", x=WIDTH / 2, y=bottom + 32, class_="axis middle"))
+    summary = "; ".join(f"{row.label} loses {points(drop.points)}" for row, drop in drops)
+    return _svg(bottom + 40, f"Drop per artefact in points of {report.metric}: {summary}", parts)
+
+
+def scatter_plot(report: Report) -> Markup:
+    """Accuracy against latency.
+
+    Args:
+        report: the report.
+
+    Returns:
+        An SVG element.
+    """
+    height = 300
+    bottom, top = height - 52, 26
+    times = [time for row in report.rows for time in (row.latency.median_ms, row.latency.p95_ms)]
+    marks = [100 * row.evaluation.metrics.value for row in report.rows]
+    across = Scale.over([0.0, *times], 46, WIDTH - 22)
+    up = Scale.over(marks, bottom, top, least=0.5)
+    parts = [_grid(across, top - 8, bottom)]
+    for tick in up.ticks:
+        parts.append(_line(46, up(tick), WIDTH - 22, up(tick), "grid"))
+        parts.append(element("text", up.written(tick), x=40, y=up(tick) + 4, class_="tick end"))
+    taken = [(across(row.latency.median_ms), up(mark)) for row, mark in zip(report.rows, marks, strict=True)]
+    for row, (x, y) in zip(report.rows, list(taken), strict=True):
+        parts.append(_line(x, y, across(row.latency.p95_ms), y, "whisker thin"))
+        place = _free(x, y, taken, (62, WIDTH - 30, top, bottom - 10))
+        taken.append(place)
+        parts += [_line(x, y, *place, "leader"), _dot(x, y, row), _badge(row, *place)]
+    parts.append(_ticks(across, bottom))
+    parts.append(
+        element("text", "ms for one image, median; line to p95", x=WIDTH / 2, y=height - 14, class_="axis middle")
+    )
+    parts.append(element("text", f"{report.metric}, %", x=6, y=14, class_="axis"))
+    summary = "; ".join(
+        f"{row.label} {percent(row.evaluation.metrics.value)} in {milliseconds(row.latency.median_ms)} ms"
+        for row in report.rows
+    )
+    return _svg(height, f"{report.metric} against latency: {summary}", parts)
+
+
+def class_plot(report: Report, row: Row) -> Markup:
+    """What a candidate loses by class, worst first; every candidate's plot has the same axis.
+
+    Args:
+        report: the report.
+        row: a candidate of it.
+
+    Returns:
+        An SVG element.
+    """
+    every = [delta.points or 0.0 for each in report.candidates for delta in judged_classes(each)]
+    scale = Scale.over([0.0, *every], _NAME_PX + 8, WIDTH - 54, about=4, least=0.5)
+    deltas = judged_classes(row)
+    shown, hidden = _chosen(deltas)
+    parts: list[Markup] = []
+    y = 8
+    bottom = y + _BAR_ROW * (len(shown) + (1 if hidden else 0)) + 4
+    parts.append(_grid(scale, 4, bottom))
+    for index, delta in enumerate(shown):
+        if hidden and index == MOST_CLASSES * 3 // 5:
+            parts.append(element("text", f"... {hidden} classes between ...", x=_NAME_PX, y=y + 13, class_="tick end"))
+            y += _BAR_ROW
+        parts.append(_bar(delta, scale, y))
+        y += _BAR_ROW
+    parts.append(_ticks(scale, bottom))
+    axis = f"points of {_of_class(report)} lost"
+    parts.append(element("text", axis, x=(_NAME_PX + WIDTH - 46) / 2, y=bottom + 32, class_="axis middle"))
+    summary = "; ".join(f"{delta.name} {points(delta.points)}" for delta in shown[:3])
+    return _svg(bottom + 40, f"Loss by class of {row.label}, worst first: {summary}", parts)
+
+
+def judged_classes(row: Row) -> list[ClassDelta]:
+    """The classes with labels in the data, the one that loses most first.
+
+    Args:
+        row: a candidate.
+
+    Returns:
+        Their deltas.
+    """
+    deltas = (
+        [delta for delta in row.contrast.classes if delta.points is not None and delta.support] if row.contrast else []
+    )
+    return sorted(deltas, key=lambda delta: (-(delta.points or 0), delta.index))
+
+
+def _chosen(deltas: Sequence[ClassDelta]) -> tuple[list[ClassDelta], int]:
+    """Those to draw, and how many are left out."""
+    if len(deltas) <= MOST_CLASSES:
+        return list(deltas), 0
+    first = MOST_CLASSES * 3 // 5
+    return [*deltas[:first], *deltas[first - MOST_CLASSES :]], len(deltas) - MOST_CLASSES
+
+
+def _of_class(report: Report) -> str:
+    return "IoU" if report.metric == "mIoU" else report.metric
+
+
+def _bar(delta: ClassDelta, scale: Scale, y: float) -> Markup:
+    value = delta.points or 0.0
+    start, end = scale(0), scale(value)
+    kind = "bar lost" if value > 0 else "bar gained"
+    name = element(
+        "text", _short(delta.name, _NAME_LETTERS), element("title", delta.name), x=_NAME_PX, y=y + 13, class_="name end"
+    )
+    bar = element("rect", x=min(start, end), y=y + 3, width=max(abs(end - start), 0.5), height=13, rx=2, class_=kind)
+    return joined(name, bar, element("text", points(value), x=max(start, end) + 5, y=y + 13.5, class_="figure"))
+
+
+def _svg(height: float, label: str, parts: Sequence[Markup]) -> Markup:
+    return element("svg", *parts, viewBox=f"0 0 {WIDTH} {height:.0f}", role="img", aria_label=label)
+
+
+def _grid(scale: Scale, top: float, bottom: float) -> Markup:
+    lines = [_line(scale(t), top, scale(t), bottom, "zero" if abs(t) < 1e-12 else "grid") for t in scale.ticks]
+    return joined(*lines)
+
+
+def _ticks(scale: Scale, bottom: float) -> Markup:
+    texts = [element("text", scale.written(t), x=scale(t), y=bottom + 15, class_="tick middle") for t in scale.ticks]
+    return joined(*texts)
+
+
+def _line(x1: float, y1: float, x2: float, y2: float, class_: str) -> Markup:
+    return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_)
+
+
+def _dot(x: float, y: float, row: Row) -> Markup:
+    """Filled where measured, hollow where predicted."""
+    return element("circle", cx=x, cy=y, r=5, class_="dot predicted" if row.standing.predicted else "dot")
+
+
+def _badge(row: Row, x: float, y: float) -> Markup:
+    kind = "badge reference" if row.contrast is None else "badge"
+    circle = element("circle", cx=x, cy=y, r=9, class_=kind)
+    return joined(circle, element("text", row.letter, x=x, y=y + 4, class_="letter middle"))
+
+
+def _free(
+    x: float, y: float, taken: Sequence[tuple[float, float]], inside: tuple[float, float, float, float]
+) -> tuple[float, float]:
+    """Where a badge covers least, near its dot."""
+    left, right, top, bottom = inside
+
+    def cost(place: tuple[float, float]) -> float:
+        crowd = sum(max(0.0, 22 - ((place[0] - a) ** 2 + (place[1] - b) ** 2) ** 0.5) for a, b in taken)
+        outside = 0.0 if left <= place[0] <= right and top <= place[1] <= bottom else 100.0
+        return crowd + outside
+
+    places = [(x + across, y + down) for across, down in _PLACES]
+    return min(places, key=cost)
+
+
+def _short(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: letters - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"

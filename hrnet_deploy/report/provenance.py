@@ -1,0 +1,83 @@
+"""Where every figure of a report comes from."""
+
+from __future__ import annotations
+
+from hrnet_deploy.report.content import Report, Row
+from hrnet_deploy.report.numbers import megabytes
+
+_DIGITS = 16
+_TOOLS = ("onnx", "onnxsim", "hrnet-deploy")
+
+
+def run_facts(report: Report) -> list[tuple[str, str]]:
+    """What the run as a whole rests on.
+
+    Args:
+        report: the report.
+
+    Returns:
+        (what, text) in reading order; empty texts are left out.
+    """
+    first = report.comparison.reference
+    data, run, machine = first.data, first.run, report.machine
+    share = f"{data.images} of {data.total}" if data.images != data.total else f"all {data.total}"
+    windows = ""
+    if run.sliding is not None:
+        height, width = run.sliding.window_hw
+        down, right = run.sliding.stride_hw
+        windows = f"{height}x{width} (height x width), stride {down}x{right}"
+    runs = sorted({row.latency.runs for row in report.rows})
+    packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
+    intervals = f"95% paired percentile bootstrap over images, {report.comparison.resamples} resamples"
+    times = "one image through the graph, copies included, reading and preprocessing not"
+    facts = [
+        ("command", report.command),
+        ("made", report.created.replace("T", " ").replace("+00:00", " UTC")),
+        ("images", f"{share} in {data.root} ({data.layout})"),
+        ("digest of the images", f"sha256 {data.digest}"),
+        (
+            "evaluation",
+            f"batch {run.batch}, {run.workers} workers; {run.computed} images answered, {run.resumed} resumed",
+        ),
+        ("sliding windows", windows),
+        ("intervals", f"{intervals}, seed {report.comparison.seed}"),
+        ("times", f"{times}; {runs[0]} runs each after warm-up, the artefacts in turn, every other round backwards"),
+        ("CPU", f"{machine.cpu}, {machine.cores} cores" + (f", {machine.governor}" if machine.governor else "")),
+        ("load", "" if machine.load is None else f"{machine.load} processes over the last minute before timing"),
+        ("GPU", machine.gpu),
+        ("system", f"{machine.system}, Python {machine.python}"),
+        ("packages", packages),
+    ]
+    return [(name, text) for name, text in facts if text]
+
+
+def model_facts(row: Row) -> list[tuple[str, str]]:
+    """What one artefact is.
+
+    Args:
+        row: of the report.
+
+    Returns:
+        (what, text) in reading order; empty texts are left out.
+    """
+    model, card = row.model, row.model.card
+    lineage = card.lineage
+    origin = lineage.get("weights") or lineage.get("graph") or ""
+    digest = lineage.get("weights_sha256") or lineage.get("graph_sha256") or ""
+    calibration = ""
+    if method := lineage.get("calib_method"):
+        listed = lineage.get("calib_images_sha256", "")[:_DIGITS]
+        calibration = f"{method} on {lineage.get('calib_images', '?')} images (list {listed})"
+    tools = ", ".join(f"{name} {lineage[name]}" for name in _TOOLS if name in lineage)
+    facts = [
+        ("file", f"{row.label}, {megabytes(model.size_bytes)} MB"),
+        ("sha256", model.sha256),
+        ("net", f"{card.variant}, {card.precision.value}, {len(card.classes)} classes, opset {card.opset}"),
+        ("ran on", f"{row.standing.runtime}, {row.standing.status}"),
+        ("made from", f"{origin} (sha256 {digest[:_DIGITS]})" if digest else origin),
+        ("calibration", calibration),
+        ("INT8 laid out for", lineage.get("qdq_target", "")),
+        ("kept in floating point", lineage.get("kept_fp", "")),
+        ("made with", tools),
+    ]
+    return [(name, text) for name, text in facts if text]
