@@ -1,5 +1,6 @@
 """What every test shares: the demo's nets, one export of each, and where ../shared is."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,12 @@ from hrnet_deploy import export
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """Caches of the tests are not the user's; processes they start inherit it."""
+    os.environ["HRNET_DEPLOY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

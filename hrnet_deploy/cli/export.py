@@ -209,8 +209,8 @@ def _int8_lines(done: Exported) -> Iterator[str]:
         f"{card.lineage['qdq_target']}; floating point: {card.lineage['kept_fp'] or 'stem and last layer'}"
     )
     for name, value in found.items():
-        if name.startswith("heldout_agreement_"):
-            yield f"  {name.removeprefix('heldout_agreement_'):<12}{value:.3%} of answers equal"
+        if name.startswith("heldout_divergence_"):
+            yield f"  {name.removeprefix('heldout_divergence_'):<12}divergence {value:.5f} (least is best)"
     yield (
         f"  against fp32 on {found['heldout_images']:.0f} held-out images: {found['heldout_agreement']:.3%} of answers "
         f"equal, worst image {found['heldout_worst']:.2%}, SQNR {found['heldout_sqnr_db']:.1f} dB"

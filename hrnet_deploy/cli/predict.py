@@ -33,9 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--topk", type=int, default=5, metavar="N", help="classes to print per image (default: 5)")
     p.add_argument("--batch", type=int, default=1, metavar="N", help="images per inference (default: 1)")
     p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
-    p.add_argument(
-        "--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto"
-    )
+    p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
     p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     p.add_argument("--skip-bad", action="store_true", help="report images that cannot be read, go on, and exit with 2")
     return p.parse_args(argv)

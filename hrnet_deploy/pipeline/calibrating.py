@@ -240,7 +240,7 @@ def _histograms(
     from hrnet_deploy.exporters.taps import with_taps
 
     tapped, taps = with_taps(graph, names)
-    engine = open_engine(tapped, device="cpu")
+    engine = open_engine(tapped, device="cpu", backend="onnxruntime")
     del tapped
     spec = engine.inputs[0]
     fixed = spec.shape[0]

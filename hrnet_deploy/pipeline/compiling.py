@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from hrnet_deploy.artifact import card_metadata
 from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.compare import Difference
-from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, build
+from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
 from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
 from hrnet_deploy.engines.tensorrt.layers import precision_share
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.pipeline.engine_plan import EnginePlan
 from hrnet_deploy.pipeline.parity import parity
-from hrnet_deploy.spec import ModelCard, Precision
+from hrnet_deploy.spec import ModelCard
 
 if TYPE_CHECKING:
     import onnx
@@ -34,7 +34,7 @@ class Compiled:
 
     Attributes:
         facts: what lies beside it.
-        asked: convolutions that were to run in the engine's precision.
+        asked: convolutions that were to run in the engine's precision, or might where TensorRT is free to choose.
         reached: those that do; None where TensorRT did not say.
         parity: distance from ONNX Runtime's answers; None on a machine without a GPU.
         seconds: of the build.
@@ -151,20 +151,20 @@ def _precision_reached(
     from hrnet_deploy.exporters.convolutions import asked_of_convolutions
 
     written = asked_of_convolutions(graph)
-    # The calibrator's TensorRT takes INT8 where it is faster, so any of it is what was asked for.
-    freely = plan.implicit or (not plan.api.strong_typing and card.precision is not Precision.INT8)
-    asked = len(written) if freely else sum(p is card.precision for p in written.values())
-    if not built.layers:
-        return asked, None
-    share = precision_share(built.layers, card.precision)
-    if share.reached < (1 if plan.implicit else asked):
-        others = [name for name in share.missing if written.get(name, card.precision) is card.precision]
+    # Told by flags, TensorRT takes a precision where it is faster: any of it is what was asked for.
+    freely = plan.typing is Typing.WEAK
+    asked = [name for name, precision in written.items() if freely or precision is card.precision]
+    layers = built.layers or (inspect(plan.api, built.plan) if _runs_here(plan) else ())
+    if not layers:
+        return len(asked), None
+    share = precision_share(layers, card.precision, asked)
+    if share.reached < (1 if freely else len(asked)):
         raise VerificationError(
-            f"engine must run {asked} convolutions in {card.precision.value}, got {share.reached}: not "
-            f"{', '.join(others[:_SHOWN])}{' ...' if len(others) > _SHOWN else ''}. "
+            f"engine must run {len(asked)} convolutions in {card.precision.value}, got {share.reached}: not "
+            f"{', '.join(share.missing[:_SHOWN])}{' ...' if len(share.missing) > _SHOWN else ''}. "
             "Nothing was written; choose another precision, or another --backend or --target."
         )
-    return asked, share.reached
+    return len(asked), share.reached
 
 
 def _runs_here(plan: EnginePlan) -> bool:

@@ -28,7 +28,7 @@ def beyond_half(graph: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) 
     from hrnet_deploy.exporters.ranges import beyond_fp16, with_absmax
 
     tapped, taps = with_absmax(graph)
-    engine = open_engine(tapped, device="cpu", in_order=True)
+    engine = open_engine(tapped, device="cpu", backend="onnxruntime", in_order=True)
     del tapped
     spec = engine.inputs[0]
     absmax = dict.fromkeys(taps.values(), 0.0)

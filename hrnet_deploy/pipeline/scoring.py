@@ -68,7 +68,7 @@ class Scorer:
         """
         self._images: list[NDArray[np.float32]] = []
         self._answers: list[NDArray[np.float32]] = []
-        engine = open_engine(reference.SerializeToString(), device="cpu")
+        engine = open_engine(reference.SerializeToString(), device="cpu", backend="onnxruntime")
         held = 0
         for image in images:
             answer = _run(engine, image)
@@ -96,7 +96,7 @@ class Scorer:
         Returns:
             The likeness over all images.
         """
-        engine = open_engine(model.SerializeToString(), device="cpu")
+        engine = open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
         agreement, divergence, shifts, noise, signal, max_abs = [], [], [], 0.0, 0.0, 0.0
         for image, wanted in zip(self._images, self._answers, strict=True):
             found = _run(engine, image)

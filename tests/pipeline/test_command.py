@@ -26,7 +26,10 @@ def given(**values):
         ({"pixels_in": True, "labels_out": "softmax"}, "hrnet-export --pixels-in --labels-out softmax"),
         ({"keep_fp": ("stage4.fuse", "head")}, "hrnet-export --keep-fp stage4.fuse head"),
         ({"mean": [0.5, 0.5, 0.5]}, "hrnet-export --mean 0.5 0.5 0.5"),
-        ({"weights": "my net.pth", "output": "a b.engine"}, "hrnet-export --weights 'my net.pth' --output 'a b.engine'"),
+        (
+            {"weights": "my net.pth", "output": "a b.engine"},
+            "hrnet-export --weights 'my net.pth' --output 'a b.engine'",
+        ),
     ],
 )
 def test_a_call_reads_as_a_command(values, expected):

@@ -140,7 +140,7 @@ def test_what_an_artefact_cannot_become(rtx, photos, tmp_path, made, options, me
 
 def test_an_artefact_for_the_cpu_is_no_start_for_an_engine(rtx, photos, pictures, tmp_path):
     source = photos("photos.onnx", precision="int8", calib_data=pictures).path
-    with pytest.raises(UsageError, match="Q/DQ pairs for TensorRT, got .* with those for the CPU"):
+    with pytest.raises(UsageError, match="Q/DQ pairs for TensorRT, got"):
         export_artifact(str(source), output=tmp_path / "other.engine", target="sm86")
 
 
