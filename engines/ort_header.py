@@ -6,6 +6,8 @@ Source: onnx/onnx.proto (field numbers), protobuf.dev/programming-guides/encodin
 
 from __future__ import annotations
 
+import collections
+import hashlib
 import mmap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT = 1, 5, 11
 _NODE_OP = 4
 _TENSOR_NAME = 8
 _VALUE_NAME, _VALUE_TYPE = 1, 2
+_CHUNK_BYTES = 1 << 20
 _QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"})
 
 
@@ -30,11 +33,13 @@ class OnnxHeader:
         metadata: the file's own string metadata.
         operators: kinds of the nodes of the main graph.
         inputs: by graph input, one entry a dimension; a string names an open one.
+        nodes: how many nodes of the main graph there are, by kind.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     operators: frozenset[str] = frozenset()
     inputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    nodes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def quantised(self) -> bool:
@@ -65,9 +70,34 @@ def read_header(model: Path | bytes) -> OnnxHeader:
         return OnnxHeader()
 
 
+def graph_sha256(model: Path) -> str:
+    """Digest of the graph alone: its nodes and the weights inside the file, but not the metadata.
+
+    So a card inside the file can hold it. Weights in a file of their own are not covered.
+
+    Args:
+        model: an .onnx file.
+
+    Returns:
+        SHA-256 in hex; "" for what is no ONNX file.
+    """
+    digest = hashlib.sha256()
+    found = False
+    try:
+        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            for number, start, end in _fields(content, 0, len(content)):
+                if number == _MODEL_GRAPH:
+                    found = True
+                    for position in range(start, end, _CHUNK_BYTES):
+                        digest.update(content[position : min(position + _CHUNK_BYTES, end)])
+    except (OSError, ValueError, IndexError):
+        return ""
+    return digest.hexdigest() if found else ""
+
+
 def _read(content: _Buffer) -> OnnxHeader:
     metadata: dict[str, str] = {}
-    operators: set[str] = set()
+    nodes: collections.Counter[str] = collections.Counter()
     inputs: dict[str, tuple[int | str, ...]] = {}
     stored: set[str] = set()
     for number, start, end in _fields(content, 0, len(content)):
@@ -77,14 +107,14 @@ def _read(content: _Buffer) -> OnnxHeader:
         elif number == _MODEL_GRAPH:
             for kind, first, last in _fields(content, start, end):
                 if kind == _GRAPH_NODE:
-                    operators.add(_text(content, first, last, _NODE_OP))
+                    nodes[_text(content, first, last, _NODE_OP)] += 1
                 elif kind == _GRAPH_INPUT:
                     inputs[_text(content, first, last, _VALUE_NAME)] = _shape(content, first, last)
                 elif kind == _GRAPH_INITIALIZER:
                     stored.add(_text(content, first, last, _TENSOR_NAME))
     # Before ONNX IR 4 every weight was an input as well.
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
-    return OnnxHeader(metadata, frozenset(operators), shapes)
+    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes))
 
 
 def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:

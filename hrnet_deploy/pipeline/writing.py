@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hrnet_deploy.artifact import atomic_output, card_metadata
 from hrnet_deploy.engines.compare import Difference
+from hrnet_deploy.evaluation.golden import seal
 from hrnet_deploy.pipeline.compiling import Compiled, compile_graph
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.finishing import Finished
@@ -77,7 +78,7 @@ def write_artifact(made: Finished, plan: Plan, facts: Facts, step: Callable[[str
             score = made.quantized.score
             difference = Difference(score.max_abs, score.max_rel, score.agreement)
             measured = made.quantized.measured()
-        card = dataclasses.replace(card, measured=measured)
+        card = dataclasses.replace(card, measured=measured, lineage={**card.lineage, **seal(graph_path, card)})
         compiled = None
         if plan.engine is None:
             write(made.graph, graph_path, card_metadata(card))

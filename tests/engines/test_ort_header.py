@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
+from hrnet_deploy.engines.ort_header import OnnxHeader, graph_sha256, read_header
 
 
 def graph(text, version=9):
@@ -26,6 +26,7 @@ def test_a_header_tells_metadata_operators_and_input_shapes(tmp_path, as_file):
     assert found.metadata == {"hrnet_deploy.card": "{}", "note": "ü", "empty": ""}
     assert found.operators == {"Relu", "Clip"}
     assert found.inputs == {"input": ("N", 3, "?", 8), "k": (1,)}
+    assert found.nodes == {"Relu": 1, "Clip": 1}
     assert found.open_sizes
     assert not found.quantised
 
@@ -86,4 +87,24 @@ def test_what_onnx_writes_is_read(metadata, dims):
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [value], [value]))
     onnx.helper.set_model_props(model, metadata)
     found = read_header(model.SerializeToString())
-    assert found == OnnxHeader(metadata, frozenset({"Relu"}), {"x": tuple(dims)})
+    assert found == OnnxHeader(metadata, frozenset({"Relu"}), {"x": tuple(dims)}, {"Relu": 1})
+
+
+def test_the_digest_of_a_graph_covers_its_weights_and_not_its_metadata(tmp_path):
+    def digest(model):
+        (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+        return graph_sha256(tmp_path / "net.onnx")
+
+    other, heavier = onnx.ModelProto(), onnx.ModelProto()
+    other.CopyFrom(NET)
+    onnx.helper.set_model_props(other, {"note": "another"})
+    assert digest(other) == digest(NET)
+    heavier.CopyFrom(NET)
+    heavier.graph.initializer[0].float_data[0] += 1
+    assert digest(heavier) != digest(NET)
+
+
+def test_what_is_no_graph_has_no_digest(tmp_path):
+    (tmp_path / "text.onnx").write_text("no graph at all")
+    (tmp_path / "empty.onnx").touch()
+    assert [graph_sha256(tmp_path / f"{name}.onnx") for name in ("text", "empty", "missing")] == ["", "", ""]
