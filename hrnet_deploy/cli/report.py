@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from hrnet_deploy.report import judge, make_report, write_report
     from hrnet_deploy.report.table import as_text
-    from hrnet_deploy.report.writing import check_folder
+    from hrnet_deploy.report.writing import check_folder, record
 
     window = _window(args.window)
     folder = Path(args.out) if args.out else Path(f"report_{Path(args.reference).stem}")
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     _forget(journal)
     verdict = judge(report)
     if args.json:
-        print_json(report.to_dict())
+        print_json(record(report))
     else:
         print(as_text(report))
     say(args, verdict.headline)

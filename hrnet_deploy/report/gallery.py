@@ -40,13 +40,13 @@ def gallery(report: Report, row: Row) -> Markup:
             f"Pixels changed in {changed} of {total} images, {percent(1 - contrast.agreement)} of all pixels;"
             f" {percent(contrast.lost)} of the judged pixels lost, {percent(contrast.gained)} gained."
         )
-        rest = f" The worst {len(figures)} are shown." if changed > len(figures) else ""
+        rest = f" {_shown(len(figures))}" if changed > len(figures) else ""
         return joined(heading, element("p", text + rest), element("div", *figures, class_="scenes"))
     figures = [_flip(report, exhibit) for exhibit in row.exhibits]
     kinds = [image.kind for image in contrast.images if isinstance(image, Flip)]
     counts = ", ".join(f"{kinds.count(kind)} {name.split(' ', 1)[1]}" for kind, (name, _) in _KINDS.items())
     text = f"{changed} of {total} images are answered otherwise: {counts}."
-    rest = f" The worst {len(figures)} are shown." if changed > len(figures) else ""
+    rest = f" {_shown(len(figures))}" if changed > len(figures) else ""
     return joined(heading, element("p", text + rest), element("div", *figures, class_="flips"))
 
 
@@ -80,6 +80,10 @@ def legend(report: Report) -> Markup:
     return joined(element("ul", *changes, class_="legend"), element("ul", *classes, class_="legend"))
 
 
+def _shown(count: int) -> str:
+    return "The worst one is shown." if count == 1 else f"The worst {count} are shown."
+
+
 def _flip(report: Report, exhibit: Exhibit) -> Markup:
     flip = exhibit.image
     if not isinstance(flip, Flip):
@@ -105,7 +109,8 @@ def _answer(title: str, name: str, score: float, *, right: bool) -> Markup:
     sign = "\N{CHECK MARK}" if right else "\N{BALLOT X}"
     said = element("span", "right" if right else "wrong", class_="unseen")
     bar = element("span", element("span", style=f"width:{100 * min(max(score, 0), 1):.0f}%"), class_="score")
-    return element("p", f"{title} ", element("b", name), f" {score:.2f} {sign} ", said, bar)
+    words = element("span", f"{sign} ", said, element("b", name))
+    return element("div", element("p", title, class_="who"), element("p", words, f" {score:.2f}", class_="said"), bar)
 
 
 def _masks(report: Report, exhibit: Exhibit) -> Markup:

@@ -28,6 +28,7 @@ from hrnet_deploy.sources import read_frame
 _TIMED_IMAGES = 8
 _FLIPS = 12
 _MASKS = 3
+_ALIKE = 0.999
 _LETTERS = "ABCDEFGHIJKLMNOPQSTUVWXYZ"  # R is the reference
 
 
@@ -159,7 +160,9 @@ def _exhibits(
     contrast: Contrast, networks: Sequence[Network], place: int, dataset: Dataset, *, photos: bool
 ) -> tuple[Exhibit, ...]:
     flips = [image for image in contrast.images[:_FLIPS] if isinstance(image, Flip)]
-    masks = [image for image in contrast.images[:_MASKS] if not isinstance(image, Flip)]
+    scenes = [image for image in contrast.images if not isinstance(image, Flip)]
+    # Of a net that all but equals the reference one scene shows as much as many.
+    masks = scenes[: _MASKS if contrast.agreement < _ALIKE else 1]
     return (
         *(flip_exhibit(flip, photos=photos) for flip in flips),
         *(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
+import re
 
 from hrnet_deploy.report.numbers import visible
 
-_VOID = frozenset({"br", "img", "meta", "link"})
+_VOID = frozenset({"img", "meta", "link"})
 _SHAPES = frozenset({"circle", "line", "path", "polygon", "rect"})
 
 
@@ -41,6 +42,18 @@ def joined(*parts: Child) -> Markup:
         The whole.
     """
     return Markup("".join(escaped(part) for part in parts if part is not None))
+
+
+def breakable(name: str) -> Markup:
+    """A file name that a narrow column may break where its parts meet.
+
+    Args:
+        name: of a file.
+
+    Returns:
+        The name with chances to break after underscores, hyphens and slashes.
+    """
+    return joined(*(part for word in re.split(r"(?<=[_/-])", name) for part in (escaped(word), Markup("<wbr>"))))
 
 
 def element(name: str, /, *children: Child, **attributes: str | float | None) -> Markup:

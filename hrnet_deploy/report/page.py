@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.gallery import gallery, legend
-from hrnet_deploy.report.markup import Markup, element, joined
+from hrnet_deploy.report.markup import Markup, breakable, element, joined
 from hrnet_deploy.report.numbers import interval, megabytes, milliseconds, percent, points, ratio
 from hrnet_deploy.report.plots import class_plot, drop_plot, judged_classes, scatter_plot
 from hrnet_deploy.report.provenance import model_facts, run_facts
@@ -17,6 +17,10 @@ from hrnet_deploy.version import VERSION
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _CLASS_ROWS = 60
+_MERGED = ("", "precision", "95% interval")
+"""Columns that stand with others here."""
+_STILL = 0.005
+"""Points that are written as 0.00."""
 
 
 def as_html(report: Report) -> str:
@@ -96,11 +100,12 @@ def _card(report: Report, row: Row) -> Markup:
         chips.append(element("span", sign, class_="chip good" if kept else "chip bad"))
     speed = "" if contrast is None else f" ({ratio(report.speed_up(row))})" if not row.standing.predicted else " here"
     facts.append(("latency", f"{milliseconds(row.latency.median_ms)} ms{speed}"))
-    size = "" if contrast is None else f" (1/{report.shrinkage(row) or 1:.1f})"
+    smaller = None if contrast is None else report.shrinkage(row)
+    size = "" if smaller is None else f" (1/{smaller:.1f})"
     facts.append(("size", f"{megabytes(row.model.size_bytes)} MB{size}"))
     return element(
         "article",
-        element("h2", element("span", row.letter, class_="letter-chip"), " ", row.label),
+        element("h2", element("span", row.letter, class_="letter-chip"), element("span", breakable(row.label))),
         element("p", *chips, class_="chips"),
         element("p", big, class_="big"),
         element("p", small, class_="small"),
@@ -110,20 +115,35 @@ def _card(report: Report, row: Row) -> Markup:
 
 
 def _table(report: Report) -> Markup:
-    titles = headers(report)
+    titles = [title for title in headers(report) if title not in _MERGED]
     names = [element("th", title, scope="col", class_=_side(title)) for title in titles]
-    rows = [
-        element(
-            "tr",
-            *[element("td", cell, class_=_side(title)) for cell, title in zip(cells(report, row), titles, strict=True)],
-        )
-        for row in report.rows
-    ]
-    table = element("table", element("thead", element("tr", *names)), element("tbody", *rows))
-    note = element(
-        "p", "Drop in percentage points, positive is a loss. Times in milliseconds for one image.", class_="note"
+    lines = []
+    for row in report.rows:
+        texts = dict(zip(headers(report), cells(report, row), strict=True))
+        line = [element("th", _named(row), scope="row")]
+        for title in titles[1:]:
+            content: list[str] = [texts[title]]
+            if title == "drop" and texts["95% interval"] != "-":
+                content.append(element("small", texts["95% interval"]))
+            elif title == "runs on" and row.standing.predicted:
+                content = [row.standing.runtime, element("small", row.standing.status)]
+            line.append(element("td", *content, class_=_side(title)))
+        lines.append(element("tr", *line))
+    table = element("table", element("thead", element("tr", *names)), element("tbody", *lines))
+    note = (
+        "Drop in percentage points with its 95% interval, positive is a loss. Times in milliseconds for one image."
+        " A prediction has no speed-up: its time here is not its target's."
     )
-    return joined(element("div", table, class_="scroll", tabindex=0, role="region", aria_label="all figures"), note)
+    return joined(_scroll("all figures", table), element("p", note, class_="note"))
+
+
+def _named(row: Row) -> Markup:
+    return joined(element("span", row.letter, class_="letter-chip"), " ", row.label)
+
+
+def _scroll(label: str, table: Markup) -> Markup:
+    """A table that scrolls by itself where the screen is narrow, with the keyboard too."""
+    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
 
 
 def _side(title: str) -> str | None:
@@ -157,7 +177,7 @@ def _pairs(report: Report) -> Markup:
             ),
         ]
     table = element("table", element("thead", head), element("tbody", *rows))
-    return joined(element("h3", "Predicted and measured"), element("div", table, class_="scroll", tabindex=0))
+    return joined(element("h3", "Predicted and measured"), _scroll("predicted and measured", table))
 
 
 def _plots(report: Report) -> Markup:
@@ -179,22 +199,18 @@ def _plots(report: Report) -> Markup:
 
 
 def _classes(report: Report) -> Markup:
-    figures = [
-        element(
-            "figure",
-            element("h3", element("span", row.letter, class_="letter-chip"), " ", row.label),
-            class_plot(report, row),
-        )
-        for row in report.candidates
-    ]
+    moved = [row for row in report.candidates if any(abs(d.points or 0) >= _STILL for d in judged_classes(row))]
+    figures = [element("figure", element("h3", _named(row)), class_plot(report, row)) for row in moved]
+    still = [row.label for row in report.candidates if row not in moved]
     return joined(
-        element("div", *figures, class_="plots"),
+        element("div", *figures, class_="plots by-class") if figures else None,
+        element("p", f"No class moved in {', '.join(still)}.", class_="note") if still else None,
         element("details", element("summary", "The same as a table"), _class_table(report)),
     )
 
 
 def _class_table(report: Report) -> Markup:
-    moved = {}
+    moved: dict[int, float] = {}
     for row in report.candidates:
         for delta in judged_classes(row):
             moved[delta.index] = max(moved.get(delta.index, 0.0), abs(delta.points or 0))
@@ -206,15 +222,15 @@ def _class_table(report: Report) -> Markup:
     for index in chosen:
         texts = [f"{int(values.support[index]):,}", percent(float(values.class_values[index]))]
         for row in report.candidates:
-            delta = row.contrast.classes[index] if row.contrast else None
-            texts.append("-" if delta is None else f"{percent(delta.candidate)} ({points(delta.points)})")
+            own = row.contrast.classes[index] if row.contrast else None
+            texts.append("-" if own is None else f"{percent(own.candidate)} ({points(own.points)})")
         name = element("th", report.reference.evaluation.classes[index], scope="row")
         lines.append(element("tr", name, *[element("td", text, class_="number") for text in texts]))
     table = element("table", element("thead", element("tr", *head)), element("tbody", *lines))
     rest = len(moved) - len(chosen)
     note = f" The {rest} classes that moved least are in report.csv." if rest else ""
     return joined(
-        element("div", table, class_="scroll", tabindex=0),
+        _scroll("figures by class", table),
         element("p", f"In brackets the drop in points.{note}", class_="note"),
     )
 
@@ -223,7 +239,7 @@ def _provenance(report: Report) -> Markup:
     models = [
         element(
             "div",
-            element("h3", element("span", row.letter, class_="letter-chip"), " ", row.label),
+            element("h3", _named(row)),
             _pairs_of(model_facts(row)),
         )
         for row in report.rows

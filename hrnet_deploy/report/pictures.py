@@ -28,6 +28,8 @@ _WIDE_PX = 480
 _SMALL_PX = 160
 _QUALITY = 72
 _STRIPE_PX = 2
+_FEW = 0.02
+"""Share of changed pixels below which they are painted wider than they are."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def mask_exhibit(
     painted = paint_changes(image if photos else None, ours, theirs, label)
     shares = f"{changed.lost:.2%} of the judged pixels lost (solid), {changed.gained:.2%} gained (striped)"
     panels = (
-        _panel("changed pixels", f"{changed.name}: {shares}", painted),
+        _panel(_painted(ours, theirs), f"{changed.name}: {shares}", painted),
         _panel(
             "reference's answer",
             f"mask of the reference for {changed.name}",
@@ -131,7 +133,8 @@ def paint_changes(
 ) -> Image:
     """Paint the pixels that changed.
 
-    A pixel of the result is painted where any pixel it stands for changed, so that thin changes survive the shrinking.
+    A pixel of the result is painted where any pixel it stands for changed, so that thin changes survive the shrinking;
+    where few changed, their neighbours are painted too, or nobody would see them.
     What is lost is solid, what is gained is striped, so that colour is not needed to tell them apart; the rest, wrong
     both times or not judged, is yellow.
 
@@ -152,24 +155,32 @@ def paint_changes(
     result = cv2.cvtColor(np.asarray(110 + 0.55 * grey, np.uint8), cv2.COLOR_GRAY2BGR)
     rows, columns = np.indices(grey.shape)
     stripes = (rows + columns) // _STRIPE_PX % 2 == 0
+    wide = float(differ.mean()) < _FEW
     for places, colour, pattern in (
         (differ & ~lost & ~gained, OTHER_RGB, None),
         (gained, GAINED_RGB, stripes),
         (lost, LOST_RGB, None),
     ):
-        painted = _any(places, grey.shape)
+        painted = _any(places, grey.shape, wide=wide)
         result[painted] = colour[::-1]
         if pattern is not None:
             result[painted & pattern] = (255, 255, 255)
     return np.asarray(result, np.uint8)
 
 
-def _any(places: NDArray[np.bool_], size_hw: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Shrink: true where any of the pixels is."""
+def _painted(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> str:
+    few = float(np.mean(ours != theirs)) < _FEW
+    return "changed pixels, drawn wider than they are" if few else "changed pixels"
+
+
+def _any(places: NDArray[np.bool_], size_hw: tuple[int, ...], *, wide: bool) -> NDArray[np.bool_]:
+    """Shrink: true where any of the pixels is; `wide` adds their neighbours."""
     target = np.zeros(size_hw, np.bool_)
     rows, columns = np.nonzero(places)
     target[rows * size_hw[0] // places.shape[0], columns * size_hw[1] // places.shape[1]] = True
-    return target
+    if not wide:
+        return target
+    return np.asarray(cv2.dilate(target.astype(np.uint8), np.ones((3, 3), np.uint8)), np.bool_)
 
 
 def _outlines(mask: NDArray[np.uint8]) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from hrnet_deploy.evaluation.comparison import ClassDelta
@@ -11,11 +12,12 @@ from hrnet_deploy.report.numbers import interval, milliseconds, percent, points
 from hrnet_deploy.report.scale import Scale
 
 WIDTH = 420
+CLASS_WIDTH = 360
 MOST_CLASSES = 20
 _ROW = 46
 _BAR_ROW = 19
-_NAME_PX = 118
-_NAME_LETTERS = 17
+_NAME_PX = 104
+_NAME_LETTERS = 15
 _PLACES = ((0, -19), (20, -8), (-20, -8), (20, 12), (-20, 12), (0, 22), (34, 0), (-34, 0), (38, -20), (-38, -20))
 
 
@@ -33,10 +35,11 @@ def drop_plot(report: Report) -> Markup:
     for _, drop in drops:
         values += [value for value in (drop.points, drop.low, drop.high) if value is not None]
     scale = Scale.over(values, 34, WIDTH - 20, least=0.5)
-    bottom = _ROW * len(drops) + 12
+    step = min(max(220 / len(drops), _ROW), _ROW * 3 / 2)
+    bottom = step * len(drops) + 12
     parts = [_grid(scale, 4, bottom)]
     for index, (row, drop) in enumerate(drops):
-        middle = _ROW * index + 34
+        middle = step * index + 34
         text = (
             f"{points(drop.points)}  ({interval(drop.low, drop.high)})" if drop.low is not None else points(drop.points)
         )
@@ -102,7 +105,7 @@ def class_plot(report: Report, row: Row) -> Markup:
         An SVG element.
     """
     every = [delta.points or 0.0 for each in report.candidates for delta in judged_classes(each)]
-    scale = Scale.over([0.0, *every], _NAME_PX + 8, WIDTH - 54, about=4, least=0.5)
+    scale = Scale.over([0.0, *every], _NAME_PX + 8, CLASS_WIDTH - 44, about=4, least=0.5)
     deltas = judged_classes(row)
     shown, hidden = _chosen(deltas)
     parts: list[Markup] = []
@@ -117,9 +120,9 @@ def class_plot(report: Report, row: Row) -> Markup:
         y += _BAR_ROW
     parts.append(_ticks(scale, bottom))
     axis = f"points of {_of_class(report)} lost"
-    parts.append(element("text", axis, x=(_NAME_PX + WIDTH - 46) / 2, y=bottom + 32, class_="axis middle"))
+    parts.append(element("text", axis, x=(_NAME_PX + CLASS_WIDTH - 36) / 2, y=bottom + 32, class_="axis middle"))
     summary = "; ".join(f"{delta.name} {points(delta.points)}" for delta in shown[:3])
-    return _svg(bottom + 40, f"Loss by class of {row.label}, worst first: {summary}", parts)
+    return _svg(bottom + 40, f"Loss by class of {row.label}, worst first: {summary}", parts, CLASS_WIDTH)
 
 
 def judged_classes(row: Row) -> list[ClassDelta]:
@@ -160,8 +163,8 @@ def _bar(delta: ClassDelta, scale: Scale, y: float) -> Markup:
     return joined(name, bar, element("text", points(value), x=max(start, end) + 5, y=y + 13.5, class_="figure"))
 
 
-def _svg(height: float, label: str, parts: Sequence[Markup]) -> Markup:
-    return element("svg", *parts, viewBox=f"0 0 {WIDTH} {height:.0f}", role="img", aria_label=label)
+def _svg(height: float, label: str, parts: Sequence[Markup], width: float = WIDTH) -> Markup:
+    return element("svg", *parts, viewBox=f"0 0 {width} {height:.0f}", role="img", aria_label=label)
 
 
 def _grid(scale: Scale, top: float, bottom: float) -> Markup:
@@ -196,7 +199,7 @@ def _free(
     left, right, top, bottom = inside
 
     def cost(place: tuple[float, float]) -> float:
-        crowd = sum(max(0.0, 22 - ((place[0] - a) ** 2 + (place[1] - b) ** 2) ** 0.5) for a, b in taken)
+        crowd = sum(max(0.0, 22 - math.dist(place, other)) for other in taken)
         outside = 0.0 if left <= place[0] <= right and top <= place[1] <= bottom else 100.0
         return crowd + outside
 

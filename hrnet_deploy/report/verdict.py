@@ -72,12 +72,12 @@ def _headline(report: Report, best: Row | None, good: list[Row], faster: list[Ro
     if best is not None:
         size = report.shrinkage(best)
         smaller = f" and {ratio(size)} smaller" if size and size > NOTICEABLE else ""
-        return f"{best.label} is worth it: {ratio(report.speed_up(best))} as fast{smaller}, {_cost(best)}."
+        return f"{_called(report, best)} is worth it: {ratio(report.speed_up(best))} as fast{smaller}, {_cost(best)}."
     if faster:
         row = max(faster, key=lambda each: report.speed_up(each) or 0)
         return (
-            f"None is worth it yet: {row.label} is {ratio(report.speed_up(row))} as fast, but {_cost(row)}, more than"
-            f" 1 % of what the reference reaches."
+            f"None is worth it yet: {_called(report, row)} is {ratio(report.speed_up(row))} as fast, but {_cost(row)},"
+            " more than 1% of what the reference reaches."
         )
     if all(row.standing.predicted for row in report.candidates):
         cheapest = min(report.candidates, key=_points)
@@ -96,8 +96,8 @@ def _headline(report: Report, best: Row | None, good: list[Row], faster: list[Ro
         size = report.shrinkage(row)
         if size is not None and size > NOTICEABLE:
             return (
-                f"Worth it for size, not for speed here: {row.label} is {ratio(size)} smaller, {_cost(row)}, and no"
-                " candidate is faster than the reference on this machine."
+                f"Worth it for size, not for speed here: {_called(report, row)} is {ratio(size)} smaller, {_cost(row)},"
+                " and no candidate is faster than the reference on this machine."
             )
     return f"Not worth it here: no candidate is faster than {report.reference.label} on this machine."
 
@@ -108,11 +108,14 @@ def _line(report: Report, row: Row) -> str:
         return ""
     drop = contrast.drop
     text = f"{row.label}: {_cost(row)}"
-    if drop.low is not None:
-        known = "" if drop.certain else "; could be luck of the images"
+    if contrast.agreement == 1:
+        text = f"{row.label} answers everything as the reference does"
+    elif drop.low is not None:
+        known = "" if drop.certain or points(drop.points) == "0.00" else "; could be luck of the images"
         text += f" (95% interval {interval(drop.low, drop.high)}{known})"
     what = "pixels" if report.reference.model.card.task is Task.SEGMENTATION else "answers"
-    text += f"; {percent(contrast.agreement)} of {what} as the reference's"
+    if contrast.agreement < 1:
+        text += f"; {percent(contrast.agreement)} of {what} as the reference's"
     worst = row.worst
     if worst is not None:
         text += f"; loses most on '{worst.name}' ({points(worst.points)} points)"
@@ -158,6 +161,13 @@ def _cost(row: Row) -> str:
     if lost < 0:
         return f"with {points(-lost)} points of {metric} gained"
     return f"at a loss of {points(lost)} points of {metric}"
+
+
+def _called(report: Report, row: Row) -> str:
+    """By its precision where that says which one, else by its file."""
+    precisions = [each.model.card.precision for each in report.candidates]
+    name = row.model.card.precision.value.upper()
+    return f"{name} ({row.label})" if precisions.count(row.model.card.precision) > 1 else name
 
 
 def _points(row: Row) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from hrnet_deploy.artifact import atomic_output
 from hrnet_deploy.errors import UsageError
@@ -11,6 +12,7 @@ from hrnet_deploy.report.content import Report
 from hrnet_deploy.report.markdown import as_markdown
 from hrnet_deploy.report.page import as_html
 from hrnet_deploy.report.table import as_csv
+from hrnet_deploy.report.verdict import judge
 
 
 def check_folder(folder: Path) -> None:
@@ -29,6 +31,21 @@ def check_folder(folder: Path) -> None:
         temporary.unlink()
 
 
+def record(report: Report) -> dict[str, Any]:
+    """What report.json holds.
+
+    Args:
+        report: the report.
+
+    Returns:
+        Plain values, ready for JSON: the verdict's words, then everything but the pictures.
+    """
+    verdict = judge(report)
+    words = {"headline": verdict.headline, "lines": list(verdict.lines), "cautions": list(verdict.cautions)}
+    best = None if verdict.best is None else verdict.best.label
+    return {"verdict": {**words, "best": best}, **report.to_dict()}
+
+
 def write_report(report: Report, folder: Path) -> dict[str, Path]:
     """Write report.html, report.md, report.json and report.csv.
 
@@ -45,7 +62,7 @@ def write_report(report: Report, folder: Path) -> dict[str, Path]:
     content = {
         "html": as_html(report),
         "md": as_markdown(report),
-        "json": json.dumps(report.to_dict(), ensure_ascii=False, indent=1) + "\n",
+        "json": json.dumps(record(report), ensure_ascii=False, indent=1) + "\n",
         "csv": as_csv(report),
     }
     paths = {}
