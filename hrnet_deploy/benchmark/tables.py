@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hrnet_deploy.benchmark import machine
 from hrnet_deploy.benchmark.result import Artefact, Benchmark, Figure, Row
-
-WIDTH = 100
-"""Columns of a terminal that are used."""
+from hrnet_deploy.terminal import aligned, printable, wrapped
 
 _LONGEST_NAME = 34
 _LEFT_ALIGNED = frozenset({"artefact", "net", "reason"})
@@ -90,9 +87,9 @@ def as_text(parts: Sequence[Section]) -> str:
     for part in parts:
         lines = [part.title]
         if part.header:
-            lines += [f"  {line}" for line in aligned(part.header, part.rows)]
+            lines += [f"  {line}" for line in aligned(part.header, part.rows, _LEFT_ALIGNED)]
         for note in part.notes:
-            lines += textwrap.wrap(note, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+            lines += wrapped(note, "  ", "    ")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -118,27 +115,6 @@ def as_markdown(parts: Sequence[Section]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width: words to the left, numbers to the right.
-
-    Args:
-        header: one name a column.
-        rows: cells as texts.
-
-    Returns:
-        One line for the header and for each row.
-    """
-    cells = [header, *rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    return [
-        "  ".join(
-            cell.ljust(width) if title in _LEFT_ALIGNED else cell.rjust(width)
-            for cell, width, title in zip(row, widths, header, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-
-
 def short_names(names: Sequence[str]) -> list[str]:
     """Names that fit a column, and differ.
 
@@ -149,7 +125,7 @@ def short_names(names: Sequence[str]) -> list[str]:
         Each with control characters escaped, the middle of a long one left out, and numbered where it comes twice.
     """
     short: list[str] = []
-    for name in map(_printable, names):
+    for name in map(printable, names):
         half = (_LONGEST_NAME - 1) // 2
         cut = name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
         number = 2
@@ -178,9 +154,9 @@ def milliseconds(value: float | None) -> str:
 def _described(name: str, artefact: Artefact) -> str:
     height, width = artefact.input_hw
     return (
-        f"{name}: {_printable(artefact.variant)} {artefact.precision.value}, input {height}x{width}, "
+        f"{name}: {printable(artefact.variant)} {artefact.precision.value}, input {height}x{width}, "
         f"{artefact.backend} on {artefact.device}, {artefact.size_bytes / 1e6:.1f} MB, "
-        f"answering {_printable(artefact.picture)}"
+        f"answering {printable(artefact.picture)}"
     )
 
 
@@ -238,7 +214,7 @@ def _published(found: Benchmark, names: Sequence[str]) -> Section:
             sources[one.source].append(label)
     notes = [f"other hardware: {', '.join(labels)}; source: {source}" for source, labels in sources.items()]
     without = dict.fromkeys(
-        f"{_printable(artefact.variant)} at {artefact.input_hw[0]}x{artefact.input_hw[1]}"
+        f"{printable(artefact.variant)} at {artefact.input_hw[0]}x{artefact.input_hw[1]}"
         for artefact in found.artefacts
         if not any((one.variant, one.input_hw) == (artefact.variant, artefact.input_hw) for one in published)
     )
@@ -248,11 +224,6 @@ def _published(found: Benchmark, names: Sequence[str]) -> Section:
 
 def _rate(value: float) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
-
-
-def _printable(text: str) -> str:
-    """Escapes instead of what would steer a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _escaped(text: str) -> str:

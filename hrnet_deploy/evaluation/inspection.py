@@ -1,0 +1,287 @@
+"""What can be known of an artefact without running it, and whether it is what it was when it was made."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hrnet_deploy.artifact import CARD_KEY, card_from_metadata, sha256_file
+from hrnet_deploy.engines.opening import ENGINE_SUFFIXES, open_engine
+from hrnet_deploy.engines.ort_header import graph_sha256, read_header
+from hrnet_deploy.engines.tensorrt.facts import EngineFacts, read_facts, sidecar_path
+from hrnet_deploy.engines.tensorrt.layers import Layer
+from hrnet_deploy.engines.tensorrt.plan_file import read_plan
+from hrnet_deploy.errors import (
+    ArtifactError,
+    DeviceError,
+    MissingDependencyError,
+    MissingFileError,
+    VerificationError,
+)
+from hrnet_deploy.evaluation.golden import GRAPH_KEY, check_golden
+from hrnet_deploy.spec import ModelCard, Precision
+
+_CARD_LIMIT_CHARACTERS = 8 << 20
+_INTEGER_CONVOLUTIONS = frozenset({"QLinearConv", "ConvInteger"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a file says of itself.
+
+    Attributes:
+        path: the file.
+        kind: "onnx" or "engine".
+        size_bytes: of the file, with weights that lie beside it.
+        sha256: of the file, in hex.
+        card: None for a foreign file, or an engine without its sidecar.
+        facts: an engine's sidecar; None where there is none.
+        flavour: of an engine, "tensorrt", "tensorrt-rtx" or "".
+        version: of the TensorRT that built an engine, or "".
+        nodes: of an .onnx graph, how many there are by kind.
+        convolutions: of an .onnx graph, how many are asked for in each precision; None where `onnx` is not installed.
+        metadata: an engine's foreign metadata (Ultralytics').
+    """
+
+    path: Path
+    kind: str
+    size_bytes: int
+    sha256: str
+    card: ModelCard | None
+    facts: EngineFacts | None = None
+    flavour: str = ""
+    version: str = ""
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    convolutions: Mapping[str, int] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was verified.
+
+    Attributes:
+        name: what.
+        outcome: "ok" or "not checked".
+        detail: one clause for a person.
+    """
+
+    name: str
+    outcome: str
+    detail: str
+
+
+def inspect(path: Path) -> Inspection:
+    """Read an artefact; nothing in it is run.
+
+    Args:
+        path: an .onnx or .engine file.
+
+    Returns:
+        What it says.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ArtifactError: it is damaged, or neither an ONNX graph nor a TensorRT plan.
+    """
+    if not path.is_file():
+        raise MissingFileError(f"artefact must be a file, got {path}. Check the path.")
+    suffix = path.suffix.lower()
+    if suffix in ENGINE_SUFFIXES:
+        return _engine(path)
+    if suffix == ".onnx":
+        return _onnx(path)
+    raise ArtifactError(f"artefact must be an .onnx or .engine file, got {path}. Export one with hrnet-export.")
+
+
+def verify(found: Inspection, *, device: str = "auto", backend: str = "auto") -> tuple[Check, ...]:
+    """Recompute what was written down when the artefact was made, and ask for its golden answer again.
+
+    An engine is loaded for that, and engines are code: verify only those you trust.
+
+    Args:
+        found: from `inspect`.
+        device: for an engine; an .onnx file is verified on the CPU kernels that gave its golden answer.
+        backend: for an engine.
+
+    Returns:
+        What was checked, and what could not be.
+
+    Raises:
+        ArtifactError: a digest or size is another.
+        VerificationError: the answer is another.
+    """
+    checks = [*_digests(found)]
+    if found.card is None:
+        return (*checks, Check("golden answer", "not checked", "there is no card"))
+    card = found.card
+    runs = {"device": device, "backend": backend}
+    if found.kind == "onnx":
+        runs = {"device": "cpu", "backend": "onnxruntime"}
+    try:
+        engine = open_engine(found.path, **runs)  # type: ignore[arg-type]  # two texts
+    except (DeviceError, MissingDependencyError) as error:
+        return (*checks, Check("golden answer", "not checked", " ".join(str(error).split())))
+    try:
+        golden = check_golden(engine, card)
+    finally:
+        engine.close()
+    if golden.verdict == "different":
+        raise VerificationError(
+            f"{found.path.name} must answer as when it was exported, got another answer: {golden.detail}. "
+            "Export it again, or check the runtime that ran it."
+        )
+    outcome = "ok" if golden.verdict == "same" else "not checked"
+    return (*checks, Check("golden answer", outcome, golden.detail))
+
+
+def kernels(found: Inspection) -> tuple[Layer, ...]:
+    """What TensorRT says an engine runs; loads it, and engines are code.
+
+    Args:
+        found: from `inspect`, of an engine.
+
+    Returns:
+        Its kernels in order.
+
+    Raises:
+        ArtifactError: it is no engine.
+        DeviceError: there is no GPU it was built for.
+        MissingDependencyError: TensorRT or CUDA's bindings are not installed.
+        BuildError: TensorRT cannot load it.
+    """
+    if found.kind != "engine":
+        raise ArtifactError(f"kernels are an engine's, got {found.path.name}. Build one: hrnet-export -o NAME.engine")
+    from hrnet_deploy.engines.cuda.opening import open_cuda
+    from hrnet_deploy.engines.tensorrt.api import find_api
+    from hrnet_deploy.engines.tensorrt.builder import inspect as ask
+    from hrnet_deploy.engines.tensorrt.facts import check_facts
+    from hrnet_deploy.engines.tensorrt.loading import check_gpu
+    from hrnet_deploy.engines.tensorrt.plan_file import check_plan
+
+    plan = read_plan(found.path)
+    api = find_api(found.flavour or "auto")
+    cuda = open_cuda()
+    check_gpu(0, "auto", found.path.name, cuda)
+    if found.facts is None:
+        check_plan(plan, name=found.path.name, flavour=api.flavour, version=api.version)
+    else:
+        here = {"flavour": api.flavour, "version": api.version, "capability": cuda.capability(0)}
+        check_facts(found.facts, plan=found.path, **here)
+    with cuda.active(0):
+        return ask(api, bytes(plan.plan))
+
+
+def layers_by_precision(layers: tuple[Layer, ...]) -> dict[str, int]:
+    """Convolutions of an engine by the type of the data they read.
+
+    Args:
+        layers: its kernels.
+
+    Returns:
+        Count by TensorRT's name of the type, such as "Half"; most frequent first.
+    """
+    counts = collections.Counter(layer.inputs[0] if layer.inputs else "?" for layer in layers if layer.convolves)
+    return dict(counts.most_common())
+
+
+def _onnx(path: Path) -> Inspection:
+    header = read_header(path)
+    if not header.nodes:
+        raise ArtifactError(
+            f"{path.name} must be an ONNX model, got a file without a readable graph ({path.stat().st_size:,} bytes). "
+            "Copy or export it again."
+        )
+    beside = path.with_name(f"{path.name}.data")
+    size = path.stat().st_size + (beside.stat().st_size if beside.is_file() else 0)
+    return Inspection(
+        path=path,
+        kind="onnx",
+        size_bytes=size,
+        sha256=sha256_file(path),
+        card=_card(header.metadata, path),
+        nodes=dict(sorted(header.nodes.items(), key=lambda entry: (-entry[1], entry[0]))),
+        convolutions=_asked(path),
+    )
+
+
+def _asked(path: Path) -> dict[str, int] | None:
+    """Convolutions by the precision written into the graph; weights in a file of their own are not needed for that."""
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+
+        from hrnet_deploy.exporters.convolutions import asked_of_convolutions
+    except ImportError:
+        return None
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        asked = list(asked_of_convolutions(model).values())
+        # Graphs of integer nodes, as other tools write them.
+        asked += [Precision.INT8 for node in model.graph.node if node.op_type in _INTEGER_CONVOLUTIONS]
+    except (DecodeError, ValueError, KeyError, IndexError, OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ArtifactError(f"{path.name} must hold a valid graph, got: {reason}. Export it again.") from error
+    return {precision.value: count for precision, count in collections.Counter(asked).most_common()}
+
+
+def _engine(path: Path) -> Inspection:
+    plan = read_plan(path)
+    facts = read_facts(sidecar_path(path))
+    return Inspection(
+        path=path,
+        kind="engine",
+        size_bytes=path.stat().st_size,
+        sha256=sha256_file(path),
+        card=None if facts is None else facts.card,
+        facts=facts,
+        flavour=facts.flavour if facts else plan.flavour,
+        version=facts.version if facts else plan.version,
+        metadata=plan.metadata,
+    )
+
+
+def _card(metadata: Mapping[str, str], path: Path) -> ModelCard | None:
+    text = metadata.get(CARD_KEY)
+    if text is None:
+        return None
+    if len(text) > _CARD_LIMIT_CHARACTERS:
+        raise ArtifactError(
+            f"card of {path.name} must be under {_CARD_LIMIT_CHARACTERS >> 20} MiB, got {len(text):,} characters. "
+            "Export it again."
+        )
+    return card_from_metadata(metadata, str(path))
+
+
+def _digests(found: Inspection) -> list[Check]:
+    name = found.path.name
+    if found.kind == "onnx":
+        wanted = found.card.lineage.get(GRAPH_KEY) if found.card else None
+        if wanted is None:
+            return [Check("graph SHA-256", "not checked", "the card holds none; exports of this version store one")]
+        got = graph_sha256(found.path)
+        if got != wanted:
+            raise ArtifactError(
+                f"graph of {name} must have SHA-256 {wanted:.12}…, got {got:.12}…: changed or damaged since. "
+                "Export it again."
+            )
+        return [Check("graph SHA-256", "ok", f"{got[:16]}… as when it was exported")]
+    facts = found.facts
+    if facts is None:
+        detail = f"there is no {sidecar_path(found.path).name} beside it"
+        return [Check("size", "not checked", detail), Check("SHA-256", "not checked", detail)]
+    if found.size_bytes != facts.plan_bytes:
+        raise ArtifactError(
+            f"{name} must have {facts.plan_bytes:,} bytes, got {found.size_bytes:,}. Build it again: {facts.rebuild}"
+        )
+    if found.sha256 != facts.plan_sha256:
+        raise ArtifactError(
+            f"{name} must have SHA-256 {facts.plan_sha256[:12]}…, got {found.sha256[:12]}…: damaged, or not its "
+            f"sidecar's. Build it again: {facts.rebuild}"
+        )
+    return [
+        Check("size", "ok", f"{found.size_bytes:,} bytes as in the sidecar"),
+        Check("SHA-256", "ok", f"{found.sha256[:16]}… as in the sidecar"),
+    ]
