@@ -1,0 +1,105 @@
+"""Nets that read their answers off the pixels, with names that try to be markup, and reports on them."""
+
+import cv2
+import numpy as np
+import pytest
+
+from hrnet_deploy.report import make_report
+from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
+
+HOSTILE = ("<script>alert(1)</script>", "a|b `c` **d**", '"><img src=x onerror=alert(2)>', "=1+1")
+
+
+class PixelNet:
+    """Answers with the grey level of a pixel; `mistakes` says which levels it takes for which."""
+
+    device = "cpu"
+    backend = "numpy"
+
+    def __init__(self, task, *, mistakes=None, precision=Precision.FP32, classes=HOSTILE, lineage=None):
+        self.mistakes = dict(mistakes or {})
+        shape = ("batch", len(classes), "height", "width")
+        self.card = ModelCard(
+            task=task,
+            variant="pixel<b>net",
+            classes=classes,
+            preprocessing=Preprocessing(resize=Resize.NONE, size_hw=None),
+            precision=precision,
+            inputs=(TensorSpec("input", "uint8", ("batch", "height", "width", 3)),),
+            outputs=(TensorSpec("logits", "float32", shape if task is Task.SEGMENTATION else shape[:2]),),
+            shapes=ShapeRange((1, 1, 1), (1, 8, 8), (8, 64, 64)),
+            pixels_in=True,
+            lineage=lineage or {"weights": "<i>w</i>.pth", "weights_sha256": "0" * 64},
+        )
+
+    def infer(self, feed):
+        (pixels,) = feed.values()
+        levels = pixels[..., 0] if self.card.task is Task.SEGMENTATION else pixels[:, 0, 0, 0]
+        found = np.vectorize(lambda level: self.mistakes.get(int(level), int(level)))(levels)
+        scores = 4 * np.eye(len(self.card.classes), dtype=np.float32)[found]
+        if self.card.task is Task.SEGMENTATION:
+            scores = np.ascontiguousarray(np.moveaxis(scores, -1, 1))
+        return {"logits": scores}
+
+
+@pytest.fixture(scope="session")
+def pixel_net():
+    """Makes such nets."""
+    return PixelNet
+
+
+@pytest.fixture(scope="session")
+def hostile():
+    """The class names."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """Index folders of pictures that show their class, with file names that try to be markup."""
+    root = tmp_path_factory.mktemp("photos<svg onload=alert(3)>")
+    for index in range(12):
+        label = index % 4
+        path = root / f"val/{label}/{index} <script>alert('x')&amp;.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(path), np.full((8, 8), label, np.uint8))
+    return root
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory):
+    """Pictures that show their labels, with file names that try to be markup."""
+    root = tmp_path_factory.mktemp("scenes")
+    generator = np.random.default_rng(7)
+    for index in range(5):
+        grey = generator.integers(0, 4, (9 + index, 14), np.uint8)
+        label = grey.copy()
+        label[0] = 255
+        for folder, values in (("images", grey), ("labels", label)):
+            path = root / folder / f"<b>{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), values)
+    return root
+
+
+@pytest.fixture(scope="session")
+def photos_report(photos):
+    """A classifier, one like it, and one that takes class 0 for 1."""
+    task = Task.CLASSIFICATION
+    like = PixelNet(task, precision=Precision.FP16)
+    other = PixelNet(task, mistakes={0: 1}, precision=Precision.INT8)
+    return make_report(PixelNet(task), [like, other], photos, budget_s=0, command="hrnet-report '<x>'")
+
+
+@pytest.fixture(scope="session")
+def street_report(scenes):
+    """A segmenter that takes class 3 for 2, and one that takes class 0 for 1 instead."""
+    task = Task.SEGMENTATION
+    other = PixelNet(task, mistakes={0: 1}, precision=Precision.INT8)
+    return make_report(PixelNet(task, mistakes={3: 2}), [other], scenes, budget_s=0)
+
+
+@pytest.fixture(params=["photos", "street"])
+def any_report(request):
+    """Each of the two."""
+    return request.getfixturevalue(f"{request.param}_report")

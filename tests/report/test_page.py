@@ -1,0 +1,140 @@
+"""The page is whole, fetches nothing, runs nothing, and names everything."""
+
+import itertools
+import re
+from collections import Counter
+from html.parser import HTMLParser
+
+import pytest
+
+from hrnet_deploy.report import make_report
+from hrnet_deploy.report.page import as_html
+from hrnet_deploy.spec import Precision, Task
+
+_VOID = {"img", "meta", "br", "wbr"}
+
+
+class Page(HTMLParser):
+    """What a browser would see."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open, self.texts, self.crossed = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.crossed.append(tag)
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return "".join(self.texts)
+
+
+@pytest.fixture
+def page(any_report):
+    return Page(as_html(any_report))
+
+
+def test_elements_are_nested_and_closed(page):
+    assert page.open == []
+    assert page.crossed == []
+
+
+def test_ids_are_unique(page):
+    ids = Counter(attributes["id"] for _, attributes in page.elements if "id" in attributes)
+    assert ids
+    assert set(ids.values()) == {1}
+
+
+def test_nothing_is_fetched(page):
+    for tag, attributes in page.elements:
+        assert tag not in {"script", "iframe", "object", "embed", "link", "base", "form"}, tag
+        for name in ("src", "href", "srcset", "action", "data"):
+            assert attributes.get(name, "data:").startswith("data:"), (tag, attributes)
+    style = page.text
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_nothing_runs(page):
+    for tag, attributes in page.elements:
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+    policy = next(a["content"] for t, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy
+    assert "script-src" not in policy
+
+
+def test_names_are_text(any_report, page):
+    for row in any_report.rows:
+        assert row.label in page.text
+    assert "<script>alert(1)</script>" in page.text or any(
+        "<script>alert(1)</script>" in str(attributes.get("aria-label")) for _, attributes in page.elements
+    )
+    assert "alert" not in "".join(tag for tag, _ in page.elements)
+
+
+def test_pictures_say_what_they_show(page):
+    pictures = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert pictures
+    assert all(attributes["alt"].strip() for attributes in pictures)
+    drawings = [attributes for tag, attributes in page.elements if tag == "svg"]
+    assert len(drawings) >= 3
+    assert all(attributes["role"] == "img" and attributes["aria-label"] for attributes in drawings)
+
+
+def test_headings_have_one_top_and_leave_out_no_level(page):
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+
+
+def test_both_answers_to_a_flipped_image_are_shown(photos_report, hostile):
+    text = Page(as_html(photos_report)).text
+    assert "3 of 12 images are answered otherwise: 3 lost, 0 gained, 0 both wrong." in text
+    assert "No image changed: all 12 are answered as by the reference." in text
+    assert hostile[0] in text
+    assert hostile[1] in text
+    assert "\N{BALLOT X} lost" in text
+
+
+def test_changed_scenes_have_three_panels(street_report):
+    page = Page(as_html(street_report))
+    scenes = [a for t, a in page.elements if a.get("class") == "scene"]
+    assert 1 <= len(scenes) <= 3
+    assert sum(tag == "img" for tag, _ in page.elements) == 3 * len(scenes)
+    assert "lost: only the reference is right (solid)" in page.text
+
+
+def test_without_photos_no_picture_of_a_classifier_is_inside(photos, pixel_net):
+    nets = [pixel_net(Task.CLASSIFICATION), pixel_net(Task.CLASSIFICATION, mistakes={0: 1}, precision=Precision.INT8)]
+    page = Page(as_html(make_report(nets[0], nets[1:], photos, photos=False, budget_s=0)))
+    assert "img" not in [tag for tag, _ in page.elements]
+    assert "3 of 12 images are answered otherwise" in page.text
+
+
+def test_without_photos_masks_are_shown_alone(scenes, pixel_net):
+    nets = [pixel_net(Task.SEGMENTATION), pixel_net(Task.SEGMENTATION, mistakes={0: 1}, precision=Precision.INT8)]
+    with_photos, without = (
+        make_report(nets[0], nets[1:], scenes, photos=photos, budget_s=0) for photos in (True, False)
+    )
+    panels = [[p.uri for p in r.candidates[0].exhibits[0].panels] for r in (with_photos, without)]
+    assert len(panels[1]) == 3
+    assert set(panels[0]).isdisjoint(panels[1])
+
+
+def test_light_and_dark_and_print_are_styled(page):
+    for words in ("prefers-color-scheme: dark", "@media print", "max-width: 560px"):
+        assert words in page.text

@@ -1,0 +1,51 @@
+"""CSV and the terminal's table: a line for everything, figures that come back."""
+
+import csv
+import io
+
+import pytest
+
+from hrnet_deploy.report.table import as_csv, as_text, cells, headers
+
+
+def test_csv_has_a_line_for_each_artefact_and_class(any_report):
+    lines = list(csv.DictReader(io.StringIO(as_csv(any_report))))
+    classes = len(any_report.reference.evaluation.classes)
+    assert len(lines) == len(any_report.rows) * (classes + 1)
+    for row in any_report.rows:
+        own = [line for line in lines if line["artefact"] == row.label]
+        assert [line["class_index"] for line in own] == ["", *map(str, range(classes))]
+        assert float(own[0]["value"]) == pytest.approx(row.evaluation.metrics.value)
+        assert float(own[0]["median_ms"]) == pytest.approx(row.latency.median_ms)
+
+
+def test_csv_drops_are_the_comparison_s(photos_report):
+    lines = list(csv.DictReader(io.StringIO(as_csv(photos_report))))
+    row = photos_report.rows[2]
+    own = [line for line in lines if line["artefact"] == row.label]
+    assert [line["drop_points"] for line in own] == ["25", "100", "0", "0", "0"]
+    assert [line["support"] for line in own] == ["12", "3", "3", "3", "3"]
+    assert own[0]["agreement"] == "0.75"
+
+
+def test_csv_text_is_no_formula(photos_report, hostile):
+    names = {line["class"] for line in csv.DictReader(io.StringIO(as_csv(photos_report)))}
+    assert hostile[3].startswith("=")
+    assert "'" + hostile[3] in names
+    assert not [name for name in names if name[:1] in {"=", "+", "-", "@"}]
+
+
+def test_text_names_every_artefact_and_lines_up(any_report):
+    lines = as_text(any_report).splitlines()
+    assert len(lines) == len(any_report.rows) + 1
+    for row, line in zip(any_report.rows, lines[1:], strict=True):
+        assert line.startswith(row.letter)
+        assert row.label in line
+    start = lines[0].index("artefact")
+    assert {line[start - 1] for line in lines} == {" "}
+
+
+def test_reference_has_no_drop(any_report):
+    texts = dict(zip(headers(any_report), cells(any_report, any_report.reference), strict=True))
+    assert texts["drop"] == "reference"
+    assert {texts[name] for name in ("95% interval", "agreement", "worst class", "speed-up")} == {"-"}
