@@ -59,7 +59,7 @@ def compile_file(source: Path, card: ModelCard, wishes: Wishes, step: Callable[[
             amax=None,
             rebuild=rebuild,
         )
-        size_bytes = temporary.stat().st_size
+        size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())
     return Exported(path, card, compiled.parity, len(graph.graph.node), size_bytes, engine=compiled)
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from hrnet_deploy.artifact import card_metadata
 from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.compare import Difference
-from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
+from hrnet_deploy.engines.tensorrt.builder import BuildRequest, Typing, build, inspect
 from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
-from hrnet_deploy.engines.tensorrt.layers import precision_share
+from hrnet_deploy.engines.tensorrt.layers import Layer, precision_share
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.pipeline.engine_plan import EnginePlan
 from hrnet_deploy.pipeline.parity import parity
@@ -36,6 +36,7 @@ class Compiled:
         facts: what lies beside it.
         asked: convolutions that were to run in the engine's precision, or might where TensorRT is free to choose.
         reached: those that do; None where TensorRT did not say.
+        kernels: how many kernels one inference launches, with what TensorRT fused counted once; 0 where it did not say.
         parity: distance from ONNX Runtime's answers; None on a machine without a GPU.
         seconds: of the build.
     """
@@ -43,6 +44,7 @@ class Compiled:
     facts: EngineFacts
     asked: int
     reached: int | None
+    kernels: int
     parity: Difference | None
     seconds: float
 
@@ -84,7 +86,8 @@ def compile_graph(
         graph = gemm_to_conv(graph)
     content = graph.SerializeToString()
     built = build(plan.api, _request(content, card, plan, path.name, amax))
-    asked, reached = _precision_reached(graph, card, plan, built)
+    layers = built.layers or (inspect(plan.api, built.plan) if _runs_here(plan) else ())
+    asked, reached = _precision_reached(graph, card, plan, layers)
     path.write_bytes(built.plan)
     facts = EngineFacts(
         card=card,
@@ -103,7 +106,7 @@ def compile_graph(
     )
     write_facts(facts, sidecar_path(path))
     found = parity(reference, path, card, images) if _runs_here(plan) else None
-    return Compiled(facts, asked, reached, found, built.seconds)
+    return Compiled(facts, asked, reached, len(layers), found, built.seconds)
 
 
 def _request(
@@ -145,7 +148,7 @@ def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...
 
 
 def _precision_reached(
-    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, built: BuiltPlan
+    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...]
 ) -> tuple[int, int | None]:
     """How many convolutions run as they were asked to; fewer is an error that names them."""
     from hrnet_deploy.exporters.convolutions import asked_of_convolutions
@@ -154,7 +157,6 @@ def _precision_reached(
     # Told by flags, TensorRT takes a precision where it is faster: any of it is what was asked for.
     freely = plan.typing is Typing.WEAK
     asked = [name for name, precision in written.items() if freely or precision is card.precision]
-    layers = built.layers or (inspect(plan.api, built.plan) if _runs_here(plan) else ())
     if not layers:
         return len(asked), None
     share = precision_share(layers, card.precision, asked)

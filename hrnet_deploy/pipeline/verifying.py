@@ -24,13 +24,14 @@ from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, R
 if TYPE_CHECKING:
     import onnx
 
-TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 5e-2, Precision.INT8: 1e-3}
+TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 5e-2, Precision.INT8: 5e-2}
 """Largest |difference| of logits, in units of their spread.
 
 Measured over all variants (benchmarks/results/cpu.md): fp32 at most 4e-6, fp16 at most 4e-3; trained nets whose logits
-have a small spread need more room. An INT8 file is compared with the INT8 graph it was written from.
+have a small spread need more room. An INT8 file is compared with the INT8 graph it was written from; with another
+batch a float kernel may round another way, and a value between two codes then takes the other one.
 """
-_SCORE_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 2e-2, Precision.INT8: 1e-3}
+_SCORE_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 2e-2, Precision.INT8: 2e-2}
 _MASK_AGREEMENT = {Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.99}
 _LARGE_PX = 512 * 512
 _OPEN_SIZES = ((256, 320), (128, 192))

@@ -1,7 +1,9 @@
 """Engines: real builds with TensorRT-RTX, which needs no GPU, and a TensorRT 8.6 and 10 that follow NVIDIA's types."""
 
+import importlib.util
 import json
 import struct
+from pathlib import Path
 
 import cv2
 import onnx
@@ -88,6 +90,33 @@ def test_an_engine_with_its_sidecar_and_nothing_else(rtx, photos, tmp_path, prec
     assert read_plan(done.path).flavour == "tensorrt-rtx"
     assert done.engine.parity is None or done.engine.parity.agreement > 0.9
     assert 0 < done.card.measured["parity_agreement"] <= 1
+
+
+@pytest.mark.rtx
+@pytest.mark.slow
+@pytest.mark.parametrize(("net", "imgsz", "convolutions"), [
+    ("hrnet_w18_small_v2", "64", {"fp32": 164, "fp16": 164, "int8": 162}),
+    ("hrnetv2_w18_small_v2", "64x128", {"fp32": 146, "fp16": 146, "int8": 143}),
+])  # fmt: skip
+def test_every_precision_on_every_generation(rtx, tmp_path, net, imgsz, convolutions):
+    path = Path(__file__).parents[2] / "benchmarks" / "engines.py"
+    spec = importlib.util.spec_from_file_location("engines_benchmark", path)
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    found = {
+        (row["precision"], row["target"]): row
+        for row in benchmark.rows(net, imgsz, ("sm75", "sm86", "sm120"), tmp_path)
+    }
+    assert "no INT8 convolution there" in found.pop(("int8", "sm75"))["refused"]
+    assert len(found) == 8
+    for (precision, target), row in found.items():
+        # On Turing the classifier is one more.
+        extra = target == "sm75" and net == "hrnet_w18_small_v2"
+        assert row["reached"] == row["asked"] == convolutions[precision] + extra, (precision, target)
+        # Bias, ReLU and sums are inside the convolutions; INT8 scales its sums apart.
+        assert convolutions[precision] < row["kernels"] < 2 * convolutions[precision], (precision, target)
+    plans = {precision: row["mib"] for (precision, target), row in found.items() if target == "sm86"}
+    assert plans["fp16"] < 0.7 * plans["fp32"]
 
 
 @pytest.mark.rtx
