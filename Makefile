@@ -31,4 +31,6 @@ clean:  ## forget what was installed and made
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing hrnet-deploy[$*] into .venv (a minute or two, once) ..."
 	@$(PIP) --editable '.[$*]'
+	@# NVIDIA's types of TensorRT, for the tests of its classic versions; what they claim to need is not on the registry.
+	@test $* != dev || $(PIP) --no-deps tensorrt-stubs==10.13.0.35.1
 	@touch $@
