@@ -11,8 +11,7 @@ from hrnet_deploy.report.markup import Markup, element, joined
 from hrnet_deploy.report.numbers import interval, milliseconds, percent, points
 from hrnet_deploy.report.scale import Scale
 
-WIDTH = 420
-CLASS_WIDTH = 360
+WIDTH = 360
 MOST_CLASSES = 20
 _ROW = 46
 _BAR_ROW = 19
@@ -44,7 +43,7 @@ def drop_plot(report: Report) -> Markup:
             f"{points(drop.points)}  ({interval(drop.low, drop.high)})" if drop.low is not None else points(drop.points)
         )
         parts.append(_badge(row, 14, middle - 3))
-        name = element("text", _short(row.label, 30), x=34, y=middle - 13, class_="name")
+        name = element("text", _short(row.label, 26), x=34, y=middle - 13, class_="name")
         parts.append(joined(name, element("text", text, x=WIDTH - 8, y=middle - 13, class_="figure end")))
         if drop.low is not None and drop.high is not None:
             low, high = scale(drop.low), scale(drop.high)
@@ -105,7 +104,7 @@ def class_plot(report: Report, row: Row) -> Markup:
         An SVG element.
     """
     every = [delta.points or 0.0 for each in report.candidates for delta in judged_classes(each)]
-    scale = Scale.over([0.0, *every], _NAME_PX + 8, CLASS_WIDTH - 44, about=4, least=0.5)
+    scale = Scale.over([0.0, *every], _NAME_PX + 8, WIDTH - 44, about=4, least=0.5)
     deltas = judged_classes(row)
     shown, hidden = _chosen(deltas)
     parts: list[Markup] = []
@@ -120,9 +119,9 @@ def class_plot(report: Report, row: Row) -> Markup:
         y += _BAR_ROW
     parts.append(_ticks(scale, bottom))
     axis = f"points of {_of_class(report)} lost"
-    parts.append(element("text", axis, x=(_NAME_PX + CLASS_WIDTH - 36) / 2, y=bottom + 32, class_="axis middle"))
+    parts.append(element("text", axis, x=(_NAME_PX + WIDTH - 36) / 2, y=bottom + 32, class_="axis middle"))
     summary = "; ".join(f"{delta.name} {points(delta.points)}" for delta in shown[:3])
-    return _svg(bottom + 40, f"Loss by class of {row.label}, worst first: {summary}", parts, CLASS_WIDTH)
+    return _svg(bottom + 40, f"Loss by class of {row.label}, worst first: {summary}", parts)
 
 
 def judged_classes(row: Row) -> list[ClassDelta]:
@@ -163,8 +162,8 @@ def _bar(delta: ClassDelta, scale: Scale, y: float) -> Markup:
     return joined(name, bar, element("text", points(value), x=max(start, end) + 5, y=y + 13.5, class_="figure"))
 
 
-def _svg(height: float, label: str, parts: Sequence[Markup], width: float = WIDTH) -> Markup:
-    return element("svg", *parts, viewBox=f"0 0 {width} {height:.0f}", role="img", aria_label=label)
+def _svg(height: float, label: str, parts: Sequence[Markup]) -> Markup:
+    return element("svg", *parts, viewBox=f"0 0 {WIDTH} {height:.0f}", role="img", aria_label=label)
 
 
 def _grid(scale: Scale, top: float, bottom: float) -> Markup:
