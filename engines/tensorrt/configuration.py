@@ -76,7 +76,15 @@ def configure(api: TrtApi, config: trt.IBuilderConfig, request: BuildRequest) ->
         config.max_aux_streams = request.aux_streams
         if config.max_aux_streams != request.aux_streams:
             raise UsageError(f"auxiliary streams must be 0 or more, got {request.aux_streams}. Choose a number.")
+    _let_contexts_share_a_profile(api, config)
     _aim(api, config, request)
+
+
+def _let_contexts_share_a_profile(api: TrtApi, config: Any) -> None:
+    """Before TensorRT 9 a second context could not take the same profile unless asked for at build time."""
+    feature = getattr(getattr(api.module, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
+    if feature is not None:
+        config.set_preview_feature(feature, True)  # noqa: FBT003  # TensorRT's signature
 
 
 def _aim(api: TrtApi, config: Any, request: BuildRequest) -> None:

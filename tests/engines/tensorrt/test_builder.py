@@ -105,6 +105,14 @@ def test_options_reach_the_configuration(fake, tmp_path):
     assert state.network.name == '{"card": 1}'
 
 
+@pytest.mark.parametrize("version", ["8.6.1", "10.13.0.35"])
+def test_contexts_may_share_a_profile_where_that_must_be_asked_for(fake, version):
+    api, asked = fake(version), {}
+    api.module.IBuilderConfig._scripts["set_preview_feature"] = lambda _, feature, on: asked.update({feature.name: on})
+    build(api, ask(typing=Typing.WEAK))
+    assert asked == {"PROFILE_SHARING_0806": True}
+
+
 def test_the_chosen_gpu_is_current_in_the_thread_that_builds(fake):
     api, seen = fake(), []
     api.module.state.during = lambda: seen.append(threading.current_thread())
