@@ -110,7 +110,12 @@ def _answer(title: str, name: str, score: float, *, right: bool) -> Markup:
     said = element("span", "right" if right else "wrong", class_="unseen")
     bar = element("span", element("span", style=f"width:{100 * min(max(score, 0), 1):.0f}%"), class_="score")
     words = element("span", f"{sign} ", said, element("b", name))
-    return element("div", element("p", title, class_="who"), element("p", words, f" {score:.2f}", class_="said"), bar)
+    return element(
+        "div",
+        element("p", title, class_="who"),
+        element("p", words, " ", element("span", f"{score:.2f}"), class_="said"),
+        bar,
+    )
 
 
 def _masks(report: Report, exhibit: Exhibit) -> Markup:

@@ -135,6 +135,24 @@ def test_without_photos_masks_are_shown_alone(scenes, pixel_net):
     assert set(panels[0]).isdisjoint(panels[1])
 
 
+def _luminance(colour):
+    """Relative luminance. Source: WCAG 2.2."""
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["light", "dark"])
+def test_text_stands_out_from_its_ground(photos_report, number):
+    block = re.findall(r":root \{(.*?)\}", Page(as_html(photos_report)).text, re.DOTALL)[number]
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6});", block))
+    pairs = [(ink, ground) for ink in ("ink", "soft", "lost", "gained") for ground in ("paper", "sheet")]
+    pairs += [("on-accent", "accent"), ("on-accent", "soft"), ("good", "faint"), ("bad", "faint"), ("accent", "paper")]
+    for ink, ground in pairs:
+        dark, light = sorted((_luminance(colours[ink]), _luminance(colours[ground])))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (ink, ground)
+
+
 def test_light_and_dark_and_print_are_styled(page):
     for words in ("prefers-color-scheme: dark", "@media print", "max-width: 560px"):
         assert words in page.text
