@@ -23,6 +23,7 @@ _TURN_S = 0.05
 _COLD_BELOW_S = 0.05
 _SAMPLES_FOR = {95: 20, 99: 100}
 _LEAST_SAMPLES = 5
+_LEAST_S = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,41 +119,38 @@ def take_turns(
     seconds: float,
     warm: Sequence[WarmUp],
     clock: Clock = time.perf_counter,
-    after_turn: Callable[[], None] = lambda: None,
 ) -> list[list[float]]:
     """Time several calls in turns, A B C A B C ..., so that a machine that drifts does so for all of them alike.
 
-    A turn is at least one call and lasts about 50 ms. A fast call's turn begins with one that is not counted: it brings
-    back into the caches what the others pushed out.
+    All turns take about as long: 50 ms, or one call of the slowest. How many calls that are is settled beforehand, for
+    a slow spell must not lower the number of samples of one call more than that of another. A fast call's turn begins
+    with one that is not counted: it brings back into the caches what the others pushed out.
 
     Args:
         calls: what to time.
         seconds: to spend on each, about; each is timed at least five times.
         warm: of each call.
         clock: seconds.
-        after_turn: called after each turn.
 
     Returns:
         Seconds a call took, for each call.
     """
     samples: list[list[float]] = [[] for _ in calls]
-    spent = [0.0] * len(calls)
+    medians = [max(state.median_s, _LEAST_S) for state in warm]
+    turn = max(_TURN_S, *medians) if medians else _TURN_S
+    counts = [max(1, round(turn / median)) for median in medians]
+    spent = 0.0
     with _no_collection():
-        while any(t < seconds or len(found) < _LEAST_SAMPLES for t, found in zip(spent, samples, strict=True)):
+        while calls and (spent < seconds * len(calls) or min(map(len, samples)) < _LEAST_SAMPLES):
+            began = clock()
             for index, call in enumerate(calls):
-                turn = clock()
-                if warm[index].median_s < _COLD_BELOW_S and len(calls) > 1:
+                if medians[index] < _COLD_BELOW_S and len(calls) > 1:
                     call()
-                counted = clock()
-                while True:
+                for _ in range(counts[index]):
                     start = clock()
                     call()
-                    end = clock()
-                    samples[index].append(end - start)
-                    if end - counted >= _TURN_S:
-                        break
-                spent[index] += clock() - turn
-                after_turn()
+                    samples[index].append(clock() - start)
+            spent += clock() - began
     return samples
 
 
