@@ -89,6 +89,8 @@ def broken(tmp_path_factory, demo, photos_onnx):
                 entry.value = "../../etc/passwd"
     onnx.save(moved, folder / "outside.onnx")
     shutil.copy(photos_onnx, folder / "w18.engine")
+    (folder / "empty.engine").write_bytes(b"")
+    (folder / "garbage.engine").write_bytes(bytes(range(256)) * 20)
     onnx.save(_tiny(channels=1), folder / "one_channel.onnx")
     onnx.save(_tiny(rank=3), folder / "rank3.onnx")
 
@@ -236,7 +238,31 @@ CALIBRATIONS = [
     ("values that are NaN", [*SMALL, "{broken}/black"], "must be finite, got NaN"),
 ]
 
+ENGINE = ["--weights", PHOTOS, "--imgsz", "64", "-o", "w18.engine", "--backend", "tensorrt-rtx"]
+SM86 = [*ENGINE, "--target", "sm86"]
+
+ENGINES = [
+    ("an unknown backend", [*ENGINE[:-1], "tensorrt9"], "tensorrt-rtx"),
+    ("an unknown target", [*ENGINE, "--target", "banana"], "GPU must be one of"),
+    ("a target TensorRT-RTX does not know", [*ENGINE, "--target", "v100"], "sm70"),
+    ("INT8 on Turing", [*ENGINE, "--target", "sm86,t4", "--precision", "int8"], "use fp16"),
+    ("INT8 without images", [*SM86, "--precision", "int8"], "--calib-data"),
+    ("a calibrator where there is none", [*SM86, "--precision", "int8", "--int8-path", "implicit"], "calibrators"),
+    ("pairs for the CPU", [*SM86, "--precision", "int8", "--qdq-target", "cpu"], "--qdq-target tensorrt"),
+    ("no scratch memory", [*SM86, "--workspace", "0"], "--workspace"),
+    ("an optimisation level of 9", [*SM86, "--opt-level", "9"], "0 to 5"),
+    ("a negative number of streams", [*SM86, "--aux-streams", "-1"], "--aux-streams"),
+    ("another format than the name says", ["--weights", PHOTOS, "--format", "onnx", "-o", "w.engine"], "end in .onnx"),
+    ("an unknown format", ["--weights", PHOTOS, "--format", "plan"], "onnx or engine"),
+    ("an artefact with a broken card", ["{broken}/edited_card.onnx", *SM86[4:]], "card"),
+]
+
 PREDICTIONS = [
+    ("an .onnx named .engine", ["{broken}/w18.engine", "{broken}/good.png"], "must hold a TensorRT plan"),
+    ("an empty engine", ["{broken}/empty.engine", "{broken}/good.png"], "empty.engine"),
+    ("an engine of garbage", ["{broken}/garbage.engine", "{broken}/good.png"], "garbage.engine"),
+    ("an engine on the CPU", ["{broken}/w18.engine", "{broken}/good.png", "--device", "cpu"], "device 'cpu'|plan"),
+    ("an engine on ONNX Runtime", ["{broken}/w18.engine", "{broken}/good.png", "--backend", "onnxruntime"], "backend"),
     ("an artefact that is not there", ["{broken}/none.onnx", "{broken}/good.png"], "none.onnx"),
     ("a folder as artefact", ["{broken}", "{broken}/good.png"], "file"),
     ("an artefact of garbage", ["{broken}/garbage.onnx", "{broken}/good.png"], "garbage.onnx"),
@@ -272,8 +298,13 @@ def test_export_refuses(command, broken, demo, words, says):
 def test_int8_refuses(command, broken, demo, monkeypatch, words, says):
     monkeypatch.delenv("HRNET_CALIB_DATA", raising=False)
     words = [w.format(broken=broken, demo=demo) for w in words]
-    module, code = export_command, 1 if "NaN" in says else 2
-    _refused(command, module, words, says, code)
+    _refused(command, export_command, words, says)
+
+
+@pytest.mark.parametrize(("words", "says"), [pytest.param(w, s, id=i) for i, w, s in ENGINES])
+def test_engines_refuse(command, broken, demo, words, says):
+    pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX: pip install 'hrnet-deploy[tensorrt-rtx]'")
+    _refused(command, export_command, [w.format(broken=broken, demo=demo) for w in words], says)
 
 
 @pytest.mark.parametrize("spoil", ["another model's", "edited by hand"])
