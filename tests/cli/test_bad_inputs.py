@@ -261,7 +261,6 @@ PREDICTIONS = [
     ("an .onnx named .engine", ["{broken}/w18.engine", "{broken}/good.png"], "must hold a TensorRT plan"),
     ("an empty engine", ["{broken}/empty.engine", "{broken}/good.png"], "empty.engine"),
     ("an engine of garbage", ["{broken}/garbage.engine", "{broken}/good.png"], "garbage.engine"),
-    ("an engine on the CPU", ["{broken}/w18.engine", "{broken}/good.png", "--device", "cpu"], "device 'cpu'|plan"),
     ("an engine on ONNX Runtime", ["{broken}/w18.engine", "{broken}/good.png", "--backend", "onnxruntime"], "backend"),
     ("an artefact that is not there", ["{broken}/none.onnx", "{broken}/good.png"], "none.onnx"),
     ("a folder as artefact", ["{broken}", "{broken}/good.png"], "file"),
