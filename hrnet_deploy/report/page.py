@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.gallery import gallery, legend
-from hrnet_deploy.report.markup import Markup, breakable, element, joined
+from hrnet_deploy.report.markup import Markup, breakable, element, escaped, joined
 from hrnet_deploy.report.numbers import interval, megabytes, milliseconds, percent, points, ratio
 from hrnet_deploy.report.plots import class_plot, drop_plot, judged_classes, scatter_plot
 from hrnet_deploy.report.provenance import model_facts, run_facts
@@ -72,11 +72,16 @@ def _header(report: Report, title: str) -> Markup:
     return element(
         "header",
         element("p", title, class_="over"),
-        element("h1", verdict.headline),
+        element("h1", _whole(verdict.headline, report.metric)),
         element("p", about, class_="about"),
         element("ul", *lines, class_="lines"),
         *[element("p", caution, class_="caution") for caution in verdict.cautions],
     )
+
+
+def _whole(text: str, word: str) -> Markup:
+    """A sentence in which one word is not broken at its hyphen."""
+    return Markup(escaped(text).replace(word, element("span", word, class_="whole")))
 
 
 def _card(report: Report, row: Row) -> Markup:

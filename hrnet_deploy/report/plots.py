@@ -111,12 +111,11 @@ def class_plot(report: Report, row: Row) -> Markup:
     y = 8
     bottom = y + _BAR_ROW * (len(shown) + (1 if hidden else 0)) + 4
     parts.append(_grid(scale, 4, bottom))
-    for index, delta in enumerate(shown):
-        if hidden and index == MOST_CLASSES * 3 // 5:
-            parts.append(element("text", f"... {hidden} classes between ...", x=_NAME_PX, y=y + 13, class_="tick end"))
-            y += _BAR_ROW
+    for delta in shown:
         parts.append(_bar(delta, scale, y))
         y += _BAR_ROW
+    if hidden:
+        parts.append(element("text", f"{hidden} that moved less: report.csv", x=WIDTH - 8, y=y + 13, class_="tick end"))
     parts.append(_ticks(scale, bottom))
     axis = f"points of {_of_class(report)} lost"
     parts.append(element("text", axis, x=(_NAME_PX + WIDTH - 36) / 2, y=bottom + 32, class_="axis middle"))
@@ -140,11 +139,10 @@ def judged_classes(row: Row) -> list[ClassDelta]:
 
 
 def _chosen(deltas: Sequence[ClassDelta]) -> tuple[list[ClassDelta], int]:
-    """Those to draw, and how many are left out."""
-    if len(deltas) <= MOST_CLASSES:
-        return list(deltas), 0
-    first = MOST_CLASSES * 3 // 5
-    return [*deltas[:first], *deltas[first - MOST_CLASSES :]], len(deltas) - MOST_CLASSES
+    """Those to draw, in their order, and how many are left out."""
+    most = sorted(deltas, key=lambda delta: -abs(delta.points or 0))[:MOST_CLASSES]
+    kept = {delta.index for delta in most}
+    return [delta for delta in deltas if delta.index in kept], len(deltas) - len(kept)
 
 
 def _of_class(report: Report) -> str:
@@ -207,4 +205,8 @@ def _free(
 
 
 def _short(text: str, letters: int) -> str:
-    return text if len(text) <= letters else text[: letters - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
+    """As much of a name as fits; the end stays, since names often differ there."""
+    if len(text) <= letters:
+        return text
+    last = letters // 3
+    return text[: letters - last - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}" + text[-last:].lstrip()

@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 
+import cv2
+import numpy as np
 import pytest
 
 from hrnet_deploy.report import make_report
@@ -116,6 +118,26 @@ def test_changed_scenes_have_three_panels(street_report):
     assert 1 <= len(scenes) <= 3
     assert sum(tag == "img" for tag, _ in page.elements) == 3 * len(scenes)
     assert "lost: only the reference is right (solid)" in page.text
+
+
+def test_of_many_classes_those_that_moved_most_are_drawn(tmp_path, pixel_net):
+    names = tuple(f"class with a rather long name {index}" for index in range(30))
+    for index in range(60):
+        path = tmp_path / f"{index % 30}/{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        assert cv2.imwrite(str(path), np.full((4, 4), index % 30, np.uint8))
+    task = Task.CLASSIFICATION
+    other = pixel_net(task, classes=names, mistakes={7: 8, 29: 8}, precision=Precision.INT8)
+    text = Page(as_html(make_report(pixel_net(task, classes=names), [other], tmp_path, budget_s=0))).text
+    assert "10 that moved less: report.csv" in text
+    assert text.count("class with\N{HORIZONTAL ELLIPSIS}") + text.count("class wit\N{HORIZONTAL ELLIPSIS}") == 20
+    assert "report.csv" in text
+
+
+def test_one_image_has_no_interval(photos, pixel_net):
+    task = Task.CLASSIFICATION
+    report = make_report(pixel_net(task), [pixel_net(task, precision=Precision.INT8)], photos, limit=1, budget_s=0)
+    assert "One image says nothing about luck" in Page(as_html(report)).text
 
 
 def test_without_photos_no_picture_of_a_classifier_is_inside(photos, pixel_net):
