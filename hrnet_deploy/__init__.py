@@ -5,25 +5,32 @@ result = Predictor("w18.onnx").predict("cat.jpg")
 result.label, result.score
 """
 
-from hrnet_deploy.errors import (
-    ArtifactError,
-    CheckpointError,
-    DeviceError,
-    DownloadError,
-    ExportError,
-    HrnetDeployError,
-    ImageError,
-    MissingDependencyError,
-    MissingFileError,
-    UsageError,
-    VerificationError,
-)
-from hrnet_deploy.pipeline import export
-from hrnet_deploy.predictor import Predictor
-from hrnet_deploy.results import ClassificationResult, SegmentationResult
-from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Task
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from hrnet_deploy.version import VERSION
-from hrnet_deploy.zoo import list_models
+
+if TYPE_CHECKING:
+    from hrnet_deploy.errors import (
+        ArtifactError,
+        CheckpointError,
+        DeviceError,
+        DownloadError,
+        ExportError,
+        HrnetDeployError,
+        ImageError,
+        MissingDependencyError,
+        MissingFileError,
+        UsageError,
+        VerificationError,
+    )
+    from hrnet_deploy.pipeline import export
+    from hrnet_deploy.predictor import Predictor
+    from hrnet_deploy.results import ClassificationResult, SegmentationResult
+    from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Task
+    from hrnet_deploy.zoo import list_models
 
 __version__ = VERSION
 
@@ -49,3 +56,28 @@ __all__ = [
     "export",
     "list_models",
 ]
+
+_HOMES = {
+    "ClassificationResult": "results",
+    "ModelCard": "spec",
+    "Precision": "spec",
+    "Predictor": "predictor",
+    "Preprocessing": "spec",
+    "SegmentationResult": "results",
+    "Task": "spec",
+    "export": "pipeline",
+    "list_models": "zoo",
+}
+"""Modules of the public names that are no errors; each is imported when its name is first used."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module 'hrnet_deploy' has no attribute '{name}'")
+    value: object = getattr(importlib.import_module(f"hrnet_deploy.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

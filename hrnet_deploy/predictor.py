@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -13,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact import card_from_metadata
-from hrnet_deploy.decode import label_map_at, ranked, softmax, upsampled_argmax
 from hrnet_deploy.engines.opening import open_engine
-from hrnet_deploy.errors import ArtifactError, ImageError, UsageError
-from hrnet_deploy.labels import palette
-from hrnet_deploy.preprocess import Preprocessor
+from hrnet_deploy.errors import ArtifactError, UsageError
+from hrnet_deploy.per_image import PerImage, Prepared, Unusable
+from hrnet_deploy.prefetch import grouped, ordered, readers
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
-from hrnet_deploy.sources import Frame, frames, is_single
-from hrnet_deploy.spec import ModelCard, OutputKind, Task
+from hrnet_deploy.results import Result
+from hrnet_deploy.sources import Item, OnError, as_image_error, is_live, is_single, items
+from hrnet_deploy.spec import ModelCard, Task
 
-OnError = Callable[[str, ImageError], None]
+Submit = Callable[..., "Future[Result]"]
+Entry = Prepared | Unusable
 
 
 class Predictor:
@@ -56,7 +59,9 @@ class Predictor:
             device: "cpu", "cuda", "cuda:N", or "auto"; a device named here is used or refused, never replaced.
             backend: "onnxruntime", "onnxruntime-trt" or "openvino" for .onnx, "tensorrt" or "tensorrt-rtx" for engines;
                 "auto" for the best of those installed.
-            threads: CPU threads for one inference; None for all cores.
+            threads: CPU threads for one inference, and at most half as many (1 to 8) for reading ahead; None for all
+                cores. With several predictors or processes on one machine, let their threads add up to its cores.
+                OpenCV's own threads are the application's: `cv2.setNumThreads` is never called here.
             card: for a file without one, or to override its own.
 
         Raises:
@@ -75,19 +80,34 @@ class Predictor:
             )
         self.device, self.backend = self._engine.device, self._engine.backend
         self._input = self.card.inputs[0]
-        self._preprocessor = Preprocessor(self.card.preprocessing)
-        self._palette = palette(self.card.classes) if self.card.task is Task.SEGMENTATION else None
+        self._work = PerImage(self.card)
         self._buffers = threading.local()
+        self._threads = threads
 
-    def predict(self, source: Any, *, stream: bool = False, batch: int = 1, on_error: OnError | None = None) -> Any:
+    def predict(
+        self,
+        source: Any,
+        *,
+        stream: bool = False,
+        batch: int = 1,
+        on_error: OnError | None = None,
+        draft: bool = False,
+    ) -> Any:
         """Classify or segment.
+
+        Of more than one image, those to come are read and prepared on other threads while the net runs on one of its
+        own; at most four batches and a few images are held at a time, cameras are not read ahead.
 
         Args:
             source: path, bytes, BGR uint8 (H, W, 3) array or PIL image: one result; a list of those, a folder, a glob
                 pattern, a video file or a camera index: a list of results.
-            stream: yield results one by one as a generator, whatever the source; memory stays constant.
-            batch: images per inference, at least 1.
-            on_error: called with (name, error) for an item that cannot be read, which is then skipped; None raises.
+            stream: yield results one by one as a generator, whatever the source; memory stays constant. Closing the
+                generator, or leaving it to be collected, ends its threads.
+            batch: images per inference, at least 1; an artefact of a fixed batch is filled.
+            on_error: called with (name, error) for an item that cannot be read, which is then skipped; None raises,
+                after the results of what came before it. It runs in the caller's thread, in order.
+            draft: decode large JPEGs at a half, a quarter or an eighth of their size where the net needs no more;
+                faster, but not exact: `result.image` is smaller, and so may be scores. Only for nets that classify.
 
         Returns:
             ClassificationResult or SegmentationResult, a list of them, or a generator.
@@ -95,18 +115,24 @@ class Predictor:
         Raises:
             ImageError: an image that cannot be read or used.
             MissingFileError: there is no such file.
-            UsageError: batch below 1.
+            UsageError: batch below 1, or a draft for a net that segments.
             DeviceError: the runtime failed.
         """
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}. Use 1 for one image at a time.")
-        results = self._results(source, batch, on_error)
+        found = items(source, draft_px=self._work.preprocessor.least_px if draft else None)
+        if draft and self.card.task is Task.SEGMENTATION:
+            raise UsageError(
+                "draft must be False for a net that segments, got True. Its masks have the picture's size."
+            )
+        single = is_single(source)
+        if single or is_live(source):
+            results = self._one_by_one(found, on_error)
+        else:
+            results = self._ahead(found, batch, on_error)
         if stream:
             return results
-        if is_single(source) and on_error is None:
-            (result,) = results
-            return result
-        return list(results)
+        return next(results) if single and on_error is None else list(results)
 
     def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
         """Run the graph itself, with no pre- or post-processing.
@@ -135,84 +161,87 @@ class Predictor:
     ) -> None:
         self.close()
 
-    def _results(self, source: Any, batch: int, on_error: OnError | None) -> Iterator[Result]:
-        pending: list[Frame] = []
-        size_hw: tuple[int, int] | None = None
-        for frame in frames(source, on_error=on_error):
-            hw = self._preprocessor.output_hw((frame.image.shape[0], frame.image.shape[1]))
-            if pending and (hw != size_hw or len(pending) == batch):
-                yield from self._run(pending, size_hw)
-                pending = []
-            pending.append(frame)
-            size_hw = hw
-        if pending:
-            yield from self._run(pending, size_hw)
+    def _one_by_one(self, found: Iterator[Item], on_error: OnError | None) -> Iterator[Result]:
+        """Everything in the caller's thread."""
+        for item in found:
+            entry = self._work.prepare(item)
+            for answer in self._answer(_here, [entry]):
+                if (result := _settled(answer, on_error)) is not None:
+                    yield result
 
-    def _run(self, batch: list[Frame], size_hw: tuple[int, int] | None) -> Iterator[Result]:
-        """Preprocess, infer and decode images that share one network size."""
-        if size_hw is None:
-            raise UsageError("a batch must hold an image, got none. Pass at least one.")
+    def _ahead(self, found: Iterator[Item], batch: int, on_error: OnError | None) -> Iterator[Result]:
+        """Reading, inference and decoding each on threads of their own; the caller's takes items and hands out."""
+        count = readers(self._threads)
         fixed = self._input.shape[0]
-        if isinstance(fixed, int) and len(batch) > fixed:
-            for start in range(0, len(batch), fixed):
-                yield from self._run(batch[start : start + fixed], size_hw)
-            return
-        count = fixed if isinstance(fixed, int) else len(batch)
-        began = time.perf_counter()
-        feed = self._fill(batch, size_hw, count)
-        filled = time.perf_counter()
-        outputs = self._engine.run({self._input.name: feed})
-        ran = time.perf_counter()
-        answers = self._decode(outputs, batch)
-        share = 1e3 / len(batch)
-        shared = {
-            "preprocess": (filled - began) * share,
-            "inference": (ran - filled) * share,
-            "postprocess": (time.perf_counter() - ran) * share,
-        }
-        for frame, answer in zip(batch, answers, strict=True):
-            speed = shared | {"preprocess": shared["preprocess"] + frame.decode_ms}
-            yield self._result(frame, answer, speed)
+        size = fixed if isinstance(fixed, int) else batch
+        reading = ThreadPoolExecutor(count, thread_name_prefix="hrnet-read")
+        running = ThreadPoolExecutor(1, thread_name_prefix="hrnet-run")
+        rows = ordered(reading, self._work.prepare, found, most=size + count)
+        groups = grouped(rows, size, key=_shape)
+        answer = functools.partial(self._answer, reading.submit)
+        try:
+            # Two: the next batch is ready when the net has done one.
+            with contextlib.closing(ordered(running, answer, groups, most=2)) as answered:
+                for answers in answered:
+                    for one in answers:
+                        if (result := _settled(one, on_error)) is not None:
+                            yield result
+        finally:
+            # The net's thread first, as it hands work to the others.
+            running.shutdown(wait=True, cancel_futures=True)
+            reading.shutdown(wait=True, cancel_futures=True)
 
-    def _fill(self, batch: list[Frame], size_hw: tuple[int, int], count: int) -> NDArray[np.generic]:
-        """The input array, reused by each thread; rows beyond the batch repeat whatever they held."""
-        shape = (count, *size_hw, 3) if self.card.pixels_in else (count, 3, *size_hw)
+    def _answer(self, submit: Submit, entries: list[Entry]) -> list[Future[Result] | Unusable]:
+        """Infer images of one size, and have each decoded."""
+        used = [entry for entry in entries if isinstance(entry, Prepared)]
+        answers: Iterator[Future[Result]] = iter(())
+        if used:
+            began = time.perf_counter()
+            outputs = self._engine.run({self._input.name: self._feed([entry.row for entry in used])})
+            share_ms = 1e3 * (time.perf_counter() - began) / len(used)
+            answers = iter(
+                [
+                    submit(self._work.result, entry.frame, {"preprocess": entry.ms, "inference": share_ms}, outputs, i)
+                    for i, entry in enumerate(used)
+                ]
+            )
+        return [next(answers) if isinstance(entry, Prepared) else entry for entry in entries]
+
+    def _feed(self, rows: list[NDArray[Any]]) -> NDArray[Any]:
+        """The input array: of one image its own memory, else one that each thread reuses.
+
+        Rows beyond the images, where the batch is fixed, repeat whatever they held.
+        """
+        fixed = self._input.shape[0]
+        count = fixed if isinstance(fixed, int) else len(rows)
+        dtype = np.dtype(self._input.dtype)
+        if count == len(rows) == 1 and rows[0].dtype == dtype:
+            return rows[0][None]
+        shape = (count, *rows[0].shape)
         buffer: NDArray[Any] | None = getattr(self._buffers, "input", None)
-        if buffer is None or buffer.shape != shape:
-            buffer = self._buffers.input = np.zeros(shape, self._input.dtype)
-        for row, frame in enumerate(batch):
-            if self.card.pixels_in:
-                buffer[row] = self._preprocessor.pixels(frame.image)
-            else:
-                self._preprocessor(frame.image, out=buffer[row])
-        return buffer
+        if buffer is None or buffer.shape[1:] != shape[1:] or len(buffer) < count:
+            buffer = self._buffers.input = np.zeros(shape, dtype)
+        for place, row in zip(buffer, rows, strict=False):
+            place[...] = row
+        return buffer[:count]
 
-    def _decode(self, outputs: Tensors, batch: list[Frame]) -> list[Any]:
-        """One answer per image: (indices, scores), or a mask at the picture's size."""
-        kind = self.card.output_kind
-        first: NDArray[Any] = outputs[self.card.outputs[0].name]
-        rows = range(len(batch))
-        if self.card.task is Task.SEGMENTATION:
-            sizes = [(frame.image.shape[0], frame.image.shape[1]) for frame in batch]
-            if kind is OutputKind.LABELS:
-                return [label_map_at(first[i], sizes[i]) for i in rows]
-            return [upsampled_argmax(first[i], sizes[i], align_corners=self.card.align_corners) for i in rows]
-        if kind is OutputKind.TOPK:
-            scores = outputs[self.card.outputs[1].name]
-            return [(first[i], scores[i]) for i in rows]
-        logits = first.reshape(first.shape[0], -1)
-        probabilities = softmax(logits) if kind is OutputKind.LOGITS else logits.astype(np.float32)
-        return [ranked(probabilities[i]) for i in rows]
 
-    def _result(self, frame: Frame, answer: Any, speed: dict[str, float]) -> Result:
-        common: dict[str, Any] = {
-            "name": frame.name,
-            "path": frame.path,
-            "image": frame.image,
-            "classes": self.card.classes,
-            "speed": speed,
-        }
-        if self._palette is not None:
-            return SegmentationResult(**common, mask=answer, palette=self._palette)
-        indices, scores = answer
-        return ClassificationResult(**common, indices=indices, scores=scores)
+def _shape(entry: Entry) -> tuple[int, ...] | None:
+    return entry.row.shape if isinstance(entry, Prepared) else None
+
+
+def _settled(answer: Future[Result] | Unusable, on_error: OnError | None) -> Result | None:
+    """The result; None for an item that is skipped."""
+    if isinstance(answer, Future):
+        return answer.result()
+    if on_error is None:
+        raise answer.error
+    on_error(answer.name, as_image_error(answer.error))
+    return None
+
+
+def _here(work: Callable[..., Result], *args: Any) -> Future[Result]:
+    """What an executor's `submit` does, at once and in this thread."""
+    done: Future[Result] = Future()
+    done.set_result(work(*args))
+    return done

@@ -54,6 +54,14 @@ class Preprocessor:
             )
         return size_hw
 
+    @property
+    def least_px(self) -> int | None:
+        """Short side a picture needs so that it is never enlarged, in pixels; None where its own size matters."""
+        if self.spec.size_hw is None or self.spec.resize not in {Resize.SHORT_SIDE, Resize.SQUASH}:
+            return None
+        long = max(self.spec.size_hw)
+        return long if self.spec.resize is Resize.SQUASH else math.floor(long / self.spec.crop_pct)
+
     def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Resize and crop only, for a graph that normalises by itself.
 

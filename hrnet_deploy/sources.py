@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import time
@@ -60,13 +61,15 @@ def is_single(source: Any) -> bool:
     return isinstance(source, (bytes, bytearray, memoryview, np.ndarray)) or is_pil(source)
 
 
-def read_frame(source: Any, name: str = "image_0") -> Frame:
+def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = None) -> Frame:
     """Read one image.
 
     Args:
         source: path; encoded bytes; array, BGR (H, W, 3), BGRA (H, W, 4) or grey (H, W) or (H, W, 1), uint8 or
             uint16; or PIL image. Alpha is dropped, 16 bits keep their upper 8, EXIF orientation is applied.
         name: what to call it where it has no file name.
+        draft_px: decode a JPEG at a half, a quarter or an eighth of its size where its short side keeps this many
+            pixels, which is faster and not exact; None for all of it.
 
     Returns:
         The frame.
@@ -80,9 +83,9 @@ def read_frame(source: Any, name: str = "image_0") -> Frame:
     if isinstance(source, (str, Path)):
         path = Path(source)
         name = path.name
-        image = from_bytes(_read(path), f"image '{path}'")
+        image = from_bytes(_read(path), f"image '{path}'", draft_px)
     elif isinstance(source, (bytes, bytearray, memoryview)):
-        image = from_bytes(bytes(source), f"image '{name}'")
+        image = from_bytes(bytes(source), f"image '{name}'", draft_px)
     elif isinstance(source, np.ndarray):
         image = from_array(source, f"image '{name}'")
     elif is_pil(source):
@@ -92,6 +95,33 @@ def read_frame(source: Any, name: str = "image_0") -> Frame:
             f"image '{name}' must be a path, bytes, an array or a PIL image, got {type(source).__name__}. Convert it."
         )
     return Frame(image, name, path, 1e3 * (time.perf_counter() - start))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image of a source, found but not yet decoded.
+
+    Attributes:
+        name: what it is called if it cannot be used.
+        load: reads it; may be called from any thread. Raises ImageError or MissingFileError where it cannot be used.
+    """
+
+    name: str
+    load: Callable[[], Frame]
+
+
+def items(source: Any, *, draft_px: int | None = None) -> Iterator[Item]:
+    """Find every image of a source; only frames of a video are decoded already.
+
+    Args:
+        source: anything `frames` takes.
+        draft_px: as `read_frame` takes it.
+
+    Yields:
+        Items in order. What cannot be used, a folder without images as well, is an item that raises when it is loaded.
+        Closing the iterator releases the video or camera.
+    """
+    yield from _walk(source, "image_0", draft_px)
 
 
 def frames(source: Any, *, on_error: OnError | None = None) -> Iterator[Frame]:
@@ -109,34 +139,66 @@ def frames(source: Any, *, on_error: OnError | None = None) -> Iterator[Frame]:
         ImageError: an item cannot be used, or a folder, pattern or video holds nothing.
         MissingFileError: no such file or folder.
     """
-    yield from _walk(source, "image_0", on_error)
-
-
-def _walk(source: Any, name: str, on_error: OnError | None) -> Iterator[Frame]:
-    if is_single(source):
-        items: Iterator[Frame] = (read_frame(one, name) for one in (source,))
-    elif isinstance(source, (str, Path, int)) and not isinstance(source, bool):
-        items = _collection(source, on_error)
-    elif isinstance(source, Iterable):
-        for index, item in enumerate(source):
-            yield from _walk(item, f"image_{index}", on_error)
-        return
-    else:
-        items = (read_frame(one, name) for one in (source,))  # raises, naming the type
-    try:
-        yield from items
-    except (ImageError, MissingFileError) as error:
-        if on_error is None:
-            raise
-        if isinstance(error, MissingFileError):
-            reported = ImageError(str(error))
-            reported.__cause__ = error
+    for item in items(source):
+        try:
+            frame = item.load()
+        except (ImageError, MissingFileError) as error:  # noqa: PERF203 - one bad image is no end
+            if on_error is None:
+                raise
+            on_error(item.name, as_image_error(error))
         else:
-            reported = error
-        on_error(str(source) if isinstance(source, (str, Path, int)) else name, reported)
+            yield frame
 
 
-def _collection(source: str | Path | int, on_error: OnError | None) -> Iterator[Frame]:
+def as_image_error(error: ImageError | MissingFileError) -> ImageError:
+    """What an `OnError` is told of either failure.
+
+    Args:
+        error: of an item that cannot be used.
+
+    Returns:
+        It, or an ImageError of the same words caused by it.
+    """
+    if isinstance(error, ImageError):
+        return error
+    reported = ImageError(str(error))
+    reported.__cause__ = error
+    return reported
+
+
+def is_live(source: Any) -> bool:
+    """Whether a source is a camera, whose frames must not wait for those behind them.
+
+    Args:
+        source: anything `frames` takes.
+
+    Returns:
+        True for the number of a camera, as int or text.
+    """
+    if isinstance(source, (str, Path)):
+        return _kind(source) == "camera"
+    return isinstance(source, int) and not isinstance(source, bool)
+
+
+def _walk(source: Any, name: str, draft_px: int | None) -> Iterator[Item]:
+    label = str(source) if isinstance(source, (str, Path, int)) else name
+    if not is_single(source) and isinstance(source, (str, Path, int)) and not isinstance(source, bool):
+        try:
+            yield from _collection(source, draft_px)
+        except (ImageError, MissingFileError) as error:
+            yield Item(label, functools.partial(_fail, error))
+    elif not is_single(source) and isinstance(source, Iterable):
+        for index, item in enumerate(source):
+            yield from _walk(item, f"image_{index}", draft_px)
+    else:
+        yield Item(label, functools.partial(read_frame, source, name, draft_px=draft_px))  # raises where it is no image
+
+
+def _fail(error: ImageError | MissingFileError) -> Frame:
+    raise error
+
+
+def _collection(source: str | Path | int, draft_px: int | None) -> Iterator[Item]:
     kind = "camera" if isinstance(source, int) else _kind(source)
     if kind == "camera":
         yield from _video(int(str(source)), f"camera{source}", None)
@@ -148,7 +210,7 @@ def _collection(source: str | Path | int, on_error: OnError | None) -> Iterator[
     else:
         paths = _in_folder(Path(str(source))) if kind == "folder" else _matching(str(source))
         for path in paths:
-            yield from _walk(path, path.name, on_error)
+            yield from _walk(path, path.name, draft_px)
 
 
 def _kind(source: str | Path) -> str:
@@ -203,7 +265,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _video(address: str | int, name: str, path: Path | None) -> Iterator[Frame]:
+def _video(address: str | int, name: str, path: Path | None) -> Iterator[Item]:
     capture = cv2.VideoCapture(address)
     try:
         if not capture.isOpened():
@@ -215,12 +277,17 @@ def _video(address: str | int, name: str, path: Path | None) -> Iterator[Frame]:
             if not there:
                 break
             what = f"video '{name}' frame {index}"
-            yield Frame(from_array(image, what), f"{name}#{index}", path, 1e3 * (time.perf_counter() - start))
+            frame = Frame(from_array(image, what), f"{name}#{index}", path, 1e3 * (time.perf_counter() - start))
+            yield Item(what, functools.partial(_itself, frame))
             index += 1
         if index == 0:
             raise ImageError(f"video '{path or name}' must hold frames, got none that decode. Convert it to MP4.")
     finally:
         capture.release()
+
+
+def _itself(frame: Frame) -> Frame:
+    return frame
 
 
 def _read(path: Path) -> bytes:
