@@ -26,6 +26,7 @@ PHOTO_HW = (375, 500)
 """Size of a typical photo of ImageNet."""
 
 _JPEG_QUALITY = 90
+_LIMIT_PX = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,16 @@ def made_picture(card: ModelCard) -> Picture:
 
     Returns:
         500 x 375 for a classifier, the net's own size for a segmenter.
+
+    Raises:
+        UsageError: that size is too large to make.
     """
     size_hw = PHOTO_HW if card.task is Task.CLASSIFICATION else card.shapes.opt_nhw[1:]
+    if math.prod(size_hw) > _LIMIT_PX:
+        raise UsageError(
+            f"made picture must have at most {_LIMIT_PX} pixels, got {size_hw[0]}x{size_hw[1]} from the card. "
+            "Give one of your own with --image."
+        )
     image = probe_images(1, size_hw)[0]
     content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
     return Picture(content, f"a made JPEG, {size_hw[0]}x{size_hw[1]}")

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.engines.ort_header import graph_sha256
-from hrnet_deploy.errors import ArtifactError
+from hrnet_deploy.errors import ArtifactError, HrnetDeployError
 from hrnet_deploy.evaluation.network import Network
 from hrnet_deploy.probe import probe_images
 from hrnet_deploy.protocols import Engine, Tensors
@@ -50,6 +51,7 @@ _LARGER = 1.25
 _DIGEST_DIGITS = 16
 _LEAST_SPREAD = 1e-6
 _LIMIT_CHARACTERS = 20_000
+_LIMIT_PX = 1 << 25
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def check_golden(engine: Engine, card: ModelCard) -> GoldenCheck:
         The verdict.
 
     Raises:
-        ArtifactError: the card's golden answer cannot be read.
+        ArtifactError: the card's golden answer cannot be read, or the card does not fit the graph.
         DeviceError: the runtime failed.
     """
     stored = card.lineage.get(ANSWER_KEY)
@@ -126,7 +128,13 @@ def check_golden(engine: Engine, card: ModelCard) -> GoldenCheck:
     if card.lineage.get(PICTURE_KEY) != _digest(image):
         return GoldenCheck("other-picture", "OpenCV or NumPy draws another picture here than where it was exported")
     wanted = _parsed(stored, card)
-    found = _answered(engine, card, image)
+    try:
+        found = _answered(engine, card, image)
+    except HrnetDeployError:
+        raise
+    except (ValueError, KeyError, IndexError, TypeError, cv2.error) as error:
+        # A card whose shapes or kind of output are not those of the graph it travels in.
+        raise ArtifactError(f"card must fit its graph, got: {error!s:.120}. Export the artefact again.") from error
     limits = TOLERANCE if engine.device == "cpu" else _ELSEWHERE
     return _compared(wanted, found, limits[card.precision], _AGREEMENT[card.precision])
 
@@ -249,4 +257,9 @@ def _picture(card: ModelCard) -> Image:
         height, width = sizes
     elif card.preprocessing.resize in {Resize.SHORT_SIDE, Resize.SQUASH}:
         height, width = round(height * _LARGER), round(width * _LARGER)
+    if height * width > _LIMIT_PX:
+        raise ArtifactError(
+            f"golden picture must have at most {_LIMIT_PX} pixels, got {height}x{width} from the card. "
+            "Export the artefact for a smaller size."
+        )
     return probe_images(1, (height, width))[0]

@@ -24,6 +24,8 @@ from hrnet_deploy.evaluation.golden import GRAPH_KEY, check_golden
 from hrnet_deploy.spec import ModelCard, Precision
 
 _CARD_LIMIT_CHARACTERS = 8 << 20
+_GRAPH_LIMIT_BYTES = 2 << 30
+"""No protocol buffer is larger, so no ONNX file is; what is would only fill the memory."""
 _INTEGER_CONVOLUTIONS = frozenset({"QLinearConv", "ConvInteger"})
 
 
@@ -125,6 +127,11 @@ def verify(found: Inspection, *, device: str = "auto", backend: str = "auto") ->
     except (DeviceError, MissingDependencyError) as error:
         return (*checks, Check("golden answer", "not checked", " ".join(str(error).split())))
     try:
+        if (engine.inputs, engine.outputs) != (card.inputs, card.outputs):
+            raise ArtifactError(
+                f"{found.path.name} must have the inputs and outputs its card names, got {engine.inputs} and "
+                f"{engine.outputs}. Export it again."
+            )
         golden = check_golden(engine, card)
     finally:
         engine.close()
@@ -215,6 +222,8 @@ def _asked(path: Path) -> dict[str, int] | None:
 
         from hrnet_deploy.exporters.convolutions import asked_of_convolutions
     except ImportError:
+        return None
+    if path.stat().st_size > _GRAPH_LIMIT_BYTES:
         return None
     try:
         model = onnx.load(str(path), load_external_data=False)

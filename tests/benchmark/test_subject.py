@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import dataclasses
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hrnet_deploy.benchmark.subject import Subject, check_room, made_picture, re
 from hrnet_deploy.engines.cuda import opening
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.image_header import declared_hw
+from hrnet_deploy.spec import ShapeRange, Task
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +131,10 @@ def test_batches_are_those_of_the_card(predictor, photos_onnx, batches, plan, sk
 def test_an_input_that_fills_the_memory_is_refused(predictor, photos_onnx):
     with pytest.raises(UsageError, match=r"got 0 MiB for batch 4\. Use a smaller --batch"):
         check_room(Subject(photos_onnx, predictor), 4, limit_bytes=100_000)
+
+
+def test_a_card_may_not_ask_for_a_picture_that_fills_the_memory(predictor):
+    huge = (1, 60_000, 60_000)
+    card = dataclasses.replace(predictor.card, task=Task.SEGMENTATION, shapes=ShapeRange(huge, huge, huge))
+    with pytest.raises(UsageError, match="Give one of your own with --image"):
+        made_picture(card)

@@ -15,7 +15,7 @@ from hrnet_deploy.artifact import CARD_KEY, card_from_metadata, card_metadata, s
 from hrnet_deploy.cli import inspect as inspect_command
 from hrnet_deploy.engines.ort_header import graph_sha256, read_header
 from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
-from hrnet_deploy.spec import Precision
+from hrnet_deploy.spec import OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
 
 PLAN = struct.pack("<4sIQQ4B", b"ftrt", 0, 2, 128, 10, 13, 3, 9) + b"\0" * 100
 
@@ -159,6 +159,22 @@ def test_names_from_a_file_cannot_steer_the_terminal(command, photos_onnx, tmp_p
     code, out, _ = command(path, "--json")
     assert all(c.isprintable() or c == "\n" for c in out)
     assert json.loads(out)["card"]["classes"] == list(evil.classes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"task": Task.SEGMENTATION},
+        {"outputs": (TensorSpec("other", "float32", ("batch", 10)),)},
+        {"shapes": ShapeRange((1, 60_000, 60_000), (1, 60_000, 60_000), (1, 60_000, 60_000))},
+        {"preprocessing": Preprocessing(resize=Resize.SQUASH, size_hw=(65, 65))},
+        {"output_kind": OutputKind.TOPK},
+    ],
+)
+def test_a_card_that_does_not_fit_its_graph_is_one_line(command, photos_onnx, tmp_path, change):
+    path = with_card(photos_onnx, tmp_path / "odd.onnx", dataclasses.replace(read_card(photos_onnx), **change))
+    code, out, err = command(path, "--verify")
+    assert (code, out, len(err)) == (2, "", 1)
 
 
 def test_an_engine_by_its_sidecar(command, engine):
