@@ -27,6 +27,8 @@ _MASK_ALPHA = 0.6
 _WIDE_PX = 480
 _SMALL_PX = 160
 _QUALITY = 72
+_EXACT = 101
+"""What OpenCV takes as lossless."""
 _STRIPE_PX = 2
 _FEW = 0.02
 """Share of changed pixels below which they are painted wider than they are."""
@@ -112,18 +114,11 @@ def mask_exhibit(
     alpha = _MASK_ALPHA if photos else 1.0
     painted = paint_changes(image if photos else None, ours, theirs, label)
     shares = f"{changed.lost:.2%} of the judged pixels lost (solid), {changed.gained:.2%} gained (striped)"
+    masks = [_fitting(tint(backdrop, mask, colours, alpha), _WIDE_PX) for mask in (ours, theirs)]
     panels = (
-        _panel(_painted(ours, theirs), f"{changed.name}: {shares}", painted),
-        _panel(
-            "reference's answer",
-            f"mask of the reference for {changed.name}",
-            _fitting(tint(backdrop, ours, colours, alpha), _WIDE_PX),
-        ),
-        _panel(
-            "candidate's answer",
-            f"mask of the candidate for {changed.name}",
-            _fitting(tint(backdrop, theirs, colours, alpha), _WIDE_PX),
-        ),
+        _panel(_painted(ours, theirs), f"{changed.name}: {shares}", painted, flat=not photos),
+        _panel("reference's answer", f"mask of the reference for {changed.name}", masks[0], flat=not photos),
+        _panel("candidate's answer", f"mask of the candidate for {changed.name}", masks[1], flat=not photos),
     )
     return Exhibit(changed, panels, tuple(np.union1d(ours, theirs).tolist()))
 
@@ -211,7 +206,9 @@ def _fitting(image: Image, side: int) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _panel(caption: str, alt: str, image: Image) -> Panel:
-    encoded = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1]
+def _panel(caption: str, alt: str, image: Image, *, flat: bool = False) -> Panel:
+    """A picture as WebP; one of few flat colours is exact and still smaller."""
+    quality = _EXACT if flat else _QUALITY
+    encoded = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, quality])[1]
     uri = "data:image/webp;base64," + base64.b64encode(encoded.tobytes()).decode()
     return Panel(caption, alt, uri, (image.shape[0], image.shape[1]))
