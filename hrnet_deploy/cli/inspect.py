@@ -11,7 +11,8 @@ from typing import Any
 
 from hrnet_deploy.cli.console import launch, next_command, parser
 from hrnet_deploy.evaluation.golden import ANSWER_KEY, GRAPH_KEY, PICTURE_KEY
-from hrnet_deploy.evaluation.inspection import Check, Inspection, inspect, kernels, layers_by_precision, verify
+from hrnet_deploy.evaluation.inspection import Inspection, inspect, kernels, layers_by_precision
+from hrnet_deploy.evaluation.verification import Check, verify
 from hrnet_deploy.spec import ModelCard, Preprocessing, Resize, TensorSpec
 from hrnet_deploy.terminal import printable, wrapped
 

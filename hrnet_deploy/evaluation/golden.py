@@ -38,8 +38,8 @@ GRAPH_KEY = "content_sha256"
 TOLERANCE = {Precision.FP32: 2e-3, Precision.FP16: 5e-2, Precision.INT8: 0.15}
 """Largest |difference| of a value, in units of the spread of the answer, on the runtime that gave the golden one.
 
-FP32 and FP16 as an export is judged, with room for the digits stored. INT8: another order of rounding moved w18_small_v1
-by 0.006; the limit is about what quantising itself costs, so that sums that saturate (a CPU without VNNI) are noticed.
+FP32 and FP16 as an export is judged, with room for the digits stored. INT8: another order of rounding moved a
+w18_small_v1 by 0.006; the limit is about what quantising costs, so that saturating sums (no VNNI) are noticed.
 """
 _ELSEWHERE = {Precision.FP32: 5e-2, Precision.FP16: 0.1, Precision.INT8: 0.35}
 """The same for a GPU's own kernels, TF32 among them."""
