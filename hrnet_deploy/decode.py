@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_STRIP_PX = 1 << 17
+"""Pixels of a plane that are enlarged at a time: half a megabyte."""
+
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
     """Probabilities from logits.
@@ -41,7 +44,8 @@ def upsampled_argmax(
 ) -> NDArray[np.uint8]:
     """The best class at each pixel after bilinear upsampling of every class plane.
 
-    One plane at a time against a running maximum: 19 planes of 1024x2048 together would take 159 MB.
+    One plane at a time against a running maximum, in strips that stay in the cache: 19 planes of 1024x2048 together
+    would take 159 MB. Classes that can win nowhere in a strip are left out of it.
 
     Args:
         logits: (classes, h, w) with at most 255 classes.
@@ -56,15 +60,67 @@ def upsampled_argmax(
     planes = np.ascontiguousarray(logits, np.float32)
     if planes.shape[1:] == size_hw:
         return np.asarray(planes.argmax(axis=0), np.uint8)
-    labels = np.zeros(size_hw, np.uint8)
-    best = _plane(planes[0], size_hw, align_corners=align_corners)
-    wins = np.empty(size_hw, np.bool_)
-    for index in range(1, len(planes)):
-        plane = _plane(planes[index], size_hw, align_corners=align_corners)
-        np.greater(plane, best, out=wins)
-        np.copyto(labels, np.uint8(index), where=wins)
-        np.maximum(plane, best, out=best)
+    rows = planes.shape[1]
+    factor = size_hw[0] // rows
+    # Elsewhere a strip's positions would be rounded otherwise than those of the whole plane.
+    exact = factor in {2, 4, 8} and (rows * factor, planes.shape[2] * factor) == size_hw and not align_corners
+    step = max(1, _STRIP_PX // (size_hw[1] * factor)) if exact else rows
+    possible = _possible(planes)
+    labels = np.empty(size_hw, np.uint8)
+    for top in range(0, rows, step):
+        bottom = min(top + step, rows)
+        first, last = (max(top - 1, 0), min(bottom + 1, rows)) if exact else (0, rows)
+        strip = labels[top * factor : bottom * factor] if exact else labels
+        tall = (last - first) * factor if exact else size_hw[0]
+        classes = np.flatnonzero(possible[:, top:bottom].any(axis=1)).tolist()
+        _best_of(
+            planes[:, first:last], classes or [0], strip, (top - first) * factor, tall, align_corners=align_corners
+        )
     return labels
+
+
+def _best_of(
+    planes: NDArray[np.float32],
+    classes: list[int],
+    labels: NDArray[np.uint8],
+    above: int,
+    tall: int,
+    *,
+    align_corners: bool,
+) -> None:
+    """Write the best of some classes; `above` of `tall` upsampled rows lie before those of `labels`."""
+    labels[...] = classes[0]
+    if len(classes) == 1:
+        return
+    size_hw = (tall, labels.shape[1])
+    own = slice(above, above + labels.shape[0])
+    best = _plane(planes[classes[0]], size_hw, align_corners=align_corners)[own]
+    whole = np.empty(size_hw, np.float32)
+    wins = np.empty(labels.shape, np.uint8)
+    for index in classes[1:]:
+        plane = _plane(planes[index], size_hw, align_corners=align_corners, out=whole)[own]
+        cv2.compare(plane, best, cv2.CMP_GT, dst=wins)
+        np.bitwise_and(wins, np.uint8(index), out=wins)
+        np.maximum(labels, wins, out=labels)  # a later class has the larger number
+        np.maximum(plane, best, out=best)
+
+
+def _possible(planes: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Whether a class can be the best anywhere near each row, (classes, h).
+
+    What is interpolated lies between its neighbours: a class whose largest neighbour is below another's smallest one
+    loses. The margin is far above what float32 rounds.
+    """
+    square = np.ones((3, 3), np.uint8)
+    sure = np.full(planes.shape[1:], -np.inf, np.float32)
+    for plane in planes:
+        np.maximum(sure, cv2.erode(plane, square, borderType=cv2.BORDER_REPLICATE), out=sure)
+    sure -= np.float32(1e-5) * max(1.0, float(np.abs(planes).max(initial=0.0)))
+    possible = np.empty(planes.shape[:2], np.bool_)
+    for index, plane in enumerate(planes):
+        highest = cv2.dilate(plane, square, borderType=cv2.BORDER_REPLICATE)
+        possible[index] = (highest >= sure).any(axis=1)
+    return possible
 
 
 def label_map_at(labels: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -83,9 +139,15 @@ def label_map_at(labels: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray
     return resized.astype(np.uint8, copy=False)
 
 
-def _plane(plane: NDArray[np.float32], size_hw: tuple[int, int], *, align_corners: bool) -> NDArray[np.float32]:
+def _plane(
+    plane: NDArray[np.float32],
+    size_hw: tuple[int, int],
+    *,
+    align_corners: bool,
+    out: NDArray[np.float32] | None = None,
+) -> NDArray[np.float32]:
     if not align_corners:
-        return np.asarray(cv2.resize(plane, size_hw[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
+        return np.asarray(cv2.resize(plane, size_hw[::-1], dst=out, interpolation=cv2.INTER_LINEAR), np.float32)
     rows = _interpolate(plane, size_hw[0])
     return np.ascontiguousarray(_interpolate(rows.T, size_hw[1]).T)
 

@@ -31,10 +31,10 @@ def tint(image: Image, mask: NDArray[np.uint8], palette_rgb: NDArray[np.uint8], 
     Returns:
         BGR uint8 (H, W, 3), a new image.
     """
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(palette_rgb)] = palette_rgb[:, ::-1]
-    colours = np.take(table, mask, axis=0)
-    blended = np.asarray(cv2.addWeighted(colours, alpha, image, 1 - alpha, 0), np.uint8)
+    table = np.zeros((1, 256, 3), np.uint8)
+    table[0, : len(palette_rgb)] = palette_rgb[:, ::-1]
+    colours = cv2.LUT(cv2.merge((mask, mask, mask)), table)
+    blended = np.asarray(cv2.addWeighted(colours, alpha, image, 1 - alpha, 0, dst=colours), np.uint8)
     if int(mask.max(initial=0)) >= len(palette_rgb):
         untinted = mask >= len(palette_rgb)
         blended[untinted] = image[untinted]

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.nn import functional as F
 
+from hrnet_deploy import decode
 from hrnet_deploy.decode import label_map_at, ranked, softmax, upsampled_argmax
 
 
@@ -147,3 +149,30 @@ def test_a_label_map_takes_the_pixel_whose_area_holds_each_centre(low_h, low_w, 
         centre = ((2 * np.arange(size) + 1) * low).reshape((-1, 1) if axis == 0 else (1, -1))
         edge = taken.astype(int) * 2 * size
         assert ((edge <= centre) & (centre <= edge + 2 * size)).all()
+
+
+def by_whole_planes(logits, size_hw):
+    """Every class plane enlarged as a whole, against a running maximum."""
+    best, labels = np.full(size_hw, -np.inf, np.float32), np.zeros(size_hw, np.uint8)
+    for index, plane in enumerate(logits):
+        enlarged = cv2.resize(plane, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+        labels[enlarged > best] = index
+        best = np.maximum(best, enlarged)
+    return labels
+
+
+@pytest.mark.parametrize("strip_px", [64, 1 << 10, 1 << 17])
+@pytest.mark.parametrize("factor", [2, 3, 4, 8])
+@pytest.mark.parametrize("kind", ["noise", "ties", "regions", "large"])
+def test_strips_and_left_out_classes_change_no_pixel(monkeypatch, strip_px, factor, kind):
+    monkeypatch.setattr(decode, "_STRIP_PX", strip_px)
+    rng = np.random.default_rng(factor)
+    logits = rng.normal(size=(19, 31, 45)).astype(np.float32)
+    if kind == "ties":
+        logits = np.round(logits)
+    elif kind == "regions":  # few classes anywhere, as a trained net answers
+        logits = np.stack([cv2.resize(4 * plane[:3, :4], (45, 31)) for plane in logits])
+    elif kind == "large":
+        logits *= np.float32(1e6)
+    size_hw = (31 * factor, 45 * factor)
+    np.testing.assert_array_equal(upsampled_argmax(logits, size_hw), by_whole_planes(logits, size_hw))

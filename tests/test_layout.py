@@ -21,10 +21,25 @@ def project():
     )
 
 
-def test_importing_the_package_loads_numpy_and_cv2_only():
-    script = f"import sys, hrnet_deploy; print(sorted({HEAVY!r} & set(sys.modules)))"
+@pytest.mark.parametrize("used", ["hrnet_deploy", "hrnet_deploy.Predictor", "hrnet_deploy.list_models"])
+def test_importing_the_package_loads_numpy_and_cv2_at_most(used):
+    script = f"import sys, hrnet_deploy; {used}; print(sorted({HEAVY!r} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_importing_the_package_alone_loads_nothing_of_size():
+    script = "import sys, hrnet_deploy; print(sorted({'numpy', 'cv2', 'typing_extensions'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_found_where_it_is_said_to_be():
+    assert set(hrnet_deploy.__all__) <= set(dir(hrnet_deploy))
+    for name in hrnet_deploy.__all__:
+        assert getattr(hrnet_deploy, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = hrnet_deploy.nothing
 
 
 def test_every_folder_with_code_is_in_the_package_list(project):
