@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 import threading
+import weakref
 
 import cv2
 import numpy as np
@@ -282,3 +283,104 @@ def test_the_demo_nets_are_as_good_as_they_were(shared, photos, street):
         hits += int(np.sum((mask == truth) & (truth != 255)))
         total += int(np.sum(truth != 255))
     assert hits / total > 0.8
+
+
+def alive():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("hrnet-")]
+
+
+def test_reading_ahead_ends_its_threads_when_it_is_done_or_left(photos, folder):
+    assert len(photos.predict(folder, batch=2)) == 5
+    assert not alive()
+    results = photos.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True, batch=2)
+    next(results)
+    assert alive()
+    results.close()
+    assert not alive()
+    for _ in photos.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True):
+        break
+    assert not alive()
+
+
+def test_an_error_comes_after_the_results_before_it_and_ends_the_threads(photos, folder):
+    (folder / "3.png").write_bytes(b"no image")
+    for batch in (1, 2, 3, 8):
+        seen = []
+        with pytest.raises(ImageError, match=r"3\.png"):
+            seen.extend(result.name for result in photos.predict(folder, stream=True, batch=batch))
+        assert seen == ["0.png", "1.png", "2.png"]
+        assert not alive()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_bad_images_are_told_of_in_order_in_the_callers_thread(photos, folder, batch):
+    events = []
+
+    def skip(name, error):
+        assert isinstance(error, ImageError)
+        events.append((name.rpartition("/")[2], threading.current_thread()))
+
+    (folder / "1.png").write_bytes(b"no image")
+    (folder / "3.png").unlink()
+    paths = [folder / f"{index}.png" for index in range(5)]
+    for result in photos.predict(paths, stream=True, batch=batch, on_error=skip):
+        events += [(result.name, threading.current_thread())]
+    assert [name for name, _ in events] == ["0.png", "1.png", "2.png", "3.png", "4.png"]
+    assert {thread for _, thread in events} == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_error_of_the_caller_or_of_the_net_ends_the_threads(photos, folder, monkeypatch, error):
+    def images():
+        for index, path in enumerate(10 * sorted(folder.glob("*.png"))):
+            if index == 30:
+                raise error
+            yield path
+
+    def fail(feed):
+        raise error
+
+    with pytest.raises(error):
+        list(photos.predict(images(), batch=2))
+    assert not alive()
+    if issubclass(error, Exception):
+        monkeypatch.setattr(photos._engine, "run", fail)
+        with pytest.raises(error):
+            list(photos.predict(folder, stream=True))
+        assert not alive()
+
+
+def test_a_stream_holds_a_bounded_number_of_pictures(photos, picture):
+    live = []
+
+    def images():
+        for _ in range(60):
+            image = picture.copy()
+            live.append(weakref.ref(image))
+            yield image
+
+    most = 0
+    for _ in photos.predict(images(), stream=True, batch=2):
+        most = max(most, sum(one() is not None for one in live))
+    assert most <= 4 * 2 + 2 * readers() + 2
+
+
+def test_opencvs_threads_are_left_alone(photos, folder):
+    before = cv2.getNumThreads()
+    assert len(photos.predict(folder, batch=2)) == 5
+    assert cv2.getNumThreads() == before
+
+
+def test_a_draft_decodes_large_jpegs_smaller_and_answers_nearly_the_same(photos, street, tmp_path):
+    path = tmp_path / "large.jpg"
+    cv2.imwrite(str(path), cv2.resize(probe_images(1, (100, 150))[0], (1200, 800), interpolation=cv2.INTER_CUBIC))
+    whole, draft = photos.predict(path), photos.predict(path, draft=True)
+    assert whole.image.shape == (800, 1200, 3)
+    assert draft.image.shape == (100, 150, 3)
+    assert draft.label == whole.label
+    np.testing.assert_allclose(draft.probs, whole.probs, atol=0.1)
+    small = tmp_path / "small.jpg"
+    cv2.imwrite(str(small), probe_images(1, (100, 150))[0])
+    same(photos.predict(small, draft=True), photos.predict(small))
+    with pytest.raises(UsageError, match="draft must be False for a net that segments"):
+        street.predict(path, draft=True)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
 from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.predictor import Predictor
+from hrnet_deploy.prefetch import ordered, readers
 from hrnet_deploy.progress import bar
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
 
 _SHOWN_CLASSES = 4
+_PICTURES_AHEAD = 8
+"""Pictures being drawn and written at a time."""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -35,6 +40,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
     p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
     p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    p.add_argument(
+        "--draft", action="store_true", help="decode large JPEGs smaller: faster, not exact; for nets that classify"
+    )
     p.add_argument("--skip-bad", action="store_true", help="report images that cannot be read, go on, and exit with 2")
     return p.parse_args(argv)
 
@@ -57,19 +65,29 @@ def run(args: argparse.Namespace) -> int:
         say(args, f"hrnet-predict: skipped {name}: {error}")
 
     folder = None if args.save is None else Path(args.save)
-    with Predictor(args.artefact, device=args.device, backend=args.backend, threads=args.threads) as predictor:
+    count = 0
+    with (
+        Predictor(args.artefact, device=args.device, backend=args.backend, threads=args.threads) as predictor,
+        ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,
+    ):
         on_error = skip if args.skip_bad else None
-        results = (
+        found = (
             result
             for source in args.source
-            for result in predictor.predict(source, stream=True, batch=args.batch, on_error=on_error)
+            for result in predictor.predict(source, stream=True, batch=args.batch, on_error=on_error, draft=args.draft)
         )
-        taken: set[Path] = set()
-        count = 0
-        for result in bar(results, unit="image"):
-            count += 1
-            saved = None if folder is None else result.save(_free_name(folder, result, taken))
-            _print(args, result, saved)
+        if folder is not None:
+            taken: set[Path] = set()
+            named = ((result, _free_name(folder, result, taken)) for result in found)
+            finished: Generator[tuple[Result, Path | None], None, None] = ordered(
+                writing, _saved, named, most=_PICTURES_AHEAD
+            )
+        else:
+            finished = ((result, None) for result in found)
+        with contextlib.closing(finished):
+            for result, saved in bar(finished, unit="image"):
+                count += 1
+                _print(args, result, saved)
     say(args, f"{count} images on {predictor.device}" + (f", {len(skipped)} skipped" if skipped else ""))
     if folder is None:
         next_command(args, "hrnet-predict", args.artefact, *args.source, "--save", "out")
@@ -98,6 +116,11 @@ def _answers(result: Result, k: int) -> Iterator[str]:
         yield from (f"{name} {score:.3f}" for name, score in result.topk(k))
     elif isinstance(result, SegmentationResult):
         yield from (f"{name} {share:.1%}" for name, share in list(result.shares.items())[:_SHOWN_CLASSES])
+
+
+def _saved(named: tuple[Result, Path]) -> tuple[Result, Path | None]:
+    result, path = named
+    return result, result.save(path)
 
 
 def _free_name(folder: Path, result: Result, taken: set[Path]) -> Path:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import time
-from collections import deque
-from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import HrnetDeployError, ImageError, MissingFileError
+from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.evaluation.cityscapes import read_label
 from hrnet_deploy.evaluation.dataset import Dataset
 from hrnet_deploy.evaluation.network import Network, Outputs, Rows
 from hrnet_deploy.evaluation.record import Answer, Masks, Record
 from hrnet_deploy.evaluation.segmentation import IGNORE, confusion_matrix
+from hrnet_deploy.prefetch import grouped, ordered
 from hrnet_deploy.sources import read_frame
 from hrnet_deploy.spec import Preprocessing
 
@@ -72,43 +74,27 @@ def stream(
         MissingFileError: one that is gone.
         DeviceError: the runtime failed.
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluation")
-    left = iter(indices)
-    ahead: deque[Future[_Picture]] = deque()
-    behind: deque[Future[Record]] = deque()
     most = 2 * batch + workers
-
-    def refill() -> None:
-        while len(ahead) < most:
-            index = next(left, None)
-            if index is None:
-                return
-            ahead.append(pool.submit(_read, networks, dataset, index))
-
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluation")
     try:
-        refill()
-        failure: HrnetDeployError | None = None
-        while ahead and failure is None:
-            pictures: list[_Picture] = []
-            try:
-                while ahead and len(pictures) < batch:
-                    pictures.append(ahead.popleft().result())
-            except HrnetDeployError as error:  # what came before it is answered first
-                failure = error
-            refill()
-            outputs = [_timed(network, pictures, batch, clock, place) for place, network in enumerate(networks)]
-            for number, picture in enumerate(pictures):
-                answers = [of_network[number] for of_network in outputs]
-                behind.append(pool.submit(_count, networks, dataset, picture, answers))
-            clock.images += len(pictures)
-            while behind and (len(behind) > most or behind[0].done()):
-                yield behind.popleft().result()
-        while behind:
-            yield behind.popleft().result()
-        if failure is not None:
-            raise failure
+        pictures = ordered(pool, functools.partial(_read, networks, dataset), indices, most=most)
+        answered = _answered(networks, grouped(pictures, batch), clock, batch)
+        count = functools.partial(_count, networks, dataset)
+        with contextlib.closing(ordered(pool, count, answered, most=most)) as records:
+            yield from records
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _answered(
+    networks: Sequence[Network], groups: Iterable[list[_Picture]], clock: Clock, batch: int
+) -> Iterator[tuple[_Picture, list[list[Outputs]]]]:
+    """Run every net on each group; one entry a picture."""
+    for pictures in groups:
+        outputs = [_timed(network, pictures, batch, clock, place) for place, network in enumerate(networks)]
+        clock.images += len(pictures)
+        for number, picture in enumerate(pictures):
+            yield picture, [of_network[number] for of_network in outputs]
 
 
 def _read(networks: Sequence[Network], dataset: Dataset, index: int) -> _Picture:
@@ -145,10 +131,9 @@ def _timed(network: Network, pictures: Sequence[_Picture], batch: int, clock: Cl
     return outputs
 
 
-def _count(
-    networks: Sequence[Network], dataset: Dataset, picture: _Picture, outputs: Sequence[list[Outputs]]
-) -> Record:
+def _count(networks: Sequence[Network], dataset: Dataset, answered: tuple[_Picture, Sequence[list[Outputs]]]) -> Record:
     """Decode every net's answer to one image and count it; outputs are dropped with the record's future."""
+    picture, outputs = answered
     if picture.label is None:
         rankings = [network.ranking(rows) for network, rows in zip(networks, outputs, strict=True)]
         return Record(picture.index, picture.content, tuple(rankings))

@@ -1,0 +1,39 @@
+"""hrnet-predict: one line an image, in order, whatever is written beside it."""
+
+import json
+import threading
+
+import cv2
+import pytest
+
+from hrnet_deploy.cli.predict import parse_args, run
+from hrnet_deploy.probe import probe_images
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures of different sizes, one of which is none."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for index, size in enumerate([(40, 60), (640, 480), (33, 90), (120, 80), (64, 64), (64, 65)]):
+        cv2.imwrite(str(root / f"{index}.jpg"), probe_images(1, size)[0])
+    (root / "2.jpg").write_bytes(b"no image")
+    return root
+
+
+@pytest.mark.parametrize("batch", ["1", "4"])
+def test_lines_and_pictures_come_in_order(photos_onnx, folder, tmp_path, capsys, batch):
+    out = tmp_path / "out"
+    given = [photos_onnx, folder, folder, "--save", out, "--batch", batch, "--skip-bad", "--json", "--device", "cpu"]
+    assert run(parse_args([str(one) for one in given])) == 2
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    names = [f"{index}.jpg" for index in (0, 1, 3, 4, 5)]
+    assert [record["name"] for record in records] == names + names
+    assert sorted(record["saved"] for record in records) == sorted(str(path) for path in out.iterdir())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("hrnet-")]
+
+
+def test_drafts_are_asked_for(photos_onnx, folder, capsys):
+    given = [str(photos_onnx), str(folder / "1.jpg"), "--draft", "--device", "cpu"]
+    assert run(parse_args(given)) == 0
+    assert capsys.readouterr().out.startswith("1.jpg: ")
