@@ -67,10 +67,20 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     int8.add_argument("--per-tensor", action="store_true", help="one weight scale per layer")
     int8.add_argument("--allow-val", action="store_true", help="calibrate on a split for evaluation")
-    int8.add_argument("--eval-data", metavar="DIR", help="other images that judge INT8 (default: some are set aside)")
-    int8.add_argument("--allow-overlap", action="store_true", help="let an image be in both folders")
     int8.add_argument("--trt-cache", metavar="VERSION", help="also write OUT.cache for TensorRT 8.6 to 10.x")
     int8.add_argument("--sensitivity", action="store_true", help="measure what each block alone loses in INT8")
+    gate = p.add_argument_group("accuracy")
+    gate.add_argument("--eval-data", metavar="DIR", help="other images that judge INT8 (default: some are set aside)")
+    gate.add_argument("--eval-limit", type=int, metavar="N", help="how many --max-drop and --waterfall use (all)")
+    gate.add_argument("--allow-overlap", action="store_true", help="let an image also be a calibration image")
+    gate.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="PP",
+        help="points of top-1 or mIoU to lose at most on labelled --eval-data; more moves blocks to float, or exits 3",
+    )
+    gate.add_argument("--keep-rejected", action="store_true", help="write the artefact even where it loses more")
+    gate.add_argument("--waterfall", action="store_true", help="measure what each step from the checkpoint on loses")
     engine = p.add_argument_group("TensorRT engines")
     engine.add_argument("--backend", default="auto", metavar="{auto,tensorrt,tensorrt-rtx}", help="default: installed")
     engine.add_argument("--target", default="local", metavar="local|sm86,...", help="GPUs to build for (RTX: any)")
@@ -99,12 +109,21 @@ def run(args: argparse.Namespace) -> int:
 
     Returns:
         0.
+
+    Raises:
+        HrnetDeployError: one line each; a gate that was missed has shown its table before.
     """
-    from hrnet_deploy.pipeline import export_artifact
+    from hrnet_deploy.pipeline import GateMissedError, export_artifact
 
     options = {k: v for k, v in vars(args).items() if k not in {"json", "verbose", "quiet", "model"}}
     began = time.perf_counter()
-    done = export_artifact(args.model, **options)
+    try:
+        done = export_artifact(args.model, **options)
+    except GateMissedError as error:
+        if args.json:
+            print_json({"path": None if error.path is None else str(error.path), "gate": error.verdict.to_dict()})
+        say(args, str(error.verdict))
+        raise
     seconds = time.perf_counter() - began
     if args.json:
         print_json(_record(done, seconds))
@@ -138,6 +157,8 @@ def _record(done: Exported, seconds: float) -> dict[str, object]:
         "underflowed_weights": done.underflowed,
         "sensitivity": {block: asdict(score) for block, score in done.sensitivity.items()},
         "lineage": dict(card.lineage),
+        "gate": None if done.verdict is None else done.verdict.to_dict(),
+        "waterfall": None if done.waterfall is None else done.waterfall.to_dict(),
         "engine": None if done.engine is None else _engine_record(done.engine),
         "seconds": round(seconds, 2),
     }
@@ -170,6 +191,7 @@ def _summary(done: Exported, seconds: float) -> str:
         lines.append(f"  {len(done.kept_fp32)} nodes stay in fp32: {', '.join(done.kept_fp32[:3])} ...")
     if done.engine is not None:
         lines.extend(_engine_lines(done.engine, card.precision.value))
+    lines.extend(str(found) for found in (done.verdict, done.waterfall) if found is not None)
     return "\n".join(lines)
 
 

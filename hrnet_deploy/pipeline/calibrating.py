@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,28 +112,28 @@ def pick_images(folder: Path, count: int, *, allow_val: bool) -> Images:
     return Images(ranked[:-aside], ranked[-aside:])
 
 
-def judged_by(images: Images, evaluation: Path | None, *, allow_overlap: bool) -> Images:
+def judged_by(images: Images, evaluation: Path | Sequence[CalibrationImage] | None, *, allow_overlap: bool) -> Images:
     """Make sure that what judges INT8 was not calibrated on, by content and not by name.
 
     Args:
         images: from `pick_images`.
-        evaluation: a folder of other images; None for those set aside.
-        allow_overlap: let an image of that folder be a calibration image, too.
+        evaluation: other images, or a folder of them; None for those set aside.
+        allow_overlap: let one of those be a calibration image, too.
 
     Returns:
         The same calibration images, and images that differ from all of them.
 
     Raises:
-        UsageError: an image of the folder is also a calibration image.
+        UsageError: one of the other images is also a calibration image.
         HrnetDeployError: whatever finding or reading the images raises.
     """
     from hrnet_deploy.calibration.image_folder import find_images
     from hrnet_deploy.calibration.images import check_disjoint, choose, content_hashes
 
     if evaluation is not None:
-        held_out = choose(find_images(evaluation, allow_val=True), _HELD_OUT)
-        check_disjoint(images.calibration, held_out, allow=allow_overlap)
-        return Images(images.calibration, held_out)
+        others = find_images(evaluation, allow_val=True) if isinstance(evaluation, Path) else evaluation
+        check_disjoint(images.calibration, others, allow=allow_overlap)
+        return Images(images.calibration, choose(others, _HELD_OUT))
     seen = set(content_hashes(images.calibration))
     hashes = content_hashes(images.held_out)
     distinct = tuple(image for image, digest in zip(images.held_out, hashes, strict=True) if digest not in seen)

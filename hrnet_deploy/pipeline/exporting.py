@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec
 
 from hrnet_deploy.pipeline.as_is import compile_file
+from hrnet_deploy.pipeline.budget import BudgetWishes, refuse_budget
 from hrnet_deploy.pipeline.command import command_line
 from hrnet_deploy.pipeline.engine_plan import EngineWishes
 from hrnet_deploy.pipeline.finishing import finish
 from hrnet_deploy.pipeline.origin import open_origin, own_card
 from hrnet_deploy.pipeline.planning import Int8Wishes, Wishes, check_early, make_plan, wants_engine
+from hrnet_deploy.pipeline.verdict import GateMissedError
 from hrnet_deploy.pipeline.verifying import make_probes
+from hrnet_deploy.pipeline.waterfall import measure_waterfall
 from hrnet_deploy.pipeline.writing import Exported, write_artifact
 from hrnet_deploy.progress import bar
 from hrnet_deploy.shapes import HeightWidth
@@ -56,6 +60,10 @@ def export_artifact(
     allow_val: bool = False,
     eval_data: str | Path | None = None,
     allow_overlap: bool = False,
+    eval_limit: int | None = None,
+    max_drop: float | None = None,
+    keep_rejected: bool = False,
+    waterfall: bool = False,
     sensitivity: bool = False,
     trt_cache: str | None = None,
     backend: str = "auto",
@@ -109,6 +117,11 @@ def export_artifact(
         eval_data: folder of other images that judge INT8 against float32; None for some of the calibration folder's,
             which are then set aside.
         allow_overlap: let an image be in both folders.
+        eval_limit: how many of `eval_data` a budget or a waterfall is measured on, spread evenly; None for all.
+        max_drop: most percentage points of top-1 or mIoU to lose against the float32 graph on the labelled images in
+            `eval_data`; beyond it the most sensitive blocks move to floating point, as few as it takes.
+        keep_rejected: write an artefact that loses more all the same; the error is raised afterwards.
+        waterfall: measure on `eval_data` what each step from the checkpoint to the artefact loses.
         sensitivity: measure what each block alone loses in INT8.
         trt_cache: a TensorRT version from 8.6 to 10.x: the same table also becomes OUTPUT.cache, the text that its
             entropy calibrator reads.
@@ -131,6 +144,7 @@ def export_artifact(
         ExportError: a conversion failed.
         ImageError: calibration images that cannot be used.
         VerificationError: the artefact is too far from its original; nothing is left behind.
+        GateMissedError: a VerificationError; it loses more than `max_drop`, whatever is kept in floating point.
         MissingDependencyError: the export extra, or TensorRT, is not installed.
         BuildError: TensorRT refused to build.
         DeviceError: this TensorRT builds on a GPU only, and there is none.
@@ -178,9 +192,13 @@ def export_artifact(
             aux_streams=aux_streams,
             tf32=tf32,
         ),
+        budget=BudgetWishes(
+            max_drop=max_drop, data=eval_data, limit=eval_limit, keep_rejected=keep_rejected, waterfall=waterfall
+        ),
     )
     card = own_card(Path(model)) if model is not None and model.endswith(".onnx") else None
     if card is not None and wants_engine(wishes) and precision in {None, card.precision.value}:
+        refuse_budget(wishes.budget)
         with _Steps() as step:
             return compile_file(Path(str(model)), card, wishes, step, rebuild)
     early = check_early(wishes)
@@ -197,7 +215,14 @@ def export_artifact(
         step("setting the precision")
         made = finish(graph, plan, facts, probes)
         step("verifying")
-        return write_artifact(made, plan, facts, step, rebuild)
+        done = write_artifact(made, plan, facts, step, rebuild)
+    if done.verdict is not None and not done.verdict.fits:
+        raise GateMissedError(done.verdict, done.path)
+    if not waterfall or eval_data is None:
+        return done
+    origins = {"model": model, "weights": weights, "task": task, "ema": ema}
+    found = measure_waterfall([done.path], eval_data, limit=eval_limit, device="cpu", backend="onnxruntime", **origins)
+    return dataclasses.replace(done, waterfall=found)
 
 
 def _path_of(exporting: Callable[_P, Exported]) -> Callable[_P, Path]:

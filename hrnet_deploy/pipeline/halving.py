@@ -10,9 +10,82 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.pipeline.filling import filled
+from hrnet_deploy.pipeline.scoring import Scorer, ranked
 
 if TYPE_CHECKING:
     import onnx
+
+    from hrnet_deploy.exporters.fp16 import Fp16Graph
+
+
+class Halver:
+    """Makes FP16 graphs of one net, with any blocks kept in float32."""
+
+    def __init__(
+        self,
+        graph: onnx.ModelProto,
+        batches: Iterable[NDArray[np.float32]],
+        judging: Iterable[NDArray[np.float32]],
+    ) -> None:
+        """Measure which nodes half precision cannot hold.
+
+        Args:
+            graph: float32, left as it is.
+            batches: network inputs to measure on, float32 (N, 3, H, W).
+            judging: network inputs that say which blocks lose most, float32 (1, 3, H, W) each; read when asked for.
+        """
+        from hrnet_deploy.calibration.blocks import blocks
+
+        self._graph = graph
+        self._judging = judging
+        self._beyond = beyond_half(graph, batches)
+        self._blocks = blocks(graph)
+
+    def kept(self) -> tuple[str, ...]:
+        """Blocks kept as the user asked: none, --keep-fp is for INT8."""
+        return ()
+
+    def order(self) -> tuple[str, ...]:
+        """Blocks that may be kept in float32, most sensitive first, as long as one is left in half.
+
+        Returns:
+            Their names.
+        """
+        convolutions = {node.name or node.output[0] for node in self._graph.graph.node if node.op_type == "Conv"}
+        computing = [block for block, nodes in self._blocks.items() if nodes & convolutions]
+        scorer = Scorer(self._graph, self._judging)
+        return tuple(ranked(computing, self._alone, scorer))[:-1]
+
+    def make(self, kept: tuple[str, ...]) -> Fp16Graph:
+        """Convert the graph.
+
+        Args:
+            kept: blocks to leave in float32.
+
+        Returns:
+            The FP16 graph and what the conversion did to its weights.
+        """
+        return self._half(frozenset().union(*(self._blocks[block] for block in kept)))
+
+    def render(self, kept: tuple[str, ...]) -> onnx.ModelProto:
+        """Convert the graph and forget the rest.
+
+        Args:
+            kept: as for `make`.
+
+        Returns:
+            The FP16 graph.
+        """
+        return self.make(kept).model
+
+    def _alone(self, block: str) -> onnx.ModelProto:
+        others = (nodes for name, nodes in self._blocks.items() if name != block)
+        return self._half(frozenset().union(*others)).model
+
+    def _half(self, kept: frozenset[str]) -> Fp16Graph:
+        from hrnet_deploy.exporters.fp16 import to_fp16
+
+        return to_fp16(self._graph, self._beyond | kept)
 
 
 def beyond_half(graph: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) -> frozenset[str]:

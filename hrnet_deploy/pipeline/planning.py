@@ -10,6 +10,7 @@ from pathlib import Path
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.labels import default_classes, read_classes
+from hrnet_deploy.pipeline.budget import Budget, BudgetWishes, check_budget, make_budget
 from hrnet_deploy.pipeline.calibrating import data_folder, named_folder, pick_images
 from hrnet_deploy.pipeline.engine_plan import EnginePlan, EngineWishes, plan_engine
 from hrnet_deploy.pipeline.facts import Facts
@@ -70,6 +71,7 @@ class Wishes:
     remainder: str | None = None
     format: str | None = None
     engine: EngineWishes = field(default_factory=EngineWishes)
+    budget: BudgetWishes = field(default_factory=BudgetWishes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,7 @@ class Plan:
         simplify: whether to.
         int8: how INT8 shall be made.
         engine: how the engine is built; None for an .onnx file.
+        budget: what accuracy may be lost, and on which images; None for no gate.
     """
 
     path: Path
@@ -120,6 +123,7 @@ class Plan:
     simplify: bool
     int8: Int8Wishes
     engine: EnginePlan | None
+    budget: Budget | None = None
 
 
 def check_early(wishes: Wishes) -> Early:
@@ -137,8 +141,9 @@ def check_early(wishes: Wishes) -> Early:
         DeviceError: this TensorRT needs a GPU to build.
     """
     precision = _precision(wishes.precision)
+    check_budget(wishes.budget)
     _pixels(wishes.pixels_in)
-    engine = plan_engine(wishes.engine, precision) if wants_engine(wishes) else None
+    engine = plan_engine(_engine_wishes(wishes), precision) if wants_engine(wishes) else None
     if wishes.output is not None and Path(wishes.output).is_dir():
         raise UsageError(f"output must be a file, got the folder {wishes.output}. Add a file name.")
     if wishes.labels_out not in {False, True, "topk", "softmax"}:
@@ -188,25 +193,40 @@ def make_plan(wishes: Wishes, early: Early, facts: Facts) -> Plan:
         The plan.
 
     Raises:
-        UsageError: a wish this net cannot fulfil.
-        MissingFileError: no such class file.
+        UsageError: a wish this net cannot fulfil, or labels that do not suit it.
+        MissingFileError: no such class file, or no such folder of labelled images.
+        ImageError: that folder holds no images.
     """
     shapes = _shapes(wishes, facts)
+    preprocessing = _with_size(_overridden(facts.preprocessing, wishes), facts.task, shapes)
+    classes = _classes(wishes.classes, facts)
     suffix = ".onnx" if early.engine is None else ENGINE_SUFFIX
     return Plan(
         path=Path(wishes.output or f"{facts.variant}_{early.precision.value}{suffix}"),
         precision=early.precision,
         shapes=shapes,
-        preprocessing=_with_size(_overridden(facts.preprocessing, wishes), facts.task, shapes),
+        preprocessing=preprocessing,
         pixels=_pixels(wishes.pixels_in),
         output_kind=_output_kind(wishes.labels_out, facts),
         align_corners=wishes.align_corners,
-        classes=_classes(wishes.classes, facts),
+        classes=classes,
         opset=early.opset,
         simplify=wishes.simplify,
         int8=early.int8,
         engine=early.engine,
+        budget=make_budget(wishes.budget, facts, classes, preprocessing, shapes),
     )
+
+
+def _engine_wishes(wishes: Wishes) -> EngineWishes:
+    """An engine that a budget can be kept in: the calibrator's INT8 knows no blocks in floating point."""
+    if wishes.budget.waterfall:
+        raise UsageError("--waterfall ends at an .onnx file, got an engine. Give both to hrnet-report --waterfall.")
+    if wishes.budget.max_drop is None:
+        return wishes.engine
+    if wishes.engine.int8_path == "implicit":
+        raise UsageError("--max-drop needs --int8-path qdq to move blocks to FP16, got implicit. Leave it out.")
+    return dataclasses.replace(wishes.engine, int8_path="qdq")
 
 
 def _opset(wish: int | None, engine: EnginePlan | None) -> int | None:

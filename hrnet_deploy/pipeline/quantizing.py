@@ -13,7 +13,7 @@ from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batc
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.planning import Plan
-from hrnet_deploy.pipeline.scoring import Score, Scorer
+from hrnet_deploy.pipeline.scoring import Score, Scorer, ranked
 from hrnet_deploy.progress import bar
 from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget
 from hrnet_deploy.spec import Precision, Task
@@ -74,59 +74,131 @@ class Quantized:
         return scores | methods | {"heldout_images": float(self.held_out)}
 
 
-def quantize(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> Quantized:
-    """Make a simplified float32 graph INT8.
+class Quantizer:
+    """Makes INT8 graphs of one net: calibrated once, with any blocks kept in floating point."""
 
-    Args:
-        graph: left as it is.
-        plan: what was asked for; its `int8` says how.
-        facts: of the net.
+    def __init__(self, graph: onnx.ModelProto, plan: Plan, facts: Facts) -> None:
+        """Calibrate, and choose the method where that is asked for.
 
-    Returns:
-        The INT8 graph and its measurements.
+        Args:
+            graph: a simplified float32 graph, left as it is.
+            plan: what was asked for; its `int8` says how.
+            facts: of the net.
 
-    Raises:
-        UsageError: no calibration data, or a method, block or target that does not exist.
-        ImageError: an image that cannot be used.
-        VerificationError: the graph no longer answers like the net.
-    """
-    wishes = plan.int8
-    recipe = _Recipe(graph, wishes.target)
-    named = tuple(name for name in wishes.keep_fp if name != AUTO)
-    if not recipe(named).weighted:
-        beside = ", ".join(("the stem", "the last layer", *named))
-        raise UsageError(f"int8 needs a convolution to quantise, got none beside {beside}. Keep less, or use fp16.")
-    folder = data_folder(wishes.data)
-    images = pick_images(folder, wishes.images, allow_val=wishes.allow_val)
-    evaluation = None if wishes.evaluation is None else Path(wishes.evaluation)
-    images = judged_by(images, evaluation, allow_overlap=wishes.allow_overlap)
-    first = "entropy" if wishes.method == AUTO else wishes.method
-    cache = Path(wishes.cache) if wishes.cache else plan.path.with_suffix(".calib.json")
-    table = calibrate(graph, images, plan.preprocessing, first, cache)
-    # An image's many pixels tell enough; of labels there are few, and those calibrated on have honest margins.
-    others = images.calibration if AUTO in wishes.keep_fp and facts.task is Task.CLASSIFICATION else ()
-    scorer = Scorer(
-        graph,
-        input_batches(images.held_out, plan.preprocessing),
-        input_batches(others, plan.preprocessing) if others else (),
-    )
-    half = None
-    if wishes.remainder == Precision.FP16.value:
-        half = beyond_half(graph, input_batches(images.calibration[:_RANGE_IMAGES], plan.preprocessing))
-    render = _Renderer(graph, recipe, per_channel=wishes.per_channel, half=half)
-    if wishes.method == AUTO:
-        table = _best_method(table, render, scorer, named)
-        table.save(cache)
-    sensitivity = _sensitivity(table, render, scorer) if wishes.sensitivity or AUTO in wishes.keep_fp else {}
-    enough = _ENOUGH[facts.task] if AUTO in wishes.keep_fp else 0.0  # any agreement will do: nothing more is kept
-    named, model, score = _kept(table, render, scorer, sensitivity, named, enough)
-    if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB:
-        raise VerificationError(
-            f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers and "
-            f"{score.sqnr_db:.1f} dB on {scorer.count} held-out images. Calibrate on more images like those the net "
-            "sees, or use --keep-fp auto."
+        Raises:
+            UsageError: no calibration data, or a method, block or target that does not exist.
+            ImageError: an image that cannot be used.
+        """
+        wishes = plan.int8
+        self._target = wishes.target
+        recipe = _Recipe(graph, wishes.target)
+        self._named = tuple(name for name in wishes.keep_fp if name != AUTO)
+        if not recipe(self._named).weighted:
+            beside = ", ".join(("the stem", "the last layer", *self._named))
+            raise UsageError(f"int8 needs a convolution to quantise, got none beside {beside}. Keep less, or use fp16.")
+        folder = data_folder(wishes.data)
+        images = pick_images(folder, wishes.images, allow_val=wishes.allow_val)
+        others = None if wishes.evaluation is None else Path(wishes.evaluation)
+        judging = others if plan.budget is None else plan.budget.images()
+        images = judged_by(images, judging, allow_overlap=wishes.allow_overlap)
+        first = "entropy" if wishes.method == AUTO else wishes.method
+        cache = Path(wishes.cache) if wishes.cache else plan.path.with_suffix(".calib.json")
+        self._table = calibrate(graph, images, plan.preprocessing, first, cache)
+        # An image's many pixels tell enough; of labels there are few, and those calibrated on have honest margins.
+        margins = images.calibration if AUTO in wishes.keep_fp and facts.task is Task.CLASSIFICATION else ()
+        self._scorer = Scorer(
+            graph,
+            input_batches(images.held_out, plan.preprocessing),
+            input_batches(margins, plan.preprocessing) if margins else (),
         )
-    return Quantized(model, wishes.target, table, score, scorer.count, named, sensitivity)
+        half = None
+        if wishes.remainder == Precision.FP16.value:
+            half = beyond_half(graph, input_batches(images.calibration[:_RANGE_IMAGES], plan.preprocessing))
+        self._render = _Renderer(graph, recipe, per_channel=wishes.per_channel, half=half)
+        if wishes.method == AUTO:
+            self._table = _best_method(self._table, self._render, self._scorer, self._named)
+            self._table.save(cache)
+        # Any agreement will do where nothing shall be kept beyond what is named.
+        self._enough = _ENOUGH[facts.task] if AUTO in wishes.keep_fp else 0.0
+        self._sensitivity: dict[str, Score] = {}
+        self._scores: dict[tuple[str, ...], Score] = {}
+        if wishes.sensitivity:
+            self._blocks()
+
+    def kept(self) -> tuple[str, ...]:
+        """Blocks and nodes kept as the user asked: those named, and with "auto" the most sensitive blocks.
+
+        Returns:
+            Their names.
+        """
+        kept = self._named
+        for block in self._blocks() if self._enough else ():
+            if self._score(kept).expected >= self._enough or not self._render.recipe((*kept, block)).weighted:
+                break
+            if block not in kept:
+                kept = (*kept, block)
+        return kept
+
+    def order(self) -> tuple[str, ...]:
+        """Blocks that may be kept beyond `kept()`, most sensitive first, as long as one is left in INT8.
+
+        Returns:
+            Their names; those without a convolution in INT8 are left out.
+        """
+        recipe, kept = self._render.recipe, self.kept()
+        order: tuple[str, ...] = ()
+        for block in self._blocks():
+            before, after = (recipe((*kept, *order, *more)).weighted for more in ((), (block,)))
+            if not after:
+                break
+            if after != before:
+                order = (*order, block)
+        return order
+
+    def render(self, kept: tuple[str, ...]) -> onnx.ModelProto:
+        """Write the Q/DQ graph.
+
+        Args:
+            kept: blocks and nodes kept in floating point beyond the recipe's own.
+
+        Returns:
+            A new graph.
+        """
+        return self._render(self._table, kept)
+
+    def make(self, kept: tuple[str, ...]) -> Quantized:
+        """Write the Q/DQ graph and compare it with the float32 one.
+
+        Args:
+            kept: as for `render`.
+
+        Returns:
+            The graph and its measurements.
+
+        Raises:
+            VerificationError: the graph no longer answers like the net.
+        """
+        score = self._score(kept)
+        if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB:
+            raise VerificationError(
+                f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers and "
+                f"{score.sqnr_db:.1f} dB on {self._scorer.count} held-out images. Calibrate on more images like those "
+                "the net sees, or use --keep-fp auto."
+            )
+        return Quantized(
+            self.render(kept), self._target, self._table, score, self._scorer.count, kept, self._sensitivity
+        )
+
+    def _blocks(self) -> Mapping[str, Score]:
+        if not self._sensitivity:
+            blocks = self._render.recipe.blocks
+            self._sensitivity = ranked(blocks, lambda only: self._render(self._table, (), only=only), self._scorer)
+        return self._sensitivity
+
+    def _score(self, kept: tuple[str, ...]) -> Score:
+        if kept not in self._scores:
+            self._scores[kept] = self._scorer.score(self.render(kept))
+        return self._scores[kept]
 
 
 class _Recipe:
@@ -197,31 +269,3 @@ def _best_method(
     return dataclasses.replace(
         table, method=best, scores={method: -score.divergence for method, score in scores.items()}
     )
-
-
-def _sensitivity(table: CalibrationTable, render: _Renderer, scorer: Scorer) -> dict[str, Score]:
-    """Quantise one block at a time; the one that loses most comes first."""
-    blocks = render.recipe.blocks
-    scores = {block: scorer.score(render(table, (), only=block)) for block in bar(blocks, desc="sensitivity")}
-    return dict(sorted(scores.items(), key=lambda item: -item[1].divergence))
-
-
-def _kept(
-    table: CalibrationTable,
-    render: _Renderer,
-    scorer: Scorer,
-    sensitivity: Mapping[str, Score],
-    named: tuple[str, ...],
-    enough: float,
-) -> tuple[tuple[str, ...], onnx.ModelProto, Score]:
-    """Take the most sensitive blocks out of INT8 until the answers agree well enough or one block is left."""
-    model = render(table, named)
-    score = scorer.score(model)
-    for block in sensitivity:
-        if score.expected >= enough or not render.recipe((*named, block)).weighted:
-            break
-        if block not in named:
-            named = (*named, block)
-            model = render(table, named)
-            score = scorer.score(model)
-    return named, model, score

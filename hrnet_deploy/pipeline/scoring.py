@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hrnet_deploy.engines.compare import compare
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.pipeline.filling import filled
+from hrnet_deploy.progress import bar
 from hrnet_deploy.protocols import Engine
 
 if TYPE_CHECKING:
@@ -124,6 +125,21 @@ class Scorer:
         """Share of labels that stay, over all pairs of a margin and a noise of either sign."""
         noise = np.abs(np.array(shifts))
         return 1 - float(np.mean(~(noise[:, None] <= self._margins))) / 2  # NaN is noise, too
+
+
+def ranked(blocks: Iterable[str], alone: Callable[[str], onnx.ModelProto], scorer: Scorer) -> dict[str, Score]:
+    """Lower the precision of one block at a time.
+
+    Args:
+        blocks: their names.
+        alone: the graph in which only that block has the lower precision.
+        scorer: holds the float32 answers.
+
+    Returns:
+        The score of each block; the one that loses most comes first.
+    """
+    scores = {block: scorer.score(alone(block)) for block in bar(list(blocks), desc="sensitivity")}
+    return dict(sorted(scores.items(), key=lambda item: -item[1].divergence))
 
 
 def _first_two(order: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 
 from hrnet_deploy.artifact import atomic_output, card_metadata
 from hrnet_deploy.engines.compare import Difference
 from hrnet_deploy.evaluation.golden import seal
 from hrnet_deploy.pipeline.compiling import Compiled, compile_graph
+from hrnet_deploy.pipeline.describing import card_of
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.finishing import Finished
 from hrnet_deploy.pipeline.parity import pictures
 from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.scoring import Score
+from hrnet_deploy.pipeline.verdict import Verdict
 from hrnet_deploy.pipeline.verifying import verify
+from hrnet_deploy.pipeline.waterfall import Waterfall
 from hrnet_deploy.spec import ModelCard
-from hrnet_deploy.version import VERSION
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Exported:
         underflowed: weights that became zero in half precision.
         sensitivity: by block, what the net loses if that block alone is INT8; empty unless asked for.
         engine: of an engine, what was built and seen in it.
+        verdict: of the accuracy gate, where there is one.
+        waterfall: where its drop comes from, if asked for.
     """
 
     path: Path
@@ -47,6 +50,8 @@ class Exported:
     underflowed: int = 0
     sensitivity: Mapping[str, Score] = field(default_factory=dict)
     engine: Compiled | None = None
+    verdict: Verdict | None = None
+    waterfall: Waterfall | None = None
 
 
 def write_artifact(made: Finished, plan: Plan, facts: Facts, step: Callable[[str], None], rebuild: str) -> Exported:
@@ -68,7 +73,8 @@ def write_artifact(made: Finished, plan: Plan, facts: Facts, step: Callable[[str
     """
     from hrnet_deploy.exporters.file import write
 
-    card = _card(made, plan, facts)
+    making = (part.lineage() for part in (made.quantized, made.verdict) if part is not None)
+    card = card_of(made.graph, plan, facts, {name: text for part in making for name, text in part.items()})
     with atomic_output(plan.path) as temporary:
         graph_path = temporary.with_suffix(".onnx")
         write(made.graph, graph_path, card_metadata(card))
@@ -78,6 +84,8 @@ def write_artifact(made: Finished, plan: Plan, facts: Facts, step: Callable[[str
             score = made.quantized.score
             difference = Difference(score.max_abs, score.max_rel, score.agreement)
             measured = made.quantized.measured()
+        if made.verdict is not None:
+            measured |= made.verdict.measured()
         card = dataclasses.replace(card, measured=measured, lineage={**card.lineage, **seal(graph_path, card)})
         compiled = None
         if plan.engine is None:
@@ -112,30 +120,5 @@ def write_artifact(made: Finished, plan: Plan, facts: Facts, step: Callable[[str
         made.underflowed,
         {} if made.quantized is None else made.quantized.sensitivity,
         compiled,
-    )
-
-
-def _card(made: Finished, plan: Plan, facts: Facts) -> ModelCard:
-    from hrnet_deploy.exporters import file, opset
-
-    inputs, outputs = file.describe(made.graph)
-    preprocessing = plan.preprocessing
-    if plan.pixels is not None and plan.pixels is not preprocessing.channel_order:
-        mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
-        preprocessing = dataclasses.replace(preprocessing, channel_order=plan.pixels, mean=mean, std=std)
-    tools = {"hrnet-deploy": VERSION} | {name: version(name) for name in ("onnx", "onnxsim")}
-    return ModelCard(
-        task=facts.task,
-        variant=facts.variant,
-        classes=plan.classes,
-        preprocessing=preprocessing,
-        precision=plan.precision,
-        inputs=inputs,
-        outputs=outputs,
-        shapes=plan.shapes,
-        output_kind=plan.output_kind,
-        pixels_in=plan.pixels is not None,
-        align_corners=plan.align_corners,
-        opset=opset.written(made.graph),
-        lineage={**facts.lineage, **tools, **({} if made.quantized is None else made.quantized.lineage())},
+        made.verdict,
     )
