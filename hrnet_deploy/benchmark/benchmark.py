@@ -12,13 +12,12 @@ from hrnet_deploy.benchmark import machine
 from hrnet_deploy.benchmark.published import published_for
 from hrnet_deploy.benchmark.result import Artefact, Benchmark, Figure, Row, Skipped, StreamRow
 from hrnet_deploy.benchmark.subject import Picture, Subject, check_room, read_picture
-from hrnet_deploy.benchmark.timing import Call, Flow, Latency, flow, take_turns, warm_up
+from hrnet_deploy.benchmark.timing import LONGEST_WARM_UP_S, Call, Flow, Latency, flow, take_turns, warm_up
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.predictor import Predictor
 
 MAX_BATCH = 1024
 MAX_STREAMS = 64
-_LONGEST_WARM_UP_S = 10.0
 _ROUNDS = 2
 _INPUT_LIMIT_BYTES = 4 << 30
 
@@ -167,7 +166,7 @@ def _measured(
     if figure is Figure.COPIES:
         members = [index for index in members if subjects[index].on_gpu]
     calls = [_call(subjects[index], batch, figure) for index in members]
-    warm = [warm_up(call, limit_s=min(_LONGEST_WARM_UP_S, 2 * settings.seconds)) for call in calls]
+    warm = [warm_up(call, limit_s=min(LONGEST_WARM_UP_S, 2 * settings.seconds)) for call in calls]
     latencies = [Latency.of(found) for found in take_turns(calls, seconds=settings.seconds, warm=warm)]
     first = latencies[0].median_ms if members and members[0] == 0 else None
     return [

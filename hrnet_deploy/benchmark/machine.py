@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hrnet_deploy.prefetch import cores
 from hrnet_deploy.version import VERSION
 
 _PACKAGES = (
     *("numpy", "opencv-python-headless", "opencv-python", "onnxruntime", "onnxruntime-gpu", "onnxruntime-ep-openvino"),
-    *("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-bindings", "pycuda"),
+    *("openvino", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-bindings", "pycuda"),
 )
 _GPU_FIELDS = ("name", "driver_version", "clocks.sm", "clocks.max.sm", "temperature.gpu", "power.draw")
 _TIMEOUT_S = 20
@@ -47,6 +48,11 @@ class Processor:
     max_mhz: float | None = None
     load: float | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether more wanted to run than there are cores, so that times are inflated."""
+        return self.load is not None and self.load > self.cores
+
 
 @dataclass(frozen=True, kw_only=True)
 class Graphics:
@@ -68,6 +74,13 @@ class Graphics:
     temperature_c: float | None = None
     power_w: float | None = None
 
+    def __str__(self) -> str:
+        """What is known of it, on one line."""
+        at_most = f" of {self.max_clock_mhz:.0f}" if self.max_clock_mhz else ""
+        clock = f", {self.clock_mhz:.0f}{at_most} MHz" if self.clock_mhz else ""
+        warmth = f", {self.temperature_c:.0f} \N{DEGREE SIGN}C" if self.temperature_c is not None else ""
+        return f"{self.name}, driver {self.driver}{clock}{warmth}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
@@ -75,15 +88,17 @@ class Snapshot:
 
     Attributes:
         time: local, ISO 8601 with the offset.
-        system: such as "Linux x86_64, Python 3.11.9".
+        system: such as "Linux 6.8.0 x86_64".
         processor: the CPU.
-        gpus: as nvidia-smi lists them; empty without one.
+        python: version.
+        gpus: as nvidia-smi lists them; empty without one, or where none was asked for.
         packages: version by distribution, ours included.
     """
 
     time: str
     system: str
     processor: Processor
+    python: str = ""
     gpus: tuple[Graphics, ...] = ()
     packages: dict[str, str] = field(default_factory=dict)
 
@@ -92,11 +107,12 @@ class Snapshot:
         return dataclasses.asdict(self)
 
 
-def look(root: Path = Path("/")) -> Snapshot:
+def look(root: Path = Path("/"), *, gpu: bool = True) -> Snapshot:
     """Look at this machine; nothing raises.
 
     Args:
         root: of the file system whose /proc and /sys are read.
+        gpu: whether to ask for the GPUs.
 
     Returns:
         What can be seen.
@@ -107,9 +123,10 @@ def look(root: Path = Path("/")) -> Snapshot:
             packages[name] = importlib.metadata.version(name)
     return Snapshot(
         time=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
-        system=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processor=_processor(root),
-        gpus=_gpus(),
+        python=platform.python_version(),
+        gpus=_gpus() if gpu else (),
         packages=packages,
     )
 
@@ -126,7 +143,7 @@ def warnings(before: Snapshot, after: Snapshot | None = None) -> list[str]:
     """
     lines = []
     cpu = before.processor
-    if cpu.load is not None and cpu.load > cpu.cores:
+    if cpu.load is not None and cpu.busy:
         lines.append(
             f"load before the start was {cpu.load:.1f} on {_count(cpu.cores, 'core')}: other work was running; "
             "absolute figures are too slow, ratios are less affected"
@@ -167,7 +184,8 @@ def describe(before: Snapshot, after: Snapshot) -> list[str]:
         lines.append(
             f"GPU: {ours.name}, driver {ours.driver}, clock {clocks[0]} MHz before, {clocks[1]} after{at_most}"
         )
-    lines.append(f"{before.system}; " + ", ".join(f"{name} {version}" for name, version in before.packages.items()))
+    packages = ", ".join(f"{name} {version}" for name, version in before.packages.items())
+    lines.append(f"{before.system}, Python {before.python}; {packages}")
     lines.append(f"measured {before.time} to {after.time}")
     return lines
 
@@ -211,18 +229,12 @@ def _processor(root: Path) -> Processor:
         load = round(os.getloadavg()[0], 2)
     return Processor(
         model=entries.get("model name") or platform.processor() or platform.machine() or "unknown",
-        cores=_cores(),
+        cores=cores(),
         governor=_text(scaling / "scaling_governor").strip(),
         mhz=now / 1e3 if now else _number(entries.get("cpu MHz", "")),
         max_mhz=at_most / 1e3 if at_most else None,
         load=load,
     )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpus() -> tuple[Graphics, ...]:

@@ -17,6 +17,8 @@ Call = Callable[[], object]
 Clock = Callable[[], float]
 """Seconds, as time.perf_counter."""
 
+LONGEST_WARM_UP_S = 10.0
+"""After that a call that has not settled will not."""
 _WINDOW = 5
 _STABLE_WITHIN = 0.05
 _TURN_S = 0.05
@@ -120,11 +122,12 @@ def take_turns(
     warm: Sequence[WarmUp],
     clock: Clock = time.perf_counter,
 ) -> list[list[float]]:
-    """Time several calls in turns, A B C A B C ..., so that a machine that drifts does so for all of them alike.
+    """Time several calls in turns, A B C C B A A B C ..., so that a machine that drifts does so for all of them alike.
 
-    All turns take about as long: 50 ms, or one call of the slowest. How many calls that are is settled beforehand, for
-    a slow spell must not lower the number of samples of one call more than that of another. A fast call's turn begins
-    with one that is not counted: it brings back into the caches what the others pushed out.
+    Every other round goes backwards: what one call leaves behind (heat, a worn turbo) does not always fall on the same
+    one. All turns take about as long: 50 ms, or one call of the slowest. How many calls that are is settled beforehand,
+    for a slow spell must not lower the number of samples of one call more than that of another. A fast call's turn
+    begins with one that is not counted: it brings back into the caches what the others pushed out.
 
     Args:
         calls: what to time.
@@ -140,10 +143,11 @@ def take_turns(
     turn = max(_TURN_S, *medians) if medians else _TURN_S
     counts = [max(1, round(turn / median)) for median in medians]
     spent = 0.0
+    order = list(enumerate(calls))
     with _no_collection():
         while calls and (spent < seconds * len(calls) or min(map(len, samples)) < _LEAST_SAMPLES):
             began = clock()
-            for index, call in enumerate(calls):
+            for index, call in order:
                 if medians[index] < _COLD_BELOW_S and len(calls) > 1:
                     call()
                 for _ in range(counts[index]):
@@ -151,6 +155,7 @@ def take_turns(
                     call()
                     samples[index].append(clock() - start)
             spent += clock() - began
+            order.reverse()
     return samples
 
 

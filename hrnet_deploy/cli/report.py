@@ -40,6 +40,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     p.add_argument("--window", metavar="H[xW]", help="sliding windows over whole pictures (segmentation)")
     p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    p.add_argument(
+        "--seconds", type=float, default=5.0, metavar="S", help="to spend on timing each artefact (default: 5)"
+    )
     p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
     p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
     p.add_argument(
@@ -86,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
             journal=journal,
             photos=args.photos,
+            seconds=args.seconds,
             command=args.command,
         )
     except BaseException:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from hrnet_deploy.benchmark.machine import Snapshot
+from hrnet_deploy.benchmark.timing import Latency
 from hrnet_deploy.evaluation.comparison import ClassDelta, Comparison, Contrast
 from hrnet_deploy.evaluation.evaluating import Evaluation
 from hrnet_deploy.evaluation.facts import ModelFacts
-from hrnet_deploy.report.latency import Latency
-from hrnet_deploy.report.machine import MachineFacts
 from hrnet_deploy.report.pictures import Exhibit
 from hrnet_deploy.report.standing import Pair, Standing
 from hrnet_deploy.version import VERSION
@@ -27,7 +27,7 @@ class Row:
         label: its file name, with as many folders as make it unlike the others.
         evaluation: how good it is.
         contrast: what it loses; None for the reference.
-        latency: how long one image takes.
+        latency: of one image inside the graph, copies included, reading and preprocessing not.
         standing: where it ran and what that says.
         exhibits: the worst of the images it changed.
     """
@@ -61,7 +61,7 @@ class Report:
         comparison: what was found.
         rows: the reference, then the candidates in the order given.
         pairs: predictions beside measurements.
-        machine: what it was measured on.
+        machine: what it was measured on: before the start, GPUs right after the work and only where one was used.
         command: the command line, as a person would type it.
         created: date and time, ISO 8601 in UTC.
     """
@@ -69,7 +69,7 @@ class Report:
     comparison: Comparison
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
-    machine: MachineFacts
+    machine: Snapshot
     command: str
     created: str
 
@@ -87,6 +87,11 @@ class Report:
     def metric(self) -> str:
         """Name of the figure to judge by, "top-1" or "mIoU"."""
         return self.reference.evaluation.metrics.name
+
+    @property
+    def gpus(self) -> str:
+        """The GPUs on one line; "" where none was used."""
+        return "; ".join(map(str, self.machine.gpus))
 
     def speed_up(self, row: Row) -> float | None:
         """How many times as fast as the reference.
@@ -122,7 +127,7 @@ class Report:
             "tool": f"hrnet-report {VERSION}",
             "created": self.created,
             "command": self.command,
-            "machine": self.machine.to_dict(),
+            "machine": self._machine(),
             "metric": comparison["metric"],
             "interval": comparison["interval"],
             "rows": [
@@ -132,7 +137,7 @@ class Report:
                     "reference": row.contrast is None,
                     "runtime": row.standing.runtime,
                     "status": row.standing.status,
-                    "latency": row.latency.to_dict(),
+                    "latency": _latency(row.latency),
                     "speed_up": self.speed_up(row),
                     "times_smaller": self.shrinkage(row),
                     **(content if "evaluation" in content else {"evaluation": content}),
@@ -141,3 +146,21 @@ class Report:
             ],
             "predictions": [pair.to_dict(labels) for pair in self.pairs],
         }
+
+    def _machine(self) -> dict[str, Any]:
+        machine, cpu = self.machine, self.machine.processor
+        return {
+            "cpu": cpu.model,
+            "cores": cpu.cores,
+            "load": cpu.load,
+            "governor": cpu.governor,
+            "gpu": self.gpus,
+            "system": machine.system,
+            "python": machine.python,
+            "packages": machine.packages,
+        }
+
+
+def _latency(latency: Latency) -> dict[str, Any]:
+    p95 = None if latency.p95_ms is None else round(latency.p95_ms, 4)
+    return {"median_ms": round(latency.median_ms, 4), "p95_ms": p95, "runs": latency.samples}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from hrnet_deploy.benchmark.machine import look
+from hrnet_deploy.benchmark.timing import LONGEST_WARM_UP_S, Call, Latency, take_turns, warm_up
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.cityscapes import read_label
 from hrnet_deploy.evaluation.comparing import comparison_of
@@ -15,16 +20,17 @@ from hrnet_deploy.evaluation.comparison import Comparison, Contrast, Flip
 from hrnet_deploy.evaluation.dataset import Dataset
 from hrnet_deploy.evaluation.evaluating import make_settings
 from hrnet_deploy.evaluation.measuring import dataset_for, measure, opened
-from hrnet_deploy.evaluation.network import Model, Network
+from hrnet_deploy.evaluation.network import Model, Network, Rows
 from hrnet_deploy.evaluation.windows import OVERLAP
 from hrnet_deploy.report.content import Report, Row
-from hrnet_deploy.report.latency import BUDGET_S, Latency, measure_latency
-from hrnet_deploy.report.machine import look
 from hrnet_deploy.report.numbers import visible
 from hrnet_deploy.report.pictures import Exhibit, flip_exhibit, mask_exhibit
 from hrnet_deploy.report.standing import pairs, standing
 from hrnet_deploy.sources import read_frame
 
+SECONDS = 5.0
+"""Timing of one artefact takes about as long."""
+_LONGEST_S = 3600
 _TIMED_IMAGES = 8
 _FLIPS = 12
 _MASKS = 3
@@ -49,7 +55,7 @@ def make_report(
     threads: int | None = None,
     journal: str | Path | None = None,
     photos: bool = True,
-    budget_s: float = BUDGET_S,
+    seconds: float = SECONDS,
     command: str = "",
 ) -> Report:
     """Find out what candidates lose against a reference and what they gain.
@@ -70,27 +76,33 @@ def make_report(
         threads: as for `evaluate`.
         journal: as for `evaluate`.
         photos: show the images themselves; False where they may not be passed on, masks are then shown alone.
-        budget_s: about how long timing may take, in seconds.
+        seconds: to spend on timing each artefact, above 0.
         command: the command line, for the provenance.
 
     Returns:
         The report, ready for `write_report`.
 
     Raises:
-        UsageError: no candidate or too many; models of different tasks or classes; labels that do not suit.
+        UsageError: no candidate or too many, or no time; models of different tasks or classes; labels that do not suit.
         HrnetDeployError: as for `evaluate`.
     """
     if not 1 <= len(candidates) <= len(_LETTERS):
         raise UsageError(
             f"a report needs 1 to {len(_LETTERS)} candidates beside the reference, got {len(candidates)}. Name them."
         )
+    if not 0 < seconds <= _LONGEST_S:
+        raise UsageError(
+            f"seconds must be above 0 and at most {_LONGEST_S}, got {seconds}. The default is {SECONDS:g}."
+        )
     settings = make_settings(batch, workers, window, overlap, journal)
     with opened([reference, *candidates], device=device, backend=backend, threads=threads) as models:
+        machine = look(gpu=False)  # before the work, so that its load is that of others
         dataset = dataset_for(models, data, labels=labels, split=split, limit=limit)
         comparison = comparison_of(measure(models, dataset, settings))
         networks = [Network(each.model, settings.sliding) for each in models]
-        machine = look(gpu=any(each.facts.device != "cpu" for each in models))
-        latencies = measure_latency(networks, _timed_images(dataset), budget_s=budget_s)
+        latencies = _latencies(networks, _timed_images(dataset), seconds)
+        if any(each.facts.device != "cpu" for each in models):
+            machine = dataclasses.replace(machine, gpus=look().gpus)  # a GPU at rest lowers its clock
         exhibits = [
             _exhibits(contrast, networks, place, dataset, photos=photos)
             for place, contrast in enumerate(comparison.candidates, start=1)
@@ -152,8 +164,22 @@ def row_labels(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def _timed_images(dataset: Dataset) -> list[np.ndarray[tuple[int, ...], np.dtype[np.uint8]]]:
+def _timed_images(dataset: Dataset) -> list[NDArray[np.uint8]]:
     return [read_frame(str(sample.path)).image for sample in dataset.limited(_TIMED_IMAGES).samples]
+
+
+def _latencies(networks: Sequence[Network], images: Sequence[NDArray[np.uint8]], seconds: float) -> list[Latency]:
+    """One image at a time, the nets in turns; each begins with the first image, for they may be of several sizes."""
+    rows = [[network.prepare(image) for image in images] for network in networks]
+    limit = min(LONGEST_WARM_UP_S, 2 * seconds)
+    warm = [warm_up(_call(*each), limit_s=limit) for each in zip(networks, rows, strict=True)]
+    calls = [_call(*each) for each in zip(networks, rows, strict=True)]
+    return [Latency.of(found) for found in take_turns(calls, seconds=seconds, warm=warm)]
+
+
+def _call(network: Network, pictures: Sequence[Rows]) -> Call:
+    left = itertools.cycle(pictures)
+    return lambda: network.run([next(left)], 1)
 
 
 def _exhibits(

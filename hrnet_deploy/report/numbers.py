@@ -47,15 +47,17 @@ def interval(low: float | None, high: float | None) -> str:
     return "-" if low is None or high is None else f"{points(low)} to {points(high)}"
 
 
-def milliseconds(value: float) -> str:
+def milliseconds(value: float | None) -> str:
     """A time with three figures.
 
     Args:
-        value: in milliseconds.
+        value: in milliseconds; None where there is none.
 
     Returns:
-        As "8.41" or "112".
+        As "8.41" or "112"; a dash for None.
     """
+    if value is None:
+        return "-"
     decimals = 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{decimals}f}"
 

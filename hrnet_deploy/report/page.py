@@ -62,8 +62,8 @@ def _header(report: Report, title: str) -> Markup:
     verdict = judge(report)
     data = report.comparison.reference.data
     about = (
-        f"{data.images} images ({data.layout}) \N{MIDDLE DOT} {report.machine.gpu or report.machine.cpu} \N{MIDDLE DOT}"
-        f" {report.created[:10]}"
+        f"{data.images} images ({data.layout}) \N{MIDDLE DOT} {report.gpus or report.machine.processor.model}"
+        f" \N{MIDDLE DOT} {report.created[:10]}"
     )
     lines = [
         element("li", element("span", row.letter, class_="letter-chip"), " ", line)

@@ -67,7 +67,8 @@ def scatter_plot(report: Report) -> Markup:
     """
     height = 300
     bottom, top = height - 52, 26
-    times = [time for row in report.rows for time in (row.latency.median_ms, row.latency.p95_ms)]
+    tails = [row.latency.p95_ms or row.latency.median_ms for row in report.rows]
+    times = [*tails, *(row.latency.median_ms for row in report.rows)]
     marks = [100 * row.evaluation.metrics.value for row in report.rows]
     across = Scale.over([0.0, *times], 46, WIDTH - 22)
     up = Scale.over(marks, bottom, top, least=0.5)
@@ -76,8 +77,8 @@ def scatter_plot(report: Report) -> Markup:
         parts.append(_line(46, up(tick), WIDTH - 22, up(tick), "grid"))
         parts.append(element("text", up.written(tick), x=40, y=up(tick) + 4, class_="tick end"))
     taken = [(across(row.latency.median_ms), up(mark)) for row, mark in zip(report.rows, marks, strict=True)]
-    for row, (x, y) in zip(report.rows, list(taken), strict=True):
-        parts.append(_line(x, y, across(row.latency.p95_ms), y, "whisker thin"))
+    for row, tail, (x, y) in zip(report.rows, tails, list(taken), strict=True):
+        parts.append(_line(x, y, across(tail), y, "whisker thin"))
         place = _free(x, y, taken, (62, WIDTH - 30, top, bottom - 10))
         taken.append(place)
         parts += [_line(x, y, *place, "leader"), _dot(x, y, row), _badge(row, *place)]

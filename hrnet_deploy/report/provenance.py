@@ -26,7 +26,9 @@ def run_facts(report: Report) -> list[tuple[str, str]]:
         height, width = run.sliding.window_hw
         down, right = run.sliding.stride_hw
         windows = f"{height}x{width} (height x width), stride {down}x{right}"
-    runs = sorted({row.latency.runs for row in report.rows})
+    cpu = machine.processor
+    runs = sorted({row.latency.samples for row in report.rows})
+    counted = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     intervals = f"95% paired percentile bootstrap over images, {report.comparison.resamples} resamples"
     times = "one image through the graph, copies included, reading and preprocessing not"
@@ -41,10 +43,10 @@ def run_facts(report: Report) -> list[tuple[str, str]]:
         ),
         ("sliding windows", windows),
         ("intervals", f"{intervals}, seed {report.comparison.seed}"),
-        ("times", f"{times}; {runs[0]} runs each after warm-up, the artefacts in turn, every other round backwards"),
-        ("CPU", f"{machine.cpu}, {machine.cores} cores" + (f", {machine.governor}" if machine.governor else "")),
-        ("load", "" if machine.load is None else f"{machine.load} processes over the last minute before timing"),
-        ("GPU", machine.gpu),
+        ("times", f"{times}; {counted} runs each after warm-up, the artefacts in turn, every other round backwards"),
+        ("CPU", f"{cpu.model}, {cpu.cores} cores" + (f", {cpu.governor}" if cpu.governor else "")),
+        ("load", "" if cpu.load is None else f"{cpu.load} processes over the last minute before the start"),
+        ("GPU", report.gpus),
         ("system", f"{machine.system}, Python {machine.python}"),
         ("packages", packages),
     ]

@@ -7,6 +7,7 @@ import io
 
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.numbers import interval, megabytes, milliseconds, percent, points, ratio, visible
+from hrnet_deploy.terminal import aligned
 
 _LEFT = ("", "artefact", "precision", "runs on", "worst class")
 
@@ -76,15 +77,7 @@ def as_text(report: Report) -> str:
         Aligned lines without a trailing newline.
     """
     titles = headers(report)
-    lines = [titles, *(cells(report, row) for row in report.rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if left_aligned(title) else cell.rjust(width)
-            for cell, width, title in zip(line, widths, titles, strict=True)
-        ).rstrip()
-        for line in lines
-    )
+    return "\n".join(aligned(titles, [cells(report, row) for row in report.rows], _LEFT))
 
 
 def as_csv(report: Report) -> str:

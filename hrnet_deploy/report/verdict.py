@@ -140,11 +140,11 @@ def _cautions(report: Report) -> list[str]:
         )
     elif not widths:
         cautions.append("One image says nothing about luck: there are no intervals.")
-    machine = report.machine
-    if machine.busy:
+    cpu = report.machine.processor
+    if cpu.busy:
         cautions.append(
-            f"The machine was busy while times were taken (load {machine.load} on {machine.cores} cores): all nets"
-            " suffered alike, so trust the ratios more than the milliseconds."
+            f"The machine was busy when measuring began (load {cpu.load} on {cpu.cores} cores): all nets suffered"
+            " alike, so trust the ratios more than the milliseconds."
         )
     if any(row.standing.predicted for row in report.candidates):
         cautions.append(

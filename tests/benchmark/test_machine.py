@@ -39,6 +39,30 @@ def test_warnings(before, after, words):
     assert (words in found[0] and len(found) == 1) if words else found == []
 
 
+@pytest.mark.parametrize(("load", "busy"), [(None, False), (0.5, False), (4.0, False), (4.1, True)])
+def test_more_load_than_cores_is_busy(load, busy):
+    assert dataclasses.replace(CPU, load=load).busy is busy
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Tesla T4, driver 570.1, 1590 of 1590 MHz"),
+        ({"temperature_c": 45.0}, "Tesla T4, driver 570.1, 1590 of 1590 MHz, 45 \N{DEGREE SIGN}C"),
+        ({"max_clock_mhz": None}, "Tesla T4, driver 570.1, 1590 MHz"),
+        ({"clock_mhz": None}, "Tesla T4, driver 570.1"),
+    ],
+)
+def test_a_gpu_on_one_line(changes, said):
+    assert str(dataclasses.replace(GPU, **changes)) == said
+
+
+def test_a_gpu_is_not_asked_for_where_none_is_used(monkeypatch):
+    monkeypatch.setattr(machine, "_gpus", lambda: (GPU,))
+    assert look().gpus == (GPU,)
+    assert look(gpu=False).gpus == ()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -75,11 +75,11 @@ def test_warm_up_ends_when_times_repeat_or_are_over(seconds, limit, runs, stable
     assert (found.runs, found.stable) == (runs, stable)
 
 
-def test_turns_alternate():
+def test_turns_alternate_and_every_other_round_goes_backwards():
     clock, log = Clock(), []
     calls = [clock.call(0.1, log, name) for name in "ABC"]
     found = take_turns(calls, seconds=0.35, warm=warmed(0.1, 0.1, 0.1), clock=clock)
-    assert "".join(log) == "ABC" * 5  # five samples at least
+    assert "".join(log) == "ABCCBAABCCBAABC"  # five samples at least
     assert found == [pytest.approx([0.1] * 5)] * 3
 
 
@@ -88,7 +88,7 @@ def test_a_quick_call_gets_the_same_time_and_so_more_samples():
     calls = [clock.call(0.2, log, "A"), clock.call(0.01, log, "B")]
     slow, fast = take_turns(calls, seconds=2.0, warm=warmed(0.2, 0.01), clock=clock)
     assert (len(slow), len(fast)) == (10, 200)
-    assert "".join(log) == ("A" + "B" * 21) * 10  # the first of each turn of B is not counted
+    assert "".join(log) == ("A" + "B" * 42 + "A") * 5  # the first of each turn of B is not counted
 
 
 def test_one_call_alone_loses_none():

@@ -22,10 +22,9 @@ def command(monkeypatch, tmp_path, capfd):
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
-    monkeypatch.setattr("hrnet_deploy.report.latency.MOST_ROUNDS", 5)
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["hrnet-report", *map(str, words)])
+        monkeypatch.setattr(sys, "argv", ["hrnet-report", *map(str, words), "--seconds", "0.05"])
         try:
             code = report_command.main()
         except SystemExit as stop:
@@ -107,7 +106,7 @@ def test_an_interrupted_run_goes_on(command, photos_onnx, photos, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hrnet_deploy.report.making.measure_latency", interrupt)
+        patch.setattr("hrnet_deploy.report.making.take_turns", interrupt)
         code, out, err = command(*words)
     assert (code, out, err) == (130, "", ["hrnet-report: interrupted"])
     assert [p.name for p in (tmp_path / "work/here").iterdir()] == [".journal"]

@@ -88,7 +88,7 @@ def photos_report(photos):
     task = Task.CLASSIFICATION
     like = PixelNet(task, precision=Precision.FP16)
     other = PixelNet(task, mistakes={0: 1}, precision=Precision.INT8)
-    return make_report(PixelNet(task), [like, other], photos, budget_s=0, command="hrnet-report '<x>'")
+    return make_report(PixelNet(task), [like, other], photos, seconds=0.01, command="hrnet-report '<x>'")
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +96,7 @@ def street_report(scenes):
     """A segmenter that takes class 3 for 2, and one that takes class 0 for 1 instead."""
     task = Task.SEGMENTATION
     other = PixelNet(task, mistakes={0: 1}, precision=Precision.INT8)
-    return make_report(PixelNet(task, mistakes={3: 2}), [other], scenes, budget_s=0)
+    return make_report(PixelNet(task, mistakes={3: 2}), [other], scenes, seconds=0.01)
 
 
 @pytest.fixture(params=["photos", "street"])

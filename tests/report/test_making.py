@@ -1,5 +1,6 @@
 """Reports are made of the same images for all, and refuse what cannot be compared."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,31 @@ def test_rows_hold_what_was_found(photos_report):
     assert [len(exhibit.panels) for exhibit in other.exhibits] == [1, 1, 1]
 
 
-def test_every_net_is_timed_equally_often(any_report):
-    assert len({row.latency.runs for row in any_report.rows}) == 1
-    assert all(0 < row.latency.median_ms <= row.latency.p95_ms for row in any_report.rows)
+def test_every_net_is_timed_on_single_images_from_the_first_on(photos, pixel_net):
+    calls = []
+
+    class Watched(pixel_net):
+        def infer(self, feed):
+            (pixels,) = feed.values()
+            calls.append((self, len(pixels), int(pixels.flat[0])))
+            time.sleep(0.06)  # too long for calls that are not counted
+            return super().infer(feed)
+
+    nets = [Watched(Task.CLASSIFICATION) for _ in range(2)]
+    report = make_report(nets[0], nets[1:], photos, limit=4, batch=4, workers=1, seconds=0.01)
+    timed = calls[-10:]
+    assert [nets.index(net) for net, _, _ in timed] == [0, 1, 1, 0, 0, 1, 1, 0, 0, 1]
+    assert {count for _, count, _ in timed} == {1}
+    assert len({tuple(level for own, _, level in timed if own is net) for net in nets}) == 1
+    assert [row.latency.samples for row in report.rows] == [5, 5]
+    assert report.to_dict()["rows"][0]["latency"]["p95_ms"] is None
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 3601, float("nan")])
+def test_time_to_spend(photos, pixel_net, seconds):
+    net = pixel_net(Task.CLASSIFICATION)
+    with pytest.raises(UsageError, match=r"seconds must be above 0 and at most 3600, got "):
+        make_report(net, [net], photos, seconds=seconds)
 
 
 @pytest.mark.parametrize("count", [0, 26])

@@ -20,6 +20,7 @@ from hrnet_deploy.report.scale import Scale
         (milliseconds(0.1234), "0.12"),
         (milliseconds(12.34), "12.3"),
         (milliseconds(1234.5), "1234"),
+        (milliseconds(None), "-"),
         (megabytes(44_700_000), "44.7"),
         (ratio(1.999), "2.00\N{MULTIPLICATION SIGN}"),
         (ratio(None), "-"),

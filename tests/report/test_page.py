@@ -128,7 +128,7 @@ def test_of_many_classes_those_that_moved_most_are_drawn(tmp_path, pixel_net):
         assert cv2.imwrite(str(path), np.full((4, 4), index % 30, np.uint8))
     task = Task.CLASSIFICATION
     other = pixel_net(task, classes=names, mistakes={7: 8, 29: 8}, precision=Precision.INT8)
-    text = Page(as_html(make_report(pixel_net(task, classes=names), [other], tmp_path, budget_s=0))).text
+    text = Page(as_html(make_report(pixel_net(task, classes=names), [other], tmp_path, seconds=0.01))).text
     assert "10 that moved less: report.csv" in text
     assert text.count("class with\N{HORIZONTAL ELLIPSIS}") + text.count("class wit\N{HORIZONTAL ELLIPSIS}") == 20
     assert "report.csv" in text
@@ -136,13 +136,13 @@ def test_of_many_classes_those_that_moved_most_are_drawn(tmp_path, pixel_net):
 
 def test_one_image_has_no_interval(photos, pixel_net):
     task = Task.CLASSIFICATION
-    report = make_report(pixel_net(task), [pixel_net(task, precision=Precision.INT8)], photos, limit=1, budget_s=0)
+    report = make_report(pixel_net(task), [pixel_net(task, precision=Precision.INT8)], photos, limit=1, seconds=0.01)
     assert "One image says nothing about luck" in Page(as_html(report)).text
 
 
 def test_without_photos_no_picture_of_a_classifier_is_inside(photos, pixel_net):
     nets = [pixel_net(Task.CLASSIFICATION), pixel_net(Task.CLASSIFICATION, mistakes={0: 1}, precision=Precision.INT8)]
-    page = Page(as_html(make_report(nets[0], nets[1:], photos, photos=False, budget_s=0)))
+    page = Page(as_html(make_report(nets[0], nets[1:], photos, photos=False, seconds=0.01)))
     assert "img" not in [tag for tag, _ in page.elements]
     assert "3 of 12 images are answered otherwise" in page.text
 
@@ -150,7 +150,7 @@ def test_without_photos_no_picture_of_a_classifier_is_inside(photos, pixel_net):
 def test_without_photos_masks_are_shown_alone(scenes, pixel_net):
     nets = [pixel_net(Task.SEGMENTATION), pixel_net(Task.SEGMENTATION, mistakes={0: 1}, precision=Precision.INT8)]
     with_photos, without = (
-        make_report(nets[0], nets[1:], scenes, photos=photos, budget_s=0) for photos in (True, False)
+        make_report(nets[0], nets[1:], scenes, photos=photos, seconds=0.01) for photos in (True, False)
     )
     panels = [[p.uri for p in r.candidates[0].exhibits[0].panels] for r in (with_photos, without)]
     assert len(panels[1]) == 3

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from hrnet_deploy.report import Latency, judge
+from hrnet_deploy.benchmark.timing import Latency
+from hrnet_deploy.report import judge
 from hrnet_deploy.report.page import as_html
 from hrnet_deploy.report.standing import Pair, Standing
 
@@ -29,7 +30,7 @@ def _with(report, *, times, targets=("", ""), sizes=(40, 20, 10), values=None):
             contrast = dataclasses.replace(contrast, drops=(drop,))
         target = targets[number - 1] if number else ""
         changed = {"evaluation": evaluation, "contrast": contrast, "standing": Standing("here cpu", target)}
-        rows.append(dataclasses.replace(row, latency=Latency(times[number], times[number], 9), **changed))
+        rows.append(dataclasses.replace(row, latency=Latency.of([times[number] / 1e3] * 9), **changed))
     return dataclasses.replace(report, rows=tuple(rows))
 
 
@@ -69,10 +70,13 @@ def test_a_prediction_has_no_speed(photos_report):
 
 
 def test_a_busy_machine_is_told_of(photos_report):
-    busy = dataclasses.replace(photos_report, machine=dataclasses.replace(photos_report.machine, load=9.0, cores=2))
+    def loaded(load):
+        cpu = dataclasses.replace(photos_report.machine.processor, load=load, cores=2)
+        return dataclasses.replace(photos_report, machine=dataclasses.replace(photos_report.machine, processor=cpu))
+
+    busy = loaded(9.0)
     assert any("load 9.0 on 2 cores" in caution for caution in judge(busy).cautions)
-    calm = dataclasses.replace(photos_report, machine=dataclasses.replace(photos_report.machine, load=0.5, cores=2))
-    assert not any("busy" in caution for caution in judge(calm).cautions)
+    assert not any("busy" in caution for caution in judge(loaded(0.5)).cautions)
 
 
 def test_predicted_and_measured_stand_side_by_side(photos_report):
