@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import platform
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,8 +14,8 @@ from hrnet_deploy.cli.machine import EXPORT_PACKAGES, Machine, look
 from hrnet_deploy.errors import HrnetDeployError
 from hrnet_deploy.hardware import Gpu, Objection, Runtime, find_gpu, objection, pip_lines
 from hrnet_deploy.spec import Precision
+from hrnet_deploy.terminal import aligned, wrapped
 
-_WIDTH = 100
 _YES, _NO, _BUILD = "yes", "no", "build"
 _HEADER = ("runtime", "version", *(precision.value for precision in Precision))
 _LABEL = 14
@@ -118,7 +117,7 @@ def _local(args: argparse.Namespace) -> int:
     else:
         print("\n".join([*_description(machine), "", *_table(rows)]))
         for problem in found:
-            print("\n".join(["", *textwrap.wrap(f"Problem: {problem.text}", _WIDTH), f"  {problem.command}"]))
+            print("\n".join(["", *wrapped(f"Problem: {problem.text}", hanging=""), f"  {problem.command}"]))
         if install:
             print("\n".join(["", "Not installed yet:", *(f"  {line}" for line in install)]))
     if found:
@@ -169,10 +168,7 @@ def _description(machine: Machine) -> list[str]:
             None: "VNNI unknown",
         }[machine.vnni],
     }
-    wrapped = []
-    for label, text in lines.items():
-        wrapped += textwrap.wrap(text, _WIDTH, initial_indent=label.ljust(_LABEL), subsequent_indent=" " * _LABEL)
-    return wrapped
+    return [line for label, text in lines.items() for line in wrapped(text, label.ljust(_LABEL))]
 
 
 def _engine_line(version: str, abilities: str) -> str:
@@ -247,12 +243,7 @@ def _record(row: Row) -> dict[str, object]:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    cells = [_HEADER, *((row.runtime, row.version, *row.cells) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(_HEADER))]
-    lines = []
-    for line, reason in zip(cells, ["why not", *(row.reason for row in rows)], strict=True):
-        left = "".join(f"{cell.ljust(width)}  " for cell, width in zip(line, widths, strict=True))
-        lines += textwrap.wrap(reason, _WIDTH, initial_indent=left, subsequent_indent=" " * len(left)) or [
-            left.rstrip()
-        ]
-    return lines
+    left = aligned(_HEADER, [(row.runtime, row.version, *row.cells) for row in rows], _HEADER)
+    width = max(map(len, left)) + 2
+    reasons = ["why not", *(row.reason for row in rows)]
+    return [line for cells, reason in zip(left, reasons, strict=True) for line in wrapped(reason, cells.ljust(width))]

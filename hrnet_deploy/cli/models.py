@@ -9,10 +9,11 @@ from typing import Any
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.terminal import aligned
 from hrnet_deploy.zoo import ZooEntry, list_models, suggestion
 
 _HEADER = ("name", "params M", "GMACs", "top-1", "top-5", "mIoU", "input", "weights")
-_RIGHT_ALIGNED = {"params M", "GMACs"}
+_WORDS = frozenset(_HEADER) - {"params M", "GMACs"}
 _BY_HAND = " *"
 _NOTES_UP_TO = 4
 
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json([_record(entry) for entry in rows])
     else:
-        print("\n".join(_table(rows)))
+        print("\n".join(aligned(_HEADER, [_cells(entry) for entry in rows], _WORDS)))
     if any(entry.by_hand for entry in rows):
         say(args, "* fetch by hand in a browser, then give --weights PATH; --json shows where each file is")
     if len(rows) <= _NOTES_UP_TO and not args.json:
@@ -85,18 +86,6 @@ def _record(entry: ZooEntry) -> dict[str, Any]:
         "by_hand": entry.by_hand,
         "preprocessing": dataclasses.asdict(entry.preprocessing),
     }
-
-
-def _table(rows: Sequence[ZooEntry]) -> list[str]:
-    cells = [_HEADER, *(_cells(entry) for entry in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(_HEADER))]
-    return [
-        "  ".join(
-            cell.rjust(width) if title in _RIGHT_ALIGNED else cell.ljust(width)
-            for cell, width, title in zip(row, widths, _HEADER, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
 
 
 def _cells(entry: ZooEntry) -> tuple[str, ...]:
