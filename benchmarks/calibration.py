@@ -42,7 +42,7 @@ from hrnet_deploy.pipeline.calibrating import Images, calibrate, input_batches, 
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.origin import open_origin
 from hrnet_deploy.pipeline.planning import Early, Int8Wishes, Plan, Wishes, make_plan
-from hrnet_deploy.pipeline.quantizing import quantize
+from hrnet_deploy.pipeline.quantizing import Quantizer
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.progress import bar
 from hrnet_deploy.quantization import ActivationRange, QdqTarget
@@ -266,7 +266,8 @@ class Bench:
         asked = dataclasses.replace(asked, cache=folder / f"{self.case.name}.{zlib.crc32(str(asked.data).encode())}")
         began = time.perf_counter()
         try:
-            made = quantize(self.graph, dataclasses.replace(self.plan, int8=asked), self.facts)
+            maker = Quantizer(self.graph, dataclasses.replace(self.plan, int8=asked), self.facts)
+            made = maker.make(maker.kept())
         except HrnetDeployError as error:
             return {"error": str(error)}
         taken = {"seconds": time.perf_counter() - began, "chosen": made.table.method, "kept": list(made.kept)}

@@ -220,8 +220,17 @@ def export_artifact(
         raise GateMissedError(done.verdict, done.path)
     if not waterfall or eval_data is None:
         return done
-    origins = {"model": model, "weights": weights, "task": task, "ema": ema}
-    found = measure_waterfall([done.path], eval_data, limit=eval_limit, device="cpu", backend="onnxruntime", **origins)
+    found = measure_waterfall(
+        [done.path],
+        eval_data,
+        model=model,
+        weights=weights,
+        task=task,
+        ema=ema,
+        limit=eval_limit,
+        device="cpu",
+        backend="onnxruntime",
+    )
     return dataclasses.replace(done, waterfall=found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from hrnet_deploy.evaluation import Comparison, compare
+from hrnet_deploy.evaluation import Evaluation, compare
 from hrnet_deploy.pipeline.budget import Budget
 from hrnet_deploy.pipeline.describing import card_of, plain_card
 from hrnet_deploy.pipeline.facts import Facts
@@ -63,17 +63,18 @@ def judge(
     cost = multiply_adds(reference, plan.shapes.opt_nhw[1:])
     original = Remembering(GraphModel(reference, plain_card(reference, plan, facts)))
     asked = maker.kept()
+    batch = plan.shapes.opt_nhw[0] if not plan.shapes.dynamic_batch else 1
+    references: list[Evaluation] = []
     attempts: list[Attempt] = []
-    found: list[Comparison] = []
 
-    def attempt(blocks: tuple[str, ...]) -> bool:
+    def fits_with(blocks: tuple[str, ...]) -> bool:
         graph = maker.render((*asked, *blocks))
         precise = {name for name, precision in asked_of_convolutions(graph).items() if precision is plan.precision}
         graph = with_ends(graph)
-        fixed = original.card.inputs[0].shape[0]
         candidate = GraphModel(graph, card_of(graph, plan, facts, {}))
-        comparison = compare(original, [candidate], budget.dataset, batch=fixed if isinstance(fixed, int) else 1)
+        comparison = compare(original, [candidate], budget.dataset, batch=batch)
         (contrast,) = comparison.candidates
+        references.append(comparison.reference)
         attempts.append(
             Attempt(
                 kept=blocks,
@@ -83,23 +84,22 @@ def judge(
                 agreement=contrast.agreement,
             )
         )
-        found.append(comparison)
         return within(contrast.drop, budget.max_drop)
 
-    if not attempt(()):
+    if not fits_with(()):
         order = maker.order()
-        fewest(lambda count: attempt(order[:count]), len(order))
-    fitting = [each for each in attempts if within(each.drop, budget.max_drop)]
+        fewest(lambda count: fits_with(order[:count]), len(order))
+    fitting = [attempt for attempt in attempts if within(attempt.drop, budget.max_drop)]
     return Verdict(
         precision=plan.precision,
-        metric=found[0].reference.metrics.name,
-        reference=found[0].reference.metrics.value,
+        metric=references[0].metrics.name,
+        reference=references[0].metrics.value,
         max_drop=budget.max_drop,
-        data=found[0].reference.data,
+        data=references[0].data,
         attempts=tuple(attempts),
-        chosen=min(fitting, key=lambda each: len(each.kept))
+        chosen=min(fitting, key=lambda attempt: len(attempt.kept))
         if fitting
-        else min(attempts, key=lambda each: each.drop.points),
+        else min(attempts, key=lambda attempt: attempt.drop.points),
     )
 
 

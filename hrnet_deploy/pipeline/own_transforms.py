@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.errors import MissingDependencyError
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 
 def own_transform(pixels: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.float32]:
@@ -77,7 +74,7 @@ def _centre(pixels: NDArray[np.uint8], size_hw: tuple[int, int], *, paddle: bool
     return pixels[top : top + size_hw[0], left : left + size_hw[1]]
 
 
-def _pillow() -> type[Image]:
+def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:

@@ -12,6 +12,7 @@ from hrnet_deploy.evaluation import DataFacts, Drop
 from hrnet_deploy.spec import Precision
 
 _ROUNDING = 1e-9
+_MOST = 0.5
 MEASURED_ON = "onnxruntime cpu"
 """Where every attempt is judged: the graph itself, before any engine is built of it."""
 
@@ -138,8 +139,12 @@ class Verdict:
                 f"{drop.points:>+6.2f}  {ends:>16}  {attempt.agreement:>7.2%}  {', '.join(attempt.kept) or '-'}"
             )
         high = self.chosen.drop.high
-        doubt = self.fits and high is not None and high > self.max_drop
-        yield f"  {self.outcome}" + (", though not for sure: the interval reaches further; use more images" * doubt)
+        notes = []
+        if self.fits and high is not None and high > self.max_drop:
+            notes.append("the interval reaches further, more images would make it sure")
+        if self.chosen.kept and self.chosen.float_share > _MOST:
+            notes.append(f"most multiply-adds are not in {what}, so it may be no faster than without")
+        yield "  " + "; ".join((self.outcome, *notes))
 
 
 class GateMissedError(VerificationError):
