@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from hrnet_deploy.evaluation.streaming import Clock, stream
 from hrnet_deploy.evaluation.tally import ClassificationTally, SegmentationTally, Tally
 from hrnet_deploy.evaluation.windows import Sliding
 from hrnet_deploy.predictor import Predictor
+from hrnet_deploy.prefetch import cores
 from hrnet_deploy.progress import bar
 from hrnet_deploy.spec import Task
 from hrnet_deploy.version import VERSION
@@ -172,7 +172,7 @@ def measure(models: Sequence[Opened], dataset: Dataset, settings: Settings) -> M
         DeviceError: the runtime failed.
     """
     networks = [Network(each.model, settings.sliding) for each in models]
-    workers = settings.workers or max(2, min(_MOST_WORKERS, os.cpu_count() or 2))
+    workers = settings.workers or max(2, min(_MOST_WORKERS, cores()))
     kind = SegmentationTally if dataset.task is Task.SEGMENTATION else ClassificationTally
     tally: Tally = kind(dataset, len(networks))
     clock = Clock([0.0] * len(networks))

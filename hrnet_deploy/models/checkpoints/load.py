@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hrnet_deploy.artifact import sha256_file
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant
 from hrnet_deploy.models.checkpoints.container import read_container
@@ -23,8 +23,6 @@ from hrnet_deploy.models.checkpoints.unwrap import clean_names
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.spec import Preprocessing
-
-_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ def load_checkpoint(
         config = read_timm_config(path)
         if config or (container.architecture or "").startswith("hrnet_"):
             loaded = replace(loaded, dialect=TIMM.name, preprocessing=config or TIMM.preprocessing)
-    return replace(loaded, sha256=_digest(path))
+    return replace(loaded, sha256=sha256_file(path))
 
 
 def load_tensors(
@@ -138,11 +136,3 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     for name, buffer in network.named_buffers():
         if name.endswith("num_batches_tracked"):  # the only tensors no file has to bring
             buffer.zero_()
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
