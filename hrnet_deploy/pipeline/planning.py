@@ -143,7 +143,7 @@ def check_early(wishes: Wishes) -> Early:
     precision = _precision(wishes.precision)
     check_budget(wishes.budget)
     _pixels(wishes.pixels_in)
-    engine = plan_engine(_engine_wishes(wishes), precision) if wants_engine(wishes) else None
+    engine = _engine(wishes, precision) if wants_engine(wishes) else None
     if wishes.output is not None and Path(wishes.output).is_dir():
         raise UsageError(f"output must be a file, got the folder {wishes.output}. Add a file name.")
     if wishes.labels_out not in {False, True, "topk", "softmax"}:
@@ -218,15 +218,21 @@ def make_plan(wishes: Wishes, early: Early, facts: Facts) -> Plan:
     )
 
 
-def _engine_wishes(wishes: Wishes) -> EngineWishes:
-    """An engine that a budget can be kept in: the calibrator's INT8 knows no blocks in floating point."""
+def _engine(wishes: Wishes, precision: Precision) -> EnginePlan:
+    """Within a budget, only one that takes each block's precision from the graph; flags and calibrators are free."""
     if wishes.budget.waterfall:
         raise UsageError("--waterfall ends at an .onnx file, got an engine. Give both to hrnet-report --waterfall.")
     if wishes.budget.max_drop is None:
-        return wishes.engine
+        return plan_engine(wishes.engine, precision)
     if wishes.engine.int8_path == "implicit":
         raise UsageError("--max-drop needs --int8-path qdq to move blocks to FP16, got implicit. Leave it out.")
-    return dataclasses.replace(wishes.engine, int8_path="qdq")
+    engine = plan_engine(dataclasses.replace(wishes.engine, int8_path="qdq"), precision)
+    if precision is Precision.FP16 and engine.flags_set_precision:
+        raise UsageError(
+            f"--max-drop needs a TensorRT that takes FP16 from the graph (10 or newer), got {engine.api.version}. "
+            "Leave it out, and measure the engine with hrnet-report."
+        )
+    return engine
 
 
 def _opset(wish: int | None, engine: EnginePlan | None) -> int | None:

@@ -14,7 +14,7 @@ from hrnet_deploy.cli.export import main
 from hrnet_deploy.errors import MissingFileError, UsageError, VerificationError
 from hrnet_deploy.evaluation import compare
 from hrnet_deploy.exporters.convolutions import asked_of_convolutions
-from hrnet_deploy.pipeline import GateMissedError, export_artifact, exporting, gate, verdict
+from hrnet_deploy.pipeline import GateMissedError, compiling, engine_plan, export_artifact, exporting, gate, verdict
 from hrnet_deploy.pipeline.gate import fewest
 from hrnet_deploy.pipeline.origin import own_card
 from hrnet_deploy.spec import Precision
@@ -212,6 +212,26 @@ def test_fp16_gives_up_block_by_block(street, monkeypatch):
 def test_flags_that_do_not_go_together(street, options, message):
     with pytest.raises(UsageError, match=message):
         street(**({"max_drop": 0.5} | options))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_an_engine_takes_what_was_judged(street, fake, noise, monkeypatch, tmp_path, precision):
+    monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path / "cache"))
+    api = fake("8.6.1")
+    monkeypatch.setattr(engine_plan, "find_api", lambda _backend: api)
+    monkeypatch.setattr(engine_plan, "_local_gpu", lambda: engine_plan._Local("Tesla T4", "sm75"))
+    monkeypatch.setattr(compiling, "_runs_here", lambda _plan: False)
+    wishes = {"precision": precision, "output": tmp_path / "s.engine", "calib_data": noise, "max_drop": 20}
+    if precision == "fp16":
+        with pytest.raises(UsageError, match=r"takes FP16 from the graph \(10 or newer\), got 8\.6\.1"):
+            street(**wishes)
+        return
+    done = street(**wishes)
+    assert done.verdict.outcome == "fits"
+    assert done.engine.facts.card.measured["gate_drop"] == done.verdict.chosen.drop.points
+    written = onnx.load_from_string(api.module.state.graph)
+    assert "QuantizeLinear" in {node.op_type for node in written.graph.node}
+    assert api.module.state.config.int8_calibrator is None
 
 
 def test_images_without_labels_are_one_line_before_any_work(street, photos, noise, shared, tmp_path, monkeypatch):
