@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from hrnet_deploy.errors import ArtifactError, MissingFileError
+from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.spec import TensorSpec
 
 _ONE_FILE_LIMIT_BYTES = 2_000_000_000
@@ -45,6 +45,10 @@ def read(path: Path) -> onnx.ModelProto:
     typed = all(v.type.tensor_type.elem_type in known for v in (*inputs, *model.graph.output))
     if not typed or not model.graph.output:
         raise ArtifactError(f"{path.name} must take and give tensors, got something else. Export it so.")
+    try:
+        describe(model)  # a damaged name or size is no text
+    except UsageError as error:
+        raise ArtifactError(f"{path.name} must be a valid ONNX model, got: {error} Export it again.") from error
     return model
 
 

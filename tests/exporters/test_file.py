@@ -115,6 +115,14 @@ def test_a_truncated_or_damaged_file_is_read_or_refused_and_never_a_traceback(tm
     assert outputs
 
 
+def test_a_size_whose_name_is_no_text_is_refused(tmp_path, parse):
+    content = parse(ADD).SerializeToString()
+    size = content.index(b"\x12\x01N")  # the dimension's name, in protobuf
+    (tmp_path / "net.onnx").write_bytes(content[: size + 2] + b"\x80" + content[size + 3 :])
+    with pytest.raises(ArtifactError, match=r"net\.onnx must be a valid ONNX model"):
+        read(tmp_path / "net.onnx")
+
+
 def test_a_file_cut_in_half_is_refused(tmp_path, simplified):
     content = simplified("classification").SerializeToString()
     (tmp_path / "net.onnx").write_bytes(content[: len(content) // 2])
