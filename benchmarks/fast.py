@@ -49,7 +49,7 @@ NETS = {
     "hrnetv2_w18_small_v2": (512, 1024),
 }
 QUICK_NETS = ("hrnet_w18_small_v2",)
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "photos"
+SHARED = Path(__file__).resolve().parents[2] / "shared"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CALIBRATION_IMAGES = 8
 _LEAST_ROUNDS = 3
@@ -114,13 +114,14 @@ class Setting:
         return path
 
 
-def in_turns(calls: dict[str, Call], seconds: float) -> dict[str, list[float]]:
+def in_turns(calls: dict[str, Call], setting: Setting) -> dict[str, list[float]]:
     """Seconds of each call, A B C A B C ...; one round beforehand is not counted."""
     for call in calls.values():
         call()
     times: dict[str, list[float]] = {name: [] for name in calls}
     began = time.perf_counter()
-    while time.perf_counter() - began < seconds or min(map(len, times.values()), default=_LEAST_ROUNDS) < _LEAST_ROUNDS:
+    least = 1 if setting.quick else _LEAST_ROUNDS
+    while time.perf_counter() - began < setting.seconds or min(map(len, times.values()), default=least) < least:
         for name, call in calls.items():
             start = time.perf_counter()
             call()
@@ -355,7 +356,7 @@ def nets(setting: Setting, names: list[str]) -> Table:
         for precision in ("fp32", "int8"):
             for batch in (1,) if setting.quick else (1, 8):
                 calls = contenders(setting, name, NETS[name], precision, batch, table.notes)
-                times = in_turns(calls, setting.seconds)
+                times = in_turns(calls, setting)
                 engines = [n for n in times if n.startswith("ours") and "JPEG" not in n]
                 best = min(engines, key=lambda n: statistics.median(times[n]), default=None)
                 whole = f"{best}, from JPEG"
@@ -377,7 +378,7 @@ def nets(setting: Setting, names: list[str]) -> Table:
 def streams(setting: Setting, names: list[str]) -> Table:
     """A folder of JPEGs, streamed and by hrnet-predict, against the engine alone on as many images."""
     table = Table("Streams", ("net", "precision", "images", "way", "ms an image", "over the engine alone"))
-    count = 32 if setting.quick else 200
+    count = 16 if setting.quick else 200
     folder = setting.folder / "stream"
     folder.mkdir(exist_ok=True)
     for index, file in enumerate(setting.jpegs(count)):
@@ -396,7 +397,7 @@ def streams(setting: Setting, names: list[str]) -> Table:
                     "folder, predict(stream=True)": functools.partial(_streamed, predictor, folder),
                     "hrnet-predict, opening included": functools.partial(_command, words),
                 }
-                times = in_turns(calls, setting.seconds)
+                times = in_turns(calls, setting)
             except Exception as error:  # noqa: BLE001 - one net less
                 table.notes.append(f"{name} {precision}: {type(error).__name__}: {str(error)[:160]}")
                 continue
@@ -432,7 +433,7 @@ def segmentation(setting: Setting, names: list[str]) -> Table:
         plain = Predictor(setting.artefact(name, "fp32", size_hw), device="cpu")
         short = Predictor(setting.artefact(name, "fp32", size_hw, **ends), device="cpu")
         ways = {"floats in, logits out": plain, "pixels in, labels out": short}
-        times = in_turns({way: lambda p=p: p.predict(image) for way, p in ways.items()}, setting.seconds)  # type: ignore[misc]
+        times = in_turns({way: lambda p=p: p.predict(image) for way, p in ways.items()}, setting)  # type: ignore[misc]
         for way, predictor in ways.items():
             spec = predictor.card.inputs[0]
             shape = tuple(size if isinstance(size, int) else 1 for size in spec.shape)
@@ -495,7 +496,7 @@ def start(setting: Setting, names: list[str]) -> Table:
     """From nothing to the first answer, each in fresh interpreters."""
     table = Table("Start", ("net", "precision", "step", "ms (median)"))
     picture = str(setting.jpegs(1)[0])
-    rounds = 3 if setting.quick else 7
+    rounds = 1 if setting.quick else 7
     asked = [("floor", "-", "floor")] + [
         (name, precision, str(setting.artefact(name, precision, NETS[name])))
         for name in names[:1]
@@ -543,12 +544,14 @@ def memory(setting: Setting, names: list[str]) -> Table:
         ("predict a folder, batch 8", name, _PREDICT, (made, str(_some(setting)), "8")),
         ("calibrate and export INT8, 64 images", name, _CALIBRATE, (name, size, made, folder)),
     ]
-    if setting.data == DATA and DATA.is_dir():
-        ten = Path(DATA.parents[1], "weights", "hrnet_w18_small_v1_photos10.safetensors")
+    if SHARED.is_dir():
+        ten = SHARED / "weights" / "hrnet_w18_small_v1_photos10.safetensors"
         labelled = setting.folder / "photos10.onnx"
         with contextlib.suppress(Exception):  # the row below then says what is missing
             export(weights=ten, classes=ten.with_name("photos10.txt"), imgsz=64, resize="squash", output=labelled)
-        asked.append(("evaluate, batch 8", "hrnet_w18_small_v1", _EVALUATE, (str(labelled), str(DATA / "val"))))
+        asked.append(
+            ("evaluate, batch 8", "hrnet_w18_small_v1", _EVALUATE, (str(labelled), str(SHARED / "data" / "photos")))
+        )
     if not setting.quick:
         asked.append(("export", "hrnet_w64", _EXPORT, ("hrnet_w64", "224", made)))
         asked.append(("export at 1024x2048", "hrnetv2_w48", _EXPORT, ("hrnetv2_w48", "1024x2048", made)))
@@ -588,7 +591,12 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="for one group of contenders (default: 10)")
     parser.add_argument("--quick", action="store_true", help="one net, batch 1, few calls: shows that it works")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of JPEGs; synthetic ones where there is none")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=SHARED / "data" / "imagenet",
+        help="folder of JPEGs; synthetic ones where there is none",
+    )
     parser.add_argument("--out", type=Path, help="write the Markdown there as well")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args()
