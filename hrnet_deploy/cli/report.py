@@ -9,9 +9,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
 from hrnet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from hrnet_deploy.report.waterfall import Step
 
 _JOURNAL = ".journal"
 
@@ -37,6 +41,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--out", metavar="DIR", help="folder of the report (default: report_REFERENCE)")
     p.add_argument(
         "--batch", type=int, default=1, metavar="N", help="images per inference; times are of one (default: 1)"
+    )
+    p.add_argument(
+        "--waterfall", metavar="WEIGHTS", help="checkpoint they were made from: also measure what each step on loses"
     )
     p.add_argument("--window", metavar="H[xW]", help="sliding windows over whole pictures (segmentation)")
     p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
@@ -70,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
     from hrnet_deploy.report.writing import check_folder, record
 
     window = _window(args.window)
+    if window and args.waterfall:
+        raise UsageError(f"--waterfall is measured on whole pictures, got --window {args.window} too. Leave one out.")
     folder = Path(args.out) if args.out else Path(f"report_{Path(args.reference).stem}")
     made_here = not folder.exists()
     check_folder(folder)
@@ -91,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
             photos=args.photos,
             seconds=args.seconds,
             command=args.command,
+            waterfall=_waterfall(args),
         )
     except BaseException:
         if made_here:  # nothing is left behind unless images were answered, from which the next run goes on
@@ -114,6 +124,33 @@ def run(args: argparse.Namespace) -> int:
 def main() -> int:
     """Entry point."""
     return launch("hrnet-report", parse_args, run)
+
+
+def _waterfall(args: argparse.Namespace) -> tuple[Step, ...]:
+    """From the checkpoint to the artefacts; measured first, since it refuses other weights than theirs."""
+    if args.waterfall is None:
+        return ()
+    from hrnet_deploy.pipeline.waterfall import measure_waterfall
+    from hrnet_deploy.predictor import Predictor
+
+    where = {"device": args.device, "backend": args.backend, "threads": args.threads}
+    graph = args.waterfall.endswith(".onnx")
+    task = None
+    if graph:  # which may not say what it does
+        with Predictor(args.reference, **where) as predictor:
+            task = predictor.card.task.value
+    found = measure_waterfall(
+        [args.reference, *args.candidates],
+        args.data,
+        model=args.waterfall if graph else None,
+        weights=None if graph else args.waterfall,
+        task=task,
+        labels=args.labels,
+        split=args.split,
+        limit=args.limit,
+        **where,
+    )
+    return found.steps
 
 
 def _window(text: str | None) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ from hrnet_deploy.evaluation.evaluating import Evaluation
 from hrnet_deploy.evaluation.facts import ModelFacts
 from hrnet_deploy.report.pictures import Exhibit
 from hrnet_deploy.report.standing import Pair, Standing
+from hrnet_deploy.report.waterfall import Step
 from hrnet_deploy.version import VERSION
 
 SCHEMA = 1
@@ -61,6 +62,7 @@ class Report:
         comparison: what was found.
         rows: the reference, then the candidates in the order given.
         pairs: predictions beside measurements.
+        waterfall: steps from the checkpoint to the artefacts; empty where they were not measured.
         machine: what it was measured on: before the start, GPUs right after the work and only where one was used.
         command: the command line, as a person would type it.
         created: date and time, ISO 8601 in UTC.
@@ -72,6 +74,7 @@ class Report:
     machine: Snapshot
     command: str
     created: str
+    waterfall: tuple[Step, ...] = ()
 
     @property
     def reference(self) -> Row:
@@ -145,6 +148,7 @@ class Report:
                 for row, content in zip(self.rows, found, strict=True)
             ],
             "predictions": [pair.to_dict(labels) for pair in self.pairs],
+            "waterfall": [step.to_dict() for step in self.waterfall],
         }
 
     def _machine(self) -> dict[str, Any]:

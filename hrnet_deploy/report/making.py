@@ -26,6 +26,7 @@ from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.numbers import visible
 from hrnet_deploy.report.pictures import Exhibit, flip_exhibit, mask_exhibit
 from hrnet_deploy.report.standing import pairs, standing
+from hrnet_deploy.report.waterfall import Step
 from hrnet_deploy.sources import read_frame
 
 SECONDS = 5.0
@@ -57,6 +58,7 @@ def make_report(
     photos: bool = True,
     seconds: float = SECONDS,
     command: str = "",
+    waterfall: Sequence[Step] = (),
 ) -> Report:
     """Find out what candidates lose against a reference and what they gain.
 
@@ -78,6 +80,7 @@ def make_report(
         photos: show the images themselves; False where they may not be passed on, masks are then shown alone.
         seconds: to spend on timing each artefact, above 0.
         command: the command line, for the provenance.
+        waterfall: steps from the checkpoint to the artefacts, measured on the same data; empty for none.
 
     Returns:
         The report, ready for `write_report`.
@@ -115,6 +118,7 @@ def make_report(
         machine=machine,
         command=command,
         created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        waterfall=tuple(waterfall),
     )
 
 

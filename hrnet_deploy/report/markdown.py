@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 
 from hrnet_deploy.evaluation.comparison import Flip
+from hrnet_deploy.report import waterfall
 from hrnet_deploy.report.content import Report
 from hrnet_deploy.report.numbers import percent, points, visible
 from hrnet_deploy.report.provenance import model_facts, run_facts
@@ -39,6 +40,11 @@ def as_markdown(report: Report) -> str:
                 for row in (report.rows[pair.predicted], report.rows[pair.measured])
             ]
             lines.append(_row([*named, points(pair.gap)]))
+    if report.waterfall:
+        titles = waterfall.headers(report.metric)
+        lines += ["", "**Step by step from the checkpoint**", "", _row([escaped(title) for title in titles])]
+        lines += [_row([":--", *["--:"] * (len(titles) - 1)])]
+        lines += [_row([escaped(cell) for cell in waterfall.cells(step)]) for step in report.waterfall]
     if verdict.cautions:
         lines += ["", *[f"> {escaped(caution)}" for caution in verdict.cautions]]
     lines += ["", "<details><summary>Provenance</summary>", ""]

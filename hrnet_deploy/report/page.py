@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 
+from hrnet_deploy.report import waterfall
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.gallery import gallery, legend
 from hrnet_deploy.report.markup import Markup, breakable, element, escaped, joined
 from hrnet_deploy.report.numbers import interval, megabytes, milliseconds, percent, points, ratio
-from hrnet_deploy.report.plots import class_plot, drop_plot, judged_classes, scatter_plot
+from hrnet_deploy.report.plots import class_plot, drop_plot, judged_classes, scatter_plot, step_plot
 from hrnet_deploy.report.provenance import model_facts, run_facts
 from hrnet_deploy.report.table import cells, headers, left_aligned
 from hrnet_deploy.report.verdict import judge, keeps_enough
@@ -49,6 +50,7 @@ def as_html(report: Report) -> str:
         element("div", *[_card(report, row) for row in report.rows], class_="cards"),
         _section("Figures", "figures", _table(report), _pairs(report)),
         _section("Drop and speed", "plots", _plots(report)),
+        *([_section("Step by step", "waterfall", _waterfall(report))] if report.waterfall else []),
         _section("Where it is lost", "classes", _classes(report)),
         _section("What changed", "gallery", legend(report), *[gallery(report, row) for row in report.candidates]),
         _section("Provenance", "provenance", _provenance(report)),
@@ -200,6 +202,23 @@ def _plots(report: Report) -> Markup:
             class_="plots",
         ),
         element("p", note, class_="note") if note else None,
+    )
+
+
+def _waterfall(report: Report) -> Markup:
+    titles = waterfall.headers(report.metric)
+    head = [element("th", title, scope="col", class_="number" if place else None) for place, title in enumerate(titles)]
+    lines = []
+    for step in report.waterfall:
+        name, *figures = waterfall.cells(step)
+        texts = [element("td", text, class_="number") for text in figures]
+        lines.append(element("tr", element("th", name, scope="row"), *texts))
+    table = element("table", element("thead", element("tr", *head)), element("tbody", *lines))
+    caption = element("figcaption", "What each step takes and gives on the way from the checkpoint.")
+    return joined(
+        element("div", element("figure", step_plot(report), caption), class_="plots"),
+        _scroll("step by step", table),
+        element("p", waterfall.NOTE, class_="note"),
     )
 
 

@@ -15,6 +15,7 @@ WIDTH = 360
 MOST_CLASSES = 20
 _ROW = 46
 _BAR_ROW = 19
+_STEP_ROW = 38
 _NAME_PX = 104
 _NAME_LETTERS = 15
 _PLACES = ((0, -19), (20, -8), (-20, -8), (20, 12), (-20, 12), (0, 22), (34, 0), (-34, 0), (38, -20), (-38, -20))
@@ -92,6 +93,38 @@ def scatter_plot(report: Report) -> Markup:
         for row in report.rows
     )
     return _svg(height, f"{report.metric} against latency: {summary}", parts)
+
+
+def step_plot(report: Report) -> Markup:
+    """What each step from the checkpoint to the artefacts takes, from where the one before ended.
+
+    Args:
+        report: the report; steps that could not be measured are left out.
+
+    Returns:
+        An SVG element.
+    """
+    steps = [step for step in report.waterfall if step.value is not None]
+    scale = Scale.over([0.0, *(step.total for step in steps)], 20, WIDTH - 20, least=0.5)
+    bottom = _STEP_ROW * len(steps) + 8
+    parts = [_grid(scale, 4, bottom)]
+    before = 0.0
+    for index, step in enumerate(steps):
+        y = _STEP_ROW * index + 20
+        left, right = sorted((scale(before), scale(step.total)))
+        kind = "bar gained" if step.total < before else "bar lost"
+        figure = percent(step.value) if step.drop is None else points(step.drop.points)
+        parts.append(element("text", _short(step.name, 40), element("title", step.name), x=10, y=y, class_="name"))
+        parts.append(element("text", figure, x=WIDTH - 8, y=y, class_="figure end"))
+        parts.append(element("rect", x=left - 1, y=y + 6, width=right - left + 2, height=11, rx=1, class_=kind))
+        if index + 1 < len(steps):
+            parts.append(_line(scale(step.total), y + 17, scale(step.total), y + 6 + _STEP_ROW, "leader"))
+        before = step.total
+    parts.append(_ticks(scale, bottom))
+    axis = f"points of {report.metric} lost since the first step"
+    parts.append(element("text", axis, x=WIDTH / 2, y=bottom + 32, class_="axis middle"))
+    summary = "; ".join(f"{step.name} {points(step.drop.points)}" for step in steps if step.drop)
+    return _svg(bottom + 40, f"Points of {report.metric} lost at each step: {summary}", parts)
 
 
 def class_plot(report: Report, row: Row) -> Markup:

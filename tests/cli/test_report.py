@@ -24,7 +24,7 @@ def command(monkeypatch, tmp_path, capfd):
     monkeypatch.chdir(work)
 
     def run(*words):
-        monkeypatch.setattr(sys, "argv", ["hrnet-report", *map(str, words), "--seconds", "0.05"])
+        monkeypatch.setattr(sys, "argv", ["hrnet-report", "--seconds", "0.05", *map(str, words)])
         try:
             code = report_command.main()
         except SystemExit as stop:
@@ -84,7 +84,7 @@ def test_a_classifier_s_report(command, photos_onnx, photos_fp16, photos, tmp_pa
     folder = tmp_path / "work/report_photos"
     assert sorted(p.name for p in folder.iterdir()) == ["report.csv", "report.html", "report.json", "report.md"]
     found = json.loads((folder / "report.json").read_text())
-    assert found["command"].startswith(f"hrnet-report {photos_onnx}")
+    assert found["command"].startswith(f"hrnet-report --seconds 0.05 {photos_onnx}")
     assert [row["evaluation"]["data"]["images"] for row in found["rows"]] == [6, 6]
 
 
@@ -97,6 +97,19 @@ def test_a_street_net_s_report_as_json(command, street_onnx, scenes, tmp_path):
     assert found == json.loads((tmp_path / "work/here/report.json").read_text())
     assert found["metric"] == "mIoU"
     assert found["rows"][1]["agreement"] == 1
+
+
+def test_a_waterfall_stands_in_the_report(command, photos_onnx, photos_fp16, photos, demo, tmp_path):
+    weights = demo / "hrnet_w18_small_v1_photos10.safetensors"
+    words = ("--data", photos, "--device", "cpu", "--limit", 3, "--out", "here", "--waterfall", weights)
+    code, _, _ = command(photos_onnx, photos_fp16, *words)
+    assert code == 0
+    steps = json.loads((tmp_path / "work/here/report.json").read_text())["waterfall"]
+    assert [step["name"] for step in steps][1:] == [
+        "checkpoint, our preprocessing", "ONNX as traced", "ONNX simplified", "photos.onnx", "photos_fp16.onnx",
+    ]  # fmt: skip
+    assert "Step by step" in (tmp_path / "work/here/report.html").read_text()
+    assert "| ONNX simplified |" in (tmp_path / "work/here/report.md").read_text()
 
 
 def test_an_interrupted_run_goes_on(command, photos_onnx, photos, tmp_path, monkeypatch):
@@ -140,19 +153,23 @@ def test_other_files_of_the_folder_stay(command, photos_onnx, photos, tmp_path):
         (("{photos}", "{photos}", "--data", "{data}", "--batch", "0"), "batch must be at least 1, got 0"),
         (("{photos}", "{photos}", "--data", "{data}", "--out", "{photos}"), "report needs a folder, got the file"),
         (("{photos}", "{photos}", "--data", "{data}", "--window", "wide"), "window must be H or HxW"),
+        (("{photos}", "{photos}", "--data", "{data}", "--seconds", "0"), "seconds must be above 0"),
+        (("{photos}", "{photos}", "--data", "{data}", "--waterfall", "gone.pth"), "gone.pth"),
+        (("{photos}", "{photos}", "--data", "{data}", "--waterfall", "{weights}"), "needs the weights photos.onnx was"),
+        (("{street}", "{street}", "--data", "{scenes}", "--waterfall", "x", "--window", "64"), "on whole pictures"),
         (("{photos}", "{photos}", "--data", "{data}", "--window", "64"), "sliding windows are for segmentation"),
         (("{photos}", "{photos}", "--data", "{data}", "--device", "warp"), "warp"),
         (("{photos}", "--data", "{data}"), "the following arguments are required: CANDIDATE"),
         (("{photos}", "{photos}"), "the following arguments are required: --data"),
     ],
 )
-def test_bad_input_is_one_line(command, words, said, photos_onnx, street_onnx, photos, scenes, few, tmp_path):
+def test_bad_input_is_one_line(command, words, said, photos_onnx, street_onnx, photos, scenes, few, demo, tmp_path):
     unlabelled = tmp_path / "unlabelled"
     unlabelled.mkdir()
     shutil.copy(next(photos.rglob("*.png")), unlabelled)
     places = {
         "photos": photos_onnx, "street": street_onnx, "data": photos, "scenes": scenes, "few": few,
-        "unlabelled": unlabelled,
+        "unlabelled": unlabelled, "weights": demo / "hrnetv2_w18_small_v1_street.pth",
     }  # fmt: skip
     code, out, err = command(*(word.format_map(places) for word in words))
     assert (code, out) == (2, "")

@@ -1,13 +1,32 @@
 """Nets that read their answers off the pixels, with names that try to be markup, and reports on them."""
 
+import dataclasses
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import pytest
 
+from hrnet_deploy.evaluation.comparison import Drop
 from hrnet_deploy.report import make_report
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
 
 HOSTILE = ("<script>alert(1)</script>", "a|b `c` **d**", '"><img src=x onerror=alert(2)>', "=1+1")
+
+
+@dataclass(frozen=True)
+class MadeStep:
+    """A row of a waterfall."""
+
+    name: str
+    value: float | None = None
+    drop: Drop | None = None
+    total: float = 0.0
+    agreement: float | None = None
+    reason: str = ""
+
+    def to_dict(self):
+        return dataclasses.asdict(self)
 
 
 class PixelNet:
@@ -88,7 +107,15 @@ def photos_report(photos):
     task = Task.CLASSIFICATION
     like = PixelNet(task, precision=Precision.FP16)
     other = PixelNet(task, mistakes={0: 1}, precision=Precision.INT8)
-    return make_report(PixelNet(task), [like, other], photos, seconds=0.01, command="hrnet-report '<x>'")
+    steps = (
+        MadeStep("checkpoint <i>w</i>", 1.0),
+        MadeStep("left | out", reason="needs <b>Pillow</b>"),
+        MadeStep("FP16", 1.02, Drop("top-1", -2.0, None, None), -2.0, 0.98),
+        MadeStep("INT8", 0.75, Drop("top-1", 27.0, 20.0, 30.0), 25.0, 0.73),
+    )
+    return make_report(
+        PixelNet(task), [like, other], photos, seconds=0.01, command="hrnet-report '<x>'", waterfall=steps
+    )
 
 
 @pytest.fixture(scope="session")
