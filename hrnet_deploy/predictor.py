@@ -23,7 +23,7 @@ from hrnet_deploy.prefetch import grouped, ordered, readers
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.results import Result
 from hrnet_deploy.sources import Item, OnError, as_image_error, is_live, is_single, items
-from hrnet_deploy.spec import ModelCard, Task
+from hrnet_deploy.spec import ModelCard, Task, TensorSpec
 
 Submit = Callable[..., "Future[Result]"]
 Entry = Prepared | Unusable
@@ -73,7 +73,8 @@ class Predictor:
         """
         self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads)
         self.card = card or card_from_metadata(self._engine.metadata, str(path))
-        if (self._engine.inputs, self._engine.outputs) != (self.card.inputs, self.card.outputs):
+        specs = (*self._engine.inputs, *self._engine.outputs), (*self.card.inputs, *self.card.outputs)
+        if len(specs[0]) != len(specs[1]) or not all(map(_agree, *specs)):
             raise ArtifactError(
                 f"{path} must have the inputs and outputs its card names, got {self._engine.inputs} and "
                 f"{self._engine.outputs}. Export it again."
@@ -245,3 +246,11 @@ def _here(work: Callable[..., Result], *args: Any) -> Future[Result]:
     done: Future[Result] = Future()
     done.set_result(work(*args))
     return done
+
+
+def _agree(spec: TensorSpec, other: TensorSpec) -> bool:
+    """Same name, type and sizes; an open size may be called otherwise, as in an engine without a card of its own."""
+    same = (spec.name, spec.dtype, len(spec.shape)) == (other.name, other.dtype, len(other.shape))
+    return same and all(
+        a == b or (isinstance(a, str) and isinstance(b, str)) for a, b in zip(spec.shape, other.shape, strict=True)
+    )

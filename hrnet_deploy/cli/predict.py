@@ -9,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
-from hrnet_deploy.errors import ImageError, UsageError
+from hrnet_deploy.errors import ArtifactError, ImageError, UsageError
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.prefetch import ordered, readers
 from hrnet_deploy.progress import bar
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
+from hrnet_deploy.spec import ModelCard
 
 _SHOWN_CLASSES = 4
 _PICTURES_AHEAD = 8
@@ -39,6 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--batch", type=int, default=1, metavar="N", help="images per inference (default: 1)")
     p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
     p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
+    p.add_argument("--card", metavar="FILE", help="take the model card of that .onnx, or .engine with its sidecar")
     p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     p.add_argument(
         "--draft", action="store_true", help="decode large JPEGs smaller: faster, not exact; for nets that classify"
@@ -65,9 +67,12 @@ def run(args: argparse.Namespace) -> int:
         say(args, f"hrnet-predict: skipped {name}: {error}")
 
     folder = None if args.save is None else Path(args.save)
+    card = None if args.card is None else _card(Path(args.card))
     count = 0
     with (
-        Predictor(args.artefact, device=args.device, backend=args.backend, threads=args.threads) as predictor,
+        Predictor(
+            args.artefact, device=args.device, backend=args.backend, threads=args.threads, card=card
+        ) as predictor,
         ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,
     ):
         on_error = skip if args.skip_bad else None
@@ -92,6 +97,16 @@ def run(args: argparse.Namespace) -> int:
     if folder is None:
         next_command(args, "hrnet-predict", args.artefact, *args.source, "--save", "out")
     return 2 if skipped else 0
+
+
+def _card(path: Path) -> ModelCard:
+    """The card of another file, for an engine that came without one."""
+    from hrnet_deploy.evaluation.inspection import inspect
+
+    card = inspect(path).card
+    if card is None:
+        raise ArtifactError(f"--card must name a file with a model card, got {path}. Name the .onnx the engine is of.")
+    return card
 
 
 def main() -> int:

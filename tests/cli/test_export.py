@@ -138,3 +138,23 @@ def test_installed_commands_help(name):
     found = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
     assert name in found.stdout
     assert "--json" in found.stdout
+
+
+def test_the_card_of_another_file_serves_one_without(run, photos_onnx, picture, tmp_path):
+    import onnx
+
+    model = onnx.load(photos_onnx)
+    del model.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "n"  # another name for the same open size
+    onnx.save(model, tmp_path / "plain.onnx")
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    words = [tmp_path / "a.png", "--json", "-q"]
+    with_card = run(predict_command, photos_onnx, *words)
+    without = run(predict_command, tmp_path / "plain.onnx", *words, "--card", photos_onnx)
+    assert without[0] == with_card[0] == 0
+    ours, theirs = (json.loads(out.splitlines()[0]) for _, out, _ in (without, with_card))
+    assert ours["pred_scores"] == theirs["pred_scores"]
+    code, _, err = run(predict_command, tmp_path / "plain.onnx", *words, "--card", tmp_path / "plain.onnx")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "--card must name a file with a model card" in err
