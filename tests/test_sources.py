@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from hrnet_deploy.errors import HrnetDeployError, ImageError, MissingFileError
 from hrnet_deploy.image_header import declared_hw
-from hrnet_deploy.sources import Frame, frames, is_single, read_frame
+from hrnet_deploy.sources import Frame, frames, is_live, is_single, items, read_frame
 
 RNG = np.random.default_rng(7)
 BGR = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
@@ -371,3 +371,45 @@ def test_threads_read_side_by_side():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+# Found, not yet read ------------------------------------------------------------------------------------------------
+
+
+def test_items_read_nothing_until_they_are_loaded_and_failures_keep_their_place(folder, tmp_path):
+    (folder / "b" / "one.bmp").write_bytes(b"no image")
+    found = list(items([folder / "z.png", tmp_path / "none", folder, 3.5, BGR]))
+    outcomes = []
+    for item in found:
+        try:
+            outcomes.append(item.load().name)
+        except HrnetDeployError as error:
+            outcomes.append(type(error).__name__)
+    assert outcomes == [
+        "z.png",
+        "MissingFileError",
+        "A.PNG",
+        "two.webp",
+        "ImageError",
+        "z.png",
+        "ImageError",
+        "image_4",
+    ]
+    assert [item.name for item in found[3:]] == [
+        *(str(folder / name) for name in ("b/deep/two.webp", "b/one.bmp", "z.png")),
+        "image_3",
+        "image_4",
+    ]
+
+
+@pytest.mark.parametrize(("source", "live"), [(0, True), ("0", True), ("a.mp4", False), (BGR, False), (True, False)])
+def test_only_cameras_are_live(source, live, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_live(source) is live
+
+
+@pytest.mark.parametrize(("least", "shape"), [(None, (160, 240)), (161, (160, 240)), (80, (80, 120)), (20, (20, 30))])
+def test_drafts_of_jpegs_keep_the_pixels_asked_for(least, shape):
+    image = cv2.resize(BGR, (240, 160))
+    assert read_frame(encode(".jpg", image), draft_px=least).image.shape[:2] == shape
+    assert read_frame(encode(".png", image), draft_px=least).image.shape[:2] == (160, 240)
