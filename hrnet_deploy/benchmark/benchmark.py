@@ -89,7 +89,7 @@ def benchmark(
         for figure in (figure for figure in Figure if figure is not Figure.COPIES or any(s.on_gpu for s in subjects)):
             for batch, members in plan.items():
                 step(f"{figure.value.replace('_', ' ')}, batch {batch}")
-                rows += _measured(subjects, members, batch, figure, settings)
+                rows += _measured(subjects, members, batch, figure, settings, singly=before.processor.busy)
         streams: list[StreamRow] = []
         for batch, members in plan.items() if settings.streams > 1 else ():
             step(f"{settings.streams} streams, batch {batch}")
@@ -161,13 +161,14 @@ def _call(subject: Subject, batch: int, figure: Figure) -> Call:
 
 
 def _measured(
-    subjects: Sequence[Subject], members: Sequence[int], batch: int, figure: Figure, settings: Settings
+    subjects: Sequence[Subject], members: Sequence[int], batch: int, figure: Figure, settings: Settings, *, singly: bool
 ) -> list[Row]:
     if figure is Figure.COPIES:
         members = [index for index in members if subjects[index].on_gpu]
     calls = [_call(subjects[index], batch, figure) for index in members]
     warm = [warm_up(call, limit_s=min(LONGEST_WARM_UP_S, 2 * settings.seconds)) for call in calls]
-    latencies = [Latency.of(found) for found in take_turns(calls, seconds=settings.seconds, warm=warm)]
+    times = take_turns(calls, seconds=settings.seconds, warm=warm, singly=singly)
+    latencies = [Latency.of(found) for found in times]
     first = latencies[0].median_ms if members and members[0] == 0 else None
     return [
         Row(

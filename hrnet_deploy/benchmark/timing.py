@@ -120,6 +120,7 @@ def take_turns(
     *,
     seconds: float,
     warm: Sequence[WarmUp],
+    singly: bool = False,
     clock: Clock = time.perf_counter,
 ) -> list[list[float]]:
     """Time several calls in turns, A B C C B A A B C ..., so that a machine that drifts does so for all of them alike.
@@ -133,6 +134,9 @@ def take_turns(
         calls: what to time.
         seconds: to spend on each, about; each is timed at least five times.
         warm: of each call.
+        singly: every turn is one call that counts. For a busy machine: it interrupts calls that go before, so that in
+            longer turns few of a fast call's samples would meet what all of a slow one's do. (Four busy processes on
+            two cores: 18 times as fast in long turns, 1.8 times in turns of one call, as on the machine at rest.)
         clock: seconds.
 
     Returns:
@@ -141,14 +145,14 @@ def take_turns(
     samples: list[list[float]] = [[] for _ in calls]
     medians = [max(state.median_s, _LEAST_S) for state in warm]
     turn = max(_TURN_S, *medians) if medians else _TURN_S
-    counts = [max(1, round(turn / median)) for median in medians]
+    counts = [1 if singly else max(1, round(turn / median)) for median in medians]
     spent = 0.0
     order = list(enumerate(calls))
     with _no_collection():
         while calls and (spent < seconds * len(calls) or min(map(len, samples)) < _LEAST_SAMPLES):
             began = clock()
             for index, call in order:
-                if medians[index] < _COLD_BELOW_S and len(calls) > 1:
+                if medians[index] < _COLD_BELOW_S and len(calls) > 1 and not singly:
                     call()
                 for _ in range(counts[index]):
                     start = clock()

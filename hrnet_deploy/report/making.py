@@ -178,7 +178,7 @@ def _latencies(networks: Sequence[Network], images: Sequence[NDArray[np.uint8]],
     limit = min(LONGEST_WARM_UP_S, 2 * seconds)
     warm = [warm_up(_call(*each), limit_s=limit) for each in zip(networks, rows, strict=True)]
     calls = [_call(*each) for each in zip(networks, rows, strict=True)]
-    return [Latency.of(found) for found in take_turns(calls, seconds=seconds, warm=warm)]
+    return [Latency.of(found) for found in take_turns(calls, seconds=seconds, warm=warm, singly=True)]
 
 
 def _call(network: Network, pictures: Sequence[Rows]) -> Call:

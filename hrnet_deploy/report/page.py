@@ -216,9 +216,9 @@ def _waterfall(report: Report) -> Markup:
     table = element("table", element("thead", element("tr", *head)), element("tbody", *lines))
     caption = element("figcaption", "What each step takes and gives on the way from the checkpoint.")
     return joined(
-        element("div", element("figure", step_plot(report), caption), class_="plots"),
         _scroll("step by step", table),
         element("p", waterfall.NOTE, class_="note"),
+        element("div", element("figure", step_plot(report), caption), class_="plots"),
     )
 
 

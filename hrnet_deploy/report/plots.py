@@ -112,11 +112,14 @@ def step_plot(report: Report) -> Markup:
     for index, step in enumerate(steps):
         y = _STEP_ROW * index + 20
         left, right = sorted((scale(before), scale(step.total)))
-        kind = "bar gained" if step.total < before else "bar lost"
         figure = percent(step.value) if step.drop is None else points(step.drop.points)
         parts.append(element("text", _short(step.name, 40), element("title", step.name), x=10, y=y, class_="name"))
         parts.append(element("text", figure, x=WIDTH - 8, y=y, class_="figure end"))
-        parts.append(element("rect", x=left - 1, y=y + 6, width=right - left + 2, height=11, rx=1, class_=kind))
+        if right - left < 1:
+            parts.append(_line(right, y + 6, right, y + 17, "zero"))
+        else:
+            kind = "bar gained" if step.total < before else "bar lost"
+            parts.append(element("rect", x=left, y=y + 6, width=right - left, height=11, class_=kind))
         if index + 1 < len(steps):
             parts.append(_line(scale(step.total), y + 17, scale(step.total), y + 6 + _STEP_ROW, "leader"))
         before = step.total

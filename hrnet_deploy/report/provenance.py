@@ -26,9 +26,7 @@ def run_facts(report: Report) -> list[tuple[str, str]]:
         height, width = run.sliding.window_hw
         down, right = run.sliding.stride_hw
         windows = f"{height}x{width} (height x width), stride {down}x{right}"
-    cpu = machine.processor
-    runs = sorted({row.latency.samples for row in report.rows})
-    counted = f"{runs[0]}" if len(runs) == 1 else f"{runs[0]} to {runs[-1]}"
+    cpu, runs = machine.processor, report.reference.latency.samples
     packages = ", ".join(f"{name} {version}" for name, version in machine.packages.items())
     intervals = f"95% paired percentile bootstrap over images, {report.comparison.resamples} resamples"
     times = "one image through the graph, copies included, reading and preprocessing not"
@@ -43,7 +41,10 @@ def run_facts(report: Report) -> list[tuple[str, str]]:
         ),
         ("sliding windows", windows),
         ("intervals", f"{intervals}, seed {report.comparison.seed}"),
-        ("times", f"{times}; {counted} runs each after warm-up, the artefacts in turn, every other round backwards"),
+        (
+            "times",
+            f"{times}; {runs} runs each after warm-up, the artefacts in turn, every other round backwards",
+        ),
         ("CPU", f"{cpu.model}, {cpu.cores} cores" + (f", {cpu.governor}" if cpu.governor else "")),
         ("load", "" if cpu.load is None else f"{cpu.load} processes over the last minute before the start"),
         ("GPU", report.gpus),

@@ -91,6 +91,14 @@ def test_a_quick_call_gets_the_same_time_and_so_more_samples():
     assert "".join(log) == ("A" + "B" * 42 + "A") * 5  # the first of each turn of B is not counted
 
 
+def test_single_calls_take_turns_on_a_busy_machine():
+    clock, log = Clock(), []
+    calls = [clock.call(0.02, log, "A"), clock.call(0.01, log, "B")]
+    slow, fast = take_turns(calls, seconds=0.09, warm=warmed(0.02, 0.01), singly=True, clock=clock)
+    assert "".join(log) == "ABBA" * 3
+    assert (len(slow), len(fast)) == (6, 6)
+
+
 def test_one_call_alone_loses_none():
     clock, log = Clock(), []
     (found,) = take_turns([clock.call(0.01, log, "A")], seconds=0.19, warm=warmed(0.01), clock=clock)
