@@ -146,7 +146,7 @@ def warnings(before: Snapshot, after: Snapshot | None = None) -> list[str]:
     if cpu.load is not None and cpu.busy:
         lines.append(
             f"load before the start was {cpu.load:.1f} on {_count(cpu.cores, 'core')}: other work was running; "
-            "absolute figures are too slow, ratios are less affected"
+            "figures are too slow and ratios uncertain; measure again when it is quiet"
         )
     if cpu.governor and cpu.governor != "performance":
         lines.append(f"CPU frequency is scaled (governor '{cpu.governor}'): cpupower frequency-set -g performance")

@@ -134,9 +134,9 @@ def take_turns(
         calls: what to time.
         seconds: to spend on each, about; each is timed at least five times.
         warm: of each call.
-        singly: every turn is one call that counts. For a busy machine: it interrupts calls that go before, so that in
-            longer turns few of a fast call's samples would meet what all of a slow one's do. (Four busy processes on
-            two cores: 18 times as fast in long turns, 1.8 times in turns of one call, as on the machine at rest.)
+        singly: every turn is one call that counts, as suits a busy machine: several fast calls fit between two
+            interruptions, a slow one does not, which flatters the fast. (A net 1.8 times as fast at rest, beside four
+            busy processes on two cores: 1.2 to 1.8 in turns of one call, 1.2 to 18 in longer ones.)
         clock: seconds.
 
     Returns:

@@ -143,8 +143,8 @@ def _cautions(report: Report) -> list[str]:
     cpu = report.machine.processor
     if cpu.busy:
         cautions.append(
-            f"The machine was busy when measuring began (load {cpu.load} on {cpu.cores} cores): all nets suffered"
-            " alike, so trust the ratios more than the milliseconds."
+            f"The machine was busy when measuring began (load {cpu.load} on {cpu.cores} cores): times are too long and"
+            " speed-ups uncertain. Measure again when it is quiet."
         )
     if any(row.standing.predicted for row in report.candidates):
         cautions.append(
