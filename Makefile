@@ -10,7 +10,7 @@ demo: .venv/demo.installed  ## export the demo nets, run them on a real picture 
 	@$(BIN)/python demo/demo.py $(IMAGE)
 
 test: .venv/dev.installed  ## every test that this machine can run
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: .venv/dev.installed  ## style, types, import contracts
 	@$(BIN)/ruff check .
@@ -22,6 +22,8 @@ bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the 
 	@$(BIN)/python benchmarks/preprocess.py
 	@$(BIN)/python benchmarks/predict.py
 	@$(BIN)/python benchmarks/export.py
+	@$(BIN)/python benchmarks/engines.py
+	@$(BIN)/python benchmarks/fast.py --out benchmarks/results/fast.md
 
 clean:  ## forget what was installed and made
 	rm -rf .venv demo_output build dist *.egg-info

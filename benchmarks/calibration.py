@@ -41,8 +41,9 @@ from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.pipeline.calibrating import Images, calibrate, input_batches, pick_images
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.origin import open_origin
-from hrnet_deploy.pipeline.planning import Early, Int8Wishes, Plan, Wishes, make_plan
+from hrnet_deploy.pipeline.planning import Early, Plan, make_plan
 from hrnet_deploy.pipeline.quantizing import Quantizer
+from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.progress import bar
 from hrnet_deploy.quantization import ActivationRange, QdqTarget

@@ -123,7 +123,7 @@ def check_disjoint(calibration: Iterable[AnyPath], evaluation: Iterable[AnyPath]
         if twin is not None:
             raise UsageError(
                 f"calibration images must not be evaluation images too, got {os.fspath(twin)} ="
-                f" {os.fspath(image)}. Use other images, or allow the overlap (allow_val=True, --allow-val)."
+                f" {os.fspath(image)}. Use other images, or allow the overlap (allow_overlap=True, --allow-overlap)."
             )
 
 

@@ -83,6 +83,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     gate.add_argument("--waterfall", action="store_true", help="measure what each step from the checkpoint on loses")
     engine = p.add_argument_group("TensorRT engines")
     engine.add_argument("--backend", default="auto", metavar="{auto,tensorrt,tensorrt-rtx}", help="default: installed")
+    engine.add_argument("--device", default="auto", metavar="cuda:N", help="GPU that builds (default: the first)")
     engine.add_argument("--target", default="local", metavar="local|sm86,...", help="GPUs to build for (RTX: any)")
     engine.add_argument("--int8-path", default="auto", metavar="{auto,implicit,qdq}", help="TensorRT 8.6 to 10")
     engine.add_argument("--timing-cache", metavar="FILE", help="measured kernels (default: one per GPU and version)")

@@ -11,7 +11,8 @@ from hrnet_deploy.errors import UsageError
 from hrnet_deploy.pipeline.compiling import compile_graph
 from hrnet_deploy.pipeline.engine_plan import plan_engine
 from hrnet_deploy.pipeline.parity import pictures
-from hrnet_deploy.pipeline.planning import ENGINE_SUFFIX, Wishes
+from hrnet_deploy.pipeline.planning import ENGINE_SUFFIX
+from hrnet_deploy.pipeline.wishes import Wishes
 from hrnet_deploy.pipeline.writing import Exported
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import shape_range

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,7 +106,7 @@ def compile_graph(
         convolutions={"asked": asked} | ({} if reached is None else {"reached": reached}),
     )
     write_facts(facts, sidecar_path(path))
-    found = parity(reference, path, card, images) if _runs_here(plan) else None
+    found = parity(reference, path, card, images, f"cuda:{plan.device}") if _runs_here(plan) else None
     return Compiled(facts, asked, reached, len(layers), found, built.seconds)
 
 
@@ -132,7 +133,17 @@ def _request(
         aux_streams=plan.aux_streams,
         tf32=plan.tf32,
         calibrator=calibrator,
+        activate=_activation(plan),
     )
+
+
+def _activation(plan: EnginePlan) -> Callable[[], None] | None:
+    """Makes the chosen GPU current in the thread that builds."""
+    if not plan.gpu or plan.device == 0:
+        return None
+    from hrnet_deploy.engines.cuda.opening import open_cuda
+
+    return functools.partial(open_cuda().activate, plan.device)
 
 
 def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
@@ -174,4 +185,4 @@ def _runs_here(plan: EnginePlan) -> bool:
         return False
     from hrnet_deploy.engines.cuda.opening import open_cuda
 
-    return open_cuda().capability(0) in plan.capabilities
+    return open_cuda().capability(plan.device) in plan.capabilities

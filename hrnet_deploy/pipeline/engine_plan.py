@@ -10,6 +10,7 @@ from pathlib import Path
 from hrnet_deploy.cache import cache_folder
 from hrnet_deploy.engines.tensorrt.api import TrtApi, find_api
 from hrnet_deploy.engines.tensorrt.builder import Typing
+from hrnet_deploy.engines.tensorrt.loading import gpu_index
 from hrnet_deploy.errors import DeviceError, MissingDependencyError, UsageError
 from hrnet_deploy.hardware import Runtime, find_gpu, gpus, refusal
 from hrnet_deploy.spec import Precision
@@ -26,6 +27,7 @@ class EngineWishes:
     """How an engine shall be built; `export_artifact` says what each field means."""
 
     backend: str = "auto"
+    device: str = "auto"
     target: str = LOCAL
     timing_cache: str | Path | None = None
     workspace: float | None = None
@@ -46,7 +48,8 @@ class EnginePlan:
         implicit: INT8 through the entropy calibrator instead of Q/DQ.
         targets: compute capabilities to build for ("sm86"); none for the GPU in this machine.
         capabilities: those the engine will run on.
-        gpu: name of this machine's GPU, "" where it has none.
+        device: index of the GPU that builds and is compared on.
+        gpu: its name, "" where there is none.
         timing_cache: file of measured kernels, where this TensorRT keeps one.
         workspace_bytes: most scratch memory a kernel may take; None for TensorRT's own limit.
         opt_level: 0 to 5; None for TensorRT's own.
@@ -60,6 +63,7 @@ class EnginePlan:
     implicit: bool
     targets: tuple[str, ...]
     capabilities: tuple[str, ...]
+    device: int
     gpu: str
     timing_cache: Path | None
     workspace_bytes: int | None
@@ -103,7 +107,8 @@ def plan_engine(wishes: EngineWishes, precision: Precision) -> EnginePlan:
     _check(wishes)
     api = find_api(wishes.backend)
     runtime = Runtime(api.flavour)
-    targets, gpu = _targets(wishes.target, api)
+    device = gpu_index(wishes.device, "an engine")
+    targets, gpu = _targets(wishes.target, api, device)
     for target in targets or (gpu.capability,):
         known = {card.sm for card in gpus()}
         # A card newer than the table is TensorRT's to judge.
@@ -124,6 +129,7 @@ def plan_engine(wishes: EngineWishes, precision: Precision) -> EnginePlan:
         implicit=implicit,
         targets=targets,
         capabilities=targets or (gpu.capability,),
+        device=device,
         gpu=gpu.name,
         timing_cache=_timing_cache(wishes.timing_cache, api, gpu),
         workspace_bytes=None if wishes.workspace is None else int(wishes.workspace * _GIB),
@@ -154,9 +160,9 @@ def _check(wishes: EngineWishes) -> None:
         raise UsageError(f"--timing-cache must be a file, got the folder {wishes.timing_cache}. Add a file name.")
 
 
-def _targets(text: str, api: TrtApi) -> tuple[tuple[str, ...], _Local]:
+def _targets(text: str, api: TrtApi, device: int) -> tuple[tuple[str, ...], _Local]:
     """What to build for, and this machine's GPU."""
-    local = _local_gpu()
+    local = _local_gpu(device)
     if text != LOCAL:
         # A model name ("t4") means its compute capability.
         targets = tuple(dict.fromkeys(find_gpu(part.strip()).sm for part in text.split(",")))
@@ -179,16 +185,17 @@ def _targets(text: str, api: TrtApi) -> tuple[tuple[str, ...], _Local]:
     return ((local.capability,) if api.compute_targets else ()), local
 
 
-def _local_gpu() -> _Local:
+def _local_gpu(device: int) -> _Local:
     from hrnet_deploy.engines.cuda.opening import open_cuda
 
     try:
         cuda = open_cuda()
-        if cuda.device_count() == 0:
-            return _Local()
-        return _Local(cuda.device_name(0), cuda.capability(0))
+        count = cuda.device_count()
     except (MissingDependencyError, DeviceError):
         return _Local()
+    if count and device >= count:
+        raise DeviceError(f"--device must be one of the {count} GPUs here, got cuda:{device}. Use cuda:{count - 1}.")
+    return _Local(cuda.device_name(device), cuda.capability(device)) if count else _Local()
 
 
 def _implicit(path: str, api: TrtApi) -> bool:

@@ -14,10 +14,11 @@ from hrnet_deploy.pipeline.command import command_line
 from hrnet_deploy.pipeline.engine_plan import EngineWishes
 from hrnet_deploy.pipeline.finishing import finish
 from hrnet_deploy.pipeline.origin import open_origin, own_card
-from hrnet_deploy.pipeline.planning import Int8Wishes, Wishes, check_early, make_plan, wants_engine
+from hrnet_deploy.pipeline.planning import check_early, make_plan, wants_engine
 from hrnet_deploy.pipeline.verdict import GateMissedError
 from hrnet_deploy.pipeline.verifying import make_probes
 from hrnet_deploy.pipeline.waterfall import measure_waterfall
+from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
 from hrnet_deploy.pipeline.writing import Exported, write_artifact
 from hrnet_deploy.progress import bar
 from hrnet_deploy.shapes import HeightWidth
@@ -67,6 +68,7 @@ def export_artifact(
     sensitivity: bool = False,
     trt_cache: str | None = None,
     backend: str = "auto",
+    device: str = "auto",
     target: str = "local",
     int8_path: str = "auto",
     timing_cache: str | Path | None = None,
@@ -126,6 +128,7 @@ def export_artifact(
         trt_cache: a TensorRT version from 8.6 to 10.x: the same table also becomes OUTPUT.cache, the text that its
             entropy calibrator reads.
         backend: "tensorrt", "tensorrt-rtx", or "auto" for the one installed; of an engine, as all that follows.
+        device: "cuda:N", the GPU that builds; "auto" for the first.
         target: "local" for this machine's GPU; with TensorRT-RTX also others, such as "sm86,sm89" or "t4".
         int8_path: "implicit" (entropy calibrator, TensorRT 8.6 to 10), "qdq", or "auto" for the first that there is.
         timing_cache: file of measured kernels; None for one per GPU and version in the cache folder.
@@ -184,6 +187,7 @@ def export_artifact(
         format=format,
         engine=EngineWishes(
             backend=backend,
+            device=device,
             target=target,
             int8_path=int8_path,
             timing_cache=timing_cache,

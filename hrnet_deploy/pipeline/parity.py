@@ -49,7 +49,7 @@ def pictures(card: ModelCard, folder: str | Path | None) -> list[Image]:
     return probe_images(_COUNT if height * width <= _LARGE_PX else 1, (height, width))
 
 
-def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Image]) -> Difference:
+def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Image], device: str) -> Difference:
     """Run both artefacts on the same pictures.
 
     Args:
@@ -57,6 +57,7 @@ def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Imag
         engine: the engine, run on this machine's GPU.
         card: of both.
         images: BGR uint8 (H, W, 3).
+        device: "cuda:N".
 
     Returns:
         The worst difference over all pictures and outputs compared.
@@ -66,7 +67,7 @@ def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Imag
         HrnetDeployError: whatever opening or running raises.
     """
     preprocess = Preprocessor(card.preprocessing)
-    theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device="auto")
+    theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
     name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
     worst = Difference(0.0, 0.0, 1.0)
     try:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.labels import default_classes, read_classes
-from hrnet_deploy.pipeline.budget import Budget, BudgetWishes, check_budget, make_budget
+from hrnet_deploy.pipeline.budget import Budget, check_budget, make_budget
 from hrnet_deploy.pipeline.calibrating import data_folder, named_folder, pick_images
-from hrnet_deploy.pipeline.engine_plan import EnginePlan, EngineWishes, plan_engine
+from hrnet_deploy.pipeline.engine_plan import EnginePlan, plan_engine
 from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
 from hrnet_deploy.quantization import QdqTarget
-from hrnet_deploy.shapes import HeightWidth, shape_range
+from hrnet_deploy.shapes import shape_range
 from hrnet_deploy.spec import ChannelOrder, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task
 
 _STRIDE_PX = 32
@@ -26,52 +27,6 @@ _WEAK_OPSET = 17
 """Source: onnx-tensorrt 8.6, operators.md; NVIDIA/TensorRT issue 4797 for calibration of newer ones."""
 ENGINE_SUFFIX = ".engine"
 _FORMATS = {"onnx": ".onnx", "engine": ENGINE_SUFFIX}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Int8Wishes:
-    """How INT8 shall be made; `export_artifact` says what each field means."""
-
-    data: str | Path | None = None
-    images: int = 512
-    method: str = "entropy"
-    cache: str | Path | None = None
-    target: QdqTarget = QdqTarget.CPU
-    keep_fp: tuple[str, ...] = ()
-    remainder: str = "fp32"
-    per_channel: bool = True
-    allow_val: bool = False
-    evaluation: str | Path | None = None
-    allow_overlap: bool = False
-    sensitivity: bool = False
-    trt_cache: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wishes:
-    """What the user asked for; `export_artifact` says what each field means."""
-
-    precision: str = Precision.FP32.value
-    output: str | Path | None = None
-    imgsz: str | int | HeightWidth | None = None
-    batch: str | int | None = None
-    opset: int | None = None
-    simplify: bool = True
-    pixels_in: bool | str = False
-    labels_out: bool | str = False
-    align_corners: bool = False
-    classes: str | Path | Sequence[str] | None = None
-    resize: str | None = None
-    crop_pct: float | None = None
-    interpolation: str | None = None
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    int8: Int8Wishes = Int8Wishes()
-    qdq_target: str | None = None
-    remainder: str | None = None
-    format: str | None = None
-    engine: EngineWishes = field(default_factory=EngineWishes)
-    budget: BudgetWishes = field(default_factory=BudgetWishes)
 
 
 @dataclass(frozen=True, kw_only=True)

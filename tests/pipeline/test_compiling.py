@@ -58,7 +58,7 @@ def classic(monkeypatch, fake, tmp_path):
         monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path / "cache"))
         api = fake(version)
         monkeypatch.setattr(engine_plan, "find_api", lambda _backend: api)
-        monkeypatch.setattr(engine_plan, "_local_gpu", lambda: engine_plan._Local(*T4))
+        monkeypatch.setattr(engine_plan, "_local_gpu", lambda _device: engine_plan._Local(*T4))
         monkeypatch.setattr(compiling, "_runs_here", lambda _plan: False)
         return api.module.state
 

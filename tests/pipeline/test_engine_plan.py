@@ -28,7 +28,7 @@ def here(monkeypatch, fake, tmp_path):
     def machine(trt, gpu=None):
         api = Rtx() if trt == "rtx" else fake(trt)
         monkeypatch.setattr(engine_plan, "find_api", lambda _backend: api)
-        monkeypatch.setattr(engine_plan, "_local_gpu", lambda: engine_plan._Local(*(gpu or ("", ""))))
+        monkeypatch.setattr(engine_plan, "_local_gpu", lambda _device: engine_plan._Local(*(gpu or ("", ""))))
 
     return machine
 
@@ -78,6 +78,8 @@ def test_how_precision_reaches_tensorrt(here, trt, gpu, precision, path, typing,
         ("11.4.0.106", T4, {"int8_path": "implicit"}, "int8", UsageError, "needs a TensorRT with calibrators"),
         ("rtx", L4, {"int8_path": "fast"}, "int8", UsageError, "--int8-path must be one of"),
         ("rtx", L4, {"workspace": 0.0}, "fp16", UsageError, "--workspace must be a positive"),
+        ("rtx", L4, {"device": "cpu"}, "fp16", DeviceError, "device 'cpu' cannot run"),
+        ("rtx", L4, {"device": "gpu"}, "fp16", UsageError, "device must be cuda, cuda:N or auto"),
         ("rtx", L4, {"opt_level": 6}, "fp16", UsageError, "--opt-level must be 0 to 5"),
         ("rtx", L4, {"aux_streams": -1}, "fp16", UsageError, "--aux-streams must be 0 or more"),
     ],
@@ -122,3 +124,26 @@ def test_no_tensorrt_at_all_names_the_pip_lines(monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match=r"hrnet-deploy\[tensorrt"):
         plan_engine(EngineWishes(), Precision.FP16)
+
+
+@pytest.mark.parametrize(("device", "name"), [("auto", "first"), ("cuda", "first"), ("cuda:1", "second")])
+def test_the_gpu_that_builds_may_be_chosen(monkeypatch, fake, tmp_path, device, name):
+    from hrnet_deploy.engines.cuda import opening
+
+    class Two:
+        def device_count(self):
+            return 2
+
+        def device_name(self, index):
+            return ("first", "second")[index]
+
+        def capability(self, index):
+            return ("sm75", "sm86")[index]
+
+    monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path))
+    monkeypatch.setattr(engine_plan, "find_api", lambda _backend: fake("10.13.0.35"))
+    monkeypatch.setattr(opening, "open_cuda", Two)
+    plan = plan_engine(EngineWishes(device=device), Precision.FP16)
+    assert (plan.gpu, plan.capabilities) == (name, ("sm75" if name == "first" else "sm86",))
+    with pytest.raises(DeviceError, match="one of the 2 GPUs here, got cuda:2"):
+        plan_engine(EngineWishes(device="cuda:2"), Precision.FP16)
