@@ -219,7 +219,7 @@ def test_an_engine_takes_what_was_judged(street, fake, noise, monkeypatch, tmp_p
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path / "cache"))
     api = fake("8.6.1")
     monkeypatch.setattr(engine_plan, "find_api", lambda _backend: api)
-    monkeypatch.setattr(engine_plan, "_local_gpu", lambda: engine_plan._Local("Tesla T4", "sm75"))
+    monkeypatch.setattr(engine_plan, "_local_gpu", lambda _device: engine_plan._Local("Tesla T4", "sm75"))
     monkeypatch.setattr(compiling, "_runs_here", lambda _plan: False)
     wishes = {"precision": precision, "output": tmp_path / "s.engine", "calib_data": noise, "max_drop": 20}
     if precision == "fp16":
