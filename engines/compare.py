@@ -22,6 +22,16 @@ class Difference:
     max_rel: float
     agreement: float
 
+    def worst(self, other: Difference) -> Difference:
+        """The larger distances and the lesser agreement of two."""
+        return Difference(
+            max(self.max_abs, other.max_abs), max(self.max_rel, other.max_rel), min(self.agreement, other.agreement)
+        )
+
+
+ALIKE = Difference(0.0, 0.0, 1.0)
+"""Nothing compared yet."""
+
 
 def compare(ours: NDArray[np.generic], reference: NDArray[np.generic]) -> Difference:
     """Measure one output against its reference.

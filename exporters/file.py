@@ -52,28 +52,6 @@ def read(path: Path) -> onnx.ModelProto:
     return model
 
 
-def metadata(path: Path) -> dict[str, str]:
-    """String properties of a file.
-
-    Args:
-        path: an ONNX file; its external weights are not opened.
-
-    Returns:
-        By key.
-
-    Raises:
-        MissingFileError: there is no such file.
-        ArtifactError: it is no ONNX model.
-    """
-    if not path.is_file():
-        raise MissingFileError(f"ONNX file must exist, got {path}. Check the path.")
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, ValueError, OSError, RuntimeError) as error:
-        raise ArtifactError(f"{path.name} must be a valid ONNX model, got: {error}. Export it again.") from error
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
 def describe(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """Inputs and outputs of a graph.
 

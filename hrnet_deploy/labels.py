@@ -12,8 +12,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.spec import Task
+from hrnet_deploy.text_file import read_text
 
 CITYSCAPES_CLASSES: tuple[str, ...] = (
     *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
@@ -181,19 +182,7 @@ def _imagenet() -> tuple[tuple[str, str], ...]:
 
 def _text(path: Path) -> str:
     """The file's text with plain newlines."""
-    try:
-        with path.open("rb") as file:
-            # One byte more than allowed tells a class file from a checkpoint given by mistake, without reading it all.
-            content = file.read(_FILE_LIMIT_BYTES + 1)
-        text = content.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingFileError(f"class file must exist, got {path}. Check the path.") from error
-    except OSError as error:
-        raise UsageError(f"class file must be readable, got {error.strerror} for {path}. Check it.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"class file must be UTF-8 text, got other bytes in {path}. Save it as UTF-8.") from error
-    if len(content) > _FILE_LIMIT_BYTES or "\0" in text:
-        raise UsageError(f"class file must be a short text, got binary or too many bytes in {path}. Check the path.")
+    text = read_text(path, "class file", "a short text", _FILE_LIMIT_BYTES)
     if not text.strip():
         raise UsageError(f"class file must hold at least one name, got none in {path}. Write one class name a line.")
     return text.replace("\r\n", "\n")

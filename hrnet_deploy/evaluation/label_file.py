@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from hrnet_deploy.errors import MissingFileError, UsageError
+from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.dataset import is_image
 from hrnet_deploy.labels import imagenet_classes, imagenet_wnids
+from hrnet_deploy.text_file import read_text
 
 _HEADERS = frozenset({"file", "filename", "file_name", "id", "image", "image_id", "imageid", "img", "name", "path"})
 _WNID = re.compile(r"n\d{8}")
@@ -119,7 +120,8 @@ def read_label_file(path: Path, classes: Sequence[str]) -> LabelFile:
 
 def _rows(path: Path) -> list[tuple[int, str, str]]:
     """(line number, image, label) of each line that says something."""
-    lines = _text(path).split("\n")
+    text = read_text(path, "label file", "a text", _LIMIT_BYTES)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     rows: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -183,19 +185,3 @@ def _check_imagenet_order(path: Path, labels: Mapping[str, int]) -> None:
         f"label file {path} must list ILSVRC2012's validation images by sorted WordNet id (65, 970, 230, ...), got"
         f" {got}. Use Caffe's val.txt."
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(_LIMIT_BYTES + 1)
-        text = content.decode("utf-8-sig")
-    except FileNotFoundError as error:
-        raise MissingFileError(f"label file must exist, got {path}. Check the path.") from error
-    except OSError as error:
-        raise UsageError(f"label file must be readable, got {error.strerror} for {path}. Check it.") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"label file must be UTF-8 text, got other bytes in {path}. Save it as UTF-8.") from error
-    if len(content) > _LIMIT_BYTES or "\0" in text:
-        raise UsageError(f"label file must be a text, got binary or too many bytes in {path}. Check the path.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.artifact import CARD_KEY, card_from_metadata, sha256_file
 from hrnet_deploy.engines.opening import open_engine
-from hrnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError
+from hrnet_deploy.engines.ort_header import read_header
+from hrnet_deploy.errors import ArtifactError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.filling import filled
@@ -217,24 +218,21 @@ class OnnxOrigin:
 
 
 def own_card(path: Path) -> ModelCard | None:
-    """The card in an .onnx file.
+    """The card in an .onnx file, read without its weights.
 
     Args:
         path: the file.
 
     Returns:
-        None where somebody else made it.
+        None where somebody else made it, or it is damaged, as reading it whole will tell.
 
     Raises:
-        MissingDependencyError: the export extra is not installed.
         MissingFileError: there is no such file.
-        ArtifactError: the file is damaged, or its card is.
+        ArtifactError: its card is damaged.
     """
-    try:
-        from hrnet_deploy.exporters import file
-    except ImportError as error:
-        raise _extra_missing(error) from error
-    metadata = file.metadata(path)
+    if not path.is_file():
+        raise MissingFileError(f"ONNX file must exist, got {path}. Check the path.")
+    metadata = read_header(path).metadata
     return card_from_metadata(metadata, path.name) if CARD_KEY in metadata else None
 
 

@@ -10,22 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.drawing import Image
-from hrnet_deploy.engines.compare import Difference, compare
+from hrnet_deploy.engines.compare import ALIKE, Difference, compare
 from hrnet_deploy.engines.opening import open_engine
-from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.pipeline.calibrating import named_folder
 from hrnet_deploy.pipeline.filling import filled
+from hrnet_deploy.pipeline.limits import Limits
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.probe import probe_images
 from hrnet_deploy.sources import frames
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision
 
-LOGITS = {Precision.FP32: 2e-2, Precision.FP16: 5e-2, Precision.INT8: 0.5}
-"""Largest |difference| of logits in units of their spread: TF32 has 10 bits, INT8 rounds elsewhere than on a CPU."""
-SCORES = {Precision.FP32: 1e-2, Precision.FP16: 2e-2, Precision.INT8: 0.2}
-"""Largest |difference| of probabilities."""
-LABELS = {Precision.FP32: 0.998, Precision.FP16: 0.99, Precision.INT8: 0.95}
-"""Least share of equal pixels of a label map."""
+_LIMITS = Limits(
+    # TF32 has 10 bits, and INT8 rounds elsewhere than on a CPU.
+    logits={Precision.FP32: 2e-2, Precision.FP16: 5e-2, Precision.INT8: 0.5},
+    scores={Precision.FP32: 1e-2, Precision.FP16: 2e-2, Precision.INT8: 0.2},
+    labels={Precision.FP32: 0.998, Precision.FP16: 0.99, Precision.INT8: 0.95},
+    demand="engine must answer like ONNX Runtime",
+    advice="Nothing was written; try another precision, or --no-tf32.",
+)
 _COUNT = 4
 _LARGE_PX = 512 * 512
 
@@ -69,36 +71,15 @@ def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Imag
     preprocess = Preprocessor(card.preprocessing)
     theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
     name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
-    worst = Difference(0.0, 0.0, 1.0)
+    worst = ALIKE
     try:
         for image in images:
             tensor: NDArray[np.generic] = preprocess.pixels(image) if card.pixels_in else preprocess(image)
             feed = {card.inputs[0].name: filled(tensor[None], card.inputs[0])}
             found = compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1])
-            worst = Difference(
-                max(worst.max_abs, found.max_abs),
-                max(worst.max_rel, found.max_rel),
-                min(worst.agreement, found.agreement),
-            )
+            worst = worst.worst(found)
     finally:
         theirs.close()
         ours.close()
-    _judge(worst, card)
+    _LIMITS.check(worst, card)
     return worst
-
-
-def _judge(worst: Difference, card: ModelCard) -> None:
-    if card.output_kind is OutputKind.LABELS:
-        found, limit, fits = worst.agreement, LABELS[card.precision], worst.agreement >= LABELS[card.precision]
-        what = "share of equal pixels"
-    elif card.output_kind is OutputKind.LOGITS:
-        found, limit, fits = worst.max_rel, LOGITS[card.precision], worst.max_rel <= LOGITS[card.precision]
-        what = "max |difference| / spread of the logits"
-    else:
-        found, limit, fits = worst.max_abs, SCORES[card.precision], worst.max_abs <= SCORES[card.precision]
-        what = "max |difference| of the scores"
-    if not fits:
-        raise VerificationError(
-            f"{card.precision.value} engine must answer like ONNX Runtime, got {what} {found:.3g} (limit {limit:g}). "
-            "Nothing was written; try another precision, or --no-tf32."
-        )

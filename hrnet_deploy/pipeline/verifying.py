@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.decode import ranked, softmax, upsampled_argmax
 from hrnet_deploy.drawing import Image
-from hrnet_deploy.engines.compare import Difference, compare
+from hrnet_deploy.engines.compare import ALIKE, Difference, compare
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.pipeline.filling import filled
+from hrnet_deploy.pipeline.limits import Limits
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.probe import probe_images
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange
@@ -31,8 +32,13 @@ Measured over all variants (benchmarks/results/cpu.md): fp32 at most 4e-6, fp16 
 have a small spread need more room. An INT8 file is compared with the INT8 graph it was written from; with another
 batch a float kernel may round another way, and a value between two codes then takes the other one.
 """
-_SCORE_TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 2e-2, Precision.INT8: 2e-2}
-_MASK_AGREEMENT = {Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.99}
+_LIMITS = Limits(
+    logits=TOLERANCE,
+    scores={Precision.FP32: 1e-3, Precision.FP16: 2e-2, Precision.INT8: 2e-2},
+    labels={Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.99},
+    demand="artefact must agree with its original",
+    advice="Nothing was written; try fp32 or --no-simplify, or check the weights.",
+)
 _LARGE_PX = 512 * 512
 _OPEN_SIZES = ((256, 320), (128, 192))
 
@@ -96,7 +102,7 @@ def verify(path: Path, card: ModelCard, probes: list[Probe]) -> Difference:
         VerificationError: beyond the precision's tolerance.
     """
     engine = open_engine(path, device="cpu", backend="onnxruntime")
-    worst = Difference(0.0, 0.0, 1.0)
+    worst = ALIKE
     for probe in probes:
         wanted = _answer(probe, card)
         fixed = card.inputs[0].shape[0]
@@ -108,13 +114,9 @@ def verify(path: Path, card: ModelCard, probes: list[Probe]) -> Difference:
             count = min(len(batch), len(wanted))
             ours = found[card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name][:count]
             difference = compare(ours, wanted[:count])
-            worst = Difference(
-                max(worst.max_abs, difference.max_abs),
-                max(worst.max_rel, difference.max_rel),
-                min(worst.agreement, difference.agreement),
-            )
+            worst = worst.worst(difference)
     engine.close()
-    _judge(worst, card)
+    _LIMITS.check(worst, card)
     return worst
 
 
@@ -155,24 +157,6 @@ def answered_by(model: onnx.ModelProto, probes: list[Probe]) -> list[Probe]:
         dataclasses.replace(probe, reference=answer.astype(np.float32))
         for probe, answer in zip(probes, answers, strict=True)
     ]
-
-
-def _judge(worst: Difference, card: ModelCard) -> None:
-    precision = card.precision
-    if card.output_kind is OutputKind.LABELS:
-        found, limit, what = worst.agreement, _MASK_AGREEMENT[precision], "share of equal pixels"
-        missed = found < limit
-    elif card.output_kind is OutputKind.LOGITS:
-        found, limit, what = worst.max_rel, TOLERANCE[precision], "max |difference| / spread of the logits"
-        missed = not found <= limit
-    else:
-        found, limit, what = worst.max_abs, _SCORE_TOLERANCE[precision], "max |difference| of the scores"
-        missed = not found <= limit
-    if missed:
-        raise VerificationError(
-            f"{precision.value} artefact must agree with its original, got {what} {found:.3g} (limit {limit:g}). "
-            "Nothing was written; try fp32 or --no-simplify, or check the weights."
-        )
 
 
 def _answer(probe: Probe, card: ModelCard) -> NDArray[np.generic]:

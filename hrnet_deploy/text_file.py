@@ -1,0 +1,39 @@
+"""A text file that a user names: read whole, but never more of it than such a file can have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hrnet_deploy.errors import MissingFileError, UsageError
+
+
+def read_text(path: Path, what: str, kind: str, limit_bytes: int) -> str:
+    """Read UTF-8 text, with or without a byte order mark.
+
+    Args:
+        path: the file.
+        what: what the file is, for errors, such as "class file".
+        kind: what it must be, such as "a short text".
+        limit_bytes: most it may hold.
+
+    Returns:
+        The text with the line ends it has.
+
+    Raises:
+        MissingFileError: there is no such file.
+        UsageError: it cannot be read, or is no such text.
+    """
+    try:
+        with path.open("rb") as file:
+            # One byte more than allowed tells a text from a checkpoint given by mistake, without reading it all.
+            content = file.read(limit_bytes + 1)
+        text = content.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{what} must exist, got {path}. Check the path.") from error
+    except OSError as error:
+        raise UsageError(f"{what} must be readable, got {error.strerror} for {path}. Check it.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{what} must be UTF-8 text, got other bytes in {path}. Save it as UTF-8.") from error
+    if len(content) > limit_bytes or "\0" in text:
+        raise UsageError(f"{what} must be {kind}, got binary or too many bytes in {path}. Check the path.")
+    return text
