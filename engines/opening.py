@@ -18,6 +18,7 @@ def open_engine(
     device: str = "auto",
     backend: str = "auto",
     threads: int | None = None,
+    lanes: int | None = 1,
     in_order: bool = False,
 ) -> Engine:
     """Open an artefact with the runtime its kind asks for.
@@ -29,14 +30,16 @@ def open_engine(
         backend: "auto"; for an engine "tensorrt" or "tensorrt-rtx"; for .onnx "onnxruntime" on its own CPU or CUDA
             kernels, "onnxruntime-trt" with its TensorRT provider, or "openvino" with its OpenVINO plugin. "auto" is
             "onnxruntime" on a GPU; on a CPU it is OpenVINO for an INT8 graph where the plugin is installed.
-        threads: CPU threads for one run; None for all cores.
+        threads: CPU threads; None for all cores.
+        lanes: runs side by side on the CPU, which share the threads: 1 for the lowest latency, more for more images a
+            second; None for what suits the machine and the graph. On a GPU it is 1 whatever is asked.
         in_order: run the nodes as listed, which a graph with an output at every value needs to stay small.
 
     Returns:
         The engine.
 
     Raises:
-        UsageError: an unknown backend or device.
+        UsageError: an unknown backend or device, or lanes below 1.
         MissingFileError: there is no such file.
         ArtifactError: of no kind that can be run, or damaged.
         DeviceError: the device is not there.
@@ -63,4 +66,4 @@ def open_engine(
         raise MissingDependencyError(
             f"running .onnx needs ONNX Runtime, got: {error}. pip install 'hrnet-deploy[cpu]' (or [gpu])."
         ) from error
-    return open_onnx(model, device=device, backend=backend, threads=threads, in_order=in_order)
+    return open_onnx(model, device=device, backend=backend, threads=threads, lanes=lanes, in_order=in_order)

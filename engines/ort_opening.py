@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnxruntime
 
+from hrnet_deploy.engines.lanes import lanes_for
 from hrnet_deploy.engines.ort import OrtEngine
 from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.engines.ort_openvino import OpenVinoEngine, prefers_openvino
@@ -17,14 +18,17 @@ from hrnet_deploy.protocols import Engine
 _LOG = logging.getLogger(__name__)
 
 
-def open_onnx(model: Path | bytes, *, device: str, backend: str, threads: int | None, in_order: bool) -> Engine:
+def open_onnx(
+    model: Path | bytes, *, device: str, backend: str, threads: int | None, lanes: int | None, in_order: bool
+) -> Engine:
     """Open an ONNX graph.
 
     Args:
         model: an .onnx file, or the bytes of one.
         device: "cpu", "cuda", "cuda:N" or "auto".
         backend: "auto", "onnxruntime", "onnxruntime-trt" or "openvino".
-        threads: CPU threads for one run; None for all cores.
+        threads: CPU threads; None for all cores.
+        lanes: runs side by side on the CPU; None for what suits the machine and the graph.
         in_order: run the nodes as listed.
 
     Returns:
@@ -34,19 +38,20 @@ def open_onnx(model: Path | bytes, *, device: str, backend: str, threads: int | 
         MissingFileError: there is no such file.
         ArtifactError: it cannot be read.
         DeviceError: the device is not there, or cannot run this graph.
-        UsageError: an unknown device, or one the backend does not serve.
+        UsageError: an unknown device, or one the backend does not serve, or lanes below 1.
         MissingDependencyError: the backend is not installed.
     """
+    header = read_header(model)
+    lanes = lanes_for(header.inputs, lanes=lanes, threads=threads)
     if backend == "openvino":
-        return OpenVinoEngine(model, device=device, threads=threads)
+        return OpenVinoEngine(model, device=device, threads=threads, lanes=lanes)
     on_cpu = device == "cpu" or (device == "auto" and CUDA not in onnxruntime.get_available_providers())
     # An INT8 graph never runs on the CUDA provider, so `auto` with a GPU build ends on the CPU as well.
-    if backend == "auto" and isinstance(model, Path) and not in_order and (on_cpu or device == "auto"):
-        header = read_header(model)
-        if prefers_openvino(header):
-            try:
-                return OpenVinoEngine(model, device="cpu", threads=threads)
-            except (ArtifactError, DeviceError, MissingDependencyError) as error:
-                # Nobody asked for it by name; whether the file itself is sound the plain engine will say.
-                _LOG.warning("running without OpenVINO: %s", error)
-    return OrtEngine(model, device=device, threads=threads, in_order=in_order, backend=backend)
+    free = backend == "auto" and isinstance(model, Path) and not in_order and (on_cpu or device == "auto")
+    if free and prefers_openvino(header):
+        try:
+            return OpenVinoEngine(model, device="cpu", threads=threads, lanes=lanes)
+        except (ArtifactError, DeviceError, MissingDependencyError) as error:
+            # Nobody asked for it by name; whether the file itself is sound the plain engine will say.
+            _LOG.warning("running without OpenVINO: %s", error)
+    return OrtEngine(model, device=device, threads=threads, lanes=lanes, in_order=in_order, backend=backend)

@@ -10,6 +10,7 @@ from typing import Any
 
 import onnxruntime
 
+from hrnet_deploy.engines.lanes import threads_beside
 from hrnet_deploy.errors import ArtifactError
 from hrnet_deploy.spec import TensorSpec
 
@@ -29,6 +30,7 @@ _LOG_WARNINGS, _LOG_ERRORS_ONLY, _LOG_NOTHING = 2, 3, 4
 def session_options(
     *,
     threads: int | None = None,
+    lanes: int = 1,
     in_order: bool = False,
     quiet: bool = False,
     entries: Mapping[str, str] | None = None,
@@ -36,7 +38,8 @@ def session_options(
     """Options of a session.
 
     Args:
-        threads: CPU threads for one run; None for all cores.
+        threads: CPU threads; None for all cores.
+        lanes: runs side by side, which share them.
         in_order: run the nodes as listed.
         quiet: log nothing, for an attempt whose failure is reported otherwise.
         entries: ONNX Runtime's session configuration, by key.
@@ -46,7 +49,11 @@ def session_options(
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_NOTHING if quiet else _LOG_ERRORS_ONLY
-    if threads is not None:
+    if lanes > 1:
+        options.intra_op_num_threads = threads_beside(lanes, threads)
+        # While one lane waits for work, another has some.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    elif threads is not None:
         options.intra_op_num_threads = threads
     if in_order:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED

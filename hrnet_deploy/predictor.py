@@ -41,6 +41,7 @@ class Predictor:
         card: what the artefact says of itself.
         device: where it really runs, such as "cpu" or "cuda:0".
         backend: what runs it, such as "onnxruntime".
+        lanes: inferences side by side when there is more than one image.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Predictor:
         device: str = "auto",
         backend: str = "auto",
         threads: int | None = None,
+        lanes: int | None = 1,
         card: ModelCard | None = None,
     ) -> None:
         """Open an artefact.
@@ -59,9 +61,12 @@ class Predictor:
             device: "cpu", "cuda", "cuda:N", or "auto"; a device named here is used or refused, never replaced.
             backend: "onnxruntime", "onnxruntime-trt" or "openvino" for .onnx, "tensorrt" or "tensorrt-rtx" for engines;
                 "auto" for the best of those installed.
-            threads: CPU threads for one inference, and at most half as many (1 to 8) for reading ahead; None for all
+            threads: CPU threads for inference, and at most half as many (1 to 8) for reading ahead; None for all
                 cores. With several predictors or processes on one machine, let their threads add up to its cores.
                 OpenCV's own threads are the application's: `cv2.setNumThreads` is never called here.
+            lanes: inferences side by side on the CPU, which share the threads. 1 gives the lowest latency of a single
+                image; more give more images a second from folders, streams and threads of yours, and need memory each.
+                None for what suits machine and net.
             card: for a file without one, or to override its own.
 
         Raises:
@@ -69,9 +74,9 @@ class Predictor:
             ArtifactError: it is damaged, or carries no card and none is given, or contradicts its card.
             DeviceError: the device is not there.
             MissingDependencyError: the runtime is not installed.
-            UsageError: an unknown device or backend.
+            UsageError: an unknown device or backend, or lanes below 1.
         """
-        self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads)
+        self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, lanes=lanes)
         self.card = card or card_from_metadata(self._engine.metadata, str(path))
         specs = (*self._engine.inputs, *self._engine.outputs), (*self.card.inputs, *self.card.outputs)
         if len(specs[0]) != len(specs[1]) or not all(map(_agree, *specs)):
@@ -79,7 +84,7 @@ class Predictor:
                 f"{path} must have the inputs and outputs its card names, got {self._engine.inputs} and "
                 f"{self._engine.outputs}. Export it again."
             )
-        self.device, self.backend = self._engine.device, self._engine.backend
+        self.device, self.backend, self.lanes = self._engine.device, self._engine.backend, self._engine.lanes
         self._input = self.card.inputs[0]
         self._work = PerImage(self.card)
         self._buffers = threading.local()
@@ -97,7 +102,8 @@ class Predictor:
         """Classify or segment.
 
         Of more than one image, those to come are read and prepared on other threads while the net runs on one of its
-        own; at most four batches and a few images are held at a time, cameras are not read ahead.
+        own for each lane; at most two batches a lane, two more and a few images are held at a time;
+        cameras are not read ahead.
 
         Args:
             source: path, bytes, BGR uint8 (H, W, 3) array or PIL image: one result; a list of those, a folder, a glob
@@ -176,19 +182,19 @@ class Predictor:
         fixed = self._input.shape[0]
         size = fixed if isinstance(fixed, int) else batch
         reading = ThreadPoolExecutor(count, thread_name_prefix="hrnet-read")
-        running = ThreadPoolExecutor(1, thread_name_prefix="hrnet-run")
-        rows = ordered(reading, self._work.prepare, found, most=size + count)
+        running = ThreadPoolExecutor(self.lanes, thread_name_prefix="hrnet-run")
+        rows = ordered(reading, self._work.prepare, found, most=size * self.lanes + count)
         groups = grouped(rows, size, key=_shape)
         answer = functools.partial(self._answer, reading.submit)
         try:
-            # Two: the next batch is ready when the net has done one.
-            with contextlib.closing(ordered(running, answer, groups, most=2)) as answered:
+            # One more than run: the next batch is ready when the net has done one.
+            with contextlib.closing(ordered(running, answer, groups, most=self.lanes + 1)) as answered:
                 for answers in answered:
                     for one in answers:
                         if (result := _settled(one, on_error)) is not None:
                             yield result
         finally:
-            # The net's thread first, as it hands work to the others.
+            # The net's threads first, as they hand work to the others.
             running.shutdown(wait=True, cancel_futures=True)
             reading.shutdown(wait=True, cancel_futures=True)
 

@@ -42,6 +42,11 @@ class Engine(Protocol):
         """What runs it, such as "onnxruntime"."""
         ...
 
+    @property
+    def lanes(self) -> int:
+        """How many runs it is set up to compute side by side."""
+        ...
+
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute every output for one batch.
 

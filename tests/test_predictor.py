@@ -31,6 +31,12 @@ def photos(photos_onnx):
     return Predictor(photos_onnx, device="cpu")
 
 
+@pytest.fixture(scope="module", params=[1, 3])
+def laned(photos_onnx, request):
+    """The same with its lanes."""
+    return Predictor(photos_onnx, device="cpu", lanes=request.param)
+
+
 @pytest.fixture(scope="module")
 def street(street_onnx):
     return Predictor(street_onnx, device="cpu")
@@ -289,31 +295,31 @@ def alive():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("hrnet-")]
 
 
-def test_reading_ahead_ends_its_threads_when_it_is_done_or_left(photos, folder):
-    assert len(photos.predict(folder, batch=2)) == 5
+def test_reading_ahead_ends_its_threads_when_it_is_done_or_left(laned, folder):
+    assert len(laned.predict(folder, batch=2)) == 5
     assert not alive()
-    results = photos.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True, batch=2)
+    results = laned.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True, batch=2)
     next(results)
     assert alive()
     results.close()
     assert not alive()
-    for _ in photos.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True):
+    for _ in laned.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True):
         break
     assert not alive()
 
 
-def test_an_error_comes_after_the_results_before_it_and_ends_the_threads(photos, folder):
+def test_an_error_comes_after_the_results_before_it_and_ends_the_threads(laned, folder):
     (folder / "3.png").write_bytes(b"no image")
     for batch in (1, 2, 3, 8):
         seen = []
         with pytest.raises(ImageError, match=r"3\.png"):
-            seen.extend(result.name for result in photos.predict(folder, stream=True, batch=batch))
+            seen.extend(result.name for result in laned.predict(folder, stream=True, batch=batch))
         assert seen == ["0.png", "1.png", "2.png"]
         assert not alive()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8])
-def test_bad_images_are_told_of_in_order_in_the_callers_thread(photos, folder, batch):
+def test_bad_images_are_told_of_in_order_in_the_callers_thread(laned, folder, batch):
     events = []
 
     def skip(name, error):
@@ -323,14 +329,14 @@ def test_bad_images_are_told_of_in_order_in_the_callers_thread(photos, folder, b
     (folder / "1.png").write_bytes(b"no image")
     (folder / "3.png").unlink()
     paths = [folder / f"{index}.png" for index in range(5)]
-    for result in photos.predict(paths, stream=True, batch=batch, on_error=skip):
+    for result in laned.predict(paths, stream=True, batch=batch, on_error=skip):
         events += [(result.name, threading.current_thread())]
     assert [name for name, _ in events] == ["0.png", "1.png", "2.png", "3.png", "4.png"]
     assert {thread for _, thread in events} == {threading.current_thread()}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_an_error_of_the_caller_or_of_the_net_ends_the_threads(photos, folder, monkeypatch, error):
+def test_an_error_of_the_caller_or_of_the_net_ends_the_threads(laned, folder, monkeypatch, error):
     def images():
         for index, path in enumerate(10 * sorted(folder.glob("*.png"))):
             if index == 30:
@@ -341,16 +347,16 @@ def test_an_error_of_the_caller_or_of_the_net_ends_the_threads(photos, folder, m
         raise error
 
     with pytest.raises(error):
-        list(photos.predict(images(), batch=2))
+        list(laned.predict(images(), batch=2))
     assert not alive()
     if issubclass(error, Exception):
-        monkeypatch.setattr(photos._engine, "run", fail)
+        monkeypatch.setattr(laned._engine, "run", fail)
         with pytest.raises(error):
-            list(photos.predict(folder, stream=True))
+            list(laned.predict(folder, stream=True))
         assert not alive()
 
 
-def test_a_stream_holds_a_bounded_number_of_pictures(photos, picture):
+def test_a_stream_holds_a_bounded_number_of_pictures(laned, picture):
     live = []
 
     def images():
@@ -360,9 +366,22 @@ def test_a_stream_holds_a_bounded_number_of_pictures(photos, picture):
             yield image
 
     most = 0
-    for _ in photos.predict(images(), stream=True, batch=2):
+    for _ in laned.predict(images(), stream=True, batch=2):
         most = max(most, sum(one() is not None for one in live))
-    assert most <= 4 * 2 + 2 * readers() + 2
+    assert most <= (2 * laned.lanes + 2) * 2 + 2 * readers() + 2
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_lanes_change_no_answer_and_no_order(photos, laned, folder, batch):
+    sources = 8 * sorted(folder.glob("*.png"))
+    for result, expected in zip(laned.predict(sources, batch=batch), photos.predict(sources), strict=True):
+        assert result.name == expected.name
+        same(result, expected)
+
+
+def test_lanes_are_those_the_machine_suits_where_none_are_named(photos_onnx):
+    assert Predictor(photos_onnx, device="cpu", lanes=None, threads=3).lanes == 3
+    assert Predictor(photos_onnx, device="cpu").lanes == 1
 
 
 def test_opencvs_threads_are_left_alone(photos, folder):

@@ -50,7 +50,10 @@ class TrtEngine:
         inputs: engine inputs.
         outputs: engine outputs.
         metadata: the artefact's own string metadata; the model card is under `artifact.CARD_KEY`.
+        lanes: 1; runs of several threads overlap in contexts of their own all the same.
     """
+
+    lanes = 1
 
     def __init__(
         self,

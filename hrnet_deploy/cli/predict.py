@@ -14,6 +14,7 @@ from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.prefetch import ordered, readers
 from hrnet_deploy.progress import bar
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
+from hrnet_deploy.sources import is_live, is_single
 from hrnet_deploy.spec import ModelCard
 
 _SHOWN_CLASSES = 4
@@ -69,16 +70,25 @@ def run(args: argparse.Namespace) -> int:
     folder = None if args.save is None else Path(args.save)
     card = None if args.card is None else _card(Path(args.card))
     count = 0
+    # Together they are read ahead as one, such as a shell's photos/*.jpg; a camera's frames must not wait for others.
+    live = any(map(is_live, args.source))
+    sources = args.source if live or len(args.source) == 1 else [args.source]
+    latency = live or all(map(is_single, sources))
     with (
         Predictor(
-            args.artefact, device=args.device, backend=args.backend, threads=args.threads, card=card
+            args.artefact,
+            device=args.device,
+            backend=args.backend,
+            threads=args.threads,
+            lanes=1 if latency else None,
+            card=card,
         ) as predictor,
         ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,
     ):
         on_error = skip if args.skip_bad else None
         found = (
             result
-            for source in args.source
+            for source in sources
             for result in predictor.predict(source, stream=True, batch=args.batch, on_error=on_error, draft=args.draft)
         )
         if folder is not None:

@@ -89,7 +89,12 @@ class Opened:
 
 @contextlib.contextmanager
 def opened(
-    models: Sequence[str | Path | Model], *, device: str, backend: str, threads: int | None
+    models: Sequence[str | Path | Model],
+    *,
+    device: str,
+    backend: str,
+    threads: int | None,
+    lanes: int | None = None,
 ) -> Iterator[tuple[Opened, ...]]:
     """Open artefacts, and close again those that were files.
 
@@ -98,6 +103,7 @@ def opened(
         device: for paths, as for Predictor.
         backend: for paths, as for Predictor.
         threads: for paths, as for Predictor.
+        lanes: for paths, as for Predictor; the most images a second unless 1 is asked for, to time single ones.
 
     Yields:
         The models in order.
@@ -111,7 +117,9 @@ def opened(
             if not isinstance(model, (str, Path)):
                 found.append(Opened(model, _facts(model, None)))
                 continue
-            predictor = stack.enter_context(Predictor(model, device=device, backend=backend, threads=threads))
+            predictor = stack.enter_context(
+                Predictor(model, device=device, backend=backend, threads=threads, lanes=lanes)
+            )
             found.append(Opened(predictor, _facts(predictor, Path(model))))
         yield tuple(found)
 

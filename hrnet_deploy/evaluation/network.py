@@ -32,7 +32,7 @@ class Model(Protocol):
         ...
 
     def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
-        """Run the graph: {input name: array} to {output name: array}."""
+        """Run the graph: {input name: array} to {output name: array}; one call at a time, or one a lane."""
         ...
 
 
@@ -82,6 +82,11 @@ class Network:
         self._preprocessor = Preprocessor(spec)
         fixed = self.card.inputs[0].shape[0]
         self._fixed_batch = fixed if isinstance(fixed, int) else None
+
+    @property
+    def lanes(self) -> int:
+        """How many runs the model computes side by side; 1 where it does not say."""
+        return int(getattr(self.model, "lanes", 1))
 
     @property
     def preparation(self) -> tuple[Preprocessing, bool]:

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import hashlib
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -31,7 +31,7 @@ class Clock:
     """Where the time went.
 
     Attributes:
-        inference_s: seconds inside each net's graph.
+        inference_s: seconds of the wall inside each net's graph, shared among the lanes that ran side by side.
         images: images answered.
     """
 
@@ -49,13 +49,23 @@ class _Picture:
     label: NDArray[np.uint8] | None = field(repr=False)
 
 
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Pictures answered together: outputs and seconds by net."""
+
+    pictures: list[_Picture]
+    outputs: list[list[list[Outputs]]]
+    seconds: list[float]
+
+
 def stream(
     networks: Sequence[Network], dataset: Dataset, indices: Sequence[int], clock: Clock, *, batch: int, workers: int
 ) -> Generator[Record, None, None]:
     """Answer images with every net.
 
-    Workers read, decode and preprocess images ahead of the nets, and count answers behind them; the nets run in the
-    caller's thread, one after the other. At most 2 x batch + workers images are held before the nets and as many after.
+    Workers read, decode and preprocess images ahead of the nets, and count answers behind them; the nets run one after
+    the other, on as many threads as they have lanes. At most (2 x lanes + 1) x batch + workers images are held before
+    the nets, and 2 x batch + workers after.
 
     Args:
         networks: the nets, the reference first.
@@ -74,27 +84,32 @@ def stream(
         MissingFileError: one that is gone.
         DeviceError: the runtime failed.
     """
-    most = 2 * batch + workers
+    lanes = max(network.lanes for network in networks)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluation")
+    running = ThreadPoolExecutor(lanes, thread_name_prefix="evaluation-net")
     try:
-        pictures = ordered(pool, functools.partial(_read, networks, dataset), indices, most=most)
-        answered = _answered(networks, grouped(pictures, batch), clock, batch)
+        read = functools.partial(_read, networks, dataset)
+        pictures = ordered(pool, read, indices, most=lanes * batch + workers)
+        run = functools.partial(_run, networks, batch)
+        groups = ordered(running, run, grouped(pictures, batch), most=lanes + 1)
         count = functools.partial(_count, networks, dataset)
-        with contextlib.closing(ordered(pool, count, answered, most=most)) as records:
+        answered = _answered(groups, clock, lanes)
+        with contextlib.closing(ordered(pool, count, answered, most=2 * batch + workers)) as records:
             yield from records
     finally:
+        running.shutdown(wait=True, cancel_futures=True)
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _answered(
-    networks: Sequence[Network], groups: Iterable[list[_Picture]], clock: Clock, batch: int
-) -> Iterator[tuple[_Picture, list[list[Outputs]]]]:
-    """Run every net on each group; one entry a picture."""
-    for pictures in groups:
-        outputs = [_timed(network, pictures, batch, clock, place) for place, network in enumerate(networks)]
-        clock.images += len(pictures)
-        for number, picture in enumerate(pictures):
-            yield picture, [of_network[number] for of_network in outputs]
+def _answered(groups: Iterator[_Group], clock: Clock, lanes: int) -> Iterator[tuple[_Picture, list[list[Outputs]]]]:
+    """One entry a picture."""
+    for group in groups:
+        # Of the wall: lanes spend them side by side.
+        for place, seconds in enumerate(group.seconds):
+            clock.inference_s[place] += seconds / lanes
+        clock.images += len(group.pictures)
+        for number, picture in enumerate(group.pictures):
+            yield picture, [of_network[number] for of_network in group.outputs]
 
 
 def _read(networks: Sequence[Network], dataset: Dataset, index: int) -> _Picture:
@@ -124,11 +139,14 @@ def _read(networks: Sequence[Network], dataset: Dataset, index: int) -> _Picture
     return _Picture(index, hashlib.sha256(content).hexdigest(), rows, label)
 
 
-def _timed(network: Network, pictures: Sequence[_Picture], batch: int, clock: Clock, place: int) -> list[list[Outputs]]:
-    began = time.perf_counter()
-    outputs = network.run([picture.rows[network.preparation] for picture in pictures], batch)
-    clock.inference_s[place] += time.perf_counter() - began
-    return outputs
+def _run(networks: Sequence[Network], batch: int, pictures: list[_Picture]) -> _Group:
+    """Every net on a group, one after the other."""
+    outputs, seconds = [], []
+    for network in networks:
+        began = time.perf_counter()
+        outputs.append(network.run([picture.rows[network.preparation] for picture in pictures], batch))
+        seconds.append(time.perf_counter() - began)
+    return _Group(pictures, outputs, seconds)
 
 
 def _count(networks: Sequence[Network], dataset: Dataset, answered: tuple[_Picture, Sequence[list[Outputs]]]) -> Record:

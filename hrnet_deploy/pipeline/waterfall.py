@@ -133,7 +133,7 @@ def measure_waterfall(
     """
     if not artefacts:
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
-    with opened(list(artefacts), device=device, backend=backend, threads=threads) as ends:
+    with opened(list(artefacts), device=device, backend=backend, threads=threads, lanes=1) as ends:
         origin = open_origin(model, weights, task=task, num_classes=None, ema=ema, opset=None)
         for end in ends:
             _check_same_weights(origin, end.facts.card, end.facts.name)

@@ -98,10 +98,12 @@ def make_report(
             f"seconds must be above 0 and at most {_LONGEST_S}, got {seconds}. The default is {SECONDS:g}."
         )
     settings = make_settings(batch, workers, window, overlap, journal)
-    with opened([reference, *candidates], device=device, backend=backend, threads=threads) as models:
+    compared = [reference, *candidates]
+    with opened(compared, device=device, backend=backend, threads=threads) as models:
         machine = look(gpu=False)  # before the work, so that its load is that of others
         dataset = dataset_for(models, data, labels=labels, split=split, limit=limit)
         comparison = comparison_of(measure(models, dataset, settings))
+    with opened(compared, device=device, backend=backend, threads=threads, lanes=1) as models:
         networks = [Network(each.model, settings.sliding) for each in models]
         latencies = _latencies(networks, _timed_images(dataset), seconds)
         if any(each.facts.device != "cpu" for each in models):

@@ -7,6 +7,7 @@ import cv2
 import pytest
 
 from hrnet_deploy.cli.predict import parse_args, run
+from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.probe import probe_images
 
 
@@ -31,6 +32,26 @@ def test_lines_and_pictures_come_in_order(photos_onnx, folder, tmp_path, capsys,
     assert [record["name"] for record in records] == names + names
     assert sorted(record["saved"] for record in records) == sorted(str(path) for path in out.iterdir())
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("hrnet-")]
+
+
+@pytest.mark.parametrize(("names", "lanes"), [(["0.jpg"], 1), (["0.jpg", "1.jpg", "3.jpg"], None), ([], None)])
+def test_several_images_are_one_source_and_run_in_lanes(photos_onnx, folder, monkeypatch, capsys, names, lanes):
+    seen = []
+
+    class Watched(Predictor):
+        def __init__(self, *given, **options):
+            super().__init__(*given, **options)
+            seen.append(options["lanes"])
+
+        def predict(self, source, **options):
+            seen.append(source)
+            return super().predict(source, **options)
+
+    monkeypatch.setattr("hrnet_deploy.cli.predict.Predictor", Watched)
+    files = [str(folder / name) for name in names] or [str(folder)]
+    run(parse_args([str(photos_onnx), *files, "--skip-bad", "--device", "cpu"]))
+    assert seen == [lanes, files[0] if len(files) == 1 else files]
+    assert len(capsys.readouterr().out.splitlines()) == (len(names) or 5)
 
 
 def test_drafts_are_asked_for(photos_onnx, folder, capsys):

@@ -79,7 +79,7 @@ def test_tensorrt_s_provider_needs_a_gpu():
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:2"])
 def test_tensorrt_s_provider_asked_of_a_cpu_build_names_the_pip_line(device):
     with pytest.raises(DeviceError, match=r"needs ONNX Runtime with TensorRT, .* pip install 'hrnet-deploy\[gpu\]'"):
-        open_onnx(NET, device=device, backend="onnxruntime-trt", threads=None, in_order=False)
+        open_onnx(NET, device=device, backend="onnxruntime-trt", threads=None, lanes=1, in_order=False)
 
 
 def test_an_unknown_backend_is_refused():

@@ -17,8 +17,8 @@ class Stub:
 
     backend, device = "openvino", "cpu"
 
-    def __init__(self, model, *, device, threads):
-        self.asked = (model, device, threads)
+    def __init__(self, model, *, device, threads, lanes):
+        self.lanes = lanes
 
 
 @pytest.fixture
