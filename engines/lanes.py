@@ -14,7 +14,8 @@ from hrnet_deploy.errors import UsageError
 from hrnet_deploy.prefetch import cores
 
 _MOST = 4
-_MOST_VALUES = 3 * 512 * 1024  # an image beyond keeps the threads busy by itself, and each lane needs memory of its own
+_MOST_OPEN = 2  # of a size nobody knows yet, and each lane needs memory of its own
+_MOST_VALUES = 3 * 512 * 1024  # an image beyond keeps the threads busy by itself
 
 
 def lanes_for(inputs: Mapping[str, tuple[int | str, ...]], *, lanes: int | None, threads: int | None) -> int:
@@ -26,7 +27,7 @@ def lanes_for(inputs: Mapping[str, tuple[int | str, ...]], *, lanes: int | None,
         threads: CPU threads in all; None for all cores.
 
     Returns:
-        `lanes`; in place of None up to 4, never more than threads, and 1 where an image is large or of open size.
+        `lanes`; in place of None up to 4, never more than threads: 2 for images of open size, 1 for large ones.
 
     Raises:
         UsageError: lanes below 1.
@@ -35,11 +36,14 @@ def lanes_for(inputs: Mapping[str, tuple[int | str, ...]], *, lanes: int | None,
         if lanes < 1:
             raise UsageError(f"lanes must be at least 1, got {lanes}. Use 1 for the lowest latency.")
         return lanes
+    most = min(_MOST, threads or cores())
     for shape in inputs.values():
         sizes = [size for size in shape[1:] if isinstance(size, int)]
-        if len(sizes) < len(shape) - 1 or math.prod(sizes) > _MOST_VALUES:
-            return 1
-    return min(_MOST, threads or cores())
+        if len(sizes) < len(shape) - 1:
+            most = min(most, _MOST_OPEN)
+        elif math.prod(sizes) > _MOST_VALUES:
+            most = 1
+    return most
 
 
 def threads_beside(lanes: int, threads: int | None) -> int:

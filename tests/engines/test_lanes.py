@@ -29,7 +29,8 @@ SMALL, LARGE = {"x": ("N", 3, 224, 224)}, {"x": ("N", 3, 1024, 2048)}
         (LARGE, None, None, 16, 1),
         (LARGE, 2, None, 16, 2),
         ({"x": ("N", 3, 512, 1024)}, None, None, 2, 2),
-        ({"x": ("N", 3, "height", "width")}, None, None, 16, 1),
+        ({"x": ("N", 3, "height", "width")}, None, None, 16, 2),
+        ({"x": ("N", 3, "height", "width")}, None, None, 1, 1),
         ({}, None, None, 2, 2),
     ],
 )
