@@ -5,6 +5,7 @@ The reasons and the measurements behind each rule are in README.md beside this f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -88,6 +89,31 @@ def plan(model: onnx.ModelProto, target: QdqTarget, keep: Collection[str]) -> Qd
     return _for_cpu(flow, keep) if target is QdqTarget.CPU else _for_tensorrt(flow, keep)
 
 
+def summands(model: onnx.ModelProto) -> frozenset[str]:
+    """Values that do nothing but enter sums which end in a ReLU: it cuts off much of what is far below zero.
+
+    Args:
+        model: a float32 graph.
+
+    Returns:
+        Names of values, those that reach their sum through a Resize among them.
+    """
+    flow = _flow(model)
+    found: set[str] = set()
+    for node in flow.nodes:
+        last = flow.maker.get(node.input[0])
+        pending = list(last.input) if node.op_type == "Relu" and last is not None and last.op_type == "Add" else []
+        while pending:
+            value = pending.pop()
+            maker = flow.maker.get(value)
+            if maker is None or value in flow.outputs or len(flow.readers[value]) > 1:
+                continue
+            found.add(value)
+            if maker.op_type in {"Add", "Resize"}:
+                pending += maker.input[: 1 if maker.op_type == "Resize" else None]
+    return frozenset(found)
+
+
 def _flow(model: onnx.ModelProto) -> _Flow:
     weights = frozenset(t.name for t in model.graph.initializer)
     weights |= {n.output[0] for n in model.graph.node if is_stored(n)}
@@ -110,11 +136,12 @@ def _flow(model: onnx.ModelProto) -> _Flow:
 
 
 def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
-    """Every value between INT8 nodes is INT8, so that no kernel falls back to floating point in between."""
+    """Every value between INT8 nodes is INT8, so that no kernel falls back to floating point; but see small sums."""
     integer: set[str] = set()
+    kept = _low_resolution_sums(flow).union(keep)
     for node in flow.nodes:
         name, maker = name_of(node), flow.maker.get(node.input[0])
-        wanted = node.op_type in _CPU_OPS and name not in keep and (node.op_type != "Conv" or _constant(node, flow))
+        wanted = node.op_type in _CPU_OPS and name not in kept and (node.op_type != "Conv" or _constant(node, flow))
         if node.op_type == "Relu" and maker is not None:
             wanted = name_of(maker) in integer  # it clips what its maker requantises; kept or not, it costs nothing
         if wanted and not flow.outputs.intersection(node.output):
@@ -140,6 +167,25 @@ def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
             scale_of[value] = source
     weighted = frozenset(name_of(n) for n in flow.nodes if n.op_type in _WEIGHTED and name_of(n) in integer)
     return QdqPlan(QdqTarget.CPU, tuple(tensors), weighted, readers, scale_of)
+
+
+def _low_resolution_sums(flow: _Flow) -> frozenset[str]:
+    """Sums on maps smaller than the largest that is summed up: what they would round off stays in all that follows.
+
+    What a Resize makes has no resolution of its own here: a sum's other input, or the sum after it, tells.
+    """
+    halvings: dict[str, float] = dict.fromkeys(flow.inputs, 0.0)
+    sums: dict[str, float] = {}
+    for node in flow.nodes:
+        known = [halvings[name] for name in node.input if name in halvings]
+        if not known or node.op_type == "Resize":
+            continue
+        strides = next((a.ints for a in node.attribute if a.name == "strides"), (1,))
+        here = max(known) + math.log2(strides[0])
+        halvings.update(dict.fromkeys(node.output, here))
+        if node.op_type == "Add":
+            sums[name_of(node)] = here
+    return frozenset(name for name, here in sums.items() if here > min(sums.values()))
 
 
 def _source(value: str, flow: _Flow) -> str:

@@ -10,9 +10,12 @@ import numpy as np
 from hrnet_deploy.calibration.histogram import Histogram
 from hrnet_deploy.calibration.table_fields import AGAIN, checked_method, checked_number, checked_positive, checked_whole
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.quantization import ActivationRange
 
 QUANTILES = 16
 """Entries of a tensor's histogram summary."""
+SUMMAND_BELOW_ZERO = 0.75
+"""How much of the range below zero a summand keeps; a ReLU after the sum hides most of the rest."""
 
 
 @dataclass(frozen=True)
@@ -77,3 +80,18 @@ class TensorRange:
         edges = (np.searchsorted(running, wanted) + 1) * histogram.width
         quantiles = tuple(float(v) for v in np.minimum(edges, histogram.absmax))
         return cls(histogram.low, histogram.high, amax, histogram.count, histogram.zeros, quantiles)
+
+    def clipped(self, amax: float, *, summand: bool = False) -> ActivationRange:
+        """The values seen, clipped to a threshold on both sides; zero is always among them.
+
+        Args:
+            amax: the threshold; above all that was seen only if it is the floor of `thresholds`, which then holds.
+            summand: the value does nothing but enter a sum that ends in a ReLU.
+
+        Returns:
+            The range to hold.
+        """
+        if amax > max(-self.low, self.high):  # a smaller range would give a scale that the floor exists to prevent
+            return ActivationRange(-amax if self.low < 0 else 0.0, amax)
+        low, high = max(min(self.low, 0.0), -amax), min(max(self.high, 0.0), amax)
+        return ActivationRange(SUMMAND_BELOW_ZERO * low if summand else low, high)

@@ -15,7 +15,7 @@ from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.scoring import Score, Scorer, ranked
 from hrnet_deploy.progress import bar
-from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget
+from hrnet_deploy.quantization import QdqPlan, QdqTarget
 from hrnet_deploy.spec import Precision, Task
 
 if TYPE_CHECKING:
@@ -230,8 +230,11 @@ class _Renderer:
     def __init__(
         self, graph: onnx.ModelProto, recipe: _Recipe, *, per_channel: bool, half: frozenset[str] | None
     ) -> None:
+        from hrnet_deploy.calibration.recipe import summands
+
         self.recipe = recipe
         self._graph = graph
+        self._summands = summands(graph)
         self._per_channel = per_channel
         self._half = half  # nodes to keep in float32 where the rest becomes FP16
 
@@ -242,18 +245,11 @@ class _Renderer:
 
         layout = self.recipe(kept, only)
         amax = table.amax()
-        ranges = {name: _clipped(table, name, amax[name]) for name in layout.measured}
+        ranges = {
+            name: table.tensors[name].clipped(amax[name], summand=name in self._summands) for name in layout.measured
+        }
         model = to_qdq(self._graph, layout, ranges, per_channel=self._per_channel)
         return model if self._half is None else to_fp16(model, self._half).model
-
-
-def _clipped(table: CalibrationTable, name: str, amax: float) -> ActivationRange:
-    """The values seen, clipped to the threshold on both sides; zero is always among them."""
-    seen = table.tensors[name]
-    if amax > max(-seen.low, seen.high):  # the table's floor: a smaller range would give a scale it exists to prevent
-        return ActivationRange(-amax if seen.low < 0 else 0.0, amax)
-    low, high = max(min(seen.low, 0.0), -amax), min(max(seen.high, 0.0), amax)
-    return ActivationRange(low, high)
 
 
 def _best_method(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrnet_deploy.calibration.recipe import float_by_default, name_of, plan
+from hrnet_deploy.calibration.recipe import float_by_default, name_of, plan, summands
 from hrnet_deploy.quantization import QdqTarget
 
 CPU, TENSORRT = QdqTarget.CPU, QdqTarget.TENSORRT
@@ -83,6 +83,46 @@ def test_a_sum_without_a_relu_is_a_value_of_its_own():
     assert "j" in found.tensors
     assert "jr" in found.tensors
     assert found.readers["jr"] == {"last"}
+
+
+LOW = """
+    [stem1] a = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, s1, b) [stem2] v = Conv(a, w, b) [stem2r] ar = Relu(v)
+    [high] c = Conv(ar, w, b) [high_sum] d = Add(c, ar) [high_r] dr = Relu(d)
+    [step] e = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(dr, s2, b) [step_r] er = Relu(e)
+    [low] f = Conv(er, w, b) [low_sum] g = Add(f, er) [low_r] hr = Relu(g)
+    [side] i = Conv(hr, w, b) [up] u = Resize<mode = "nearest">(i, , factors)
+    [fuse] j = Add(u, dr) [fuse_r] jr = Relu(j)
+    [down] k = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(dr, s2, b) [part] m = Add(k, hr) [all] n = Add(m, k)
+    [all_r] nr = Relu(n) [back] o = Conv(nr, w, b) [up2] p = Resize<mode = "nearest">(o, , factors) [end] q = Add(p, jr)
+    [one] r = Conv(q, w, b) [head] y = Conv(r, h)
+"""
+
+
+def test_for_the_cpu_sums_on_smaller_maps_than_the_largest_are_floats():
+    model = parse(LOW)
+    found = plan(model, CPU, float_by_default(model))
+    # Between them nothing is rounded; what the convolutions give and take is.
+    assert found.tensors == ("ar", "c", "dr", "er", "f", "hr", "i", "u", "jr", "k", "nr", "o", "p", "q", "r")
+    assert found.readers["er"] == {"low", "low_sum"}
+    assert found.readers["hr"] == {"side"}
+    assert found.readers["nr"] == {"back"}
+
+
+def test_for_the_cpu_what_is_upsampled_is_summed_at_the_resolution_of_the_other():
+    model = parse(LOW)
+    found = plan(model, CPU, float_by_default(model))
+    assert found.readers["u"] == {"fuse"}
+    assert found.readers["dr"] == {"step", "fuse", "down"}
+    assert found.readers["p"] == {"end"}
+
+
+def test_summands_enter_sums_that_end_in_a_relu_and_nothing_else():
+    # Not an identity, which a convolution reads as well; not k, read twice; nor p, whose sum has no ReLU.
+    assert summands(parse(LOW)) == {"c", "f", "i", "u", "m"}
+
+
+def test_a_value_that_is_also_an_answer_is_no_summand():
+    assert summands(parse(LOW, "float[N, C, A, B] y, float[N, 4, A, B] m")) == {"c", "f", "i", "u"}
 
 
 def test_pooling_and_upsampling_share_their_input_s_scale(model):

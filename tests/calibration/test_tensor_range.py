@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from hrnet_deploy.calibration.histogram import Histogram
-from hrnet_deploy.calibration.tensor_range import TensorRange
+from hrnet_deploy.calibration.tensor_range import SUMMAND_BELOW_ZERO, TensorRange
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.quantization import ActivationRange
 
 
 def test_a_histogram_is_summarised():
@@ -27,3 +28,28 @@ def test_a_histogram_of_zeros_is_summarised_and_one_of_nothing_is_refused():
         TensorRange.measured(histogram, {"minmax": 1.0})
     histogram.add(np.zeros(5, np.float32))
     assert TensorRange.measured(histogram, {"minmax": 1.0}).quantiles == (0.0,) * 16
+
+
+def seen(low, high):
+    return TensorRange(low, high, {"minmax": 1.0}, 10, 0, (1.0,) * 16)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "amax", "expected"),
+    [
+        (-4.0, 8.0, 6.0, (-4.0, 6.0)),
+        (-8.0, 4.0, 6.0, (-6.0, 4.0)),
+        (1.0, 8.0, 6.0, (0.0, 6.0)),
+        (-8.0, -1.0, 6.0, (-6.0, 0.0)),
+        (0.0, 0.0, 0.001, (0.0, 0.001)),
+        (-1e-5, 1e-5, 0.001, (-0.001, 0.001)),
+    ],
+)
+def test_values_are_clipped_on_both_sides_of_zero(low, high, amax, expected):
+    assert seen(low, high).clipped(amax) == ActivationRange(*expected)
+
+
+def test_a_summand_keeps_less_below_zero_but_never_less_than_the_floor():
+    assert seen(-4.0, 8.0).clipped(6.0, summand=True) == ActivationRange(-4.0 * SUMMAND_BELOW_ZERO, 6.0)
+    assert seen(0.0, 8.0).clipped(6.0, summand=True) == ActivationRange(0.0, 6.0)
+    assert seen(-1e-5, 0.0).clipped(0.001, summand=True) == ActivationRange(-0.001, 0.001)
