@@ -220,7 +220,7 @@ def _engine_lines(built: Compiled, precision: str) -> Iterator[str]:
     else:
         yield f"  {built.reached} of {built.asked} convolutions run in {precision}"
     if found is None:
-        yield "  on the GPU: not compared, there is none here; what is said of answers is of the graph on the CPU"
+        yield "  on the GPU: not compared, for it is not here; what is said of answers is of the graph on the CPU"
     else:
         yield f"  on the GPU: {found.agreement:.2%} of answers as ONNX Runtime's, max rel error {found.max_rel:.2e}"
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.evaluation.dataset import Dataset, Sample, and_more, images_below, listing
 from hrnet_deploy.evaluation.segmentation import IGNORE
+from hrnet_deploy.image_header import is_truncated
 from hrnet_deploy.labels import CITYSCAPES_CLASSES, CITYSCAPES_TRAIN_IDS
 from hrnet_deploy.spec import Task
 
@@ -108,6 +109,10 @@ def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = N
         raise MissingFileError(f"label image must exist, got no {path}. Check the data set.") from error
     except OSError as error:
         raise ImageError(f"label image '{path}' cannot be read ({error.strerror}). Check its permissions.") from error
+    if is_truncated(content):
+        raise ImageError(
+            f"label image '{path}' must be complete, got a truncated file of {len(content)} bytes. Fetch it again."
+        )
     values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
     if values is None:
         raise ImageError(f"label image '{path}' cannot be decoded: not an image, or a damaged one. Fetch it again.")
@@ -176,16 +181,19 @@ def _in_split(frames: Path, labels: Path, split: str | None) -> tuple[Path, Path
 
 def _labels(frames: Path, labels: Path, images: Sequence[Path]) -> tuple[str, list[Path]]:
     """Which kind of Cityscapes label there is for every image."""
-    missing: list[Path] = []
-    for kind in _KINDS:
-        paths, missing_here = _paired(frames, labels, images, f"_{LABELS}_{kind}.png")
-        if not missing_here:
+    found = {kind: _paired(frames, labels, images, f"_{LABELS}_{kind}.png") for kind in _KINDS}
+    for kind, (paths, missing) in found.items():
+        if not missing:
             return kind, paths
-        if len(missing_here) < len(images) or not missing:
-            missing = missing_here
+    bare = sorted(set.intersection(*(set(missing) for _, missing in found.values())))
+    if not bare:
+        counts = " and ".join(f"{len(images) - len(missing)} {kind}" for kind, (_, missing) in found.items())
+        raise UsageError(
+            f"labels must be of one kind for all {len(images)} images, got {counts} in {labels}. Fetch gtFine again."
+        )
     raise UsageError(
         f"each image needs a label (*_{LABELS}_labelTrainIds.png or *_{LABELS}_labelIds.png), got none for"
-        f" {and_more([path.name for path in missing])} in {labels}. Fetch gtFine; the test split has no usable labels."
+        f" {and_more([path.name for path in bare])} in {labels}. Fetch gtFine; the test split has no usable labels."
     )
 
 

@@ -82,6 +82,7 @@ class Network:
         self._preprocessor = Preprocessor(spec)
         fixed = self.card.inputs[0].shape[0]
         self._fixed_batch = fixed if isinstance(fixed, int) else None
+        self._least_batch = self._fixed_batch or self.card.shapes.min_nhw[0]
 
     @property
     def lanes(self) -> int:
@@ -198,8 +199,7 @@ class Network:
     def _infer(self, rows: list[NDArray[np.generic]]) -> list[NDArray[Any]]:
         spec = self.card.inputs[0]
         count = len(rows)
-        if self._fixed_batch is not None:
-            rows = rows + [rows[-1]] * (self._fixed_batch - count)
+        rows = rows + [rows[-1]] * (self._least_batch - count)
         feed = rows[0][None] if len(rows) == 1 else np.stack(rows)
         found = self.model.infer({spec.name: feed.astype(spec.dtype, copy=False)})
         return [found[output.name] for output in self.card.outputs]

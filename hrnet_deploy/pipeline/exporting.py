@@ -6,24 +6,24 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import ParamSpec
 
 from hrnet_deploy.pipeline.as_is import compile_file
 from hrnet_deploy.pipeline.budget import BudgetWishes, refuse_budget
 from hrnet_deploy.pipeline.command import command_line
+from hrnet_deploy.pipeline.delivering import deliver
 from hrnet_deploy.pipeline.engine_plan import EngineWishes
-from hrnet_deploy.pipeline.finishing import finish
+from hrnet_deploy.pipeline.finishing import Finisher
 from hrnet_deploy.pipeline.origin import open_origin, own_card
 from hrnet_deploy.pipeline.planning import check_early, make_plan, wants_engine
+from hrnet_deploy.pipeline.steps import Steps
 from hrnet_deploy.pipeline.verdict import GateMissedError
 from hrnet_deploy.pipeline.verifying import make_probes
 from hrnet_deploy.pipeline.waterfall import measure_waterfall
 from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
-from hrnet_deploy.pipeline.writing import Exported, write_artifact
-from hrnet_deploy.progress import bar
+from hrnet_deploy.pipeline.writing import Exported
 from hrnet_deploy.shapes import HeightWidth
 
-_STEPS = ("loading", "running the original", "tracing", "setting the precision", "verifying", "building")
 _P = ParamSpec("_P")
 
 
@@ -104,8 +104,7 @@ def export_artifact(
         interpolation: overrides the card: "bilinear", "bicubic" or "opencv-linear".
         mean: overrides the card: three numbers on a 0..1 scale.
         std: overrides the card: likewise.
-        calib_data: folder of images to calibrate INT8 on, or to measure FP16's ranges on; None for the environment's
-            HRNET_CALIB_DATA.
+        calib_data: folder of images to calibrate INT8 on, or to measure FP16's ranges; None for $HRNET_CALIB_DATA.
         calib_images: how many, balanced over classes; others are set aside to judge the result.
         calib_method: "entropy", "percentile", "minmax", "mse", or "auto" for the best of them on held-out images.
         calib_cache: the calibration table; None for OUTPUT.calib.json. Used again where everything is the same.
@@ -116,17 +115,16 @@ def export_artifact(
             engine, else "fp32".
         per_tensor: one weight scale per layer instead of one per output channel.
         allow_val: calibrate on a split for evaluation.
-        eval_data: folder of other images that judge INT8 against float32; None for some of the calibration folder's,
-            which are then set aside.
+        eval_data: folder of other images that judge the result; None to set some of the calibration folder's aside.
         allow_overlap: let an image be in both folders.
         eval_limit: how many of `eval_data` a budget or a waterfall is measured on, spread evenly; None for all.
         max_drop: most percentage points of top-1 or mIoU to lose against the float32 graph on the labelled images in
-            `eval_data`; beyond it the most sensitive blocks move to floating point, as few as it takes.
+            `eval_data`; beyond it the most sensitive blocks move to floating point, as few as it takes. An engine that
+            opens on this machine is measured itself; else its graph on the CPU predicts it.
         keep_rejected: write an artefact that loses more all the same; the error is raised afterwards.
         waterfall: measure on `eval_data` what each step from the checkpoint to the artefact loses.
         sensitivity: measure what each block alone loses in INT8.
-        trt_cache: a TensorRT version from 8.6 to 10.x: the same table also becomes OUTPUT.cache, the text that its
-            entropy calibrator reads.
+        trt_cache: a TensorRT version, 8.6 to 10.x, whose entropy calibrator can read the same table in OUTPUT.cache.
         backend: "tensorrt", "tensorrt-rtx", or "auto" for the one installed; of an engine, as all that follows.
         device: "cuda:N", the GPU that builds; "auto" for the first.
         target: "local" for this machine's GPU; with TensorRT-RTX also others, such as "sm86,sm89" or "t4".
@@ -203,10 +201,10 @@ def export_artifact(
     card = own_card(Path(model)) if model is not None and model.endswith(".onnx") else None
     if card is not None and wants_engine(wishes) and precision in {None, card.precision.value}:
         refuse_budget(wishes.budget)
-        with _Steps() as step:
+        with Steps() as step:
             return compile_file(Path(str(model)), card, wishes, step, rebuild)
     early = check_early(wishes)
-    with _Steps() as step:
+    with Steps() as step:
         step("loading")
         origin = open_origin(model, weights, task=task, num_classes=num_classes, ema=ema, opset=early.opset)
         facts = origin.facts
@@ -217,9 +215,8 @@ def export_artifact(
         graph = origin.graph(plan.shapes, plan.opset)
         del origin  # its weights need not be in memory twice
         step("setting the precision")
-        made = finish(graph, plan, facts, probes)
-        step("verifying")
-        done = write_artifact(made, plan, facts, step, rebuild)
+        finisher = Finisher(graph, plan, facts, probes)
+        done = deliver(finisher, plan, facts, step, rebuild)
     if done.verdict is not None and not done.verdict.fits:
         raise GateMissedError(done.verdict, done.path)
     if not waterfall or eval_data is None:
@@ -251,19 +248,3 @@ def _path_of(exporting: Callable[_P, Exported]) -> Callable[_P, Path]:
 
 export = _path_of(export_artifact)
 """`export_artifact`, returning the path: `export("hrnet_w18", weights="w18.pth", precision="fp16")`."""
-
-
-class _Steps:
-    """A progress bar over the named steps; shows each while it runs."""
-
-    def __enter__(self) -> _Steps:
-        layout = "{desc:<22} {bar:20} {n_fmt}/{total_fmt} [{elapsed}]"
-        self._bar: Any = bar(total=len(_STEPS), bar_format=layout)
-        return self
-
-    def __call__(self, name: str) -> None:
-        self._bar.n = _STEPS.index(name)
-        self._bar.set_description_str(name)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()

@@ -1,8 +1,7 @@
-"""From a traced graph to the one that is written: simplified, in its precision, with the ends that were asked for."""
+"""From a traced graph to those that may be written: simplified, in a precision, with the ends that were asked for."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,11 +11,9 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.pipeline.calibrating import input_batches, named_folder, pick_images
 from hrnet_deploy.pipeline.facts import Facts
-from hrnet_deploy.pipeline.gate import judge
 from hrnet_deploy.pipeline.halving import Halver
 from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.quantizing import Quantized, Quantizer
-from hrnet_deploy.pipeline.verdict import GateMissedError, Verdict
 from hrnet_deploy.pipeline.verifying import Probe, answered_by, check_graph
 from hrnet_deploy.spec import OutputKind, Precision, Task
 
@@ -38,7 +35,6 @@ class Finished:
         underflowed: weights that became zero in half precision.
         quantized: of an INT8 graph, what was measured.
         untyped: the float32 graph with the same ends, for a TensorRT that is told the precision by flags.
-        verdict: of the accuracy gate, where there is one.
     """
 
     graph: onnx.ModelProto
@@ -47,48 +43,103 @@ class Finished:
     underflowed: int = 0
     quantized: Quantized | None = None
     untyped: onnx.ModelProto | None = None
-    verdict: Verdict | None = None
 
 
-def finish(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> Finished:
-    """Simplify, set the precision within the accuracy budget, then add the ends that were asked for.
+class Finisher:
+    """Finishes one net as often as it takes, with any blocks kept in floating point.
 
-    Args:
-        graph: float32, as traced; may be changed.
-        plan: what was asked for.
-        facts: of the net.
-        probes: pictures and the original's answers.
-
-    Returns:
-        The graph and the report.
-
-    Raises:
-        GateMissedError: the budget was missed, and nothing shall be written then.
-        HrnetDeployError: whatever a step raises.
+    Attributes:
+        original: the simplified float32 graph, without the ends that were asked for.
     """
-    from hrnet_deploy.exporters.simplify import simplify
 
-    if plan.simplify:
-        graph = simplify(graph)
-    maker = _maker(graph, plan, facts, probes)
-    kept, verdict = maker.kept(), None
-    if plan.budget is not None:
-        verdict = judge(graph, maker, lambda model: _with_ends(model, plan, facts), plan, facts, plan.budget)
-        if not verdict.fits and not plan.budget.keep_rejected:
-            raise GateMissedError(verdict)
-        kept = (*kept, *verdict.chosen.kept)
-    made = dataclasses.replace(_made(maker, kept, probes), verdict=verdict)
-    _with_ends(made.graph, plan, facts)
-    if made.graph is not graph and plan.engine is not None and plan.engine.flags_set_precision:
-        made = dataclasses.replace(made, untyped=_with_ends(graph, plan, facts))
-    return made
+    def __init__(self, graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> None:
+        """Simplify, and measure what the precision needs to be known.
+
+        Args:
+            graph: float32, as traced.
+            plan: what was asked for.
+            facts: of the net.
+            probes: pictures and the original's answers.
+
+        Raises:
+            HrnetDeployError: whatever simplifying and calibrating raise.
+        """
+        from hrnet_deploy.exporters.simplify import simplify
+
+        self.original = simplify(graph) if plan.simplify else graph
+        self._plan, self._facts, self._probes = plan, facts, probes
+        self._maker = _maker(self.original, plan, facts, probes)
+
+    def order(self) -> tuple[str, ...]:
+        """Blocks that may be kept beyond those the user keeps, most sensitive first; measured once.
+
+        Returns:
+            Their names.
+        """
+        return self._maker.order()
+
+    def render(self, blocks: tuple[str, ...]) -> onnx.ModelProto:
+        """The graph alone.
+
+        Args:
+            blocks: to keep beyond those the user keeps.
+
+        Returns:
+            A new graph in its precision, with its ends.
+        """
+        return self._with_ends(self._maker.render((*self._maker.kept(), *blocks)))
+
+    def finish(self, blocks: tuple[str, ...]) -> Finished:
+        """The graph and the report of its making.
+
+        Args:
+            blocks: to keep beyond those the user keeps.
+
+        Returns:
+            What may be written.
+
+        Raises:
+            VerificationError: an INT8 graph that no longer answers like the net.
+        """
+        kept = (*self._maker.kept(), *blocks)
+        if isinstance(self._maker, Quantizer):
+            quantized = self._maker.make(kept)
+            # Real images have judged INT8 against the original; what is left to verify is the file against this graph.
+            probes = answered_by(quantized.model, self._probes)
+            return Finished(self._with_ends(quantized.model), probes, quantized=quantized, untyped=self._untyped())
+        if isinstance(self._maker, Halver):
+            half = self._maker.make(kept)
+            graph = self._with_ends(half.model)
+            return Finished(graph, self._probes, half.kept, half.underflowed, untyped=self._untyped())
+        return Finished(self.render(blocks), self._probes)
+
+    def _untyped(self) -> onnx.ModelProto | None:
+        engine = self._plan.engine
+        return self._with_ends(_copy(self.original)) if engine is not None and engine.flags_set_precision else None
+
+    def _with_ends(self, graph: onnx.ModelProto) -> onnx.ModelProto:
+        """The same graph, changed in place."""
+        from hrnet_deploy.exporters import answers, pixels
+
+        plan, facts = self._plan, self._facts
+        if plan.output_kind is not facts.output_kind:
+            if facts.task is Task.SEGMENTATION:
+                answers.mask_out(graph, align_corners=plan.align_corners)
+            elif plan.output_kind is OutputKind.TOPK:
+                answers.topk_out(graph, min(_TOPK, facts.num_classes))
+            else:
+                answers.probabilities_out(graph)
+        if plan.pixels is not None:
+            own = plan.preprocessing
+            pixels.pixels_in(graph, own.mean, own.std, swap=plan.pixels is not own.channel_order)
+        return graph
 
 
 class _Plain:
     """Float32, of which there is one graph."""
 
     def __init__(self, graph: onnx.ModelProto) -> None:
-        self.graph = graph
+        self._graph = graph
 
     def kept(self) -> tuple[str, ...]:
         return ()
@@ -97,9 +148,7 @@ class _Plain:
         return ()
 
     def render(self, _kept: tuple[str, ...]) -> onnx.ModelProto:
-        copy = type(self.graph)()
-        copy.CopyFrom(self.graph)
-        return copy
+        return _copy(self._graph)
 
 
 def _maker(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]) -> Quantizer | Halver | _Plain:
@@ -111,15 +160,10 @@ def _maker(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]
     return _Plain(graph)
 
 
-def _made(maker: Quantizer | Halver | _Plain, kept: tuple[str, ...], probes: list[Probe]) -> Finished:
-    if isinstance(maker, Quantizer):
-        quantized = maker.make(kept)
-        # Real images have judged INT8 against the original; what is left to verify is the file against this graph.
-        return Finished(quantized.model, answered_by(quantized.model, probes), quantized=quantized)
-    if isinstance(maker, Halver):
-        converted = maker.make(kept)
-        return Finished(converted.model, probes, converted.kept, converted.underflowed)
-    return Finished(maker.graph, probes)
+def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
+    copy = type(graph)()
+    copy.CopyFrom(graph)
+    return copy
 
 
 def _range_batches(plan: Plan, probes: list[Probe]) -> Iterator[NDArray[np.float32]]:
@@ -135,20 +179,3 @@ def _judging_batches(plan: Plan) -> Iterator[NDArray[np.float32]]:
     """Some of the images the budget is measured on; none without one."""
     if plan.budget is not None:
         yield from input_batches(plan.budget.images(_RANGE_IMAGES), plan.preprocessing)
-
-
-def _with_ends(graph: onnx.ModelProto, plan: Plan, facts: Facts) -> onnx.ModelProto:
-    """The same graph, changed in place."""
-    from hrnet_deploy.exporters import answers, pixels
-
-    if plan.output_kind is not facts.output_kind:
-        if facts.task is Task.SEGMENTATION:
-            answers.mask_out(graph, align_corners=plan.align_corners)
-        elif plan.output_kind is OutputKind.TOPK:
-            answers.topk_out(graph, min(_TOPK, facts.num_classes))
-        else:
-            answers.probabilities_out(graph)
-    if plan.pixels is not None:
-        own = plan.preprocessing
-        pixels.pixels_in(graph, own.mean, own.std, swap=plan.pixels is not own.channel_order)
-    return graph

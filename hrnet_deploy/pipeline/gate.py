@@ -2,105 +2,156 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from hrnet_deploy.evaluation import Evaluation, compare
+from hrnet_deploy.evaluation import Evaluation, Model, compare
 from hrnet_deploy.pipeline.budget import Budget
 from hrnet_deploy.pipeline.describing import card_of, plain_card
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.graph_model import GraphModel, Remembering
 from hrnet_deploy.pipeline.planning import Plan
-from hrnet_deploy.pipeline.verdict import Attempt, Verdict, within
+from hrnet_deploy.pipeline.verdict import Attempt, GateMissedError, Verdict, within
+from hrnet_deploy.report.standing import TENSORRT, standing
+from hrnet_deploy.spec import Precision
 
 if TYPE_CHECKING:
     import onnx
 
+Blocks = tuple[str, ...]
+"""Names of blocks moved to floating point for the sake of accuracy, most sensitive first."""
 
-class Maker(Protocol):
-    """Makes graphs of one net in one precision, with any blocks kept in floating point."""
 
-    def kept(self) -> tuple[str, ...]:
-        """What the user wants to be kept."""
+class Candidates(Protocol):
+    """Graphs of one net in one precision."""
+
+    @property
+    def original(self) -> onnx.ModelProto:
+        """The float32 graph, without the ends the artefact will have."""
         ...
 
-    def order(self) -> tuple[str, ...]:
-        """Blocks that may be kept beyond that, most sensitive first; measured once."""
+    def order(self) -> Blocks:
+        """Blocks that may be kept in floating point, most sensitive first; measured once."""
         ...
 
-    def render(self, kept: tuple[str, ...]) -> onnx.ModelProto:
-        """A new graph with those kept."""
+    def render(self, blocks: Blocks) -> onnx.ModelProto:
+        """The graph as it would be written with those kept."""
         ...
 
 
-def judge(
-    reference: onnx.ModelProto,
-    maker: Maker,
-    with_ends: Callable[[onnx.ModelProto], onnx.ModelProto],
-    plan: Plan,
-    facts: Facts,
-    budget: Budget,
-) -> Verdict:
-    """Measure candidates on labelled images until the one with the fewest blocks kept that fits is known.
+class Gate:
+    """Measures candidates on labelled images, least in floating point first, and remembers every attempt."""
 
-    Args:
-        reference: the float32 graph, without the ends the artefact will have.
-        maker: of candidates.
-        with_ends: gives a candidate the ends of the artefact.
-        plan: what was asked for.
-        facts: of the net.
-        budget: what may be lost, and the images.
+    def __init__(self, candidates: Candidates, plan: Plan, facts: Facts, budget: Budget) -> None:
+        """Open the float32 graph, whose answers every candidate is compared with.
 
-    Returns:
-        The verdict, with every attempt.
+        Args:
+            candidates: graphs of the net.
+            plan: what was asked for.
+            facts: of the net.
+            budget: what may be lost, and the images.
+        """
+        from hrnet_deploy.exporters.multiply_adds import multiply_adds
 
-    Raises:
-        HrnetDeployError: whatever evaluating raises.
-    """
-    from hrnet_deploy.exporters.convolutions import asked_of_convolutions
-    from hrnet_deploy.exporters.multiply_adds import multiply_adds
+        self._candidates, self._plan, self._facts, self._budget = candidates, plan, facts, budget
+        graph = candidates.original
+        self._cost = multiply_adds(graph, plan.shapes.opt_nhw[1:])
+        self._original = Remembering(GraphModel(graph, plain_card(graph, plan, facts)))
+        self._references: list[Evaluation] = []
+        self._attempts: list[Attempt] = []
 
-    cost = multiply_adds(reference, plan.shapes.opt_nhw[1:])
-    original = Remembering(GraphModel(reference, plain_card(reference, plan, facts)))
-    asked = maker.kept()
-    batch = plan.shapes.opt_nhw[0] if not plan.shapes.dynamic_batch else 1
-    references: list[Evaluation] = []
-    attempts: list[Attempt] = []
+    def predict(self) -> Verdict:
+        """Measure graphs on the CPU until the one with the fewest blocks kept that fits is known.
 
-    def fits_with(blocks: tuple[str, ...]) -> bool:
-        graph = maker.render((*asked, *blocks))
-        precise = {name for name, precision in asked_of_convolutions(graph).items() if precision is plan.precision}
-        graph = with_ends(graph)
-        candidate = GraphModel(graph, card_of(graph, plan, facts, {}))
-        comparison = compare(original, [candidate], budget.dataset, batch=batch)
+        Returns:
+            The verdict: of an engine a prediction, of an .onnx file what there is to say.
+
+        Raises:
+            GateMissedError: none fits, and a rejected artefact shall not be kept.
+            HrnetDeployError: whatever evaluating raises.
+        """
+
+        def attempt(blocks: Blocks) -> Attempt:
+            graph = self._candidates.render(blocks)
+            target = {"qdq_target": self._plan.int8.target.value} if self._plan.precision is Precision.INT8 else {}
+            return self._attempt(blocks, graph, GraphModel(graph, card_of(graph, self._plan, self._facts, target)))
+
+        self._search(attempt, ())
+        return self._verdict()
+
+    def measure(self, predicted: Verdict, build: Callable[[Blocks], Path]) -> Verdict:
+        """Measure engines on their GPU, from the blocks that were predicted to suffice to the fewest that do.
+
+        Args:
+            predicted: from `predict`.
+            build: blocks kept in floating point to the engine with those.
+
+        Returns:
+            The verdict on what was measured, with what was predicted.
+
+        Raises:
+            GateMissedError: none fits, and a rejected artefact shall not be kept.
+            HrnetDeployError: whatever building and evaluating raise.
+        """
+
+        def attempt(blocks: Blocks) -> Attempt:
+            return self._attempt(blocks, self._candidates.render(blocks), build(blocks))
+
+        self._search(attempt, predicted.chosen.kept)
+        return self._verdict()
+
+    def _search(self, attempt: Callable[[Blocks], Attempt], begin: Blocks) -> None:
+        """Try what to begin with, then with more blocks the fewest that fit."""
+
+        def fits(blocks: Blocks) -> bool:
+            self._attempts.append(attempt(blocks))
+            return within(self._attempts[-1].drop, self._budget.max_drop)
+
+        if not fits(begin):
+            more = self._candidates.order()[len(begin) :]
+            fewest(lambda count: fits((*begin, *more[:count])), len(more))
+
+    def _attempt(self, blocks: Blocks, graph: onnx.ModelProto, candidate: Model | Path) -> Attempt:
+        plan = self._plan
+        device = "auto" if plan.engine is None else f"cuda:{plan.engine.device}"
+        batch = plan.shapes.min_nhw[0]
+        comparison = compare(self._original, [candidate], self._budget.dataset, batch=batch, device=device)
+        self._references.append(comparison.reference)
         (contrast,) = comparison.candidates
-        references.append(comparison.reference)
-        attempts.append(
-            Attempt(
-                kept=blocks,
-                float_share=1 - sum(cost[name] for name in precise & cost.keys()) / max(1, sum(cost.values())),
-                value=contrast.evaluation.metrics.value,
-                drop=contrast.drop,
-                agreement=contrast.agreement,
-            )
+        stands = standing(contrast.evaluation.model)
+        if plan.engine is not None and not isinstance(candidate, Path):
+            stands = dataclasses.replace(stands, target=TENSORRT)
+        return Attempt(
+            kept=blocks,
+            float_share=self._float_share(graph),
+            value=contrast.evaluation.metrics.value,
+            drop=contrast.drop,
+            agreement=contrast.agreement,
+            standing=stands,
         )
-        return within(contrast.drop, budget.max_drop)
 
-    if not fits_with(()):
-        order = maker.order()
-        fewest(lambda count: fits_with(order[:count]), len(order))
-    fitting = [attempt for attempt in attempts if within(attempt.drop, budget.max_drop)]
-    return Verdict(
-        precision=plan.precision,
-        metric=references[0].metrics.name,
-        reference=references[0].metrics.value,
-        max_drop=budget.max_drop,
-        data=references[0].data,
-        attempts=tuple(attempts),
-        chosen=min(fitting, key=lambda attempt: len(attempt.kept))
-        if fitting
-        else min(attempts, key=lambda attempt: attempt.drop.points),
-    )
+    def _float_share(self, graph: onnx.ModelProto) -> float:
+        from hrnet_deploy.exporters.convolutions import asked_of_convolutions
+
+        asked = asked_of_convolutions(graph).items()
+        precise = {name for name, precision in asked if precision is self._plan.precision}
+        return 1 - sum(self._cost[name] for name in precise & self._cost.keys()) / max(1, sum(self._cost.values()))
+
+    def _verdict(self) -> Verdict:
+        reference = self._references[0]
+        verdict = Verdict(
+            precision=self._plan.precision,
+            metric=reference.metrics.name,
+            reference=reference.metrics.value,
+            max_drop=self._budget.max_drop,
+            data=reference.data,
+            attempts=tuple(self._attempts),
+        )
+        if not verdict.fits and not self._budget.keep_rejected:
+            raise GateMissedError(verdict)
+        return verdict
 
 
 def fewest(fits: Callable[[int], bool], most: int) -> int | None:

@@ -75,7 +75,7 @@ def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Imag
     try:
         for image in images:
             tensor: NDArray[np.generic] = preprocess.pixels(image) if card.pixels_in else preprocess(image)
-            feed = {card.inputs[0].name: filled(tensor[None], card.inputs[0])}
+            feed = {card.inputs[0].name: filled(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
             found = compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1])
             worst = worst.worst(found)
     finally:

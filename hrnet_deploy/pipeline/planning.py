@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.labels import default_classes, read_classes
+from hrnet_deploy.labels import read_classes
 from hrnet_deploy.pipeline.budget import Budget, check_budget, make_budget
 from hrnet_deploy.pipeline.calibrating import data_folder, named_folder, pick_images
+from hrnet_deploy.pipeline.ends import answer_given, classes_named, pixels_taken, preprocessing_before, shapes_taken
 from hrnet_deploy.pipeline.engine_plan import EnginePlan, plan_engine
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import shape_range
-from hrnet_deploy.spec import ChannelOrder, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task
+from hrnet_deploy.spec import ChannelOrder, OutputKind, Precision, Preprocessing, ShapeRange
 
-_STRIDE_PX = 32
-_MIN_PX = 32
 _FP16_SCALES_OPSET = 19
 """Source: ONNX operator changelog, QuantizeLinear."""
 _WEAK_OPSET = 17
@@ -97,7 +95,7 @@ def check_early(wishes: Wishes) -> Early:
     """
     precision = _precision(wishes.precision)
     check_budget(wishes.budget)
-    _pixels(wishes.pixels_in)
+    pixels_taken(wishes.pixels_in)
     engine = _engine(wishes, precision) if wants_engine(wishes) else None
     if wishes.output is not None and Path(wishes.output).is_dir():
         raise UsageError(f"output must be a file, got the folder {wishes.output}. Add a file name.")
@@ -152,17 +150,17 @@ def make_plan(wishes: Wishes, early: Early, facts: Facts) -> Plan:
         MissingFileError: no such class file, or no such folder of labelled images.
         ImageError: that folder holds no images.
     """
-    shapes = _shapes(wishes, facts)
-    preprocessing = _with_size(_overridden(facts.preprocessing, wishes), facts.task, shapes)
-    classes = _classes(wishes.classes, facts)
+    shapes = shapes_taken(wishes, facts)
+    preprocessing = preprocessing_before(wishes, facts, shapes)
+    classes = classes_named(wishes.classes, facts)
     suffix = ".onnx" if early.engine is None else ENGINE_SUFFIX
     return Plan(
         path=Path(wishes.output or f"{facts.variant}_{early.precision.value}{suffix}"),
         precision=early.precision,
         shapes=shapes,
         preprocessing=preprocessing,
-        pixels=_pixels(wishes.pixels_in),
-        output_kind=_output_kind(wishes.labels_out, facts),
+        pixels=pixels_taken(wishes.pixels_in),
+        output_kind=answer_given(wishes.labels_out, facts),
         align_corners=wishes.align_corners,
         classes=classes,
         opset=early.opset,
@@ -245,81 +243,3 @@ def _precision(text: str) -> Precision:
         allowed = ", ".join(p.value for p in Precision)
         raise UsageError(f"precision must be one of {allowed}, got '{text}'. Choose one.")
     return Precision(text)
-
-
-def _pixels(wish: str | bool) -> ChannelOrder | None:  # noqa: FBT001  # a mode or its default
-    if wish is False:
-        return None
-    if wish is True:
-        return ChannelOrder.BGR
-    try:
-        return ChannelOrder(wish)
-    except ValueError as error:
-        raise UsageError(f"pixels-in must be 'bgr' or 'rgb', got '{wish}'. Choose one.") from error
-
-
-def _shapes(wishes: Wishes, facts: Facts) -> ShapeRange:
-    shapes = shape_range(wishes.imgsz, wishes.batch, facts.native_hw)
-    if facts.fixed_batch is not None:
-        if wishes.batch is not None and (shapes.dynamic_batch or shapes.opt_nhw[0] != facts.fixed_batch):
-            raise UsageError(
-                f"the graph takes batch {facts.fixed_batch} only, got --batch {wishes.batch}. Leave it out."
-            )
-        shapes = shape_range(wishes.imgsz, facts.fixed_batch, facts.native_hw)
-    if facts.fixed_hw is not None and (shapes.dynamic_hw or shapes.opt_nhw[1:] != facts.fixed_hw):
-        raise UsageError(f"the graph takes images of {facts.fixed_hw} only, got --imgsz {wishes.imgsz}. Leave it out.")
-    if facts.variant != "foreign":
-        _check_size(facts.task, shapes)
-    return shapes
-
-
-def _check_size(task: Task, shapes: ShapeRange) -> None:
-    for nhw in (shapes.min_nhw, shapes.opt_nhw, shapes.max_nhw):
-        height, width = nhw[1:]
-        if min(height, width) < _MIN_PX:
-            raise UsageError(f"image size must be at least {_MIN_PX}x{_MIN_PX}, got {height}x{width}. Enlarge it.")
-        if task is Task.CLASSIFICATION and (height % _STRIDE_PX or width % _STRIDE_PX):
-            raise UsageError(f"image size must be a multiple of {_STRIDE_PX}, got {height}x{width}. Round it.")
-
-
-def _output_kind(wish: str | bool, facts: Facts) -> OutputKind:  # noqa: FBT001  # a mode or its default
-    if wish is False:
-        return facts.output_kind
-    if facts.task is Task.SEGMENTATION:
-        if wish is not True:
-            raise UsageError(f"labels-out of a segmentation net takes no mode, got '{wish}'. Leave the mode out.")
-        return OutputKind.LABELS
-    if facts.output_kind is OutputKind.PROBABILITIES:
-        raise UsageError("labels-out needs logits, got a graph that ends in a softmax. Export without it.")
-    return OutputKind.PROBABILITIES if wish == "softmax" else OutputKind.TOPK
-
-
-def _classes(wish: str | Path | Sequence[str] | None, facts: Facts) -> tuple[str, ...]:
-    if wish is None:
-        return facts.classes or default_classes(facts.task, facts.num_classes)
-    names = read_classes(wish) if isinstance(wish, str | Path) else tuple(wish)
-    if len(names) != facts.num_classes:
-        raise UsageError(
-            f"class names must be {facts.num_classes} as in the net's head, got {len(names)}. Correct them."
-        )
-    return names
-
-
-def _overridden(preprocessing: Preprocessing, wishes: Wishes) -> Preprocessing:
-    fields = ("resize", "crop_pct", "interpolation", "mean", "std")
-    given = {name: getattr(wishes, name) for name in fields if getattr(wishes, name) is not None}
-    if given.get("resize") not in {None, "none"} and preprocessing.size_hw is None:
-        given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # stands in until the size is known
-    return dataclasses.replace(preprocessing, **given)
-
-
-def _with_size(preprocessing: Preprocessing, task: Task, shapes: ShapeRange) -> Preprocessing:
-    """Preprocessing that ends at the size the artefact takes; with open sizes segmentation sees the whole image."""
-    if task is Task.SEGMENTATION and shapes.dynamic_hw:
-        if preprocessing.resize is Resize.LONG_SIDE:
-            return preprocessing
-        return dataclasses.replace(preprocessing, resize=Resize.NONE, size_hw=None)
-    height, width = shapes.opt_nhw[1:]
-    open_ended = {Resize.NONE, Resize.LONG_SIDE}  # these end at the image's own shape, a fixed graph needs its own
-    resize = Resize.SQUASH if preprocessing.resize in open_ended else preprocessing.resize
-    return dataclasses.replace(preprocessing, resize=resize, size_hw=(height, width))

@@ -1,4 +1,4 @@
-"""The last step of an export: card, file, proof, and all of it at once or nothing."""
+"""One artefact in a folder of its own: card, file, proof; of an engine also the build and what was seen in it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hrnet_deploy.artifact import atomic_output, card_metadata
+from hrnet_deploy.artifact import card_metadata
 from hrnet_deploy.engines.compare import Difference
+from hrnet_deploy.engines.tensorrt.facts import sidecar_path, write_facts
 from hrnet_deploy.evaluation.golden import seal
 from hrnet_deploy.pipeline.compiling import Compiled, compile_graph
 from hrnet_deploy.pipeline.describing import card_of
@@ -54,71 +55,106 @@ class Exported:
     waterfall: Waterfall | None = None
 
 
-def write_artifact(made: Finished, plan: Plan, facts: Facts, step: Callable[[str], None], rebuild: str) -> Exported:
-    """Describe, write, verify; of an engine also build and look inside.
+class Writer:
+    """Writes artefacts of one net, each into a folder of its own."""
 
-    Args:
-        made: the graph.
-        plan: what was asked for.
-        facts: of the net.
-        step: told the name of each stage.
-        rebuild: the command that makes the artefact again.
+    def __init__(self, plan: Plan, facts: Facts, step: Callable[[str], None], rebuild: str) -> None:
+        """Keep what they share.
 
-    Returns:
-        The artefact.
+        Args:
+            plan: what was asked for.
+            facts: of the net.
+            step: told the name of each stage.
+            rebuild: the command that makes the artefact again.
+        """
+        self._plan, self._facts, self._step, self._rebuild = plan, facts, step, rebuild
 
-    Raises:
-        VerificationError: it is too far from its original; nothing is left behind.
-        HrnetDeployError: whatever building and writing raise.
-    """
-    from hrnet_deploy.exporters.file import write
+    def write(self, made: Finished, path: Path, verdict: Verdict | None = None) -> Exported:
+        """Describe, write, verify; of an engine also build and look inside.
 
-    making = (part.lineage() for part in (made.quantized, made.verdict) if part is not None)
-    card = card_of(made.graph, plan, facts, {name: text for part in making for name, text in part.items()})
-    with atomic_output(plan.path) as temporary:
-        graph_path = temporary.with_suffix(".onnx")
+        Args:
+            made: the graph.
+            path: the file to write; nothing else lies beside it.
+            verdict: of the accuracy gate on that graph, where there is one.
+
+        Returns:
+            The artefact.
+
+        Raises:
+            VerificationError: it is too far from its original.
+            HrnetDeployError: whatever building and writing raise.
+        """
+        from hrnet_deploy.exporters.file import write
+
+        self._step("verifying")
+        plan, quantized, compiled = self._plan, made.quantized, None
+        card = card_of(made.graph, plan, self._facts, {} if quantized is None else quantized.lineage())
+        graph_path = path.with_suffix(".onnx")
         write(made.graph, graph_path, card_metadata(card))
         difference = verify(graph_path, card, made.probes)
         measured = {f"parity_{name}": value for name, value in dataclasses.asdict(difference).items()}
-        if made.quantized is not None:
-            score = made.quantized.score
+        if quantized is not None:
+            score = quantized.score
             difference = Difference(score.max_abs, score.max_rel, score.agreement)
-            measured = made.quantized.measured()
-        if made.verdict is not None:
-            measured |= made.verdict.measured()
+            measured = quantized.measured()
         card = dataclasses.replace(card, measured=measured, lineage={**card.lineage, **seal(graph_path, card)})
-        compiled = None
+        if verdict is not None:
+            card = _with_verdict(card, verdict)
         if plan.engine is None:
             write(made.graph, graph_path, card_metadata(card))
         else:
-            step("building")
+            self._step("building")
             compiled = compile_graph(
                 made.graph if made.untyped is None else made.untyped,
                 card,
                 plan.engine,
-                temporary,
+                path,
                 reference=graph_path,
                 images=pictures(card, plan.int8.evaluation or plan.int8.data),
-                amax=None if made.quantized is None else made.quantized.table.amax(),
-                rebuild=rebuild,
+                amax=None if quantized is None else quantized.table.amax(),
+                rebuild=self._rebuild,
             )
-            for part in temporary.parent.glob(f"{graph_path.name}*"):
+            for part in path.parent.glob(f"{graph_path.name}*"):
                 part.unlink()
-        size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())
-        if made.quantized is not None and plan.int8.trt_cache is not None:
-            from hrnet_deploy.calibration.tensorrt_cache import write_cache
+        return Exported(
+            path,
+            card,
+            difference,
+            len(made.graph.graph.node),
+            _size_bytes(path),
+            made.kept_fp32,
+            made.underflowed,
+            {} if quantized is None else quantized.sensitivity,
+            compiled,
+            verdict,
+        )
 
-            text = write_cache(made.quantized.table.amax(), plan.int8.trt_cache)
-            temporary.with_suffix(".cache").write_text(text, encoding="utf-8")
-    return Exported(
-        plan.path,
-        card,
-        difference,
-        len(made.graph.graph.node),
-        size_bytes,
-        made.kept_fp32,
-        made.underflowed,
-        {} if made.quantized is None else made.quantized.sensitivity,
-        compiled,
-        made.verdict,
-    )
+
+def write_verdict(done: Exported, verdict: Verdict) -> Exported:
+    """Let an engine's sidecar say what was measured of it; the plan itself holds what was known before it was built.
+
+    Args:
+        done: the artefact; an .onnx file was written with its verdict.
+        verdict: on it.
+
+    Returns:
+        The artefact with the verdict in its card.
+
+    Raises:
+        UsageError: the place cannot be written to.
+    """
+    if done.engine is None:
+        return done
+    card = _with_verdict(done.card, verdict)
+    built = dataclasses.replace(done.engine, facts=dataclasses.replace(done.engine.facts, card=card))
+    write_facts(built.facts, sidecar_path(done.path))
+    return dataclasses.replace(done, card=card, engine=built, verdict=verdict, size_bytes=_size_bytes(done.path))
+
+
+def _with_verdict(card: ModelCard, verdict: Verdict) -> ModelCard:
+    lineage, measured = {**card.lineage, **verdict.lineage()}, {**card.measured, **verdict.measured()}
+    return dataclasses.replace(card, lineage=lineage, measured=measured)
+
+
+def _size_bytes(path: Path) -> int:
+    return sum(part.stat().st_size for part in path.parent.iterdir() if part.is_file())

@@ -11,15 +11,12 @@ from hrnet_deploy.report.markup import Markup, breakable, element, escaped, join
 from hrnet_deploy.report.numbers import interval, megabytes, milliseconds, percent, points, ratio
 from hrnet_deploy.report.plots import class_plot, drop_plot, judged_classes, scatter_plot, step_plot
 from hrnet_deploy.report.provenance import model_facts, run_facts
-from hrnet_deploy.report.table import cells, headers, left_aligned
+from hrnet_deploy.report.tables import class_table, figure_table, named, pair_table, step_table
 from hrnet_deploy.report.verdict import judge, keeps_enough
 from hrnet_deploy.spec import Task
 from hrnet_deploy.version import VERSION
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_CLASS_ROWS = 60
-_MERGED = ("", "precision", "95% interval")
-"""Columns that stand with others here."""
 _STILL = 0.005
 """Points that are written as 0.00."""
 
@@ -48,7 +45,7 @@ def as_html(report: Report) -> str:
     sections = (
         _header(report, title),
         element("div", *[_card(report, row) for row in report.rows], class_="cards"),
-        _section("Figures", "figures", _table(report), _pairs(report)),
+        _section("Figures", "figures", figure_table(report), pair_table(report)),
         _section("Drop and speed", "plots", _plots(report)),
         *([_section("Step by step", "waterfall", _waterfall(report))] if report.waterfall else []),
         _section("Where it is lost", "classes", _classes(report)),
@@ -121,72 +118,6 @@ def _card(report: Report, row: Row) -> Markup:
     )
 
 
-def _table(report: Report) -> Markup:
-    titles = [title for title in headers(report) if title not in _MERGED]
-    names = [element("th", title, scope="col", class_=_side(title)) for title in titles]
-    lines = []
-    for row in report.rows:
-        texts = dict(zip(headers(report), cells(report, row), strict=True))
-        line = [element("th", _named(row), scope="row")]
-        for title in titles[1:]:
-            content: list[str] = [texts[title]]
-            if title == "drop" and texts["95% interval"] != "-":
-                content.append(element("small", texts["95% interval"]))
-            elif title == "runs on" and row.standing.predicted:
-                content = [row.standing.runtime, element("small", row.standing.status)]
-            line.append(element("td", *content, class_=_side(title)))
-        lines.append(element("tr", *line))
-    table = element("table", element("thead", element("tr", *names)), element("tbody", *lines))
-    note = (
-        "Drop in percentage points with its 95% interval, positive is a loss. Times in milliseconds for one image."
-        " A prediction has no speed-up: its time here is not its target's."
-    )
-    return joined(_scroll("all figures", table), element("p", note, class_="note"))
-
-
-def _named(row: Row) -> Markup:
-    return joined(element("span", row.letter, class_="letter-chip"), " ", row.label)
-
-
-def _scroll(label: str, table: Markup) -> Markup:
-    """A table that scrolls by itself where the screen is narrow, with the keyboard too."""
-    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
-
-
-def _side(title: str) -> str | None:
-    return None if left_aligned(title) else "number"
-
-
-def _pairs(report: Report) -> Markup:
-    """Predicted beside measured."""
-    if not report.pairs:
-        return Markup("")
-    titles = ("", "predicted", "measured", "gap, points")
-    head = element("tr", *[element("th", title, scope="col") for title in titles])
-    rows = []
-    for pair in report.pairs:
-        predicted, measured = report.rows[pair.predicted], report.rows[pair.measured]
-        rows += [
-            element(
-                "tr",
-                element("th", f"{report.metric}, {measured.label}", scope="row"),
-                *[element("td", percent(row.evaluation.metrics.value)) for row in (predicted, measured)],
-                element("td", points(pair.gap)),
-            ),
-            element(
-                "tr",
-                element("th", "drop", scope="row"),
-                *[
-                    element("td", points(row.contrast.drop.points) if row.contrast else "reference")
-                    for row in (predicted, measured)
-                ],
-                element("td", "-"),
-            ),
-        ]
-    table = element("table", element("thead", head), element("tbody", *rows))
-    return joined(element("h3", "Predicted and measured"), _scroll("predicted and measured", table))
-
-
 def _plots(report: Report) -> Markup:
     hollow = any(row.standing.predicted for row in report.rows)
     note = "A hollow dot is a prediction: its accuracy carries over to the target, its time does not." if hollow else ""
@@ -206,17 +137,9 @@ def _plots(report: Report) -> Markup:
 
 
 def _waterfall(report: Report) -> Markup:
-    titles = waterfall.headers(report.metric)
-    head = [element("th", title, scope="col", class_="number" if place else None) for place, title in enumerate(titles)]
-    lines = []
-    for step in report.waterfall:
-        name, *figures = waterfall.cells(step)
-        texts = [element("td", text, class_="number") for text in figures]
-        lines.append(element("tr", element("th", name, scope="row"), *texts))
-    table = element("table", element("thead", element("tr", *head)), element("tbody", *lines))
     caption = element("figcaption", "What each step takes and gives on the way from the checkpoint.")
     return joined(
-        _scroll("step by step", table),
+        step_table(report),
         element("p", waterfall.NOTE, class_="note"),
         element("div", element("figure", step_plot(report), caption), class_="plots"),
     )
@@ -224,38 +147,12 @@ def _waterfall(report: Report) -> Markup:
 
 def _classes(report: Report) -> Markup:
     moved = [row for row in report.candidates if any(abs(d.points or 0) >= _STILL for d in judged_classes(row))]
-    figures = [element("figure", element("h3", _named(row)), class_plot(report, row)) for row in moved]
+    figures = [element("figure", element("h3", named(row)), class_plot(report, row)) for row in moved]
     still = [row.label for row in report.candidates if row not in moved]
     return joined(
         element("div", *figures, class_="plots by-class") if figures else None,
         element("p", f"No class moved in {', '.join(still)}.", class_="note") if still else None,
-        element("details", element("summary", "The same as a table"), _class_table(report)),
-    )
-
-
-def _class_table(report: Report) -> Markup:
-    moved: dict[int, float] = {}
-    for row in report.candidates:
-        for delta in judged_classes(row):
-            moved[delta.index] = max(moved.get(delta.index, 0.0), abs(delta.points or 0))
-    chosen = sorted(sorted(moved, key=lambda index: -moved[index])[:_CLASS_ROWS])
-    head = [element("th", "class", scope="col"), element("th", "labelled", scope="col", class_="number")]
-    head += [element("th", f"{row.letter} {row.label}", scope="col", class_="number") for row in report.rows]
-    values = report.reference.evaluation.metrics
-    lines = []
-    for index in chosen:
-        texts = [f"{int(values.support[index]):,}", percent(float(values.class_values[index]))]
-        for row in report.candidates:
-            own = row.contrast.classes[index] if row.contrast else None
-            texts.append("-" if own is None else f"{percent(own.candidate)} ({points(own.points)})")
-        name = element("th", report.reference.evaluation.classes[index], scope="row")
-        lines.append(element("tr", name, *[element("td", text, class_="number") for text in texts]))
-    table = element("table", element("thead", element("tr", *head)), element("tbody", *lines))
-    rest = len(moved) - len(chosen)
-    note = f" The {rest} classes that moved least are in report.csv." if rest else ""
-    return joined(
-        _scroll("figures by class", table),
-        element("p", f"In brackets the drop in points.{note}", class_="note"),
+        element("details", element("summary", "The same as a table"), class_table(report)),
     )
 
 
@@ -263,7 +160,7 @@ def _provenance(report: Report) -> Markup:
     models = [
         element(
             "div",
-            element("h3", _named(row)),
+            element("h3", named(row)),
             _pairs_of(model_facts(row)),
         )
         for row in report.rows

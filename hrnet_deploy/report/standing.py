@@ -38,6 +38,10 @@ class Standing:
         """As "measured" or "predicted for TensorRT"."""
         return f"predicted for {self.target}" if self.target else "measured"
 
+    def __str__(self) -> str:
+        """As "measured on tensorrt cuda:0" or "predicted for TensorRT from onnxruntime cpu"."""
+        return f"{self.status} {'from' if self.target else 'on'} {self.runtime}"
+
 
 @dataclass(frozen=True)
 class Pair:

@@ -120,7 +120,7 @@ def _line(report: Report, row: Row) -> str:
     if worst is not None:
         text += f"; loses most on '{worst.name}' ({points(worst.points)} points)"
     if row.standing.predicted:
-        return f"{text}. Accuracy predicted for {row.standing.target} from {row.standing.runtime}."
+        return f"{text}. Accuracy {row.standing}."
     speed = report.speed_up(row)
     return f"{text}; {ratio(speed)} as fast." if speed is not None else f"{text}."
 

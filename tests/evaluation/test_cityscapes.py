@@ -78,6 +78,23 @@ def test_missing_labels(scenes):
         find_scenes(root, "abcd")
 
 
+def test_labels_of_two_kinds_are_told_apart_from_missing_ones(scenes):
+    root = scenes()
+    for kind in ("labelTrainIds", "labelIds"):
+        for path in root.rglob(f"*_{kind}.png"):
+            path.unlink()
+    places = [root / "gtFine" / p.relative_to(root / "leftImg8bit") for p in sorted(root.rglob("*_leftImg8bit.png"))]
+    for index, place in enumerate(places):
+        kind = ("labelTrainIds", "labelIds")[index == 0]
+        name = place.name.replace("leftImg8bit", f"gtFine_{kind}")
+        cv2.imwrite(str(place.with_name(name)), np.zeros((8, 8), np.uint8))
+    count = len(places)
+    with pytest.raises(
+        UsageError, match=rf"one kind for all {count} images, got {count - 1} labelTrainIds and 1 label"
+    ):
+        find_scenes(root, "abcd")
+
+
 def test_no_frames(tmp_path):
     (tmp_path / "leftImg8bit/val").mkdir(parents=True)
     with pytest.raises(ImageError, match=r"must hold images, got no \*_leftImg8bit.png"):
@@ -107,6 +124,16 @@ def test_16_bits_are_fine(tmp_path):
     path = tmp_path / "label.png"
     cv2.imwrite(str(path), np.array([[0, 3, 255]], np.uint16))
     assert read_label(path, 4).tolist() == [[0, 3, 255]]
+
+
+def test_a_label_image_cut_short_is_refused(tmp_path, capfd):
+    path = tmp_path / "label.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 4, (64, 64), np.uint8))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 7 // 10])
+    with pytest.raises(ImageError, match=r"label image '.*' must be complete, got a truncated file of \d+ bytes"):
+        read_label(path, 4)
+    assert capfd.readouterr().err == ""  # the decoder has nothing to say
 
 
 @pytest.mark.parametrize(("content", "error"), [(None, MissingFileError), (b"", ImageError), (b"no image", ImageError)])

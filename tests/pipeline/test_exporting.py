@@ -11,7 +11,8 @@ from onnx import numpy_helper
 
 from hrnet_deploy import DownloadError, Predictor, UsageError, VerificationError, export
 from hrnet_deploy.artifact import card_from_metadata, sha256_file
-from hrnet_deploy.pipeline import export_artifact, exporting, writing
+from hrnet_deploy.pipeline import export_artifact, writing
+from hrnet_deploy.pipeline.finishing import Finisher
 from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
 
 
@@ -104,15 +105,15 @@ def test_fp16_keeps_nodes_whose_values_it_cannot_hold(demo, tmp_path):
 def test_a_wrong_graph_is_refused_and_leaves_the_old_file(street, tmp_path, monkeypatch):
     path = export(output=tmp_path / "s.onnx", **street)
     before = path.read_bytes()
-    finish = exporting.finish
+    finish = Finisher.finish
 
-    def spoiled(graph, *rest):
-        made = finish(graph, *rest)
+    def spoiled(*words):
+        made = finish(*words)
         weight = made.graph.graph.initializer[3]
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.5, weight.name))
         return made
 
-    monkeypatch.setattr(exporting, "finish", spoiled)
+    monkeypatch.setattr(Finisher, "finish", spoiled)
     with pytest.raises(VerificationError, match="must agree with its original") as caught:
         export(output=path, **street)
     assert caught.value.exit_code == 3
