@@ -23,7 +23,7 @@ bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the 
 	@$(BIN)/python benchmarks/predict.py
 	@$(BIN)/python benchmarks/export.py
 	@$(BIN)/python benchmarks/engines.py
-	@$(BIN)/python benchmarks/fast.py --out benchmarks/results/fast.md
+	@$(BIN)/python benchmarks/fast.py --out benchmarks/results/fast.md --keep build/bench
 
 clean:  ## forget what was installed and made
 	rm -rf .venv demo_output build dist *.egg-info

@@ -29,7 +29,7 @@ class Settings:
     Attributes:
         batches: images per inference, each 1 to 1024.
         threads: CPU threads for one inference; None for all cores.
-        streams: threads that share an engine, 1 to 64; 1 leaves that measurement out.
+        streams: inferences side by side, in as many lanes on a CPU, 1 to 64; 1 leaves that measurement out.
         device: "cpu", "cuda", "cuda:N" or "auto".
         backend: as for Predictor.
         image: picture to answer; None for made ones.
@@ -91,9 +91,11 @@ def benchmark(
                 step(f"{figure.value.replace('_', ' ')}, batch {batch}")
                 rows += _measured(subjects, members, batch, figure, settings, singly=before.processor.busy)
         streams: list[StreamRow] = []
-        for batch, members in plan.items() if settings.streams > 1 else ():
-            step(f"{settings.streams} streams, batch {batch}")
-            streams += _streamed(subjects, members, batch, settings)
+        if settings.streams > 1:
+            laned = [_opened(stack, path, settings, picture, lanes=settings.streams) for path in paths]
+            for batch, members in plan.items():
+                step(f"{settings.streams} streams, batch {batch}")
+                streams += _streamed(subjects, laned, members, batch, settings)
         artefacts = tuple(map(_artefact, subjects))
     after = machine.look()
     found = [f for s in subjects for batch in plan for f in published_for(s.card.variant, batch, s.input_hw)]
@@ -146,8 +148,8 @@ def plan_batches(
     return plan, skipped
 
 
-def _opened(stack: ExitStack, path: Path, settings: Settings, picture: Picture | None) -> Subject:
-    predictor = Predictor(path, device=settings.device, backend=settings.backend, threads=settings.threads)
+def _opened(stack: ExitStack, path: Path, settings: Settings, picture: Picture | None, lanes: int = 1) -> Subject:
+    predictor = Predictor(path, device=settings.device, backend=settings.backend, threads=settings.threads, lanes=lanes)
     return Subject(path, stack.enter_context(predictor), picture)
 
 
@@ -183,13 +185,15 @@ def _measured(
     ]
 
 
-def _streamed(subjects: Sequence[Subject], members: Sequence[int], batch: int, settings: Settings) -> list[StreamRow]:
-    """One thread and several, in turns over the artefacts; the better of two rounds stands for each."""
+def _streamed(
+    subjects: Sequence[Subject], laned: Sequence[Subject], members: Sequence[int], batch: int, settings: Settings
+) -> list[StreamRow]:
+    """One call after the other and several in lanes, in turns over the artefacts; the better of two rounds each."""
     part = settings.seconds / _ROUNDS
     crews = {
-        (index, count): [subjects[index].copying_call(batch) for _ in range(count)]
+        (index, count): [subject.copying_call(batch) for _ in range(count)]
         for index in members
-        for count in (1, settings.streams)
+        for subject, count in ((subjects[index], 1), (laned[index], settings.streams))
     }
     for calls in crews.values():
         flow(calls, seconds=part / 4)  # the first run of a thread allocates its buffers

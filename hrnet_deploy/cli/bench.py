@@ -38,7 +38,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--batch", default="1,4,8", metavar="N,N", help="images per inference (default: 1,4,8)")
     p.add_argument("--threads", type=int, metavar="N", help="CPU threads for one inference (default: all cores)")
     p.add_argument(
-        "--streams", type=int, default=1, metavar="N", help="also measure N threads that share an engine (default: 1)"
+        "--streams",
+        type=int,
+        default=1,
+        metavar="N",
+        help="also measure N inferences side by side, each in a lane of its own on a CPU (default: 1)",
     )
     p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
     p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
