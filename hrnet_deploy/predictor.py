@@ -86,6 +86,8 @@ class Predictor:
             )
         self.device, self.backend, self.lanes = self._engine.device, self._engine.backend, self._engine.lanes
         self._input = self.card.inputs[0]
+        fixed = self._input.shape[0]
+        self._least_batch = fixed if isinstance(fixed, int) else self.card.shapes.min_nhw[0]
         self._work = PerImage(self.card)
         self._buffers = threading.local()
         self._threads = threads
@@ -110,7 +112,7 @@ class Predictor:
                 pattern, a video file or a camera index: a list of results.
             stream: yield results one by one as a generator, whatever the source; memory stays constant. Closing the
                 generator, or leaving it to be collected, ends its threads.
-            batch: images per inference, at least 1; an artefact of a fixed batch is filled.
+            batch: images per inference, at least 1; filled up to the smallest the artefact takes.
             on_error: called with (name, error) for an item that cannot be read, which is then skipped; None raises,
                 after the results of what came before it. It runs in the caller's thread, in order.
             draft: decode large JPEGs at a half, a quarter or an eighth of their size where the net needs no more;
@@ -217,10 +219,9 @@ class Predictor:
     def _feed(self, rows: list[NDArray[Any]]) -> NDArray[Any]:
         """The input array: of one image its own memory, else one that each thread reuses.
 
-        Rows beyond the images, where the batch is fixed, repeat whatever they held.
+        Rows beyond the images, where the net takes no fewer, repeat whatever they held.
         """
-        fixed = self._input.shape[0]
-        count = fixed if isinstance(fixed, int) else len(rows)
+        count = max(len(rows), self._least_batch)
         dtype = np.dtype(self._input.dtype)
         if count == len(rows) == 1 and rows[0].dtype == dtype:
             return rows[0][None]

@@ -24,6 +24,7 @@ from hrnet_deploy import (
 from hrnet_deploy.labels import CITYSCAPES_CLASSES
 from hrnet_deploy.prefetch import readers
 from hrnet_deploy.probe import probe_images
+from hrnet_deploy.spec import ShapeRange
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,17 @@ def test_a_fixed_batch_is_filled_and_split(demo, tmp_path, folder, photos, batch
     )
     for ours, one in zip(Predictor(path).predict(folder, batch=5), photos.predict(folder), strict=True):
         same(ours, one)
+
+
+def test_a_batch_is_filled_to_the_smallest_that_is_open(photos_onnx, photos, folder, monkeypatch):
+    size_hw = photos.card.shapes.opt_nhw[1:]
+    shapes = ShapeRange((4, *size_hw), (4, *size_hw), (16, *size_hw))
+    predictor = Predictor(photos_onnx, device="cpu", card=dataclasses.replace(photos.card, shapes=shapes))
+    given, run = [], predictor._engine.run
+    monkeypatch.setattr(predictor._engine, "run", lambda feed: given.append(len(*feed.values())) or run(feed))
+    for result, expected in zip(predictor.predict(folder, batch=3), photos.predict(folder), strict=True):
+        same(result, expected)
+    assert given == [4, 4]
 
 
 @pytest.mark.parametrize("order", ["bgr", "rgb"])
