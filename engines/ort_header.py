@@ -17,11 +17,12 @@ from typing import TypeAlias
 _Buffer: TypeAlias = "bytes | mmap.mmap"
 
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT = 1, 5, 11
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_OP = 4
 _TENSOR_NAME = 8
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _CHUNK_BYTES = 1 << 20
+_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
 _QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"})
 
 
@@ -34,12 +35,16 @@ class OnnxHeader:
         operators: kinds of the nodes of the main graph.
         inputs: by graph input, one entry a dimension; a string names an open one.
         nodes: how many nodes of the main graph there are, by kind.
+        outputs: likewise by graph output, as declared; () where no shape is.
+        dtypes: NumPy's names of the types of inputs and outputs; "" for others.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
     operators: frozenset[str] = frozenset()
     inputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     nodes: Mapping[str, int] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def quantised(self) -> bool:
@@ -50,6 +55,17 @@ class OnnxHeader:
     def open_sizes(self) -> bool:
         """Whether anything but the first dimension, the batch, is open."""
         return any(isinstance(size, str) for shape in self.inputs.values() for size in shape[1:])
+
+    @property
+    def complete(self) -> bool:
+        """Whether types and shapes of inputs and outputs are told, and an output has no open size but an input's."""
+        shapes = {**self.inputs, **self.outputs}
+        known = all(self.dtypes.get(name) and shape and "?" not in shape for name, shape in shapes.items())
+        given, asked = (
+            {size for shape in ends.values() for size in shape if isinstance(size, str)}
+            for ends in (self.inputs, self.outputs)
+        )
+        return known and asked <= given and bool(self.inputs) and bool(self.outputs)
 
 
 def read_header(model: Path | bytes) -> OnnxHeader:
@@ -99,6 +115,8 @@ def _read(content: _Buffer) -> OnnxHeader:
     metadata: dict[str, str] = {}
     nodes: collections.Counter[str] = collections.Counter()
     inputs: dict[str, tuple[int | str, ...]] = {}
+    outputs: dict[str, tuple[int | str, ...]] = {}
+    dtypes: dict[str, str] = {}
     stored: set[str] = set()
     for number, start, end in _fields(content, 0, len(content)):
         if number == _MODEL_METADATA:
@@ -108,28 +126,43 @@ def _read(content: _Buffer) -> OnnxHeader:
             for kind, first, last in _fields(content, start, end):
                 if kind == _GRAPH_NODE:
                     nodes[_text(content, first, last, _NODE_OP)] += 1
-                elif kind == _GRAPH_INPUT:
-                    inputs[_text(content, first, last, _VALUE_NAME)] = _shape(content, first, last)
+                elif kind in {_GRAPH_INPUT, _GRAPH_OUTPUT}:
+                    name = _text(content, first, last, _VALUE_NAME)
+                    (inputs if kind == _GRAPH_INPUT else outputs)[name] = _shape(content, first, last)
+                    dtypes[name] = _dtype(content, first, last)
                 elif kind == _GRAPH_INITIALIZER:
                     stored.add(_text(content, first, last, _TENSOR_NAME))
     # Before ONNX IR 4 every weight was an input as well.
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
-    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes))
+    used = {name: dtype for name, dtype in dtypes.items() if name in shapes or name in outputs}
+    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used)
 
 
 def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
     """Dimensions of a ValueInfoProto: type (2) > tensor_type (1) > shape (2) > dim (1) > value (1) | name (2)."""
-    spans = [(start, end)]
-    for number in (_VALUE_TYPE, 1, 2):
-        spans = [(a, b) for low, high in spans for kind, a, b in _fields(content, low, high) if kind == number]
     dims: list[int | str] = []
-    for low, high in spans:
+    for low, high in _below(content, start, end, (_VALUE_TYPE, 1, 2)):
         for _, first, last in _fields(content, low, high):
             size: int | str = "?"
             for kind, a, b in _fields(content, first, last):
                 size = _varint(content, a)[0] if kind == 1 else str(content[a:b], "utf-8") or "?"
             dims.append(size)
     return tuple(dims)
+
+
+def _dtype(content: _Buffer, start: int, end: int) -> str:
+    """Element type of a ValueInfoProto: type (2) > tensor_type (1) > elem_type (1)."""
+    for first, _ in _below(content, start, end, (_VALUE_TYPE, 1, 1)):
+        return _DTYPES.get(_varint(content, first)[0], "")
+    return ""
+
+
+def _below(content: _Buffer, start: int, end: int, path: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Where the fields lie that a path of numbers leads to."""
+    spans = [(start, end)]
+    for number in path:
+        spans = [(a, b) for low, high in spans for kind, a, b in _fields(content, low, high) if kind == number]
+    return spans
 
 
 def _text(content: _Buffer, start: int, end: int, number: int) -> str:

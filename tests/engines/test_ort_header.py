@@ -27,8 +27,29 @@ def test_a_header_tells_metadata_operators_and_input_shapes(tmp_path, as_file):
     assert found.operators == {"Relu", "Clip"}
     assert found.inputs == {"input": ("N", 3, "?", 8), "k": (1,)}
     assert found.nodes == {"Relu": 1, "Clip": 1}
+    assert found.outputs == {"y": ("N", 3, "A", "B")}
+    assert found.dtypes == {"input": "float32", "k": "int64", "y": "float32"}
+    assert not found.complete
     assert found.open_sizes
     assert not found.quantised
+
+
+@pytest.mark.parametrize(
+    ("ends", "complete"),
+    [
+        ("(float[N, 3] x) => (float[N, 3] y)", True),
+        ("(uint8[1, 3] x) => (float16[1, 3] y)", True),
+        ("(float[N, ?] x) => (float[N, 3] y)", False),
+        ("(float[N, 3] x) => (float[?, 3] y)", False),
+        ("(float[N, 3] x) => (float[A, 3] y)", False),
+        ("(float[N, 3] x) => (float y)", False),
+        ("(double[N, 3] x) => (float[N, 3] y)", False),
+        ("() => (float[N, 3] y)", False),
+    ],
+)
+def test_a_header_is_complete_if_nothing_has_to_be_inferred(ends, complete):
+    model = graph(f"g {ends} {{ y = Relu(x) }}")
+    assert read_header(model.SerializeToString()).complete is complete
 
 
 def test_weights_that_old_files_list_as_inputs_are_none():
@@ -87,7 +108,9 @@ def test_what_onnx_writes_is_read(metadata, dims):
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [value], [value]))
     onnx.helper.set_model_props(model, metadata)
     found = read_header(model.SerializeToString())
-    assert found == OnnxHeader(metadata, frozenset({"Relu"}), {"x": tuple(dims)}, {"Relu": 1})
+    shape = tuple(dims)
+    ends = {"x": shape}
+    assert found == OnnxHeader(metadata, frozenset({"Relu"}), ends, {"Relu": 1}, ends, {"x": "float32"})
 
 
 def test_the_digest_of_a_graph_covers_its_weights_and_not_its_metadata(tmp_path):

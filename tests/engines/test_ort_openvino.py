@@ -98,6 +98,15 @@ def test_an_engine_tells_what_the_graph_takes_gives_and_carries(engine):
     assert engine.outputs == plain.outputs
 
 
+def test_a_file_that_says_all_is_not_opened_twice(photos_onnx, monkeypatch):
+    pytest.importorskip("onnxruntime_ep_openvino", reason="needs hrnet-deploy[openvino]")
+    opened, open_session = [], ort_openvino.open_session
+    monkeypatch.setattr(ort_openvino, "open_session", lambda *given: opened.append(1) or open_session(*given))
+    engine, plain = OpenVinoEngine(photos_onnx), OrtEngine(photos_onnx, device="cpu")
+    assert opened == [1]
+    assert (engine.inputs, engine.outputs, engine.metadata) == (plain.inputs, plain.outputs, plain.metadata)
+
+
 def test_answers_are_those_of_onnx_runtime_at_every_batch(engine):
     plain = OrtEngine(NET, device="cpu")
     for seed, count in enumerate([1, 4, 2, 3, 8, 5, 1]):
