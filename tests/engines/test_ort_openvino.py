@@ -1,3 +1,4 @@
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -5,10 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
+from hrnet_deploy.artifact import CARD_KEY
 from hrnet_deploy.engines import ort_openvino
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.engines.ort import OrtEngine
-from hrnet_deploy.engines.ort_header import OnnxHeader
+from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
 from hrnet_deploy.engines.ort_openvino import OpenVinoEngine, prefers_openvino
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.spec import TensorSpec
@@ -64,6 +66,14 @@ def test_int8_of_a_fixed_size_prefers_openvino_where_it_is_installed(monkeypatch
     assert prefers_openvino(header) is expected
     monkeypatch.setattr(ort_openvino, "_installed", lambda: False)
     assert not prefers_openvino(header)
+
+
+@pytest.mark.parametrize(("target", "expected"), [("cpu", True), ("tensorrt", False)])
+def test_what_is_laid_out_for_tensorrt_is_computed_as_written(monkeypatch, photos_onnx, target, expected):
+    monkeypatch.setattr(ort_openvino, "_installed", lambda: True)
+    card = json.loads(read_header(photos_onnx).metadata[CARD_KEY])
+    card["lineage"]["qdq_target"] = target
+    assert prefers_openvino(OnnxHeader({CARD_KEY: json.dumps(card)}, INTEGERS, BIG)) is expected
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "gpu", ""])
