@@ -23,6 +23,7 @@ _WINDOW = 5
 _STABLE_WITHIN = 0.05
 _TURN_S = 0.05
 _COLD_BELOW_S = 0.05
+_REST_S = 0.05
 _SAMPLES_FOR = {95: 20, 99: 100}
 _LEAST_SAMPLES = 5
 _LEAST_S = 1e-6
@@ -122,22 +123,26 @@ def take_turns(
     warm: Sequence[WarmUp],
     singly: bool = False,
     clock: Clock = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> list[list[float]]:
     """Time several calls in turns, A B C C B A A B C ..., so that a machine that drifts does so for all of them alike.
 
     Every other round goes backwards: what one call leaves behind (heat, a worn turbo) does not always fall on the same
     one. All turns take about as long: 50 ms, or one call of the slowest. How many calls that are is settled beforehand,
     for a slow spell must not lower the number of samples of one call more than that of another. A fast call's turn
-    begins with one that is not counted: it brings back into the caches what the others pushed out.
+    begins with one that is not counted: it brings back into the caches what the others pushed out. Before every turn
+    there is a rest, for threads of runtimes go on for a while when a call is done: right after a call of ONNX Runtime
+    the next took up to twice as long.
 
     Args:
         calls: what to time.
-        seconds: to spend on each, about; each is timed at least five times.
+        seconds: to spend on each, about, rests not counted; each is timed at least five times.
         warm: of each call.
         singly: every turn is one call that counts, as suits a busy machine: several fast calls fit between two
             interruptions, a slow one does not, which flatters the fast. (A net 1.8 times as fast at rest, beside four
             busy processes on two cores: 1.2 to 1.8 in turns of one call, 1.2 to 18 in longer ones.)
         clock: seconds.
+        sleep: rests for so many seconds.
 
     Returns:
         Seconds a call took, for each call.
@@ -150,15 +155,17 @@ def take_turns(
     order = list(enumerate(calls))
     with _no_collection():
         while calls and (spent < seconds * len(calls) or min(map(len, samples)) < _LEAST_SAMPLES):
-            began = clock()
             for index, call in order:
+                if len(calls) > 1:
+                    sleep(_REST_S)
+                began = clock()
                 if medians[index] < _COLD_BELOW_S and len(calls) > 1 and not singly:
                     call()
                 for _ in range(counts[index]):
                     start = clock()
                     call()
                     samples[index].append(clock() - start)
-            spent += clock() - began
+                spent += clock() - began
             order.reverse()
     return samples
 

@@ -76,9 +76,10 @@ def test_warm_up_ends_when_times_repeat_or_are_over(seconds, limit, runs, stable
 
 
 def test_turns_alternate_and_every_other_round_goes_backwards():
-    clock, log = Clock(), []
+    clock, log, rests = Clock(), [], []
     calls = [clock.call(0.1, log, name) for name in "ABC"]
-    found = take_turns(calls, seconds=0.35, warm=warmed(0.1, 0.1, 0.1), clock=clock)
+    found = take_turns(calls, seconds=0.35, warm=warmed(0.1, 0.1, 0.1), clock=clock, sleep=rests.append)
+    assert rests == [0.05] * 15
     assert "".join(log) == "ABCCBAABCCBAABC"  # five samples at least
     assert found == [pytest.approx([0.1] * 5)] * 3
 
@@ -86,7 +87,7 @@ def test_turns_alternate_and_every_other_round_goes_backwards():
 def test_a_quick_call_gets_the_same_time_and_so_more_samples():
     clock, log = Clock(), []
     calls = [clock.call(0.2, log, "A"), clock.call(0.01, log, "B")]
-    slow, fast = take_turns(calls, seconds=2.0, warm=warmed(0.2, 0.01), clock=clock)
+    slow, fast = take_turns(calls, seconds=2.0, warm=warmed(0.2, 0.01), clock=clock, sleep=lambda _: None)
     assert (len(slow), len(fast)) == (10, 200)
     assert "".join(log) == ("A" + "B" * 42 + "A") * 5  # the first of each turn of B is not counted
 
@@ -94,14 +95,16 @@ def test_a_quick_call_gets_the_same_time_and_so_more_samples():
 def test_single_calls_take_turns_on_a_busy_machine():
     clock, log = Clock(), []
     calls = [clock.call(0.02, log, "A"), clock.call(0.01, log, "B")]
-    slow, fast = take_turns(calls, seconds=0.09, warm=warmed(0.02, 0.01), singly=True, clock=clock)
+    slow, fast = take_turns(
+        calls, seconds=0.09, warm=warmed(0.02, 0.01), singly=True, clock=clock, sleep=lambda _: None
+    )
     assert "".join(log) == "ABBA" * 3
     assert (len(slow), len(fast)) == (6, 6)
 
 
 def test_one_call_alone_loses_none():
     clock, log = Clock(), []
-    (found,) = take_turns([clock.call(0.01, log, "A")], seconds=0.19, warm=warmed(0.01), clock=clock)
+    (found,) = take_turns([clock.call(0.01, log, "A")], seconds=0.19, warm=warmed(0.01), clock=clock, sleep=pytest.fail)
     assert len(found) == len(log) == 20
 
 
@@ -119,7 +122,7 @@ def test_a_drift_hits_all_alike():
 
         return run
 
-    a, b = take_turns([call(0.1), call(0.05)], seconds=6.0, warm=warmed(0.1, 0.05), clock=clock)
+    a, b = take_turns([call(0.1), call(0.05)], seconds=6.0, warm=warmed(0.1, 0.05), clock=clock, sleep=lambda _: None)
     assert np.mean(a) / np.mean(b) == pytest.approx(2, rel=0.02)
     assert np.median(a) / np.median(b) == pytest.approx(2, rel=0.02)
 
