@@ -136,7 +136,7 @@ def take_turns(
 
     Args:
         calls: what to time.
-        seconds: to spend on each, about, rests not counted; each is timed at least five times.
+        seconds: to spend on each, about, rests included; each is timed at least five times.
         warm: of each call.
         singly: every turn is one call that counts, as suits a busy machine: several fast calls fit between two
             interruptions, a slow one does not, which flatters the fast. (A net 1.8 times as fast at rest, beside four
@@ -155,17 +155,17 @@ def take_turns(
     order = list(enumerate(calls))
     with _no_collection():
         while calls and (spent < seconds * len(calls) or min(map(len, samples)) < _LEAST_SAMPLES):
+            began = clock()
             for index, call in order:
                 if len(calls) > 1:
                     sleep(_REST_S)
-                began = clock()
                 if medians[index] < _COLD_BELOW_S and len(calls) > 1 and not singly:
                     call()
                 for _ in range(counts[index]):
                     start = clock()
                     call()
                     samples[index].append(clock() - start)
-                spent += clock() - began
+            spent += clock() - began
             order.reverse()
     return samples
 
