@@ -138,7 +138,7 @@ def take_turns(
         calls: what to time.
         seconds: to spend on each, about, rests included; each is timed at least five times.
         warm: of each call.
-        singly: every turn is one call that counts, as suits a busy machine: several fast calls fit between two
+        singly: in every turn one call counts, as suits a busy machine: several fast calls fit between two
             interruptions, a slow one does not, which flatters the fast. (A net 1.8 times as fast at rest, beside four
             busy processes on two cores: 1.2 to 1.8 in turns of one call, 1.2 to 18 in longer ones.)
         clock: seconds.
@@ -159,7 +159,7 @@ def take_turns(
             for index, call in order:
                 if len(calls) > 1:
                     sleep(_REST_S)
-                if medians[index] < _COLD_BELOW_S and len(calls) > 1 and not singly:
+                if medians[index] < _COLD_BELOW_S and len(calls) > 1:
                     call()
                 for _ in range(counts[index]):
                     start = clock()
