@@ -151,6 +151,8 @@ def take_turns(
     medians = [max(state.median_s, _LEAST_S) for state in warm]
     turn = max(_TURN_S, *medians) if medians else _TURN_S
     counts = [1 if singly else max(1, round(turn / median)) for median in medians]
+    # Singly, all make as many calls a turn: what they are called on may go round.
+    cold = [len(calls) > 1 and (min(medians) if singly else median) < _COLD_BELOW_S for median in medians]
     spent = 0.0
     order = list(enumerate(calls))
     with _no_collection():
@@ -159,7 +161,7 @@ def take_turns(
             for index, call in order:
                 if len(calls) > 1:
                     sleep(_REST_S)
-                if medians[index] < _COLD_BELOW_S and len(calls) > 1:
+                if cold[index]:
                     call()
                 for _ in range(counts[index]):
                     start = clock()
