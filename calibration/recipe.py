@@ -185,7 +185,8 @@ def _low_resolution_sums(flow: _Flow) -> frozenset[str]:
         halvings.update(dict.fromkeys(node.output, here))
         if node.op_type == "Add":
             sums[name_of(node)] = here
-    return frozenset(name for name, here in sums.items() if here > min(sums.values()))
+    largest = min(sums.values(), default=0.0)
+    return frozenset(name for name, here in sums.items() if here > largest)
 
 
 def _source(value: str, flow: _Flow) -> str:

@@ -9,7 +9,7 @@ import onnxruntime
 
 from hrnet_deploy.engines.lanes import lanes_for
 from hrnet_deploy.engines.ort import OrtEngine
-from hrnet_deploy.engines.ort_header import read_header
+from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
 from hrnet_deploy.engines.ort_openvino import OpenVinoEngine, prefers_openvino
 from hrnet_deploy.engines.ort_providers import CUDA
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError
@@ -41,13 +41,14 @@ def open_onnx(
         UsageError: an unknown device, or one the backend does not serve, or lanes below 1.
         MissingDependencyError: the backend is not installed.
     """
-    header = read_header(model)
-    lanes = lanes_for(header.inputs, lanes=lanes, threads=threads)
-    if backend == "openvino":
-        return OpenVinoEngine(model, device=device, threads=threads, lanes=lanes)
     on_cpu = device == "cpu" or (device == "auto" and CUDA not in onnxruntime.get_available_providers())
     # An INT8 graph never runs on the CUDA provider, so `auto` with a GPU build ends on the CPU as well.
     free = backend == "auto" and isinstance(model, Path) and not in_order and (on_cpu or device == "auto")
+    # Graphs in the making are opened often, and walking through one takes tens of milliseconds.
+    header = read_header(model) if free or lanes is None else OnnxHeader()
+    lanes = lanes_for(header.inputs, lanes=lanes, threads=threads)
+    if backend == "openvino":
+        return OpenVinoEngine(model, device=device, threads=threads, lanes=lanes)
     if free and prefers_openvino(header):
         try:
             return OpenVinoEngine(model, device="cpu", threads=threads, lanes=lanes)

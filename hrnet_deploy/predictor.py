@@ -86,8 +86,6 @@ class Predictor:
             )
         self.device, self.backend, self.lanes = self._engine.device, self._engine.backend, self._engine.lanes
         self._input = self.card.inputs[0]
-        fixed = self._input.shape[0]
-        self._least_batch = fixed if isinstance(fixed, int) else self.card.shapes.min_nhw[0]
         self._work = PerImage(self.card)
         self._buffers = threading.local()
         self._threads = threads
@@ -221,7 +219,7 @@ class Predictor:
 
         Rows beyond the images, where the net takes no fewer, repeat whatever they held.
         """
-        count = max(len(rows), self._least_batch)
+        count = max(len(rows), self.card.least_batch)
         dtype = np.dtype(self._input.dtype)
         if count == len(rows) == 1 and rows[0].dtype == dtype:
             return rows[0][None]

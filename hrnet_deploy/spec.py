@@ -226,6 +226,12 @@ class ModelCard:
     lineage: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def least_batch(self) -> int:
+        """Rows of the smallest batch: that of the first input where it is fixed."""
+        fixed = self.inputs[0].shape[0]
+        return fixed if isinstance(fixed, int) else self.shapes.min_nhw[0]
+
     def __post_init__(self) -> None:
         _normalise_enums(self)
         self._check_types()

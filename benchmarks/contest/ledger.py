@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
 
 from contest.section import Key, Record
+from hrnet_deploy.artifact import atomic_output
 from hrnet_deploy.benchmark.machine import look, warnings
 
 _SEPARATOR = " "
@@ -92,9 +92,8 @@ def write_text(path: Path, text: str) -> None:
     """Write a file that is either as it was or complete.
 
     Args:
-        path: in an existing folder.
+        path: of it.
         text: of it.
     """
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    with atomic_output(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -82,7 +82,6 @@ class Network:
         self._preprocessor = Preprocessor(spec)
         fixed = self.card.inputs[0].shape[0]
         self._fixed_batch = fixed if isinstance(fixed, int) else None
-        self._least_batch = self._fixed_batch or self.card.shapes.min_nhw[0]
 
     @property
     def lanes(self) -> int:
@@ -199,7 +198,7 @@ class Network:
     def _infer(self, rows: list[NDArray[np.generic]]) -> list[NDArray[Any]]:
         spec = self.card.inputs[0]
         count = len(rows)
-        rows = rows + [rows[-1]] * (self._least_batch - count)
+        rows = rows + [rows[-1]] * (self.card.least_batch - count)
         feed = rows[0][None] if len(rows) == 1 else np.stack(rows)
         found = self.model.infer({spec.name: feed.astype(spec.dtype, copy=False)})
         return [found[output.name] for output in self.card.outputs]
