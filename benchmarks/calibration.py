@@ -3,9 +3,9 @@
     python benchmarks/calibration.py [--shared DIR] [--modelopt PYTHON] [--only PART ...] [--quick] [--json FILE]
 
 Parts: accuracy, robustness, speed, latency. The tools beside ours are onnxruntime.quantization (QDQ, per channel, its
-defaults) and nvidia-modelopt, which needs an interpreter of its own: --modelopt or MODELOPT_PYTHON. All get the same
-float32 graph and the same calibration arrays in the same run; every graph is judged on ONNX Runtime's CPU provider, on
-images that nothing was calibrated on or chosen by.
+defaults), NNCF (its defaults) and nvidia-modelopt, which needs an interpreter of its own: --modelopt or
+MODELOPT_PYTHON. All get the same float32 graph and the same calibration arrays in the same run; every graph is judged
+on ONNX Runtime's CPU provider, NNCF's on OpenVINO, on images that nothing was calibrated on or chosen by.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ if TYPE_CHECKING:
 
 PARTS = ("accuracy", "robustness", "speed", "latency")
 METHODS = ("entropy", "percentile", "minmax", "mse", "auto")
-KEEP_FP = {"auto"}
-"""Methods also run with `--keep-fp auto`, whose sensitivity analysis takes most of the time."""
+Net = Callable[[NDArray[np.float32]], NDArray[Any]]
+KEEP_FP = {"entropy": "none", "auto": "auto"}
+"""By method, what is also run with `--keep-fp`; the sensitivity analysis of `auto` takes most of the time."""
 FEW_IMAGES = 4
 OUTLIER_SHARE = 1e-3
 SPEED_IMAGES = 96
@@ -93,14 +94,21 @@ import sys, json, time
 from pathlib import Path
 import onnx
 from hrnet_deploy.calibration.images import CalibrationImage
-from hrnet_deploy.pipeline.calibrating import Images, calibrate
+from hrnet_deploy.calibration.recipe import plan
+from hrnet_deploy.pipeline.calibrating import Images, calibrate, input_batches
+from hrnet_deploy.pipeline.rounding import ENOUGH_IMAGES, rounded_weights
+from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.spec import Preprocessing
 graph, listed, output = sys.argv[1:]
 model = onnx.load(graph)
 images = tuple(CalibrationImage("", Path(path)) for path in json.loads(listed))
 began = time.perf_counter()
 table = calibrate(model, Images(images, ()), Preprocessing(), "entropy", Path(output))
-print(json.dumps({"calibration_s": time.perf_counter() - began, "tensors": len(table.tensors)}))
+calibrated = time.perf_counter()
+few = input_batches(images[:ENOUGH_IMAGES], Preprocessing())
+rounded_weights(model, plan(model, QdqTarget.CPU, ()).weighted, few, per_channel=True)
+rounding = time.perf_counter() - calibrated
+print(json.dumps({"calibration_s": calibrated - began, "rounding_s": rounding, "tensors": len(table.tensors)}))
 """
 _SPEED_ORT = """
 import sys, json, time
@@ -212,11 +220,11 @@ def _found(folder: Path) -> tuple[Path, ...]:
     return tuple(image.path for image in find_images(folder, allow_val=True))
 
 
-_SHIFTS = ((0, 0), (-3, 2))
+_SHIFTS = ((0, 0), (-3, 2), (-2, -2), (-1, 3), (1, -3), (2, 2), (3, -1), (0, 3), (-3, -3), (3, 0))
 
 
 def _views(image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
-    """The image and its mirror image, each as it is and shifted by up to three pixels."""
+    """The image and its mirror image, each as it is and shifted nine ways by up to three pixels."""
     height, width = image.shape[:2]
     for facing in (image, image[:, ::-1]):
         wide = cv2.copyMakeBorder(np.ascontiguousarray(facing), 4, 4, 4, 4, cv2.BORDER_REFLECT_101)
@@ -250,7 +258,7 @@ class Bench:
         self._feeds = [preprocess(image)[None] for image in images]
         self._truths = [_truth(truth) for truth in case.truths for _ in range(len(images) // len(case.judged))]
         self._sizes = [(t.shape[0], t.shape[1]) for t in self._truths if t.ndim == 2]
-        self._reference = self._answers(self.graph.SerializeToString())
+        self._reference = self._answers(_opened(self.graph.SerializeToString()))
         self.float32 = self._accuracy(self._reference)
 
     def ours(self, folder: Path, **wishes: Any) -> dict[str, Any]:
@@ -273,7 +281,7 @@ class Bench:
             return {"error": str(error)}
         taken = {"seconds": time.perf_counter() - began, "chosen": made.table.method, "kept": list(made.kept)}
         held_out = {"held_out": made.score.agreement, "held_out_methods": dict(made.table.scores)}
-        return self.judge(made.model.SerializeToString()) | taken | held_out
+        return self.judge(_opened(made.model.SerializeToString())) | taken | held_out
 
     def peer(self, folder: Path, python: str, script: str, method: str) -> dict[str, Any]:
         """Quantise with another tool, in a process of its own, and judge the result.
@@ -294,19 +302,36 @@ class Bench:
             cost = child(script, str(self.path), str(arrays), str(output), method, python=python)
         except (OSError, RuntimeError) as error:
             return {"error": str(error)}
-        return self.judge(output.read_bytes()) | cost
+        return self.judge(_opened(output.read_bytes())) | cost
 
-    def judge(self, content: bytes) -> dict[str, Any]:
-        """Compare a graph with the float32 one.
+    def nncf(self) -> dict[str, Any]:
+        """Quantise with NNCF and judge the result on OpenVINO, in float32 where it is not INT8.
+
+        Returns:
+            A row.
+        """
+        try:
+            openvino, nncf = (importlib.import_module(name) for name in ("openvino", "nncf"))
+        except ImportError:
+            return {"error": _NO_PRODUCT}
+        nncf.set_log_level(40)
+        images = list(input_batches(self.images.calibration, self.plan.preprocessing))
+        core = openvino.Core()
+        model = nncf.quantize(core.read_model(str(self.path)), nncf.Dataset(images), subset_size=len(images))
+        compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return self.judge(lambda feed: np.array(compiled(feed)[0]))
+
+    def judge(self, net: Net) -> dict[str, Any]:
+        """Compare a net with the float32 one.
 
         Args:
-            content: the graph, serialised.
+            net: takes float32 (1, 3, H, W) and gives scores.
 
         Returns:
             Share of equal answers over all judged images and of the worst one; accuracy and its drop in points. With
             views also the standard error (pictures are independent, their views are not) and the share without them.
         """
-        answers = self._answers(content)
+        answers = self._answers(net)
         equal = [float(np.mean(a == b)) for a, b in zip(answers, self._reference, strict=True)]
         whole = len(equal) // len(self.case.judged)
         row: dict[str, Any] = {"agreement": float(np.mean(equal)), "worst": min(equal)}
@@ -324,16 +349,11 @@ class Bench:
         missed += ["drop"] if row.get("drop", 0.0) > limits.get("drop", 100.0) + 1e-9 else []
         return row | {"missed": missed}
 
-    def _answers(self, content: bytes) -> list[NDArray[Any]]:
-        engine = open_engine(content, device="cpu")
-        entry, exit_ = engine.inputs[0].name, engine.outputs[0].name
-        scores = (engine.run({entry: feed})[exit_][0] for feed in self._feeds)
+    def _answers(self, net: Net) -> list[NDArray[Any]]:
+        scores = (net(feed)[0] for feed in self._feeds)
         if self._sizes:
-            answers = [upsampled_argmax(s, hw) for s, hw in zip(scores, self._sizes, strict=True)]
-        else:
-            answers = [np.asarray(s.argmax(axis=0)) for s in scores]
-        engine.close()
-        return answers
+            return [upsampled_argmax(s, hw) for s, hw in zip(scores, self._sizes, strict=True)]
+        return [np.asarray(s.argmax(axis=0)) for s in scores]
 
     def _accuracy(self, answers: Sequence[NDArray[Any]]) -> float:
         """Mean IoU over the classes that occur, or top-1; in percent."""
@@ -349,6 +369,13 @@ class Bench:
         hits, real, said = np.diag(table), table.sum(axis=1), table.sum(axis=0)
         occurs = real > 0
         return 100 * float(np.mean(hits[occurs] / (real + said - hits)[occurs]))
+
+
+def _opened(content: bytes) -> Net:
+    """A graph on ONNX Runtime's CPU provider."""
+    engine = open_engine(content, device="cpu", backend="onnxruntime")
+    entry, exit_ = engine.inputs[0].name, engine.outputs[0].name
+    return lambda feed: engine.run({entry: feed})[exit_]
 
 
 _PEAK = """
@@ -424,8 +451,9 @@ def accuracy(benches: Iterable[Bench], folder: Path, modelopt: str | None, *, qu
                 head = about | {"tool": f"ours, {target.value}", "method": method}
                 rows.append(head | bench.ours(folder, method=method, target=target))
                 if method in KEEP_FP and not quick:
-                    kept = bench.ours(folder, method=method, target=target, keep_fp=("auto",))
-                    rows.append(head | {"method": f"{method}, --keep-fp auto"} | kept)
+                    kept = bench.ours(folder, method=method, target=target, keep_fp=(KEEP_FP[method],))
+                    rows.append(head | {"method": f"{method}, --keep-fp {KEEP_FP[method]}"} | kept)
+        rows.append(about | {"tool": "NNCF on OpenVINO", "method": "default"} | bench.nncf())
         for method in bar(("Entropy", "MinMax"), desc=f"{bench.case.name} onnxruntime"):
             head = about | {"tool": "onnxruntime.quantization", "method": method.lower()}
             rows.append(head | bench.peer(folder, sys.executable, _ORT_QUANTIZE, method))
@@ -552,9 +580,10 @@ def latency(graph: onnx.ModelProto, wishes: Plan, folder: Path) -> list[dict[str
     """
     images = pick_images(Path(wishes.int8.data or ""), 16, allow_val=False)
     table = calibrate(graph, images, wishes.preprocessing, "entropy", folder / "latency.json")
-    amax, layout = table.amax(), plan(graph, QdqTarget.CPU, float_by_default(graph))
+    amax, layout = table.amax(), plan(graph, QdqTarget.CPU, float_by_default(graph, QdqTarget.CPU))
     ranges = {name: ActivationRange(-amax[name] if table.tensors[name].low < 0 else 0.0, amax[name]) for name in amax}
-    engines = [open_engine(model.SerializeToString(), device="cpu") for model in (graph, to_qdq(graph, layout, ranges))]
+    models = (graph, to_qdq(graph, layout, ranges))
+    engines = [open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime") for model in models]
     rows: list[dict[str, Any]] = []
     for batch, rounds in ((1, 60), (8, 20)):
         feed = np.random.default_rng(0).standard_normal((batch, 3, 224, 224)).astype(np.float32)
@@ -648,13 +677,14 @@ def _robustness_table(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _speed_table(rows: list[dict[str, Any]]) -> list[str]:
-    lines = ["| tool | images | tensors | calibration s | process s | peak GiB |", "|---|---|---|---|---|---|"]
+    lines = ["| tool | images | tensors | calibration s | rounding s | process s | peak GiB |", "|---|" + "---|" * 6]
     for row in rows:
         if "error" in row:
-            lines.append(f"| {row['tool']} | {row['images']} | {row['error']} | | | |")
+            lines.append(f"| {row['tool']} | {row['images']} | {row['error']} | | | | |")
             continue
+        rounding = f"{row['rounding_s']:.1f}" if "rounding_s" in row else "-"
         lines.append(
-            f"| {row['tool']} | {row['images']} | {row['tensors']} | {row['calibration_s']:.1f} | "
+            f"| {row['tool']} | {row['images']} | {row['tensors']} | {row['calibration_s']:.1f} | {rounding} | "
             f"{row['seconds']:.1f} | {row['peak_gib']:.2f} |"
         )
     return lines

@@ -19,7 +19,10 @@ _CPU_OPS = {"Conv", "Relu", "Add", "Resize", "Concat", "MaxPool"}
 _PASSIVE = {"Resize", "MaxPool"}
 """These make no value beyond their input's range, so they share its scale and cost no requantisation."""
 _SIZES = {"Shape", "Size"}
-_STEM_CONVOLUTIONS = 2
+_FLOAT_CONVOLUTIONS = {QdqTarget.CPU: 1, QdqTarget.TENSORRT: 2}
+"""How many of the stem's two stay in floating point."""
+_FLOORS = {1: "minmax", 2: "mse"}
+"""By the convolution that reads a value, counted from the input: the method whose threshold is the least it gets."""
 
 
 @dataclass(frozen=True)
@@ -47,31 +50,38 @@ def name_of(node: onnx.NodeProto) -> str:
     return node.name or node.output[0]
 
 
-def float_by_default(model: onnx.ModelProto) -> frozenset[str]:
-    """Nodes HRNet keeps in floating point: the stem's two convolutions and the layer that makes the answer.
+def float_by_default(model: onnx.ModelProto, target: QdqTarget) -> frozenset[str]:
+    """Nodes the recipe keeps in floating point.
 
     Args:
         model: a float32 graph.
+        target: whose kernels to suit: for the CPU the stem's first convolution and sums on small maps, for TensorRT the
+            stem and the last layer.
 
     Returns:
         Node names.
     """
     flow = _flow(model)
-    depth: dict[str, int] = dict.fromkeys(flow.inputs, 0)
-    kept = set()
-    for node in flow.nodes:
-        before = max(depth.get(name, 0) for name in node.input)
-        here = before + (node.op_type == "Conv")
-        depth.update(dict.fromkeys(node.output, here))
-        if here <= _STEM_CONVOLUTIONS:
-            kept.add(name_of(node))
-    frontier = set(flow.outputs)
-    for node in reversed(flow.nodes):
-        if frontier.intersection(node.output):
-            kept.add(name_of(node))
-            if node.op_type not in _WEIGHTED:
-                frontier.update(node.input)
-    return frozenset(kept)
+    depths = _depths(flow)
+    stem = frozenset(name_of(n) for n in flow.nodes if depths[n.output[0]] <= _FLOAT_CONVOLUTIONS[target])
+    return stem | (_low_resolution_sums(flow) if target is QdqTarget.CPU else _answering(flow))
+
+
+def threshold_floors(model: onnx.ModelProto) -> dict[str, str]:
+    """Values of the stem that a method may clip no harder than another one: what they lose, every later layer lacks.
+
+    Args:
+        model: a float32 graph.
+
+    Returns:
+        The other method by value: the picture is not clipped at all, and what the second convolution reads no harder
+        than the least square error asks for.
+    """
+    flow = _flow(model)
+    depths = _depths(flow)
+    convolutions = (node for node in flow.nodes if node.op_type == "Conv")
+    found = {node.input[0]: _FLOORS.get(depths[node.output[0]]) for node in convolutions}
+    return {value: method for value, method in found.items() if method}
 
 
 def plan(model: onnx.ModelProto, target: QdqTarget, keep: Collection[str]) -> QdqPlan:
@@ -135,16 +145,41 @@ def _flow(model: onnx.ModelProto) -> _Flow:
     return flow
 
 
+def _depths(flow: _Flow) -> dict[str, int]:
+    """How many convolutions lie before each value, on the longest way."""
+    depths = dict.fromkeys(flow.inputs, 0)
+    for node in flow.nodes:
+        before = max(depths.get(name, 0) for name in node.input)
+        depths.update(dict.fromkeys(node.output, before + (node.op_type == "Conv")))
+    return depths
+
+
+def _answering(flow: _Flow) -> frozenset[str]:
+    """The layer that makes the answer, and all that follows it."""
+    found = set()
+    frontier = set(flow.outputs)
+    for node in reversed(flow.nodes):
+        if frontier.intersection(node.output):
+            found.add(name_of(node))
+            if node.op_type not in _WEIGHTED:
+                frontier.update(node.input)
+    return frozenset(found)
+
+
 def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
-    """Every value between INT8 nodes is INT8, so that no kernel falls back to floating point; but see small sums."""
+    """Every value between INT8 nodes is INT8, so that no kernel falls back to floating point; the answer is not."""
     integer: set[str] = set()
-    kept = _low_resolution_sums(flow).union(keep)
+    weighted: set[str] = set()
+    answering = _answering(flow)
     for node in flow.nodes:
         name, maker = name_of(node), flow.maker.get(node.input[0])
-        wanted = node.op_type in _CPU_OPS and name not in kept and (node.op_type != "Conv" or _constant(node, flow))
+        wanted = node.op_type in _CPU_OPS and name not in keep
+        if node.op_type == "Conv":
+            wanted = wanted and _constant(node, flow)
+            weighted.update([name] if wanted else [])
         if node.op_type == "Relu" and maker is not None:
             wanted = name_of(maker) in integer  # it clips what its maker requantises; kept or not, it costs nothing
-        if wanted and not flow.outputs.intersection(node.output):
+        if wanted and name not in answering:
             integer.add(name)
     values = (*flow.inputs, *(name for node in flow.nodes for name in node.output))
     tensors: list[str] = []
@@ -153,7 +188,7 @@ def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
     for value in values:
         maker, reading = flow.maker.get(value), flow.readers.get(value, [])
         made = maker is not None and name_of(maker) in integer
-        integer_readers = [n for n in reading if name_of(n) in integer]
+        integer_readers = [n for n in reading if name_of(n) in integer or name_of(n) in weighted]
         if not reading or not (made or integer_readers):
             continue
         if made and [n.op_type for n in reading] == ["Relu"] and integer_readers:
@@ -165,8 +200,7 @@ def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
         source = _source(value, flow)
         if source != value:
             scale_of[value] = source
-    weighted = frozenset(name_of(n) for n in flow.nodes if n.op_type in _WEIGHTED and name_of(n) in integer)
-    return QdqPlan(QdqTarget.CPU, tuple(tensors), weighted, readers, scale_of)
+    return QdqPlan(QdqTarget.CPU, tuple(tensors), frozenset(weighted), readers, scale_of)
 
 
 def _low_resolution_sums(flow: _Flow) -> frozenset[str]:

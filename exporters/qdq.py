@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget, is_stored
+from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget, is_stored, stored_tensors
 
 SCALE_FLOOR = 1e-8
 """No scale is smaller: a dead channel or an all-zero tensor would give 0, which TensorRT refuses (issue 3020)."""
@@ -19,8 +19,29 @@ _PREFIX = "int8/"
 """Of every new name, since foreign graphs have a value `a` beside a weight `a_scale`."""
 
 
+def weight_scales(weights: NDArray[np.float32], *, per_channel: bool) -> NDArray[np.float32]:
+    """What one INT8 level of a weight is worth.
+
+    Args:
+        weights: (outputs, ...).
+        per_channel: one scale per output, else the same for all.
+
+    Returns:
+        The scale of each output, at least `SCALE_FLOOR`.
+    """
+    largest = np.abs(weights.reshape(len(weights), -1)).max(axis=1)
+    largest = largest if per_channel else np.full_like(largest, largest.max())
+    scales: NDArray[np.float32] = np.maximum(largest / 127, SCALE_FLOOR).astype(np.float32)
+    return scales
+
+
 def to_qdq(
-    model: onnx.ModelProto, plan: QdqPlan, ranges: Mapping[str, ActivationRange], *, per_channel: bool = True
+    model: onnx.ModelProto,
+    plan: QdqPlan,
+    ranges: Mapping[str, ActivationRange],
+    *,
+    per_channel: bool = True,
+    rounded: Mapping[str, NDArray[np.int8]] | None = None,
 ) -> onnx.ModelProto:
     """Insert Q/DQ pairs and quantise weights.
 
@@ -33,6 +54,7 @@ def to_qdq(
         plan: where.
         ranges: of every value in `plan.measured`.
         per_channel: one scale per output channel, else one per weight.
+        rounded: by name, weights already in levels of `weight_scales`; others go to the nearest level.
 
     Returns:
         A new graph.
@@ -41,9 +63,8 @@ def to_qdq(
     result.CopyFrom(model)
     graph = result.graph
     del graph.value_info[:]
-    weights = {t.name: t for t in graph.initializer}
-    weights |= {n.output[0]: n.attribute[0].t for n in model.graph.node if is_stored(n)}
-    writer = _Writer(plan, ranges, per_channel=per_channel)
+    weights = stored_tensors(model)
+    writer = _Writer(plan, ranges, rounded or {}, per_channel=per_channel)
     for entry in graph.input:
         writer.pair(entry.name)
     for node in graph.node:
@@ -78,11 +99,19 @@ def _dequantised(value: str) -> str:
 class _Writer:
     """Collects the new nodes and tensors in graph order."""
 
-    def __init__(self, plan: QdqPlan, ranges: Mapping[str, ActivationRange], *, per_channel: bool) -> None:
+    def __init__(
+        self,
+        plan: QdqPlan,
+        ranges: Mapping[str, ActivationRange],
+        rounded: Mapping[str, NDArray[np.int8]],
+        *,
+        per_channel: bool,
+    ) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: list[onnx.TensorProto] = []
         self._plan = plan
         self._ranges = ranges
+        self._rounded = rounded
         self._per_channel = per_channel
         self._planned = frozenset(plan.tensors)
         self._scales: dict[str, float] = {}
@@ -110,7 +139,7 @@ class _Writer:
         if bias is not None and np.any(np.abs(bias) > _INT32_ROOM * source * self._stored.get(name, np.inf)):
             name = f"{node.output[0]}_weight"  # shared with a node whose scales cannot hold this bias
         if name not in self._stored:
-            self._stored[name] = self._store(name, array, bias, source)
+            self._stored[name] = self._store(name, array, self._rounded.get(node.input[1]), bias, source)
         if bias is not None:
             scales = np.float64(source) * self._stored[name]
             stored = np.clip(np.rint(bias / scales), -_INT32_ROOM, _INT32_ROOM).astype(np.int32)
@@ -120,16 +149,22 @@ class _Writer:
         node.input[1] = _dequantised(name)
 
     def _store(
-        self, name: str, array: NDArray[np.float32], bias: NDArray[np.float64] | None, source: float
+        self,
+        name: str,
+        array: NDArray[np.float32],
+        rounded: NDArray[np.int8] | None,
+        bias: NDArray[np.float64] | None,
+        source: float,
     ) -> NDArray[np.float32]:
-        flat = np.abs(array.reshape(len(array), -1)).max(axis=1)
-        largest = flat if self._per_channel else np.full_like(flat, flat.max())
-        scales: NDArray[np.float32] = np.maximum(largest / 127, SCALE_FLOOR).astype(np.float32)
+        usual = scales = weight_scales(array, per_channel=self._per_channel)
         if bias is not None:
             # A near-dead channel with a bias would need more than 32 bits for it; its weights can do with fewer.
-            scales = np.maximum(scales, (np.abs(bias) / (source * _INT32_ROOM)).astype(np.float32))
+            scales = np.maximum(usual, (np.abs(bias) / (source * _INT32_ROOM)).astype(np.float32))
         columns = scales.reshape(-1, *[1] * (array.ndim - 1))
-        self._constant(name, np.clip(np.rint(array / columns), -127, 127).astype(np.int8), scales)
+        levels = np.clip(np.rint(array / columns), -127, 127).astype(np.int8)
+        if rounded is not None:
+            levels = np.where(columns == usual.reshape(columns.shape), rounded, levels)
+        self._constant(name, levels, scales)
         return scales
 
     def _constant(self, name: str, stored: NDArray[np.generic], scales: NDArray[np.float32]) -> None:

@@ -72,3 +72,16 @@ def is_stored(node: onnx.NodeProto) -> bool:
         True for a Constant whose `value` is a tensor.
     """
     return node.op_type == "Constant" and node.attribute[0].name == "value"
+
+
+def stored_tensors(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """What a graph stores, whichever way: weights, biases, sizes.
+
+    Args:
+        model: any graph.
+
+    Returns:
+        By name.
+    """
+    constants = {node.output[0]: node.attribute[0].t for node in model.graph.node if is_stored(node)}
+    return {tensor.name: tensor for tensor in model.graph.initializer} | constants

@@ -61,7 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     int8.add_argument("--calib-cache", metavar="FILE", help="calibration table (default: OUT.calib.json)")
     int8.add_argument("--qdq-target", metavar="{cpu,tensorrt}", help="whose kernels (default: the output's)")
-    int8.add_argument("--keep-fp", nargs="+", default=(), metavar="NAME", help="blocks or nodes left in float; or auto")
+    int8.add_argument("--keep-fp", nargs="+", default=(), metavar="NAME", help="blocks left in float; auto or none")
     int8.add_argument(
         "--remainder", metavar="{fp32,fp16}", help="of a graph for TensorRT (default: fp16 in an engine, else fp32)"
     )

@@ -110,7 +110,7 @@ def export_artifact(
         calib_cache: the calibration table; None for OUTPUT.calib.json. Used again where everything is the same.
         qdq_target: "cpu" (ONNX Runtime, OpenVINO) or "tensorrt"; None for the one the output is for.
         keep_fp: blocks ("stage4.fuse"), nodes or patterns that stay in floating point; "auto" for as many of the most
-            sensitive blocks as it takes.
+            sensitive blocks as it takes; "none" for nothing but what is named beside it, which is fastest.
         remainder: "fp32", or "fp16" for what a graph for TensorRT does not compute in INT8; None for "fp16" in an
             engine, else "fp32".
         per_tensor: one weight scale per layer instead of one per output channel.

@@ -13,17 +13,22 @@ from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batc
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.planning import Plan
+from hrnet_deploy.pipeline.rounding import ENOUGH_IMAGES, rounded_weights
 from hrnet_deploy.pipeline.scoring import Score, Scorer, ranked
 from hrnet_deploy.progress import bar
 from hrnet_deploy.quantization import QdqPlan, QdqTarget
 from hrnet_deploy.spec import Precision, Task
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
 
     from hrnet_deploy.calibration.table import CalibrationTable
 
 AUTO = "auto"
+NONE = "none"
+"""Of --keep-fp: nothing stays in floating point, what the recipe keeps included, but what is named beside it."""
 _RANGE_IMAGES = 32
 _ENOUGH = {Task.CLASSIFICATION: 0.995, Task.SEGMENTATION: 0.998}
 """Expected agreement at which `--keep-fp auto` stops taking blocks out of INT8."""
@@ -94,7 +99,7 @@ class Quantizer:
         recipe = _Recipe(graph, wishes.target)
         self._named = tuple(name for name in wishes.keep_fp if name != AUTO)
         if not recipe(self._named).weighted:
-            beside = ", ".join(("the stem", "the last layer", *self._named))
+            beside = ", ".join(("what the recipe keeps", *self._named))
             raise UsageError(f"int8 needs a convolution to quantise, got none beside {beside}. Keep less, or use fp16.")
         folder = data_folder(wishes.data)
         images = pick_images(folder, wishes.images, allow_val=wishes.allow_val)
@@ -114,7 +119,13 @@ class Quantizer:
         half = None
         if wishes.remainder == Precision.FP16.value:
             half = beyond_half(graph, input_batches(images.calibration[:_RANGE_IMAGES], plan.preprocessing))
-        self._render = _Renderer(graph, recipe, per_channel=wishes.per_channel, half=half)
+        rounded = rounded_weights(
+            graph,
+            recipe((NONE,)).weighted,
+            input_batches(images.calibration[:ENOUGH_IMAGES], plan.preprocessing),
+            per_channel=wishes.per_channel,
+        )
+        self._render = _Renderer(graph, recipe, rounded, per_channel=wishes.per_channel, half=half)
         if wishes.method == AUTO:
             self._table = _best_method(self._table, self._render, self._scorer, self._named)
             self._table.save(cache)
@@ -211,14 +222,15 @@ class _Recipe:
         self.blocks = blocks(graph)
         self._graph = graph
         self._target = target
-        self._default = float_by_default(graph)
+        self._default = float_by_default(graph, target)
 
     def __call__(self, kept: tuple[str, ...], only: str | None = None) -> QdqPlan:
         """The plan; with `only`, that block alone is INT8."""
         from hrnet_deploy.calibration.blocks import resolve
         from hrnet_deploy.calibration.recipe import plan
 
-        keep = self._default | resolve(kept, self._graph)
+        named = resolve((name for name in kept if name != NONE), self._graph)
+        keep = named if NONE in kept else self._default | named
         if only is not None:
             keep |= frozenset().union(*(nodes for block, nodes in self.blocks.items() if block != only))
         return plan(self._graph, self._target, keep)
@@ -228,13 +240,21 @@ class _Renderer:
     """Writes one graph for any table and any set of blocks kept in floating point."""
 
     def __init__(
-        self, graph: onnx.ModelProto, recipe: _Recipe, *, per_channel: bool, half: frozenset[str] | None
+        self,
+        graph: onnx.ModelProto,
+        recipe: _Recipe,
+        rounded: Mapping[str, NDArray[np.int8]],
+        *,
+        per_channel: bool,
+        half: frozenset[str] | None,
     ) -> None:
-        from hrnet_deploy.calibration.recipe import summands
+        from hrnet_deploy.calibration.recipe import summands, threshold_floors
 
         self.recipe = recipe
         self._graph = graph
         self._summands = summands(graph)
+        self._floors = threshold_floors(graph)
+        self._rounded = rounded
         self._per_channel = per_channel
         self._half = half  # nodes to keep in float32 where the rest becomes FP16
 
@@ -244,11 +264,12 @@ class _Renderer:
         from hrnet_deploy.exporters.qdq import to_qdq
 
         layout = self.recipe(kept, only)
-        amax = table.amax()
-        ranges = {
-            name: table.tensors[name].clipped(amax[name], summand=name in self._summands) for name in layout.measured
-        }
-        model = to_qdq(self._graph, layout, ranges, per_channel=self._per_channel)
+        amax = {method: table.amax(method) for method in (table.method, *self._floors.values())}
+        ranges = {}
+        for name in layout.measured:
+            threshold = max(amax[table.method][name], amax[self._floors.get(name, table.method)][name])
+            ranges[name] = table.tensors[name].clipped(threshold, summand=name in self._summands)
+        model = to_qdq(self._graph, layout, ranges, per_channel=self._per_channel, rounded=self._rounded)
         return model if self._half is None else to_fp16(model, self._half).model
 
 

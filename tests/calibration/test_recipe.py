@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrnet_deploy.calibration.recipe import float_by_default, name_of, plan, summands
+from hrnet_deploy.calibration.recipe import float_by_default, name_of, plan, summands, threshold_floors
 from hrnet_deploy.quantization import QdqTarget
 
 CPU, TENSORRT = QdqTarget.CPU, QdqTarget.TENSORRT
@@ -41,8 +41,20 @@ def model():
     return parse(BODY)
 
 
-def test_the_stem_and_the_layer_that_answers_stay_in_floating_point(model):
-    assert float_by_default(model) == {"stem1", "stem1r", "stem2", "stem2r", "head"}
+def test_the_stem_s_first_convolution_stays_in_floating_point_for_tensorrt_all_of_it_and_the_last_layer(model):
+    assert float_by_default(model, CPU) == {"stem1", "stem1r"}
+    assert float_by_default(model, TENSORRT) == {"stem1", "stem1r", "stem2", "stem2r", "head"}
+
+
+def test_the_stem_is_not_clipped_harder_than_it_stands(model):
+    assert threshold_floors(model) == {"x": "minmax", "ar": "mse"}
+
+
+def test_for_the_cpu_the_last_layer_reads_int8_and_answers_in_floating_point(model):
+    found = plan(model, CPU, ())
+    assert {"head", "stem1", "stem2"} <= found.weighted
+    assert found.readers["n"] == {"head"}
+    assert "y" not in found.tensors
 
 
 @pytest.mark.parametrize(
@@ -54,27 +66,31 @@ def test_the_stem_and_the_layer_that_answers_stay_in_floating_point(model):
     ],
 )
 def test_whatever_follows_the_last_convolution_stays_with_it(tail):
-    found = float_by_default(parse(BODY.replace("[head] y = Conv(n, h)", tail.replace("'", '"'))))
+    model = parse(BODY.replace("[head] y = Conv(n, h)", tail.replace("'", '"')))
+    found = float_by_default(model, TENSORRT)
     assert {"squeeze"} <= found
     assert not found & {"one", "last", "cat"}
+    integer = plan(model, CPU, ())
+    assert "squeeze" in integer.weighted
+    assert not {"n", "o", "y"} & set(integer.tensors)
 
 
 @pytest.mark.parametrize("target", [CPU, TENSORRT])
 def test_every_convolution_but_the_kept_ones_is_weighted(model, target):
-    keep = float_by_default(model) | {"two"}
+    keep = float_by_default(model, target) | {"two"}
     convolutions = {n.name for n in model.graph.node if n.op_type == "Conv"}
     assert plan(model, target, keep).weighted == convolutions - keep
 
 
 def test_for_the_cpu_every_value_between_integer_nodes_has_a_pair(model):
-    found = plan(model, CPU, float_by_default(model))
-    assert found.tensors == ("cr", "dr", "e", "fr", "g", "i", "u", "jr", "k", "m", "n")
+    found = plan(model, CPU, float_by_default(model, CPU))
+    assert found.tensors == ("ar", "cr", "dr", "e", "fr", "g", "i", "u", "jr", "k", "m", "n")
     assert found.readers["cr"] == {"one", "sum"}
     assert found.readers["n"] == {"head"}
 
 
 def test_for_the_cpu_a_relu_belongs_to_what_it_clips(model):
-    found = plan(model, CPU, float_by_default(model))
+    found = plan(model, CPU, float_by_default(model, CPU))
     assert not {"d", "f", "j"} & set(found.tensors)
 
 
@@ -100,9 +116,9 @@ LOW = """
 
 def test_for_the_cpu_sums_on_smaller_maps_than_the_largest_are_floats():
     model = parse(LOW)
-    found = plan(model, CPU, float_by_default(model))
+    found = plan(model, CPU, float_by_default(model, CPU))
     # Between them nothing is rounded; what the convolutions give and take is.
-    assert found.tensors == ("ar", "c", "dr", "er", "f", "hr", "i", "u", "jr", "k", "nr", "o", "p", "q", "r")
+    assert found.tensors == ("a", "ar", "c", "dr", "er", "f", "hr", "i", "u", "jr", "k", "nr", "o", "p", "q", "r")
     assert found.readers["er"] == {"low", "low_sum"}
     assert found.readers["hr"] == {"side"}
     assert found.readers["nr"] == {"back"}
@@ -110,7 +126,7 @@ def test_for_the_cpu_sums_on_smaller_maps_than_the_largest_are_floats():
 
 def test_for_the_cpu_what_is_upsampled_is_summed_at_the_resolution_of_the_other():
     model = parse(LOW)
-    found = plan(model, CPU, float_by_default(model))
+    found = plan(model, CPU, float_by_default(model, CPU))
     assert found.readers["u"] == {"fuse"}
     assert found.readers["dr"] == {"step", "fuse", "down"}
     assert found.readers["p"] == {"end"}
@@ -126,7 +142,7 @@ def test_a_value_that_is_also_an_answer_is_no_summand():
 
 
 def test_pooling_and_upsampling_share_their_input_s_scale(model):
-    found = plan(model, CPU, float_by_default(model))
+    found = plan(model, CPU, float_by_default(model, CPU))
     assert found.scale_of == {"g": "fr", "u": "i"}
     assert not {"g", "u"} & set(found.measured)
 
@@ -137,21 +153,21 @@ def test_a_chain_of_them_shares_one_scale():
 
 
 def test_for_the_cpu_a_float_value_is_quantised_for_its_integer_readers_only(model):
-    found = plan(model, CPU, {*float_by_default(model), "one", "one_r"})
+    found = plan(model, CPU, {*float_by_default(model, CPU), "stem2", "stem2r", "one", "one_r"})
     assert found.readers["cr"] == {"sum"}
     assert found.readers["dr"] == {"two"}
     assert found.readers["fr"] == {"down", "fuse"}
 
 
 def test_for_tensorrt_pairs_are_at_convolution_inputs_only(model):
-    found = plan(model, TENSORRT, float_by_default(model))
+    found = plan(model, TENSORRT, float_by_default(model, TENSORRT))
     assert found.tensors == ("cr", "dr", "g", "jr", "m")
     assert found.scale_of == {}
     assert found.measured == found.tensors
 
 
 def test_for_tensorrt_a_sum_reads_the_value_itself(model):
-    found = plan(model, TENSORRT, float_by_default(model))
+    found = plan(model, TENSORRT, float_by_default(model, TENSORRT))
     assert found.readers["cr"] == {"one"}
     assert found.readers["jr"] == {"last"}
     assert not {"sum", "fuse"}.intersection(*found.readers.values())
@@ -189,7 +205,7 @@ def test_kept_nodes_have_no_integer_weights_and_weighted_ones_read_a_pair(data):
 
 def test_a_value_that_is_an_output_and_read_inside_is_written_in_float():
     found = plan(parse(BODY, "float[N, C, A, B] y, float[N, 4, A, B] jr"), CPU, ())
-    assert found.readers["j"] == {"fuse_r"}
+    assert "j" not in found.tensors
     assert found.readers["jr"] == {"last"}
     assert "last" in found.weighted
 
@@ -217,7 +233,7 @@ def test_sizes_computed_from_shapes_are_no_data_but_read_the_integer_copy():
     )
     model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
     model.graph.initializer.extend(parse(BODY).graph.initializer)
-    found = plan(model, CPU, float_by_default(model))
+    found = plan(model, CPU, float_by_default(model, CPU))
     assert not {"s", "t", "q", "r"} & set(found.tensors)
     assert found.readers["fr"] == {"down", "fuse", "size"}
     assert found.scale_of["u"] == "i"
@@ -225,19 +241,19 @@ def test_sizes_computed_from_shapes_are_no_data_but_read_the_integer_copy():
 
 def test_nodes_without_a_name_are_called_by_what_they_make():
     model = parse(BODY)
-    named = plan(model, CPU, float_by_default(model))
+    named = plan(model, CPU, float_by_default(model, CPU))
     for node in model.graph.node:
         node.ClearField("name")
     assert name_of(model.graph.node[0]) == "a"
-    nameless = plan(model, CPU, float_by_default(model))
+    nameless = plan(model, CPU, float_by_default(model, CPU))
     assert nameless.tensors == named.tensors
-    assert nameless.weighted == {"d", "e", "i", "k", "n"}
+    assert nameless.weighted == {"c", "d", "e", "i", "k", "n", "y"}
 
 
 def test_outputs_that_are_left_out_connect_nothing():
     body = BODY.replace("[down] g = MaxPool", "[drop] fd, _m = Dropout(fr) [down] g = MaxPool")
     model = parse(body)
     model.graph.node[[n.name for n in model.graph.node].index("drop")].output[1] = ""
-    found = plan(model, CPU, float_by_default(model))
+    found = plan(model, CPU, float_by_default(model, CPU))
     assert "" not in found.tensors
     assert found.scale_of["u"] == "i"

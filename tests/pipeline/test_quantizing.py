@@ -89,6 +89,7 @@ def integer(path):
 
 
 ALL = {"c3", "c4", "c5", "c6", "c7"}
+INTEGER = {"cpu": {"s2", *ALL, "last"}, "tensorrt": ALL}
 
 
 def test_the_card_says_how_the_net_was_calibrated_and_how_good_it_is(int8):
@@ -113,7 +114,8 @@ def test_both_renderings_come_from_one_pass_and_table(int8, passes, tmp_path):
         for t, m in (("cpu", "mse"), ("tensorrt", "entropy"))
     )
     assert passes == [1]
-    assert integer(cpu.path) == integer(tensorrt.path) == ALL
+    assert integer(cpu.path) == INTEGER["cpu"]
+    assert integer(tensorrt.path) == INTEGER["tensorrt"]
     kinds = [{t.data_type for t in onnx.load(d.path).graph.initializer} for d in (cpu, tensorrt)]
     assert onnx.TensorProto.UINT8 in kinds[0]
     assert onnx.TensorProto.UINT8 not in kinds[1]
@@ -143,25 +145,43 @@ def test_scores_of_an_auto_run_do_not_reach_another_card(int8):
 
 
 @pytest.mark.parametrize(
-    ("keep", "left"),
+    ("keep", "named"),
     [
-        (("c4",), ALL - {"c4"}),
-        (("c[45]", "c7"), {"c3", "c6"}),
-        ("conv0-5", {"c7"}),
-        (("conv6-11",), {"c3", "c4", "c5", "c6"}),
-        (("r3", "sum"), ALL),
+        (("c4",), {"c4"}),
+        (("c[45]", "c7"), {"c4", "c5", "c7"}),
+        ("conv0-5", {"s1", "s2", "c3", "c4", "c5", "c6"}),
+        (("conv6-11",), {"c7", "last"}),
+        (("r3", "sum"), set()),
     ],
 )
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
-def test_what_is_named_stays_in_floating_point(int8, keep, left, target):
+def test_what_is_named_stays_in_floating_point(int8, keep, named, target):
     done = int8(keep_fp=keep, qdq_target=target)
-    assert integer(done.path) == left
+    assert integer(done.path) == INTEGER[target] - named
     assert done.card.lineage["kept_fp"] == (keep if isinstance(keep, str) else ",".join(keep))
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_with_none_kept_every_convolution_is_int8_but_those_named(int8, target):
+    done = int8(keep_fp=("none", "c4"), qdq_target=target)
+    assert integer(done.path) == {"s1", "s2", *ALL, "last"} - {"c4"}
+    assert done.card.lineage["kept_fp"] == "none,c4"
+
+
+@pytest.mark.parametrize("method", ["entropy", "percentile", "minmax"])
+def test_the_stem_is_clipped_no_harder_than_it_stands(int8, tmp_path, method):
+    model = onnx.load(int8(keep_fp=("none",), calib_method=method, qdq_target="tensorrt").path)
+    tensors = CalibrationTable.load(tmp_path / "int8.calib.json").tensors
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    scales = {n.input[0]: float(stored[n.input[1]]) for n in model.graph.node if n.op_type == "QuantizeLinear"}
+    assert scales["x"] * 127 == pytest.approx(tensors["x"].amax["minmax"])
+    assert scales["b"] * 127 == pytest.approx(max(tensors["b"].amax[m] for m in (method, "mse")))
+    assert scales["i"] * 127 == pytest.approx(tensors["i"].amax[method])
 
 
 @pytest.mark.parametrize("keep", [("*",), ("conv0-5", "conv6-11")])
 def test_keeping_everything_is_refused_before_any_pass(int8, passes, tmp_path, keep):
-    with pytest.raises(UsageError, match="needs a convolution to quantise, got none beside the stem"):
+    with pytest.raises(UsageError, match="needs a convolution to quantise, got none beside what the recipe keeps"):
         int8(keep_fp=keep)
     assert passes == []
     assert list(tmp_path.iterdir()) == []
@@ -178,33 +198,33 @@ def test_keep_fp_auto_keeps_nothing_where_int8_is_good_enough(int8, scored):
     scored(0.8, 0.9, 0.999)
     done = int8(keep_fp=("auto",))
     assert done.card.lineage["kept_fp"] == ""
-    assert integer(done.path) == ALL
+    assert integer(done.path) == INTEGER["cpu"]
 
 
 def test_keep_fp_auto_takes_the_most_sensitive_block_and_stops(int8, scored):
     scored(0.9, 0.8, 0.9, 0.9, 0.999)  # two blocks alone, INT8 throughout (twice), without the worst block
     done = int8(keep_fp=("auto",))
     assert done.card.lineage["kept_fp"] == "conv6-11"
-    assert integer(done.path) == ALL - {"c7"}
+    assert integer(done.path) == INTEGER["cpu"] - {"c7", "last"}
     assert list(done.sensitivity) == ["conv6-11", "conv0-5"]
 
 
 def test_keep_fp_auto_ends_with_one_block_left(int8, scored):
     scored(0.8)
-    assert integer(int8(keep_fp=("auto",)).path) == {"c7"}
+    assert integer(int8(keep_fp=("auto",)).path) == {"c7", "last"}
 
 
 def test_keep_fp_auto_adds_to_what_is_named(int8, scored):
-    scored(0.8, 0.9, 0.9, 0.9, 0.999)
+    scored(0.9, 0.8, 0.9, 0.9, 0.999)
     done = int8(keep_fp=("auto", "c7"))
-    assert integer(done.path) >= {"c3", "c4"}
-    assert done.card.lineage["kept_fp"].startswith("c7")
+    assert integer(done.path) == {"s2", "c3", "c4", "c5", "c6"}
+    assert done.card.lineage["kept_fp"] == "c7,conv6-11"
 
 
 def test_sensitivity_scores_every_block_alone(int8):
     done = int8(sensitivity=True)
     assert set(done.sensitivity) == {"conv0-5", "conv6-11"}
-    assert integer(done.path) == ALL
+    assert integer(done.path) == INTEGER["cpu"]
 
 
 def test_a_graph_that_answers_wrongly_is_refused_and_not_written(int8, scored, tmp_path):
