@@ -55,7 +55,9 @@ class OpenVinoEngine:
     def __init__(
         self, model: Path | bytes, *, device: str = "auto", threads: int | None = None, lanes: int = 1
     ) -> None:
-        """Open a model and compile it for one image, where height and width are fixed.
+        """Open a model and, for one lane, compile it for one image, where height and width are fixed.
+
+        Several lanes are for more images: what comes first tells what to compile for.
 
         Args:
             model: an .onnx file, or the bytes of one.
@@ -85,7 +87,7 @@ class OpenVinoEngine:
         self._sessions: dict[_Shapes, Any] = {}
         self._lock = threading.Lock()
         self._closed = False
-        if single := _one_image(self.inputs):
+        if lanes == 1 and (single := _one_image(self.inputs)):
             self._session(single)
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
@@ -143,9 +145,7 @@ class OpenVinoEngine:
             return [None]
         split: list[int | None] = []
         while count:
-            size = next((size for size in known if size <= count), None)
-            if size is None:
-                return [None]
+            size = next((size for size in known if size <= count), 1)
             split.append(size)
             count -= size
         return split

@@ -13,7 +13,7 @@ import numpy as np
 
 from contest import peers
 from contest.section import Key, Record, Records
-from contest.setting import CALIBRATION_IMAGES, NETS, Setting, say
+from contest.setting import ALL_INT8, CALIBRATION_IMAGES, NETS, Setting, say
 from contest.table import Table
 from contest.turns import Call, Times, in_turns, ratio
 from hrnet_deploy import Predictor
@@ -22,6 +22,7 @@ FP32_TOO = "ours in FP32, onnxruntime"
 PLAIN = "plain script, ONNX Runtime"
 EAGER_FROM_JPEG = "torch eager, from JPEG"
 _FROM_JPEG = ", from JPEG"
+_ALL_INT8 = ", --keep-fp none"
 _BATCH = "batch-"
 
 
@@ -90,13 +91,19 @@ def int8_gains(times: Times) -> dict[str, float]:
     return {name.removeprefix("ours, "): ratio(times[FP32_TOO], times[name]) for name in _engines(times)}
 
 
+def all_int8(times: Times) -> str | None:
+    """The fastest of our engines of which nothing stays in floating point; None where there is none."""
+    whole = (name for name in times if name.endswith(_ALL_INT8))
+    return min(whole, key=lambda name: statistics.median(times[name]), default=None)
+
+
 def peers_of(times: Times) -> list[str]:
     """Others that were given the same array."""
     return [name for name in times if not name.startswith("ours") and "JPEG" not in name]
 
 
 def _engines(times: Times) -> list[str]:
-    return [name for name in times if name.startswith("ours, ") and not name.endswith(_FROM_JPEG)]
+    return [name for name in times if name.startswith("ours, ") and not name.endswith((_FROM_JPEG, _ALL_INT8))]
 
 
 def _makers(setting: Setting, key: Key) -> dict[str, Callable[[], Call]]:
@@ -110,8 +117,8 @@ def _makers(setting: Setting, key: Key) -> dict[str, Callable[[], Call]]:
     def plain() -> Path:
         return peers.plain_onnx(variant, size_hw, folder)
 
-    def ours(backend: str, kind: str, *, whole: bool) -> Call:
-        path = setting.artefact(variant, kind, size_hw, peers.checkpoint(variant, folder))
+    def ours(backend: str, kind: str, *ends: str, whole: bool = False) -> Call:
+        path = setting.artefact(variant, kind, size_hw, peers.checkpoint(variant, folder), *ends)
         predictor = Predictor(path, device="cpu", backend=backend)
         if whole:
             return lambda: predictor.predict(contents[:batch] if batch > 1 else contents[0], batch=batch)
@@ -122,9 +129,11 @@ def _makers(setting: Setting, key: Key) -> dict[str, Callable[[], Call]]:
         for backend in ("onnxruntime", *(("openvino",) if _has_openvino_plugin() else ())):
             made = functools.partial(ours, backend, precision, whole=whole)
             makers[f"ours, {backend}{_FROM_JPEG * whole}"] = made
+            if precision == "int8" and not whole:
+                makers[f"ours, {backend}{_ALL_INT8}"] = functools.partial(ours, backend, precision, ALL_INT8)
     if precision == "int8":
         return makers | {
-            FP32_TOO: lambda: ours("onnxruntime", "fp32", whole=False),
+            FP32_TOO: lambda: ours("onnxruntime", "fp32"),
             "ONNX Runtime quantize_static": lambda: peers.plain_session(peers.quantised_onnx(plain(), rows), array),
             "OpenVINO + NNCF": lambda: peers.openvino_net(peers.quantised_openvino(plain(), rows), array),
         }

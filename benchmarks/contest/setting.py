@@ -28,6 +28,7 @@ NETS = {
 QUICK_NETS = ("hrnet_w18_small_v2",)
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 CALIBRATION_IMAGES = 8
+ALL_INT8 = "keep_fp_none"
 _MAKERS = ("calibration", "exporters", "models", "pipeline")
 
 
@@ -80,12 +81,13 @@ class Setting:
             precision: "fp32" or "int8".
             imgsz: (height, width).
             weights: checkpoint, or the path "random".
-            ends: "pixels_in", "labels_out".
+            ends: "pixels_in", "labels_out", `ALL_INT8`.
 
         Returns:
             An .onnx file.
         """
-        options: dict[str, Any] = dict.fromkeys(ends, True)
+        options: dict[str, Any] = {end: True for end in ends if end != ALL_INT8}
+        options |= {"keep_fp": "none"} if ALL_INT8 in ends else {}
         if precision == "int8":
             options |= {"calib_data": self.data, "calib_images": CALIBRATION_IMAGES, "calib_method": "minmax"}
             options |= {"allow_val": True}

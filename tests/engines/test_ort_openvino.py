@@ -135,6 +135,18 @@ def test_only_growing_batches_are_compiled_and_the_rest_runs_in_parts(engine, mo
     assert compiled == [4, 8]
 
 
+def test_several_lanes_compile_for_the_batches_that_come(engine, monkeypatch):
+    compiled = []
+    several = OpenVinoEngine(NET, threads=2, lanes=2)
+    assert not several._sessions
+    compile_for = several._compile
+    monkeypatch.setattr(several, "_compile", lambda shapes: compiled.append(shapes[0][0]) or compile_for(shapes))
+    for count in (4, 3, 1):
+        feed = {"x": images(count, 3, 8, 8)}
+        np.testing.assert_allclose(several.run(feed)["y"], engine.run(feed)["y"], atol=1e-5)
+    assert compiled == [4, 1]
+
+
 def test_few_shapes_are_kept(engine):
     for count in range(1, 8):
         engine.run({"x": images(count, 3, 8, 8)})
