@@ -431,11 +431,11 @@ def child(script: str, *words: str, python: str = sys.executable) -> dict[str, f
     return answer | {"seconds": seconds, "peak_gib": int(peak) / 2**20}
 
 
-def accuracy(benches: Iterable[Bench], folder: Path, modelopt: str | None, *, quick: bool) -> list[dict[str, Any]]:
+def accuracy(bench: Bench, folder: Path, modelopt: str | None, *, quick: bool) -> list[dict[str, Any]]:
     """Every rendering and method of ours, and the other tools.
 
     Args:
-        benches: the nets.
+        bench: the net.
         folder: for files.
         modelopt: interpreter that has nvidia-modelopt.
         quick: entropy alone, without `--keep-fp auto`.
@@ -444,31 +444,30 @@ def accuracy(benches: Iterable[Bench], folder: Path, modelopt: str | None, *, qu
         Rows.
     """
     rows: list[dict[str, Any]] = []
-    for bench in benches:
-        about = {"net": bench.case.name, "float32": bench.float32, "judged": len(bench.case.judged)}
-        for target in QdqTarget:
-            for method in bar(METHODS[:1] if quick else METHODS, desc=f"{bench.case.name} {target.value}"):
-                head = about | {"tool": f"ours, {target.value}", "method": method}
-                rows.append(head | bench.ours(folder, method=method, target=target))
-                if method in KEEP_FP and not quick:
-                    kept = bench.ours(folder, method=method, target=target, keep_fp=(KEEP_FP[method],))
-                    rows.append(head | {"method": f"{method}, --keep-fp {KEEP_FP[method]}"} | kept)
-        rows.append(about | {"tool": "NNCF on OpenVINO", "method": "default"} | bench.nncf())
-        for method in bar(("Entropy", "MinMax"), desc=f"{bench.case.name} onnxruntime"):
-            head = about | {"tool": "onnxruntime.quantization", "method": method.lower()}
-            rows.append(head | bench.peer(folder, sys.executable, _ORT_QUANTIZE, method))
-        for method in bar(("entropy", "max"), desc=f"{bench.case.name} modelopt"):
-            head = about | {"tool": "nvidia-modelopt", "method": method}
-            made = bench.peer(folder, modelopt, _MODELOPT_QUANTIZE, method) if modelopt else {"error": _NO_PRODUCT}
-            rows.append(head | made)
+    about = {"net": bench.case.name, "float32": bench.float32, "judged": len(bench.case.judged)}
+    for target in QdqTarget:
+        for method in bar(METHODS[:1] if quick else METHODS, desc=f"{bench.case.name} {target.value}"):
+            head = about | {"tool": f"ours, {target.value}", "method": method}
+            rows.append(head | bench.ours(folder, method=method, target=target))
+            if method in KEEP_FP and not quick:
+                kept = bench.ours(folder, method=method, target=target, keep_fp=(KEEP_FP[method],))
+                rows.append(head | {"method": f"{method}, --keep-fp {KEEP_FP[method]}"} | kept)
+    rows.append(about | {"tool": "NNCF on OpenVINO", "method": "default"} | bench.nncf())
+    for method in bar(("Entropy", "MinMax"), desc=f"{bench.case.name} onnxruntime"):
+        head = about | {"tool": "onnxruntime.quantization", "method": method.lower()}
+        rows.append(head | bench.peer(folder, sys.executable, _ORT_QUANTIZE, method))
+    for method in bar(("entropy", "max"), desc=f"{bench.case.name} modelopt"):
+        head = about | {"tool": "nvidia-modelopt", "method": method}
+        made = bench.peer(folder, modelopt, _MODELOPT_QUANTIZE, method) if modelopt else {"error": _NO_PRODUCT}
+        rows.append(head | made)
     return rows
 
 
-def robustness(benches: Iterable[Bench], folder: Path, *, quick: bool) -> list[dict[str, Any]]:
+def robustness(bench: Bench, folder: Path, *, quick: bool) -> list[dict[str, Any]]:
     """Where each method breaks, and whether `auto` chooses right.
 
     Args:
-        benches: the nets.
+        bench: the net.
         folder: for files.
         quick: the `cpu` rendering alone.
 
@@ -476,20 +475,19 @@ def robustness(benches: Iterable[Bench], folder: Path, *, quick: bool) -> list[d
         Rows: agreement by method, by rendering and handicap.
     """
     rows: list[dict[str, Any]] = []
-    for bench in benches:
-        handicaps: dict[str, dict[str, Any]] = {
-            "per-tensor weights": {"per_channel": False},
-            f"{FEW_IMAGES} images": {"images": FEW_IMAGES},
-            f"{OUTLIER_SHARE:.1%} outlier pixels": {"data": _with_outliers(bench, folder)},
-        }
-        for name, wishes in handicaps.items():
-            within = folder / name.replace(" ", "-").replace("%", "")
-            within.mkdir(exist_ok=True)
-            for target in list(QdqTarget)[: 1 if quick else None]:
-                row: dict[str, Any] = {"net": bench.case.name, "handicap": name, "target": target.value}
-                for method in bar(METHODS, desc=f"{bench.case.name} {target.value} {name}"):
-                    row[method] = bench.ours(within, method=method, target=target, **wishes)
-                rows.append(row)
+    handicaps: dict[str, dict[str, Any]] = {
+        "per-tensor weights": {"per_channel": False},
+        f"{FEW_IMAGES} images": {"images": FEW_IMAGES},
+        f"{OUTLIER_SHARE:.1%} outlier pixels": {"data": _with_outliers(bench, folder)},
+    }
+    for name, wishes in handicaps.items():
+        within = folder / name.replace(" ", "-").replace("%", "")
+        within.mkdir(exist_ok=True)
+        for target in list(QdqTarget)[: 1 if quick else None]:
+            row: dict[str, Any] = {"net": bench.case.name, "handicap": name, "target": target.value}
+            for method in bar(METHODS, desc=f"{bench.case.name} {target.value} {name}"):
+                row[method] = bench.ours(within, method=method, target=target, **wishes)
+            rows.append(row)
     return rows
 
 
@@ -615,7 +613,7 @@ def main() -> int:
     record: dict[str, Any] = {}
 
     def done(part: str, rows: list[dict[str, Any]]) -> None:
-        record[part] = rows
+        record.setdefault(part, []).extend(rows)
         print("\n".join(_TABLES[part](rows)), end="\n\n", flush=True)
         if args.json:
             args.json.write_text(json.dumps(record, indent=2), encoding="utf-8")
@@ -623,11 +621,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if {"accuracy", "robustness"}.intersection(args.only):
-            benches = [Bench(case, folder) for case in cases(args.shared) if case.name in args.nets]
-            if "accuracy" in args.only:
-                done("accuracy", accuracy(benches, folder, args.modelopt, quick=args.quick))
-            if "robustness" in args.only:
-                done("robustness", robustness(benches, folder, quick=args.quick))
+            for case in cases(args.shared):
+                if case.name not in args.nets:
+                    continue
+                bench = Bench(case, folder)
+                if "accuracy" in args.only:
+                    done("accuracy", accuracy(bench, folder, args.modelopt, quick=args.quick))
+                if "robustness" in args.only:
+                    done("robustness", robustness(bench, folder, quick=args.quick))
         if {"speed", "latency"}.intersection(args.only):
             graph, wishes = parity_net(args.shared, folder)
             if "speed" in args.only:

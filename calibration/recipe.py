@@ -10,6 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import onnx
+from onnx import helper
 
 from hrnet_deploy.quantization import QdqPlan, QdqTarget, is_stored
 
@@ -174,9 +175,10 @@ def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
     for node in flow.nodes:
         name, maker = name_of(node), flow.maker.get(node.input[0])
         wanted = node.op_type in _CPU_OPS and name not in keep
+        if node.op_type in _WEIGHTED and name not in keep and _constant(node, flow):
+            weighted.add(name)
         if node.op_type == "Conv":
-            wanted = wanted and _constant(node, flow)
-            weighted.update([name] if wanted else [])
+            wanted = name in weighted
         if node.op_type == "Relu" and maker is not None:
             wanted = name_of(maker) in integer  # it clips what its maker requantises; kept or not, it costs nothing
         if wanted and name not in answering:
@@ -233,8 +235,13 @@ def _source(value: str, flow: _Flow) -> str:
 
 
 def _constant(node: onnx.NodeProto, flow: _Flow) -> bool:
-    """Whether weights and bias are stored, not computed."""
-    return all(name in flow.weights for name in node.input[1:] if name)
+    """Whether weights and bias are stored, not computed, and the weights a row for each output."""
+    stored = all(name in flow.weights for name in node.input[1:] if name)
+    if node.op_type == "Conv":
+        return stored
+    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    plain = {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0} | given
+    return stored and plain == {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
 
 
 def _for_tensorrt(flow: _Flow, keep: Collection[str]) -> QdqPlan:

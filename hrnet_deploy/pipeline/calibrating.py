@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.errors import ArtifactError, ImageError, MissingFileError, UsageError
 from hrnet_deploy.pipeline.filling import filled
+from hrnet_deploy.progress import bar
 from hrnet_deploy.spec import Preprocessing
 from hrnet_deploy.version import VERSION
 
@@ -178,10 +180,15 @@ def calibrate(
         # Its scores are of the graphs it was rendered to then, which may have been for another target.
         return CalibrationTable(tensors=known.tensors, method=method, provenance=known.provenance)
     histograms = _histograms(graph, names, images, preprocessing, cache, provenance)
-    tensors = {
-        name: TensorRange.measured(h, {m: amax(h, m, unsigned=h.low >= 0) for m in METHODS})
-        for name, h in histograms.items()
-    }
+
+    def measured(histogram: Histogram) -> TensorRange:
+        amaxes = {m: amax(histogram, m, unsigned=histogram.low >= 0) for m in METHODS}
+        return TensorRange.measured(histogram, amaxes)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ranges = pool.map(measured, histograms.values())
+        found = bar(ranges, total=len(histograms), unit="tensor", desc="finding thresholds")
+        tensors = dict(zip(histograms, found, strict=True))
     table = CalibrationTable(tensors=tensors, method=method, provenance=provenance)
     table.save(cache)
     return table

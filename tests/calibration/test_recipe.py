@@ -25,11 +25,11 @@ BODY = """
 """
 
 
-def parse(body, outputs="float[N, C, A, B] y"):
+def parse(body, outputs="float[N, C, A, B] y", **shapes):
     text = f"g (float[N, 3, H, W] x) => ({outputs}) <float[4] factors = {{1, 1, 2, 2}}> {{ {body} }}"
     model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
     rng = np.random.default_rng(0)
-    for name, shape in {**SHAPES, "wide": (4, 8, 1, 1)}.items():
+    for name, shape in {**SHAPES, "wide": (4, 8, 1, 1), **shapes}.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -55,6 +55,25 @@ def test_for_the_cpu_the_last_layer_reads_int8_and_answers_in_floating_point(mod
     assert {"head", "stem1", "stem2"} <= found.weighted
     assert found.readers["n"] == {"head"}
     assert "y" not in found.tensors
+
+
+@pytest.mark.parametrize(
+    ("attributes", "integer"),
+    [("transB = 1", True), ("transB = 1, alpha = 1.0", True), ("transB = 0", False), ("transB = 1, beta = 2.0", False)],
+)
+def test_for_the_cpu_a_classifier_reads_int8_where_each_row_of_its_weights_makes_an_answer(attributes, integer):
+    model = parse(
+        BODY.replace(
+            "[head] y = Conv(n, h)",
+            f"p = GlobalAveragePool(n) q = Flatten(p) [head] y = Gemm<{attributes}>(q, square, b)",
+        ),
+        "float[N, C] y",
+        square=(4, 4),
+    )
+    found = plan(model, CPU, float_by_default(model, CPU))
+    assert ("head" in found.weighted) == ("q" in found.tensors) == integer
+    assert "y" not in found.tensors
+    assert "head" not in plan(model, TENSORRT, ()).weighted
 
 
 @pytest.mark.parametrize(
