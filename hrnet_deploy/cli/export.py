@@ -229,7 +229,7 @@ def _int8_lines(done: Exported) -> Iterator[str]:
     card, found = done.card, dict(done.card.measured)
     yield (
         f"  {card.lineage['calib_method']} calibration on {card.lineage['calib_images']} images, for "
-        f"{card.lineage['qdq_target']}; floating point: {card.lineage['kept_fp'] or 'stem and last layer'}"
+        f"{card.lineage['qdq_target']}; floating point: {card.lineage['kept_fp'] or 'what the recipe keeps'}"
     )
     for name, value in found.items():
         if name.startswith("heldout_divergence_"):

@@ -17,7 +17,7 @@ from hrnet_deploy.quantization import stored_tensors
 if TYPE_CHECKING:
     import onnx
 
-    from hrnet_deploy.calibration.moments import SecondMoment, Window
+    from hrnet_deploy.calibration.moments import Window
 
     Readers = dict[Window, list[tuple[str, NDArray[np.float32]]]]
     """By window, name and weights of every convolution that reads it."""
@@ -49,10 +49,9 @@ def rounded_weights(
     found = {}
     with bar(total=sum(map(len, readers.values())), unit="layer", desc="rounding weights") as progress:
         for group in _groups(readers):
-            for window, moment in _seen(graph, group, images):
+            for window, moments in _seen(graph, group, images):
                 for name, weights in readers[window]:
-                    scales = weight_scales(weights, per_channel=per_channel)
-                    found[name] = rounded(weights, scales, moment.mean())
+                    found[name] = rounded(weights, weight_scales(weights, per_channel=per_channel), moments)
                     progress.update()
     return found
 
@@ -91,7 +90,7 @@ def _groups(readers: Readers) -> Iterator[dict[Window, int]]:
 
 def _seen(
     graph: onnx.ModelProto, sizes: dict[Window, int], images: Iterable[NDArray[np.float32]]
-) -> Iterator[tuple[Window, SecondMoment]]:
+) -> Iterator[tuple[Window, NDArray[np.float32]]]:
     """The moments of some windows; each is let go once it was used."""
     from hrnet_deploy.calibration.moments import SecondMoment
     from hrnet_deploy.exporters.taps import with_taps
@@ -108,4 +107,4 @@ def _seen(
     engine.close()
     while moments:
         window = next(iter(moments))
-        yield window, moments.pop(window)
+        yield window, moments.pop(window).mean()
