@@ -30,8 +30,11 @@ AUTO = "auto"
 NONE = "none"
 """Of --keep-fp: nothing stays in floating point, what the recipe keeps included, but what is named beside it."""
 _RANGE_IMAGES = 32
-_ENOUGH = {Task.CLASSIFICATION: 0.995, Task.SEGMENTATION: 0.998}
-"""Expected agreement at which `--keep-fp auto` stops taking blocks out of INT8."""
+_ENOUGH = {Task.CLASSIFICATION: 0.995, Task.SEGMENTATION: 0.9985}
+"""Expected agreement at which `--keep-fp auto` stops taking blocks out of INT8.
+
+The person net's 100 other photos were 0.15 points worse than the 20 held-out ones.
+"""
 _BROKEN = 0.5
 _NOISE_DB = 3.0
 """With fewer equal answers and as much noise a graph is not a worse net but a wrong one.
