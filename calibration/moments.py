@@ -60,16 +60,20 @@ class Window:
         Returns:
             (pixels, channels * kernel height * kernel width), in the order of the weights.
         """
-        top, left, bottom, right = self.pads or self._same(tensor.shape[2:])
-        padded = np.pad(tensor[0], ((0, 0), (top, bottom), (left, right)))
-        views = np.lib.stride_tricks.sliding_window_view(padded, self.kernel, axis=(1, 2))
-        views = views[:, :: self.strides[0], :: self.strides[1]]
-        rows, columns = views.shape[1:3]
+        image = tensor[0]
+        sizes = image.shape[1:]
+        top, left, bottom, right = self.pads or self._same(sizes)
+        rows = (sizes[0] + top + bottom - self.kernel[0]) // self.strides[0] + 1
+        columns = (sizes[1] + left + right - self.kernel[1]) // self.strides[1] + 1
         pixels = np.arange(rows * columns)
         if len(pixels) > _POSITIONS:
             pixels = random.choice(pixels, _POSITIONS, replace=False)
-        chosen = views[:, pixels // columns, pixels % columns].swapaxes(0, 1)
-        return np.ascontiguousarray(chosen).reshape(len(pixels), -1)
+        down = (pixels // columns * self.strides[0] - top)[:, None] + np.arange(self.kernel[0])
+        across = (pixels % columns * self.strides[1] - left)[:, None] + np.arange(self.kernel[1])
+        inside = ((down >= 0) & (down < sizes[0]))[:, :, None] & ((across >= 0) & (across < sizes[1]))[:, None]
+        down, across = down.clip(0, sizes[0] - 1), across.clip(0, sizes[1] - 1)
+        chosen = image[:, down[:, :, None], across[:, None]] * inside  # what lies in the padding is zero
+        return np.ascontiguousarray(chosen.swapaxes(0, 1)).reshape(len(pixels), -1)
 
     def _same(self, sizes: tuple[int, ...]) -> tuple[int, int, int, int]:
         """Source: ONNX, Conv, auto_pad."""

@@ -36,7 +36,7 @@ def rounded(
     nearest = np.clip(np.rint(exact), -_LEVELS, _LEVELS)
     power = moments.astype(np.float64)
     damping = _DAMPING * float(np.mean(np.diag(power)))
-    if damping <= 0:  # nothing ever came in
+    if not 0 < damping < np.inf:  # nothing ever came in, or more than float32 holds the squares of
         return nearest.astype(np.int8).reshape(weights.shape)
     # The weights that meet most go first, so that those that meet least are left with the rest.
     order = np.argsort(-np.diag(power), kind="stable")

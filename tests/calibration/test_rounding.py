@@ -3,6 +3,7 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,8 +71,8 @@ def test_independent_inputs_leave_the_nearest_levels():
     np.testing.assert_array_equal(found, np.rint(weights / scales[:, None, None, None]))
 
 
-def test_where_nothing_ever_came_in_levels_are_the_nearest():
+@pytest.mark.parametrize("power", [0.0, np.inf, np.nan])
+def test_where_nothing_ever_came_in_or_too_much_levels_are_the_nearest(power):
     weights = np.array([[0.4, -1.0]], np.float32)
-    np.testing.assert_array_equal(
-        rounded(weights, np.array([0.5], np.float32), np.zeros((2, 2), np.float32)), [[1, -2]]
-    )
+    found = rounded(weights, np.array([0.5], np.float32), np.full((2, 2), power, np.float32))
+    np.testing.assert_array_equal(found, [[1, -2]])
