@@ -98,6 +98,7 @@ class SecondMoment:
         self._window = window
         self._total = np.zeros((size, size), np.float32)
         self._count = 0
+        self._waiting: list[NDArray[np.float32]] = []
         self._random = np.random.default_rng(0)
 
     def add(self, tensor: NDArray[np.float32]) -> None:
@@ -106,9 +107,9 @@ class SecondMoment:
         Args:
             tensor: what the window reads, (1, channels, height, width).
         """
-        patches = self._window.patches(tensor, self._random)
-        self._total += patches.T @ patches
-        self._count += len(patches)
+        self._waiting.append(self._window.patches(tensor, self._random))
+        if sum(map(len, self._waiting)) >= _POSITIONS:  # of small maps several at a time: each product costs size**2
+            self._multiply()
 
     def mean(self) -> NDArray[np.float32]:
         """What was seen so far.
@@ -116,4 +117,12 @@ class SecondMoment:
         Returns:
             Symmetric (size, size); zeros before the first image.
         """
+        if self._waiting:
+            self._multiply()
         return self._total / np.float32(max(self._count, 1))
+
+    def _multiply(self) -> None:
+        patches = np.concatenate(self._waiting)
+        self._waiting.clear()
+        self._total += patches.T @ patches
+        self._count += len(patches)

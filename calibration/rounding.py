@@ -32,43 +32,44 @@ def rounded(
         Levels from -127 to 127 in the shape of the weights. No output's mean square error on those inputs is larger
         than with each weight rounded to its nearest level.
     """
-    exact = weights.reshape(len(weights), -1).astype(np.float64) / scales[:, None].astype(np.float64)
+    exact = np.ascontiguousarray((weights.reshape(len(weights), -1) / scales[:, None]).T)  # a row an input
     nearest = np.clip(np.rint(exact), -_LEVELS, _LEVELS)
-    power = moments.astype(np.float64)
-    damping = _DAMPING * float(np.mean(np.diag(power)))
-    if not 0 < damping < np.inf:  # nothing ever came in, or more than float32 holds the squares of
-        return nearest.astype(np.int8).reshape(weights.shape)
-    # The weights that meet most go first, so that those that meet least are left with the rest.
-    order = np.argsort(-np.diag(power), kind="stable")
-    found = np.empty_like(exact)
-    found[:, order] = _one_by_one(exact[:, order], power[np.ix_(order, order)] + damping * np.eye(len(power)))
-    worse = _error(exact - found, power) > _error(exact - nearest, power)
-    return np.where(worse[:, None], nearest, found).astype(np.int8).reshape(weights.shape)
+    strength = np.diag(moments).astype(np.float64)
+    damping = _DAMPING * float(strength.mean())
+    found = nearest
+    if 0 < damping < np.inf:  # something came in, and no more than float32 holds the squares of
+        # The weights that meet most go first, so that those that meet least are left with the rest.
+        order = np.argsort(-strength, kind="stable")
+        power = moments[np.ix_(order, order)].astype(np.float64)
+        power[np.diag_indices_from(power)] += damping
+        found = np.empty_like(exact)
+        found[order] = _one_by_one(exact[order], power)
+        found = np.where(_error(exact - found, moments) > _error(exact - nearest, moments), nearest, found)
+    return np.ascontiguousarray(found.T.astype(np.int8)).reshape(weights.shape)
 
 
-def _one_by_one(exact: NDArray[np.float64], power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Round columns in order, each shifted by what the errors of those before it are worth in its place.
+def _one_by_one(exact: NDArray[np.float32], power: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Round rows in order, each shifted by what the errors of those before it are worth in its place.
 
     With power = U UT and U upper triangular the square error of e is |e U|^2, whose component j holds the errors up to
     j alone: each rounding makes one component as small as it can.
     """
     upper = np.linalg.cholesky(power[::-1, ::-1])[::-1, ::-1]
-    shares = upper / np.diag(upper)
-    found, errors = np.empty_like(exact), np.zeros_like(exact)
-    for start in range(0, exact.shape[1], _BLOCK):
-        block = slice(start, min(start + _BLOCK, exact.shape[1]))
-        wanted = exact[:, block] + errors[:, : block.start] @ shares[: block.start, block]
+    shares = np.ascontiguousarray((upper / np.diag(upper)).T, np.float32)
+    found, errors = np.empty_like(exact), np.empty_like(exact)
+    for start in range(0, len(exact), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        wanted = exact[block] + shares[block, :start] @ errors[:start]
         within = shares[block, block]
-        for column in range(wanted.shape[1]):
-            level = np.clip(np.rint(wanted[:, column]), -_LEVELS, _LEVELS)
-            found[:, start + column] = level
-            error = exact[:, start + column] - level
-            errors[:, start + column] = error
-            wanted[:, column + 1 :] += error[:, None] * within[column, column + 1 :]
+        for row, wish in enumerate(wanted):
+            level = np.clip(np.rint(wish), -_LEVELS, _LEVELS)
+            error = exact[start + row] - level
+            found[start + row], errors[start + row] = level, error
+            wanted[row + 1 :] += within[row + 1 :, row, None] * error
     return found
 
 
-def _error(errors: NDArray[np.float64], power: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean square error of each output, e power eT."""
-    result: NDArray[np.float64] = np.einsum("ij,ij->i", errors @ power, errors)
+def _error(errors: NDArray[np.float32], moments: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean square error of each output; a row an input."""
+    result: NDArray[np.float32] = np.einsum("io,io->o", moments @ errors, errors)
     return result
