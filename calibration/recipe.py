@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import helper
 
-from hrnet_deploy.quantization import QdqPlan, QdqTarget, is_stored
+from hrnet_deploy.quantization import QdqPlan, QdqTarget, stored_tensors
 
 _WEIGHTED = {"Conv", "Gemm"}
 _CPU_OPS = {"Conv", "Relu", "Add", "Resize", "Concat", "MaxPool"}
@@ -126,8 +126,7 @@ def summands(model: onnx.ModelProto) -> frozenset[str]:
 
 
 def _flow(model: onnx.ModelProto) -> _Flow:
-    weights = frozenset(t.name for t in model.graph.initializer)
-    weights |= {n.output[0] for n in model.graph.node if is_stored(n)}
+    weights = frozenset(stored_tensors(model))
     inputs = tuple(v.name for v in model.graph.input if v.name not in weights)
     data = set(inputs)
     nodes = []

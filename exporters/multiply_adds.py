@@ -8,7 +8,7 @@ import onnx
 
 from hrnet_deploy.exporters.foreign import reshape
 from hrnet_deploy.exporters.inference import value_types
-from hrnet_deploy.quantization import is_stored
+from hrnet_deploy.quantization import stored_tensors
 from hrnet_deploy.spec import ShapeRange
 
 
@@ -27,8 +27,7 @@ def multiply_adds(model: onnx.ModelProto, size_hw: tuple[int, int]) -> dict[str,
     nhw = (1, *size_hw)
     copy = reshape(copy, ShapeRange(nhw, nhw, nhw))
     types = value_types(copy)
-    weights = {tensor.name: tensor.dims for tensor in copy.graph.initializer}
-    weights |= {node.output[0]: node.attribute[0].t.dims for node in copy.graph.node if is_stored(node)}
+    weights = {name: tensor.dims for name, tensor in stored_tensors(copy).items()}
     counts = {}
     for node in copy.graph.node:
         if node.op_type == "Conv":

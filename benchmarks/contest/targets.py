@@ -82,13 +82,9 @@ def _of_nets(records: Records) -> list[Target]:
         ours, ours_whole = nets.engine(times), nets.from_jpeg(times)
         if ours is None:
             continue
-        theirs = [(ratio(times[name], times[ours]), f"{row}: {name} / {ours}") for name in nets.peers_of(times)]
-        fastest.found += [min(theirs)] if theirs else []
-        fast = nets.all_int8(times)
-        if theirs and fast is not None:
-            whole_int8.found.append(
-                min((ratio(times[n], times[fast]), f"{row}: {n} / {fast}") for n in nets.peers_of(times))
-            )
+        for target, engine in ((fastest, ours), (whole_int8, nets.all_int8(times))):
+            theirs = [] if engine is None else nets.peers_of(times)
+            target.found += sorted((ratio(times[n], times[engine]), f"{row}: {n} / {engine}") for n in theirs)[:1]
         if nets.PLAIN in times and key[2] == "batch-1":
             plain.found.append((ratio(times[nets.PLAIN], times[ours]), f"{row}: {ours}"))
         for backend, gain in nets.int8_gains(times).items():

@@ -60,9 +60,10 @@ def _readers(graph: onnx.ModelProto, nodes: frozenset[str]) -> Readers:
     from onnx import numpy_helper
 
     from hrnet_deploy.calibration.moments import Window
+    from hrnet_deploy.calibration.recipe import name_of
 
     tensors = stored_tensors(graph)
-    wanted = [n for n in graph.graph.node if n.op_type == "Conv" and (n.name or n.output[0]) in nodes]
+    wanted = [n for n in graph.graph.node if n.op_type == "Conv" and name_of(n) in nodes]
     shared = Counter(node.input[1] for node in wanted)  # what is best for one reader may be worst for another
     readers: Readers = {}
     for node in wanted:
