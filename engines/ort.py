@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Mapping
@@ -104,10 +105,10 @@ class OrtEngine:
                 return self._open_gpu(model, "cuda", provider)
             except DeviceError as error:
                 _LOG.warning("running on the CPU: %s", error)
-        options = session_options(threads=self._threads, lanes=self.lanes, in_order=self._in_order)
+        options = functools.partial(session_options, threads=self._threads, lanes=self.lanes, in_order=self._in_order)
         if isinstance(model, Path) and not self._in_order and read_header(model).quantised:
             return "cpu", open_optimised(model, self._name, options)
-        return "cpu", open_session(model, self._name, options, [CPU])
+        return "cpu", open_session(model, self._name, options(), [CPU])
 
     def _open_gpu(self, model: Path | bytes, device: str, provider: str) -> tuple[str, Any]:
         opened = open_on_gpu(

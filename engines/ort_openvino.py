@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.metadata
 import importlib.util
 import json
@@ -17,7 +18,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact import card_from_metadata
-from hrnet_deploy.engines.ort_cache import compiled_folder
+from hrnet_deploy.engines.ort_cache import compiled_folder, open_kept, processor
 from hrnet_deploy.engines.ort_feed import check_array, check_names
 from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
 from hrnet_deploy.engines.ort_providers import CPU
@@ -83,7 +84,8 @@ class OpenVinoEngine:
         self._device = _cpu_device()
         self._model = model
         self.inputs, self.outputs, self.metadata = _described(model, self._name)
-        self._options = {"load_config": json.dumps({"CPU": _config(model, threads, lanes)})}
+        self._config = json.dumps({"CPU": _config(threads, lanes)})
+        self._folder = _folder(model)
         self._sessions: dict[_Shapes, Any] = {}
         self._lock = threading.Lock()
         self._closed = False
@@ -172,13 +174,22 @@ class OpenVinoEngine:
             return session
 
     def _compile(self, shapes: _Shapes) -> Any:
-        options = session_options(entries={"session.disable_cpu_ep_fallback": "1"})
-        for one, shape in zip(self.inputs, shapes, strict=True):
-            for name, size in zip(one.shape, shape, strict=True):
-                if isinstance(name, str) and name != "?":
-                    options.add_free_dimension_override_by_name(name, size)
-        options.add_provider_for_devices([self._device], self._options)
-        return open_session(self._model, self._name, options, None)
+        def open_with(model: Path | bytes, entries: Mapping[str, str]) -> Any:
+            options = session_options(entries={"session.disable_cpu_ep_fallback": "1", **entries})
+            for one, shape in zip(self.inputs, shapes, strict=True):
+                for name, size in zip(one.shape, shape, strict=True):
+                    if isinstance(name, str) and name != "?":
+                        options.add_free_dimension_override_by_name(name, size)
+            options.add_provider_for_devices([self._device], {"load_config": self._config})
+            return open_session(model, self._name, options, None)
+
+        def make(file: Path | None) -> Any:
+            # What is compiled goes into a file beside this one and is mapped from there.
+            keeping = {"ep.context_enable": "1", "ep.context_file_path": str(file), "ep.context_embed_mode": "0"}
+            return open_with(self._model, keeping if file else {})
+
+        kind = hashlib.sha256(f"{self._config}\n{shapes}".encode()).hexdigest()[:16]
+        return open_kept(self._folder, kind, reopen=lambda kept: open_with(kept, {}), make=make)
 
 
 def _described(
@@ -269,7 +280,7 @@ def _cpu_device() -> Any:
     raise DeviceError("OpenVINO's plugin must offer the CPU, got none. Use backend='onnxruntime'.")
 
 
-def _config(model: Path | bytes, threads: int | None, lanes: int) -> dict[str, str]:
+def _config(threads: int | None, lanes: int) -> dict[str, str]:
     """OpenVINO's own properties, all as text."""
     # Where a CPU has bfloat16 units OpenVINO would round everything that is not INT8 to it.
     config = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -277,7 +288,12 @@ def _config(model: Path | bytes, threads: int | None, lanes: int) -> dict[str, s
         config |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(lanes)}
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = str(threads)
-    cache = compiled_folder("openvino", model, onnxruntime.__version__, importlib.metadata.version(_PACKAGE))
-    if cache is not None:
-        config["CACHE_DIR"] = str(cache)
     return config
+
+
+def _folder(model: Path | bytes) -> Path | None:
+    """Where compiled graphs of a file are kept; graphs in the making are opened once."""
+    if isinstance(model, bytes):
+        return None
+    plugin = importlib.metadata.version(_PACKAGE)
+    return compiled_folder("openvino", model, onnxruntime.__version__, plugin, processor())

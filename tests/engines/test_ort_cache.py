@@ -1,3 +1,4 @@
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -5,8 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
+from hrnet_deploy.engines import ort_cache
 from hrnet_deploy.engines.ort import OrtEngine
-from hrnet_deploy.engines.ort_cache import compiled_folder, processor
+from hrnet_deploy.engines.ort_cache import compiled_folder, open_kept, processor
 from hrnet_deploy.errors import ArtifactError
 
 INT8 = onnx.parser.parse_model(
@@ -39,6 +41,25 @@ def test_one_folder_a_content_runtime_and_version(tmp_path, cache):
         compiled_folder("other", b"graph", "1", "2"),
     ]
     assert len({found, *others}) == 5
+
+
+def test_what_was_not_opened_for_longest_makes_room(cache, monkeypatch):
+    monkeypatch.setattr(ort_cache, "_MOST_BYTES", 250)
+
+    def keep(content):
+        folder = compiled_folder("openvino", content)
+        open_kept(folder, "kind", reopen=Path.read_bytes, make=lambda file: file.write_bytes(bytes(100)))
+        return folder
+
+    folders = [keep(content) for content in (b"a", b"b")]
+    for age, folder in enumerate(folders, 1):
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    assert compiled_folder("openvino", b"b") == folders[1]  # opened again
+    folders.append(keep(b"c"))
+    assert [folder.is_dir() for folder in folders] == [False, True, True]
+    monkeypatch.setattr(ort_cache, "_MOST_BYTES", 50)
+    folders.append(keep(b"d"))
+    assert [folder.is_dir() for folder in folders] == [False, False, False, True]  # never what was just made
 
 
 def test_without_a_place_to_write_nothing_is_kept(cache):

@@ -165,18 +165,64 @@ def test_open_sizes_compile_when_they_are_met(engine):
         np.testing.assert_allclose(open_sized.run(feed)["y"], plain.run(feed)["y"], atol=1e-5)
 
 
-def test_what_was_compiled_is_kept_on_disk(engine, cache):
-    blobs = list(cache.rglob("*.blob"))
-    assert blobs
-    OpenVinoEngine(NET, threads=1)
-    assert list(cache.rglob("*.blob")) == blobs
+@pytest.fixture
+def file(tmp_path):
+    pytest.importorskip("onnxruntime_ep_openvino", reason="needs hrnet-deploy[openvino]")
+    path = tmp_path / "net.onnx"
+    path.write_bytes(NET)
+    return path
 
 
-def test_without_a_place_for_the_cache_it_runs_all_the_same(engine, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path / "file"))
+def kept(cache):
+    return sorted(path for path in cache.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_was_compiled_is_kept_and_opened_again(file, cache, monkeypatch, lanes):
+    feed = {"x": images(4, 3, 8, 8)}
+    first = OpenVinoEngine(file, lanes=lanes).run(feed)
+    files = {path: path.stat().st_mtime_ns for path in kept(cache)}
+    assert {path.suffix for path in files} == {".onnx", ".bin"}
+    opened, open_session = [], ort_openvino.open_session
+    monkeypatch.setattr(
+        ort_openvino, "open_session", lambda model, *given: opened.append(model) or open_session(model, *given)
+    )
+    again = OpenVinoEngine(file, lanes=lanes)
+    np.testing.assert_array_equal(again.run(feed)["y"], first["y"])
+    assert {path.parents[2] for path in opened[1:]} == {cache / "compiled"}  # the first tells inputs and outputs
+    assert {path: path.stat().st_mtime_ns for path in kept(cache)} == files
+    assert again.outputs == OpenVinoEngine(NET).outputs
+
+
+def test_shapes_threads_and_lanes_are_kept_apart(file, cache):
+    for lanes, threads in ((1, None), (1, 1), (2, None)):
+        OpenVinoEngine(file, lanes=lanes, threads=threads).run({"x": images(2, 3, 8, 8)})
+    assert len([path for path in kept(cache) if path.suffix == ".onnx"]) == 5  # batches of 1 and 2, of 2 for lanes
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".bin"])
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:100], lambda content: None])
+def test_damaged_files_in_the_cache_are_made_again(file, cache, suffix, damage):
     feed = {"x": images(1, 3, 8, 8)}
-    np.testing.assert_array_equal(OpenVinoEngine(NET).run(feed)["y"], engine.run(feed)["y"])
+    wanted = OpenVinoEngine(file).run(feed)["y"]
+    (path,) = (path for path in kept(cache) if path.suffix == suffix)
+    content = path.read_bytes()
+    left = damage(content)
+    path.unlink() if left is None else path.write_bytes(left)
+    np.testing.assert_array_equal(OpenVinoEngine(file).run(feed)["y"], wanted)
+    assert len(kept(cache)) == 2
+    assert path.stat().st_size == len(content)
+
+
+def test_graphs_in_the_making_leave_nothing(engine, cache):
+    engine.run({"x": images(4, 3, 8, 8)})
+    assert not kept(cache)
+
+
+def test_without_a_place_for_the_cache_it_runs_all_the_same(engine, file, monkeypatch):
+    monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(file))
+    feed = {"x": images(1, 3, 8, 8)}
+    np.testing.assert_array_equal(OpenVinoEngine(file).run(feed)["y"], engine.run(feed)["y"])
 
 
 def test_eight_threads_get_the_answers_that_one_gets(engine):
