@@ -60,12 +60,11 @@ def _one_by_one(exact: NDArray[np.float32], power: NDArray[np.float64]) -> NDArr
     for start in range(0, len(exact), _BLOCK):
         block = slice(start, start + _BLOCK)
         wanted = exact[block] + shares[block, :start] @ errors[:start]
-        within = shares[block, block]
-        for row, wish in enumerate(wanted):
-            level = np.clip(np.rint(wish), -_LEVELS, _LEVELS)
-            error = exact[start + row] - level
-            found[start + row], errors[start + row] = level, error
-            wanted[row + 1 :] += within[row + 1 :, row, None] * error
+        within, levels, off = shares[block, block], found[block], errors[block]
+        for row in range(len(wanted)):
+            wish = np.rint(wanted[row] + within[row, :row] @ off[:row])
+            np.clip(wish, -_LEVELS, _LEVELS, out=levels[row])
+            np.subtract(exact[start + row], levels[row], out=off[row])
     return found
 
 

@@ -32,6 +32,19 @@ def test_the_input_can_be_tapped_too(model, run, noise):
     np.testing.assert_array_equal(shown, noise(1, 2, 3, 3))
 
 
+@pytest.mark.parametrize(("values", "kept"), [(["a"], ["Relu"]), (["x"], ["Identity"]), (["b", "a"], ["Relu", "Neg"])])
+def test_what_no_value_needs_is_not_run(model, values, kept):
+    content, _ = with_taps(model, values)
+    assert [node.op_type for node in onnx.load_from_string(content).graph.node] == kept
+
+
+def test_what_a_graph_within_reads_is_kept(parse):
+    branches = "then_branch = t () => (float[2] p) { p = Neg(a) }, else_branch = e () => (float[2] q) { q = Abs(a) }"
+    model = parse(f"g (float[2] x, bool yes) => (float[2] y) {{ a = Relu(x) c = If(yes) <{branches}> y = Exp(c) }}")
+    content, _ = with_taps(model, ["c"])
+    assert [node.op_type for node in onnx.load_from_string(content).graph.node] == ["Relu", "If", "Exp"]
+
+
 def test_the_graph_is_left_as_it_is(model):
     before = model.SerializeToString(deterministic=True)
     with_taps(model, ["x", "a", "y"])
