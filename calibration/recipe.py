@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import helper
 
-from hrnet_deploy.quantization import QdqPlan, QdqTarget, stored_tensors
+from hrnet_deploy.quantization import WHOLE_LEVELS, QdqPlan, QdqTarget, stored_tensors
 
 _WEIGHTED = {"Conv", "Gemm"}
 _CPU_OPS = {"Conv", "Relu", "Add", "Resize", "Concat", "MaxPool"}
@@ -56,15 +56,16 @@ def float_by_default(model: onnx.ModelProto, target: QdqTarget) -> frozenset[str
 
     Args:
         model: a float32 graph.
-        target: whose kernels to suit: for the CPU the stem's first convolution and sums on small maps, for TensorRT the
-            stem and the last layer.
+        target: whose kernels to suit: for the CPU sums on small maps and, unless it reads whole grey levels, the stem's
+            first convolution; for TensorRT the stem and the last layer.
 
     Returns:
         Node names.
     """
     flow = _flow(model)
     depths = _depths(flow)
-    stem = frozenset(name_of(n) for n in flow.nodes if depths[n.output[0]] <= _FLOAT_CONVOLUTIONS[target])
+    convolutions = 0 if WHOLE_LEVELS in flow.maker else _FLOAT_CONVOLUTIONS[target]
+    stem = frozenset(name_of(n) for n in flow.nodes if depths[n.output[0]] <= convolutions)
     return stem | (_low_resolution_sums(flow) if target is QdqTarget.CPU else _answering(flow))
 
 

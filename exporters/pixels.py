@@ -11,6 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 from hrnet_deploy.errors import ExportError
 
 _PREFIX = "pixels_in/"
+_ALIKE = {"Cast", "Pad", "QuantizeLinear", "DequantizeLinear"}
+_BY_CHANNEL = {"Mul", "Sub"}
+"""What an INT8 graph has before its first convolution: some treat all channels alike, some have a number for each."""
 
 
 def pixels_in(model: onnx.ModelProto, mean: Sequence[float], std: Sequence[float], *, swap: bool) -> onnx.ModelProto:
@@ -63,19 +66,23 @@ def pixels_in(model: onnx.ModelProto, mean: Sequence[float], std: Sequence[float
 
 
 def _reverse_first_convolution(graph: onnx.GraphProto, value: str) -> None:
-    """Turn round the input channels of whatever convolution reads `value`, through a Cast or a Q/DQ pair."""
-    weights = {t.name: t for t in graph.initializer}
+    """Turn round the input channels of whatever convolution reads `value`, and of what stands between them."""
+    stored = {t.name: t for t in graph.initializer}
+    levels = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     frontier, reversed_ = {value}, set()
     for node in graph.node:
-        if node.op_type in {"Cast", "QuantizeLinear", "DequantizeLinear"} and node.input[0] in frontier:
+        if node.op_type == "Shape" or frontier.isdisjoint(node.input):
+            continue
+        if node.op_type in _ALIKE | _BY_CHANNEL and node.input[0] in frontier:
             frontier.add(node.output[0])
-        elif frontier & set(node.input) and node.op_type != "Shape":
-            name = node.input[1] if node.op_type == "Conv" else None
-            if name not in weights:
-                raise ExportError(
-                    f"swapping channels needs a convolution as first node, got {node.op_type}. Use --pixels-in rgb."
-                )
-            if name not in reversed_:
-                array = numpy_helper.to_array(weights[name])
-                weights[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array[:, ::-1]), name))
-                reversed_.add(name)
+        if node.op_type in _ALIKE:
+            continue
+        name = levels.get(node.input[1], node.input[1]) if node.op_type in {"Conv", *_BY_CHANNEL} else None
+        if name not in stored:
+            raise ExportError(
+                f"swapping channels needs a convolution as first node, got {node.op_type}. Use --pixels-in rgb."
+            )
+        if name not in reversed_:
+            array = numpy_helper.to_array(stored[name])
+            stored[name].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array[:, ::-1]), name))
+            reversed_.add(name)

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import onnx
 
 
+WHOLE_LEVELS = "levels/whole"
+"""The value by which the first convolution reads grey levels (`exporters.levels`): in INT8 it loses nothing."""
+
+
 class QdqTarget(str, enum.Enum):
     """Whose INT8 kernels a Q/DQ graph is laid out for."""
 

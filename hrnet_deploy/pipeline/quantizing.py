@@ -16,7 +16,7 @@ from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.rounding import ENOUGH_IMAGES, rounded_weights
 from hrnet_deploy.pipeline.scoring import Score, Scorer, ranked
 from hrnet_deploy.progress import bar
-from hrnet_deploy.quantization import QdqPlan, QdqTarget
+from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget
 from hrnet_deploy.spec import Precision, Task
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ class Quantizer:
         """
         wishes = plan.int8
         self._target = wishes.target
-        recipe = _Recipe(graph, wishes.target)
+        layout, known = _laid_out(graph, plan)
+        recipe = _Recipe(layout, wishes.target)
         self._named = tuple(name for name in wishes.keep_fp if name != AUTO)
         if not recipe(self._named).weighted:
             beside = ", ".join(("what the recipe keeps", *self._named))
@@ -123,12 +124,12 @@ class Quantizer:
         if wishes.remainder == Precision.FP16.value:
             half = beyond_half(graph, input_batches(images.calibration[:_RANGE_IMAGES], plan.preprocessing))
         rounded = rounded_weights(
-            graph,
+            layout,
             recipe((NONE,)).weighted,
             input_batches(images.calibration[:ENOUGH_IMAGES], plan.preprocessing),
             per_channel=wishes.per_channel,
         )
-        self._render = _Renderer(graph, recipe, rounded, per_channel=wishes.per_channel, half=half)
+        self._render = _Renderer(graph, layout, known, recipe, rounded, per_channel=wishes.per_channel, half=half)
         if wishes.method == AUTO:
             self._table = _best_method(self._table, self._render, self._scorer, self._named)
             self._table.save(cache)
@@ -215,6 +216,15 @@ class Quantizer:
         return self._scores[kept]
 
 
+def _laid_out(graph: onnx.ModelProto, plan: Plan) -> tuple[onnx.ModelProto, dict[str, ActivationRange]]:
+    """The graph as its INT8 form computes it, and ranges that need no calibration."""
+    from hrnet_deploy.exporters.levels import in_levels
+
+    if plan.int8.target is QdqTarget.TENSORRT:
+        return graph, {}
+    return in_levels(graph, plan.preprocessing.mean, plan.preprocessing.std)
+
+
 class _Recipe:
     """Where Q/DQ pairs go, for any set of blocks kept in floating point."""
 
@@ -245,6 +255,8 @@ class _Renderer:
     def __init__(
         self,
         graph: onnx.ModelProto,
+        layout: onnx.ModelProto,
+        known: Mapping[str, ActivationRange],
         recipe: _Recipe,
         rounded: Mapping[str, NDArray[np.int8]],
         *,
@@ -255,6 +267,8 @@ class _Renderer:
 
         self.recipe = recipe
         self._graph = graph
+        self._layout = layout
+        self._known = known
         self._summands = summands(graph)
         self._floors = threshold_floors(graph)
         self._rounded = rounded
@@ -266,13 +280,17 @@ class _Renderer:
         from hrnet_deploy.exporters.fp16 import to_fp16
         from hrnet_deploy.exporters.qdq import to_qdq
 
-        layout = self.recipe(kept, only)
+        plan = self.recipe(kept, only)
         amax = {method: table.amax(method) for method in (table.method, *self._floors.values())}
-        ranges = {}
-        for name in layout.measured:
+        ranges = dict(self._known)
+        for name in plan.measured:
+            if name in self._known:
+                continue
             threshold = max(amax[table.method][name], amax[self._floors.get(name, table.method)][name])
             ranges[name] = table.tensors[name].clipped(threshold, summand=name in self._summands)
-        model = to_qdq(self._graph, layout, ranges, per_channel=self._per_channel, rounded=self._rounded)
+        # Where the first convolution stays in float, nothing is gained by showing it another input.
+        graph = self._graph if self._known.keys().isdisjoint(plan.tensors) else self._layout
+        model = to_qdq(graph, plan, ranges, per_channel=self._per_channel, rounded=self._rounded)
         return model if self._half is None else to_fp16(model, self._half).model
 
 

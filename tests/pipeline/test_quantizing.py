@@ -15,6 +15,7 @@ from hrnet_deploy.errors import UsageError, VerificationError
 from hrnet_deploy.pipeline import export_artifact, quantizing
 from hrnet_deploy.pipeline.scoring import Score
 from hrnet_deploy.probe import probe_images
+from hrnet_deploy.quantization import WHOLE_LEVELS
 
 BODY = """[s1] a = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, u) [r1] b = Relu(a) [s2] c = Conv(b, w)
     [r2] d = Relu(c) [c3] e = Conv(d, w, p) [r3] f = Relu(e) [c4] g = Conv(f, w, p) [sum] h = Add(g, d)
@@ -89,7 +90,7 @@ def integer(path):
 
 
 ALL = {"c3", "c4", "c5", "c6", "c7"}
-INTEGER = {"cpu": {"s2", *ALL, "last"}, "tensorrt": ALL}
+INTEGER = {"cpu": {"s1", "s2", *ALL, "last"}, "tensorrt": ALL}
 
 
 def test_the_card_says_how_the_net_was_calibrated_and_how_good_it_is(int8):
@@ -161,6 +162,27 @@ def test_what_is_named_stays_in_floating_point(int8, keep, named, target):
     assert done.card.lineage["kept_fp"] == (keep if isinstance(keep, str) else ",".join(keep))
 
 
+def test_the_first_convolution_reads_whole_levels_and_loses_nothing(int8):
+    graph = onnx.load(int8().path).graph
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    (pair,) = (n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == WHOLE_LEVELS)
+    assert [stored[name].item() for name in pair.input[1:]] == [1.0, 114]
+
+
+@pytest.mark.parametrize("wishes", [{"keep_fp": ("s1",)}, {"qdq_target": "tensorrt"}])
+def test_in_floating_point_it_reads_what_it_always_read(int8, wishes):
+    graph = onnx.load(int8(**wishes).path).graph
+    assert next(n for n in graph.node if n.name == "s1").input[0] == "x"
+
+
+@pytest.mark.parametrize("keep", [(), ("none",)])
+@pytest.mark.parametrize("order", ["bgr", "rgb"])
+def test_bytes_in_give_the_masks_of_floats_in(int8, keep, order):
+    floats, pixels = (Predictor(int8(f"{w}.onnx", keep_fp=keep, pixels_in=w).path) for w in (False, order))
+    for picture in probe_images(3, (64, 64)):
+        np.testing.assert_array_equal(pixels.predict(picture).mask, floats.predict(picture).mask)
+
+
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_with_none_kept_every_convolution_is_int8_but_those_named(int8, target):
     done = int8(keep_fp=("none", "c4"), qdq_target=target)
@@ -217,7 +239,7 @@ def test_keep_fp_auto_ends_with_one_block_left(int8, scored):
 def test_keep_fp_auto_adds_to_what_is_named(int8, scored):
     scored(0.9, 0.8, 0.9, 0.9, 0.999)
     done = int8(keep_fp=("auto", "c7"))
-    assert integer(done.path) == {"s2", "c3", "c4", "c5", "c6"}
+    assert integer(done.path) == {"s1", "s2", "c3", "c4", "c5", "c6"}
     assert done.card.lineage["kept_fp"] == "c7,conv6-11"
 
 
