@@ -99,7 +99,7 @@ class Quantizer:
         """
         wishes = plan.int8
         self._target = wishes.target
-        layout, known = _laid_out(graph, plan)
+        layout, known = _laid_out(graph, plan, facts.task)
         recipe = _Recipe(layout, wishes.target)
         self._named = tuple(name for name in wishes.keep_fp if name != AUTO)
         if not recipe(self._named).weighted:
@@ -216,11 +216,14 @@ class Quantizer:
         return self._scores[kept]
 
 
-def _laid_out(graph: onnx.ModelProto, plan: Plan) -> tuple[onnx.ModelProto, dict[str, ActivationRange]]:
-    """The graph as its INT8 form computes it, and ranges that need no calibration."""
+def _laid_out(graph: onnx.ModelProto, plan: Plan, task: Task) -> tuple[onnx.ModelProto, dict[str, ActivationRange]]:
+    """The graph as its INT8 form computes it, and ranges that need no calibration.
+
+    A classifier has small maps: its first convolution in float costs little, and each of its labels counts.
+    """
     from hrnet_deploy.exporters.levels import in_levels
 
-    if plan.int8.target is QdqTarget.TENSORRT:
+    if plan.int8.target is QdqTarget.TENSORRT or task is Task.CLASSIFICATION:
         return graph, {}
     return in_levels(graph, plan.preprocessing.mean, plan.preprocessing.std)
 

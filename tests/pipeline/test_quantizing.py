@@ -49,9 +49,9 @@ def folder(tmp_path_factory):
 def int8(net, folder, tmp_path):
     """(wishes) -> the exported INT8 net."""
 
-    def make(name="int8.onnx", **wishes):
+    def make(name="int8.onnx", weights=net, **wishes):
         options = {"task": "segmentation", "imgsz": 64, "precision": "int8", "calib_data": folder, **wishes}
-        return export_artifact(str(net), output=tmp_path / name, **options)
+        return export_artifact(str(weights), output=tmp_path / name, **options)
 
     return make
 
@@ -173,6 +173,17 @@ def test_the_first_convolution_reads_whole_levels_and_loses_nothing(int8):
 def test_in_floating_point_it_reads_what_it_always_read(int8, wishes):
     graph = onnx.load(int8(**wishes).path).graph
     assert next(n for n in graph.node if n.name == "s1").input[0] == "x"
+
+
+def test_a_classifier_keeps_its_first_convolution_in_floating_point(net, int8, tmp_path):
+    model = onnx.load(net)
+    for kind, source, made in (("GlobalAveragePool", "y", "pooled"), ("Flatten", "pooled", "z")):
+        model.graph.node.append(onnx.helper.make_node(kind, [source], [made], kind))
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["N", 3]))
+    onnx.save(model, tmp_path / "classifier.onnx")
+    done = int8(weights=tmp_path / "classifier.onnx", task="classification")
+    assert integer(done.path) == INTEGER["cpu"] - {"s1"}
+    assert next(n for n in onnx.load(done.path).graph.node if n.name == "s1").input[0] == "x"
 
 
 @pytest.mark.parametrize("keep", [(), ("none",)])
