@@ -135,7 +135,7 @@ class CalibrationTable:
         try:
             tensors = {}
             for name, entry in content["tensors"].items():
-                where = f"tensor '{name:.80}': "
+                where = f"tensor {name!r:.82}: "
                 tensors[name] = TensorRange(**entry)
             where = ""
             provenance = Provenance(**content["provenance"])
@@ -144,12 +144,12 @@ class CalibrationTable:
             )
             genuine = digest == _digest(content)
         except UsageError as error:
-            raise ArtifactError(f"calibration table: {where}{error}") from error
+            raise ArtifactError(f"calibration table: {where}{_on_one_line(error)}") from error
         except KeyError as error:
             raise ArtifactError(f"calibration table must have a field {error}, got none. {AGAIN}") from error
         except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ArtifactError(
-                f"calibration table must have the fields of schema {SCHEMA}, got {where}{error}. {AGAIN}"
+                f"calibration table must have the fields of schema {SCHEMA}, got {where}{_on_one_line(error)}. {AGAIN}"
             ) from error
         if not genuine:
             raise ArtifactError(f"calibration table must be as it was written, got one that was edited. {AGAIN}")
@@ -191,6 +191,11 @@ class CalibrationTable:
             raise ArtifactError(f"{path}: calibration table must be text, got other bytes. {AGAIN}") from error
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error}") from error
+
+
+def _on_one_line(error: Exception) -> str:
+    """What it says; Python's own messages quote names as they are."""
+    return " ".join(str(error).split())
 
 
 def _digest(content: Mapping[str, Any]) -> str:

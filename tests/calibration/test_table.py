@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from hrnet_deploy.calibration.provenance import Provenance
@@ -86,6 +86,13 @@ FIELDS += ["provenance/versions", "provenance/images", "schema", "kind", "digest
 
 
 @given(path=st.sampled_from(FIELDS), value=json_values)
+@example(path="tensors", value={"\n": None})
+@example(path="tensors/input", value={"\n": None})
+@example(path="tensors/input/amax", value={"\n": None})
+@example(path="provenance", value={"\n": None})
+@example(path="provenance/versions", value={"\n": None})
+@example(path="scores", value={"\n": None})
+@example(path="method", value="\n")
 def test_any_edit_is_refused_in_one_line(path, value):
     text = edited(path, value)
     assume(json.loads(text) != json.loads(edited("scores/mse", 0.5)))
