@@ -32,23 +32,25 @@ def in_levels(
         A new graph with the same answers (up to float32 rounding) and the range of its value `WHOLE_LEVELS`, which
         makes its scale 1; the same graph and no range where something other than one convolution reads the input.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph, stored = result.graph, stored_tensors(model)
-    entries = [v.name for v in graph.input if v.name not in stored]
+    stored = stored_tensors(model)
+    entries = [v.name for v in model.graph.input if v.name not in stored]
     readers = [
-        (at, node)
-        for at, node in enumerate(graph.node)
+        at
+        for at, node in enumerate(model.graph.node)
         if node.op_type != "Shape" and not set(entries).isdisjoint(node.input)
     ]
-    if len(entries) != 1 or len(readers) != 1 or (weights := _weights(readers[0][1], stored)) is None:
+    if len(entries) != 1 or len(readers) != 1 or (weights := _weights(model.graph.node[readers[0]], stored)) is None:
         return model, {}
-    at, first = readers[0]
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph, at = result.graph, readers[0]
+    first = graph.node[at]
+    before, after = _pads(first)[:2], _pads(first)[2:]
     level, centre = 255 * np.asarray(std, np.float64), 255 * np.asarray(mean, np.float64)
     zero = float(np.rint(centre.mean()))  # what is left of the mean, some levels a channel, goes into the bias
     kernel = weights[0] / level[:, None, None]
     constants: dict[str, NDArray[np.generic]] = {
-        "pads": np.array([0, 0, *_given(first, "pads")[:2], 0, 0, *_given(first, "pads")[2:]], np.int64),
+        "pads": np.array([0, 0, *before, 0, 0, *after], np.int64),
         "level": level.astype(np.float32).reshape(1, 3, 1, 1),
         "offset": (zero - centre).astype(np.float32).reshape(1, 3, 1, 1),
         "weight": kernel.astype(np.float32),
@@ -74,7 +76,7 @@ def _weights(
     node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Weights (outputs, 3, height, width) and bias of a convolution of pictures that pads by given zeros, else None."""
-    if node.op_type != "Conv" or any(name not in stored for name in node.input[1:]) or len(_given(node, "pads")) != 4:
+    if node.op_type != "Conv" or any(name not in stored for name in node.input[1:]) or len(_pads(node)) != 4:
         return None
     weights, *bias = (numpy_helper.to_array(stored[name]).astype(np.float64) for name in node.input[1:])
     if weights.ndim != 4 or weights.shape[1] != 3:
@@ -82,5 +84,5 @@ def _weights(
     return weights, bias[0] if bias else np.zeros(len(weights))
 
 
-def _given(node: onnx.NodeProto, attribute: str) -> list[int]:
-    return next((list(a.ints) for a in node.attribute if a.name == attribute), [])
+def _pads(node: onnx.NodeProto) -> list[int]:
+    return next((list(a.ints) for a in node.attribute if a.name == "pads"), [])

@@ -286,9 +286,7 @@ class _Renderer:
         plan = self.recipe(kept, only)
         amax = {method: table.amax(method) for method in (table.method, *self._floors.values())}
         ranges = dict(self._known)
-        for name in plan.measured:
-            if name in self._known:
-                continue
+        for name in (name for name in plan.measured if name not in self._known):
             threshold = max(amax[table.method][name], amax[self._floors.get(name, table.method)][name])
             ranges[name] = table.tensors[name].clipped(threshold, summand=name in self._summands)
         # Where the first convolution stays in float, nothing is gained by showing it another input.
