@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hrnet_deploy.errors import ArtifactError, MissingDependencyError, MissingFileError, UsageError
+from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Engine
 
 ONNX_BACKENDS = ("auto", "onnxruntime", "onnxruntime-trt", "openvino")
@@ -28,8 +28,8 @@ def open_engine(
             those you trust.
         device: "cpu", "cuda", "cuda:N" or "auto".
         backend: "auto"; for an engine "tensorrt" or "tensorrt-rtx"; for .onnx "onnxruntime" on its own CPU or CUDA
-            kernels, "onnxruntime-trt" with its TensorRT provider, or "openvino" with its OpenVINO plugin. "auto" is
-            "onnxruntime" on a GPU; on a CPU it is OpenVINO for an INT8 graph where the plugin is installed.
+            kernels, "onnxruntime-trt" with its TensorRT provider, or "openvino" on the CPU. "auto" is "onnxruntime" on
+            a GPU; on a CPU it is OpenVINO where that is installed, except for tiny images.
         threads: CPU threads; None for all cores.
         lanes: runs side by side on the CPU, which share the threads: 1 for the lowest latency, more for more images a
             second; None for what suits the machine and the graph. On a GPU it is 1 whatever is asked.
@@ -60,10 +60,6 @@ def open_engine(
         from hrnet_deploy.engines.tensorrt.engine import TrtEngine
 
         return TrtEngine(model, device=device, backend=backend)
-    try:
-        from hrnet_deploy.engines.ort_opening import open_onnx
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"running .onnx needs ONNX Runtime, got: {error}. pip install 'hrnet-deploy[cpu]' (or [gpu])."
-        ) from error
+    from hrnet_deploy.engines.ort_opening import open_onnx
+
     return open_onnx(model, device=device, backend=backend, threads=threads, lanes=lanes, in_order=in_order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import platform
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from hrnet_deploy.engines.arithmetic import arithmetic_of
 from hrnet_deploy.engines.ort_binding import BoundSession
 from hrnet_deploy.engines.ort_cache import open_optimised
 from hrnet_deploy.engines.ort_feed import check_array, check_names
@@ -72,6 +74,7 @@ class OrtEngine:
             raise UsageError(f"backend must be one of {', '.join(_PROVIDERS)}, got '{backend}'. Choose one.")
         self.backend = "onnxruntime" if backend == "auto" else backend
         self._in_order = in_order
+        self._file = model if isinstance(model, Path) else None
         self._threads, self.lanes = threads, lanes
         self._tuning = tuning or CudaTuning()
         self._name = model.name if isinstance(model, Path) else "graph"
@@ -187,3 +190,16 @@ class OrtEngine:
         if self._bound is not None:
             self._bound.close()
         self._session = self._bound = self._on_device = None
+
+    @functools.cached_property
+    def arithmetic(self) -> str:
+        """What the file computes in here, such as "float32" or "int8 and float32"; "" for a graph without a file.
+
+        On x86 ONNX Runtime has no half kernels for the CPU: it computes float16 nodes in float32.
+        """
+        if self._file is None:
+            return ""
+        if self._number is None:
+            half = "float16" if platform.machine().lower() in {"aarch64", "arm64"} else "float32"
+            return arithmetic_of(read_header(self._file), half=half)
+        return arithmetic_of(read_header(self._file), half="float16", single="TF32" if self._tuning.tf32 else "float32")

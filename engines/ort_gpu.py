@@ -13,7 +13,7 @@ from typing import Any
 import onnxruntime
 
 from hrnet_deploy.artifact import CARD_KEY, card_from_metadata
-from hrnet_deploy.engines.ort_cache import compiled_folder
+from hrnet_deploy.engines.compiled_cache import compiled_folder
 from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
 from hrnet_deploy.engines.ort_providers import (
     CPU,

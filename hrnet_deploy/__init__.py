@@ -8,9 +8,13 @@ result.label, result.score
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.version import VERSION
+
+# ONNX Runtime 1.31 and later send events to a server from the moment they are imported; a call afterwards is too late.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from hrnet_deploy.errors import (

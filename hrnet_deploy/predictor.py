@@ -41,6 +41,7 @@ class Predictor:
         card: what the artefact says of itself.
         device: where it really runs, such as "cpu" or "cuda:0".
         backend: what runs it, such as "onnxruntime".
+        arithmetic: what it computes in, such as "float32", "bfloat16" or "int8 and float32".
         lanes: inferences side by side when there is more than one image.
     """
 
@@ -85,6 +86,7 @@ class Predictor:
                 f"{self._engine.outputs}. Export it again."
             )
         self.device, self.backend, self.lanes = self._engine.device, self._engine.backend, self._engine.lanes
+        self.arithmetic = self._engine.arithmetic
         self._input = self.card.inputs[0]
         self._work = PerImage(self.card)
         self._buffers = threading.local()

@@ -43,6 +43,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def arithmetic(self) -> str:
+        """What it computes in, such as "float32", "bfloat16" or "int8 and float32"; "" where that is not known."""
+        ...
+
+    @property
     def lanes(self) -> int:
         """How many runs it is set up to compute side by side."""
         ...

@@ -29,7 +29,7 @@ from hrnet_deploy.engines.tensorrt.runtime_cache import cache_path
 from hrnet_deploy.engines.tensorrt.signature import Chunk, chunks
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import TensorSpec
+from hrnet_deploy.spec import Precision, TensorSpec
 
 _LOG = logging.getLogger(__name__)
 _GRAPHS = 4
@@ -37,6 +37,7 @@ _LANES = 4
 _MEMORY_WORDS = ("out of memory", "outofmemory", "memoryallocation")
 _DRIVER_WORDS = ("cuda runtime", "cuda driver", "cuda initialization", "cudaerror")
 _PLANNED_SHAPES = 256
+_ARITHMETIC = {Precision.FP32: "float32 or TF32", Precision.FP16: "float16", Precision.INT8: "int8"}
 
 
 class TrtEngine:
@@ -50,6 +51,7 @@ class TrtEngine:
         inputs: engine inputs.
         outputs: engine outputs.
         metadata: the artefact's own string metadata; the model card is under `artifact.CARD_KEY`.
+        arithmetic: what its convolutions were built for, such as "float16"; "" for a plan without a sidecar.
         lanes: 1; runs of several threads overlap in contexts of their own all the same.
     """
 
@@ -95,6 +97,7 @@ class TrtEngine:
         check_gpu(self._index, device, self._name, self._cuda)
         self._api = api or find_api(wanted_flavour(backend, plan, facts))
         self.device, self.backend = f"cuda:{self._index}", self._api.flavour
+        self.arithmetic = _ARITHMETIC[facts.precision] if facts else ""
         capability = self._cuda.capability(self._index)
         if facts:
             check_facts(facts, plan=path, flavour=self.backend, version=self._api.version, capability=capability)

@@ -219,6 +219,7 @@ def _artefact(subject: Subject) -> Artefact:
         input_hw=subject.input_hw,
         device=subject.predictor.device,
         backend=subject.predictor.backend,
+        arithmetic=subject.predictor.arithmetic,
         picture=subject.picture.name,
     )
 

@@ -41,6 +41,7 @@ class Artefact:
         input_hw: (height, width) of the network input.
         device: where it ran, such as "cpu" or "cuda:0".
         backend: what ran it, such as "onnxruntime".
+        arithmetic: what it computed in, such as "bfloat16".
         picture: what the input was made from.
     """
 
@@ -53,6 +54,7 @@ class Artefact:
     input_hw: tuple[int, int]
     device: str
     backend: str
+    arithmetic: str
     picture: str
 
 

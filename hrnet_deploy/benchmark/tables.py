@@ -155,7 +155,7 @@ def _described(name: str, artefact: Artefact) -> str:
     height, width = artefact.input_hw
     return (
         f"{name}: {printable(artefact.variant)} {artefact.precision.value}, input {height}x{width}, "
-        f"{artefact.backend} on {artefact.device}, {artefact.size_bytes / 1e6:.1f} MB, "
+        f"{artefact.backend} on {artefact.device} in {artefact.arithmetic}, {artefact.size_bytes / 1e6:.1f} MB, "
         f"answering {printable(artefact.picture)}"
     )
 

@@ -156,6 +156,9 @@ def _description(machine: Machine) -> list[str]:
         + (f"; does not load: {', '.join(fails)}" if fails else "")
         if machine.onnxruntime
         else "not installed",
+        "OpenVINO": _engine_line(
+            packages.get("openvino", "") if machine.half else "", machine.abilities.get("openvino", "")
+        ),
         "TensorRT": _engine_line(machine.tensorrt, machine.abilities.get("tensorrt", "")),
         "TensorRT-RTX": _engine_line(machine.tensorrt_rtx, machine.abilities.get("tensorrt-rtx", "")),
         "GPU": f"{gpu.name} ({gpu.capability}, driver {gpu.driver or 'unknown'})"
@@ -186,8 +189,17 @@ def _local_rows(machine: Machine) -> list[Row]:
     }
     return [
         Row("ONNX Runtime CPU", machine.onnxruntime or "-", (_NO if cpu_fails else _YES,) * 3, cpu_fails),
+        _openvino_row(machine),
         *(_local_row(machine, runtime, version) for runtime, version in versions.items()),
     ]
+
+
+def _openvino_row(machine: Machine) -> Row:
+    version = machine.packages.get("openvino", "")
+    if not machine.half:
+        return Row("OpenVINO CPU", "-", (_NO,) * 3, "does not load" if version else "not installed")
+    note = f"fp16 runs in {machine.half}" + ("; this CPU has no half type" if machine.half == "float32" else "")
+    return Row("OpenVINO CPU", version, (_YES,) * 3, note)
 
 
 def _local_row(machine: Machine, runtime: Runtime, version: str) -> Row:
@@ -212,12 +224,17 @@ def _local_row(machine: Machine, runtime: Runtime, version: str) -> Row:
 def _missing(machine: Machine) -> list[str]:
     """Pip lines of what is not there and would run here."""
     packages = machine.packages
-    there = {"onnxruntime": machine.onnxruntime, "[tensorrt-rtx": machine.tensorrt_rtx, "tensorrt": machine.tensorrt}
+    there = {
+        "[openvino": machine.half,
+        "onnxruntime": machine.onnxruntime,
+        "[tensorrt-rtx": machine.tensorrt_rtx,
+        "tensorrt": machine.tensorrt,
+    }
     try:
         known = pip_lines(find_gpu(machine.gpu.capability))
         there["onnxruntime"] = packages.get("onnxruntime-gpu", "")
     except HrnetDeployError:
-        known = ("pip install 'hrnet-deploy[cpu]'",)
+        known = ("pip install 'hrnet-deploy[cpu]'", "pip install 'hrnet-deploy[openvino]'")
     lines = []
     for line in known:
         part = next((part for part in there if part in line), "onnxruntime")
@@ -245,5 +262,5 @@ def _record(row: Row) -> dict[str, object]:
 def _table(rows: Sequence[Row]) -> list[str]:
     left = aligned(_HEADER, [(row.runtime, row.version, *row.cells) for row in rows], _HEADER)
     width = max(map(len, left)) + 2
-    reasons = ["why not", *(row.reason for row in rows)]
+    reasons = ["notes", *(row.reason for row in rows)]
     return [line for cells, reason in zip(left, reasons, strict=True) for line in wrapped(reason, cells.ljust(width))]

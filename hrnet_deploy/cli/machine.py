@@ -16,7 +16,7 @@ from hrnet_deploy.errors import HrnetDeployError
 
 PACKAGES = (
     *("numpy", "opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
-    *("onnxruntime", "onnxruntime-gpu", "torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
+    *("onnxruntime", "onnxruntime-gpu", "openvino", "torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
     *("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-bindings", "pycuda"),
 )
 """Distributions looked for."""
@@ -61,7 +61,9 @@ class Machine:
         providers: ONNX Runtime's, by short name such as "CUDA"; "" where it loads, else why it does not.
         tensorrt: version of TensorRT; "" where it is not installed or does not load.
         tensorrt_rtx: version of TensorRT-RTX, likewise.
-        abilities: what each of the two can do, by flavour; or why an installed one does not load.
+        abilities: what each of the two and "openvino" can do, by name; or why an installed one does not load.
+        half: what OpenVINO computes FP16 in on this CPU, such as "bfloat16"; "float32" on a CPU without half
+            precision, "" where it is not installed or does not load.
         gpu: the first one, or that there is none.
         vnni: the CPU multiplies INT8 without saturating; None where that is unknown.
     """
@@ -71,6 +73,7 @@ class Machine:
     tensorrt: str = ""
     tensorrt_rtx: str = ""
     abilities: Mapping[str, str] = field(default_factory=dict)
+    half: str = ""
     gpu: Device = Device()
     vnni: bool | None = None
 
@@ -88,12 +91,14 @@ def look() -> Machine:
     """
     packages = _packages()
     tensorrt, tensorrt_rtx, abilities = _tensorrt()
+    half, abilities["openvino"] = _openvino() if "openvino" in packages else ("", "")
     return Machine(
         packages=packages,
         providers=_providers() if {"onnxruntime", "onnxruntime-gpu"} & set(packages) else {},
         tensorrt=tensorrt,
         tensorrt_rtx=tensorrt_rtx,
         abilities=abilities,
+        half=half,
         gpu=_gpu(),
         vnni=_vnni(),
     )
@@ -168,6 +173,16 @@ def _tensorrt() -> tuple[str, str, dict[str, str]]:
             words.append("builds for " + ", ".join(api.compute_targets))
         abilities[flavour] = "; ".join(words)
     return versions.get(CLASSIC, ""), versions.get(RTX, ""), abilities
+
+
+def _openvino() -> tuple[str, str]:
+    """What it computes FP16 in, and what it names as this CPU's abilities; or nothing and why it does not load."""
+    from hrnet_deploy.engines.openvino.runtime import DTYPES, abilities, half_hint
+
+    try:
+        return DTYPES[half_hint()], ", ".join(sorted(abilities() & {"FP32", "FP16", "BF16", "INT8"}))
+    except HrnetDeployError as error:
+        return "", _one_line(error.__cause__ or error)
 
 
 def _gpu() -> Device:

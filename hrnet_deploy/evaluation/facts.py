@@ -23,6 +23,7 @@ class ModelFacts:
         card: what it says of itself.
         device: where it ran, such as "cpu".
         backend: what ran it, such as "onnxruntime"; "" where the model does not say.
+        arithmetic: what it computed in, such as "bfloat16"; "" where the model does not say.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ModelFacts:
     card: ModelCard
     device: str
     backend: str
+    arithmetic: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the card without its class names."""
@@ -44,6 +46,7 @@ class ModelFacts:
             "size_bytes": self.size_bytes,
             "device": self.device,
             "backend": self.backend,
+            "arithmetic": self.arithmetic,
             "card": card,
         }
 

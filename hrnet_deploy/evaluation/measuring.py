@@ -245,6 +245,7 @@ def _facts(model: Model, path: Path | None) -> ModelFacts:
         card=model.card,
         device=model.device,
         backend=str(getattr(model, "backend", "")),
+        arithmetic=str(getattr(model, "arithmetic", "")),
     )
 
 
@@ -275,7 +276,9 @@ def _journal(settings: Settings, models: Sequence[Opened], dataset: Dataset) -> 
     sliding = settings.sliding
     facts = {
         "version": VERSION,
-        "models": [[each.facts.sha256, each.facts.device, each.facts.backend] for each in models],
+        "models": [
+            [each.facts.sha256, each.facts.device, each.facts.backend, each.facts.arithmetic] for each in models
+        ],
         "data": dataset.listing_digest(),
         "sliding": None if sliding is None else [sliding.window_hw, sliding.stride_hw],
     }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.evaluation import Model
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.spec import ModelCard, Precision
 
 if TYPE_CHECKING:
     import onnx
@@ -30,6 +30,7 @@ class GraphModel:
         card: what it would say of itself as a file.
         device: "cpu".
         backend: "onnxruntime".
+        arithmetic: what the kernels compute in, such as "int8 and float32".
     """
 
     device = "cpu"
@@ -44,6 +45,7 @@ class GraphModel:
         """
         self.card = card
         self._engine = open_engine(graph.SerializeToString(), device="cpu", backend="onnxruntime")
+        self.arithmetic = "int8 and float32" if card.precision is Precision.INT8 else "float32"
 
     def infer(self, batch: Feed) -> Tensors:
         """Run it: {input name: array} to {output name: array}."""
@@ -59,6 +61,7 @@ class Remembering:
         card: the model's.
         device: the model's.
         backend: the model's.
+        arithmetic: the model's.
     """
 
     def __init__(self, model: Model) -> None:
@@ -69,6 +72,7 @@ class Remembering:
         """
         self.card, self.device = model.card, model.device
         self.backend = str(getattr(model, "backend", ""))
+        self.arithmetic = str(getattr(model, "arithmetic", ""))
         self._model = model
         self._known: dict[bytes, Tensors] = {}
         self._left_bytes = _MEMORY_BYTES

@@ -13,6 +13,7 @@ from hrnet_deploy.spec import Precision
 
 TENSORRT = "TensorRT"
 GPU = "a GPU"
+_HALF = frozenset({"float16", "bfloat16"})
 _TENSORRT_BACKENDS = frozenset({"tensorrt", "tensorrt-rtx", "onnxruntime-trt"})
 
 
@@ -21,7 +22,7 @@ class Standing:
     """What a row's figures are figures of.
 
     Attributes:
-        runtime: what really ran it and where, such as "onnxruntime cpu".
+        runtime: what really ran it, where and in which arithmetic, such as "openvino cpu bfloat16".
         target: what its accuracy is a prediction for, `TENSORRT` or `GPU`; "" where it was measured on its target.
     """
 
@@ -74,14 +75,15 @@ def standing(facts: ModelFacts) -> Standing:
 
     Returns:
         Its standing: an INT8 graph laid out for TensorRT predicts the engine wherever else it runs, and an FP16 graph
-        on a CPU, which has no FP16 convolutions, predicts a GPU.
+        computed in float32, as on a CPU without half precision, predicts a GPU.
     """
-    runtime = " ".join(part for part in (facts.backend, facts.device) if part)
+    runtime = " ".join(part for part in (facts.backend, facts.device, facts.arithmetic) if part)
     if is_engine(facts) or facts.backend in _TENSORRT_BACKENDS:
         return Standing(runtime, "")
     if facts.card.lineage.get("qdq_target") == QdqTarget.TENSORRT.value:
         return Standing(runtime, TENSORRT)
-    return Standing(runtime, GPU if facts.card.precision is Precision.FP16 and facts.device == "cpu" else "")
+    half = facts.arithmetic in _HALF or facts.device != "cpu"
+    return Standing(runtime, GPU if facts.card.precision is Precision.FP16 and not half else "")
 
 
 def pairs(models: Sequence[ModelFacts], values: Sequence[float]) -> tuple[Pair, ...]:

@@ -29,6 +29,7 @@ def artefact(name, variant="hrnet_w18"):
         input_hw=(224, 224),
         device="cuda:0",
         backend="tensorrt",
+        arithmetic="float32 or TF32",
         picture="cat.jpg, 375x500",
     )
 

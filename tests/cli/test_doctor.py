@@ -19,8 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "import sys; from hrnet_deploy.cli.doctor import main; sys.exit(main())"
 EXPORT = dict.fromkeys(("torch", "onnx", "onnxscript", "onnxsim", "safetensors"), "1.0")
 LAPTOP = Machine(
-    packages={"numpy": "2.4.6", "opencv-python-headless": "5.0", "onnxruntime": "1.31.1"} | EXPORT,
+    packages={"numpy": "2.4.6", "opencv-python-headless": "5.0", "onnxruntime": "1.31.1", "openvino": "2026.4.1"}
+    | EXPORT,
     providers={"CPU": ""},
+    abilities={"openvino": "BF16, FP32, INT8"},
+    half="bfloat16",
     gpu=Device(note="nvidia-smi: not found; CUDA: no GPU or no driver"),
     vnni=True,
 )
@@ -47,7 +50,7 @@ def on(found, monkeypatch):
 
 def cells(out):
     """The table as {runtime: (version, fp32, fp16, int8)}."""
-    names = ("ONNX Runtime CPU", "ONNX Runtime CUDA", "TensorRT-RTX", "TensorRT")
+    names = ("ONNX Runtime CPU", "OpenVINO CPU", "ONNX Runtime CUDA", "TensorRT-RTX", "TensorRT")
     lines = out[out.index("runtime ") :].splitlines()
     rows = {name: next((line for line in lines if line.startswith(name + "  ")), None) for name in names}
     return {name: _cells(line, name) for name, line in rows.items() if line}
@@ -148,9 +151,26 @@ def test_laptop(monkeypatch, capsys):
     assert "ONNX Runtime  1.31.1 (CPU build), loads: CPU" in out
     table = cells(out)
     assert table["ONNX Runtime CPU"] == ("1.31.1", "yes", "yes", "yes")
+    assert table["OpenVINO CPU"] == ("2026.4.1", "yes", "yes", "yes")
+    assert "OpenVINO      2026.4.1: BF16, FP32, INT8" in out
+    assert "fp16 runs in bfloat16" in out
     assert table["TensorRT"] == ("-", "no", "no", "no")
     assert "pip" not in out
     assert err == "Next: hrnet-export hrnet_w18 --weights hrnet_w18.mm_in1k -o w18.onnx\n"
+
+
+def test_a_cpu_without_half_precision(monkeypatch, capsys):
+    on(dataclasses.replace(LAPTOP, half="float32", abilities={"openvino": "FP32, INT8"}), monkeypatch)
+    run()
+    assert "fp16 runs in float32; this CPU has no half type" in capsys.readouterr().out
+
+
+def test_an_openvino_that_does_not_load(monkeypatch, capsys):
+    on(dataclasses.replace(LAPTOP, half="", abilities={"openvino": "libtbb.so.12: cannot open"}), monkeypatch)
+    run()
+    out = capsys.readouterr().out
+    assert "OpenVINO      does not load: libtbb.so.12: cannot open" in out
+    assert cells(out)["OpenVINO CPU"] == ("-", "no", "no", "no")
 
 
 def test_bare_machine(monkeypatch, capsys):
@@ -158,7 +178,8 @@ def test_bare_machine(monkeypatch, capsys):
     assert run() == 0
     out, err = capsys.readouterr()
     assert cells(out)["ONNX Runtime CPU"] == ("-", "no", "no", "no")
-    assert "  pip install 'hrnet-deploy[cpu]'\n  pip install 'hrnet-deploy[export]'" in out
+    lines = [f"  pip install 'hrnet-deploy[{extra}]'" for extra in ("cpu", "openvino", "export")]
+    assert "\n".join(lines) in out
     assert err == "Next: pip install 'hrnet-deploy[cpu]'\n"
 
 
@@ -175,6 +196,7 @@ def test_server_with_a_t4(monkeypatch, capsys):
     assert "GPU           Tesla T4 (sm75, driver 580.65.06)" in out
     assert cells(out) == {
         "ONNX Runtime CPU": ("1.31.1", "yes", "yes", "yes"),
+        "OpenVINO CPU": ("-", "no", "no", "no"),
         "TensorRT": ("10.13.3.9", "yes", "yes", "yes"),
         "TensorRT-RTX": ("-", "no", "no", "no"),
         "ONNX Runtime CUDA": ("1.31.1", "yes", "yes", "no"),

@@ -49,9 +49,8 @@ def test_an_unknown_backend_is_refused_with_those_there_are(path, backend):
 
 def test_without_onnx_runtime_the_error_names_the_pip_line(path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    for name in ("ort", "ort_opening"):
-        monkeypatch.delitem(sys.modules, f"hrnet_deploy.engines.{name}", raising=False)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'hrnet-deploy\[cpu\]' \(or \[gpu\]\)"):
+    monkeypatch.delitem(sys.modules, "hrnet_deploy.engines.ort", raising=False)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'hrnet-deploy\[cpu\]' \(or \[openvino\], \[gpu\]\)"):
         open_engine(path)
     with pytest.raises(ImportError):
         open_engine(path)
@@ -59,7 +58,6 @@ def test_without_onnx_runtime_the_error_names_the_pip_line(path, monkeypatch):
 
 def test_a_missing_file_is_reported_before_a_missing_runtime(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    for name in ("ort", "ort_opening"):
-        monkeypatch.delitem(sys.modules, f"hrnet_deploy.engines.{name}", raising=False)
+    monkeypatch.delitem(sys.modules, "hrnet_deploy.engines.ort", raising=False)
     with pytest.raises(MissingFileError):
         open_engine(Path("missing.onnx"))

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from hrnet_deploy.engines import ort_cache
+from hrnet_deploy.engines import compiled_cache
+from hrnet_deploy.engines.compiled_cache import compiled_folder, open_kept, processor
 from hrnet_deploy.engines.ort import OrtEngine
-from hrnet_deploy.engines.ort_cache import compiled_folder, open_kept, processor
 from hrnet_deploy.errors import ArtifactError
 
 INT8 = onnx.parser.parse_model(
@@ -44,11 +44,11 @@ def test_one_folder_a_content_runtime_and_version(tmp_path, cache):
 
 
 def test_what_was_not_opened_for_longest_makes_room(cache, monkeypatch):
-    monkeypatch.setattr(ort_cache, "_MOST_BYTES", 250)
+    monkeypatch.setattr(compiled_cache, "_MOST_BYTES", 450)
 
     def keep(content):
         folder = compiled_folder("openvino", content)
-        open_kept(folder, "kind", reopen=Path.read_bytes, make=lambda file: file.write_bytes(bytes(100)))
+        open_kept(folder, "kind", reopen=Path.iterdir, make=lambda made: (made / "net").write_bytes(bytes(100)))
         return folder
 
     folders = [keep(content) for content in (b"a", b"b")]
@@ -57,7 +57,7 @@ def test_what_was_not_opened_for_longest_makes_room(cache, monkeypatch):
     assert compiled_folder("openvino", b"b") == folders[1]  # opened again
     folders.append(keep(b"c"))
     assert [folder.is_dir() for folder in folders] == [False, True, True]
-    monkeypatch.setattr(ort_cache, "_MOST_BYTES", 50)
+    monkeypatch.setattr(compiled_cache, "_MOST_BYTES", 50)
     folders.append(keep(b"d"))
     assert [folder.is_dir() for folder in folders] == [False, False, False, True]  # never what was just made
 
@@ -86,7 +86,7 @@ def artefact(tmp_path):
 
 
 def kept(cache):
-    return [path for path in cache.rglob("*") if path.is_file()]
+    return [path for path in cache.rglob("*.onnx") if path.is_file()]
 
 
 def check(engine):
@@ -113,15 +113,37 @@ def test_another_content_under_the_same_name_is_optimised_anew(artefact, cache):
     assert len(kept(cache)) == 2
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a graph", INT8.SerializeToString()[:40]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda _: b"",
+        lambda _: b"not a graph",
+        lambda content: content[:40],
+        lambda content: content.replace(np.float32(0.1).tobytes(), np.float32(0.2).tobytes()),  # opens, and is wrong
+    ],
+)
 def test_a_damaged_file_in_the_cache_is_made_again(artefact, cache, damage):
     check(OrtEngine(artefact, device="cpu"))
     (made,) = kept(cache)
-    made.write_bytes(damage)
+    content = made.read_bytes()
+    made.write_bytes(damage(content))
+    assert made.read_bytes() != content
     check(OrtEngine(artefact, device="cpu"))
     (again,) = kept(cache)
-    assert again == made
-    assert len(again.read_bytes()) > len(damage)
+    assert (again, len(again.read_bytes())) == (made, len(content))
+
+
+def test_a_graph_with_weights_in_another_file_is_not_kept(artefact, cache):
+    model = onnx.ModelProto.FromString(INT8.SerializeToString())
+    array = np.array([0.1], np.float32).reshape(())
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(array, "s"))
+    onnx.save_model(model, artefact, save_as_external_data=True, location="net.data", size_threshold=0)
+    check(OrtEngine(artefact, device="cpu"))
+    artefact.with_name("net.data").write_bytes(
+        artefact.with_name("net.data").read_bytes().replace(array.tobytes(), np.float32(0.5).tobytes())
+    )
+    np.testing.assert_allclose(OrtEngine(artefact, device="cpu").run(FEED)["y"], [[0.0, 0.5]])
+    assert not kept(cache)
 
 
 def test_without_a_cache_it_opens_all_the_same(artefact, cache):

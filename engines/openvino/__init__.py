@@ -1,0 +1,1 @@
+"""OpenVINO: ONNX graphs on the CPUs of any maker, in the arithmetic that the file states."""

@@ -1,0 +1,220 @@
+"""OpenVINO on the CPU behind the `Engine` protocol: compiled once, for single images, of open sizes as well."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.engines.arithmetic import arithmetic_of
+from hrnet_deploy.engines.compiled_cache import compiled_folder, open_kept, processor
+from hrnet_deploy.engines.openvino.preference import computes_in_half
+from hrnet_deploy.engines.openvino.requests import RequestPool
+from hrnet_deploy.engines.openvino.runtime import DEVICE, DTYPES, half_hint, load_core, load_openvino, one_line
+from hrnet_deploy.engines.ort_feed import check_array, check_names
+from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
+from hrnet_deploy.errors import ArtifactError, DeviceError, MissingFileError, UsageError
+from hrnet_deploy.protocols import Tensors
+from hrnet_deploy.spec import TensorSpec
+
+_BLOB = "net.blob"
+_REQUESTS_A_STREAM = 2  # one runs while the next one's input is there
+
+
+class OpenVinoEngine:
+    """An ONNX graph on OpenVINO's CPU plugin; safe to run from several threads.
+
+    A graph with an open batch is compiled for one image. A batch runs as that many requests side by side: batches
+    computed as one were measured to be no faster on CPUs, and each size would have to be compiled.
+
+    Attributes:
+        backend: "openvino".
+        device: "cpu".
+        inputs: of the graph, open dimensions and all.
+        outputs: of the graph.
+        metadata: the file's own.
+        lanes: images computed side by side.
+        arithmetic: such as "float32", "bfloat16" or "int8 and float32".
+    """
+
+    backend = "openvino"
+    device = "cpu"
+
+    def __init__(
+        self, model: Path | bytes, *, device: str = "auto", threads: int | None = None, lanes: int = 1
+    ) -> None:
+        """Compile a model, or open what an earlier start compiled.
+
+        Args:
+            model: an .onnx file, or the bytes of one.
+            device: "cpu", or "auto" for the same.
+            threads: CPU threads; None for all cores.
+            lanes: images computed side by side, which share the threads; 1 gives each image all of them.
+
+        Raises:
+            UsageError: another device, or threads below 1.
+            MissingFileError: there is no such file.
+            MissingDependencyError: OpenVINO is not installed.
+            ArtifactError: the graph cannot be read or compiled.
+            DeviceError: OpenVINO offers no CPU.
+        """
+        if device not in {"cpu", "auto"}:
+            raise UsageError(f"backend 'openvino' must run on the CPU, got device '{device}'. Use device='cpu'.")
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads must be at least 1, got {threads}. Leave it out for all cores.")
+        self._name = model.name if isinstance(model, Path) else "graph"
+        if isinstance(model, Path) and not model.is_file():
+            raise MissingFileError(f"artefact must exist, got {model}. Check the path.")
+        self.lanes = lanes
+        header = read_header(model)
+        hint = half_hint() if computes_in_half(header) else "f32"
+        self.arithmetic = arithmetic_of(header, half=DTYPES[hint])
+        self.metadata: Mapping[str, str] = header.metadata
+        graph = None if header.complete else _read(model, self._name)
+        self.inputs, self.outputs = _specs(header, graph)
+        self._single = all(one.shape and isinstance(one.shape[0], str) for one in (*self.inputs, *self.outputs))
+        compiled, blob = self._open(model, graph, _config(hint, threads, lanes), header)
+        self._pool: RequestPool | None = self._checked(lambda: RequestPool(compiled, _REQUESTS_A_STREAM * lanes, blob))
+
+    def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
+        """Compute every output for one batch.
+
+        Args:
+            feed: one array per graph input, of its dtype and a shape that fits.
+
+        Returns:
+            One array per graph output.
+
+        Raises:
+            UsageError: a missing, unknown or ill-shaped input.
+            DeviceError: the runtime failed, or the engine is closed.
+        """
+        pool = self._pool
+        if pool is None:
+            raise DeviceError(f"{self._name} must be open to run, got a closed engine. Open it again.")
+        check_names(self.inputs, feed)
+        for one in self.inputs:
+            _check(one, feed[one.name])
+        arrays = [np.ascontiguousarray(feed[one.name]) for one in self.inputs]
+        try:
+            parts = pool.run(self._feeds(arrays))
+        except RuntimeError as error:
+            raise DeviceError(f"{self._name} must run on OpenVINO, got: {one_line(error)}") from error
+        joined = parts[0] if len(parts) == 1 else [np.concatenate(rows) for rows in zip(*parts, strict=True)]
+        values = zip(self.outputs, joined, strict=True)
+        return {one.name: array.astype(one.dtype, copy=False) for one, array in values}
+
+    def close(self) -> None:
+        """Release the compiled graph; the engine cannot run afterwards."""
+        self._pool = None
+
+    def _feeds(self, arrays: list[NDArray[Any]]) -> list[list[NDArray[Any]]]:
+        """The whole batch, or one feed an image where the graph was compiled for one."""
+        if not self._single:
+            return [arrays]
+        counts = {len(array) for array in arrays}
+        if len(counts) > 1:
+            sizes = ", ".join(map(str, sorted(counts)))
+            raise UsageError(f"inputs must hold equally many images, got {sizes}. Pass one batch size.")
+        return [[array[index : index + 1] for array in arrays] for index in range(len(arrays[0]))]
+
+    def _open(
+        self, model: Path | bytes, graph: Any, config: dict[str, Any], header: OnnxHeader
+    ) -> tuple[Any, NDArray[Any] | None]:
+        """The compiled graph, and the memory its weights lie in where that is not OpenVINO's own."""
+        openvino, core = load_openvino(), load_core()
+
+        def reopen(kept: Path) -> tuple[Any, NDArray[Any] | None]:
+            # Mapped, so that weights are read when they are first used; copy on write, as a tensor must be writable.
+            blob = np.memmap(kept / _BLOB, np.uint8, "c")
+            tensor = openvino.Tensor(blob, shared_memory=True)
+            return self._checked(lambda: core.import_model(tensor, DEVICE, config)), blob
+
+        def make(folder: Path | None) -> tuple[Any, NDArray[Any] | None]:
+            net = graph if graph is not None else _read(model, self._name)
+            compiled = self._checked(lambda: core.compile_model(self._reshaped(net), DEVICE, config))
+            if folder:
+                stream = self._checked(compiled.export_model)
+                (folder / _BLOB).write_bytes(stream if isinstance(stream, bytes) else stream.getbuffer())
+            return compiled, None
+
+        if isinstance(model, bytes) or header.external:  # opened once, or not known by the file's digest alone
+            return make(None)
+        folder = compiled_folder("openvino", model, openvino.get_version(), processor())
+        kind = "-".join(f"{key}={value}" for key, value in sorted(config.items()) if key != "ENABLE_CPU_PINNING")
+        return open_kept(folder, kind.lower(), reopen=reopen, make=make)
+
+    def _reshaped(self, graph: Any) -> Any:
+        """The graph for one image, where its batch is open."""
+        if self._single:
+            shapes = {}
+            for port in graph.inputs:
+                shapes[port] = port.partial_shape
+                shapes[port][0] = 1
+            graph.reshape(shapes)
+        return graph
+
+    def _checked(self, step: Any) -> Any:
+        try:
+            return step()
+        except (RuntimeError, ValueError) as error:
+            raise _cannot_open(self._name, error) from error
+
+
+def _config(hint: str, threads: int | None, lanes: int) -> dict[str, Any]:
+    """OpenVINO's own properties."""
+    # Left out, the hint would be bfloat16 wherever the CPU has it, whatever the file states. Pinned threads of two
+    # processes would share cores that others leave idle.
+    config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "ENABLE_CPU_PINNING": False}
+    if lanes > 1:
+        config |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(lanes)}
+    else:
+        config |= {"PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        config["INFERENCE_NUM_THREADS"] = threads
+    return config
+
+
+def _read(model: Path | bytes, name: str) -> Any:
+    try:
+        return load_core().read_model(str(model) if isinstance(model, Path) else model)
+    except (RuntimeError, ValueError) as error:
+        raise _cannot_open(name, error) from error
+
+
+def _cannot_open(name: str, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{name} must be a model OpenVINO can open, got: {one_line(error)}")
+
+
+def _specs(header: OnnxHeader, graph: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs as the file declares them; what it leaves out, as OpenVINO infers it."""
+
+    def specs(declared: Mapping[str, tuple[int | str, ...]], ports: Sequence[Any]) -> tuple[TensorSpec, ...]:
+        if graph is None:
+            return tuple(TensorSpec(name, header.dtypes[name], shape) for name, shape in declared.items())
+        found = []
+        for port in ports:
+            name = next((name for name in declared if name in port.names), port.any_name)
+            shape: list[int | str] = []
+            if port.partial_shape.rank.is_static:
+                names = declared.get(name) or ("?",) * len(port.partial_shape)
+                sizes = zip(port.partial_shape, names, strict=True)
+                shape = [size if known.is_dynamic else known.get_length() for known, size in sizes]
+            found.append(TensorSpec(name, port.element_type.to_dtype().name, tuple(shape)))
+        return tuple(found)
+
+    if graph is None:
+        return specs(header.inputs, ()), specs(header.outputs, ())
+    return specs(header.inputs, graph.inputs), specs(header.outputs, graph.outputs)
+
+
+def _check(spec: TensorSpec, array: Any) -> None:
+    """Refuse what is no array of images."""
+    if not isinstance(array, np.ndarray):
+        raise UsageError(f"input '{spec.name}' must be a NumPy array, got {type(array).__name__}. Convert it.")
+    check_array(spec, array)
+    if not array.size:
+        raise UsageError(f"input '{spec.name}' must not be empty, got {array.shape}. Add an image.")
