@@ -35,6 +35,9 @@ ANSWER_KEY = "golden_answer"
 GRAPH_KEY = "content_sha256"
 """Entry of a card's lineage: digest of the graph in the file the card is in, or of the one an engine was built from."""
 
+RUNTIME_KEY = "measured_on"
+"""Entry of a card's lineage: runtime, device and arithmetic of the golden answer and of the card's figures."""
+
 TOLERANCE = {Precision.FP32: 2e-3, Precision.FP16: 5e-2, Precision.INT8: 0.15}
 """Largest |difference| of a value, in units of the spread of the answer, on the runtime that gave the golden one.
 
@@ -94,7 +97,8 @@ def seal(path: Path, card: ModelCard) -> dict[str, str]:
         card: what it says of itself.
 
     Returns:
-        Entries for the card's lineage: digest of the graph, and the golden answer on ONNX Runtime's CPU kernels.
+        Entries for the card's lineage: digest of the graph, the golden answer on ONNX Runtime's CPU kernels, and that
+        these gave it and the card's figures, with their arithmetic.
 
     Raises:
         DeviceError: the runtime failed.
@@ -102,7 +106,8 @@ def seal(path: Path, card: ModelCard) -> dict[str, str]:
     """
     engine = open_engine(path, device="cpu", backend="onnxruntime")
     try:
-        return {GRAPH_KEY: graph_sha256(path), **golden_digest(engine, card)}
+        measured_on = f"{engine.backend} {engine.device} {engine.arithmetic}"
+        return {GRAPH_KEY: graph_sha256(path), RUNTIME_KEY: measured_on, **golden_digest(engine, card)}
     finally:
         engine.close()
 
