@@ -2,15 +2,17 @@
 
     python install.py demo
 
-TORCH_INDEX names the package index that torch comes from, beside pip's own ones. It defaults to PyTorch's index of CPU wheels
-where that answers: on Linux the torch of the public registry brings gigabytes of CUDA. `none` leaves the choice to pip.
-A failure prints its cause before anything else, then pip's whole output.
+TORCH_INDEX names a package index for torch, in addition to pip's own indexes. The default is PyTorch's index of CPU
+wheels, if it answers: on Linux, torch from the public registry brings gigabytes of CUDA. `none` adds no index.
+A failure prints its cause first, then the whole output of pip.
 """
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -19,13 +21,14 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from subprocess import PIPE, STDOUT
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 INDEX_TIMEOUT_S = 5.0
-# NVIDIA's types of TensorRT, for the tests of its classic versions; what they claim to need is not on the registry.
+# NVIDIA's types of TensorRT, for the tests of its classic versions. Their dependencies are not on the registry.
 WITHOUT_DEPENDENCIES = {"dev": "tensorrt-stubs==10.13.0.35.1"}
 
 
@@ -38,15 +41,19 @@ class InstallError(Exception):
 
 
 def main() -> int:
-    """Install the extra that the command line names; 0 when done, 1 when it failed."""
-    (extra,) = sys.argv[1:]
+    """Install the extra that the command line names; return 0 when done, 1 when it failed, 2 for wrong usage."""
+    if len(sys.argv) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    extra = sys.argv[1]
     started = time.monotonic()
     note = ""
     try:
         index, note = torch_index()
         make_venv()
         show(f"Installing hrnet-deploy[{extra}] into .venv, once; torch comes from {index or 'where pip finds it'} ...")
-        run_pip("--constraint", "constraints.txt", *(["--extra-index-url", index] if index else []), "--editable", f".[{extra}]")
+        added = ["--extra-index-url", index] if index else []
+        run_pip("--constraint", "constraints.txt", *added, "--editable", f".[{extra}]")
         if extra in WITHOUT_DEPENDENCIES:
             run_pip("--no-deps", WITHOUT_DEPENDENCIES[extra])
     except InstallError as error:
@@ -59,17 +66,17 @@ def main() -> int:
         return 130
     show("")
     (VENV / f"{extra}.installed").touch()
-    print(f"Installed hrnet-deploy[{extra}] into .venv in {time.monotonic() - started:.0f} s{torch_version()}.")
-    if note:
+    torch = torch_version()
+    print(f"Installed hrnet-deploy[{extra}] into .venv in {time.monotonic() - started:.0f} s{torch}.")
+    if note and "+cpu" not in torch:
         print(note)
     return 0
 
 
 def show(text: str) -> None:
-    """Replace the last line of a terminal; a file or a pipe gets no progress, so that a failure's cause comes first."""
+    """Replace the last line of a terminal. A file or a pipe gets no progress: a failure's cause is its first line."""
     if sys.stderr.isatty():
-        width = os.get_terminal_size(sys.stderr.fileno()).columns
-        print(f"\r\033[K{text[: width - 1]}", end="", file=sys.stderr, flush=True)
+        print(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
 
 
 def make_venv() -> None:
@@ -114,7 +121,7 @@ def torch_index() -> tuple[str, str]:
     if sys.platform != "linux":  # elsewhere the public registry's torch has no CUDA
         return "", ""
     if failure := index_failure(CPU_INDEX):
-        return "", f"{CPU_INDEX} did not answer ({failure}): torch comes from pip's own indexes, perhaps with CUDA."
+        return "", f"{CPU_INDEX} did not answer ({failure}): torch comes from pip's own indexes."
     return CPU_INDEX, ""
 
 
@@ -122,7 +129,7 @@ def index_failure(index: str) -> str:
     """Ask an index for torch; "" if it answered in time, else what happened."""
     parts = urllib.parse.urlsplit(index.rstrip("/") + "/torch/")
     if parts.scheme not in {"http", "https"}:
-        return ""  # a folder: pip reads it or says why not
+        return "" if Path(urllib.request.url2pathname(parts.path)).is_dir() else "no folder for torch"
     url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     failures = [f"no answer in {INDEX_TIMEOUT_S:.0f} s"]
 
@@ -132,10 +139,10 @@ def index_failure(index: str) -> str:
                 failures.clear()
         except urllib.error.HTTPError as error:
             failures[:] = [] if error.code == 401 else [f"HTTP status {error.code}"]  # 401: pip has the password
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, http.client.HTTPException) as error:
             failures[:] = [str(getattr(error, "reason", error))]
 
-    # A thread: looking a name up takes as long as it likes.
+    # The timeout of urlopen does not cover the name lookup, hence the thread.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(INDEX_TIMEOUT_S)
@@ -143,15 +150,18 @@ def index_failure(index: str) -> str:
 
 
 def run_pip(*arguments: str) -> None:
-    """Run `pip install` in .venv, showing the line it is at; what it calls an error is printed even if it went on."""
+    """Run `pip install` in .venv and show its progress; print what pip calls an error even if pip succeeds."""
     command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off", *arguments]
     lines = []
-    with subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-2, text=True, errors="replace") as process:  # one stream
+    with subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=STDOUT, text=True, errors="replace") as process:
         for line in process.stdout or ():
             lines.append(line)
             show(line.strip())
+    output = "".join(lines)
     if process.returncode:
-        raise InstallError(cause_of("".join(lines)), "".join(lines))
+        raise InstallError(cause_of(output), output)
+    if unknown := re.search(r".* does not provide the extra .*", output):
+        raise InstallError(unknown[0].removeprefix("WARNING: "), output)
     show("")
     print(*(line for line in lines if line.startswith("ERROR:")), sep="", end="", file=sys.stderr)
 
@@ -168,7 +178,9 @@ def cause_of(output: str) -> str:
         detail = (broken[1] or broken[2]).rpartition(": ")[2].strip("()'\"")
         return f"no package index could be reached ({detail}). Check the network, HTTPS_PROXY and PIP_INDEX_URL"
     if missing:
-        return f"no {missing[1]} fits Python {sys.version_info[0]}.{sys.version_info[1]} on this platform"
+        where = f"Python {sys.version_info[0]}.{sys.version_info[1]} on this platform"
+        advice = ". Check the network and PIP_INDEX_URL" if "(from versions: none)" in output else ""
+        return f"pip finds no {missing[1]} for {where}{advice}"
     lines = [line.strip() for line in output.splitlines() if line.strip()] or ["no output"]
     errors = [line for line in lines if line.lower().startswith("error: ")]
     return (errors or lines)[-1].removeprefix("ERROR: ").removeprefix("error: ").removeprefix("Error: ")

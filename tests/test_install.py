@@ -1,15 +1,19 @@
-"""Each extra resolves from the public registry alone on every platform and Python, and a failing `make` begins with the cause."""
+"""Every extra resolves from the public registry alone; a failing `make` prints the cause first."""
 
+import functools
+import http.server
 import importlib.util
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import uv
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,10 +53,8 @@ def absence(extra: str, platform: str, python: str) -> str:
     return ""
 
 
-def uv(*arguments: str) -> subprocess.CompletedProcess:
-    """Run `uv pip compile` with no other index, wheel folder or configuration than uv's own default, the public registry."""
-    import uv
-
+def lock(*arguments: str) -> subprocess.CompletedProcess:
+    """Run `uv pip compile` on uv's default index, the public registry, without this machine's configuration."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
     environment["MACOSX_DEPLOYMENT_TARGET"] = "14.0"
     command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--no-config", "--no-python-downloads", "--no-header"]
@@ -65,15 +67,15 @@ def registry(tmp_path_factory) -> None:
     """Skip where the public registry cannot be reached."""
     requirements = tmp_path_factory.mktemp("registry") / "requirements.in"
     requirements.write_text("tqdm\n")
-    asked = uv(str(requirements))
+    asked = lock(str(requirements))
     if asked.returncode:
         pytest.skip(f"needs the public registry: {asked.stderr.strip().splitlines()[-1]}")
 
 
 def resolve(extra: str, platform: str, python: str) -> dict[str, bool]:
-    """Resolve an extra as `pip install -c constraints.txt '.[extra]'` does; tell of each package whether it has a wheel there."""
+    """Resolve an extra under the constraints; map each package to whether it has a wheel for the platform."""
     where = ["--python-version", python, "--python-platform", PLATFORMS[platform]]
-    resolved = uv("--constraint", "constraints.txt", *where, "--extra", extra, "pyproject.toml")
+    resolved = lock("--constraint", "constraints.txt", *where, "--extra", extra, "pyproject.toml")
     assert resolved.returncode == 0, f"[{extra}] for {platform}, Python {python}: {resolved.stderr}"
     return {package["name"]: bool(package.get("wheels")) for package in tomllib.loads(resolved.stdout)["packages"]}
 
@@ -88,7 +90,8 @@ def test_extra_resolves_without_compiler(extra, platform):
         pytest.skip(absences[0])
     pythons = [python for python, absent in zip(PYTHONS, absences, strict=True) if not absent]
     with ThreadPoolExecutor(len(PYTHONS)) as pool:
-        for python, packages in zip(pythons, pool.map(lambda python: resolve(extra, platform, python), pythons), strict=True):
+        resolved = pool.map(lambda python: resolve(extra, platform, python), pythons)
+        for python, packages in zip(pythons, resolved, strict=True):
             sources = {name for name, wheel in packages.items() if not wheel}
             assert sources <= WITHOUT_WHEELS, f"[{extra}] for {platform}, Python {python}"
 
@@ -99,16 +102,19 @@ def test_constraints_pin_what_dev_brings():
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if line and not line.startswith("#")}
     brought = {name.replace(".", "-") for name in resolve("dev", "linux-x86-64", "3.12")}
     # torch and pyproject.toml pin these exactly; the CPU build of torch has none of them.
-    elsewhere = {name for name in brought if name.startswith(("nvidia-", "cuda-toolkit", "triton", "tensorrt-rtx-cu13"))}
-    assert pinned == brought - elsewhere
+    prefixes = ("nvidia-", "cuda-toolkit", "triton", "tensorrt-rtx-cu13")
+    assert pinned == {name for name in brought if not name.startswith(prefixes)}
 
 
 @pytest.fixture
 def checkout(tmp_path) -> Path:
     """A copy of what an installation reads, in a folder with spaces in its name."""
     copy = tmp_path / "my check out"
-    ignored = shutil.ignore_patterns(".*", "build", "demo_output", "tests", "benchmarks", "*.egg-info", "__pycache__", "*.safetensors")
-    shutil.copytree(ROOT, copy, symlinks=True, ignore=ignored)
+    copy.mkdir()
+    for name in ("Makefile", "install.py", "pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("hrnet_deploy", "calibration", "engines", "exporters"):
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     return copy
 
 
@@ -160,11 +166,11 @@ def test_missing_network_is_named_first(checkout):
 @pytest.mark.usefixtures("registry")
 def test_conflict_is_named_first(checkout):
     constraints = checkout / "constraints.txt"
-    constraints.write_text(constraints.read_text().replace("\ntqdm==", "\ntqdm==4.65.0 #"))
+    constraints.write_text(constraints.read_text().replace("\nnumpy==", "\nnumpy==1.21.0 #"))
     line = first_line(make(checkout, TORCH_INDEX="none"))
     assert "no versions fit together" in line
-    assert "tqdm>=4.66" in line
-    assert "tqdm==4.65.0" in line
+    assert "numpy>=1.26" in line
+    assert "numpy==1.21.0" in line
 
 
 @needs_make
@@ -175,20 +181,70 @@ def test_torch_index_that_is_silent_is_named_first(checkout):
     assert line.endswith(f"TORCH_INDEX must answer, got no answer in 5 s from {index}. TORCH_INDEX=none does without.")
 
 
+@pytest.fixture(scope="module")
+def install():
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("install", ROOT / "install.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def index(tmp_path):
+    """The address of a package index that has torch and nothing else."""
+    (tmp_path / "torch").mkdir()
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    )
+    with server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_torch_index_that_answers_is_used(install, index, monkeypatch):
+    monkeypatch.setenv("TORCH_INDEX", index)
+    assert install.torch_index() == (index, "")
+    monkeypatch.setenv("TORCH_INDEX", index.replace("//", "//user:secret@"))
+    assert install.torch_index() == (index.replace("//", "//user:secret@"), "")
+
+
+@pytest.mark.parametrize("name", ["", "none"])
+def test_no_torch_index_is_used_on_request(install, name, monkeypatch):
+    monkeypatch.setenv("TORCH_INDEX", name)
+    assert install.torch_index() == ("", "")
+
+
+def test_torch_index_without_torch_is_refused(install, index, tmp_path, monkeypatch):
+    for named, failure in [(f"{index}/simple", "HTTP status 404"), (str(tmp_path / "simple"), "no folder for torch")]:
+        monkeypatch.setenv("TORCH_INDEX", named)
+        with pytest.raises(install.InstallError, match=f"TORCH_INDEX must answer, got {failure} from "):
+            install.torch_index()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the registry's torch has no CUDA")
+def test_default_torch_index_is_optional(install, index, monkeypatch):
+    monkeypatch.delenv("TORCH_INDEX", raising=False)
+    monkeypatch.setattr(install, "CPU_INDEX", index)
+    assert install.torch_index() == (index, "")
+    monkeypatch.setattr(install, "CPU_INDEX", f"{index}/simple")
+    chosen, note = install.torch_index()
+    assert chosen == ""
+    assert "did not answer (HTTP status 404)" in note
+
+
 @pytest.mark.parametrize(
     ("output", "cause"),
     [
-        ("Collecting torch\nERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n\n", "disk is full"),
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n\n", "disk is full"),
         ("Error: [Errno 28] No space left on device: '/small/.venv/lib'\n", "disk is full"),
-        ("ERROR: No matching distribution found for torch==2.13.0\n", "no torch==2.13.0 fits Python 3."),
-        ("WARNING: x\nERROR: HTTP error 403 while getting URL\nERROR: Could not install requirement x\n", "requirement x"),
-        ("Traceback (most recent call last):\nReadTimeoutError: Read timed out.\n", "ReadTimeoutError: Read timed out."),
+        ("ERROR: No matching distribution found for torch==2.13.0\n", "pip finds no torch==2.13.0 for Python 3."),
+        ("ERROR: HTTP error 403 while getting URL\nERROR: Could not install requirement x\n", "Could not install req"),
+        ("Traceback (most recent call last):\nReadTimeoutError: Read timed out.\n", "Error: Read timed out."),
         ("", "no output"),
     ],
 )
-def test_cause_is_found_in_output(output, cause):
-    spec = importlib.util.spec_from_file_location("install", ROOT / "install.py")
-    install = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(install)
+def test_cause_is_found_in_output(install, output, cause):
     assert cause in install.cause_of(output)
     assert "\n" not in install.cause_of(output)
