@@ -1,7 +1,7 @@
 # Everything a newcomer types. Each target makes .venv and installs what it needs; nothing is assumed but Python >= 3.10.
+# make demo PYTHON=python3.12     another Python; TORCH_INDEX=none or a URL: where torch comes from (install.py)
 PYTHON ?= python3
-BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 IMAGE ?=
 
 .PHONY: demo test lint bench clean
@@ -28,11 +28,6 @@ bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the 
 clean:  ## forget what was installed and made
 	rm -rf .venv demo_output build dist *.egg-info
 
-.venv/%.installed: pyproject.toml constraints.txt
+.venv/%.installed: pyproject.toml constraints.txt install.py
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, got %d.%d. Name one: make PYTHON=python3.11 ..." % sys.version_info[:2] if sys.version_info < (3, 10) else 0)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@echo "Installing hrnet-deploy[$*] into .venv (a minute or two, once) ..."
-	@$(PIP) --editable '.[$*]'
-	@# NVIDIA's types of TensorRT, for the tests of its classic versions; what they claim to need is not on the registry.
-	@test $* != dev || $(PIP) --no-deps tensorrt-stubs==10.13.0.35.1
-	@touch $@
+	@$(PYTHON) install.py $*
