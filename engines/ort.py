@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from hrnet_deploy.engines.ort_binding import BoundSession
 from hrnet_deploy.engines.ort_cache import open_optimised
 from hrnet_deploy.engines.ort_feed import check_array, check_names
-from hrnet_deploy.engines.ort_gpu import open_on_gpu
+from hrnet_deploy.engines.ort_gpu import GpuSession, open_on_gpu
 from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.engines.ort_providers import CPU, CUDA, TENSORRT, CudaTuning
 from hrnet_deploy.engines.ort_session import open_session, reason, session_options, spec
+from hrnet_deploy.engines.ort_staging import open_staging
+from hrnet_deploy.engines.ort_worker import Worker
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Tensors
 
@@ -78,20 +80,19 @@ class OrtEngine:
         if isinstance(model, Path) and not model.is_file():
             raise MissingFileError(f"artefact must exist, got {model}. Check the path.")
         self._bound: BoundSession | None = None
+        self._gpu: tuple[GpuSession, Worker] | None = None
         self._on_device: DeviceRunner | None = None
         self._lock = threading.Lock()
+        self._number: int | None = None
         self.device, self._session = self._open(model, device)
         self.inputs = tuple(spec(v) for v in self._session.get_inputs())
         self.outputs = tuple(spec(v) for v in self._session.get_outputs())
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        if self._number is not None:
-            self._bound = BoundSession(
-                self._session, self.outputs, device_type="cuda", device=self._number, graphs=self._graphs
-            )
+        if self._gpu is not None:
+            self._bound = self._bind(*self._gpu)
+            self._gpu = None
 
     def _open(self, model: Path | bytes, device: str) -> tuple[str, Any]:
-        self._number: int | None = None
-        self._graphs = False
         provider = _PROVIDERS[self.backend]
         if provider == TENSORRT:
             if device == "cpu":
@@ -111,7 +112,9 @@ class OrtEngine:
         return "cpu", open_session(model, self._name, options(), [CPU])
 
     def _open_gpu(self, model: Path | bytes, device: str, provider: str) -> tuple[str, Any]:
-        opened = open_on_gpu(
+        worker = Worker("hrnet-gpu")
+        work = functools.partial(
+            open_on_gpu,
             model,
             self._name,
             device=device,
@@ -120,8 +123,26 @@ class OrtEngine:
             threads=self._threads,
             in_order=self._in_order,
         )
-        self._number, self._graphs, self.lanes = opened.number, opened.graphs, 1
+        try:
+            opened = worker.call(work)
+        except BaseException:
+            worker.close()
+            raise
+        self._gpu = (opened, worker)
+        self._number, self.lanes = opened.number, 1
         return f"cuda:{opened.number}", opened.session
+
+    def _bind(self, opened: GpuSession, worker: Worker) -> BoundSession:
+        return BoundSession(
+            opened.session,
+            self.outputs,
+            device_type="cuda",
+            device=opened.number,
+            graphs=opened.graphs,
+            at_once=not opened.open_sizes,
+            worker=worker,
+            staging=open_staging(opened.number, wanted=self._tuning.pinned),
+        )
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute every output for one batch.
@@ -184,6 +205,6 @@ class OrtEngine:
         """Release the session; the engine cannot run afterwards."""
         if self._on_device is not None:
             self._on_device.close()
-        if self._bound is not None:
-            self._bound.close()
-        self._session = self._bound = self._on_device = None
+        bound, self._session, self._bound, self._on_device = self._bound, None, None, None
+        if bound is not None:
+            bound.close()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +12,7 @@ import onnxruntime
 from hrnet_deploy.artifact import CARD_KEY, card_from_metadata
 from hrnet_deploy.engines.ort_cache import compiled_folder
 from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
+from hrnet_deploy.engines.ort_libraries import preload_libraries
 from hrnet_deploy.engines.ort_providers import (
     CPU,
     CUDA,
@@ -28,7 +26,7 @@ from hrnet_deploy.engines.ort_providers import (
 )
 from hrnet_deploy.engines.ort_session import open_session, session_options
 from hrnet_deploy.errors import ArtifactError, DeviceError
-from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.spec import ModelCard, Precision
 
 _LENIENT = {"session.record_ep_graph_assignment_info": "1"}
 _STRICT = _LENIENT | {"session.disable_cpu_ep_fallback": "1"}
@@ -46,11 +44,13 @@ class GpuSession:
         session: onnxruntime.InferenceSession.
         number: index of the GPU.
         graphs: whether it may capture CUDA graphs.
+        open_sizes: whether height or width may vary from run to run.
     """
 
     session: Any
     number: int
     graphs: bool
+    open_sizes: bool
 
 
 def open_on_gpu(
@@ -63,7 +63,7 @@ def open_on_gpu(
     threads: int | None,
     in_order: bool = False,
 ) -> GpuSession:
-    """Open a graph on a GPU.
+    """Open a graph on a GPU; call it in the thread that will run the session.
 
     Args:
         model: an .onnx file, or the bytes of one.
@@ -91,11 +91,11 @@ def open_on_gpu(
         )
     header = read_header(model)
     card = _card(header)
-    precision = card.precision if card is not None else None
+    precision = card.precision if card is not None else Precision.FP16 if header.half else None
     if provider == CUDA and (refused := int8_refusal(precision, quantised=header.quantised)):
         raise DeviceError(refused)
-    _preload()
-    graphs = provider == CUDA and (tuning.cuda_graph if tuning.cuda_graph is not None else not header.open_sizes)
+    preload_libraries()
+    graphs = provider == CUDA and tuning.cuda_graph is not False
 
     def attempt(entries: dict[str, str], *, graph: bool) -> Any:
         providers: list[Any] = [
@@ -128,7 +128,7 @@ def open_on_gpu(
                 raise _not_loaded(device, provider, missing, "no session") from error
             raise
     check_placement(session, device, provider)
-    return GpuSession(session, number, graphs)
+    return GpuSession(session, number, graphs, header.open_sizes)
 
 
 def check_placement(session: Any, device: str, provider: str) -> None:
@@ -184,12 +184,3 @@ def _card(header: OnnxHeader) -> ModelCard | None:
         return card_from_metadata(header.metadata, "graph")
     except (ArtifactError, json.JSONDecodeError):
         return None
-
-
-@functools.cache
-def _preload() -> None:
-    """Load CUDA's and cuDNN's libraries from the nvidia-* packages, where ONNX Runtime (1.21) knows how."""
-    preload = getattr(onnxruntime, "preload_dlls", None)
-    if preload is not None:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-            preload()

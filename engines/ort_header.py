@@ -19,7 +19,7 @@ _Buffer: TypeAlias = "bytes | mmap.mmap"
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_OP = 4
-_TENSOR_NAME = 8
+_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME = 1, 2, 8
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _CHUNK_BYTES = 1 << 20
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
@@ -37,6 +37,7 @@ class OnnxHeader:
         nodes: how many nodes of the main graph there are, by kind.
         outputs: likewise by graph output, as declared; () where no shape is.
         dtypes: NumPy's names of the types of inputs and outputs; "" for others.
+        filters: likewise of the stored tensors of four dimensions, the weights of convolutions.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -45,6 +46,12 @@ class OnnxHeader:
     nodes: Mapping[str, int] = field(default_factory=dict)
     outputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
+    filters: frozenset[str] = frozenset()
+
+    @property
+    def half(self) -> bool:
+        """Whether the graph convolves in FP16, by the types of its weights, inputs and outputs."""
+        return "float16" in {*self.filters, *self.dtypes.values()}
 
     @property
     def quantised(self) -> bool:
@@ -118,6 +125,7 @@ def _read(content: _Buffer) -> OnnxHeader:
     outputs: dict[str, tuple[int | str, ...]] = {}
     dtypes: dict[str, str] = {}
     stored: set[str] = set()
+    filters: set[str] = set()
     for number, start, end in _fields(content, 0, len(content)):
         if number == _MODEL_METADATA:
             key, value = (_text(content, start, end, part) for part in (1, 2))
@@ -132,10 +140,12 @@ def _read(content: _Buffer) -> OnnxHeader:
                     dtypes[name] = _dtype(content, first, last)
                 elif kind == _GRAPH_INITIALIZER:
                     stored.add(_text(content, first, last, _TENSOR_NAME))
+                    if dtype := _filter_dtype(content, first, last):
+                        filters.add(dtype)
     # Before ONNX IR 4 every weight was an input as well.
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
     used = {name: dtype for name, dtype in dtypes.items() if name in shapes or name in outputs}
-    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used)
+    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, frozenset(filters))
 
 
 def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
@@ -155,6 +165,18 @@ def _dtype(content: _Buffer, start: int, end: int) -> str:
     for first, _ in _below(content, start, end, (_VALUE_TYPE, 1, 1)):
         return _DTYPES.get(_varint(content, first)[0], "")
     return ""
+
+
+def _filter_dtype(content: _Buffer, start: int, end: int) -> str:
+    """Type of a TensorProto of four dimensions; "" for others. Dimensions come packed or one a field."""
+    rank, dtype = 0, ""
+    for number, first, last in _fields(content, start, end):
+        if number == _TENSOR_DTYPE:
+            dtype = _DTYPES.get(_varint(content, first)[0], "")
+        while number == _TENSOR_DIMS and first < last:
+            first = _varint(content, first)[1]  # noqa: PLW2901
+            rank += 1
+    return dtype if rank == 4 else ""
 
 
 def _below(content: _Buffer, start: int, end: int, path: tuple[int, ...]) -> list[tuple[int, int]]:

@@ -114,10 +114,9 @@ def _providers() -> dict[str, str]:
     except (ImportError, OSError) as error:
         return {"CPU": _one_line(error)}
     found = {}
-    if hasattr(onnxruntime, "preload_dlls"):
-        # As an engine does it: the libraries of the nvidia-* packages are on no search path.
-        with contextlib.redirect_stdout(io.StringIO()):
-            onnxruntime.preload_dlls()
+    from hrnet_deploy.engines.ort_libraries import preload_libraries
+
+    preload_libraries()  # as an engine does it
     onnxruntime.set_default_logger_severity(_LOG_NOTHING)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_NOTHING
