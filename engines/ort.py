@@ -144,6 +144,11 @@ class OrtEngine:
             staging=open_staging(opened.number, wanted=self._tuning.pinned),
         )
 
+    @property
+    def cuda_graphs(self) -> int:
+        """How many input shapes replay a CUDA graph; 0 on a CPU."""
+        return self._bound.cuda_graphs if self._bound is not None else 0
+
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute every output for one batch.
 

@@ -94,6 +94,11 @@ class BoundSession:
         self._staging = staging
         self._dtypes = {spec.name: spec.dtype for spec in outputs}
 
+    @property
+    def cuda_graphs(self) -> int:
+        """How many of the shapes that are kept replay a CUDA graph."""
+        return sum(buffers.has_graph for buffers in list(self._kept.values()))
+
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute from and to host memory.
 
