@@ -7,7 +7,7 @@ from pathlib import Path
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Engine
 
-ONNX_BACKENDS = ("auto", "onnxruntime", "onnxruntime-trt", "openvino")
+ONNX_BACKENDS = ("auto", "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx", "openvino")
 ENGINE_BACKENDS = ("auto", "tensorrt", "tensorrt-rtx")
 ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 
@@ -28,7 +28,8 @@ def open_engine(
             those you trust.
         device: "cpu", "cuda", "cuda:N" or "auto".
         backend: "auto"; for an engine "tensorrt" or "tensorrt-rtx"; for .onnx "onnxruntime" on its own CPU or CUDA
-            kernels, "onnxruntime-trt" with its TensorRT provider, or "openvino" with its OpenVINO plugin. "auto" is
+            kernels, "onnxruntime-trt" with its TensorRT provider, "onnxruntime-rtx" with NVIDIA's TensorRT-RTX plugin
+            (Ampere and later), or "openvino" with its OpenVINO plugin. "auto" is
             "onnxruntime" on a GPU; on a CPU it is OpenVINO for an INT8 graph where the plugin is installed.
         threads: CPU threads; None for all cores.
         lanes: runs side by side on the CPU, which share the threads: 1 for the lowest latency, more for more images a

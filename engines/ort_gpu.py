@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,12 @@ from hrnet_deploy.engines.ort_session import open_session, session_options
 from hrnet_deploy.errors import ArtifactError, DeviceError
 from hrnet_deploy.spec import ModelCard, Precision
 
-_LENIENT = {"session.record_ep_graph_assignment_info": "1"}
-_STRICT = _LENIENT | {"session.disable_cpu_ep_fallback": "1"}
-_HEAVY = frozenset({"Conv", "FusedConv", "Gemm", "MatMul"})
+LENIENT: Mapping[str, str] = {"session.record_ep_graph_assignment_info": "1"}
+"""Session entries: nodes that the GPU does not take may run on the CPU, and it is told which."""
+STRICT: Mapping[str, str] = {**LENIENT, "session.disable_cpu_ep_fallback": "1"}
+"""Session entries: every node runs on the GPU."""
+HEAVY = frozenset({"Conv", "FusedConv", "Gemm", "MatMul"})
+"""Kinds of nodes that must not run on the CPU."""
 _PACKAGE = Path(onnxruntime.__file__).parent / "capi"
 _TITLES = {CUDA: "CUDA", TENSORRT: "TensorRT"}
 _NEEDS = {CUDA: "CUDA and cuDNN", TENSORRT: "CUDA, cuDNN and TensorRT 10"}
@@ -90,14 +94,14 @@ def open_on_gpu(
             "device='cpu'."
         )
     header = read_header(model)
-    card = _card(header)
+    card = graph_card(header)
     precision = card.precision if card is not None else Precision.FP16 if header.half else None
     if provider == CUDA and (refused := int8_refusal(precision, quantised=header.quantised)):
         raise DeviceError(refused)
     preload_libraries()
     graphs = provider == CUDA and tuning.cuda_graph is not False
 
-    def attempt(entries: dict[str, str], *, graph: bool) -> Any:
+    def attempt(entries: Mapping[str, str], *, graph: bool) -> Any:
         providers: list[Any] = [
             (
                 CUDA,
@@ -117,12 +121,12 @@ def open_on_gpu(
         return open_session(model, name, options, providers)
 
     try:
-        session = attempt(_STRICT, graph=graphs)
+        session = attempt(STRICT, graph=graphs)
     except ArtifactError:
         # Shape arithmetic of open sizes belongs on the CPU and forbids a capture; convolutions do not belong there.
         graphs = False
         try:
-            session = attempt(_LENIENT, graph=False)
+            session = attempt(LENIENT, graph=False)
         except ArtifactError as error:
             if missing := missing_library(provider, _PACKAGE):
                 raise _not_loaded(device, provider, missing, "no session") from error
@@ -145,7 +149,7 @@ def check_placement(session: Any, device: str, provider: str) -> None:
     active = session.get_providers()[0]
     if active != provider:
         raise _not_loaded(device, provider, missing_library(provider, _PACKAGE), active)
-    if stray := nodes_on(session, CPU) & _HEAVY:
+    if stray := nodes_on(session, CPU) & HEAVY:
         raise DeviceError(
             f"device '{device}' must run every convolution, got {', '.join(sorted(stray))} on the CPU. "
             "Export the artefact again, or use device='cpu'."
@@ -177,7 +181,15 @@ def _not_loaded(device: str, provider: str, missing: str, active: str) -> Device
     )
 
 
-def _card(header: OnnxHeader) -> ModelCard | None:
+def graph_card(header: OnnxHeader) -> ModelCard | None:
+    """What a graph says of itself.
+
+    Args:
+        header: of the graph.
+
+    Returns:
+        Its card; None without a valid one.
+    """
     if CARD_KEY not in header.metadata:
         return None
     try:

@@ -26,7 +26,7 @@ def open_onnx(
     Args:
         model: an .onnx file, or the bytes of one.
         device: "cpu", "cuda", "cuda:N" or "auto".
-        backend: "auto", "onnxruntime", "onnxruntime-trt" or "openvino".
+        backend: "auto", "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx" or "openvino".
         threads: CPU threads; None for all cores.
         lanes: runs side by side on the CPU; None for what suits the machine and the graph.
         in_order: run the nodes as listed.
@@ -41,6 +41,10 @@ def open_onnx(
         UsageError: an unknown device, or one the backend does not serve, or lanes below 1.
         MissingDependencyError: the backend is not installed.
     """
+    if backend == "onnxruntime-rtx":
+        from hrnet_deploy.engines.ort_rtx import RtxPluginEngine
+
+        return RtxPluginEngine(model, device=device, threads=threads)
     on_cpu = device == "cpu" or (device == "auto" and CUDA not in onnxruntime.get_available_providers())
     # An INT8 graph never runs on the CUDA provider, so `auto` with a GPU build ends on the CPU as well.
     free = backend == "auto" and isinstance(model, Path) and not in_order and (on_cpu or device == "auto")

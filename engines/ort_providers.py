@@ -126,12 +126,7 @@ def tensorrt_options(card: ModelCard | None, *, device: int, cache: Path | None)
 
     Source: onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html; names read in the 1.31.1 library.
     """
-    options = {"device_id": str(device)}
-    if card is not None and (card.shapes.dynamic_batch or card.shapes.dynamic_hw):
-        for kind in ("min", "opt", "max"):
-            batch, height, width = getattr(card.shapes, f"{kind}_nhw")
-            dims = (batch, height, width, 3) if card.pixels_in else (batch, 3, height, width)
-            options[f"trt_profile_{kind}_shapes"] = f"{card.inputs[0].name}:{'x'.join(map(str, dims))}"
+    options = {"device_id": str(device)} | profile_shapes(card, prefix="trt_profile")
     if cache is not None:
         options |= {
             "trt_engine_cache_enable": "1",
@@ -139,6 +134,25 @@ def tensorrt_options(card: ModelCard | None, *, device: int, cache: Path | None)
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(cache),
         }
+    return options
+
+
+def profile_shapes(card: ModelCard | None, *, prefix: str) -> dict[str, str]:
+    """The range of shapes that a TensorRT provider compiles for.
+
+    Args:
+        card: of the graph; None where there is none.
+        prefix: of the options' names.
+
+    Returns:
+        Smallest, usual and largest shape by option; empty for fixed shapes and without a card.
+    """
+    options: dict[str, str] = {}
+    if card is not None and (card.shapes.dynamic_batch or card.shapes.dynamic_hw):
+        for kind in ("min", "opt", "max"):
+            batch, height, width = getattr(card.shapes, f"{kind}_nhw")
+            dims = (batch, height, width, 3) if card.pixels_in else (batch, 3, height, width)
+            options[f"{prefix}_{kind}_shapes"] = f"{card.inputs[0].name}:{'x'.join(map(str, dims))}"
     return options
 
 

@@ -59,8 +59,8 @@ class Predictor:
         Args:
             path: an .onnx or .engine file made by hrnet-export. Engines are code: load only those you trust.
             device: "cpu", "cuda", "cuda:N", or "auto"; a device named here is used or refused, never replaced.
-            backend: "onnxruntime", "onnxruntime-trt" or "openvino" for .onnx, "tensorrt" or "tensorrt-rtx" for engines;
-                "auto" for the best of those installed.
+            backend: "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx" or "openvino" for .onnx, "tensorrt" or
+                "tensorrt-rtx" for engines; "auto" for the best of those installed.
             threads: CPU threads for inference, and at most half as many (1 to 8) for reading ahead; None for all
                 cores. With several predictors or processes on one machine, let their threads add up to its cores.
                 OpenCV's own threads are the application's: `cv2.setNumThreads` is never called here.

@@ -18,6 +18,7 @@ PACKAGES = (
     *("numpy", "opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
     *("onnxruntime", "onnxruntime-gpu", "torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
     *("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-bindings", "pycuda"),
+    "onnxruntime-ep-nv-tensorrt-rtx",
 )
 """Distributions looked for."""
 EXPORT_PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors")
@@ -64,6 +65,7 @@ class Machine:
         abilities: what each of the two can do, by flavour; or why an installed one does not load.
         gpu: the first one, or that there is none.
         vnni: the CPU multiplies INT8 without saturating; None where that is unknown.
+        arm: the CPU is an ARM one, for which packages hold code for other GPUs.
     """
 
     packages: Mapping[str, str] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class Machine:
     abilities: Mapping[str, str] = field(default_factory=dict)
     gpu: Device = Device()
     vnni: bool | None = None
+    arm: bool = False
 
     @property
     def onnxruntime(self) -> str:
@@ -96,6 +99,7 @@ def look() -> Machine:
         abilities=abilities,
         gpu=_gpu(),
         vnni=_vnni(),
+        arm=platform.machine().lower() in {"aarch64", "arm64"},
     )
 
 
