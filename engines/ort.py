@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from hrnet_deploy.engines.ort_binding import BoundSession
 from hrnet_deploy.engines.ort_cache import open_optimised
 from hrnet_deploy.engines.ort_feed import check_array, check_names
-from hrnet_deploy.engines.ort_gpu import GpuSession, open_on_gpu
+from hrnet_deploy.engines.ort_gpu import GpuSession, explained, open_on_gpu
 from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.engines.ort_providers import CPU, CUDA, TENSORRT, CudaTuning
-from hrnet_deploy.engines.ort_session import open_session, reason, session_options, spec
+from hrnet_deploy.engines.ort_session import open_session, session_options, spec
 from hrnet_deploy.engines.ort_staging import open_staging
 from hrnet_deploy.engines.ort_worker import Worker
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, MissingFileError, UsageError
@@ -175,7 +175,8 @@ class OrtEngine:
                 return self._bound.run({one.name: feed[one.name] for one in self.inputs})
             values = self._session.run(None, dict(feed))
         except Exception as error:
-            raise DeviceError(f"{self._name} must run on {self.device}, got: {reason(error)}") from error
+            why = explained(error, self._number)
+            raise DeviceError(f"{self._name} must run on {self.device}, got: {why}") from error
         return dict(zip((one.name for one in self.outputs), values, strict=True))
 
     def _run_there(self, feed: Mapping[str, Any], name: str) -> Tensors:
@@ -195,7 +196,8 @@ class OrtEngine:
         except HrnetDeployError:
             raise
         except Exception as error:
-            raise DeviceError(f"{self._name} must run on {self.device}, got: {reason(error)}") from error
+            why = explained(error, self._number)
+            raise DeviceError(f"{self._name} must run on {self.device}, got: {why}") from error
 
     def _runner(self, bound: BoundSession, number: int) -> DeviceRunner:
         with self._lock:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import onnxruntime
 
 from hrnet_deploy.artifact import CARD_KEY, card_from_metadata
+from hrnet_deploy.engines.cuda.opening import open_cuda
 from hrnet_deploy.engines.ort_cache import compiled_folder
 from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
 from hrnet_deploy.engines.ort_libraries import preload_libraries
@@ -25,8 +27,9 @@ from hrnet_deploy.engines.ort_providers import (
     missing_library,
     tensorrt_options,
 )
-from hrnet_deploy.engines.ort_session import open_session, session_options
-from hrnet_deploy.errors import ArtifactError, DeviceError
+from hrnet_deploy.engines.ort_session import open_session, reason, session_options
+from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError
+from hrnet_deploy.hardware import Runtime, find_gpu, objection
 from hrnet_deploy.spec import ModelCard, Precision
 
 LENIENT: Mapping[str, str] = {"session.record_ep_graph_assignment_info": "1"}
@@ -171,6 +174,32 @@ def nodes_on(session: Any, provider: str) -> frozenset[str]:
     except Exception:  # noqa: BLE001 - ONNX Runtime's own types share no base but Exception
         return frozenset()
     return frozenset(node.op_type for part in assigned if part.ep_name == provider for node in part.get_nodes())
+
+
+def explained(error: Exception, number: int | None) -> str:
+    """What a failing run said, and what the table of cards knows of it.
+
+    A build for other cards opens a session all the same and fails when it first computes. The table speaks of PyPI's
+    packages, so it is asked only then: builds from elsewhere may well have code for the card.
+
+    Args:
+        error: what ONNX Runtime raised.
+        number: index of the GPU; None on a CPU.
+
+    Returns:
+        One line.
+    """
+    text = reason(error)
+    if number is None or "no kernel image" not in " ".join(str(error).split()):
+        return text
+    arm = platform.machine().lower() in {"aarch64", "arm64"}
+    try:
+        gpu = find_gpu(open_cuda("cuda-python").capability(number))
+    except HrnetDeployError:
+        return f"{text} (this ONNX Runtime has no code for the card, see hrnet-doctor)"
+    found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, onnxruntime.__version__, arm=arm)
+    why = f"{found.reason}; {found.way}" if found else f"this ONNX Runtime has no code for {gpu.sm}, see hrnet-doctor"
+    return f"no kernel image for the card: {why}"
 
 
 def _not_loaded(device: str, provider: str, missing: str, active: str) -> DeviceError:

@@ -10,7 +10,7 @@ import pytest
 from hrnet_deploy import export
 from hrnet_deploy.engines.cuda.opening import open_cuda
 from hrnet_deploy.engines.ort import OrtEngine
-from hrnet_deploy.engines.ort_gpu import check_placement, nodes_on, open_on_gpu
+from hrnet_deploy.engines.ort_gpu import check_placement, explained, nodes_on, open_on_gpu
 from hrnet_deploy.engines.ort_opening import open_onnx
 from hrnet_deploy.engines.ort_providers import CPU, CUDA, TENSORRT, CudaTuning
 from hrnet_deploy.engines.ort_session import open_session, session_options
@@ -142,6 +142,29 @@ def test_a_graph_with_nodes_for_the_cpu_opens_without_cuda_graphs(monkeypatch):
     found = open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
     assert tried == ["1", "0"]
     assert not found.graphs
+
+
+@pytest.mark.parametrize(
+    ("sm", "machine", "expected"),
+    [
+        ("sm100", "x86_64", "no kernel image for the card: the package on PyPI has no code for sm100; use TensorRT"),
+        ("sm80", "aarch64", "no kernel image for the card: the package on PyPI has no code for sm80 on ARM; use Ten"),
+        ("sm70", "x86_64", "no kernel image for the card: 1.26 is its last version with code for sm70, got 1.31.1; pip "),
+        ("sm90", "x86_64", "no kernel image for the card: this ONNX Runtime has no code for sm90, see hrnet-doctor"),
+        ("sm190", "x86_64", "CUDA failure 209: no kernel image is available for execution on the device (this ONNX Run"),
+    ],
+)
+def test_a_build_without_code_for_the_card_is_explained_when_it_fails(monkeypatch, cuda, sm, machine, expected):
+    monkeypatch.setattr(cuda, "capability", lambda number: sm)
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.open_cuda", lambda provider: cuda)
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.platform.machine", lambda: machine)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.31.1")
+    error = RuntimeError("[E] : FAIL : CUDA failure 209: no kernel image is available\nfor execution on the device")
+    found = explained(error, 0)
+    assert found.startswith(expected)
+    assert "\n" not in found
+    assert explained(error, None) == "CUDA failure 209: no kernel image is available for execution on the device"
+    assert explained(RuntimeError("other"), 0) == "other"
 
 
 needs_gpu = pytest.mark.skipif(not HAS_CUDA_BUILD, reason="needs an NVIDIA GPU and hrnet-deploy[gpu]")
