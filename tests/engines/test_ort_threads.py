@@ -185,3 +185,24 @@ def test_a_worker_runs_in_order_in_one_thread_and_passes_on_what_is_raised():
     assert len(set(order)) == 1
     with pytest.raises(RuntimeError):
         worker.call(lambda: None)
+
+
+def test_a_folder_of_two_sizes_changes_shape_seldom_and_keeps_its_order(gpu, street_onnx, tmp_path):
+    """ONNX Runtime plans every convolution anew when the shape changes; images of one size therefore run together."""
+    for index in range(12):
+        width = (64, 96)[index % 2]
+        picture = np.full((64, width, 3), 20 * index, np.uint8)
+        cv2.imwrite(str(tmp_path / f"{index:02}.png"), picture)
+    with Predictor(street_onnx, device="cuda", threads=16) as predictor:
+        shapes, run = [], predictor._engine.run
+
+        def spied(feed):
+            shapes.append(feed["input"].shape[3])
+            return run(feed)
+
+        predictor._engine.run = spied
+        found = predictor.predict(str(tmp_path))
+        assert [result.mask.shape[1] for result in found] == [64, 96] * 6
+        assert [int(result.image[0, 0, 0]) for result in found] == [20 * index for index in range(12)]
+    changes = sum(a != b for a, b in zip(shapes, shapes[1:], strict=False))
+    assert changes <= 3, shapes
