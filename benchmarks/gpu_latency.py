@@ -3,8 +3,8 @@
     python benchmarks/gpu_latency.py [--out FILE.md] [--limit SECONDS] [--models NAME ...] [--no-compile]
     python benchmarks/gpu_latency.py --dry-run        # the same code on the CPU, tiny, for CI: its figures mean nothing
 
-Every figure is a median in milliseconds from arrays on the GPU to answers on the GPU. All that share a column of a model
-are timed in turns. Each cell is one JSON line on stdout as soon as it is known; the table comes last.
+Every figure is a median in milliseconds from arrays on the GPU to answers on the GPU. All that share a column of a
+model are timed in turns. Each cell is one JSON line on stdout as soon as it is known; the table comes last.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
+from gpu_contenders import CONTENDERS, OURS, Call, Cell, LeftOutError
 
-from gpu_contenders import CONTENDERS, OURS, Cell, LeftOutError
 from hrnet_deploy import export
 from hrnet_deploy.benchmark.timing import Latency, take_turns, warm_up
 from hrnet_deploy.errors import HrnetDeployError
@@ -54,8 +54,7 @@ class Table:
         head = ["model", "", *(f"{batch} {precision}" for batch, precision in columns)]
         rows = [head, ["---"] * 2 + ["---:"] * len(columns)]
         for model in models:
-            for name in CONTENDERS:
-                rows.append([model, name, *(self._cell(model, name, *column) for column in columns)])
+            rows += [[model, name, *(self._cell(model, name, *column) for column in columns)] for name in CONTENDERS]
             rows.append([model, "**ours against torch eager**", *(self.ratio(model, *column) for column in columns)])
         lines = [f"| {' | '.join(row)} |" for row in rows]
         why = sorted({(name, precision, reason) for (_, name, _, precision), reason in self.reasons.items()})
@@ -86,16 +85,25 @@ def measure(cell: Cell, names: Sequence[str], seconds: float) -> Iterator[tuple[
     with contextlib.ExitStack() as stack:
         calls = {}
         for name in names:
-            try:
-                calls[name] = stack.enter_context(CONTENDERS[name](cell))
-            except (LeftOutError, HrnetDeployError) as error:
-                yield name, str(error)
-            except Exception as error:  # noqa: BLE001 - one contender that breaks must not end the others
-                yield name, " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            found = _opened(stack, name, cell)
+            if isinstance(found, str):
+                yield name, found
+            else:
+                calls[name] = found
         warm = [warm_up(call, limit_s=seconds) for call in calls.values()]
         samples = take_turns(list(calls.values()), seconds=seconds, warm=warm)
         for name, times in zip(calls, samples, strict=True):
             yield name, Latency.of(times)
+
+
+def _opened(stack: contextlib.ExitStack, name: str, cell: Cell) -> Call | str:
+    """A contender's call, or why there is none."""
+    try:
+        return stack.enter_context(CONTENDERS[name](cell))
+    except (LeftOutError, HrnetDeployError) as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 - one contender that breaks must not end the others
+        return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def graphs(model: str, imgsz: str, batches: Sequence[int], folder: Path) -> dict[Precision, Path]:
@@ -178,7 +186,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each contender and column (default 1)")
-    parser.add_argument("--limit", type=float, default=1800, help="begin no column after so many seconds (default 1800)")
+    parser.add_argument(
+        "--limit", type=float, default=1800, help="begin no column after so many seconds (default 1800)"
+    )
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out; it takes minutes")
     parser.add_argument("--keep", type=Path, help="folder for exported files, to be used again")
     parser.add_argument("--out", type=Path, help="write the table here as well")

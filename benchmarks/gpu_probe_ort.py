@@ -9,13 +9,13 @@ import threading
 import time
 
 import numpy as np
-
 from gpu_bench import Bench, differ, noise
 from gpu_suite import gpus, versions
+
 from hrnet_deploy import Predictor, export
 from hrnet_deploy.cli.machine import look
-from hrnet_deploy.engines.ort import OrtEngine
 from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.engines.ort import OrtEngine
 from hrnet_deploy.errors import HrnetDeployError
 from hrnet_deploy.spec import Precision
 
@@ -140,7 +140,8 @@ def labels_inside(bench: Bench) -> None:
             **more,
         )
         with Predictor(path, device=bench.device, backend="onnxruntime") as predictor:
-            row = np.zeros(tuple(predictor.card.inputs[0].shape), predictor.card.inputs[0].dtype)
+            one = predictor.card.inputs[0]
+            row = np.zeros([size for size in one.shape if isinstance(size, int)], one.dtype)
             graph = bench.median_ms(lambda p=predictor, x=row: p.infer(x))  # type: ignore[misc]
             whole = bench.median_ms(lambda p=predictor: p.predict(picture))  # type: ignore[misc]
         bench.note(outputs=name, host_to_host_ms=graph, picture_to_mask_ms=whole)

@@ -6,9 +6,11 @@ import threading
 from typing import Any
 
 import numpy as np
-
 from gpu_bench import Bench, noise
+from numpy.typing import NDArray
+
 from hrnet_deploy.errors import HrnetDeployError
+from hrnet_deploy.protocols import Engine
 
 _TURNS = 200
 _WAIT_CYCLES = 2_000_000
@@ -34,7 +36,7 @@ def readers(bench: Bench) -> None:
             found = engine.run({"input": one})["logits"]
             with torch.cuda.stream(side):
                 shared = read(found)
-                torch.cuda._sleep(_WAIT_CYCLES)
+                torch.cuda._sleep(_WAIT_CYCLES)  # noqa: SLF001 - as torch's own tests do
                 kept = shared.clone()
             del found, shared
             engine.run({"input": two})
@@ -70,14 +72,9 @@ def capture_beside_allocations(bench: Bench) -> None:
 
     other = threading.Thread(target=allocate)
     other.start()
-    runs = []
+    runs: list[str] = []
     try:
-        for batch in range(2, 8):
-            try:
-                engine.run({"input": noise(shape, batch)})
-                runs.append("ok")
-            except HrnetDeployError as error:
-                runs.append(str(error)[:200])
+        runs += [_outcome(engine, noise(shape, batch)) for batch in range(2, 8)]
     finally:
         stop.set()
         other.join()
@@ -87,8 +84,16 @@ def capture_beside_allocations(bench: Bench) -> None:
     engine.close()
 
 
+def _outcome(engine: Engine, array: NDArray[np.float32]) -> str:
+    try:
+        engine.run({"input": array})
+    except HrnetDeployError as error:
+        return str(error)[:200]
+    return "ok"
+
+
 def _torch(bench: Bench) -> Any:
-    """torch with CUDA, or None, which is noted."""
+    """Torch with CUDA, or None, which is noted."""
     if bench.dry:
         bench.note(left_out="needs a GPU")
         return None

@@ -80,19 +80,15 @@ class OrtEngine:
         if isinstance(model, Path) and not model.is_file():
             raise MissingFileError(f"artefact must exist, got {model}. Check the path.")
         self._bound: BoundSession | None = None
-        self._gpu: tuple[GpuSession, Worker] | None = None
         self._on_device: DeviceRunner | None = None
         self._lock = threading.Lock()
-        self._number: int | None = None
         self.device, self._session = self._open(model, device)
         self.inputs = tuple(spec(v) for v in self._session.get_inputs())
         self.outputs = tuple(spec(v) for v in self._session.get_outputs())
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        if self._gpu is not None:
-            self._bound = self._bind(*self._gpu)
-            self._gpu = None
 
     def _open(self, model: Path | bytes, device: str) -> tuple[str, Any]:
+        self._number: int | None = None
         provider = _PROVIDERS[self.backend]
         if provider == TENSORRT:
             if device == "cpu":
@@ -125,17 +121,17 @@ class OrtEngine:
         )
         try:
             opened = worker.call(work)
+            self._bound = self._bind(opened, worker)
         except BaseException:
             worker.close()
             raise
-        self._gpu = (opened, worker)
         self._number, self.lanes = opened.number, 1
         return f"cuda:{opened.number}", opened.session
 
     def _bind(self, opened: GpuSession, worker: Worker) -> BoundSession:
         return BoundSession(
             opened.session,
-            self.outputs,
+            tuple(spec(value) for value in opened.session.get_outputs()),
             device_type="cuda",
             device=opened.number,
             graphs=opened.graphs,

@@ -29,8 +29,7 @@ def preload_libraries() -> None:
     for library in elsewhere():
         try:
             ctypes.CDLL(str(library))
-        except OSError as error:
-            # What needs it says so when it loads.
+        except OSError as error:  # noqa: PERF203 - what needs it says so when it loads
             _LOG.info("%s does not load: %s", library, error)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
         preload()

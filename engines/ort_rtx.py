@@ -185,7 +185,8 @@ def gpu_device(number: int) -> Any:
     except Exception as error:  # ONNX Runtime's own types share no base but Exception
         why = reason(error).split(" with error: ")[-1]
         raise DeviceError(
-            f"ONNX Runtime's TensorRT-RTX plugin must load, got: {why}. Check nvidia-smi: it needs a driver for CUDA 13."
+            f"ONNX Runtime's TensorRT-RTX plugin must load, got: {why}. "
+            "Check nvidia-smi: it needs a driver for CUDA 13."
         ) from error
     found = _devices()
     if number >= len(found):

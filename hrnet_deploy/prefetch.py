@@ -92,7 +92,7 @@ def bucketed(
             while not ended and not overdue and len(held) < window and _count(held, current) < size:
                 try:
                     item = next(left)
-                except StopIteration:
+                except StopIteration:  # noqa: PERF203 - as above
                     ended = True
                 except Exception as error:  # noqa: BLE001 - what came before it goes first
                     failure, ended = error, True

@@ -69,7 +69,17 @@ def test_capability_gives_what_its_cards_share():
 
 @pytest.mark.parametrize(
     "text",
-    ["", "banana", "sm10", "sm999", "RTX", "Quadro RTX 4000", "NVIDIA RTX 4000 Ada Generation", "RTX A2000", "RTX 2050"],
+    [
+        "",
+        "banana",
+        "sm10",
+        "sm999",
+        "RTX",
+        "Quadro RTX 4000",
+        "NVIDIA RTX 4000 Ada Generation",
+        "RTX A2000",
+        "GeForce RTX 2050",
+    ],
 )
 def test_unknown_gpu_lists_the_known_ones(text):
     with pytest.raises(UsageError, match=r"sm86, got '.*'.*nvidia-smi") as caught:

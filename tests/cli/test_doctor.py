@@ -245,7 +245,10 @@ def test_onnxruntime_without_code_for_the_card_is_a_problem_with_a_way_out(name,
 
 def test_a_card_that_an_arm_host_serves_less_says_so(capsys):
     run("--target", "a100")
-    assert "In an ARM host: no ONNX Runtime CUDA, the package on PyPI has no code for sm80 on ARM." in capsys.readouterr().out
+    assert (
+        "In an ARM host: no ONNX Runtime CUDA, the package on PyPI has no code for sm80 on ARM."
+        in capsys.readouterr().out
+    )
     run("--target", "l4")
     assert "ARM" not in capsys.readouterr().out
 

@@ -149,9 +149,17 @@ def test_a_graph_with_nodes_for_the_cpu_opens_without_cuda_graphs(monkeypatch):
     [
         ("sm100", "x86_64", "no kernel image for the card: the package on PyPI has no code for sm100; use TensorRT"),
         ("sm80", "aarch64", "no kernel image for the card: the package on PyPI has no code for sm80 on ARM; use Ten"),
-        ("sm70", "x86_64", "no kernel image for the card: 1.26 is its last version with code for sm70, got 1.31.1; pip "),
+        (
+            "sm70",
+            "x86_64",
+            "no kernel image for the card: 1.26 is its last version with code for sm70, got 1.31.1; pip ",
+        ),
         ("sm90", "x86_64", "no kernel image for the card: this ONNX Runtime has no code for sm90, see hrnet-doctor"),
-        ("sm190", "x86_64", "CUDA failure 209: no kernel image is available for execution on the device (this ONNX Run"),
+        (
+            "sm190",
+            "x86_64",
+            "CUDA failure 209: no kernel image is available for execution on the device (this ONNX Run",
+        ),
     ],
 )
 def test_a_build_without_code_for_the_card_is_explained_when_it_fails(monkeypatch, cuda, sm, machine, expected):

@@ -70,9 +70,7 @@ def test_a_bias_is_not_fused_with_channels_first():
     with pytest.raises(UsageError, match="fuse_conv_bias must have channels last, got prefer_nhwc=False"):
         CudaTuning(fuse_conv_bias=True, prefer_nhwc=False)
     with pytest.raises(UsageError, match="fuse_conv_bias must have channels last, got a graph with channels first"):
-        cuda_options(
-            CudaTuning(fuse_conv_bias=True), device=0, precision=Precision.FP32, open_sizes=False, graph=False
-        )
+        cuda_options(CudaTuning(fuse_conv_bias=True), device=0, precision=Precision.FP32, open_sizes=False, graph=False)
 
 
 def test_tensorrt_builds_for_the_range_in_the_card_and_keeps_what_it_built():

@@ -1,5 +1,6 @@
-"""A session on a GPU lives in one thread, whoever calls: a stand-in counts threads and captures as ONNX Runtime does."""
+"""A session on a GPU lives in one thread, whoever calls: a stand-in keeps graphs by thread, as ONNX Runtime does."""
 
+import itertools
 import logging
 import threading
 import types
@@ -204,5 +205,5 @@ def test_a_folder_of_two_sizes_changes_shape_seldom_and_keeps_its_order(gpu, str
         found = predictor.predict(str(tmp_path))
         assert [result.mask.shape[1] for result in found] == [64, 96] * 6
         assert [int(result.image[0, 0, 0]) for result in found] == [20 * index for index in range(12)]
-    changes = sum(a != b for a, b in zip(shapes, shapes[1:], strict=False))
+    changes = sum(a != b for a, b in itertools.pairwise(shapes))
     assert changes <= 3, shapes
