@@ -35,6 +35,9 @@ _PACKAGES = (
     "tensorrt-cu13",
     "tensorrt-cu12",
     "tensorrt-rtx-cu13",
+    "onnxruntime-ep-nv-tensorrt-rtx",
+    "nvidia-cudnn-cu13",
+    "nvidia-cublas",
     "cuda-bindings",
     "pycuda",
 )

@@ -173,8 +173,10 @@ class BoundSession:
             if self._staging is not None:
                 self._staging.close()
 
-        self._worker.call(work)
-        self._worker.close()
+        try:
+            self._worker.call(work)
+        finally:
+            self._worker.close()
 
     def _run(self, buffers: Buffers) -> None:
         self._session.run_with_iobinding(buffers.binding, buffers.run_options)

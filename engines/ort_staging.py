@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,9 @@ class PinnedStaging:
         self._host: dict[str, HostBytes] = {}
         with cuda.active(device):
             self._stream = cuda.stream()
+        # For a session that nobody closes; at the end of the process the driver frees everything.
+        self._finalizer = weakref.finalize(self, _release, cuda, device, self._host, self._stream)
+        self._finalizer.atexit = False
 
     def load(self, targets: Mapping[str, Any], feed: Mapping[str, NDArray[np.generic]]) -> None:
         """Copy inputs to the GPU, and wait until they are there.
@@ -107,10 +112,7 @@ class PinnedStaging:
 
     def close(self) -> None:
         """Give the memory and the stream back."""
-        with self._cuda.active(self._device):
-            while self._host:
-                self._cuda.free_host(self._host.popitem()[1])
-            self._cuda.destroy_stream(self._stream)
+        self._finalizer()
 
     def _pinned(self, name: str, size: int) -> HostBytes:
         """At least so many bytes; nothing is under way in them, as every copy is waited for."""
@@ -120,3 +122,11 @@ class PinnedStaging:
                 self._cuda.free_host(self._host.pop(name))
             host = self._host[name] = self._cuda.allocate_host(size)
         return host
+
+
+def _release(cuda: Cuda, device: int, host: dict[str, HostBytes], stream: int) -> None:
+    # The driver may be gone already; then the memory is, too.
+    with suppress(DeviceError), cuda.active(device):
+        while host:
+            cuda.free_host(host.popitem()[1])
+        cuda.destroy_stream(stream)

@@ -11,6 +11,7 @@ from hrnet_deploy.hardware import (
     NONE,
     NVIDIA_INDEX,
     Gpu,
+    Host,
     Runtime,
     find_gpu,
     objection,
@@ -92,7 +93,7 @@ def _cuda_in_conflict(machine: Machine) -> list[Problem]:
     else:
         return []
     card = _card(machine)
-    if card and card.last_onnxruntime(arm=machine.arm):
+    if card and (card.host is Host.JETSON or card.last_onnxruntime(arm=machine.arm) not in {"", NONE}):
         return [Problem(text, pip_lines(card, arm=machine.arm)[0])]
     cuda12 = f"pip install 'hrnet-deploy[gpu-cu12,tensorrt-cu12,cuda]' 'cuda-bindings<13' {NVIDIA_INDEX}"
     cuda13 = f"pip install 'hrnet-deploy[gpu,tensorrt,cuda]' 'cuda-bindings>=13' {NVIDIA_INDEX}"
@@ -124,9 +125,15 @@ def _beyond_the_card(machine: Machine) -> list[Problem]:
         (runtime, objection(gpu, runtime, Precision.FP32, v, arm=machine.arm)) for runtime, v in versions.items() if v
     )
     lines = pip_lines(gpu, arm=machine.arm)
-    other = next((line for line in lines if "[tensorrt" in line), lines[0])
+    others = {
+        Runtime.ONNXRUNTIME_CUDA: next((line for line in lines if "[tensorrt" in line), lines[0]),
+        Runtime.TENSORRT: "pip uninstall -y tensorrt tensorrt-cu12 tensorrt-cu13",  # JetPack's own is then found
+    }
     return [
-        Problem(f"{runtime.label} on {machine.gpu.name}: {o.reason}.", o.way if o.way.startswith("pip ") else other)
+        Problem(
+            f"{runtime.label} on {machine.gpu.name}: {o.reason}.",
+            o.way if o.way.startswith("pip ") else others[runtime],
+        )
         for runtime, o in found
         if o
     ]

@@ -243,6 +243,22 @@ def test_onnxruntime_without_code_for_the_card_is_a_problem_with_a_way_out(name,
     assert problem.command.startswith(command)
 
 
+def test_a_pip_tensorrt_that_jetson_cannot_run_is_taken_away():
+    orin = Device(name="Jetson AGX Orin", capability="sm87", driver="590.1", count=1)
+    (problem,) = problems(Machine(packages={"tensorrt": "11.4.0.106"}, tensorrt="11.4.0.106", gpu=orin, arm=True))
+    assert problem.text == "TensorRT on Jetson AGX Orin: 10.16 is its last version with code for sm87, got 11.4.0.106."
+    assert problem.command == "pip uninstall -y tensorrt tensorrt-cu12 tensorrt-cu13"
+
+
+def test_a_card_without_onnxruntime_gets_the_lines_for_its_cuda():
+    b200 = Device(name="NVIDIA B200", capability="sm100", driver="535.1", count=1)
+    found = problems(Machine(packages={"tensorrt-cu13": "10.16.1"}, tensorrt="10.16.1", gpu=b200))
+    assert [problem.command for problem in found if "driver 580" in problem.text] == [
+        "pip install 'hrnet-deploy[gpu-cu12,tensorrt-cu12,cuda]' 'cuda-bindings<13' "
+        "--extra-index-url https://pypi.nvidia.com"
+    ]
+
+
 def test_a_card_that_an_arm_host_serves_less_says_so(capsys):
     run("--target", "a100")
     assert (

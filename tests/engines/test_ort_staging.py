@@ -1,5 +1,7 @@
 """Pinned copies, with a fake GPU whose memory is this process's."""
 
+import gc
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -67,6 +69,15 @@ def test_a_bound_session_answers_as_with_plain_copies(cuda, photos_onnx):
     assert cuda.calls["copy_in"] == cuda.calls["copy_out"] == 3
     pinned.close()
     plain.close()
+    assert cuda.leftovers == 0
+
+
+def test_a_session_that_nobody_closes_gives_its_memory_back(cuda):
+    staging = PinnedStaging(cuda, 0)
+    staging.load({"x": on_gpu(noise(3))}, {"x": noise(3)})
+    assert cuda.leftovers == 2
+    del staging
+    gc.collect()
     assert cuda.leftovers == 0
 
 
