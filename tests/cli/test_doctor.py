@@ -254,8 +254,10 @@ def test_a_card_without_onnxruntime_gets_the_lines_for_its_cuda():
     b200 = Device(name="NVIDIA B200", capability="sm100", driver="535.1", count=1)
     found = problems(Machine(packages={"tensorrt-cu13": "10.16.1"}, tensorrt="10.16.1", gpu=b200))
     assert [problem.command for problem in found if "driver 580" in problem.text] == [
-        "pip install 'hrnet-deploy[gpu-cu12,tensorrt-cu12,cuda]' 'cuda-bindings<13' "
-        "--extra-index-url https://pypi.nvidia.com"
+        (
+            "pip install 'hrnet-deploy[gpu-cu12,tensorrt-cu12,cuda]' 'cuda-bindings<13' "
+            "--extra-index-url https://pypi.nvidia.com"
+        )
     ]
 
 
