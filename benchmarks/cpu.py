@@ -116,7 +116,11 @@ def plain(net: Net, folder: Path) -> Path:
 
         model = build_network(find_variant(net.variant), 19).eval()
         model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        names: dict[str, Any] = {"input_names": ["input"], "output_names": ["logits"], "dynamic_axes": {"input": {0: "n"}}}
+        names: dict[str, Any] = {
+            "input_names": ["input"],
+            "output_names": ["logits"],
+            "dynamic_axes": {"input": {0: "n"}},
+        }
         torch.onnx.export(model, (torch.zeros(2, 3, *net.size_hw),), str(path), dynamo=False, opset_version=18, **names)
 
     height, width = net.size_hw

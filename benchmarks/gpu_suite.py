@@ -1,10 +1,12 @@
-"""Everything that needs an NVIDIA GPU, in one go: the tests marked `gpu`, then each GPU benchmark there is.
+"""Everything that needs an NVIDIA GPU, in one go: the probe, the tests marked `gpu`, and the table of latencies.
 
-    python benchmarks/gpu_suite.py
+    python benchmarks/gpu_suite.py [--out FILE.md]
+    python benchmarks/gpu_suite.py --dry-run --out FILE.md      # without a GPU: that every step starts and ends
 
 Installs nothing: run it with an interpreter that has hrnet-deploy[gpu,cuda] and, for engines, TensorRT or TensorRT-RTX.
 Prints a table of the machine and of what passed, and writes it with all output to benchmarks/results/gpu_<name>.md.
-Exit codes: 0 all passed, 1 something failed, 2 no GPU.
+A GPU test that is skipped although there is a GPU has failed, unless a package is not installed or the table of cards
+refuses the runtime. Exit codes: 0 all passed, 1 something failed, 2 no GPU.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import datetime as dt
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
@@ -32,11 +35,23 @@ _PACKAGES = (
     "tensorrt-cu13",
     "tensorrt-cu12",
     "tensorrt-rtx-cu13",
+    "onnxruntime-ep-nv-tensorrt-rtx",
+    "nvidia-cudnn-cu13",
+    "nvidia-cublas",
     "cuda-bindings",
     "pycuda",
 )
 _QUERY = ("name", "driver_version", "memory.total", "compute_cap")
+TEST_FILES = (
+    "tests/engines/test_ort.py",
+    "tests/engines/test_ort_gpu.py",
+    "tests/engines/test_ort_rtx.py",
+    "tests/engines/tensorrt/test_engine_gpu.py",
+)
+"""Those with tests marked `gpu`: collecting all others takes longer and needs more packages."""
 _TESTS = "tests"
+_SUITE_FLAG = "HRNET_DEPLOY_GPU_SUITE"
+"""Tells tests/conftest.py that there is a GPU."""
 
 
 @dataclass(frozen=True)
@@ -85,37 +100,73 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: found[name] for name in _PACKAGES if name in found}
 
 
-def steps() -> dict[str, list[str]]:
-    """What is run.
+@dataclass(frozen=True)
+class Step:
+    """Something to run.
+
+    Attributes:
+        command: what.
+        timeout_s: it is ended after so many seconds, and has failed.
+    """
+
+    command: list[str]
+    timeout_s: float
+
+
+def steps(*, dry: bool = False) -> dict[str, Step]:
+    """What is run, the most important first.
+
+    Args:
+        dry: without a GPU; the tests are collected only.
 
     Returns:
-        Command by name.
+        Step by name.
     """
-    commands = {_TESTS: [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]}
-    for script in sorted((_ROOT / "benchmarks").glob("gpu*.py")):
-        if script.name != Path(__file__).name:
-            commands[script.name] = [sys.executable, str(script)]
-    return commands
+    scripts, flags = _ROOT / "benchmarks", ["--dry-run"] if dry else []
+    pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
+    pytest += ["--continue-on-collection-errors", *(["--collect-only"] if dry else []), *TEST_FILES]
+    return {
+        "probe": Step([sys.executable, str(scripts / "gpu_probe.py"), *flags], 600),
+        _TESTS: Step(pytest, 1200),
+        "latency": Step([sys.executable, str(scripts / "gpu_latency.py"), *flags], 3600),
+    }
 
 
-def run(name: str, command: list[str]) -> Outcome:
+def run(name: str, step: Step, *, dry: bool = False) -> Outcome:
     """Run one step from the root of the repository.
 
     Args:
         name: of the step.
-        command: what is run.
+        step: what is run.
+        dry: without a GPU.
 
     Returns:
-        How it went; tests that were all skipped did not pass.
+        How it went; tests of which none passed did not pass.
     """
     began = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
-    )
-    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
-    summary = lines[-1].strip("= ") if lines else "no output"
-    passed = done.returncode == 0 and (name != _TESTS or re.search(r"\b[1-9]\d* passed", summary) is not None)
-    return Outcome(name, passed, time.perf_counter() - began, summary, done.stdout)
+    environment = os.environ | ({} if dry else {_SUITE_FLAG: "1"})
+    output, code, summary = "", 1, ""
+    try:
+        done = subprocess.run(
+            step.command,
+            cwd=_ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=step.timeout_s,
+            check=False,
+        )
+        output, code = done.stdout, done.returncode
+    except subprocess.TimeoutExpired as error:
+        output = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""
+        summary = f"ended after {step.timeout_s:.0f} s"
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    summary = summary or (lines[-1].strip("= ") if lines else "no output")
+    wanted = r"\b[1-9]\d*(/\d+)? tests? collected" if dry else r"\b[1-9]\d* passed"
+    passed = code == 0 and (name != _TESTS or re.search(wanted, summary) is not None)
+    return Outcome(name, passed, time.perf_counter() - began, summary, output)
 
 
 def report(machine: dict[str, str], outcomes: list[Outcome]) -> tuple[str, str]:
@@ -140,12 +191,17 @@ def report(machine: dict[str, str], outcomes: list[Outcome]) -> tuple[str, str]:
 
 def main() -> int:
     """Run the suite."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="the page of results (default benchmarks/results/gpu_<name>.md)")
+    parser.add_argument("--dry-run", action="store_true", help="without a GPU: that every step starts and ends")
+    args = parser.parse_args()
+    if args.dry_run and args.out is None:
+        parser.error("--dry-run needs --out: its page must not lie among results")
     found = gpus()
-    if not found:
+    if not found and not args.dry_run:
         print("gpu_suite needs an NVIDIA GPU, got none that nvidia-smi knows. Run it where one is.", file=sys.stderr)
         return 2
-    first = found[0]
+    first = found[0] if found and not args.dry_run else dict.fromkeys(_QUERY, "none (dry run)")
     machine = {
         "GPU": first["name"] + (f" (first of {len(found)})" if len(found) > 1 else ""),
         "compute capability": first["compute_cap"],
@@ -155,14 +211,15 @@ def main() -> int:
         "system": platform.platform(),
     } | versions()
     outcomes = []
-    for name, command in steps().items():
-        print(f"{name} ...", flush=True)
-        outcomes.append(run(name, command))
-    short, page = report(machine, outcomes)
     name = re.sub(r"[^a-z0-9]+", "_", first["name"].lower()).strip("_")
-    path = _RESULTS / f"gpu_{name}.md"
-    _RESULTS.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    path = args.out or _RESULTS / f"gpu_{name}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for title, step in steps(dry=args.dry_run).items():
+        print(f"{title} ...", flush=True)
+        outcomes.append(run(title, step, dry=args.dry_run))
+        # After every step: a later one may take the machine down.
+        short, page = report(machine, outcomes)
+        path.write_text(page, encoding="utf-8")
     print(f"\n{short}\n\nwritten to {path}")
     return 0 if all(one.passed for one in outcomes) else 1
 

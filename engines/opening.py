@@ -7,7 +7,7 @@ from pathlib import Path
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Engine
 
-ONNX_BACKENDS = ("auto", "onnxruntime", "onnxruntime-trt", "openvino")
+ONNX_BACKENDS = ("auto", "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx", "openvino")
 ENGINE_BACKENDS = ("auto", "tensorrt", "tensorrt-rtx")
 ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 
@@ -28,8 +28,9 @@ def open_engine(
             those you trust.
         device: "cpu", "cuda", "cuda:N" or "auto".
         backend: "auto"; for an engine "tensorrt" or "tensorrt-rtx"; for .onnx "onnxruntime" on its own CPU or CUDA
-            kernels, "onnxruntime-trt" with its TensorRT provider, or "openvino" on the CPU. "auto" is "onnxruntime" on
-            a GPU; on a CPU it is OpenVINO where that is installed, except for tiny images.
+            kernels, "onnxruntime-trt" with its TensorRT provider, "onnxruntime-rtx" with NVIDIA's TensorRT-RTX plugin
+            (Ampere and later), or "openvino" on the CPU. "auto" is "onnxruntime" on a GPU; on a CPU it is OpenVINO
+            where that is installed, except for tiny images.
         threads: CPU threads; None for all cores.
         lanes: runs side by side on the CPU, which share the threads: 1 for the lowest latency, more for more images a
             second; None for what suits the machine and the graph. On a GPU it is 1 whatever is asked.

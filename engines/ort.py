@@ -18,10 +18,12 @@ from hrnet_deploy.engines.arithmetic import arithmetic_of
 from hrnet_deploy.engines.ort_binding import BoundSession
 from hrnet_deploy.engines.ort_cache import open_optimised
 from hrnet_deploy.engines.ort_feed import check_array, check_names
-from hrnet_deploy.engines.ort_gpu import open_on_gpu
+from hrnet_deploy.engines.ort_gpu import GpuSession, explained, open_on_gpu
 from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.engines.ort_providers import CPU, CUDA, TENSORRT, CudaTuning
-from hrnet_deploy.engines.ort_session import open_session, reason, session_options, spec
+from hrnet_deploy.engines.ort_session import open_session, session_options, spec
+from hrnet_deploy.engines.ort_staging import open_staging
+from hrnet_deploy.engines.ort_worker import Worker
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Tensors
 
@@ -87,14 +89,9 @@ class OrtEngine:
         self.inputs = tuple(spec(v) for v in self._session.get_inputs())
         self.outputs = tuple(spec(v) for v in self._session.get_outputs())
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        if self._number is not None:
-            self._bound = BoundSession(
-                self._session, self.outputs, device_type="cuda", device=self._number, graphs=self._graphs
-            )
 
     def _open(self, model: Path | bytes, device: str) -> tuple[str, Any]:
         self._number: int | None = None
-        self._graphs = False
         provider = _PROVIDERS[self.backend]
         if provider == TENSORRT:
             if device == "cpu":
@@ -114,7 +111,9 @@ class OrtEngine:
         return "cpu", open_session(model, self._name, options(), [CPU])
 
     def _open_gpu(self, model: Path | bytes, device: str, provider: str) -> tuple[str, Any]:
-        opened = open_on_gpu(
+        worker = Worker("hrnet-gpu")
+        work = functools.partial(
+            open_on_gpu,
             model,
             self._name,
             device=device,
@@ -123,8 +122,31 @@ class OrtEngine:
             threads=self._threads,
             in_order=self._in_order,
         )
-        self._number, self._graphs, self.lanes = opened.number, opened.graphs, 1
+        try:
+            opened = worker.call(work)
+            self._bound = self._bind(opened, worker)
+        except BaseException:
+            worker.close()
+            raise
+        self._number, self.lanes = opened.number, 1
         return f"cuda:{opened.number}", opened.session
+
+    def _bind(self, opened: GpuSession, worker: Worker) -> BoundSession:
+        return BoundSession(
+            opened.session,
+            tuple(spec(value) for value in opened.session.get_outputs()),
+            device_type="cuda",
+            device=opened.number,
+            graphs=opened.graphs,
+            at_once=not opened.open_sizes,
+            worker=worker,
+            staging=open_staging(opened.number, wanted=self._tuning.pinned),
+        )
+
+    @property
+    def cuda_graphs(self) -> int:
+        """How many input shapes replay a CUDA graph; 0 on a CPU."""
+        return self._bound.cuda_graphs if self._bound is not None else 0
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute every output for one batch.
@@ -152,7 +174,8 @@ class OrtEngine:
                 return self._bound.run({one.name: feed[one.name] for one in self.inputs})
             values = self._session.run(None, dict(feed))
         except Exception as error:
-            raise DeviceError(f"{self._name} must run on {self.device}, got: {reason(error)}") from error
+            why = explained(error, self._number)
+            raise DeviceError(f"{self._name} must run on {self.device}, got: {why}") from error
         return dict(zip((one.name for one in self.outputs), values, strict=True))
 
     def _run_there(self, feed: Mapping[str, Any], name: str) -> Tensors:
@@ -172,7 +195,8 @@ class OrtEngine:
         except HrnetDeployError:
             raise
         except Exception as error:
-            raise DeviceError(f"{self._name} must run on {self.device}, got: {reason(error)}") from error
+            why = explained(error, self._number)
+            raise DeviceError(f"{self._name} must run on {self.device}, got: {why}") from error
 
     def _runner(self, bound: BoundSession, number: int) -> DeviceRunner:
         with self._lock:
@@ -187,9 +211,9 @@ class OrtEngine:
         """Release the session; the engine cannot run afterwards."""
         if self._on_device is not None:
             self._on_device.close()
-        if self._bound is not None:
-            self._bound.close()
-        self._session = self._bound = self._on_device = None
+        bound, self._session, self._bound, self._on_device = self._bound, None, None, None
+        if bound is not None:
+            bound.close()
 
     @functools.cached_property
     def arithmetic(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from hrnet_deploy.engines.ort_staging import PinnedStaging
+from hrnet_deploy.engines.ort_worker import Worker
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import TensorSpec
 
@@ -49,10 +50,24 @@ class Buffers:
 
 
 class BoundSession:
-    """A session run through fixed buffers; one run at a time, from any thread."""
+    """A session run through fixed buffers; callable from any thread, it runs in one thread of its own.
+
+    While a graph is captured, at the first runs of a shape, CUDA refuses allocations in all threads of the process. A
+    capture that an allocation ends is given up; the allocation fails as well, so run each shape once before other
+    threads allocate.
+    """
 
     def __init__(
-        self, session: Any, outputs: tuple[TensorSpec, ...], *, device_type: str, device: int, graphs: bool
+        self,
+        session: Any,
+        outputs: tuple[TensorSpec, ...],
+        *,
+        device_type: str,
+        device: int,
+        graphs: bool,
+        at_once: bool = True,
+        worker: Worker | None = None,
+        staging: PinnedStaging | None = None,
     ) -> None:
         """Wrap a session.
 
@@ -63,14 +78,26 @@ class BoundSession:
             device: index.
             graphs: whether the session may capture CUDA graphs; the first run of each shape proves its graph against
                 a run without, and one that answers differently is not used.
+            at_once: capture a shape when it is first seen; otherwise when it comes back, so that images of many sizes
+                do not use up the graphs.
+            worker: the thread that opened the session; None for a new one.
+            staging: copies from and to the host; None for ONNX Runtime's own copies.
         """
         self._session = session
         self._outputs = outputs
         self._place = (device_type, device)
         self.graphs = graphs
         self._captured = 0
+        self._at_once = at_once
         self._kept: dict[Shapes, Buffers] = {}
-        self._lock = threading.Lock()
+        self._worker = worker or Worker("hrnet-gpu")
+        self._staging = staging
+        self._dtypes = {spec.name: spec.dtype for spec in outputs}
+
+    @property
+    def cuda_graphs(self) -> int:
+        """How many of the shapes that are kept replay a CUDA graph."""
+        return sum(buffers.has_graph for buffers in list(self._kept.values()))
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute from and to host memory.
@@ -84,11 +111,16 @@ class BoundSession:
         feed = {name: np.ascontiguousarray(array) for name, array in feed.items()}
 
         def fill(buffers: Buffers) -> None:
+            if self._staging is not None:
+                self._staging.load(buffers.inputs, feed)
+                return
             for name, array in feed.items():
                 if array.size:
                     buffers.inputs[name].update_inplace(array)
 
         def read(buffers: Buffers) -> Tensors:
+            if self._staging is not None:
+                return self._staging.store(buffers.outputs, self._dtypes)
             # From a GPU `numpy` copies; on a CPU it is a view of the buffer, which the next run overwrites.
             on_cpu = self._place[0] == "cpu"
             return {
@@ -107,31 +139,44 @@ class BoundSession:
 
         Args:
             inputs: shape and NumPy type by input.
-            fill: writes the inputs, and returns when they are complete.
-            read: takes the outputs out, before the next run overwrites them.
+            fill: writes the inputs, and returns when they are complete; called in the session's thread.
+            read: takes the outputs out, before the next run overwrites them; likewise.
 
         Returns:
             What `read` returns.
         """
-        key = tuple(shape for shape, _ in inputs.values())
-        with self._lock:
+
+        def work() -> _T:
+            key = tuple(shape for shape, _ in inputs.values())
             buffers = self._kept.pop(key, None)
             if buffers is None:
                 buffers = self._bound(inputs, fill)
             else:
                 fill(buffers)
                 self._run(buffers)
+                if not buffers.has_graph:
+                    self._capture(buffers)
             self._kept[key] = buffers
             loose = [shapes for shapes, kept in self._kept.items() if not kept.has_graph]
             for shapes in loose[:-_MAX_LOOSE]:
                 del self._kept[shapes]
             return read(buffers)
 
+        return self._worker.call(work)
+
     def close(self) -> None:
-        """Release the buffers and the session."""
-        with self._lock:
+        """Release the buffers and the session, and end its thread."""
+
+        def work() -> None:
             self._kept.clear()
             self._session = None
+            if self._staging is not None:
+                self._staging.close()
+
+        try:
+            self._worker.call(work)
+        finally:
+            self._worker.close()
 
     def _run(self, buffers: Buffers) -> None:
         self._session.run_with_iobinding(buffers.binding, buffers.run_options)
@@ -152,14 +197,16 @@ class BoundSession:
             fixed = self._empty(tuple(first[spec.name].shape()), spec.dtype)
             buffers.outputs[spec.name] = fixed
             buffers.binding.bind_ortvalue_output(spec.name, fixed)
-        if self.graphs and self._captured < _MAX_GRAPHS and self._captures(buffers, first):
-            return buffers
-        buffers.run_options = _run_options(_NO_GRAPH)
         self._run(buffers)
+        if self._at_once:
+            self._capture(buffers)
         return buffers
 
-    def _captures(self, buffers: Buffers, reference: Mapping[str, Any]) -> bool:
-        """Capture a graph and replay it; keep it only where it answers as the run without did."""
+    def _capture(self, buffers: Buffers) -> None:
+        """After a run without a graph: capture one and replay it; keep it only where it answers as that run did."""
+        if not self.graphs or self._captured >= _MAX_GRAPHS:
+            return
+        reference = {name: np.array(value.numpy()) for name, value in buffers.outputs.items()}
         buffers.run_options = _run_options(str(self._captured))
         self._captured += 1
         try:
@@ -168,13 +215,15 @@ class BoundSession:
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's own types share no base but Exception
             flaw = " ".join(str(error).split())[:200]
         else:
-            values = ((value.numpy(), reference[name].numpy()) for name, value in buffers.outputs.items())
+            values = ((value.numpy(), reference[name]) for name, value in buffers.outputs.items())
             flaw = "" if all(alike(found, wanted) for found, wanted in values) else "its answers differ"
         buffers.has_graph = not flaw
         if flaw:
+            # One failure speaks for the machine; what was captured before goes on.
             self.graphs = False
             _LOG.warning("CUDA graphs are not used here: %s", flaw)
-        return buffers.has_graph
+            buffers.run_options = _run_options(_NO_GRAPH)
+            self._run(buffers)
 
     def _empty(self, shape: tuple[int, ...], dtype: str) -> Any:
         return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype), *self._place)

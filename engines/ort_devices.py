@@ -52,6 +52,7 @@ class DeviceRunner:
             DeviceError: CUDA failed.
         """
         with self._lock, self._cuda.active(self._device):
+            # In the caller's thread, whose current stream is what fills its arrays.
             arrays = {
                 name: view(value, name, cuda=self._cuda, device=self._device, stream=self._stream)
                 if is_device_array(value)
@@ -70,21 +71,24 @@ class DeviceRunner:
             self._blocks.close()
 
     def _fill(self, buffers: Buffers, arrays: Mapping[str, Any]) -> None:
-        for name, array in arrays.items():
-            value = buffers.inputs[name]
-            if isinstance(array, np.ndarray):
-                value.update_inplace(array)
-            else:
-                # The session reads fixed addresses; copying within the GPU costs microseconds.
-                self._cuda.copy_across(value.data_ptr(), array.address, value.tensor_size_in_bytes(), self._stream)
-        self._cuda.synchronize(self._stream)
+        # Called in the session's thread, which has a current GPU of its own; so has `_read`.
+        with self._cuda.active(self._device):
+            for name, array in arrays.items():
+                value = buffers.inputs[name]
+                if isinstance(array, np.ndarray):
+                    value.update_inplace(array)
+                else:
+                    # The session reads fixed addresses; copying within the GPU costs microseconds.
+                    self._cuda.copy_across(value.data_ptr(), array.address, value.tensor_size_in_bytes(), self._stream)
+            self._cuda.synchronize(self._stream)
 
     def _read(self, buffers: Buffers) -> dict[str, DeviceArray]:
         answers: dict[str, DeviceArray] = {}
-        for name, value in buffers.outputs.items():
-            dtype = np.dtype(DTYPES[value.data_type()])
-            array = DeviceArray(self._blocks, tuple(value.shape()), dtype, self._stream)
-            self._cuda.copy_across(array.address, value.data_ptr(), array.nbytes, self._stream)
-            answers[name] = array
-        self._cuda.synchronize(self._stream)
+        with self._cuda.active(self._device):
+            for name, value in buffers.outputs.items():
+                dtype = np.dtype(DTYPES[value.data_type()])
+                array = DeviceArray(self._blocks, tuple(value.shape()), dtype, self._stream)
+                self._cuda.copy_across(array.address, value.data_ptr(), array.nbytes, self._stream)
+                answers[name] = array
+            self._cuda.synchronize(self._stream)
         return answers

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import io
 import json
+import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ import onnxruntime
 
 from hrnet_deploy.artifact import CARD_KEY, card_from_metadata
 from hrnet_deploy.engines.compiled_cache import compiled_folder
+from hrnet_deploy.engines.cuda.opening import open_cuda
 from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
+from hrnet_deploy.engines.ort_libraries import preload_libraries
 from hrnet_deploy.engines.ort_providers import (
     CPU,
     CUDA,
@@ -26,13 +27,17 @@ from hrnet_deploy.engines.ort_providers import (
     missing_library,
     tensorrt_options,
 )
-from hrnet_deploy.engines.ort_session import open_session, session_options
-from hrnet_deploy.errors import ArtifactError, DeviceError
-from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.engines.ort_session import open_session, reason, session_options
+from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError
+from hrnet_deploy.hardware import Runtime, find_gpu, objection
+from hrnet_deploy.spec import ModelCard, Precision
 
-_LENIENT = {"session.record_ep_graph_assignment_info": "1"}
-_STRICT = _LENIENT | {"session.disable_cpu_ep_fallback": "1"}
-_HEAVY = frozenset({"Conv", "FusedConv", "Gemm", "MatMul"})
+LENIENT: Mapping[str, str] = {"session.record_ep_graph_assignment_info": "1"}
+"""Session entries: nodes that the GPU does not take may run on the CPU, and it is told which."""
+STRICT: Mapping[str, str] = {**LENIENT, "session.disable_cpu_ep_fallback": "1"}
+"""Session entries: every node runs on the GPU."""
+HEAVY = frozenset({"Conv", "FusedConv", "Gemm", "MatMul"})
+"""Kinds of nodes that must not run on the CPU."""
 _PACKAGE = Path(onnxruntime.__file__).parent / "capi"
 _TITLES = {CUDA: "CUDA", TENSORRT: "TensorRT"}
 _NEEDS = {CUDA: "CUDA and cuDNN", TENSORRT: "CUDA, cuDNN and TensorRT 10"}
@@ -46,11 +51,13 @@ class GpuSession:
         session: onnxruntime.InferenceSession.
         number: index of the GPU.
         graphs: whether it may capture CUDA graphs.
+        open_sizes: whether height or width may vary from run to run.
     """
 
     session: Any
     number: int
     graphs: bool
+    open_sizes: bool
 
 
 def open_on_gpu(
@@ -63,7 +70,7 @@ def open_on_gpu(
     threads: int | None,
     in_order: bool = False,
 ) -> GpuSession:
-    """Open a graph on a GPU.
+    """Open a graph on a GPU; call it in the thread that will run the session.
 
     Args:
         model: an .onnx file, or the bytes of one.
@@ -90,14 +97,14 @@ def open_on_gpu(
             "device='cpu'."
         )
     header = read_header(model)
-    card = _card(header)
-    precision = card.precision if card is not None else None
+    card = graph_card(header)
+    precision = card.precision if card is not None else Precision.FP16 if header.half else None
     if provider == CUDA and (refused := int8_refusal(precision, quantised=header.quantised)):
         raise DeviceError(refused)
-    _preload()
-    graphs = provider == CUDA and (tuning.cuda_graph if tuning.cuda_graph is not None else not header.open_sizes)
+    preload_libraries()
+    graphs = provider == CUDA and tuning.cuda_graph is not False
 
-    def attempt(entries: dict[str, str], *, graph: bool) -> Any:
+    def attempt(entries: Mapping[str, str], *, graph: bool) -> Any:
         providers: list[Any] = [
             (
                 CUDA,
@@ -117,18 +124,18 @@ def open_on_gpu(
         return open_session(model, name, options, providers)
 
     try:
-        session = attempt(_STRICT, graph=graphs)
+        session = attempt(STRICT, graph=graphs)
     except ArtifactError:
         # Shape arithmetic of open sizes belongs on the CPU and forbids a capture; convolutions do not belong there.
         graphs = False
         try:
-            session = attempt(_LENIENT, graph=False)
+            session = attempt(LENIENT, graph=False)
         except ArtifactError as error:
             if missing := missing_library(provider, _PACKAGE):
                 raise _not_loaded(device, provider, missing, "no session") from error
             raise
     check_placement(session, device, provider)
-    return GpuSession(session, number, graphs)
+    return GpuSession(session, number, graphs, header.open_sizes)
 
 
 def check_placement(session: Any, device: str, provider: str) -> None:
@@ -145,7 +152,7 @@ def check_placement(session: Any, device: str, provider: str) -> None:
     active = session.get_providers()[0]
     if active != provider:
         raise _not_loaded(device, provider, missing_library(provider, _PACKAGE), active)
-    if stray := nodes_on(session, CPU) & _HEAVY:
+    if stray := nodes_on(session, CPU) & HEAVY:
         raise DeviceError(
             f"device '{device}' must run every convolution, got {', '.join(sorted(stray))} on the CPU. "
             "Export the artefact again, or use device='cpu'."
@@ -169,6 +176,32 @@ def nodes_on(session: Any, provider: str) -> frozenset[str]:
     return frozenset(node.op_type for part in assigned if part.ep_name == provider for node in part.get_nodes())
 
 
+def explained(error: Exception, number: int | None) -> str:
+    """What a failing run said, and what the table of cards knows of it.
+
+    A build for other cards opens a session all the same and fails when it first computes. The table speaks of PyPI's
+    packages, so it is asked only then: builds from elsewhere may well have code for the card.
+
+    Args:
+        error: what ONNX Runtime raised.
+        number: index of the GPU; None on a CPU.
+
+    Returns:
+        One line.
+    """
+    text = reason(error)
+    if number is None or "no kernel image" not in " ".join(str(error).split()):
+        return text
+    arm = platform.machine().lower() in {"aarch64", "arm64"}
+    try:
+        gpu = find_gpu(open_cuda("cuda-python").capability(number))
+    except HrnetDeployError:
+        return f"{text} (this ONNX Runtime has no code for the card, see hrnet-doctor)"
+    found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, onnxruntime.__version__, arm=arm)
+    why = f"{found.reason}; {found.way}" if found else f"this ONNX Runtime has no code for {gpu.sm}, see hrnet-doctor"
+    return f"no kernel image for the card: {why}"
+
+
 def _not_loaded(device: str, provider: str, missing: str, active: str) -> DeviceError:
     detail = f" ({missing})" if missing else ""
     return DeviceError(
@@ -177,19 +210,18 @@ def _not_loaded(device: str, provider: str, missing: str, active: str) -> Device
     )
 
 
-def _card(header: OnnxHeader) -> ModelCard | None:
+def graph_card(header: OnnxHeader) -> ModelCard | None:
+    """What a graph says of itself.
+
+    Args:
+        header: of the graph.
+
+    Returns:
+        Its card; None without a valid one.
+    """
     if CARD_KEY not in header.metadata:
         return None
     try:
         return card_from_metadata(header.metadata, "graph")
     except (ArtifactError, json.JSONDecodeError):
         return None
-
-
-@functools.cache
-def _preload() -> None:
-    """Load CUDA's and cuDNN's libraries from the nvidia-* packages, where ONNX Runtime (1.21) knows how."""
-    preload = getattr(onnxruntime, "preload_dlls", None)
-    if preload is not None:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-            preload()

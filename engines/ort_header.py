@@ -19,8 +19,8 @@ _Buffer: TypeAlias = "bytes | mmap.mmap"
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_OP = 4
-_TENSOR_TYPE, _TENSOR_NAME, _TENSOR_LOCATION = 2, 8, 14
-_FLOAT16, _EXTERNAL = 10, 1
+_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_LOCATION = 1, 2, 8, 14
+_EXTERNAL = 1
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _CHUNK_BYTES = 1 << 20
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
@@ -38,7 +38,7 @@ class OnnxHeader:
         nodes: how many nodes of the main graph there are, by kind.
         outputs: likewise by graph output, as declared; () where no shape is.
         dtypes: NumPy's names of the types of inputs and outputs; "" for others.
-        half: some weights are float16.
+        filters: likewise of the stored tensors of four dimensions, the weights of convolutions.
         external: some weights lie in other files.
     """
 
@@ -48,8 +48,13 @@ class OnnxHeader:
     nodes: Mapping[str, int] = field(default_factory=dict)
     outputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
-    half: bool = False
+    filters: frozenset[str] = frozenset()
     external: bool = False
+
+    @property
+    def half(self) -> bool:
+        """Whether the graph convolves in FP16, by the types of its weights, inputs and outputs."""
+        return "float16" in {*self.filters, *self.dtypes.values()}
 
     @property
     def quantised(self) -> bool:
@@ -123,7 +128,8 @@ def _read(content: _Buffer) -> OnnxHeader:
     outputs: dict[str, tuple[int | str, ...]] = {}
     dtypes: dict[str, str] = {}
     stored: set[str] = set()
-    half = external = False
+    filters: set[str] = set()
+    external = False
     for number, start, end in _fields(content, 0, len(content)):
         if number == _MODEL_METADATA:
             key, value = (_text(content, start, end, part) for part in (1, 2))
@@ -137,14 +143,14 @@ def _read(content: _Buffer) -> OnnxHeader:
                     (inputs if kind == _GRAPH_INPUT else outputs)[name] = _shape(content, first, last)
                     dtypes[name] = _dtype(content, first, last)
                 elif kind == _GRAPH_INITIALIZER:
-                    name, dtype, location = _tensor(content, first, last)
-                    stored.add(name)
-                    half |= dtype == _FLOAT16
-                    external |= location == _EXTERNAL
+                    stored.add(_text(content, first, last, _TENSOR_NAME))
+                    if dtype := _filter_dtype(content, first, last):
+                        filters.add(dtype)
+                    external = external or _is_external(content, first, last)
     # Before ONNX IR 4 every weight was an input as well.
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
     used = {name: dtype for name, dtype in dtypes.items() if name in shapes or name in outputs}
-    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, half, external)
+    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, frozenset(filters), external)
 
 
 def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
@@ -166,6 +172,18 @@ def _dtype(content: _Buffer, start: int, end: int) -> str:
     return ""
 
 
+def _filter_dtype(content: _Buffer, start: int, end: int) -> str:
+    """Type of a TensorProto of four dimensions; "" for others. Dimensions come packed or one a field."""
+    rank, dtype = 0, ""
+    for number, first, last in _fields(content, start, end):
+        if number == _TENSOR_DTYPE:
+            dtype = _DTYPES.get(_varint(content, first)[0], "")
+        while number == _TENSOR_DIMS and first < last:
+            first = _varint(content, first)[1]  # noqa: PLW2901
+            rank += 1
+    return dtype if rank == 4 else ""
+
+
 def _below(content: _Buffer, start: int, end: int, path: tuple[int, ...]) -> list[tuple[int, int]]:
     """Where the fields lie that a path of numbers leads to."""
     spans = [(start, end)]
@@ -181,17 +199,10 @@ def _text(content: _Buffer, start: int, end: int, number: int) -> str:
     return ""
 
 
-def _tensor(content: _Buffer, start: int, end: int) -> tuple[str, int, int]:
-    """Name, element type and place of a TensorProto."""
-    name, dtype, location = "", 0, 0
-    for kind, first, last in _fields(content, start, end):
-        if kind == _TENSOR_NAME:
-            name = str(content[first:last], "utf-8")
-        elif kind == _TENSOR_TYPE:
-            dtype = _varint(content, first)[0]
-        elif kind == _TENSOR_LOCATION:
-            location = _varint(content, first)[0]
-    return name, dtype, location
+def _is_external(content: _Buffer, start: int, end: int) -> bool:
+    """Whether a TensorProto's values lie in another file."""
+    found = (_varint(content, first)[0] for kind, first, _ in _fields(content, start, end) if kind == _TENSOR_LOCATION)
+    return _EXTERNAL in found
 
 
 def _fields(content: _Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -23,7 +23,7 @@ def open_onnx(
     Args:
         model: an .onnx file, or the bytes of one.
         device: "cpu", "cuda", "cuda:N" or "auto".
-        backend: "auto", "onnxruntime", "onnxruntime-trt" or "openvino".
+        backend: "auto", "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx" or "openvino".
         threads: CPU threads; None for all cores.
         lanes: runs side by side on the CPU; None for what suits the machine and the graph.
         in_order: run the nodes as listed.
@@ -38,6 +38,10 @@ def open_onnx(
         UsageError: an unknown device, or one the backend does not serve, or lanes below 1.
         MissingDependencyError: the backend is not installed.
     """
+    if backend == "onnxruntime-rtx":
+        from hrnet_deploy.engines.ort_rtx import RtxPluginEngine
+
+        return RtxPluginEngine(model, device=device, threads=threads)
     free = backend == "auto" and isinstance(model, Path) and not in_order and device in {"auto", "cpu"}
     # Graphs in the making are opened often, and walking through one takes tens of milliseconds.
     header = read_header(model) if free or lanes is None else OnnxHeader()

@@ -22,16 +22,29 @@ class CudaTuning:
 
     Attributes:
         tf32: round the factors of FP32 convolutions to 10 bits of mantissa for the tensor cores of Ampere and later.
-            Off: the parity figure in the card was measured without it, and whoever wants speed has FP16.
+            Off: the parity figure in the card was measured without it, and whoever wants speed has FP16. FP16
+            graphs always use tensor cores.
         prefer_nhwc: channels last, which FP16 tensor cores read without a transpose; None for FP16 graphs only.
+        fuse_conv_bias: compute a convolution, its bias and its activation in one kernel; None where channels are last.
+            With channels first ONNX Runtime clears memory on the legacy stream, which ends a CUDA graph's capture.
         cuda_graph: replay each shape as one CUDA graph; None where every node runs on the GPU.
+        pinned: copy from and to the host through pinned memory; None where cuda-bindings is installed.
         memory_limit_bytes: most that the provider's arena may take; None for no limit.
+
+    Raises:
+        UsageError: fuse_conv_bias with prefer_nhwc=False.
     """
 
     tf32: bool = False
     prefer_nhwc: bool | None = None
+    fuse_conv_bias: bool | None = None
     cuda_graph: bool | None = None
+    pinned: bool | None = None
     memory_limit_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.fuse_conv_bias and self.prefer_nhwc is False:
+            raise UsageError("fuse_conv_bias must have channels last, got prefer_nhwc=False. Leave one of them out.")
 
 
 def device_number(device: str) -> int:
@@ -60,25 +73,36 @@ def cuda_options(
     Args:
         tuning: what the user chose.
         device: index of the GPU.
-        precision: of the graph; None where no card tells.
+        precision: of the graph; None where nothing tells.
         open_sizes: whether height or width may vary from run to run.
         graph: capture CUDA graphs.
 
     Returns:
         Option by name, all as text.
 
-    Source: onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html; names read in the 1.31.1 library.
+    Raises:
+        UsageError: fuse_conv_bias for a graph that runs with channels first.
+
+    Source: onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html; names read in the 1.31.1 library;
+    onnxruntime/core/providers/cuda/nn/conv.cc, CreateCudnnFeExecutionPlan (use_tf32) and ComputeInternal (bias).
     """
-    nhwc = precision is Precision.FP16 if tuning.prefer_nhwc is None else tuning.prefer_nhwc
+    half = precision is Precision.FP16
+    nhwc = half if tuning.prefer_nhwc is None else tuning.prefer_nhwc
+    if tuning.fuse_conv_bias and not nhwc:
+        raise UsageError("fuse_conv_bias must have channels last, got a graph with channels first. Add prefer_nhwc.")
+    fused = nhwc if tuning.fuse_conv_bias is None else tuning.fuse_conv_bias
     options = {
         "device_id": str(device),
-        # An exhaustive search costs seconds at each new shape: right for one size, a stutter for many.
+        # Since cuDNN 9 "exhaustive" only takes the slower of two heuristics; older builds try every algorithm, which
+        # costs seconds at each new shape.
         "cudnn_conv_algo_search": "HEURISTIC" if open_sizes else "EXHAUSTIVE",
         "cudnn_conv_use_max_workspace": "1",
         "do_copy_in_default_stream": "1",
         "arena_extend_strategy": "kSameAsRequested",
-        "use_tf32": str(int(tuning.tf32)),
+        # Without it ONNX Runtime rules out every tensor-core kernel, of FP16 convolutions as well.
+        "use_tf32": str(int(tuning.tf32 or half)),
         "prefer_nhwc": str(int(nhwc)),
+        "fuse_conv_bias": str(int(fused)),
         "enable_cuda_graph": str(int(graph)),
     }
     if tuning.memory_limit_bytes is not None:
@@ -102,12 +126,7 @@ def tensorrt_options(card: ModelCard | None, *, device: int, cache: Path | None)
 
     Source: onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html; names read in the 1.31.1 library.
     """
-    options = {"device_id": str(device)}
-    if card is not None and (card.shapes.dynamic_batch or card.shapes.dynamic_hw):
-        for kind in ("min", "opt", "max"):
-            batch, height, width = getattr(card.shapes, f"{kind}_nhw")
-            dims = (batch, height, width, 3) if card.pixels_in else (batch, 3, height, width)
-            options[f"trt_profile_{kind}_shapes"] = f"{card.inputs[0].name}:{'x'.join(map(str, dims))}"
+    options = {"device_id": str(device)} | profile_shapes(card, prefix="trt_profile")
     if cache is not None:
         options |= {
             "trt_engine_cache_enable": "1",
@@ -115,6 +134,25 @@ def tensorrt_options(card: ModelCard | None, *, device: int, cache: Path | None)
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(cache),
         }
+    return options
+
+
+def profile_shapes(card: ModelCard | None, *, prefix: str) -> dict[str, str]:
+    """The range of shapes that a TensorRT provider compiles for.
+
+    Args:
+        card: of the graph; None where there is none.
+        prefix: of the options' names.
+
+    Returns:
+        Smallest, usual and largest shape by option; empty for fixed shapes and without a card.
+    """
+    options: dict[str, str] = {}
+    if card is not None and (card.shapes.dynamic_batch or card.shapes.dynamic_hw):
+        for kind in ("min", "opt", "max"):
+            batch, height, width = getattr(card.shapes, f"{kind}_nhw")
+            dims = (batch, height, width, 3) if card.pixels_in else (batch, 3, height, width)
+            options[f"{prefix}_{kind}_shapes"] = f"{card.inputs[0].name}:{'x'.join(map(str, dims))}"
     return options
 
 

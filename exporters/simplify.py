@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import onnx
-import onnxsim
+from typing import Any
 
-from hrnet_deploy.errors import ExportError
+import onnx
+
+from hrnet_deploy.errors import ExportError, MissingDependencyError
 from hrnet_deploy.exporters.resize import resize_by_scales
 
 
@@ -20,7 +21,9 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
 
     Raises:
         ExportError: the simplifier reports failure.
+        MissingDependencyError: onnxsim is not installed.
     """
+    onnxsim = _onnxsim()
     try:
         simplified, _ = onnxsim.simplify(model, check_n=0)
     except Exception as error:  # C++ errors arrive as bare RuntimeErrors
@@ -31,3 +34,13 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         simplified, _ = onnxsim.simplify(simplified, check_n=0)
     result: onnx.ModelProto = simplified
     return result
+
+
+def _onnxsim() -> Any:
+    try:
+        import onnxsim
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"simplifying a graph needs onnxsim, got: {error}. pip install onnxsim, or use --no-simplify."
+        ) from error
+    return onnxsim

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import enum
 import functools
+import itertools
 import re
 from dataclasses import dataclass
 from importlib.resources import files
@@ -32,11 +33,25 @@ class Runtime(str, enum.Enum):
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
     ONNXRUNTIME_CUDA = "onnxruntime-cuda"
+    ONNXRUNTIME_RTX = "onnxruntime-rtx"
 
     @property
     def label(self) -> str:
         """Name for people."""
-        return {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}.get(self.value, "ONNX Runtime CUDA")
+        return {
+            "tensorrt": "TensorRT",
+            "tensorrt-rtx": "TensorRT-RTX",
+            "onnxruntime-cuda": "ONNX Runtime CUDA",
+            "onnxruntime-rtx": "ONNX Runtime RTX",
+        }[self.value]
+
+
+class Host(str, enum.Enum):
+    """The computer that a card sits in."""
+
+    ANY = "any"
+    ARM = "arm"
+    JETSON = "jetson"
 
 
 @dataclass(frozen=True)
@@ -48,10 +63,12 @@ class Gpu:
         name: as on the box, such as "Tesla T4".
         sm: compute capability, such as "sm75".
         architecture: such as "Turing".
+        host: the only kind of host that it comes with; ANY for a card in a slot.
         int8_tensor_cores: INT8 runs on tensor cores.
         bf16: has bfloat16 arithmetic.
         tensorrt_max: last TensorRT that runs there, such as "10.4"; "" where the newest does.
         onnxruntime_gpu_max: last onnxruntime-gpu on PyPI with code for it; "" where the newest has, NONE if none.
+        onnxruntime_gpu_arm: the newest one for ARM hosts has code for it; it holds fewer architectures.
         rtx: TensorRT-RTX lists it.
         rtx_int8_convolution: TensorRT-RTX has INT8 convolutions for it.
         source: where this is known from; cuda-gpus and cuda-legacy-gpus are pages of developer.nvidia.com, support
@@ -62,13 +79,27 @@ class Gpu:
     name: str
     sm: str
     architecture: str
+    host: Host
     int8_tensor_cores: bool
     bf16: bool
     tensorrt_max: str
     onnxruntime_gpu_max: str
+    onnxruntime_gpu_arm: bool
     rtx: bool
     rtx_int8_convolution: bool
     source: str
+
+    def last_onnxruntime(self, *, arm: bool | None = None) -> str:
+        """Last onnxruntime-gpu on PyPI with code for the card.
+
+        Args:
+            arm: the host is an ARM computer; None for what the card comes with, else x86-64.
+
+        Returns:
+            A version, "" for the newest, NONE for none.
+        """
+        on_arm = self.host is not Host.ANY if arm is None else arm
+        return NONE if on_arm and not self.onnxruntime_gpu_arm else self.onnxruntime_gpu_max
 
 
 @dataclass(frozen=True)
@@ -121,7 +152,9 @@ def find_gpu(text: str) -> Gpu:
     raise UsageError(f"GPU must be one of {known}, or a capability such as sm86, got '{text:.60}'. See nvidia-smi.")
 
 
-def objection(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None) -> Objection | None:
+def objection(
+    gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None, *, arm: bool | None = None
+) -> Objection | None:
     """Why a runtime cannot be used on a card in a precision.
 
     Args:
@@ -129,23 +162,29 @@ def objection(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | N
         runtime: what is to run the artefact.
         precision: of the artefact.
         version: of the runtime; None for one that fits the card.
+        arm: the host is an ARM computer; None for what the card comes with, else x86-64.
 
     Returns:
         The objection, or None where there is none.
     """
     faster = "use fp16 or TensorRT" if gpu.int8_tensor_cores else "use fp16"
-    last = gpu.onnxruntime_gpu_max if runtime is Runtime.ONNXRUNTIME_CUDA else gpu.tensorrt_max
-    if runtime is Runtime.TENSORRT_RTX:
+    tensorrt = "use JetPack's TensorRT" if gpu.host is Host.JETSON else "use TensorRT"
+    if runtime in {Runtime.TENSORRT_RTX, Runtime.ONNXRUNTIME_RTX}:
         if not gpu.rtx:
-            return Objection(f"{gpu.sm} is not on its list", "use TensorRT")
+            return Objection(f"{gpu.sm} is not on its list", tensorrt)
+        if runtime is Runtime.ONNXRUNTIME_RTX and not gpu.bf16:  # as all cards before Ampere
+            return Objection("the plugin needs Ampere or later", "use TensorRT-RTX")
         if precision is Precision.INT8 and not gpu.rtx_int8_convolution:
             return Objection("no INT8 convolution there", faster)
         return None
+    last = gpu.last_onnxruntime(arm=arm) if runtime is Runtime.ONNXRUNTIME_CUDA else gpu.tensorrt_max
     if last == NONE:
-        return Objection(f"the package on PyPI has no code for {gpu.sm}", "use JetPack's TensorRT")
+        host = " on ARM" if gpu.onnxruntime_gpu_max != NONE else ""
+        return Objection(f"the package on PyPI has no code for {gpu.sm}{host}", tensorrt)
     if version and last and _beyond(version, last):
         lines = [line for line in pip_lines(gpu) if ("onnxruntime" in line) is (runtime is Runtime.ONNXRUNTIME_CUDA)]
-        return Objection(f"{last} is its last version with code for {gpu.sm}, got {version}", lines[0])
+        way = tensorrt if gpu.host is Host.JETSON else lines[0]
+        return Objection(f"{last} is its last version with code for {gpu.sm}, got {version}", way)
     if precision is Precision.INT8:
         if runtime is Runtime.ONNXRUNTIME_CUDA:
             return Objection("no INT8 convolution, Q/DQ runs slower than fp32", faster)
@@ -154,7 +193,9 @@ def objection(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | N
     return None
 
 
-def refusal(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None) -> str | None:
+def refusal(
+    gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None, *, arm: bool | None = None
+) -> str | None:
     """One line on what cannot work on a card, and the way that does.
 
     Args:
@@ -162,6 +203,7 @@ def refusal(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | Non
         runtime: what is to run the artefact.
         precision: of the artefact.
         version: of the runtime; None for one that fits the card.
+        arm: as for `objection`.
 
     Returns:
         The line, or None where nothing speaks against it.
@@ -169,7 +211,7 @@ def refusal(gpu: Gpu, runtime: Runtime, precision: Precision, version: str | Non
     Source: the table's; CUDA provider without QLinearConv and ConvInteger: no such kernels in its library, and
         onnxruntime issues 12229 (T4) and 24807 (V100).
     """
-    found = objection(gpu, runtime, precision, version)
+    found = objection(gpu, runtime, precision, version, arm=arm)
     if found is None:
         return None
     way = found.way[0].upper() + found.way[1:] if found.way.startswith("use ") else found.way
@@ -196,22 +238,25 @@ def provider_refusal(tensorrt: str) -> str | None:
 _PROVIDER_PIP = f"pip install 'tensorrt-cu13>=10.13.2,<11' {NVIDIA_INDEX}"
 
 
-def pip_lines(gpu: Gpu) -> tuple[str, ...]:
-    """What to install for a card, one line a runtime: ONNX Runtime, TensorRT, TensorRT-RTX.
+def pip_lines(gpu: Gpu, *, arm: bool | None = None) -> tuple[str, ...]:
+    """What to install for a card, one line a runtime: ONNX Runtime, TensorRT, TensorRT-RTX, its plugin.
 
     Args:
         gpu: the card.
+        arm: as for `objection`.
 
     Returns:
         Command lines; those of a runtime that does not run there are left out. Jetson boards have TensorRT and CUDA
         from JetPack, so for them only the export is installed.
     """
-    if gpu.onnxruntime_gpu_max == NONE:
-        return ("pip install 'hrnet-deploy[export,cpu]'",)
-    old = gpu.onnxruntime_gpu_max != ""
+    last = gpu.last_onnxruntime(arm=arm)
     # CUDA 13 has no code for cards before Turing, hence CUDA 12 for all parts.
-    cuda12 = " 'cuda-bindings<13'" if old else ""
-    lines = [f"pip install 'hrnet-deploy[export,{'gpu-cu12' if old else 'gpu'}]' 'onnxruntime-gpu[cuda,cudnn]'{cuda12}"]
+    extra, cuda12 = ("gpu-cu12", " 'cuda-bindings<13'") if last else ("gpu", "")
+    lines = [f"pip install 'hrnet-deploy[export,{extra}]' 'onnxruntime-gpu[cuda,cudnn]'{cuda12}"]
+    if last == NONE:
+        lines = ["pip install 'hrnet-deploy[export,cpu]'"]
+    if gpu.host is Host.JETSON:
+        return tuple(lines)
     if gpu.tensorrt_max == _EXTRA_OF_VOLTA:
         lines.append(f"pip install 'hrnet-deploy[tensorrt-volta,cuda]' {NVIDIA_INDEX}")
     elif gpu.tensorrt_max:
@@ -220,6 +265,8 @@ def pip_lines(gpu: Gpu) -> tuple[str, ...]:
         lines.append(f"pip install 'hrnet-deploy[tensorrt,cuda]' {NVIDIA_INDEX}")
     if gpu.rtx:
         lines.append("pip install 'hrnet-deploy[tensorrt-rtx,cuda]'")
+    if objection(gpu, Runtime.ONNXRUNTIME_RTX, Precision.FP16) is None:
+        lines.append("pip install 'hrnet-deploy[onnxruntime-rtx]'")
     return tuple(lines)
 
 
@@ -241,6 +288,8 @@ def _named(gpu: Gpu, wanted: str) -> bool:
     # A number alone is a GeForce: the Quadro RTX 4000 and the RTX 4000 Ada share theirs with other chips.
     if gpu.key in words or wanted == gpu.name.lower():
         return True
+    if gpu.key == "rtxpro":  # RTX PRO 6000 Blackwell Server Edition, RTX PRO 4000 ...
+        return any(pair == ("rtx", "pro") for pair in itertools.pairwise(words))
     if not gpu.key.endswith("xx") or "quadro" in words:
         return False
     numbered = (_NUMBERED.fullmatch(word) for word in words)
@@ -258,10 +307,12 @@ def _gpu(row: dict[str, str]) -> Gpu:
         name=row["name"],
         sm=row["sm"],
         architecture=row["architecture"],
+        host=Host(row["host"]),
         int8_tensor_cores=row["int8_tensor_cores"] == "yes",
         bf16=row["bf16"] == "yes",
         tensorrt_max=row["tensorrt_max"],
         onnxruntime_gpu_max=row["onnxruntime_gpu_max"],
+        onnxruntime_gpu_arm=row["onnxruntime_gpu_arm"] == "yes",
         rtx=row["rtx"] == "yes",
         rtx_int8_convolution=row["rtx_int8_convolution"] == "yes",
         source=row["source"],

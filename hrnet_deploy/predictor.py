@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +20,7 @@ from hrnet_deploy.artifact import card_from_metadata
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.per_image import PerImage, Prepared, Unusable
-from hrnet_deploy.prefetch import grouped, ordered, readers
+from hrnet_deploy.prefetch import bucketed, in_order, ordered, readers
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.results import Result
 from hrnet_deploy.sources import Item, OnError, as_image_error, is_live, is_single, items
@@ -60,8 +61,8 @@ class Predictor:
         Args:
             path: an .onnx or .engine file made by hrnet-export. Engines are code: load only those you trust.
             device: "cpu", "cuda", "cuda:N", or "auto"; a device named here is used or refused, never replaced.
-            backend: "onnxruntime", "onnxruntime-trt" or "openvino" for .onnx, "tensorrt" or "tensorrt-rtx" for engines;
-                "auto" for the best of those installed.
+            backend: "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx" or "openvino" for .onnx, "tensorrt" or
+                "tensorrt-rtx" for engines; "auto" for the best of those installed.
             threads: CPU threads for inference, and at most half as many (1 to 8) for reading ahead; None for all
                 cores. With several predictors or processes on one machine, let their threads add up to its cores.
                 OpenCV's own threads are the application's: `cv2.setNumThreads` is never called here.
@@ -105,7 +106,8 @@ class Predictor:
 
         Of more than one image, those to come are read and prepared on other threads while the net runs on one of its
         own for each lane; at most two batches a lane, two more and a few images are held at a time;
-        cameras are not read ahead.
+        cameras are not read ahead. Where a net takes images of several sizes, up to one more batch a lane and a few
+        images are held, so that those of one size run together; results keep the order of the images.
 
         Args:
             source: path, bytes, BGR uint8 (H, W, 3) array or PIL image: one result; a list of those, a folder, a glob
@@ -185,16 +187,16 @@ class Predictor:
         size = fixed if isinstance(fixed, int) else batch
         reading = ThreadPoolExecutor(count, thread_name_prefix="hrnet-read")
         running = ThreadPoolExecutor(self.lanes, thread_name_prefix="hrnet-run")
-        rows = ordered(reading, self._work.prepare, found, most=size * self.lanes + count)
-        groups = grouped(rows, size, key=_shape)
-        answer = functools.partial(self._answer, reading.submit)
+        ahead = size * self.lanes + count
+        rows = ordered(reading, self._work.prepare, found, most=ahead)
+        groups = bucketed(rows, size, key=_shape, window=ahead)
+        answer = functools.partial(self._answer_placed, reading.submit)
         try:
             # One more than run: the next batch is ready when the net has done one.
             with contextlib.closing(ordered(running, answer, groups, most=self.lanes + 1)) as answered:
-                for answers in answered:
-                    for one in answers:
-                        if (result := _settled(one, on_error)) is not None:
-                            yield result
+                for one in in_order(itertools.chain.from_iterable(answered)):
+                    if (result := _settled(one, on_error)) is not None:
+                        yield result
         finally:
             # The net's threads first, as they hand work to the others.
             running.shutdown(wait=True, cancel_futures=True)
@@ -215,6 +217,13 @@ class Predictor:
                 ]
             )
         return [next(answers) if isinstance(entry, Prepared) else entry for entry in entries]
+
+    def _answer_placed(
+        self, submit: Submit, placed: list[tuple[int, Entry]]
+    ) -> list[tuple[int, Future[Result] | Unusable]]:
+        """As `_answer`, each with its place in the order."""
+        answers = self._answer(submit, [entry for _, entry in placed])
+        return [(place, answer) for (place, _), answer in zip(placed, answers, strict=True)]
 
     def _feed(self, rows: list[NDArray[Any]]) -> NDArray[Any]:
         """The input array: of one image its own memory, else one that each thread reuses.

@@ -58,52 +58,96 @@ def ordered(pool: Executor, work: Callable[[_T], _R], items: Iterable[_T], *, mo
         _close(left)
 
 
-def grouped(
-    items: Iterable[_T], size: int, key: Callable[[_T], Hashable | None] = lambda _: True
-) -> Generator[list[_T], None, None]:
-    """Neighbours in groups.
+def bucketed(
+    items: Iterable[_T], size: int, key: Callable[[_T], Hashable | None] = lambda _: True, *, window: int = 1
+) -> Generator[list[tuple[int, _T]], None, None]:
+    """Groups of items that share a key, drawn from a window over them.
+
+    A runtime that plans anew for every new shape meets fewer of them so, and batches are fuller. An item is handed out
+    as soon as a group of its key is full; a change of key waits until the window holds no item of the old one.
 
     Args:
         items: what to group.
         size: how many items make a full group, at least 1.
         key: what the items of a group share; None for an item that fits any group and takes no place in it.
+        window: how many items are held at most, and by how many one may be overtaken; `size` where that is more.
 
     Yields:
-        Groups that are not empty, in order. Closing the iterator closes `items` where that is a generator.
+        Groups that are not empty, each item with its position; `in_order` puts them back. Closing the iterator closes
+        `items` where that is a generator.
 
     Raises:
         Exception: whatever `items` raised, after all that came before it.
     """
-    group: list[_T] = []
-    taken = 0
-    shared: Hashable | None = None
+    window = max(window, size)
+    held: list[tuple[int, _T, Hashable | None]] = []
+    position = 0
+    current: Hashable | None = None
     left = iter(items)
     failure: Exception | None = None
+    ended = False
     try:
         while True:
-            try:
-                item = next(left)
-            except StopIteration:
+            overdue = bool(held) and position - held[0][0] > window
+            while not ended and not overdue and len(held) < window and _count(held, current) < size:
+                try:
+                    item = next(left)
+                except StopIteration:  # noqa: PERF203 - as above
+                    ended = True
+                except Exception as error:  # noqa: BLE001 - what came before it goes first
+                    failure, ended = error, True
+                else:
+                    held.append((position, item, key(item)))
+                    current = held[-1][2] if current is None else current
+                    position += 1
+                    overdue = position - held[0][0] > window
+            if not held:
                 break
-            except Exception as error:  # noqa: BLE001 - what came before it goes first
-                failure = error
-                break
-            own = key(item)
-            if taken and own is not None and own != shared:
-                yield group
-                group, taken = [], 0
-            group.append(item)
-            if own is not None:
-                shared, taken = own, taken + 1
-            if taken == size:
-                yield group
-                group, taken = [], 0
-        if group:
+            keys = [own for _, _, own in held if own is not None]
+            if keys and (overdue or current not in keys):
+                current = keys[0]
+            group, held = _taken(held, current, size)
             yield group
         if failure is not None:
             raise failure
     finally:
         _close(left)
+
+
+def in_order(placed: Iterable[tuple[int, _T]]) -> Generator[_T, None, None]:
+    """Put back in order what overtook each other.
+
+    Args:
+        placed: values with their positions, each from 0 on just once.
+
+    Yields:
+        The values by position, each as soon as all before it are there.
+    """
+    waiting: dict[int, _T] = {}
+    following = 0
+    for position, value in placed:
+        waiting[position] = value
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+
+
+def _count(held: list[tuple[int, _T, Hashable | None]], key: Hashable | None) -> int:
+    return 0 if key is None else sum(own == key for _, _, own in held)
+
+
+def _taken(
+    held: list[tuple[int, _T, Hashable | None]], key: Hashable | None, size: int
+) -> tuple[list[tuple[int, _T]], list[tuple[int, _T, Hashable | None]]]:
+    """The next group, with the items without a key that lie between, and what is left."""
+    group, rest, taken = [], [], 0
+    for position, item, own in held:
+        if taken < size and own in {None, key}:
+            group.append((position, item))
+            taken += own is not None
+        else:
+            rest.append((position, item, own))
+    return group, rest
 
 
 def cores() -> int:

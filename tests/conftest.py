@@ -8,6 +8,10 @@ import pytest
 
 from hrnet_deploy import export
 
+# Reasons that a machine with a GPU may give for leaving a GPU test out; all others are faults there.
+FITTING_REASONS = ("not installed: ", "the table refuses this card: ", "could not import ")
+GPU_SUITE = "HRNET_DEPLOY_GPU_SUITE"
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
@@ -16,6 +20,18 @@ SHARED = ROOT.parent / "shared"
 def _own_cache(tmp_path_factory):
     """Caches of the tests are not the user's; processes they start inherit it."""
     os.environ["HRNET_DEPLOY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Where benchmarks/gpu_suite.py sees a card, a GPU test that finds no way to it has failed, not passed."""
+    report = yield
+    if os.environ.get(GPU_SUITE) and report.skipped and item.get_closest_marker("gpu") is not None:
+        reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+        if not reason.removeprefix("Skipped: ").startswith(FITTING_REASONS):
+            report.outcome = "failed"
+            report.longrepr = f"There is a GPU here, and this test did not reach it: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

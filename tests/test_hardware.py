@@ -10,6 +10,7 @@ from hrnet_deploy.hardware import Runtime, find_gpu, gpus, objection, pip_lines,
 from hrnet_deploy.spec import Precision
 
 TRT, RTX, CUDA = Runtime.TENSORRT, Runtime.TENSORRT_RTX, Runtime.ONNXRUNTIME_CUDA
+PLUGIN = Runtime.ONNXRUNTIME_RTX
 FP32, FP16, INT8 = Precision.FP32, Precision.FP16, Precision.INT8
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +34,18 @@ ROOT = Path(__file__).resolve().parents[1]
         ("rtx50xx", "rtx50xx"),
         ("Jetson AGX Orin", "orin"),
         ("NVIDIA GB10", "gb10"),
+        ("NVIDIA GH200 480GB", "gh200"),
+        ("NVIDIA B200", "b200"),
+        ("NVIDIA GB200", "gb200"),
+        ("NVIDIA B300 SXM6 AC", "b300"),
+        ("NVIDIA Thor", "thor"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "rtxpro"),
+        ("RTX PRO 4000", "rtxpro"),
+        ("NVIDIA A2", "a2"),
+        ("NVIDIA A16", "a16"),
+        ("NVIDIA L20", "l20"),
+        ("10.0", "sm100"),
+        ("11.0", "sm110"),
         ("sm86", "sm86"),
         ("SM_75", "sm75"),
         ("8.6", "sm86"),
@@ -46,14 +59,27 @@ def test_find_gpu(text, key):
 def test_capability_gives_what_its_cards_share():
     gpu = find_gpu("sm86")
     assert (gpu.sm, gpu.name) == ("sm86", "GPU of compute capability 8.6")
-    shared = ("int8_tensor_cores", "bf16", "tensorrt_max", "onnxruntime_gpu_max", "rtx", "rtx_int8_convolution")
+    shared = (
+        *("int8_tensor_cores", "bf16", "tensorrt_max", "onnxruntime_gpu_max", "onnxruntime_gpu_arm"),
+        *("rtx", "rtx_int8_convolution"),
+    )
     for row in gpus():
         assert [getattr(row, n) for n in shared] == [getattr(find_gpu(row.sm), n) for n in shared], row.key
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "banana", "sm10", "sm999", "RTX", "Quadro RTX 4000", "NVIDIA RTX 4000 Ada Generation", "GeForce RTX 2050"],
+    [
+        "",
+        "banana",
+        "sm10",
+        "sm999",
+        "RTX",
+        "Quadro RTX 4000",
+        "NVIDIA RTX 4000 Ada Generation",
+        "RTX A2000",
+        "GeForce RTX 2050",
+    ],
 )
 def test_unknown_gpu_lists_the_known_ones(text):
     with pytest.raises(UsageError, match=r"sm86, got '.*'.*nvidia-smi") as caught:
@@ -89,6 +115,20 @@ def test_unknown_gpu_lists_the_known_ones(text):
         ("orin", RTX, FP32, None, "sm87 is not on its list"),
         ("orin", CUDA, FP16, None, "no code for sm87.*JetPack"),
         ("orin", TRT, INT8, None, None),
+        ("orin", TRT, INT8, "10.16.1.11", None),
+        ("orin", TRT, FP16, "11.4.0.106", r"10.16 is its last version.*got 11.4.0.106\. Use JetPack's TensorRT$"),
+        ("thor", TRT, FP16, "11.4.0.106", "10.16 is its last version"),
+        ("thor", CUDA, FP16, None, "no code for sm110.*JetPack"),
+        ("b200", TRT, INT8, "11.4.0.106", None),
+        ("b200", CUDA, FP32, None, r"no code for sm100\. Use TensorRT$"),
+        ("b300", CUDA, FP16, "1.31.1", "no code for sm103"),
+        ("gb200", RTX, FP16, None, "sm100 is not on its list"),
+        ("gh200", CUDA, FP16, "1.31.1", None),
+        ("rtxpro", RTX, INT8, None, None),
+        ("rtxpro", CUDA, FP16, "1.31.1", None),
+        ("t4", PLUGIN, FP16, None, r"the plugin needs Ampere or later\. Use TensorRT-RTX$"),
+        ("h100", PLUGIN, FP16, None, "sm90 is not on its list"),
+        ("a10", PLUGIN, INT8, None, None),
         ("p100", TRT, FP16, "10.0.1", "8.6 is its last version"),
         ("p100", TRT, INT8, None, "no INT8 tensor cores"),
         ("gb10", RTX, INT8, None, None),
@@ -102,6 +142,33 @@ def test_refusal(gpu, runtime, precision, version, words):
         assert re.search(words, found), found
         assert "\n" not in found
         assert found.startswith(f"{runtime.label} cannot usefully run {precision.value} on ")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "arm", "refused"),
+    [
+        ("a100", True, "sm80 on ARM"),
+        ("a100", False, None),
+        ("a100", None, None),
+        ("t4", True, "sm75 on ARM"),
+        ("v100", True, "sm70 on ARM"),
+        ("rtx30xx", True, "sm86 on ARM"),
+        ("l4", True, None),
+        ("h100", True, None),
+        ("rtx50xx", True, None),
+        ("gb10", None, None),
+        ("gh200", None, None),
+        ("orin", None, "sm87"),
+        ("b200", True, "sm100"),
+    ],
+)
+def test_onnxruntime_for_arm_hosts_has_code_for_fewer_cards(gpu, arm, refused):
+    found = refusal(find_gpu(gpu), CUDA, FP16, arm=arm)
+    assert (found is None) is (refused is None)
+    assert refused is None or f"no code for {refused}. Use" in found
+    lines = pip_lines(find_gpu(gpu), arm=arm)
+    assert any("onnxruntime-gpu" in line for line in lines) is (refused is None)
+    assert len(lines) == 1 or any("[tensorrt" in line for line in lines)
 
 
 def test_every_card_runs_fp16_somewhere():

@@ -18,6 +18,8 @@ from hrnet_deploy.engines.cuda.memory import LEGACY_STREAM, Cuda
 from hrnet_deploy.errors import DeviceError, UsageError
 
 _KEPT_BLOCKS = 16
+_UNKNOWN_STREAM = -1
+"""A reader that did not say on which stream it reads."""
 _KIND_CUDA = 2
 
 
@@ -25,8 +27,9 @@ class Blocks:
     """GPU memory for results: a block whose array is gone serves the next one of its size, without a cudaMalloc.
 
     A reader may still be at work on the GPU when its array dies. One on the legacy default stream, where torch, CuPy
-    and PyCUDA compute unless told otherwise, is waited for; a block that DLPack shared with another stream is never
-    lent again but freed, for which CUDA waits by itself.
+    and PyCUDA compute unless told otherwise, is waited for where DLPack says that it reads there. A block that DLPack
+    shared with another stream, or `__cuda_array_interface__` with a reader that it cannot know, is never lent again
+    but freed, for which CUDA waits by itself.
     """
 
     def __init__(self, cuda: Cuda, device: int) -> None:
@@ -105,8 +108,10 @@ class Blocks:
 class DeviceArray:
     """An array in GPU memory, in C order, complete when it is returned.
 
-    torch reads it with `torch.as_tensor(array, device="cuda")` or `torch.from_dlpack(array)`, CuPy with
-    `cupy.asarray(array)`; none of them copies. Its memory is its own until it and every reader of it are gone.
+    Read it with `torch.from_dlpack(array)` or `cupy.from_dlpack(array)`, which do not copy. `torch.as_tensor(array,
+    device="cuda")` and `cupy.asarray(array)` do not copy either, but they take `__cuda_array_interface__`, which
+    cannot tell the reader's stream: the memory of such an array is freed after it instead of serving the next one, at
+    the cost of a cudaMalloc. Its memory is its own until it and every reader of it are gone.
 
     Attributes:
         shape: one entry a dimension.
@@ -140,6 +145,7 @@ class DeviceArray:
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """Version 3; no stream, because nothing is left to wait for."""
+        self._readers.add(_UNKNOWN_STREAM)
         return {
             "shape": self.shape,
             "typestr": self.dtype.str,

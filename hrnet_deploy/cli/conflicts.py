@@ -8,8 +8,10 @@ from hrnet_deploy.cli.machine import Machine
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.hardware import (
     FIRST_CUDA13_ONNXRUNTIME,
+    NONE,
     NVIDIA_INDEX,
     Gpu,
+    Host,
     Runtime,
     find_gpu,
     objection,
@@ -60,7 +62,8 @@ def _packages_in_conflict(machine: Machine) -> list[Problem]:
     found = []
     if {"onnxruntime", "onnxruntime-gpu"} <= set(machine.packages):
         card = _card(machine)
-        extra = "cpu" if not machine.gpu.name else "gpu-cu12" if card and card.onnxruntime_gpu_max else "gpu"
+        last = card.last_onnxruntime(arm=machine.arm) if card else ""
+        extra = "cpu" if not machine.gpu.name or last == NONE else "gpu-cu12" if last else "gpu"
         command = f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'hrnet-deploy[{extra}]'"
         found.append(Problem("onnxruntime and onnxruntime-gpu overwrite each other's files; keep one.", command))
     opencv = [name for name in machine.packages if name.startswith("opencv-")]
@@ -90,8 +93,8 @@ def _cuda_in_conflict(machine: Machine) -> list[Problem]:
     else:
         return []
     card = _card(machine)
-    if card and card.onnxruntime_gpu_max:
-        return [Problem(text, pip_lines(card)[0])]
+    if card and (card.host is Host.JETSON or card.last_onnxruntime(arm=machine.arm) not in {"", NONE}):
+        return [Problem(text, pip_lines(card, arm=machine.arm)[0])]
     cuda12 = f"pip install 'hrnet-deploy[gpu-cu12,tensorrt-cu12,cuda]' 'cuda-bindings<13' {NVIDIA_INDEX}"
     cuda13 = f"pip install 'hrnet-deploy[gpu,tensorrt,cuda]' 'cuda-bindings>=13' {NVIDIA_INDEX}"
     return [Problem(text, cuda12 if outdated else cuda13)]
@@ -118,8 +121,22 @@ def _beyond_the_card(machine: Machine) -> list[Problem]:
         Runtime.TENSORRT: machine.tensorrt,
         Runtime.ONNXRUNTIME_CUDA: machine.packages.get("onnxruntime-gpu", ""),
     }
-    found = ((runtime, objection(gpu, runtime, Precision.FP32, v)) for runtime, v in versions.items() if v)
-    return [Problem(f"{runtime.label} on {machine.gpu.name}: {o.reason}.", o.way) for runtime, o in found if o]
+    found = (
+        (runtime, objection(gpu, runtime, Precision.FP32, v, arm=machine.arm)) for runtime, v in versions.items() if v
+    )
+    lines = pip_lines(gpu, arm=machine.arm)
+    others = {
+        Runtime.ONNXRUNTIME_CUDA: next((line for line in lines if "[tensorrt" in line), lines[0]),
+        Runtime.TENSORRT: "pip uninstall -y tensorrt tensorrt-cu12 tensorrt-cu13",  # JetPack's own is then found
+    }
+    return [
+        Problem(
+            f"{runtime.label} on {machine.gpu.name}: {o.reason}.",
+            o.way if o.way.startswith("pip ") else others[runtime],
+        )
+        for runtime, o in found
+        if o
+    ]
 
 
 def _card(machine: Machine) -> Gpu | None:

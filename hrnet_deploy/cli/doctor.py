@@ -86,17 +86,25 @@ def _card(args: argparse.Namespace, gpu: Gpu) -> int:
     else:
         tensor_cores, bf16 = (_YES if flag else _NO for flag in (gpu.int8_tensor_cores, gpu.bf16))
         print(f"{gpu.name} · {gpu.sm} · {gpu.architecture} · INT8 tensor cores: {tensor_cores} · BF16: {bf16}\n")
-        print("\n".join([*_table(rows), "", "Install what you need:", *(f"  {line}" for line in install)]))
+        print("\n".join([*_table(rows), *_arm_note(gpu), "", "Install what you need:", *(f"  {p}" for p in install)]))
         if args.verbose:
             print(f"\nSource: {gpu.source}")
     next_command(args, *_export(engine=True))
     return 0
 
 
+def _arm_note(gpu: Gpu) -> list[str]:
+    """What is different where the card sits in an ARM computer."""
+    if objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32):
+        return []
+    found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, arm=True)
+    return [] if found is None else ["", f"In an ARM host: no ONNX Runtime CUDA, {found.reason}."]
+
+
 def _card_row(gpu: Gpu, runtime: Runtime) -> Row:
-    last = gpu.onnxruntime_gpu_max if runtime is Runtime.ONNXRUNTIME_CUDA else gpu.tensorrt_max
+    last = {Runtime.ONNXRUNTIME_CUDA: gpu.last_onnxruntime(), Runtime.TENSORRT: gpu.tensorrt_max}.get(runtime)
     found = [objection(gpu, runtime, precision) for precision in Precision]
-    version = "-" if all(found) else f"<= {last}" if last and runtime is not Runtime.TENSORRT_RTX else "any"
+    version = "-" if all(found) else f"<= {last}" if last else "any"
     return Row(runtime.label, version, tuple(_NO if o else _YES for o in found), _reasons(found))
 
 
@@ -186,6 +194,7 @@ def _local_rows(machine: Machine) -> list[Row]:
         Runtime.TENSORRT: machine.tensorrt,
         Runtime.TENSORRT_RTX: machine.tensorrt_rtx,
         Runtime.ONNXRUNTIME_CUDA: machine.packages.get("onnxruntime-gpu", ""),
+        Runtime.ONNXRUNTIME_RTX: machine.packages.get("onnxruntime-ep-nv-tensorrt-rtx", ""),
     }
     return [
         Row("ONNX Runtime CPU", machine.onnxruntime or "-", (_NO if cpu_fails else _YES,) * 3, cpu_fails),
@@ -217,7 +226,7 @@ def _local_row(machine: Machine, runtime: Runtime, version: str) -> Row:
         gpu = find_gpu(machine.gpu.capability)
     except HrnetDeployError:
         return Row(runtime.label, version, (_YES,) * 3, f"nothing known about {machine.gpu.capability}: try it")
-    found = [objection(gpu, runtime, precision, version) for precision in Precision]
+    found = [objection(gpu, runtime, precision, version, arm=machine.arm) for precision in Precision]
     return Row(runtime.label, version, tuple(_NO if o else _YES for o in found), _reasons(found))
 
 
@@ -226,13 +235,15 @@ def _missing(machine: Machine) -> list[str]:
     packages = machine.packages
     there = {
         "[openvino": machine.half,
+        "[onnxruntime-rtx": packages.get("onnxruntime-ep-nv-tensorrt-rtx", ""),
         "onnxruntime": machine.onnxruntime,
         "[tensorrt-rtx": machine.tensorrt_rtx,
         "tensorrt": machine.tensorrt,
     }
     try:
-        known = pip_lines(find_gpu(machine.gpu.capability))
-        there["onnxruntime"] = packages.get("onnxruntime-gpu", "")
+        known = pip_lines(find_gpu(machine.gpu.capability), arm=machine.arm)
+        if any("onnxruntime-gpu" in line for line in known):
+            there["onnxruntime"] = packages.get("onnxruntime-gpu", "")
     except HrnetDeployError:
         known = ("pip install 'hrnet-deploy[cpu]'", "pip install 'hrnet-deploy[openvino]'")
     lines = []

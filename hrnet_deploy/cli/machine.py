@@ -18,6 +18,7 @@ PACKAGES = (
     *("numpy", "opencv-python-headless", "opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless"),
     *("onnxruntime", "onnxruntime-gpu", "openvino", "torch", "onnx", "onnxscript", "onnxsim", "safetensors"),
     *("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-bindings", "pycuda"),
+    "onnxruntime-ep-nv-tensorrt-rtx",
 )
 """Distributions looked for."""
 EXPORT_PACKAGES = ("torch", "onnx", "onnxscript", "onnxsim", "safetensors")
@@ -66,6 +67,7 @@ class Machine:
             precision, "" where it is not installed or does not load.
         gpu: the first one, or that there is none.
         vnni: the CPU multiplies INT8 without saturating; None where that is unknown.
+        arm: the CPU is an ARM one, for which packages hold code for other GPUs.
     """
 
     packages: Mapping[str, str] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class Machine:
     half: str = ""
     gpu: Device = Device()
     vnni: bool | None = None
+    arm: bool = False
 
     @property
     def onnxruntime(self) -> str:
@@ -101,6 +104,7 @@ def look() -> Machine:
         half=half,
         gpu=_gpu(),
         vnni=_vnni(),
+        arm=platform.machine().lower() in {"aarch64", "arm64"},
     )
 
 
@@ -119,10 +123,9 @@ def _providers() -> dict[str, str]:
     except (ImportError, OSError) as error:
         return {"CPU": _one_line(error)}
     found = {}
-    if hasattr(onnxruntime, "preload_dlls"):
-        # As an engine does it: the libraries of the nvidia-* packages are on no search path.
-        with contextlib.redirect_stdout(io.StringIO()):
-            onnxruntime.preload_dlls()
+    from hrnet_deploy.engines.ort_libraries import preload_libraries
+
+    preload_libraries()  # as an engine does it
     onnxruntime.set_default_logger_severity(_LOG_NOTHING)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_NOTHING

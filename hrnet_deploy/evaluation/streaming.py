@@ -19,7 +19,7 @@ from hrnet_deploy.evaluation.dataset import Dataset
 from hrnet_deploy.evaluation.network import Network, Outputs, Rows
 from hrnet_deploy.evaluation.record import Answer, Masks, Record
 from hrnet_deploy.evaluation.segmentation import IGNORE, confusion_matrix
-from hrnet_deploy.prefetch import grouped, ordered
+from hrnet_deploy.prefetch import bucketed, in_order, ordered
 from hrnet_deploy.sources import read_frame
 from hrnet_deploy.spec import Preprocessing
 
@@ -51,9 +51,9 @@ class _Picture:
 
 @dataclass(frozen=True, eq=False)
 class _Group:
-    """Pictures answered together: outputs and seconds by net."""
+    """Pictures answered together, each with its place in the order: outputs and seconds by net."""
 
-    pictures: list[_Picture]
+    pictures: list[tuple[int, _Picture]]
     outputs: list[list[list[Outputs]]]
     seconds: list[float]
 
@@ -65,7 +65,8 @@ def stream(
 
     Workers read, decode and preprocess images ahead of the nets, and count answers behind them; the nets run one after
     the other, on as many threads as they have lanes. At most (2 x lanes + 1) x batch + workers images are held before
-    the nets, and 2 x batch + workers after.
+    the nets, and 2 x batch + workers after; where nets take images of several sizes, lanes x batch + workers more, so
+    that those of one size run together.
 
     Args:
         networks: the nets, the reference first.
@@ -89,11 +90,12 @@ def stream(
     running = ThreadPoolExecutor(lanes, thread_name_prefix="evaluation-net")
     try:
         read = functools.partial(_read, networks, dataset)
-        pictures = ordered(pool, read, indices, most=lanes * batch + workers)
+        ahead = lanes * batch + workers
+        pictures = ordered(pool, read, indices, most=ahead)
         run = functools.partial(_run, networks, batch)
-        groups = ordered(running, run, grouped(pictures, batch), most=lanes + 1)
+        groups = ordered(running, run, bucketed(pictures, batch, key=_sizes, window=ahead), most=lanes + 1)
         count = functools.partial(_count, networks, dataset)
-        answered = _answered(groups, clock, lanes)
+        answered = in_order(_answered(groups, clock, lanes))
         with contextlib.closing(ordered(pool, count, answered, most=2 * batch + workers)) as records:
             yield from records
     finally:
@@ -101,15 +103,22 @@ def stream(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _answered(groups: Iterator[_Group], clock: Clock, lanes: int) -> Iterator[tuple[_Picture, list[list[Outputs]]]]:
-    """One entry a picture."""
+def _sizes(picture: _Picture) -> tuple[tuple[int, ...], ...]:
+    """What the nets are given, but for the number of windows."""
+    return tuple(rows.values.shape[1:] for rows in picture.rows.values())
+
+
+def _answered(
+    groups: Iterator[_Group], clock: Clock, lanes: int
+) -> Iterator[tuple[int, tuple[_Picture, list[list[Outputs]]]]]:
+    """One entry a picture, with its place."""
     for group in groups:
         # Of the wall: lanes spend them side by side.
         for place, seconds in enumerate(group.seconds):
             clock.inference_s[place] += seconds / lanes
         clock.images += len(group.pictures)
-        for number, picture in enumerate(group.pictures):
-            yield picture, [of_network[number] for of_network in group.outputs]
+        for number, (place, picture) in enumerate(group.pictures):
+            yield place, (picture, [of_network[number] for of_network in group.outputs])
 
 
 def _read(networks: Sequence[Network], dataset: Dataset, index: int) -> _Picture:
@@ -139,12 +148,12 @@ def _read(networks: Sequence[Network], dataset: Dataset, index: int) -> _Picture
     return _Picture(index, hashlib.sha256(content).hexdigest(), rows, label)
 
 
-def _run(networks: Sequence[Network], batch: int, pictures: list[_Picture]) -> _Group:
+def _run(networks: Sequence[Network], batch: int, pictures: list[tuple[int, _Picture]]) -> _Group:
     """Every net on a group, one after the other."""
     outputs, seconds = [], []
     for network in networks:
         began = time.perf_counter()
-        outputs.append(network.run([picture.rows[network.preparation] for picture in pictures], batch))
+        outputs.append(network.run([picture.rows[network.preparation] for _, picture in pictures], batch))
         seconds.append(time.perf_counter() - began)
     return _Group(pictures, outputs, seconds)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.pipeline.facts import Facts
@@ -35,7 +36,9 @@ def card_of(graph: onnx.ModelProto, plan: Plan, facts: Facts, lineage: Mapping[s
     if plan.pixels is not None and plan.pixels is not preprocessing.channel_order:
         mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
         preprocessing = dataclasses.replace(preprocessing, channel_order=plan.pixels, mean=mean, std=std)
-    tools = {"hrnet-deploy": VERSION} | {name: version(name) for name in ("onnx", "onnxsim")}
+    tools = {"hrnet-deploy": VERSION, "onnx": version("onnx")}
+    with contextlib.suppress(PackageNotFoundError):  # a graph that is not simplified does without
+        tools["onnxsim"] = version("onnxsim")
     return ModelCard(
         task=facts.task,
         variant=facts.variant,

@@ -14,7 +14,7 @@ from hrnet_deploy.spec import Precision
 TENSORRT = "TensorRT"
 GPU = "a GPU"
 _HALF = frozenset({"float16", "bfloat16"})
-_TENSORRT_BACKENDS = frozenset({"tensorrt", "tensorrt-rtx", "onnxruntime-trt"})
+_TENSORRT_BACKENDS = frozenset({"tensorrt", "tensorrt-rtx", "onnxruntime-trt", "onnxruntime-rtx"})
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from hrnet_deploy.cli import doctor, machine
 from hrnet_deploy.cli.conflicts import problems
 from hrnet_deploy.cli.machine import Device, Machine, look
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.hardware import Host, find_gpu, gpus
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "import sys; from hrnet_deploy.cli.doctor import main; sys.exit(main())"
@@ -113,7 +114,7 @@ def test_target(target, table, installs, capsys):
     assert err == "Next: hrnet-export hrnet_w18 --weights hrnet_w18.mm_in1k --precision fp16 -o w18.engine\n"
 
 
-@pytest.mark.parametrize("target", ["p100", "v100", "t4", "a10", "orin", "h200", "rtx50xx", "gb10", "local"])
+@pytest.mark.parametrize("target", [*(gpu.key for gpu in gpus()), "local"])
 def test_output_is_narrow_and_short(target, capsys):
     run("--target", target)
     lines = capsys.readouterr().out.splitlines()
@@ -213,11 +214,83 @@ def test_gpu_with_the_cpu_build_of_onnxruntime(monkeypatch, capsys):
 
 
 def test_card_that_is_not_in_the_table(monkeypatch, capsys):
-    on(dataclasses.replace(SERVER, gpu=Device(name="NVIDIA B200", capability="sm100", count=8)), monkeypatch)
+    on(dataclasses.replace(SERVER, gpu=Device(name="NVIDIA X1", capability="sm190", count=8)), monkeypatch)
     run()
     out = capsys.readouterr().out
-    assert "NVIDIA B200 (sm100, driver unknown), the first of 8" in out
-    assert "nothing known about sm100: try it" in out
+    assert "NVIDIA X1 (sm190, driver unknown), the first of 8" in out
+    assert "nothing known about sm190: try it" in out
+
+
+@pytest.mark.parametrize("key", [gpu.key for gpu in gpus()])
+@pytest.mark.parametrize("arm", [False, True])
+def test_every_card_of_the_table_is_told_alike_as_a_target_and_as_this_machine(key, arm, monkeypatch, capsys):
+    gpu = find_gpu(key)
+    assert run("--json", "--target", key) == 0
+    target = {row["runtime"]: row for row in json.loads(capsys.readouterr().out)["runtimes"]}
+    assert list(target) == ["TensorRT", "TensorRT-RTX", "ONNX Runtime CUDA", "ONNX Runtime RTX"]
+    device = Device(name=gpu.name, capability=gpu.sm, driver="590.1", count=1)
+    versions = {"onnxruntime-gpu": "1.26.0" if gpu.sm in {"sm60", "sm70"} else "1.31.1"}
+    there = dataclasses.replace(
+        SERVER,
+        packages=versions | {"onnxruntime-ep-nv-tensorrt-rtx": "0.5.0"},
+        tensorrt={"p100": "8.6.1", "v100": "10.4.0"}.get(key, "10.16.1"),
+        tensorrt_rtx="1.7.1.116",
+        gpu=device,
+        arm=arm,
+    )
+    on(there, monkeypatch)
+    assert run("--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    local = {row["runtime"]: row for row in found["runtimes"]}
+    differs = {name for name in target if any(target[name][p] != local[name][p] for p in ("fp32", "fp16", "int8"))}
+    # onnxruntime-gpu for ARM hosts has no code for what came before Ada.
+    older = gpu.architecture in {"Pascal", "Volta", "Turing", "Ampere"} and gpu.host is Host.ANY
+    assert differs == ({"ONNX Runtime CUDA"} if arm and older else set())
+    assert all(problem["command"].startswith("pip ") for problem in found["problems"])
+
+
+@pytest.mark.parametrize(
+    ("name", "sm", "arm", "words", "command"),
+    [
+        ("NVIDIA B200", "sm100", False, "no code for sm100.", "pip install 'hrnet-deploy[tensorrt,cuda]'"),
+        ("NVIDIA A100", "sm80", True, "no code for sm80 on ARM.", "pip install 'hrnet-deploy[tensorrt,cuda]'"),
+        ("Jetson AGX Orin", "sm87", True, "no code for sm87.", "pip install 'hrnet-deploy[export,cpu]'"),
+    ],
+)
+def test_onnxruntime_without_code_for_the_card_is_a_problem_with_a_way_out(name, sm, arm, words, command):
+    card = Device(name=name, capability=sm, driver="590.1", count=1)
+    here = Machine(packages={"onnxruntime-gpu": "1.31.1"}, gpu=card, arm=arm)
+    (problem,) = problems(here)
+    assert problem.text == f"ONNX Runtime CUDA on {name}: the package on PyPI has {words}"
+    assert problem.command.startswith(command)
+
+
+def test_a_pip_tensorrt_that_jetson_cannot_run_is_taken_away():
+    orin = Device(name="Jetson AGX Orin", capability="sm87", driver="590.1", count=1)
+    (problem,) = problems(Machine(packages={"tensorrt": "11.4.0.106"}, tensorrt="11.4.0.106", gpu=orin, arm=True))
+    assert problem.text == "TensorRT on Jetson AGX Orin: 10.16 is its last version with code for sm87, got 11.4.0.106."
+    assert problem.command == "pip uninstall -y tensorrt tensorrt-cu12 tensorrt-cu13"
+
+
+def test_a_card_without_onnxruntime_gets_the_lines_for_its_cuda():
+    b200 = Device(name="NVIDIA B200", capability="sm100", driver="535.1", count=1)
+    found = problems(Machine(packages={"tensorrt-cu13": "10.16.1"}, tensorrt="10.16.1", gpu=b200))
+    assert [problem.command for problem in found if "driver 580" in problem.text] == [
+        (
+            "pip install 'hrnet-deploy[gpu-cu12,tensorrt-cu12,cuda]' 'cuda-bindings<13' "
+            "--extra-index-url https://pypi.nvidia.com"
+        )
+    ]
+
+
+def test_a_card_that_an_arm_host_serves_less_says_so(capsys):
+    run("--target", "a100")
+    assert (
+        "In an ARM host: no ONNX Runtime CUDA, the package on PyPI has no code for sm80 on ARM."
+        in capsys.readouterr().out
+    )
+    run("--target", "l4")
+    assert "ARM" not in capsys.readouterr().out
 
 
 def packages(**changes):
@@ -286,7 +359,8 @@ def test_problems_come_with_the_command_that_repairs_them(found, text, command, 
     [
         (Device(), "cpu"),
         (T4, "gpu"),
-        (Device(name="NVIDIA B200", capability="sm100", count=1), "gpu"),
+        (Device(name="NVIDIA B200", capability="sm100", count=1), "cpu"),
+        (Device(name="NVIDIA X1", capability="sm190", count=1), "gpu"),
         (Device(name="Tesla V100", capability="sm70", count=1), "gpu-cu12"),
     ],
 )

@@ -1,12 +1,16 @@
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
+from hrnet_deploy import export
+from hrnet_deploy.engines.cuda.opening import open_cuda
 from hrnet_deploy.engines.ort import OrtEngine
-from hrnet_deploy.engines.ort_gpu import check_placement, nodes_on
+from hrnet_deploy.engines.ort_gpu import check_placement, explained, nodes_on, open_on_gpu
 from hrnet_deploy.engines.ort_opening import open_onnx
 from hrnet_deploy.engines.ort_providers import CPU, CUDA, TENSORRT, CudaTuning
 from hrnet_deploy.engines.ort_session import open_session, session_options
@@ -93,6 +97,84 @@ def test_a_gpu_array_needs_an_engine_on_a_gpu():
         OrtEngine(NET, device="cpu").run({"x": there})
 
 
+@pytest.mark.parametrize(
+    ("half", "expected"),
+    [
+        (True, {"use_tf32": "1", "prefer_nhwc": "1", "fuse_conv_bias": "1"}),
+        (False, {"use_tf32": "0", "prefer_nhwc": "0", "fuse_conv_bias": "0"}),
+    ],
+)
+@pytest.mark.parametrize("size", ["4", "H"])
+def test_a_graph_without_a_card_runs_in_the_precision_of_its_weights(monkeypatch, half, expected, size):
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["" : 20]>\n'
+        f"g (float[1, 1, {size}, 4] x) => (float[A, B, C, D] y) {{ y = Conv(x, w) }}"
+    )
+    weight = np.ones((1, 1, 1, 1), np.float16 if half else np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    net = model.SerializeToString()
+    tried = []
+
+    def opened(model, name, options, providers):
+        tried.append(dict(providers)[CUDA])
+        return session(CUDA)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.open_session", opened)
+    found = open_on_gpu(net, "graph", device="cuda:1", provider=CUDA, tuning=CudaTuning(), threads=None)
+    assert {key: tried[0][key] for key in expected} == expected
+    # Every node is on the GPU, so open sizes are captured as well.
+    assert tried[0]["enable_cuda_graph"] == "1"
+    assert (found.number, found.graphs, found.open_sizes) == (1, True, size == "H")
+
+
+def test_a_graph_with_nodes_for_the_cpu_opens_without_cuda_graphs(monkeypatch):
+    tried = []
+
+    def opened(model, name, options, providers):
+        tried.append(dict(providers)[CUDA]["enable_cuda_graph"])
+        if len(tried) == 1:
+            raise ArtifactError("graph must be a model ONNX Runtime can open, got: nodes on the CPU")
+        return session(CUDA, ["Shape"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.open_session", opened)
+    found = open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
+    assert tried == ["1", "0"]
+    assert not found.graphs
+
+
+@pytest.mark.parametrize(
+    ("sm", "machine", "expected"),
+    [
+        ("sm100", "x86_64", "no kernel image for the card: the package on PyPI has no code for sm100; use TensorRT"),
+        ("sm80", "aarch64", "no kernel image for the card: the package on PyPI has no code for sm80 on ARM; use Ten"),
+        (
+            "sm70",
+            "x86_64",
+            "no kernel image for the card: 1.26 is its last version with code for sm70, got 1.31.1; pip ",
+        ),
+        ("sm90", "x86_64", "no kernel image for the card: this ONNX Runtime has no code for sm90, see hrnet-doctor"),
+        (
+            "sm190",
+            "x86_64",
+            "CUDA failure 209: no kernel image is available for execution on the device (this ONNX Run",
+        ),
+    ],
+)
+def test_a_build_without_code_for_the_card_is_explained_when_it_fails(monkeypatch, cuda, sm, machine, expected):
+    monkeypatch.setattr(cuda, "capability", lambda number: sm)
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.open_cuda", lambda provider: cuda)
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.platform.machine", lambda: machine)
+    monkeypatch.setattr(onnxruntime, "__version__", "1.31.1")
+    error = RuntimeError("[E] : FAIL : CUDA failure 209: no kernel image is available\nfor execution on the device")
+    found = explained(error, 0)
+    assert found.startswith(expected)
+    assert "\n" not in found
+    assert explained(error, None) == "CUDA failure 209: no kernel image is available for execution on the device"
+    assert explained(RuntimeError("other"), 0) == "other"
+
+
 needs_gpu = pytest.mark.skipif(not HAS_CUDA_BUILD, reason="needs an NVIDIA GPU and hrnet-deploy[gpu]")
 
 
@@ -103,9 +185,9 @@ def on_gpu(model, **options):
         pytest.skip(f"needs an NVIDIA GPU: {error}")
 
 
-@pytest.mark.gpu
-@needs_gpu
-def test_int8_on_the_cuda_provider_is_refused_before_anything_is_loaded():
+def test_int8_on_the_cuda_provider_is_refused_before_anything_is_loaded(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.open_session", None)
     with pytest.raises(DeviceError, match="no INT8 convolutions"):
         OrtEngine(INT8, device="cuda")
 
@@ -151,26 +233,109 @@ def test_open_sizes_run_on_the_gpu(street_onnx):
 
 @pytest.mark.gpu
 @needs_gpu
+def test_fp16_is_faster_than_fp32(demo, tmp_path):
+    """Convolutions of 18 to 144 channels at 512 x 512: without tensor cores FP16 takes as long as FP32, or longer."""
+    times = {}
+    for precision in ("fp32", "fp16"):
+        path = export(
+            weights=demo / "hrnetv2_w18_small_v1_street.pth",
+            imgsz="512x512",
+            precision=precision,
+            batch=4,
+            output=tmp_path / f"{precision}.onnx",
+        )
+        engine = on_gpu(path)
+        shape = engine.inputs[0].shape
+        x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        engine.run({"input": x})
+        (kept,) = engine._bound._kept.values()
+        samples = []
+        for _ in range(30):
+            began = time.perf_counter()
+            engine._bound._worker.call(lambda engine=engine, kept=kept: engine._bound._run(kept))
+            samples.append(time.perf_counter() - began)
+        times[precision] = min(samples)
+        engine.close()
+    assert times["fp16"] < 0.8 * times["fp32"], times
+
+
+@pytest.mark.gpu
+@needs_gpu
+def test_new_threads_neither_capture_again_nor_take_memory(photos_onnx):
+    pytest.importorskip("cuda.bindings")
+    cuda = open_cuda("cuda-python")
+    engine = on_gpu(photos_onnx)
+    x = np.random.default_rng(0).normal(size=(4, 3, 64, 64)).astype(np.float32)
+    wanted = engine.run({"input": x})["logits"]
+    before = cuda.memory_info(0)[0]
+    for _ in range(50):
+        with ThreadPoolExecutor(1) as pool:
+            np.testing.assert_array_equal(pool.submit(engine.run, {"input": x}).result()["logits"], wanted)
+    # Handles and a graph of each thread would be some 10 MiB a thread.
+    assert cuda.memory_info(0)[0] >= before - (16 << 20)
+    assert engine._bound._captured == 1
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("pinned", [True, False])
+def test_pinned_copies_change_no_bit(photos_onnx, pinned):
+    pytest.importorskip("cuda.bindings")
+    engine, other = on_gpu(photos_onnx, tuning=CudaTuning(pinned=pinned)), on_gpu(photos_onnx)
+    for seed, count in enumerate((1, 8, 3, 8)):
+        x = np.random.default_rng(seed).normal(size=(count, 3, 64, 64)).astype(np.float32)
+        np.testing.assert_array_equal(engine.run({"input": x})["logits"], other.run({"input": x})["logits"])
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("how", ["as_tensor", "from_dlpack"])
+def test_a_slow_reader_on_another_stream_never_sees_the_next_result(photos_onnx, how):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("cuda.bindings")
+    engine = on_gpu(photos_onnx)
+    if not torch.cuda.is_available():
+        pytest.skip("not installed: torch with CUDA")
+    one, two = (torch.randn(4, 3, 64, 64, device="cuda") * scale for scale in (1, 3))
+    wanted = torch.from_dlpack(engine.run({"input": one})["logits"]).cpu().numpy()
+    side = torch.cuda.Stream()
+    for _ in range(100):
+        found = engine.run({"input": one})["logits"]
+        with torch.cuda.stream(side):
+            shared = torch.as_tensor(found, device="cuda") if how == "as_tensor" else torch.from_dlpack(found)
+            torch.cuda._sleep(2_000_000)  # about a millisecond before it is read
+            read = shared.clone()
+        del found, shared
+        engine.run({"input": two})
+        side.synchronize()
+        np.testing.assert_allclose(read.cpu().numpy(), wanted, atol=1e-3 * np.abs(wanted).max())
+
+
+@pytest.mark.gpu
+@needs_gpu
 def test_a_torch_tensor_on_the_gpu_goes_in_and_comes_out_there(photos_onnx):
     torch = pytest.importorskip("torch")
     pytest.importorskip("cuda.bindings")
     engine, plain = on_gpu(photos_onnx), OrtEngine(photos_onnx, device="cpu")
     if not torch.cuda.is_available():
-        pytest.skip("needs torch with CUDA")
+        pytest.skip("not installed: torch with CUDA")
     with torch.cuda.stream(torch.cuda.Stream()):
         x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)).cuda(non_blocking=True) * 2
-        found = torch.as_tensor(engine.run({"input": x})["logits"], device="cuda")
+        found = torch.from_dlpack(engine.run({"input": x})["logits"])
     wanted = plain.run({"input": x.cpu().numpy()})["logits"]
     np.testing.assert_allclose(found.cpu().numpy(), wanted, atol=1e-3 * np.abs(wanted).max())
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(TENSORRT not in onnxruntime.get_available_providers(), reason="needs ONNX Runtime with TensorRT")
+@needs_gpu
 def test_tensorrt_s_provider_answers_as_the_cpu(photos_onnx):
+    if TENSORRT not in onnxruntime.get_available_providers():
+        pytest.skip("not installed: ONNX Runtime with TensorRT")
     try:
         engine = OrtEngine(photos_onnx, backend="onnxruntime-trt")
     except DeviceError as error:
-        pytest.skip(f"needs an NVIDIA GPU and TensorRT 10: {error}")
+        lacks = "libnvinfer" in str(error)
+        pytest.skip(f"{'not installed' if lacks else 'needs an NVIDIA GPU and TensorRT 10'}: {error}")
     x = np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
     wanted = OrtEngine(photos_onnx, device="cpu").run({"input": x})["logits"]
     # TensorRT computes FP32 in TF32 where the card has it.

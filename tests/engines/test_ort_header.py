@@ -131,3 +131,29 @@ def test_what_is_no_graph_has_no_digest(tmp_path):
     (tmp_path / "text.onnx").write_text("no graph at all")
     (tmp_path / "empty.onnx").touch()
     assert [graph_sha256(tmp_path / f"{name}.onnx") for name in ("text", "empty", "missing")] == ["", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("kind", "dims", "half"),
+    [
+        (onnx.TensorProto.FLOAT16, (8, 3, 3, 3), True),
+        (onnx.TensorProto.FLOAT, (8, 3, 3, 3), False),
+        (onnx.TensorProto.FLOAT16, (8,), False),  # a scale or bias alone does not convolve
+        (onnx.TensorProto.FLOAT16, (), False),
+        (onnx.TensorProto.BFLOAT16, (1, 1, 1, 1), False),
+    ],
+)
+def test_weights_of_convolutions_tell_the_precision_of_a_graph_without_a_card(kind, dims, half):
+    model = graph("g (float[N, 3] x) => (float[N, 3] y) { y = Relu(x) }")
+    model.graph.initializer.append(onnx.TensorProto(name="w", data_type=kind, dims=dims, raw_data=b"\0" * 500))
+    assert read_header(model.SerializeToString()).half is half
+
+
+def test_half_inputs_tell_it_as_well():
+    assert read_header(graph("g (float16[N] x) => (float16[N] y) { y = Relu(x) }").SerializeToString()).half
+
+
+def test_packed_dimensions_are_counted():
+    tensor = b"\x0a\x04\x08\x03\x03\x03\x10\x0a"  # as proto3 writes dims: one field; then data_type FLOAT16
+    found = read_header(b"\x3a\x0a\x2a\x08" + tensor)
+    assert found.filters == {"float16"}

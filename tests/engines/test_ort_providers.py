@@ -44,9 +44,15 @@ def test_what_names_no_gpu_is_refused(device):
     [
         ({}, {}, {"use_tf32": "0", "prefer_nhwc": "0", "cudnn_conv_algo_search": "EXHAUSTIVE", "device_id": "3"}),
         ({"tf32": True}, {}, {"use_tf32": "1"}),
-        ({}, {"precision": Precision.FP16}, {"prefer_nhwc": "1"}),
-        ({"prefer_nhwc": False}, {"precision": Precision.FP16}, {"prefer_nhwc": "0"}),
-        ({"prefer_nhwc": True}, {}, {"prefer_nhwc": "1"}),
+        ({}, {"precision": None}, {"use_tf32": "0", "prefer_nhwc": "0", "fuse_conv_bias": "0"}),
+        # use_tf32=0 would take the tensor cores away from FP16, too.
+        ({}, {"precision": Precision.FP16}, {"prefer_nhwc": "1", "use_tf32": "1", "fuse_conv_bias": "1"}),
+        ({"tf32": False}, {"precision": Precision.FP16}, {"use_tf32": "1"}),
+        # Fusing the bias with channels first would end a capture.
+        ({"prefer_nhwc": False}, {"precision": Precision.FP16}, {"prefer_nhwc": "0", "fuse_conv_bias": "0"}),
+        ({"prefer_nhwc": True}, {}, {"prefer_nhwc": "1", "fuse_conv_bias": "1", "use_tf32": "0"}),
+        ({"fuse_conv_bias": False}, {"precision": Precision.FP16}, {"prefer_nhwc": "1", "fuse_conv_bias": "0"}),
+        ({"fuse_conv_bias": True}, {"precision": Precision.FP16}, {"fuse_conv_bias": "1"}),
         ({}, {"open_sizes": True}, {"cudnn_conv_algo_search": "HEURISTIC"}),
         ({}, {"graph": True}, {"enable_cuda_graph": "1"}),
         ({}, {}, {"enable_cuda_graph": "0", "cudnn_conv_use_max_workspace": "1", "gpu_mem_limit": None}),
@@ -58,6 +64,13 @@ def test_options_of_the_cuda_provider(tuning, given, expected):
     options = cuda_options(CudaTuning(**tuning), **arguments)
     assert {key: options.get(key) for key in expected} == expected
     assert all(isinstance(value, str) for value in options.values())
+
+
+def test_a_bias_is_not_fused_with_channels_first():
+    with pytest.raises(UsageError, match="fuse_conv_bias must have channels last, got prefer_nhwc=False"):
+        CudaTuning(fuse_conv_bias=True, prefer_nhwc=False)
+    with pytest.raises(UsageError, match="fuse_conv_bias must have channels last, got a graph with channels first"):
+        cuda_options(CudaTuning(fuse_conv_bias=True), device=0, precision=Precision.FP32, open_sizes=False, graph=False)
 
 
 def test_tensorrt_builds_for_the_range_in_the_card_and_keeps_what_it_built():

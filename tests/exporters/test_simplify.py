@@ -1,10 +1,12 @@
 import collections
+import importlib
+import sys
 
 import numpy as np
 import onnx
 import pytest
 
-from hrnet_deploy.errors import ExportError
+from hrnet_deploy.errors import ExportError, MissingDependencyError
 from hrnet_deploy.exporters.simplify import simplify
 
 SHAPE_ARITHMETIC = {"Shape", "Slice", "Concat", "Gather", "Unsqueeze", "Cast", "Identity"}
@@ -72,3 +74,12 @@ def test_a_graph_the_simplifier_cannot_read_names_the_way_round(parse):
     model.graph.node[0].input[0] = "nowhere"
     with pytest.raises(ExportError, match=r"graph must simplify, got .* Use --no-simplify\."):
         simplify(model)
+
+
+def test_without_onnxsim_the_error_names_the_pip_line_and_importing_works(traced, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxsim", None)
+    importlib.reload(sys.modules[simplify.__module__])
+    with pytest.raises(
+        MissingDependencyError, match=r"needs onnxsim, got: .* pip install onnxsim, or use --no-simplify\.$"
+    ):
+        simplify(traced("classification"))

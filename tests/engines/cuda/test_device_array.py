@@ -103,6 +103,30 @@ def test_blocks_read_on_another_stream_are_freed_not_lent_again(blocks, stream, 
         blocks.give(24, got)
 
 
+def test_a_block_with_an_unknown_reader_is_freed_not_lent_again(blocks, stream, cuda):
+    """torch.as_tensor and cupy.asarray take the interface, which cannot say on which stream they will read."""
+    array, values = filled(blocks, stream)
+    entry = array.__cuda_array_interface__
+    np.testing.assert_array_equal(array.numpy(), values)
+    assert entry["data"][0] == array.address
+    before, size = cuda.calls["free"], array.nbytes
+    del array
+    gc.collect()
+    blocks.take(size, stream)
+    assert cuda.calls["free"] == before + 1
+    assert not blocks._free
+
+
+def test_looking_at_a_result_is_not_reading_it(blocks, stream, cuda):
+    array, _ = filled(blocks, stream)
+    address, size = array.address, array.nbytes
+    assert is_device_array(array)
+    view(array, "x", cuda=cuda, device=0, stream=1)
+    del array
+    gc.collect()
+    assert blocks.take(size, stream) == address
+
+
 def test_idle_blocks_are_few_and_make_room_for_others(fake_cuda):
     cuda = fake_cuda(memory=1000)
     cuda.activate(0)

@@ -19,7 +19,7 @@ INTEGERS = frozenset({"QuantizeLinear", "Conv"})
         (OnnxHeader({}, INTEGERS, {"input": (8, 3, 224, 224)}), True),
         (OnnxHeader({}, INTEGERS, {"input": ("N", 224, 224, 3)}), True),
         (OnnxHeader({}, frozenset({"Conv"}), BIG), True),
-        (OnnxHeader({}, frozenset({"Conv"}), BIG, half=True), True),
+        (OnnxHeader({}, frozenset({"Conv"}), BIG, filters=frozenset({"float16"})), True),
         (OnnxHeader({}, INTEGERS, {"input": ("N", 3, "H", "W")}), True),
         (OnnxHeader({}, INTEGERS, {"input": ("N", 3, 64, 64)}), False),
         (OnnxHeader({}, INTEGERS, {}), False),
@@ -49,4 +49,9 @@ def test_half_precision_is_what_weights_and_card_state(photos_onnx, half, precis
     header = read_header(photos_onnx)
     card = json.loads(header.metadata[CARD_KEY]) | {"precision": precision}
     metadata = {CARD_KEY: json.dumps(card)} if precision else {}
-    assert computes_in_half(dataclasses.replace(header, metadata=metadata, half=half)) is expected
+    assert (
+        computes_in_half(
+            dataclasses.replace(header, metadata=metadata, filters=frozenset({"float16" if half else "float32"}))
+        )
+        is expected
+    )

@@ -1,0 +1,125 @@
+"""What the sections of the probe share: exported models, sessions with changed options, and medians."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy import export
+from hrnet_deploy.benchmark.timing import Latency
+from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.ort_binding import BoundSession
+from hrnet_deploy.engines.ort_libraries import preload_libraries
+from hrnet_deploy.engines.ort_providers import CPU, CUDA, CudaTuning, cuda_options
+from hrnet_deploy.engines.ort_session import open_session, session_options, spec
+from hrnet_deploy.spec import Precision
+
+ROOT = Path(__file__).resolve().parents[1]
+_LEAST = 5
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a section works.
+
+    Attributes:
+        section: its name.
+        folder: for exported files, which sections share.
+        device: "cuda", or "cpu" for a dry run.
+        notes: writes down a finding.
+    """
+
+    section: str
+    folder: Path
+    device: str
+    notes: Callable[..., None]
+
+    @property
+    def dry(self) -> bool:
+        """Whether this is a dry run."""
+        return self.device == "cpu"
+
+    def note(self, **found: Any) -> None:
+        """One finding of this section."""
+        self.notes(self.section, **found)
+
+    def exported(self, name: str, **options: Any) -> Path:
+        """A graph, exported once."""
+        path = self.folder / f"{name}.onnx"
+        if not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            export(**options, output=path)
+        return path
+
+    def photos(self, precision: str) -> Path:
+        """The demo's photo classifier at 64 x 64, batch 1 to 8."""
+        return self.exported(
+            f"photos_{precision}",
+            weights=ROOT / "demo" / "hrnet_w18_small_v1_photos10.safetensors",
+            imgsz=64,
+            resize="squash",
+            classes=ROOT / "demo" / "photos10.txt",
+            precision=precision,
+            batch="1:4:8",
+        )
+
+    def classifier(self, precision: str) -> Path:
+        """w18 at 224 x 224 with seeded noise as weights; the photo classifier in a dry run."""
+        if self.dry:
+            return self.photos(precision)
+        return self.exported(
+            f"w18_{precision}", model="hrnet_w18", weights="random", imgsz=224, precision=precision, batch="1:4:8"
+        )
+
+    def engine(self, path: Path, **tuning: Any) -> OrtEngine:
+        """The package's engine with that tuning."""
+        return OrtEngine(path, device=self.device, tuning=CudaTuning(**tuning))
+
+    def session(self, path: Path, precision: Precision, changes: Mapping[str, str], *, graph: bool) -> BoundSession:
+        """A session with single options of the CUDA provider changed, which the package has no field for."""
+        providers: list[Any] = [CPU]
+        if not self.dry:
+            preload_libraries()
+            options = cuda_options(CudaTuning(), device=0, precision=precision, open_sizes=False, graph=graph)
+            providers = [(CUDA, options | dict(changes)), CPU]
+        opened = open_session(path, path.name, session_options(quiet=True), providers)
+        outputs = tuple(spec(value) for value in opened.get_outputs())
+        return BoundSession(opened, outputs, device_type=self.device, device=0, graphs=graph)
+
+    def median_ms(self, call: Callable[[], object], *, seconds: float = 0.5, warm: int = 3) -> float:
+        """Median of a call."""
+        for _ in range(warm):
+            call()
+        times: list[float] = []
+        end = time.perf_counter() + (0 if self.dry else seconds)
+        while len(times) < _LEAST or time.perf_counter() < end:
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+        return round(Latency.of(times).median_ms, 4)
+
+    def used_mib(self) -> int:
+        """Memory in use on the whole GPU, by the driver; 0 in a dry run."""
+        if self.dry:
+            return 0
+        from hrnet_deploy.engines.cuda.opening import open_cuda
+
+        free, total = open_cuda("cuda-python").memory_info(0)
+        return (total - free) >> 20
+
+
+def noise(shape: tuple[int | str, ...], batch: int, seed: int = 0) -> NDArray[np.float32]:
+    """Normal noise of a model's input shape with that batch."""
+    sizes = [batch, *(size for size in shape[1:] if isinstance(size, int))]
+    return np.random.default_rng(seed).normal(size=sizes).astype(np.float32)
+
+
+def differ(found: NDArray[Any], wanted: NDArray[Any]) -> float:
+    """Largest difference, relative to the largest value."""
+    return float(np.abs(found.astype(np.float64) - wanted).max() / np.abs(wanted).max())

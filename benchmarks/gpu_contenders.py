@@ -1,0 +1,151 @@
+"""Who runs a model on a GPU: ours, and what one would use instead, each from arrays on the GPU to answers on it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy import Predictor, export
+from hrnet_deploy.benchmark.subject import Subject
+from hrnet_deploy.engines.ort_gpu import check_placement
+from hrnet_deploy.engines.ort_header import read_header
+from hrnet_deploy.engines.ort_libraries import preload_libraries
+from hrnet_deploy.engines.ort_providers import CUDA
+from hrnet_deploy.spec import Precision
+
+Call = Callable[[], object]
+
+
+class LeftOutError(Exception):
+    """A contender that does not run a column; the message says why."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One column of one model.
+
+    Attributes:
+        model: variant.
+        path: its graph in that precision.
+        precision: of the graph.
+        batch: images a run.
+        device: "cuda", or "cpu" for a dry run.
+    """
+
+    model: str
+    path: Path
+    precision: Precision
+    batch: int
+    device: str
+
+
+@contextlib.contextmanager
+def ours_onnx(cell: Cell) -> Iterator[Call]:
+    """The .onnx file on ONNX Runtime."""
+    with Predictor(cell.path, device=cell.device, backend="onnxruntime") as predictor:
+        yield Subject(cell.path, predictor).engine_call(cell.batch)
+
+
+@contextlib.contextmanager
+def ours_engine(cell: Cell) -> Iterator[Call]:
+    """The same graph compiled by the TensorRT that is installed."""
+    if cell.device == "cpu":
+        raise LeftOutError("TensorRT runs on a GPU only")
+    path = cell.path.with_suffix(".engine")
+    if not path.exists():
+        export(str(cell.path), output=path)
+    with Predictor(path, device=cell.device) as predictor:
+        yield Subject(path, predictor).engine_call(cell.batch)
+
+
+@contextlib.contextmanager
+def plain_onnxruntime(cell: Cell) -> Iterator[Call]:
+    """The .onnx file as ONNX Runtime's documentation has it: default options, arrays bound on the GPU."""
+    import onnxruntime
+
+    provider = "CPUExecutionProvider"
+    if cell.device == "cuda":
+        preload_libraries()
+        provider = CUDA
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # what it cannot fold fills pages
+    session = onnxruntime.InferenceSession(str(cell.path), options, providers=[provider])
+    if cell.device == "cuda":
+        check_placement(session, cell.device, provider)
+    value = session.get_inputs()[0]
+    binding = session.io_binding()
+    kept = onnxruntime.OrtValue.ortvalue_from_numpy(_noise(cell), cell.device, 0)
+    binding.bind_ortvalue_input(value.name, kept)
+    for output in session.get_outputs():
+        binding.bind_output(output.name, cell.device, 0)
+    yield lambda: session.run_with_iobinding(binding)
+
+
+@contextlib.contextmanager
+def torch_eager(cell: Cell) -> Iterator[Call]:
+    """PyTorch as it is, channels last, cuDNN's own benchmark on."""
+    yield _torch_call(cell, compiled=False)
+
+
+@contextlib.contextmanager
+def torch_compile(cell: Cell) -> Iterator[Call]:
+    """PyTorch with torch.compile and CUDA graphs."""
+    import torch
+
+    try:
+        yield _torch_call(cell, compiled=True)
+    finally:
+        torch.compiler.reset()
+
+
+OURS = ("hrnet-deploy .onnx", "hrnet-deploy .engine")
+CONTENDERS: dict[str, Callable[[Cell], AbstractContextManager[Call]]] = {
+    "hrnet-deploy .onnx": ours_onnx,
+    "hrnet-deploy .engine": ours_engine,
+    "plain ONNX Runtime": plain_onnxruntime,
+    "torch eager": torch_eager,
+    "torch.compile": torch_compile,
+}
+
+
+def _torch_call(cell: Cell, *, compiled: bool) -> Call:
+    import torch
+
+    from hrnet_deploy.models.network import build_network
+    from hrnet_deploy.models.variants import find_variant
+
+    if cell.precision is Precision.INT8:
+        raise LeftOutError("PyTorch has no INT8 convolutions on a GPU")
+    if cell.device == "cuda" and not torch.cuda.is_available():
+        raise LeftOutError(f"torch {torch.__version__} has no CUDA here")
+    dtype = torch.float16 if cell.precision is Precision.FP16 else torch.float32
+    torch.backends.cudnn.benchmark = True
+    (logits,) = read_header(cell.path).outputs.values()
+    net: Any = build_network(find_variant(cell.model), int(logits[1]))
+    net = net.to(cell.device, dtype, memory_format=torch.channels_last)
+    x = torch.from_numpy(_noise(cell)).to(cell.device, dtype, memory_format=torch.channels_last)
+    if compiled:
+        net = torch.compile(net, mode="reduce-overhead", dynamic=False)
+
+    def call() -> object:
+        with torch.inference_mode():
+            found = net(x)
+        if cell.device == "cuda":
+            torch.cuda.synchronize()
+        return found
+
+    return call
+
+
+def _noise(cell: Cell) -> NDArray[np.float32]:
+    """Normal noise of the model's input shape."""
+    (shape,) = read_header(cell.path).inputs.values()
+    sizes = [cell.batch, *(size for size in shape[1:] if isinstance(size, int))]
+    return np.random.default_rng(0).normal(size=sizes).astype(np.float32)
