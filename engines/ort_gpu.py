@@ -102,7 +102,7 @@ def open_on_gpu(
     if provider == CUDA and (refused := int8_refusal(precision, quantised=header.quantised)):
         raise DeviceError(refused)
     preload_libraries()
-    graphs = provider == CUDA and tuning.cuda_graph is not False
+    wanted = provider == CUDA and tuning.cuda_graph is not False
 
     def attempt(entries: Mapping[str, str], *, graph: bool) -> Any:
         providers: list[Any] = [
@@ -123,17 +123,19 @@ def open_on_gpu(
         options = session_options(threads=threads, in_order=in_order, quiet=True, entries=entries)
         return open_session(model, name, options, providers)
 
-    try:
-        session = attempt(STRICT, graph=graphs)
-    except ArtifactError:
-        # Shape arithmetic of open sizes belongs on the CPU and forbids a capture; convolutions do not belong there.
-        graphs = False
+    session, graphs = None, False
+    # Shape arithmetic of open sizes belongs on the CPU. It does not forbid a capture, for a graph is replayed for the
+    # shape alone that it was captured at; ONNX Runtime itself refuses one where anything is copied to the CPU and back.
+    for entries, graph in ((STRICT, wanted), *([(LENIENT, True)] if wanted else []), (LENIENT, False)):
         try:
-            session = attempt(LENIENT, graph=False)
+            session, graphs = attempt(entries, graph=graph), graph
+            break
         except ArtifactError as error:
-            if missing := missing_library(provider, _PACKAGE):
-                raise _not_loaded(device, provider, missing, "no session") from error
-            raise
+            failure = error
+    if session is None:
+        if missing := missing_library(provider, _PACKAGE):
+            raise _not_loaded(device, provider, missing, "no session") from failure
+        raise failure
     check_placement(session, device, provider)
     return GpuSession(session, number, graphs, header.open_sizes)
 

@@ -27,7 +27,7 @@ class CudaTuning:
         prefer_nhwc: channels last, which FP16 tensor cores read without a transpose; None for FP16 graphs only.
         fuse_conv_bias: compute a convolution, its bias and its activation in one kernel; None where channels are last.
             With channels first ONNX Runtime clears memory on the legacy stream, which ends a CUDA graph's capture.
-        cuda_graph: replay each shape as one CUDA graph; None where every node runs on the GPU.
+        cuda_graph: replay each shape as one CUDA graph; None where everything but shape arithmetic runs on the GPU.
         pinned: copy from and to the host through pinned memory; None where cuda-bindings is installed.
         memory_limit_bytes: most that the provider's arena may take; None for no limit.
 

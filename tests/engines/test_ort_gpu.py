@@ -128,20 +128,48 @@ def test_a_graph_without_a_card_runs_in_the_precision_of_its_weights(monkeypatch
     assert (found.number, found.graphs, found.open_sizes) == (1, True, size == "H")
 
 
-def test_a_graph_with_nodes_for_the_cpu_opens_without_cuda_graphs(monkeypatch):
+@pytest.mark.parametrize(
+    ("failures", "tries", "graphs"),
+    [
+        (0, [("1", "1")], True),
+        # Shape arithmetic on the CPU: captured all the same, as ONNX Runtime allows it.
+        (1, [("1", "1"), ("", "1")], True),
+        # Values that go to the CPU and back: ONNX Runtime refuses to capture.
+        (2, [("1", "1"), ("", "1"), ("", "0")], False),
+    ],
+)
+def test_nodes_for_the_cpu_forbid_a_capture_only_where_onnx_runtime_says_so(monkeypatch, failures, tries, graphs):
     tried = []
 
     def opened(model, name, options, providers):
-        tried.append(dict(providers)[CUDA]["enable_cuda_graph"])
-        if len(tried) == 1:
+        try:
+            strict = options.get_session_config_entry("session.disable_cpu_ep_fallback")
+        except RuntimeError:
+            strict = ""
+        tried.append((strict, dict(providers)[CUDA]["enable_cuda_graph"]))
+        if len(tried) <= failures:
             raise ArtifactError("graph must be a model ONNX Runtime can open, got: nodes on the CPU")
         return session(CUDA, ["Shape"])
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.open_session", opened)
     found = open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
-    assert tried == ["1", "0"]
-    assert not found.graphs
+    assert tried == tries
+    assert found.graphs is graphs
+
+
+def test_a_graph_that_opens_in_no_way_says_why_the_last_one_failed(monkeypatch):
+    def opened(model, name, options, providers):
+        raise ArtifactError("graph must be a model ONNX Runtime can open, got: nonsense")
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.open_session", opened)
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.missing_library", lambda provider, folder: "")
+    with pytest.raises(ArtifactError, match="got: nonsense"):
+        open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
+    monkeypatch.setattr("hrnet_deploy.engines.ort_gpu.missing_library", lambda provider, folder: "libcublas.so.13")
+    with pytest.raises(DeviceError, match=r"the CUDA provider did not load \(libcublas\.so\.13\)"):
+        open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +257,8 @@ def test_open_sizes_run_on_the_gpu(street_onnx):
         x = np.random.default_rng(0).normal(size=(1, 3, *hw)).astype(np.float32)
         found, wanted = engine.run({"input": x})["logits"], plain.run({"input": x})["logits"]
         np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
+    # The size that came back is captured.
+    assert engine.cuda_graphs == 1
 
 
 @pytest.mark.gpu
