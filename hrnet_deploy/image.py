@@ -150,12 +150,17 @@ def from_array(array: NDArray[Any], what: str) -> NDArray[np.uint8]:
     Raises:
         ImageError: another type or shape, or no pixels.
     """
-    if array.dtype not in (np.uint8, np.uint16):
+    if array.dtype.kind != "u" or array.dtype.itemsize > 2:
+        levels = f" of {array.min():.4g}..{array.max():.4g}" if array.size and array.dtype.kind in "fiu" else ""
         raise ImageError(
-            f"{what} must be uint8 (0..255) or uint16, got {array.dtype}. Scale it to 0..255 and use astype('uint8')."
+            f"{what} must be uint8 (0..255) or uint16, got {array.dtype}{levels}. Scale it to 0..255 and use"
+            " astype('uint8')."
         )
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
-        raise ImageError(f"{what} must be (H, W), (H, W, 3) or (H, W, 4), got {array.shape}. Put the channels last.")
+        advice = "Pass list(array) for a batch." if array.ndim == 4 else "Put the channels last."
+        raise ImageError(f"{what} must be (H, W), (H, W, 3) or (H, W, 4), got {array.shape}. {advice}")
+    if np.ma.isMaskedArray(array):
+        raise ImageError(f"{what} must be a plain array, got a masked one. Use filled().")
     if array.size == 0:
         raise ImageError(f"{what} must have pixels, got {array.shape}. Check how it was cut or read.")
     if array.dtype != np.uint8:

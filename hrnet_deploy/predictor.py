@@ -98,6 +98,7 @@ class Predictor:
         batch: int = 1,
         on_error: OnError | None = None,
         draft: bool = False,
+        allow_url: bool = False,
     ) -> Any:
         """Classify or segment.
 
@@ -106,8 +107,8 @@ class Predictor:
         cameras are not read ahead.
 
         Args:
-            source: path, bytes, BGR uint8 (H, W, 3) array or PIL image: one result; a list of those, a folder, a glob
-                pattern, a video file or a camera index: a list of results.
+            source: path, bytes, open binary file, BGR uint8 (H, W, 3) array or PIL image: one result; a list of those,
+                a folder, a glob pattern, a video file or a camera index: a list of results.
             stream: yield results one by one as a generator, whatever the source; memory stays constant. Closing the
                 generator, or leaving it to be collected, ends its threads.
             batch: images per inference, at least 1; filled up to the smallest the artefact takes.
@@ -115,6 +116,7 @@ class Predictor:
                 after the results of what came before it. It runs in the caller's thread, in order.
             draft: decode large JPEGs at a half, a quarter or an eighth of their size where the net needs no more;
                 faster, but not exact: `result.image` is smaller, and so may be scores. Only for nets that classify.
+            allow_url: fetch sources that are http(s) URLs, of at most 256 MiB; they are refused otherwise.
 
         Returns:
             ClassificationResult or SegmentationResult, a list of them, or a generator.
@@ -127,7 +129,7 @@ class Predictor:
         """
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}. Use 1 for one image at a time.")
-        found = items(source, draft_px=self._work.preprocessor.least_px if draft else None)
+        found = items(source, draft_px=self._work.preprocessor.least_px if draft else None, allow_url=allow_url)
         if draft and self.card.task is Task.SEGMENTATION:
             raise UsageError(
                 "draft must be False for a net that segments, got True. Its masks have the picture's size."

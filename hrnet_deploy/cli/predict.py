@@ -46,6 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument(
         "--draft", action="store_true", help="decode large JPEGs smaller: faster, not exact; for nets that classify"
     )
+    p.add_argument("--allow-url", action="store_true", help="fetch sources that are http(s) URLs; refused otherwise")
     p.add_argument("--skip-bad", action="store_true", help="report images that cannot be read, go on, and exit with 2")
     return p.parse_args(argv)
 
@@ -89,7 +90,14 @@ def run(args: argparse.Namespace) -> int:
         found = (
             result
             for source in sources
-            for result in predictor.predict(source, stream=True, batch=args.batch, on_error=on_error, draft=args.draft)
+            for result in predictor.predict(
+                source,
+                stream=True,
+                batch=args.batch,
+                on_error=on_error,
+                draft=args.draft,
+                allow_url=args.allow_url,
+            )
         )
         if folder is not None:
             taken: set[Path] = set()
