@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +25,7 @@ from hrnet_deploy.engines.ort_providers import (
     tensorrt_options,
 )
 from hrnet_deploy.engines.ort_session import open_session, session_options
+from hrnet_deploy.engines.quiet import call_unprinted
 from hrnet_deploy.errors import ArtifactError, DeviceError
 from hrnet_deploy.spec import ModelCard
 
@@ -191,5 +190,4 @@ def _preload() -> None:
     """Load CUDA's and cuDNN's libraries from the nvidia-* packages, where ONNX Runtime (1.21) knows how."""
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-            preload()
+        call_unprinted(preload)  # it prints what it does not find

@@ -30,7 +30,7 @@ Entry = Prepared | Unusable
 
 
 class Predictor:
-    """Runs an exported net on images; safe to call from several threads.
+    """Runs an exported net on images; safe to call from several threads, and picklable: a copy opens the file again.
 
     Example:
         >>> predictor = Predictor("w18.onnx")
@@ -76,7 +76,20 @@ class Predictor:
             MissingDependencyError: the runtime is not installed.
             UsageError: an unknown device or backend, or lanes below 1.
         """
+        # First, while nothing but the arguments is there: a pickled copy is made from them.
+        self._options = {name: value for name, value in locals().items() if name not in {"self", "path"}}
+        self._path = Path(path).absolute()  # the copy may live in another folder
         self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, lanes=lanes)
+        try:
+            self._adopt(path, card)
+        except BaseException:
+            self._engine.close()
+            raise
+        self._buffers = threading.local()
+        self._threads = threads
+
+    def _adopt(self, path: str | Path, card: ModelCard | None) -> None:
+        """Take up what the engine and its card say."""
         self.card = card or card_from_metadata(self._engine.metadata, str(path))
         specs = (*self._engine.inputs, *self._engine.outputs), (*self.card.inputs, *self.card.outputs)
         if len(specs[0]) != len(specs[1]) or not all(map(_agree, *specs)):
@@ -87,8 +100,6 @@ class Predictor:
         self.device, self.backend, self.lanes = self._engine.device, self._engine.backend, self._engine.lanes
         self._input = self.card.inputs[0]
         self._work = PerImage(self.card)
-        self._buffers = threading.local()
-        self._threads = threads
 
     def predict(
         self,
@@ -159,8 +170,11 @@ class Predictor:
         return self._engine.run(batch if isinstance(batch, Mapping) else {self._input.name: batch})
 
     def close(self) -> None:
-        """Release the runtime."""
+        """Release the runtime; the predictor cannot run afterwards."""
         self._engine.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), **self._options), (self._path,)
 
     def __enter__(self) -> Predictor:
         return self

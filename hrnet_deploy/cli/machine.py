@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import io
 import platform
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hrnet_deploy.engines.quiet import call_unprinted
 from hrnet_deploy.errors import HrnetDeployError
 
 PACKAGES = (
@@ -116,8 +116,7 @@ def _providers() -> dict[str, str]:
     found = {}
     if hasattr(onnxruntime, "preload_dlls"):
         # As an engine does it: the libraries of the nvidia-* packages are on no search path.
-        with contextlib.redirect_stdout(io.StringIO()):
-            onnxruntime.preload_dlls()
+        call_unprinted(onnxruntime.preload_dlls)
     onnxruntime.set_default_logger_severity(_LOG_NOTHING)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_NOTHING
@@ -127,8 +126,8 @@ def _providers() -> dict[str, str]:
             continue
         wanted = [provider] if name == "CPU" else [provider, "CPUExecutionProvider"]
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # where it prints "EP Error ... Falling back"
-                session = onnxruntime.InferenceSession(_TINY_ONNX, options, providers=wanted)
+            # Without a fallback it raises the reason, where it would print "EP Error ... Falling back".
+            session = onnxruntime.InferenceSession(_TINY_ONNX, options, providers=wanted, enable_fallback=0)
             loaded = session.get_providers()[0] == provider
             found[name] = "" if loaded else _why_not(provider, Path(onnxruntime.__file__).parent)
         except Exception as error:  # noqa: BLE001  (its own types share no base but Exception)
