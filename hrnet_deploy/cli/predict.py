@@ -16,6 +16,7 @@ from hrnet_deploy.progress import bar
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
 from hrnet_deploy.sources import is_live, is_single
 from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.terminal import printable
 
 _SHOWN_CLASSES = 4
 _PICTURES_AHEAD = 8
@@ -141,7 +142,8 @@ def _print(args: argparse.Namespace, result: Result, saved: Path | None) -> None
         print_json(record | where, compact=True)
         return
     milliseconds = sum(result.speed.values())
-    print(f"{result.name}: {', '.join(_answers(result, args.topk))} ({milliseconds:.1f} ms)", *where.values())
+    text = f"{result.name}: {', '.join(_answers(result, args.topk))} ({milliseconds:.1f} ms)"
+    print(" ".join(printable(part) for part in (text, *where.values())))  # one line, whatever a file is called
 
 
 def _answers(result: Result, k: int) -> Iterator[str]:
