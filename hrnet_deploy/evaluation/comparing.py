@@ -28,6 +28,8 @@ def compare(
     labels: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
+    label_values: Sequence[int] | None = None,
+    ignore_label: int | None = None,
     batch: int = 1,
     workers: int | None = None,
     window: tuple[int, int] | None = None,
@@ -48,6 +50,8 @@ def compare(
         labels: as for `evaluate`.
         split: as for `evaluate`.
         limit: as for `evaluate`.
+        label_values: as for `evaluate`.
+        ignore_label: as for `evaluate`.
         batch: as for `evaluate`.
         workers: as for `evaluate`.
         window: as for `evaluate`.
@@ -70,7 +74,15 @@ def compare(
         raise UsageError("a comparison needs a candidate, got none. Name at least one artefact beside the reference.")
     settings = make_settings(batch, workers, window, overlap, journal)
     with opened([reference, *candidates], device=device, backend=backend, threads=threads) as models:
-        dataset = dataset_for(models, data, labels=labels, split=split, limit=limit)
+        dataset = dataset_for(
+            models,
+            data,
+            labels=labels,
+            split=split,
+            limit=limit,
+            label_values=label_values,
+            ignore_label=ignore_label,
+        )
         measurement = measure(models, dataset, settings)
     return comparison_of(measurement, resamples=resamples, seed=seed)
 

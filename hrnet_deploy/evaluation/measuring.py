@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,10 @@ from hrnet_deploy.progress import bar
 from hrnet_deploy.spec import Task
 from hrnet_deploy.version import VERSION
 
+_LOG = logging.getLogger(__name__)
 _MOST_WORKERS = 8
+_NAMED = 5
+"""Absent classes that a warning names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,8 @@ def dataset_for(
     labels: str | Path | None,
     split: str | None,
     limit: int | None,
+    label_values: Sequence[int] | None = None,
+    ignore_label: int | None = None,
 ) -> Dataset:
     """Find the images and see that they suit every model.
 
@@ -140,6 +146,8 @@ def dataset_for(
         labels: label file for a folder.
         split: folder to use where there are several.
         limit: number of images.
+        label_values: as for `find_dataset`.
+        ignore_label: as for `find_dataset`.
 
     Returns:
         The data set.
@@ -152,7 +160,12 @@ def dataset_for(
     for other in (model.facts for model in models[1:]):
         _check_alike(reference, other)
     card = reference.card
-    dataset = data if isinstance(data, Dataset) else find_dataset(data, card, labels=labels, split=split)
+    if isinstance(data, Dataset):
+        dataset = data
+    else:
+        dataset = find_dataset(
+            data, card, labels=labels, split=split, label_values=label_values, ignore_label=ignore_label
+        )
     if (dataset.task, dataset.classes) != (card.task, len(card.classes)):
         raise UsageError(
             f"evaluation data must be for {card.task.value} with {len(card.classes)} classes as {reference.name}, got"
@@ -207,6 +220,8 @@ def measure(models: Sequence[Opened], dataset: Dataset, settings: Settings) -> M
             f"labels must judge some pixels, got only ignored ones in {dataset.root}. Use a split with public labels;"
             " those of Cityscapes' test split are blank."
         )
+    if isinstance(tally, SegmentationTally):
+        _warn_of_absent(tally, models[0].facts.card.classes, dataset)
     return Measurement(
         models=tuple(each.facts for each in models),
         dataset=dataset,
@@ -228,6 +243,18 @@ def measure(models: Sequence[Opened], dataset: Dataset, settings: Settings) -> M
         inference_s=tuple(clock.inference_s),
         tally=tally,
     )
+
+
+def _warn_of_absent(tally: SegmentationTally, classes: Sequence[str], dataset: Dataset) -> None:
+    absent = [classes[index] for index in np.flatnonzero(tally.labelled.sum(axis=0) == 0).tolist()]
+    if absent:
+        _LOG.warning(
+            "%d of %d classes never occur in the labels below %s and do not count: %s",
+            len(absent),
+            len(classes),
+            dataset.root,
+            ", ".join(absent[:_NAMED]) + (", ..." if len(absent) > _NAMED else ""),
+        )
 
 
 def _take(record: Record, tally: Tally, journal: Journal | None) -> None:
