@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact import atomic_output
-from hrnet_deploy.drawing import Image, tint, with_rows
+from hrnet_deploy.drawing import Image, captioned, tint, with_rows
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.sources import VideoFrame
 
 _GREY = (140, 140, 140)
 
@@ -29,6 +30,7 @@ class Result:
         image: the picture, BGR uint8 (H, W, 3).
         classes: class names by index.
         speed: milliseconds for this image: preprocess (decoding included), inference, postprocess.
+        video: where in a video file the picture lies; None for other pictures.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Result:
     image: Image = field(repr=False)
     classes: tuple[str, ...] = field(repr=False)
     speed: Mapping[str, float] = field(repr=False)
+    video: VideoFrame | None = field(default=None, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -49,9 +52,17 @@ class Result:
         """`to_dict` as one line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
 
-    def overlay(self) -> Image:
-        """The picture with the answer drawn on it, BGR uint8."""
+    def overlay(self, *, legend: bool | None = None) -> Image:
+        """The picture with the answer drawn on it, BGR uint8.
+
+        Args:
+            legend: add a panel with names below, which makes the picture higher; None for pictures, but not for frames
+                of a video, whose overlays must all have one size: the picture's own.
+        """
         raise NotImplementedError
+
+    def _has_legend(self, legend: bool | None) -> bool:  # noqa: FBT001
+        return self.video is None if legend is None else legend
 
     def save(self, path: str | Path) -> Path:
         """Write the overlay.
@@ -142,8 +153,15 @@ class ClassificationResult(Result):
             answer |= {"pred_labels": self.indices.tolist(), "pred_scores": self.scores.tolist()}
         return super().to_dict() | answer
 
-    def overlay(self) -> Image:
-        """The picture above a panel with the five best classes, BGR uint8."""
+    def overlay(self, *, legend: bool | None = None) -> Image:
+        """The picture above a panel with the five best classes, BGR uint8.
+
+        Args:
+            legend: False for the picture's own size, with the best class written into it; None for that in frames of a
+                video only.
+        """
+        if not self._has_legend(legend):
+            return captioned(self.image, f"{self.label} {self.score:.1%}")
         rows = [(name, score, _GREY) for name, score in self.topk(5)]
         return with_rows(self.image, rows)
 
@@ -175,13 +193,16 @@ class SegmentationResult(Result):
         height, width = self.mask.shape
         return super().to_dict() | {"height": height, "width": width, "shares": self.shares}
 
-    def overlay(self, alpha: float = 0.55) -> Image:
+    def overlay(self, alpha: float = 0.55, *, legend: bool | None = None) -> Image:
         """The picture tinted by class above a legend of the classes present, BGR uint8.
 
         Args:
             alpha: weight of the colours, 0..1.
+            legend: False for the picture's own size, without names; None for that in frames of a video only.
         """
         tinted = tint(self.image, self.mask, self.palette, alpha)
+        if not self._has_legend(legend):
+            return tinted
         colours = {name: tuple(int(v) for v in rgb[::-1]) for name, rgb in zip(self.classes, self.palette, strict=True)}
         rows = [(name, share, (*colours[name],)) for name, share in self.shares.items() if share >= 0.005]
         return with_rows(tinted, rows)  # type: ignore[arg-type]  # three ints each, which tuple() hides

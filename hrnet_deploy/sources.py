@@ -37,6 +37,21 @@ OnError = Callable[[str, ImageError], None]
 
 
 @dataclass(frozen=True)
+class VideoFrame:
+    """Where in a video a frame lies.
+
+    Attributes:
+        path: the video.
+        index: number of the frame, from 0.
+        fps: frames per second as the video says; 0 where it says nothing.
+    """
+
+    path: Path
+    index: int
+    fps: float
+
+
+@dataclass(frozen=True)
 class Frame:
     """One image, decoded.
 
@@ -45,12 +60,14 @@ class Frame:
         name: file name, "image_0", "video.mp4#12" or "camera0#12"; counts start at 0.
         path: the file it came from, if any.
         decode_ms: time to read and decode it.
+        video: where it lies in a video file; None for pictures and cameras.
     """
 
     image: NDArray[np.uint8]
     name: str
     path: Path | None
     decode_ms: float
+    video: VideoFrame | None = None
 
 
 def is_single(source: Any) -> bool:
@@ -320,6 +337,7 @@ def _video(address: str | int, name: str, path: Path | None) -> Iterator[Item]:
     try:
         if not capture.isOpened():
             raise ImageError(f"video '{path or name}' cannot be opened. Check that it plays, or convert it to MP4.")
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
         index = 0
         while True:
             start = time.perf_counter()
@@ -327,7 +345,9 @@ def _video(address: str | int, name: str, path: Path | None) -> Iterator[Item]:
             if not there:
                 break
             what = f"video '{name}' frame {index}"
-            frame = Frame(from_array(image, what), f"{name}#{index}", path, 1e3 * (time.perf_counter() - start))
+            place = None if path is None else VideoFrame(path, index, fps)
+            pixels = from_array(image, what)
+            frame = Frame(pixels, f"{name}#{index}", path, 1e3 * (time.perf_counter() - start), place)
             yield Item(what, functools.partial(_itself, frame))
             index += 1
         if index == 0:
