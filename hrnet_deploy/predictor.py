@@ -21,6 +21,7 @@ from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.per_image import PerImage, Prepared, Unusable
 from hrnet_deploy.prefetch import grouped, ordered, readers
 from hrnet_deploy.protocols import Tensors
+from hrnet_deploy.result_list import Results
 from hrnet_deploy.results import Result
 from hrnet_deploy.sources import Item, OnError, as_image_error, is_live, is_single, items
 from hrnet_deploy.spec import ModelCard, Task, TensorSpec
@@ -130,7 +131,7 @@ class Predictor:
             allow_url: fetch sources that are http(s) URLs, of at most 256 MiB; they are refused otherwise.
 
         Returns:
-            ClassificationResult or SegmentationResult, a list of them, or a generator.
+            ClassificationResult or SegmentationResult, a list of them (`Results`, with `to_df`), or a generator.
 
         Raises:
             ImageError: an image that cannot be read or used.
@@ -152,7 +153,7 @@ class Predictor:
             results = self._ahead(found, batch, on_error)
         if stream:
             return results
-        return next(results) if single and on_error is None else list(results)
+        return next(results) if single and on_error is None else Results(results)
 
     def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
         """Run the graph itself, with no pre- or post-processing.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,13 @@ from hrnet_deploy.artifact import atomic_output
 from hrnet_deploy.drawing import Image, captioned, tint, with_rows
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.sources import VideoFrame
+from hrnet_deploy.terminal import printable
 
 _GREY = (140, 140, 140)
+_SHOWN_PX = 800
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Result:
     """What both tasks share.
 
@@ -35,10 +39,10 @@ class Result:
 
     name: str
     path: Path | None
-    image: Image = field(repr=False)
-    classes: tuple[str, ...] = field(repr=False)
-    speed: Mapping[str, float] = field(repr=False)
-    video: VideoFrame | None = field(default=None, repr=False)
+    image: Image
+    classes: tuple[str, ...]
+    speed: Mapping[str, float]
+    video: VideoFrame | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
@@ -51,6 +55,33 @@ class Result:
     def to_json(self) -> str:
         """`to_dict` as one line of JSON."""
         return json.dumps(self.to_dict(), ensure_ascii=False)
+
+    def summary(self, most: int = 5) -> str:
+        """The answer in words: at most so many classes, best first."""
+        raise NotImplementedError
+
+    def __str__(self) -> str:
+        """Name and answer on one line."""
+        return printable(f"{self.name}: {self.summary()}")
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self}>"
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook without HTML shows: the overlay, at most `_SHOWN_PX` wide or high."""
+        picture = self.overlay()
+        factor = min(1.0, _SHOWN_PX / max(picture.shape[:2]))
+        size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
+        shown = picture if factor == 1 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        return cv2.imencode(".png", shown)[1].tobytes()
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the overlay above the answer."""
+        encoded = base64.b64encode(self._repr_png_()).decode()
+        return (
+            f'<figure style="margin:0"><img alt="" src="data:image/png;base64,{encoded}">'
+            f"<figcaption>{html.escape(str(self))}</figcaption></figure>"
+        )
 
     def overlay(self, *, legend: bool | None = None) -> Image:
         """The picture with the answer drawn on it, BGR uint8.
@@ -81,7 +112,7 @@ class Result:
         return target
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class ClassificationResult(Result):
     """Classes from best to worst.
 
@@ -90,8 +121,8 @@ class ClassificationResult(Result):
         scores: their probabilities, float32 (k,).
     """
 
-    indices: NDArray[np.int64] = field(repr=False)
-    scores: NDArray[np.float32] = field(repr=False)
+    indices: NDArray[np.int64]
+    scores: NDArray[np.float32]
 
     @property
     def index(self) -> int:
@@ -141,6 +172,10 @@ class ClassificationResult(Result):
         best = zip(self.indices[:k], self.scores[:k], strict=True)
         return [(self.classes[int(index)], float(score)) for index, score in best]
 
+    def summary(self, most: int = 5) -> str:
+        """The best classes and their probabilities, best first."""
+        return ", ".join(f"{name} {score:.3f}" for name, score in self.topk(most))
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values under mmpretrain's names: pred_label is the index, pred_class the name.
 
@@ -166,7 +201,7 @@ class ClassificationResult(Result):
         return with_rows(self.image, rows)
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class SegmentationResult(Result):
     """A class for every pixel of the picture.
 
@@ -175,8 +210,8 @@ class SegmentationResult(Result):
         palette: class colours, RGB uint8 (classes, 3).
     """
 
-    mask: NDArray[np.uint8] = field(repr=False)
-    palette: NDArray[np.uint8] = field(repr=False)
+    mask: NDArray[np.uint8]
+    palette: NDArray[np.uint8]
 
     @property
     def shares(self) -> dict[str, float]:
@@ -187,6 +222,10 @@ class SegmentationResult(Result):
             pixels[name] = pixels.get(name, 0) + count
         largest_first = sorted(pixels.items(), key=lambda entry: -entry[1])
         return {name: count / self.mask.size for name, count in largest_first if count}
+
+    def summary(self, most: int = 4) -> str:
+        """The classes with the largest shares of the picture."""
+        return ", ".join(f"{name} {share:.1%}" for name, share in list(self.shares.items())[:most])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values: picture size and the share of each class present; the mask itself is for `save_mask`."""

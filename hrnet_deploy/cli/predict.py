@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,12 +14,10 @@ from hrnet_deploy.errors import ArtifactError, ImageError, UsageError
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.prefetch import readers
 from hrnet_deploy.progress import bar
-from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
+from hrnet_deploy.results import ClassificationResult, Result
 from hrnet_deploy.sources import is_live, is_single
 from hrnet_deploy.spec import ModelCard
 from hrnet_deploy.terminal import printable
-
-_SHOWN_CLASSES = 4
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -138,12 +136,6 @@ def _print(args: argparse.Namespace, result: Result, saved: Path | None) -> None
         print_json(record | where, compact=True)
         return
     milliseconds = sum(result.speed.values())
-    text = f"{result.name}: {', '.join(_answers(result, args.topk))} ({milliseconds:.1f} ms)"
+    answer = result.summary(args.topk) if isinstance(result, ClassificationResult) else result.summary()
+    text = f"{result.name}: {answer} ({milliseconds:.1f} ms)"
     print(" ".join(printable(part) for part in (text, *where.values())))  # one line, whatever a file is called
-
-
-def _answers(result: Result, k: int) -> Iterator[str]:
-    if isinstance(result, ClassificationResult):
-        yield from (f"{name} {score:.3f}" for name, score in result.topk(k))
-    elif isinstance(result, SegmentationResult):
-        yield from (f"{name} {share:.1%}" for name, share in list(result.shares.items())[:_SHOWN_CLASSES])
