@@ -193,7 +193,12 @@ def from_pil(picture: Any, what: str) -> NDArray[np.uint8]:
     try:
         orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
         if picture.mode == "I" or picture.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8
-            image = from_array(np.asarray(picture).astype(np.uint16), what)
+            levels = np.asarray(picture)
+            if levels.size and not 0 <= levels.min() <= levels.max() <= 65535:
+                raise ImageError(
+                    f"{what} must have levels of 16 bits, got {levels.min()}..{levels.max()}. Scale them to 0..65535."
+                )
+            image = from_array(levels.astype(np.uint16), what)
         elif picture.mode == "F":
             raise ImageError(f"{what} must have whole grey levels, got PIL mode 'F'. Scale it and convert('L').")
         elif 0 in picture.size:

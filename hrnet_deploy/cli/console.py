@@ -22,7 +22,18 @@ from hrnet_deploy.errors import HrnetDeployError
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and exit with 2."""
+    """An argument parser whose errors are one line and exit with 2; an empty text is one, as of an unset variable."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse values that are empty: as a path they would mean the current folder."""
+        found, left = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            values = value if isinstance(value, list) else [value]
+            if any(isinstance(one, str) and not one.strip() for one in values):
+                name = "/".join(action.option_strings) or action.metavar or action.dest
+                self.error(f"argument {name}: must not be empty. Is a variable unset?")
+        return found, left
 
     def error(self, message: str) -> NoReturn:
         """Report wrong usage."""

@@ -14,7 +14,7 @@ from hrnet_deploy.evaluation.classification import TOP
 from hrnet_deploy.evaluation.comparison import ChangedImage, ClassDelta, Comparison, Contrast, Drop, Flip
 from hrnet_deploy.evaluation.dataset import Dataset
 from hrnet_deploy.evaluation.evaluating import Evaluation, evaluation_of, make_settings
-from hrnet_deploy.evaluation.measuring import Measurement, dataset_for, measure, opened
+from hrnet_deploy.evaluation.measuring import DataOptions, Measurement, dataset_for, measure, opened
 from hrnet_deploy.evaluation.network import Model
 from hrnet_deploy.evaluation.tally import ClassificationTally, SegmentationTally, mean_labelled
 from hrnet_deploy.evaluation.windows import OVERLAP
@@ -74,15 +74,7 @@ def compare(
         raise UsageError("a comparison needs a candidate, got none. Name at least one artefact beside the reference.")
     settings = make_settings(batch, workers, window, overlap, journal)
     with opened([reference, *candidates], device=device, backend=backend, threads=threads) as models:
-        dataset = dataset_for(
-            models,
-            data,
-            labels=labels,
-            split=split,
-            limit=limit,
-            label_values=label_values,
-            ignore_label=ignore_label,
-        )
+        dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         measurement = measure(models, dataset, settings)
     return comparison_of(measurement, resamples=resamples, seed=seed)
 

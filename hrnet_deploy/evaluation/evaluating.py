@@ -12,7 +12,7 @@ import numpy as np
 from hrnet_deploy.evaluation.classification import ClassificationMetrics, Ranking
 from hrnet_deploy.evaluation.dataset import Dataset
 from hrnet_deploy.evaluation.facts import DataFacts, ModelFacts, RunFacts
-from hrnet_deploy.evaluation.measuring import Measurement, Settings, dataset_for, measure, opened
+from hrnet_deploy.evaluation.measuring import DataOptions, Measurement, Settings, dataset_for, measure, opened
 from hrnet_deploy.evaluation.network import Model
 from hrnet_deploy.evaluation.segmentation import SegmentationMetrics
 from hrnet_deploy.evaluation.tally import SegmentationTally
@@ -162,15 +162,7 @@ def evaluate(
     """
     settings = make_settings(batch, workers, window, overlap, journal)
     with opened([model], device=device, backend=backend, threads=threads) as models:
-        dataset = dataset_for(
-            models,
-            data,
-            labels=labels,
-            split=split,
-            limit=limit,
-            label_values=label_values,
-            ignore_label=ignore_label,
-        )
+        dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         return evaluation_of(measure(models, dataset, settings), 0)
 
 

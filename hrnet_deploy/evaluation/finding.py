@@ -42,6 +42,8 @@ def find_dataset(
         ImageError: no images.
         UsageError: a layout of the other task, missing labels, or labels of other classes.
     """
+    if not str(data).strip():  # an unset variable, not the current folder
+        raise UsageError("evaluation data must be a folder or a label file, got an empty name. Name it.")
     root = Path(data)
     if not os.path.exists(root):  # noqa: PTH110 - Path.exists raises below an unreadable folder
         raise MissingFileError(f"evaluation data must exist, got {root}. Check the path.")

@@ -57,6 +57,25 @@ class Settings:
                 raise UsageError(f"{name} must be at least 1, got {value}. Leave it out for the default.")
 
 
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images of a folder, and what their labels mean; see `evaluate`.
+
+    Attributes:
+        labels: label file for a folder of photos.
+        split: folder to use where there are several.
+        limit: number of images.
+        label_values: value of each class in label images.
+        ignore_label: their value that is not judged.
+    """
+
+    labels: str | Path | None = None
+    split: str | None = None
+    limit: int | None = None
+    label_values: Sequence[int] | None = None
+    ignore_label: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Measurement:
     """What a run found.
@@ -131,23 +150,14 @@ def opened(
 def dataset_for(
     models: Sequence[Opened],
     data: str | Path | Dataset,
-    *,
-    labels: str | Path | None,
-    split: str | None,
-    limit: int | None,
-    label_values: Sequence[int] | None = None,
-    ignore_label: int | None = None,
+    options: DataOptions,
 ) -> Dataset:
     """Find the images and see that they suit every model.
 
     Args:
         models: the reference first.
         data: folder, label file, or a data set.
-        labels: label file for a folder.
-        split: folder to use where there are several.
-        limit: number of images.
-        label_values: as for `find_dataset`.
-        ignore_label: as for `find_dataset`.
+        options: which of them, and what their labels mean.
 
     Returns:
         The data set.
@@ -164,14 +174,19 @@ def dataset_for(
         dataset = data
     else:
         dataset = find_dataset(
-            data, card, labels=labels, split=split, label_values=label_values, ignore_label=ignore_label
+            data,
+            card,
+            labels=options.labels,
+            split=options.split,
+            label_values=options.label_values,
+            ignore_label=options.ignore_label,
         )
     if (dataset.task, dataset.classes) != (card.task, len(card.classes)):
         raise UsageError(
             f"evaluation data must be for {card.task.value} with {len(card.classes)} classes as {reference.name}, got"
             f" {dataset.task.value} with {dataset.classes}. Use a data set of the model's own classes."
         )
-    return dataset.limited(limit)
+    return dataset.limited(options.limit)
 
 
 def measure(models: Sequence[Opened], dataset: Dataset, settings: Settings) -> Measurement:

@@ -62,8 +62,9 @@ def read_file(source: Any, what: str, limit: int) -> bytes:
                 raise ImageError(f"{what} must have at most {limit} bytes, got more. Cut it into parts.")
     except ImageError:
         raise
-    except (OSError, ValueError, TypeError) as error:
-        raise ImageError(f"{what} cannot be read ({error}). Open it with mode 'rb'.") from error
+    except Exception as error:  # whatever has a `read` may fail in its own way
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ImageError(f"{what} cannot be read ({reason}). Pass a file opened with mode 'rb'.") from error
     if not parts:
         raise ImageError(f"{what} must have bytes left to read, got none. Rewind it with seek(0).")
     return bytes(parts)

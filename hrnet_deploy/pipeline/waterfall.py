@@ -12,7 +12,7 @@ import numpy as np
 
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import DataFacts, Dataset, Drop, Evaluation, Model, compare, evaluate
-from hrnet_deploy.evaluation.measuring import dataset_for, opened
+from hrnet_deploy.evaluation.measuring import DataOptions, dataset_for, opened
 from hrnet_deploy.pipeline.graph_model import Feed, GraphModel, Remembering
 from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.origin import Origin, open_origin
@@ -141,15 +141,7 @@ def measure_waterfall(
         origin = open_origin(model, weights, task=task, num_classes=None, ema=ema, opset=None)
         for end in ends:
             _check_same_weights(origin, end.facts.card, end.facts.name)
-        dataset = dataset_for(
-            ends,
-            data,
-            labels=labels,
-            split=split,
-            limit=limit,
-            label_values=label_values,
-            ignore_label=ignore_label,
-        )
+        dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
         last = sorted(ends, key=lambda end: list(Precision).index(end.facts.card.precision))
         precisions = {end.facts.card.precision for end in last}
         between = Precision.INT8 in precisions and Precision.FP16 not in precisions

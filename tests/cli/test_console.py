@@ -1,5 +1,6 @@
 """What every command shares: nothing that cannot be printed ends a run, and -q is quiet."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -43,6 +44,26 @@ def test_quiet_leaves_results_and_errors():
     code, out, err = started(NOISY, "-q")
     assert (code, out.strip()) == (2, "a result")
     assert err.strip() == "hrnet-noisy: thing must be right, got wrong. Mend it."
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "name"),
+    [
+        ("predict", ["m.onnx", ""], "SOURCE"),
+        ("predict", ["m.onnx", "a.png", " "], "SOURCE"),
+        ("predict", ["m.onnx", "a.png", "--save", ""], "--save"),
+        ("report", ["a.onnx", "b.onnx", "--data", ""], "--data"),
+        ("export", ["hrnet_w18", "-o", ""], "-o/--output"),
+        ("export", ["hrnet_w18", "--calib-data", ""], "--calib-data"),
+    ],
+)
+def test_an_unset_variable_is_wrong_usage_in_every_command(module, words, name, monkeypatch, capsys):
+    command = importlib.import_module(f"hrnet_deploy.cli.{module}")
+    monkeypatch.setattr(sys, "argv", [f"hrnet-{module}", *words])
+    with pytest.raises(SystemExit) as caught:
+        command.main()
+    assert caught.value.code == 2
+    assert f"argument {name}: must not be empty. Is a variable unset?" in capsys.readouterr().err
 
 
 def test_warnings_are_shown_otherwise():

@@ -97,6 +97,7 @@ def at_end(path):
         (lambda path: path.open(encoding="latin-1"), "must give bytes, got str. Open it with mode 'rb'"),
         (lambda path: path.open("ab"), "cannot be read"),
         (lambda _: Upload(), "must be read without await, got Upload"),
+        (lambda _: cv2.VideoCapture(), "must give bytes, got tuple"),
     ],
 )
 def test_files_that_give_no_bytes_say_why(file, make, message):
@@ -145,6 +146,7 @@ def test_read_only_strided_and_foreign_byte_orders_are_fine():
         (BGR.transpose(2, 0, 1), "Put the channels last"),
         (np.stack([BGR, BGR]), r"got \(2, 12, 17, 3\)\. Pass list\(array\)"),
         (np.ma.masked_array(BGR, BGR > 9), "got a masked one"),
+        (Image.fromarray(np.array([[0, 70000]], np.int32)), r"must have levels of 16 bits, got 0\.\.70000"),
         (np.float32(3), r"numpy.float32 float32 \(\)"),
         (torch.zeros(64, 64, 3, dtype=torch.uint8), r"got torch.Tensor torch.uint8 \(64, 64, 3\). Convert it to a BGR"),
         (torch.rand(3, 8, 8), r"for RGB \(3, H, W\) of 0..1: \(255 \* t\).*numpy\(\)"),
