@@ -339,6 +339,9 @@ def test_closing_the_stream_releases_the_video(video, monkeypatch):
         def isOpened(self):  # noqa: N802
             return True
 
+        def get(self, what):
+            return 25.0 if what == cv2.CAP_PROP_FPS else 0.0
+
         def read(self):
             return True, BGR
 
