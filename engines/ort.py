@@ -160,36 +160,39 @@ class OrtEngine:
 
         Raises:
             UsageError: a missing, unknown or ill-shaped input.
-            DeviceError: the runtime failed, as when memory runs out.
+            DeviceError: the runtime failed, as when memory runs out, or the engine is closed.
             MissingDependencyError: GPU arrays without CUDA's Python bindings.
         """
+        session, bound = self._session, self._bound  # `close` may come from another thread
+        if session is None:
+            raise DeviceError(f"{self._name} must be open to run, got a closed engine. Open it again.")
         check_names(self.inputs, feed)
         there = [name for name, value in feed.items() if not isinstance(value, np.ndarray)]
         if there:
-            return self._run_there(feed, there[0])
+            return self._run_there(feed, there[0], bound)
         for one in self.inputs:
             check_array(one, feed[one.name])
         try:
-            if self._bound is not None:
-                return self._bound.run({one.name: feed[one.name] for one in self.inputs})
-            values = self._session.run(None, dict(feed))
+            if bound is not None:
+                return bound.run({one.name: feed[one.name] for one in self.inputs})
+            values = session.run(None, dict(feed))
         except Exception as error:
             why = explained(error, self._number)
             raise DeviceError(f"{self._name} must run on {self.device}, got: {why}") from error
         return dict(zip((one.name for one in self.outputs), values, strict=True))
 
-    def _run_there(self, feed: Mapping[str, Any], name: str) -> Tensors:
+    def _run_there(self, feed: Mapping[str, Any], name: str, bound: BoundSession | None) -> Tensors:
         """Run on arrays that are not NumPy's."""
         from hrnet_deploy.engines.cuda.device_view import is_device_array
 
-        if self._bound is None or self._number is None or not is_device_array(feed[name]):
+        if bound is None or self._number is None or not is_device_array(feed[name]):
             wanted = "a NumPy array" if self._number is None else "a NumPy array or one on the GPU"
             raise UsageError(
                 f"input '{name}' must be {wanted} for an engine on {self.device}, got {type(feed[name]).__name__}. "
                 "Convert it."
             )
         try:
-            runner = self._runner(self._bound, self._number)
+            runner = self._runner(bound, self._number)
             # The protocol speaks of host arrays; these offer the same shape, dtype and names.
             return cast("Tensors", runner.run({one.name: feed[one.name] for one in self.inputs}))
         except HrnetDeployError:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import importlib.util
-import io
 import logging
 import sys
 from pathlib import Path
+
+from hrnet_deploy.engines.quiet import call_unprinted
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,8 +31,7 @@ def preload_libraries() -> None:
             ctypes.CDLL(str(library))
         except OSError as error:  # noqa: PERF203 - what needs it says so when it loads
             _LOG.info("%s does not load: %s", library, error)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
-        preload()
+    call_unprinted(preload)  # it prints what it does not find
 
 
 def elsewhere() -> list[Path]:

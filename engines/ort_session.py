@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +80,8 @@ def open_session(model: Path | bytes, name: str, options: Any, providers: Sequen
     """
     source = str(model) if isinstance(model, Path) else model
     try:
-        with _silence(options.log_severity_level == _LOG_NOTHING):
-            # Without this switch a failing GPU run is repeated on the CPU, with a line on stdout.
+        with _unlogged(options.log_severity_level == _LOG_NOTHING):
+            # Without this switch a failing GPU run is repeated on the CPU, and says so on stdout.
             return onnxruntime.InferenceSession(
                 source, options, providers=None if providers is None else list(providers), enable_fallback=0
             )
@@ -115,14 +114,13 @@ def reason(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _silence(quiet: bool) -> Any:  # noqa: FBT001
-    """Keep what ONNX Runtime prints and logs by itself, beside the session's own log, away from the terminal."""
-    with open(os.devnull, "w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):  # noqa: PTH123
-        if not quiet:
-            yield
-            return
-        onnxruntime.set_default_logger_severity(_LOG_NOTHING)
-        try:
-            yield
-        finally:
-            onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
+def _unlogged(quiet: bool) -> Iterator[None]:  # noqa: FBT001
+    """Keep what ONNX Runtime logs by itself, beside the session's own log, away from the terminal."""
+    if not quiet:
+        yield
+        return
+    onnxruntime.set_default_logger_severity(_LOG_NOTHING)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(_LOG_WARNINGS)

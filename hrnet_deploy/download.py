@@ -122,7 +122,7 @@ def _stream(url: str, partial: Path) -> str:
     offset, headers = _resume_point(partial)
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - only http(s) gets here and past redirects
     try:
-        response = urllib.request.build_opener(_SafeRedirect).open(request, timeout=_TIMEOUT_S)
+        response = urllib.request.build_opener(SafeRedirect).open(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
@@ -230,7 +230,7 @@ def _sha256(file: BinaryIO) -> Any:
     return digest
 
 
-class _SafeRedirect(urllib.request.HTTPRedirectHandler):
+class SafeRedirect(urllib.request.HTTPRedirectHandler):
     """Follows http(s) only: never to a local file or another protocol, never from https back to http."""
 
     def redirect_request(

@@ -76,6 +76,26 @@ def with_rows(image: Image, rows: Sequence[tuple[str, float, tuple[int, int, int
     return np.vstack([image, panel])
 
 
+def captioned(image: Image, text: str) -> Image:
+    """Write a line into the lower left corner of an image.
+
+    Args:
+        image: BGR uint8 (H, W, 3).
+        text: what to write; it is cut where it does not fit.
+
+    Returns:
+        BGR uint8 (H, W, 3), a new image of the same size.
+    """
+    drawn = image.copy()
+    height, width = image.shape[:2]
+    scale = float(np.clip(width / 900, 0.45, 1.6))
+    text = _fitting(text, scale, width - 8)
+    (wide, high), below = cv2.getTextSize(text, _FONT, scale * 0.8, 1)
+    cv2.rectangle(drawn, (0, height - high - below - 8), (wide + 8, height), _PAPER, cv2.FILLED)
+    cv2.putText(drawn, text, (4, height - below - 4), _FONT, scale * 0.8, _INK, 1, cv2.LINE_AA)
+    return drawn
+
+
 def _fitting(text: str, scale: float, width: int) -> str:
     """As much of a text as fits, in characters the Hershey font has."""
     text = text.encode("ascii", "replace").decode()

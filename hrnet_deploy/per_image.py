@@ -98,6 +98,7 @@ class PerImage:
         common: dict[str, Any] = {
             "name": frame.name,
             "path": frame.path,
+            "video": frame.video,
             "image": frame.image,
             "classes": self.card.classes,
             "speed": speed | {"postprocess": 1e3 * (time.perf_counter() - began)},

@@ -22,6 +22,7 @@ from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.per_image import PerImage, Prepared, Unusable
 from hrnet_deploy.prefetch import bucketed, in_order, ordered, readers
 from hrnet_deploy.protocols import Tensors
+from hrnet_deploy.result_list import Results
 from hrnet_deploy.results import Result
 from hrnet_deploy.sources import Item, OnError, as_image_error, is_live, is_single, items
 from hrnet_deploy.spec import ModelCard, Task, TensorSpec
@@ -31,7 +32,7 @@ Entry = Prepared | Unusable
 
 
 class Predictor:
-    """Runs an exported net on images; safe to call from several threads.
+    """Runs an exported net on images; safe to call from several threads, and picklable: a copy opens the file again.
 
     Example:
         >>> predictor = Predictor("w18.onnx")
@@ -78,7 +79,20 @@ class Predictor:
             MissingDependencyError: the runtime is not installed.
             UsageError: an unknown device or backend, or lanes below 1.
         """
+        # First, while nothing but the arguments is there: a pickled copy is made from them.
+        self._options = {name: value for name, value in locals().items() if name not in {"self", "path"}}
+        self._path = Path(path).absolute()  # the copy may live in another folder
         self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, lanes=lanes)
+        try:
+            self._adopt(path, card)
+        except BaseException:
+            self._engine.close()
+            raise
+        self._buffers = threading.local()
+        self._threads = threads
+
+    def _adopt(self, path: str | Path, card: ModelCard | None) -> None:
+        """Take up what the engine and its card say."""
         self.card = card or card_from_metadata(self._engine.metadata, str(path))
         specs = (*self._engine.inputs, *self._engine.outputs), (*self.card.inputs, *self.card.outputs)
         if len(specs[0]) != len(specs[1]) or not all(map(_agree, *specs)):
@@ -90,8 +104,6 @@ class Predictor:
         self.arithmetic = self._engine.arithmetic
         self._input = self.card.inputs[0]
         self._work = PerImage(self.card)
-        self._buffers = threading.local()
-        self._threads = threads
 
     def predict(
         self,
@@ -101,6 +113,7 @@ class Predictor:
         batch: int = 1,
         on_error: OnError | None = None,
         draft: bool = False,
+        allow_url: bool = False,
     ) -> Any:
         """Classify or segment.
 
@@ -110,8 +123,8 @@ class Predictor:
         images are held, so that those of one size run together; results keep the order of the images.
 
         Args:
-            source: path, bytes, BGR uint8 (H, W, 3) array or PIL image: one result; a list of those, a folder, a glob
-                pattern, a video file or a camera index: a list of results.
+            source: path, bytes, open binary file, BGR uint8 (H, W, 3) array or PIL image: one result; a list of those,
+                a folder, a glob pattern, a video file or a camera index: a list of results.
             stream: yield results one by one as a generator, whatever the source; memory stays constant. Closing the
                 generator, or leaving it to be collected, ends its threads.
             batch: images per inference, at least 1; filled up to the smallest the artefact takes.
@@ -119,9 +132,10 @@ class Predictor:
                 after the results of what came before it. It runs in the caller's thread, in order.
             draft: decode large JPEGs at a half, a quarter or an eighth of their size where the net needs no more;
                 faster, but not exact: `result.image` is smaller, and so may be scores. Only for nets that classify.
+            allow_url: fetch sources that are http(s) URLs, of at most 256 MiB; they are refused otherwise.
 
         Returns:
-            ClassificationResult or SegmentationResult, a list of them, or a generator.
+            ClassificationResult or SegmentationResult, a list of them (`Results`, with `to_df`), or a generator.
 
         Raises:
             ImageError: an image that cannot be read or used.
@@ -131,7 +145,7 @@ class Predictor:
         """
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}. Use 1 for one image at a time.")
-        found = items(source, draft_px=self._work.preprocessor.least_px if draft else None)
+        found = items(source, draft_px=self._work.preprocessor.least_px if draft else None, allow_url=allow_url)
         if draft and self.card.task is Task.SEGMENTATION:
             raise UsageError(
                 "draft must be False for a net that segments, got True. Its masks have the picture's size."
@@ -143,7 +157,7 @@ class Predictor:
             results = self._ahead(found, batch, on_error)
         if stream:
             return results
-        return next(results) if single and on_error is None else list(results)
+        return next(results) if single and on_error is None else Results(results)
 
     def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
         """Run the graph itself, with no pre- or post-processing.
@@ -161,8 +175,11 @@ class Predictor:
         return self._engine.run(batch if isinstance(batch, Mapping) else {self._input.name: batch})
 
     def close(self) -> None:
-        """Release the runtime."""
+        """Release the runtime; the predictor cannot run afterwards."""
         self._engine.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return functools.partial(type(self), **self._options), (self._path,)
 
     def __enter__(self) -> Predictor:
         return self

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError, MissingFileError
-from hrnet_deploy.image import from_array, from_bytes, from_pil, is_pil
+from hrnet_deploy.image import PIXEL_LIMIT, from_array, from_bytes, from_pil, is_pil
+from hrnet_deploy.imaging import image_objects
+from hrnet_deploy.imaging.image_url import fetch_image, url_scheme
 
 IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}) | frozenset(
     {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -26,8 +28,27 @@ VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 )
 """Files that are read as videos."""
+_SHOWN_URL = 200
+_CHUNK_BYTES = 1 << 20
+_FILE_LIMIT = 8 * PIXEL_LIMIT
+"""Most bytes that are read from one file: four channels of 16 bits for each pixel that may be decoded."""
 OnError = Callable[[str, ImageError], None]
 """Told the name of an item that cannot be used, and why."""
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """Where in a video a frame lies.
+
+    Attributes:
+        path: the video.
+        index: number of the frame, from 0.
+        fps: frames per second as the video says; 0 where it says nothing.
+    """
+
+    path: Path
+    index: int
+    fps: float
 
 
 @dataclass(frozen=True)
@@ -39,12 +60,14 @@ class Frame:
         name: file name, "image_0", "video.mp4#12" or "camera0#12"; counts start at 0.
         path: the file it came from, if any.
         decode_ms: time to read and decode it.
+        video: where it lies in a video file; None for pictures and cameras.
     """
 
     image: NDArray[np.uint8]
     name: str
     path: Path | None
     decode_ms: float
+    video: VideoFrame | None = None
 
 
 def is_single(source: Any) -> bool:
@@ -56,20 +79,25 @@ def is_single(source: Any) -> bool:
     Returns:
         False for lists, iterators, folders, glob patterns, videos and cameras.
     """
+    source = _plain(source)
     if isinstance(source, (str, Path)):
-        return _kind(source) == "image"
-    return isinstance(source, (bytes, bytearray, memoryview, np.ndarray)) or is_pil(source)
+        return _kind(source) in {"image", "url", "nothing"}
+    if is_pil(source) or image_objects.is_file(source) or image_objects.is_buffer(source):
+        return True
+    return image_objects.is_foreign_array(source) and not isinstance(source, np.integer)
 
 
-def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = None) -> Frame:
+def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = None, allow_url: bool = False) -> Frame:
     """Read one image.
 
     Args:
-        source: path; encoded bytes; array, BGR (H, W, 3), BGRA (H, W, 4) or grey (H, W) or (H, W, 1), uint8 or
-            uint16; or PIL image. Alpha is dropped, 16 bits keep their upper 8, EXIF orientation is applied.
+        source: path; http(s) URL; encoded bytes; binary file, read from where it stands; array, BGR (H, W, 3),
+            BGRA (H, W, 4) or grey (H, W) or (H, W, 1), uint8 or uint16; or PIL image. Alpha is dropped, 16 bits keep
+            their upper 8, EXIF orientation is applied.
         name: what to call it where it has no file name.
         draft_px: decode a JPEG at a half, a quarter or an eighth of its size where its short side keeps this many
             pixels, which is faster and not exact; None for all of it.
+        allow_url: fetch URLs, which are refused otherwise.
 
     Returns:
         The frame.
@@ -79,21 +107,33 @@ def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = Non
         MissingFileError: no such file.
     """
     start = time.perf_counter()
+    source = _plain(source)
     path = None
+    what = f"image '{name}'"
     if isinstance(source, (str, Path)):
-        path = Path(source)
-        name = path.name
-        image = from_bytes(_read(path), f"image '{path}'", draft_px)
-    elif isinstance(source, (bytes, bytearray, memoryview)):
-        image = from_bytes(bytes(source), f"image '{name}'", draft_px)
-    elif isinstance(source, np.ndarray):
-        image = from_array(source, f"image '{name}'")
+        kind = _kind(source)
+        if kind == "nothing":
+            raise ImageError(f"{what} must be a file, folder, pattern or camera, got {source!r}. Name one.")
+        if kind == "url":
+            name = str(source)[:_SHOWN_URL]
+            image = from_bytes(
+                fetch_image(str(source), f"image '{name}'", allowed=allow_url), f"image '{name}'", draft_px
+            )
+        else:
+            path = Path(source)
+            name = path.name
+            image = from_bytes(_read(path), f"image '{path}'", draft_px)
     elif is_pil(source):
-        image = from_pil(source, f"image '{name}'")
+        image = from_pil(source, what)
+    elif isinstance(source, np.ndarray):
+        image = from_array(source, what)
+    elif image_objects.is_buffer(source):
+        image = from_bytes(bytes(source), what, draft_px)
+    elif image_objects.is_file(source):
+        name = _file_name(source) or name
+        image = from_bytes(image_objects.read_file(source, f"image '{name}'", _FILE_LIMIT), f"image '{name}'", draft_px)
     else:
-        raise ImageError(
-            f"image '{name}' must be a path, bytes, an array or a PIL image, got {type(source).__name__}. Convert it."
-        )
+        raise image_objects.refusal(source, what)
     return Frame(image, name, path, 1e3 * (time.perf_counter() - start))
 
 
@@ -110,18 +150,19 @@ class Item:
     load: Callable[[], Frame]
 
 
-def items(source: Any, *, draft_px: int | None = None) -> Iterator[Item]:
+def items(source: Any, *, draft_px: int | None = None, allow_url: bool = False) -> Iterator[Item]:
     """Find every image of a source; only frames of a video are decoded already.
 
     Args:
         source: anything `frames` takes.
         draft_px: as `read_frame` takes it.
+        allow_url: as `read_frame` takes it.
 
     Yields:
         Items in order. What cannot be used, a folder without images as well, is an item that raises when it is loaded.
         Closing the iterator releases the video or camera.
     """
-    yield from _walk(source, "image_0", draft_px)
+    yield from _walk(source, "image_0", functools.partial(read_frame, draft_px=draft_px, allow_url=allow_url))
 
 
 def frames(source: Any, *, on_error: OnError | None = None) -> Iterator[Frame]:
@@ -175,31 +216,52 @@ def is_live(source: Any) -> bool:
     Returns:
         True for the number of a camera, as int or text.
     """
+    source = _plain(source)
     if isinstance(source, (str, Path)):
         return _kind(source) == "camera"
-    return isinstance(source, int) and not isinstance(source, bool)
+    return _is_number(source)
 
 
-def _walk(source: Any, name: str, draft_px: int | None) -> Iterator[Item]:
-    label = str(source) if isinstance(source, (str, Path, int)) else name
-    if not is_single(source) and isinstance(source, (str, Path, int)) and not isinstance(source, bool):
+def _walk(source: Any, name: str, read: Callable[..., Frame]) -> Iterator[Item]:
+    source = _plain(source)
+    label = str(source) if isinstance(source, (str, Path)) or _is_number(source) else name
+    if is_single(source) or image_objects.is_unordered(source):
+        yield Item(label, functools.partial(read, source, name))
+    elif isinstance(source, (str, Path)) or _is_number(source):
         try:
-            yield from _collection(source, draft_px)
+            yield from _collection(source, read)
         except (ImageError, MissingFileError) as error:
             yield Item(label, functools.partial(_fail, error))
-    elif not is_single(source) and isinstance(source, Iterable):
+    elif isinstance(source, Iterable):
         for index, item in enumerate(source):
-            yield from _walk(item, f"image_{index}", draft_px)
+            yield from _walk(item, f"image_{index}", read)
     else:
-        yield Item(label, functools.partial(read_frame, source, name, draft_px=draft_px))  # raises where it is no image
+        yield Item(label, functools.partial(read, source, name))  # raises, as it is no image
+
+
+def _plain(source: Any) -> Any:
+    """Any path-like object as a Path, any other source as it is."""
+    if isinstance(source, os.PathLike) and not isinstance(source, Path) and not image_objects.is_file(source):
+        return Path(os.fsdecode(source))
+    return source
+
+
+def _is_number(source: Any) -> bool:
+    return isinstance(source, (int, np.integer)) and not isinstance(source, bool)
+
+
+def _file_name(source: Any) -> str | None:
+    """Name of an open file; pipes and temporary files have a number or none."""
+    found = getattr(source, "name", None)
+    return Path(found).name or None if isinstance(found, str) else None
 
 
 def _fail(error: ImageError | MissingFileError) -> Frame:
     raise error
 
 
-def _collection(source: str | Path | int, draft_px: int | None) -> Iterator[Item]:
-    kind = "camera" if isinstance(source, int) else _kind(source)
+def _collection(source: Any, read: Callable[..., Frame]) -> Iterator[Item]:
+    kind = "camera" if _is_number(source) else _kind(source)
     if kind == "camera":
         yield from _video(int(str(source)), f"camera{source}", None)
     elif kind == "video":
@@ -210,15 +272,20 @@ def _collection(source: str | Path | int, draft_px: int | None) -> Iterator[Item
     else:
         paths = _in_folder(Path(str(source))) if kind == "folder" else _matching(str(source))
         for path in paths:
-            yield from _walk(path, path.name, draft_px)
+            yield from _walk(path, path.name, read)
 
 
 def _kind(source: str | Path) -> str:
-    """One of image, folder, video, camera, pattern."""
+    """One of image, folder, video, camera, pattern, url, nothing."""
     path, text = Path(source), str(source)
+    # An unset variable must not mean every image below the current folder; Path("") is Path(".").
+    if not text.strip() or (isinstance(source, Path) and text == "."):
+        return "nothing"
     if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises below an unreadable folder
         return "folder"
     if not os.path.exists(path):  # noqa: PTH110 - as above
+        if url_scheme(text) is not None:
+            return "url"
         if text.isdecimal() and isinstance(source, str):
             return "camera"
         if glob.has_magic(text):
@@ -270,6 +337,7 @@ def _video(address: str | int, name: str, path: Path | None) -> Iterator[Item]:
     try:
         if not capture.isOpened():
             raise ImageError(f"video '{path or name}' cannot be opened. Check that it plays, or convert it to MP4.")
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
         index = 0
         while True:
             start = time.perf_counter()
@@ -277,7 +345,9 @@ def _video(address: str | int, name: str, path: Path | None) -> Iterator[Item]:
             if not there:
                 break
             what = f"video '{name}' frame {index}"
-            frame = Frame(from_array(image, what), f"{name}#{index}", path, 1e3 * (time.perf_counter() - start))
+            place = None if path is None else VideoFrame(path, index, fps)
+            pixels = from_array(image, what)
+            frame = Frame(pixels, f"{name}#{index}", path, 1e3 * (time.perf_counter() - start), place)
             yield Item(what, functools.partial(_itself, frame))
             index += 1
         if index == 0:
@@ -292,7 +362,15 @@ def _itself(frame: Frame) -> Frame:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()  # cv2.imread cannot open every Unicode path on Windows
+        with path.open("rb", buffering=0) as file:  # cv2.imread cannot open every Unicode path on Windows
+            parts = bytearray()
+            while chunk := file.read(_CHUNK_BYTES):
+                parts += chunk
+                if len(parts) > _FILE_LIMIT:  # a device may have no end
+                    raise ImageError(f"image '{path}' must have at most {_FILE_LIMIT} bytes, got more. Cut it.")
+            return bytes(parts)
+    except ImageError:
+        raise
     except FileNotFoundError as error:
         raise MissingFileError(f"image '{path}' must exist, got no such file. Check the path.") from error
     except IsADirectoryError as error:

@@ -221,7 +221,7 @@ def test_an_unreadable_file_says_so(tmp_path):
         read_frame(path)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".webp"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".webp", ".tiff", ".avif", ".ppm"])
 def test_declared_sizes(suffix):
     assert declared_hw(encode(suffix)) == (20, 30)
     for cut in range(2, 40, 3):
@@ -233,7 +233,7 @@ def test_declared_sizes_of_rare_webp_and_bmp_kinds():
     assert declared_hw(pil_bytes(Image.new("RGBA", (30, 20)), "WEBP", quality=50)) == (20, 30)
     assert declared_hw(b"BM" + bytes(12) + struct.pack("<IHH", 12, 30, 20)) == (20, 30)
     assert declared_hw(b"BM" + bytes(12) + struct.pack("<Iii", 40, 30, -20)) == (20, 30)
-    assert declared_hw(encode(".tiff")) is None
+    assert declared_hw(b"no image") is None
 
 
 def test_bytes_after_the_end_of_a_jpeg_are_no_harm():
@@ -338,6 +338,9 @@ def test_closing_the_stream_releases_the_video(video, monkeypatch):
 
         def isOpened(self):  # noqa: N802
             return True
+
+        def get(self, what):
+            return 25.0 if what == cv2.CAP_PROP_FPS else 0.0
 
         def read(self):
             return True, BGR

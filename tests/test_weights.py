@@ -216,7 +216,7 @@ def test_redirect_out_of_http_is_refused(server, tmp_path, target):
 def test_redirect_from_https_to_http_is_refused():
     request = download_module.urllib.request.Request("https://example.org/a")
     with io.BytesIO() as body, pytest.raises(ValueError, match="refused"):
-        download_module._SafeRedirect().redirect_request(request, body, 302, "Found", {}, "http://example.org/a")
+        download_module.SafeRedirect().redirect_request(request, body, 302, "Found", {}, "http://example.org/a")
 
 
 def test_redirect_within_http_is_followed(server, tmp_path):

@@ -6,6 +6,7 @@ stdout carries data only (a table, JSON); messages, progress and the next comman
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ import shlex
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -20,7 +22,18 @@ from hrnet_deploy.errors import HrnetDeployError
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and exit with 2."""
+    """An argument parser whose errors are one line and exit with 2; an empty text is one, as of an unset variable."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and refuse values that are empty: as a path they would mean the current folder."""
+        found, left = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            values = value if isinstance(value, list) else [value]
+            if any(isinstance(one, str) and not one.strip() for one in values):
+                name = "/".join(action.option_strings) or action.metavar or action.dest
+                self.error(f"argument {name}: must not be empty. Is a variable unset?")
+        return found, left
 
     def error(self, message: str) -> NoReturn:
         """Report wrong usage."""
@@ -42,7 +55,7 @@ def parser(prog: str, description: str) -> Parser:
     result.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     noise = result.add_mutually_exclusive_group()
     noise.add_argument("-v", "--verbose", action="store_true", help="log details; show a traceback on error")
-    noise.add_argument("-q", "--quiet", action="store_true", help="no messages and no progress bars")
+    noise.add_argument("-q", "--quiet", action="store_true", help="no messages, warnings or progress; errors remain")
     return result
 
 
@@ -74,7 +87,13 @@ def print_json(value: Any, *, compact: bool = False) -> None:
         value: anything JSON can hold.
         compact: on one line, for streams of records.
     """
-    print(json.dumps(value, ensure_ascii=False, indent=None if compact else 2))
+    indent = None if compact else 2
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:  # also of a file name that is no UTF-8; JSON has escapes of its own
+        text = json.dumps(value, indent=indent)
+    print(text)
 
 
 def launch(
@@ -90,12 +109,9 @@ def launch(
     Returns:
         0 done, 1 failed, 2 wrong usage or bad input, 3 an accuracy gate was missed, 130 interrupted.
     """
+    _escape_unprintable()
     args = parse(None)
-    if args.quiet:
-        os.environ["TQDM_DISABLE"] = "1"
-    logging.basicConfig(
-        level=logging.DEBUG if args.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
-    )
+    _set_noise(verbose=args.verbose, quiet=args.quiet)
     try:
         return run(args)
     except HrnetDeployError as error:
@@ -110,3 +126,24 @@ def launch(
         # The reader of stdout (head, less) has gone; Python would complain again while closing it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _escape_unprintable() -> None:
+    """Print what a terminal or a redirect cannot encode as an escape of ASCII characters; a run goes on."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _set_noise(*, verbose: bool, quiet: bool) -> None:
+    """How much is said on stderr beside errors: everything, warnings and progress, or nothing."""
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+        warnings.simplefilter("ignore")
+    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    if not verbose:  # what OpenCV and FFmpeg log of a broken file; the error says it in one line
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        if os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT") == "SILENT" and "cv2" in sys.modules:
+            logs = sys.modules["cv2"].utils.logging
+            logs.setLogLevel(logs.LOG_LEVEL_SILENT)

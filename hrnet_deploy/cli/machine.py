@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import io
 import platform
 import shutil
 import subprocess
@@ -135,8 +134,8 @@ def _providers() -> dict[str, str]:
             continue
         wanted = [provider] if name == "CPU" else [provider, "CPUExecutionProvider"]
         try:
-            with contextlib.redirect_stdout(io.StringIO()):  # where it prints "EP Error ... Falling back"
-                session = onnxruntime.InferenceSession(_TINY_ONNX, options, providers=wanted)
+            # Without a fallback it raises the reason, where it would print "EP Error ... Falling back".
+            session = onnxruntime.InferenceSession(_TINY_ONNX, options, providers=wanted, enable_fallback=0)
             loaded = session.get_providers()[0] == provider
             found[name] = "" if loaded else _why_not(provider, Path(onnxruntime.__file__).parent)
         except Exception as error:  # noqa: BLE001  (its own types share no base but Exception)

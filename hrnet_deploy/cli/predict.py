@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.errors import ArtifactError, ImageError, UsageError
 from hrnet_deploy.predictor import Predictor
-from hrnet_deploy.prefetch import ordered, readers
+from hrnet_deploy.prefetch import readers
 from hrnet_deploy.progress import bar
-from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
+from hrnet_deploy.results import ClassificationResult, Result
 from hrnet_deploy.sources import is_live, is_single
 from hrnet_deploy.spec import ModelCard
-
-_SHOWN_CLASSES = 4
-_PICTURES_AHEAD = 8
-"""Pictures being drawn and written at a time."""
+from hrnet_deploy.terminal import printable
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,7 +34,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument(
         "source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern, video file or camera index"
     )
-    p.add_argument("--save", metavar="DIR", help="write a picture of each result there")
+    p.add_argument("--save", metavar="DIR", help="write a picture of each result there, of a video a video")
     p.add_argument("--topk", type=int, default=5, metavar="N", help="classes to print per image (default: 5)")
     p.add_argument("--batch", type=int, default=1, metavar="N", help="images per inference (default: 1)")
     p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
@@ -46,6 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument(
         "--draft", action="store_true", help="decode large JPEGs smaller: faster, not exact; for nets that classify"
     )
+    p.add_argument("--allow-url", action="store_true", help="fetch sources that are http(s) URLs; refused otherwise")
     p.add_argument("--skip-bad", action="store_true", help="report images that cannot be read, go on, and exit with 2")
     return p.parse_args(argv)
 
@@ -89,14 +88,18 @@ def run(args: argparse.Namespace) -> int:
         found = (
             result
             for source in sources
-            for result in predictor.predict(source, stream=True, batch=args.batch, on_error=on_error, draft=args.draft)
-        )
-        if folder is not None:
-            taken: set[Path] = set()
-            named = ((result, _free_name(folder, result, taken)) for result in found)
-            finished: Generator[tuple[Result, Path | None], None, None] = ordered(
-                writing, _saved, named, most=_PICTURES_AHEAD
+            for result in predictor.predict(
+                source,
+                stream=True,
+                batch=args.batch,
+                on_error=on_error,
+                draft=args.draft,
+                allow_url=args.allow_url,
             )
+        )
+        finished: Generator[tuple[Result, Path | None], None, None]
+        if folder is not None:
+            finished = Saver(folder, writing, lambda text: say(args, f"hrnet-predict: {text}")).saved(found)
         else:
             finished = ((result, None) for result in found)
         with contextlib.closing(finished):
@@ -133,27 +136,6 @@ def _print(args: argparse.Namespace, result: Result, saved: Path | None) -> None
         print_json(record | where, compact=True)
         return
     milliseconds = sum(result.speed.values())
-    print(f"{result.name}: {', '.join(_answers(result, args.topk))} ({milliseconds:.1f} ms)", *where.values())
-
-
-def _answers(result: Result, k: int) -> Iterator[str]:
-    if isinstance(result, ClassificationResult):
-        yield from (f"{name} {score:.3f}" for name, score in result.topk(k))
-    elif isinstance(result, SegmentationResult):
-        yield from (f"{name} {share:.1%}" for name, share in list(result.shares.items())[:_SHOWN_CLASSES])
-
-
-def _saved(named: tuple[Result, Path]) -> tuple[Result, Path | None]:
-    result, path = named
-    return result, result.save(path)
-
-
-def _free_name(folder: Path, result: Result, taken: set[Path]) -> Path:
-    """A name of its own for each picture, also where two folders hold the same file names."""
-    stem = Path(result.name).stem.replace("#", "_")
-    path, number = folder / f"{stem}.png", 1
-    while path in taken:
-        number += 1
-        path = folder / f"{stem}_{number}.png"
-    taken.add(path)
-    return path
+    answer = result.summary(args.topk) if isinstance(result, ClassificationResult) else result.summary()
+    text = f"{result.name}: {answer} ({milliseconds:.1f} ms)"
+    print(" ".join(printable(part) for part in (text, *where.values())))  # one line, whatever a file is called

@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
 from hrnet_deploy.errors import UsageError
@@ -38,6 +38,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--labels", metavar="FILE", help="label file for a folder of photos")
     p.add_argument("--split", metavar="NAME", help="folder to use where there are several (default: val)")
     p.add_argument("--limit", type=int, metavar="N", help="images, spread evenly (default: all)")
+    p.add_argument(
+        "--label-values",
+        metavar="LIST",
+        help="what label images hold for each class: 0,255 or 1-150 (default: 0,1,2 ...)",
+    )
+    p.add_argument("--ignore-label", type=int, metavar="N", help="label value that is not judged, beside 255")
     p.add_argument("--out", metavar="DIR", help="folder of the report (default: report_REFERENCE)")
     p.add_argument(
         "--batch", type=int, default=1, metavar="N", help="images per inference; times are of one (default: 1)"
@@ -91,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
             labels=args.labels,
             split=args.split,
             limit=args.limit,
+            **_label_options(args),
             batch=args.batch,
             window=window,
             device=args.device,
@@ -148,9 +155,17 @@ def _waterfall(args: argparse.Namespace) -> tuple[Step, ...]:
         labels=args.labels,
         split=args.split,
         limit=args.limit,
+        **_label_options(args),
         **where,
     )
     return found.steps
+
+
+def _label_options(args: argparse.Namespace) -> dict[str, Any]:
+    """`label_values` and `ignore_label` for the functions that find the data set."""
+    from hrnet_deploy.evaluation.label_values import parse_label_values
+
+    return {"label_values": parse_label_values(args.label_values), "ignore_label": args.ignore_label}
 
 
 def _window(text: str | None) -> tuple[int, int] | None:

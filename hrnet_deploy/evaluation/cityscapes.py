@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.evaluation.dataset import Dataset, Sample, and_more, images_below, listing
 from hrnet_deploy.evaluation.segmentation import IGNORE
-from hrnet_deploy.image_header import is_truncated
+from hrnet_deploy.imaging.label_image import read_label_values
 from hrnet_deploy.labels import CITYSCAPES_CLASSES, CITYSCAPES_TRAIN_IDS
 from hrnet_deploy.spec import Task
 
@@ -92,7 +93,7 @@ def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = N
     """Read the class of each pixel.
 
     Args:
-        path: an image of one channel, 8 or 16 bits.
+        path: a PNG of one channel or of a palette, whose indices count; 1 to 16 bits.
         classes: number of classes.
         label_ids: value -> class index or 255; None where the values are class indices or 255.
 
@@ -101,7 +102,32 @@ def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = N
 
     Raises:
         MissingFileError: no such file.
-        ImageError: no image, more than one channel, or a value that is no class.
+        ImageError: no PNG, more than one channel, or a value that is no class.
+    """
+    values = read_values(path)
+    lookup = _lookup(classes, None if label_ids is None else tuple(label_ids.items()))
+    mapped: NDArray[np.int16] = lookup[values]
+    if mapped.min(initial=0) == _UNKNOWN:
+        wrong = int(values[mapped == _UNKNOWN].max())
+        raise ImageError(
+            f"label image '{path}' must hold ids {_allowed(classes, label_ids)} or {IGNORE}, got {wrong}. Check that"
+            f" the set is for this model of {classes} classes, or give label_values or ignore_label."
+        )
+    return mapped.astype(np.uint8)
+
+
+def read_values(path: Path) -> NDArray[Any]:
+    """Read what a label image stores.
+
+    Args:
+        path: a PNG of one channel or of a palette.
+
+    Returns:
+        uint8 or uint16 (H, W).
+
+    Raises:
+        MissingFileError: no such file.
+        ImageError: no PNG, or more than one channel.
     """
     try:
         content = path.read_bytes()
@@ -109,38 +135,25 @@ def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = N
         raise MissingFileError(f"label image must exist, got no {path}. Check the data set.") from error
     except OSError as error:
         raise ImageError(f"label image '{path}' cannot be read ({error.strerror}). Check its permissions.") from error
-    if is_truncated(content):
-        raise ImageError(
-            f"label image '{path}' must be complete, got a truncated file of {len(content)} bytes. Fetch it again."
-        )
-    values = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-    if values is None:
-        raise ImageError(f"label image '{path}' cannot be decoded: not an image, or a damaged one. Fetch it again.")
-    if values.ndim != 2 or values.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"label image '{path}' must have one channel of class ids, got {values.dtype} {values.shape}: colours are"
-            " no ids. Use the labelIds or labelTrainIds files."
-        )
-    lookup = _lookup(classes, label_ids)
-    beyond = int(values.max(initial=0))
-    mapped = lookup[np.minimum(values, IGNORE)] if beyond <= IGNORE else np.full(values.shape, _UNKNOWN, np.int16)
-    if mapped.min(initial=0) == _UNKNOWN:
-        wrong = int(values[mapped == _UNKNOWN].max())
-        allowed = f"0..{classes - 1}" if label_ids is None else f"0..{max(label_ids)}"
-        raise ImageError(
-            f"label image '{path}' must hold ids {allowed} or {IGNORE}, got {wrong}. Check that the set is for this"
-            f" model of {classes} classes."
-        )
-    return mapped.astype(np.uint8)
+    return read_label_values(content, f"label image '{path}'")
 
 
-def _lookup(classes: int, label_ids: Mapping[int, int] | None) -> NDArray[np.int16]:
-    lookup = np.full(IGNORE + 1, _UNKNOWN, np.int16)
+def _allowed(classes: int, label_ids: Mapping[int, int] | None) -> str:
+    if label_ids is None:
+        return f"0..{classes - 1}"
+    values = sorted(value for value in label_ids if 0 <= value != IGNORE)
+    consecutive = values == list(range(values[0], values[-1] + 1)) if values else False
+    return f"{values[0]}..{values[-1]}" if consecutive else ", ".join(map(str, values[:20]))
+
+
+@functools.lru_cache(maxsize=4)
+def _lookup(classes: int, label_ids: tuple[tuple[int, int], ...] | None) -> NDArray[np.int16]:
+    lookup = np.full(1 << 16, _UNKNOWN, np.int16)
     lookup[IGNORE] = IGNORE  # -1, the licence plate, is 255 in a PNG
     if label_ids is None:
         lookup[:classes] = np.arange(classes)
     else:
-        for value, index in label_ids.items():
+        for value, index in label_ids:
             if value >= 0:
                 lookup[value] = index
     return lookup

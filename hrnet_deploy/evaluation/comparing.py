@@ -14,7 +14,7 @@ from hrnet_deploy.evaluation.classification import TOP
 from hrnet_deploy.evaluation.comparison import ChangedImage, ClassDelta, Comparison, Contrast, Drop, Flip
 from hrnet_deploy.evaluation.dataset import Dataset
 from hrnet_deploy.evaluation.evaluating import Evaluation, evaluation_of, make_settings
-from hrnet_deploy.evaluation.measuring import Measurement, dataset_for, measure, opened
+from hrnet_deploy.evaluation.measuring import DataOptions, Measurement, dataset_for, measure, opened
 from hrnet_deploy.evaluation.network import Model
 from hrnet_deploy.evaluation.tally import ClassificationTally, SegmentationTally, mean_labelled
 from hrnet_deploy.evaluation.windows import OVERLAP
@@ -28,6 +28,8 @@ def compare(
     labels: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
+    label_values: Sequence[int] | None = None,
+    ignore_label: int | None = None,
     batch: int = 1,
     workers: int | None = None,
     window: tuple[int, int] | None = None,
@@ -48,6 +50,8 @@ def compare(
         labels: as for `evaluate`.
         split: as for `evaluate`.
         limit: as for `evaluate`.
+        label_values: as for `evaluate`.
+        ignore_label: as for `evaluate`.
         batch: as for `evaluate`.
         workers: as for `evaluate`.
         window: as for `evaluate`.
@@ -70,7 +74,7 @@ def compare(
         raise UsageError("a comparison needs a candidate, got none. Name at least one artefact beside the reference.")
     settings = make_settings(batch, workers, window, overlap, journal)
     with opened([reference, *candidates], device=device, backend=backend, threads=threads) as models:
-        dataset = dataset_for(models, data, labels=labels, split=split, limit=limit)
+        dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         measurement = measure(models, dataset, settings)
     return comparison_of(measurement, resamples=resamples, seed=seed)
 

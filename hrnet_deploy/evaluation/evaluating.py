@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from hrnet_deploy.evaluation.classification import ClassificationMetrics, Ranking
 from hrnet_deploy.evaluation.dataset import Dataset
 from hrnet_deploy.evaluation.facts import DataFacts, ModelFacts, RunFacts
-from hrnet_deploy.evaluation.measuring import Measurement, Settings, dataset_for, measure, opened
+from hrnet_deploy.evaluation.measuring import DataOptions, Measurement, Settings, dataset_for, measure, opened
 from hrnet_deploy.evaluation.network import Model
 from hrnet_deploy.evaluation.segmentation import SegmentationMetrics
 from hrnet_deploy.evaluation.tally import SegmentationTally
@@ -121,6 +122,8 @@ def evaluate(
     labels: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
+    label_values: Sequence[int] | None = None,
+    ignore_label: int | None = None,
     batch: int = 1,
     workers: int | None = None,
     window: tuple[int, int] | None = None,
@@ -138,6 +141,9 @@ def evaluate(
         labels: label file for a folder of photos.
         split: folder to use where there are several; None for "val" or what there is.
         limit: number of images, spread evenly; None for all.
+        label_values: what label images hold for each class, in the order of the classes, such as (0, 255); None for
+            0, 1, 2, ....
+        ignore_label: what they hold where a pixel is not judged, beside 255.
         batch: images per inference.
         workers: threads that read ahead and count; None to suit the machine.
         window: (height, width) of sliding windows over pictures at their own size; None to bring each picture to the
@@ -156,7 +162,7 @@ def evaluate(
     """
     settings = make_settings(batch, workers, window, overlap, journal)
     with opened([model], device=device, backend=backend, threads=threads) as models:
-        dataset = dataset_for(models, data, labels=labels, split=split, limit=limit)
+        dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         return evaluation_of(measure(models, dataset, settings), 0)
 
 

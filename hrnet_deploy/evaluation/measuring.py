@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +28,10 @@ from hrnet_deploy.progress import bar
 from hrnet_deploy.spec import Task
 from hrnet_deploy.version import VERSION
 
+_LOG = logging.getLogger(__name__)
 _MOST_WORKERS = 8
+_NAMED = 5
+"""Absent classes that a warning names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,25 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}. Leave it out for the default.")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images of a folder, and what their labels mean; see `evaluate`.
+
+    Attributes:
+        labels: label file for a folder of photos.
+        split: folder to use where there are several.
+        limit: number of images.
+        label_values: value of each class in label images.
+        ignore_label: their value that is not judged.
+    """
+
+    labels: str | Path | None = None
+    split: str | None = None
+    limit: int | None = None
+    label_values: Sequence[int] | None = None
+    ignore_label: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,19 +150,14 @@ def opened(
 def dataset_for(
     models: Sequence[Opened],
     data: str | Path | Dataset,
-    *,
-    labels: str | Path | None,
-    split: str | None,
-    limit: int | None,
+    options: DataOptions,
 ) -> Dataset:
     """Find the images and see that they suit every model.
 
     Args:
         models: the reference first.
         data: folder, label file, or a data set.
-        labels: label file for a folder.
-        split: folder to use where there are several.
-        limit: number of images.
+        options: which of them, and what their labels mean.
 
     Returns:
         The data set.
@@ -152,13 +170,23 @@ def dataset_for(
     for other in (model.facts for model in models[1:]):
         _check_alike(reference, other)
     card = reference.card
-    dataset = data if isinstance(data, Dataset) else find_dataset(data, card, labels=labels, split=split)
+    if isinstance(data, Dataset):
+        dataset = data
+    else:
+        dataset = find_dataset(
+            data,
+            card,
+            labels=options.labels,
+            split=options.split,
+            label_values=options.label_values,
+            ignore_label=options.ignore_label,
+        )
     if (dataset.task, dataset.classes) != (card.task, len(card.classes)):
         raise UsageError(
             f"evaluation data must be for {card.task.value} with {len(card.classes)} classes as {reference.name}, got"
             f" {dataset.task.value} with {dataset.classes}. Use a data set of the model's own classes."
         )
-    return dataset.limited(limit)
+    return dataset.limited(options.limit)
 
 
 def measure(models: Sequence[Opened], dataset: Dataset, settings: Settings) -> Measurement:
@@ -207,6 +235,8 @@ def measure(models: Sequence[Opened], dataset: Dataset, settings: Settings) -> M
             f"labels must judge some pixels, got only ignored ones in {dataset.root}. Use a split with public labels;"
             " those of Cityscapes' test split are blank."
         )
+    if isinstance(tally, SegmentationTally):
+        _warn_of_absent(tally, models[0].facts.card.classes, dataset)
     return Measurement(
         models=tuple(each.facts for each in models),
         dataset=dataset,
@@ -228,6 +258,18 @@ def measure(models: Sequence[Opened], dataset: Dataset, settings: Settings) -> M
         inference_s=tuple(clock.inference_s),
         tally=tally,
     )
+
+
+def _warn_of_absent(tally: SegmentationTally, classes: Sequence[str], dataset: Dataset) -> None:
+    absent = [classes[index] for index in np.flatnonzero(tally.labelled.sum(axis=0) == 0).tolist()]
+    if absent:
+        _LOG.warning(
+            "%d of %d classes never occur in the labels below %s and do not count: %s",
+            len(absent),
+            len(classes),
+            dataset.root,
+            ", ".join(absent[:_NAMED]) + (", ..." if len(absent) > _NAMED else ""),
+        )
 
 
 def _take(record: Record, tally: Tally, journal: Journal | None) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import DataFacts, Dataset, Drop, Evaluation, Model, compare, evaluate
-from hrnet_deploy.evaluation.measuring import dataset_for, opened
+from hrnet_deploy.evaluation.measuring import DataOptions, dataset_for, opened
 from hrnet_deploy.pipeline.graph_model import Feed, GraphModel, Remembering
 from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.origin import Origin, open_origin
@@ -104,6 +104,8 @@ def measure_waterfall(
     labels: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
+    label_values: Sequence[int] | None = None,
+    ignore_label: int | None = None,
     device: str = "auto",
     backend: str = "auto",
     threads: int | None = None,
@@ -120,6 +122,8 @@ def measure_waterfall(
         labels: as for `evaluate`.
         split: as for `evaluate`.
         limit: as for `evaluate`.
+        label_values: as for `evaluate`.
+        ignore_label: as for `evaluate`.
         device: for the artefacts, as for `evaluate`.
         backend: for the artefacts, as for `evaluate`.
         threads: for the artefacts, as for `evaluate`.
@@ -137,7 +141,7 @@ def measure_waterfall(
         origin = open_origin(model, weights, task=task, num_classes=None, ema=ema, opset=None)
         for end in ends:
             _check_same_weights(origin, end.facts.card, end.facts.name)
-        dataset = dataset_for(ends, data, labels=labels, split=split, limit=limit)
+        dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
         last = sorted(ends, key=lambda end: list(Precision).index(end.facts.card.precision))
         precisions = {end.facts.card.precision for end in last}
         between = Precision.INT8 in precisions and Precision.FP16 not in precisions

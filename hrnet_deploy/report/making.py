@@ -19,7 +19,7 @@ from hrnet_deploy.evaluation.comparing import comparison_of
 from hrnet_deploy.evaluation.comparison import Comparison, Contrast, Flip
 from hrnet_deploy.evaluation.dataset import Dataset
 from hrnet_deploy.evaluation.evaluating import make_settings
-from hrnet_deploy.evaluation.measuring import dataset_for, measure, opened
+from hrnet_deploy.evaluation.measuring import DataOptions, dataset_for, measure, opened
 from hrnet_deploy.evaluation.network import Model, Network, Rows
 from hrnet_deploy.evaluation.windows import OVERLAP
 from hrnet_deploy.report.content import Report, Row
@@ -47,6 +47,8 @@ def make_report(
     labels: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
+    label_values: Sequence[int] | None = None,
+    ignore_label: int | None = None,
     batch: int = 1,
     workers: int | None = None,
     window: tuple[int, int] | None = None,
@@ -69,6 +71,8 @@ def make_report(
         labels: as for `evaluate`.
         split: as for `evaluate`.
         limit: as for `evaluate`.
+        label_values: as for `evaluate`.
+        ignore_label: as for `evaluate`.
         batch: as for `evaluate`; times are of single images all the same.
         workers: as for `evaluate`.
         window: as for `evaluate`.
@@ -101,7 +105,7 @@ def make_report(
     compared = [reference, *candidates]
     with opened(compared, device=device, backend=backend, threads=threads) as models:
         machine = look(gpu=False)  # before the work, so that its load is that of others
-        dataset = dataset_for(models, data, labels=labels, split=split, limit=limit)
+        dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         comparison = comparison_of(measure(models, dataset, settings))
     with opened(compared, device=device, backend=backend, threads=threads, lanes=1) as models:
         networks = [Network(each.model, settings.sliding) for each in models]

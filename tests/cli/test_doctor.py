@@ -391,7 +391,7 @@ class FakeRuntime:
 
     @staticmethod
     def preload_dlls():
-        sys.stdout.write("Failed to load libcudnn.so.9")
+        print("Failed to load libcudnn.so.9")  # noqa: T201 - as the real one does
 
     @staticmethod
     def get_available_providers():
@@ -399,8 +399,9 @@ class FakeRuntime:
         return [f"{name}ExecutionProvider" for name in names]
 
     class InferenceSession:
-        def __init__(self, model, options, providers):
-            sys.stdout.write("*** EP Error ***")
+        def __init__(self, model, options, providers, enable_fallback=1):
+            if enable_fallback:
+                sys.stdout.write("*** EP Error ***")
             if providers[0].startswith("Tensorrt"):
                 raise RuntimeError("EP Error\nFalling back")
 

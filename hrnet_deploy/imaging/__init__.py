@@ -1,0 +1,1 @@
+"""Image file formats: what their headers say, and where OpenCV's decoders need help."""

@@ -1,0 +1,206 @@
+"""The header of a TIFF file: size, sample layout, and what of it OpenCV cannot read or reads wrongly."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES = 256, 257, 258, 259, 262, 273, 274, 277
+LENGTHS, PLANAR, TILE_OFFSETS, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT = 279, 284, 324, 325, 338, 339
+_MAGIC = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
+_TAGS = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES} | {
+    LENGTHS,
+    PLANAR,
+    TILE_OFFSETS,
+    TILE_LENGTHS,
+    EXTRA_SAMPLES,
+    SAMPLE_FORMAT,
+}
+_TYPES = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
+"""NumPy's names of the types of whole numbers, signed ones too, as libtiff takes them."""
+_ASSOCIATED, _UNASSOCIATED, _SEPARATE = 1, 2, 2
+_MOST_SAMPLES = 1024
+_COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
+"""None, CCITT 1D/T.4/T.6, LZW, JPEG, Deflate (both numbers) and PackBits."""
+_COMPRESSION_NAMES = {6: "old-style JPEG", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"} | {
+    34887: "LERC",
+    50002: "JPEG XL",
+}
+_GREY, _RGB, _PALETTE, _CMYK, _YCBCR = (0, 1), 2, 3, 5, 6
+_SAMPLES_OF = {0: (1, 2), 1: (1, 2), _RGB: (3, 4), _PALETTE: (1, 2), _CMYK: (4,), _YCBCR: (3,)}
+_BITS_OF = {0: (1, 8, 16), 1: (1, 8, 16), _RGB: (8, 16), _PALETTE: (1, 4, 8), _CMYK: (8,), _YCBCR: (8,)}
+_COLOR_NAMES = {4: "a transparency mask", 8: "CIE L*a*b* colors", 9: "ICC L*a*b* colors", 10: "ITU L*a*b* colors"} | {
+    32803: "a color filter array (raw sensor data)",
+    32844: "LogL values",
+    32845: "LogLuv values",
+    34892: "linear raw sensor data",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One entry of the first image file directory.
+
+    Attributes:
+        values: its whole numbers, in the file's own type and byte order.
+        at: where the first of them lies in the file.
+    """
+
+    values: NDArray[Any]
+    at: int
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """The first page of a TIFF file.
+
+    Attributes:
+        fields: entries, by tag.
+    """
+
+    fields: dict[int, Field]
+
+    def values(self, tag: int, default: int) -> set[int]:
+        """Different numbers of an entry; the default where it is missing or empty."""
+        return set(self.fields[tag].values[:_MOST_SAMPLES].tolist() if tag in self.fields else ()) or {default}
+
+    def value(self, tag: int, default: int) -> int:
+        """First number of an entry; the default where it is missing or empty."""
+        if tag not in self.fields or not self.fields[tag].values.size:
+            return default
+        return int(self.fields[tag].values[0])
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """(height, width) as stored, before the orientation is applied."""
+        return self.value(HEIGHT, 0), self.value(WIDTH, 0)
+
+    @property
+    def alpha(self) -> int:
+        """Kind of the first extra sample: 0 none or unspecified, 1 associated (premultiplied), 2 unassociated."""
+        return self.value(EXTRA_SAMPLES, 0)
+
+    @property
+    def premultiplied(self) -> bool:
+        """Whether the stored colors are already multiplied by alpha."""
+        return self.alpha == _ASSOCIATED
+
+
+def read_tiff_header(content: bytes) -> TiffHeader:
+    """Read the first image file directory.
+
+    Args:
+        content: the file.
+
+    Returns:
+        Its entries of whole numbers.
+
+    Raises:
+        ValueError: it is no TIFF, or the directory is cut or broken.
+
+    Source: TIFF 6.0, section 2; BigTIFF design, Aware Systems.
+    """
+    if content[:4] not in _MAGIC:
+        raise ValueError("no TIFF signature")
+    order, big = _MAGIC[content[:4]]
+    entry, count_code, offset_code, inline = ("HHQ8s", "Q", "Q", 8) if big else ("HHI4s", "H", "I", 4)
+    fields: dict[int, Field] = {}
+    try:
+        start = struct.unpack_from(order + offset_code, content, 8 if big else 4)[0]
+        entries = struct.unpack_from(order + count_code, content, start)[0]
+        place = start + struct.calcsize(order + count_code)
+        for _ in range(min(entries, 4096)):
+            tag, kind, count, _ = struct.unpack_from(order + entry, content, place)
+            at = place + 4 + struct.calcsize(order + offset_code)
+            if tag in _TAGS and kind in _TYPES and tag not in fields:  # of duplicates the first counts, as in libtiff
+                dtype = np.dtype(order + _TYPES[kind])
+                if count * dtype.itemsize > inline:
+                    at = struct.unpack_from(order + offset_code, content, at)[0]
+                fields[tag] = Field(np.frombuffer(content, dtype, count, at), at)
+            place += struct.calcsize(order + entry)
+    except (struct.error, OverflowError) as error:
+        raise ValueError(str(error)) from error
+    return TiffHeader(fields)
+
+
+def is_cut(header: TiffHeader, length: int) -> bool:
+    """Whether a strip or tile of the first page reaches beyond the file's end."""
+    for offsets, lengths in ((OFFSETS, LENGTHS), (TILE_OFFSETS, TILE_LENGTHS)):
+        if offsets in header.fields and lengths in header.fields:
+            places, sizes = (header.fields[tag].values.astype(np.uint64) for tag in (offsets, lengths))
+            count = min(len(places), len(sizes))
+            left = np.uint64(length) - np.minimum(places[:count], np.uint64(length))
+            if np.any(sizes[:count] > left):
+                return True
+    return False
+
+
+def unreadable_feature(header: TiffHeader) -> str | None:
+    """What of a TIFF is not read, in words for an error; None where it is read right."""
+    color = header.value(PHOTOMETRIC, -1)
+    samples = header.value(SAMPLES, 1)
+    bits = header.values(BITS, 1)
+    compression = header.value(COMPRESSION, 1)
+    if not header.values(SAMPLE_FORMAT, 1) <= {1, 4}:
+        kind = {2: "signed", 3: "floating-point"}.get(header.value(SAMPLE_FORMAT, 1), "complex")
+        return f"{kind} {max(bits)}-bit samples"
+    if color not in _SAMPLES_OF:
+        return _COLOR_NAMES.get(color, f"color space {color}")
+    if compression not in _COMPRESSIONS:
+        return f"{_COMPRESSION_NAMES.get(compression, f'number {compression}')} compression"
+    if samples not in _SAMPLES_OF[color]:
+        kind = "grey" if color in _GREY else "one color space"
+        return f"{samples} channels tagged as {kind} (photometric {color})"
+    if len(bits) != 1 or not bits <= set(_BITS_OF[color]):
+        return f"{'/'.join(map(str, sorted(bits)))}-bit samples"
+    return _miscounted_feature(header, samples > 1, 16 in bits)
+
+
+def _miscounted_feature(header: TiffHeader, extra: bool, deep: bool) -> str | None:  # noqa: FBT001
+    """Layouts that OpenCV 5 decodes to wrong pixels without an error, as the tests found by trying all."""
+    planes, tiled = header.value(PLANAR, 1) == _SEPARATE, TILE_OFFSETS in header.fields
+    if header.value(PHOTOMETRIC, -1) in (*_GREY, _PALETTE):
+        if extra and header.premultiplied:
+            return "grey premultiplied by alpha"
+        if extra and planes:
+            return "separate planes of grey and alpha"
+        if tiled and (extra or deep):
+            return f"tiles of {'grey and alpha' if extra else '16-bit grey'}"
+    elif header.premultiplied and planes and deep:
+        return "separate planes of 16-bit colors premultiplied by alpha"
+    return None
+
+
+def plain(content: bytes, header: TiffHeader) -> bytes:
+    """The same file with unassociated alpha and orientation taken out of its tags.
+
+    libtiff would multiply the colors by that alpha, and OpenCV turns the tiles of a turned image one by one.
+    """
+    patches = {EXTRA_SAMPLES: 0} if header.alpha == _UNASSOCIATED else {}
+    if header.value(ORIENTATION, 1) != 1:
+        patches[ORIENTATION] = 1
+    if not patches:
+        return content
+    patched = bytearray(content)
+    for tag, value in patches.items():
+        field = header.fields[tag]
+        patched[field.at : field.at + field.values.itemsize] = np.array(value, field.values.dtype).tobytes()
+    return bytes(patched)
+
+
+def unpremultiplied(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+    """Colors of associated alpha as they were before the multiplication.
+
+    Args:
+        image: BGRA, uint8 or uint16 (H, W, 4).
+
+    Returns:
+        BGR, uint8 (H, W, 3); black where alpha is 0. Source: Pillow, src/libImaging/Unpack.c, unpackRGBa.
+    """
+    reduced = image if image.dtype == np.uint8 else np.asarray(image, np.uint16) >> 8
+    color, alpha = reduced[..., :3].astype(np.uint16), reduced[..., 3:].astype(np.uint16)
+    return np.where(alpha == 0, 0, np.minimum(255, 255 * color // np.maximum(alpha, 1))).astype(np.uint8)

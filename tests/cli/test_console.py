@@ -1,0 +1,119 @@
+"""What every command shares: nothing that cannot be printed ends a run, and -q is quiet."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+NOISY = """
+import argparse, logging, sys, warnings
+from hrnet_deploy.cli.console import launch, parser, print_json, say
+from hrnet_deploy.errors import UsageError
+
+def parse(argv):
+    return parser("hrnet-noisy", "Makes noise.").parse_args(argv)
+
+def run(args):
+    say(args, "a message")
+    logging.getLogger("hrnet_deploy.x").warning("a log line")
+    warnings.warn("a warning")
+    print("a result")
+    raise UsageError("thing must be right, got wrong. Mend it.")
+
+raise SystemExit(launch("hrnet-noisy", parse, run))
+"""
+
+
+def started(code, *words, encoding="utf-8"):
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": os.pathsep.join(sys.path)}
+    given = [sys.executable, "-c", code, *map(os.fsencode, words)]
+    done = subprocess.run(given, capture_output=True, check=False, env=environment)
+    return done.returncode, done.stdout.decode(encoding.split(":")[0]), done.stderr.decode("utf-8", "replace")
+
+
+def command(module, *words, encoding="utf-8"):
+    return started(f"from hrnet_deploy.cli.{module} import main; raise SystemExit(main())", *words, encoding=encoding)
+
+
+def test_quiet_leaves_results_and_errors():
+    code, out, err = started(NOISY, "-q")
+    assert (code, out.strip()) == (2, "a result")
+    assert err.strip() == "hrnet-noisy: thing must be right, got wrong. Mend it."
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "name"),
+    [
+        ("predict", ["m.onnx", ""], "SOURCE"),
+        ("predict", ["m.onnx", "a.png", " "], "SOURCE"),
+        ("predict", ["m.onnx", "a.png", "--save", ""], "--save"),
+        ("report", ["a.onnx", "b.onnx", "--data", ""], "--data"),
+        ("export", ["hrnet_w18", "-o", ""], "-o/--output"),
+        ("export", ["hrnet_w18", "--calib-data", ""], "--calib-data"),
+    ],
+)
+def test_an_unset_variable_is_wrong_usage_in_every_command(module, words, name, monkeypatch, capsys):
+    command = importlib.import_module(f"hrnet_deploy.cli.{module}")
+    monkeypatch.setattr(sys, "argv", [f"hrnet-{module}", *words])
+    with pytest.raises(SystemExit) as caught:
+        command.main()
+    assert caught.value.code == 2
+    assert f"argument {name}: must not be empty. Is a variable unset?" in capsys.readouterr().err
+
+
+def test_warnings_are_shown_otherwise():
+    err = started(NOISY)[2]
+    assert "a message" in err
+    assert "WARNING hrnet_deploy.x: a log line" in err
+    assert "a warning" in err
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Pictures whose names are hard to print."""
+    root = tmp_path_factory.mktemp("names")
+    content = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
+    names = ["a.png", "Käse.png", "漢字.png", "🐈.png", "two\nlines.png", "\x1b[31mred.png"]
+    for name in (*map(os.fsencode, names), *([b"caf\xe9.png"] if sys.platform == "linux" else [])):
+        (root / os.fsdecode(name)).write_bytes(content)
+    return root
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_every_picture_is_answered_whatever_its_name_is(photos_onnx, folder, encoding):
+    count = len(list(folder.iterdir()))
+    code, out, err = command("predict", photos_onnx, folder, "--device", "cpu", "-q", encoding=encoding)
+    assert (code, err) == (0, "")
+    assert len(out.splitlines()) == count
+    assert "\x1b" not in out
+    assert ("漢字.png" if encoding == "utf-8" else r"\u6f22\u5b57.png") in out
+    code, out, err = command("predict", photos_onnx, folder, "--device", "cpu", "-q", "--json", encoding=encoding)
+    assert (code, err) == (0, "")
+    names = {json.loads(line)["name"] for line in out.splitlines()}
+    assert names == {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+@pytest.mark.parametrize(
+    ("module", "words"), [("doctor", ["--target", "v100"]), ("models", []), ("export", ["--help"]), ("inspect", None)]
+)
+def test_no_command_ends_in_a_traceback_on_a_narrow_terminal(photos_onnx, module, words, encoding):
+    code, out, err = command(module, *([photos_onnx] if words is None else words), encoding=encoding)
+    assert code == 0
+    assert out
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jp2", ".avif", ".bmp"])
+def test_a_damaged_picture_is_one_line(photos_onnx, tmp_path, suffix):
+    path = tmp_path / f"bad{suffix}"
+    content = cv2.imencode(suffix, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()
+    path.write_bytes(content[: len(content) // 2] + (content[-12:] if suffix == ".png" else b""))
+    code, out, err = command("predict", photos_onnx, path, "--device", "cpu")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert f"bad{suffix}' cannot be decoded" in err
