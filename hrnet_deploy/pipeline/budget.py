@@ -68,8 +68,6 @@ def check_budget(wishes: BudgetWishes) -> None:
         UsageError: no images to measure on, a drop or a number of images that is none, or flags without their use.
     """
     if wishes.max_drop is None:
-        if wishes.keep_rejected:
-            raise UsageError("--keep-rejected goes with --max-drop, got it alone. Leave it out, or add --max-drop.")
         if wishes.limit is not None and not wishes.waterfall:
             raise UsageError("--eval-limit goes with --max-drop or --waterfall, got it alone. Leave it out.")
     elif not (math.isfinite(wishes.max_drop) and wishes.max_drop >= 0):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.errors import UsageError, VerificationError
-from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batches, judged_by, pick_images
+from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batches, judged_by
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.planning import Plan
@@ -105,11 +105,11 @@ class Quantizer:
         if not recipe(self._named).weighted:
             beside = ", ".join(("what the recipe keeps", *self._named))
             raise UsageError(f"int8 needs a convolution to quantise, got none beside {beside}. Keep less, or use fp16.")
-        folder = data_folder(wishes.data)
-        images = pick_images(folder, wishes.images, allow_val=wishes.allow_val)
-        others = None if wishes.evaluation is None else Path(wishes.evaluation)
-        judging = others if plan.budget is None else plan.budget.images()
-        images = judged_by(images, judging, allow_overlap=wishes.allow_overlap)
+        if plan.images is None:
+            data_folder(wishes.data)  # says what is missing
+            raise UsageError("precision int8 needs a plan with images to calibrate on, got none. Give --calib-data.")
+        judging = plan.evaluation if plan.budget is None else plan.budget.images()
+        images = judged_by(plan.images, judging, allow_overlap=wishes.allow_overlap)
         first = "entropy" if wishes.method == AUTO else wishes.method
         cache = Path(wishes.cache) if wishes.cache else plan.path.with_suffix(".calib.json")
         self._table = calibrate(graph, images, plan.preprocessing, first, cache)
