@@ -52,7 +52,8 @@ class Case:
         """As "an fp16 .onnx file"."""
         article = "an" if self.precision[0] in "aeiof" else "a"  # "an fp16", "an int8"
         kind = "engine" if self.engine else ".onnx file"
-        return f"{article} {self.precision} {kind}{' compiled as it is' if self.as_is else ''}"
+        origin = " of random weights" if self.random else " from an .onnx file" if self.graph else ""
+        return f"{article} {self.precision} {kind}{' compiled as it is' if self.as_is else origin}"
 
 
 @dataclass(frozen=True)
