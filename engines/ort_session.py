@@ -27,11 +27,14 @@ DTYPES = {
 """NumPy's names of ONNX Runtime's types."""
 
 _PLACE = re.compile(
-    r"(?:Load model from \S+ failed:)?/\S+\.(?:cc|h|cpp|hpp):\d+ [^()]*\((?:[^()]|\([^()]*\))*\)(?: const)?(?: \[with [^\]]*\])?\s*"
+    r"(?:Load model from \S+ failed:)?/\S+\.(?:cc|h|cpp|hpp):\d+ [^()]*\((?:[^()]|\([^()]*\))*\)"
+    r"(?: const)?(?: \[with [^\]]*\])?\s*"
 )
 """Where in its own sources ONNX Runtime stumbled, with the signature of the function."""
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
-_NEWER_OPSET = re.compile(r"Opset (\d+) is under development.*official support for domain ai\.onnx is till opset (\d+)", re.S)
+_NEWER_OPSET = re.compile(
+    r"Opset (\d+) is under development.*official support for domain ai\.onnx is till opset (\d+)", re.DOTALL
+)
 
 _LOG_WARNINGS, _LOG_ERRORS_ONLY, _LOG_NOTHING = 2, 3, 4
 

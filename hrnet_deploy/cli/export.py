@@ -78,7 +78,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     int8.add_argument("--trt-cache", metavar="VERSION", help="also write OUT.cache for TensorRT 8.6 to 10.x")
     int8.add_argument("--sensitivity", action="store_true", help="measure what each block alone loses in INT8")
     gate = p.add_argument_group("accuracy")
-    gate.add_argument("--eval-data", metavar="DIR", help="other images that judge INT8 and FP16 (default: some are set aside)")
+    gate.add_argument(
+        "--eval-data", metavar="DIR", help="other images that judge INT8 and FP16 (default: some are set aside)"
+    )
     gate.add_argument("--eval-limit", type=int, metavar="N", help="how many --max-drop and --waterfall use (all)")
     gate.add_argument("--allow-overlap", action="store_true", help="let an image also be a calibration image")
     gate.add_argument(
@@ -90,8 +92,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     gate.add_argument(
         "--keep-rejected",
         action="store_true",
-        help="write the artefact even where it loses more than --max-drop, or fp16 or int8 keeps less than 90 %% of the "
-        "answers on its validation images; the exit code stays 3",
+        help="write the artefact even where it loses more than --max-drop, or, without that, fp16 or int8 keeps less "
+        "than 90 %% of the answers on its validation images; the exit code stays 3",
     )
     gate.add_argument("--waterfall", action="store_true", help="measure what each step from the checkpoint on loses")
     engine = p.add_argument_group("TensorRT engines")
@@ -282,7 +284,7 @@ def _int8_lines(done: Exported) -> Iterator[str]:
     for name, value in found.items():
         if name.startswith("heldout_divergence_"):
             yield f"  {name.removeprefix('heldout_divergence_'):<12}divergence {value:.5f} (least is best)"
-    equal = done.agreement or f"{found['heldout_agreement']:.3%} of answers equal (random weights: no floor)"
+    equal = done.agreement or f"{found['heldout_agreement']:.3%} of answers equal"
     yield (
         f"  against fp32 on {found['heldout_images']:.0f} held-out images: {equal}, worst image "
         f"{found['heldout_worst']:.2%}, SQNR {found['heldout_sqnr_db']:.1f} dB"

@@ -74,10 +74,6 @@ _GRAPH = Need("a foreign .onnx file", lambda case: case.graph and not case.as_is
 _CHECKPOINT = Need("a checkpoint", lambda case: not case.graph and not case.random)
 _INT8 = Need("--precision int8", lambda case: case.precision == "int8" and not case.as_is)
 _LOWER = Need("--precision fp16 or int8", lambda case: case.precision != "fp32" and not case.as_is)
-_REJECTABLE = Need(
-    "--precision fp16 or int8, and to --max-drop",
-    lambda case: not case.as_is and (case.precision != "fp32" or "max_drop" in case.given),
-)
 _IMAGES = Need(
     "--precision int8, or fp16 with --calib-data",
     lambda case: _INT8.met(case) or (_LOWER.met(case) and case.images),
@@ -146,11 +142,11 @@ def _batch(value: Any) -> int | str:
     return _text(value) if isinstance(value, str) else _whole(value)
 
 
-def _size(value: Any) -> int | str | tuple[int, ...]:
+def _size(value: Any) -> int | str:
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if len(value) != 2:
             raise ValueError
-        return tuple(map(_whole, value))
+        return "x".join(str(_whole(size)) for size in value)
     return _batch(value)
 
 
@@ -214,7 +210,7 @@ OPTIONS: Mapping[str, Option] = {
     "allow_overlap": Option(*_SWITCH, _OVERLAP),
     "eval_limit": Option(*_WHOLE),
     "max_drop": Option(*_NUMBER),
-    "keep_rejected": Option(*_SWITCH, _REJECTABLE),
+    "keep_rejected": Option(*_SWITCH, _NEW),
     "waterfall": Option(*_SWITCH),
     "sensitivity": Option(*_SWITCH, _INT8),
     "trt_cache": Option(*_TEXT, _INT8),
@@ -228,7 +224,7 @@ OPTIONS: Mapping[str, Option] = {
     "aux_streams": Option(*_WHOLE, _ENGINE),
     "tf32": Option(*_SWITCH, _ENGINE),
 }
-"""By keyword of `export_artifact`. --eval-limit, --max-drop and --waterfall have rules of their own: see `budget`."""
+"""By keyword of `export_artifact`; `budget` has more rules for --eval-limit, --max-drop, --keep-rejected, --waterfall."""
 
 
 def flag(name: str, value: Any = None) -> str:

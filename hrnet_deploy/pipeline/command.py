@@ -25,7 +25,7 @@ def command_line(program: str, function: Callable[..., Any], given: Mapping[str,
     words, last = [program], []
     for name, parameter in inspect.signature(function).parameters.items():
         value = given[name]
-        if value is None or value == parameter.default or value == ():
+        if value is None or value in (parameter.default, ()):
             continue
         option = flag(name, value)
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
@@ -38,8 +38,7 @@ def command_line(program: str, function: Callable[..., Any], given: Mapping[str,
         elif name == "keep_fp":
             words += [word for part in value for word in _said(option, part)]
         elif isinstance(value, tuple):
-            # An image size is written 512x1024, colors as three words.
-            words += [option, "x".join(map(str, value))] if name == "imgsz" else [option, *map(str, value)]
+            words += [option, *map(str, value)]  # colors
         else:
             words += _said(option, str(value))
     return shlex.join([*words, *last])

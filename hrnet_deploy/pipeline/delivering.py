@@ -40,6 +40,9 @@ def deliver(finisher: Finisher, plan: Plan, facts: Facts, step: Callable[[str], 
     gate = None if plan.budget is None else Gate(finisher, plan, facts, plan.budget)
     verdict = None if gate is None else gate.predict()
     made = finisher.finish(() if verdict is None else verdict.chosen.kept)
+    # Labels say more than likeness, unless the net has none right that chance would not have.
+    if verdict is not None and verdict.reference > 1 / len(plan.classes):
+        made = dataclasses.replace(made, agreement=None)
     if made.agreement is not None and not made.agreement.passed and not plan.keep_rejected:
         raise AgreementError(made.agreement)
     writer = Writer(plan, facts, step, rebuild)

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec
 from hrnet_deploy.pipeline.agreement import AgreementError
 from hrnet_deploy.pipeline.applies import Case, check_applies, given_names, typed_call
 from hrnet_deploy.pipeline.as_is import compile_file
-from hrnet_deploy.pipeline.budget import BudgetWishes, refuse_budget
+from hrnet_deploy.pipeline.budget import BudgetWishes, check_budget, refuse_budget
 from hrnet_deploy.pipeline.calibrating import named_folder
 from hrnet_deploy.pipeline.command import command_line
 from hrnet_deploy.pipeline.delivering import deliver
@@ -26,7 +26,7 @@ from hrnet_deploy.pipeline.waterfall import measure_waterfall
 from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
 from hrnet_deploy.pipeline.writing import Exported
 from hrnet_deploy.shapes import HeightWidth
-from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.spec import ModelCard, Precision
 
 _P = ParamSpec("_P")
 
@@ -116,7 +116,7 @@ def export_artifact(
         std: overrides the card: likewise.
         calib_data: folder of images to calibrate INT8 on, or to measure FP16's ranges; None for $HRNET_CALIB_DATA.
         calib_images: how many, balanced over classes; None for 512; others are set aside to judge the result.
-        calib_method: "entropy" (None), "percentile", "minmax", "mse", or "auto" for the best of them on held-out images.
+        calib_method: "entropy" (None), "percentile", "minmax", "mse", or "auto" for the best on held-out images.
         calib_cache: the calibration table; None for OUTPUT.calib.json. Used again where everything is the same.
         qdq_target: "cpu" (ONNX Runtime, OpenVINO) or "tensorrt"; None for the one the output is for.
         keep_fp: blocks ("stage4.fuse"), nodes or patterns that stay in floating point; "auto" for as many of the most
@@ -131,8 +131,8 @@ def export_artifact(
         max_drop: most percentage points of top-1 or mIoU to lose against the float32 graph on the labelled images in
             `eval_data`; beyond it the most sensitive blocks move to floating point, as few as it takes. An engine that
             opens on this machine is measured itself; else its graph on the CPU predicts it.
-        keep_rejected: write an artefact that loses more, or keeps less than 90 % of the answers on its validation
-            images, all the same; the error is raised afterwards.
+        keep_rejected: write an artefact that loses more, or without a budget keeps less than 90 % of the answers on
+            its validation images, all the same; the error is raised afterwards.
         waterfall: measure on `eval_data` what each step from the checkpoint to the artefact loses.
         sensitivity: measure what each block alone loses in INT8.
         trt_cache: a TensorRT version, 8.6 to 10.x, whose entropy calibrator can read the same table in OUTPUT.cache.
@@ -215,6 +215,8 @@ def export_artifact(
     source = None if model is None else str(model)
     card = own_card(Path(source)) if source is not None and source.endswith(".onnx") else None
     case = _case(values, wishes, card)
+    if not case.as_is:
+        check_budget(wishes.budget, Precision(case.precision))
     check_applies(values, case)
     if card is not None and case.as_is:
         refuse_budget(wishes.budget)

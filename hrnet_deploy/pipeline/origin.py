@@ -161,9 +161,7 @@ class TorchOrigin:
 class OnnxOrigin:
     """A float32 graph, made here or elsewhere: one image input (N, 3, H, W), classes in dimension 1 of the output."""
 
-    def __init__(
-        self, path: Path, task: str | None, num_classes: int | None, graph_output: str | None = None
-    ) -> None:
+    def __init__(self, path: Path, task: str | None, num_classes: int | None, graph_output: str | None = None) -> None:
         try:
             from hrnet_deploy.exporters import file, foreign
             from hrnet_deploy.exporters.foreign_outputs import flatten_scores, keep_output, tell_classes

@@ -11,7 +11,7 @@ from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.labels import read_classes
 from hrnet_deploy.pipeline.applies import check_resolved
-from hrnet_deploy.pipeline.budget import Budget, check_budget, make_budget
+from hrnet_deploy.pipeline.budget import Budget, make_budget
 from hrnet_deploy.pipeline.calibrating import Images, data_folder, named_folder, pick_images
 from hrnet_deploy.pipeline.ends import answer_given, classes_named, pixels_taken, preprocessing_before, shapes_taken
 from hrnet_deploy.pipeline.engine_plan import EnginePlan, plan_engine
@@ -19,7 +19,15 @@ from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import shape_range
-from hrnet_deploy.spec import IMAGENET_MEAN, IMAGENET_STD, ChannelOrder, OutputKind, Precision, Preprocessing, ShapeRange
+from hrnet_deploy.spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ChannelOrder,
+    OutputKind,
+    Precision,
+    Preprocessing,
+    ShapeRange,
+)
 
 if TYPE_CHECKING:
     from hrnet_deploy.calibration.images import CalibrationImage
@@ -116,7 +124,6 @@ def check_early(wishes: Wishes) -> Early:
         DeviceError: this TensorRT needs a GPU to build.
     """
     precision = precision_of(wishes.precision)
-    check_budget(wishes.budget)
     pixels_taken(wishes.pixels_in)
     _colors(wishes)
     engine = _engine(wishes, precision) if wants_engine(wishes) else None
@@ -132,9 +139,7 @@ def check_early(wishes: Wishes) -> Early:
     if isinstance(wishes.classes, str | Path):
         read_classes(wishes.classes)
     images, evaluation = _images(int8, precision, engine)
-    return Early(
-        precision=precision, int8=int8, opset=opset, engine=engine, images=images, evaluation=evaluation
-    )
+    return Early(precision=precision, int8=int8, opset=opset, engine=engine, images=images, evaluation=evaluation)
 
 
 def wants_engine(wishes: Wishes) -> bool:

@@ -38,7 +38,9 @@ def named_preprocessing(wish: str | Path, facts: Facts) -> Preprocessing:
 
     if facts.task is Task.SEGMENTATION:
         if wish != "official":
-            raise UsageError(f"--preprocessing of a segmentation net must be official or a file, got {wish}. Choose one.")
+            raise UsageError(
+                f"--preprocessing of a segmentation net must be official or a file, got {wish}. Choose one."
+            )
         return dialects.OFFICIAL_SEG.preprocessing
     known = (dialects.OFFICIAL, dialects.TIMM, dialects.MMPRETRAIN, dialects.PPCLS)
     return dict(zip(NAMES, known, strict=True))[str(wish)].preprocessing

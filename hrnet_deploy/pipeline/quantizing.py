@@ -37,9 +37,10 @@ The person net's 100 other photos were 0.15 points worse than the 20 held-out on
 """
 _BROKEN = 0.5
 _NOISE_DB = 3.0
-"""With fewer equal answers and as much noise a graph is not a worse net but a wrong one.
+"""With fewer equal answers and as much noise a graph is not a worse net but a wrong one, also of random weights.
 
-Answers alone do not tell: of a net whose thousand classes are all but equally likely, any noise changes most.
+Those have no floor of agreement (see `agreement`): their classes are all but equally likely, and any noise changes
+most answers.
 """
 
 
@@ -99,6 +100,7 @@ class Quantizer:
         """
         wishes = plan.int8
         self._target = wishes.target
+        self._keep_rejected = plan.keep_rejected
         layout, known = _laid_out(graph, plan, facts.task)
         recipe = _Recipe(layout, wishes.target)
         self._named = tuple(name for name in wishes.keep_fp if name != AUTO)
@@ -194,7 +196,7 @@ class Quantizer:
             VerificationError: the graph no longer answers like the net.
         """
         score = self._score(kept)
-        if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB:
+        if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB and not self._keep_rejected:
             raise VerificationError(
                 f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers and "
                 f"{score.sqnr_db:.1f} dB on {self._scorer.count} held-out images. Calibrate on more images like those "

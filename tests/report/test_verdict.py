@@ -109,7 +109,9 @@ def test_a_reference_at_chance_level_ends_in_no_verdict(pixel_net, photos, scene
     from hrnet_deploy.report import make_report
 
     wrong = {0: 1, 1: 2, 2: 3, 3: 0}
-    nets = [pixel_net(Task(task), mistakes=wrong, precision=precision) for precision in (Precision.FP32, Precision.INT8)]
+    nets = [
+        pixel_net(Task(task), mistakes=wrong, precision=precision) for precision in (Precision.FP32, Precision.INT8)
+    ]
     data = photos if task == "classification" else scenes
     report = _with(make_report(nets[0], nets[1:], data, seconds=0.01), times=(10, 1))
     verdict = judge(report)

@@ -109,7 +109,7 @@ def something_else(path: Path) -> str | None:
         return None
     if not head:
         return "an empty file. Export it again."
-    if head.startswith(b"PK\x03\x04") or head.startswith(_TORCH_LEGACY_MAGIC):
+    if head.startswith((b"PK\x03\x04", _TORCH_LEGACY_MAGIC)):
         return "an archive as PyTorch writes weights, which go to --weights. Export it again."
     for pattern, what, advice in _FOREIGN:
         if pattern.match(head) and what != "an ONNX graph":
