@@ -387,7 +387,8 @@ with open("/proc/self/status") as status:
 
 
 def _early(wishes: Wishes) -> Early:
-    return Early(precision=Precision.INT8, int8=wishes.int8, opset=None, engine=None)
+    images = pick_images(Path(wishes.int8.data or ""), wishes.int8.images, allow_val=False)
+    return Early(precision=Precision.INT8, int8=wishes.int8, opset=None, engine=None, images=images)
 
 
 def _truth(truth: Path | int) -> NDArray[Any]:

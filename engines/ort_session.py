@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import onnxruntime
 
 from hrnet_deploy.engines.lanes import threads_beside
 from hrnet_deploy.errors import ArtifactError
+from hrnet_deploy.models.checkpoints.fileformat import something_else
 from hrnet_deploy.spec import TensorSpec
 
 DTYPES = {
@@ -22,6 +24,16 @@ DTYPES = {
     "tensor(int64)": "int64",
 }
 """NumPy's names of ONNX Runtime's types."""
+
+_PLACE = re.compile(
+    r"(?:Load model from \S+ failed:)?/\S+\.(?:cc|h|cpp|hpp):\d+ [^()]*\((?:[^()]|\([^()]*\))*\)"
+    r"(?: const)?(?: \[with [^\]]*\])?\s*"
+)
+"""Where in its own sources ONNX Runtime stumbled, with the signature of the function."""
+_NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
+_NEWER_OPSET = re.compile(
+    r"Opset (\d+) is under development.*official support for domain ai\.onnx is till opset (\d+)", re.DOTALL
+)
 
 _LOG_WARNINGS, _LOG_ERRORS_ONLY, _LOG_NOTHING = 2, 3, 4
 
@@ -86,7 +98,9 @@ def open_session(model: Path | bytes, name: str, options: Any, providers: Sequen
                 source, options, providers=None if providers is None else list(providers), enable_fallback=0
             )
     except Exception as error:  # ONNX Runtime's own types share no base but Exception
-        raise ArtifactError(f"{name} must be a model ONNX Runtime can open, got: {reason(error)}") from error
+        other = something_else(model) if isinstance(model, Path) else None
+        found = other or _newer(str(error)) or reason(error)
+        raise ArtifactError(f"{name} must be a model ONNX Runtime can open, got: {found}") from error
 
 
 def spec(value: Any) -> TensorSpec:
@@ -110,7 +124,23 @@ def reason(error: Exception) -> str:
     Returns:
         At most 300 characters.
     """
-    return " ".join(str(error).split()).split(" : ")[-1][:300]
+    text = " ".join(str(error).split()).split(" : ")[-1]
+    return _PLACE.sub("", text)[:300]
+
+
+def _newer(text: str) -> str | None:
+    """What is newer than ONNX Runtime about a file, and the way out; None where nothing is."""
+    if found := _NEWER_IR.search(text):
+        return (
+            f"IR version {found[1]}, newer than the {found[2]} it knows. Update it (pip install -U onnxruntime), or "
+            f"save the file again with model.ir_version = {found[2]} (onnx.load, onnx.save)."
+        )
+    if found := _NEWER_OPSET.search(text):
+        return (
+            f"opset {found[1]}, newer than the {found[2]} it knows. Update it (pip install -U onnxruntime), or export "
+            f"again with --opset {found[2]}."
+        )
+    return None
 
 
 @contextlib.contextmanager

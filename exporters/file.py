@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
 
-from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.errors import ArtifactError, HrnetDeployError, MissingFileError, UsageError
+from hrnet_deploy.exporters.opset import newest, newest_ir, written
+from hrnet_deploy.models.checkpoints.fileformat import something_else
 from hrnet_deploy.spec import TensorSpec
 
+_LOG = logging.getLogger(__name__)
 _ONE_FILE_LIMIT_BYTES = 2_000_000_000
 """Protobuf cannot hold 2 GiB; a little under it, as names and attributes take room, too."""
 
@@ -25,22 +30,35 @@ def read(path: Path) -> onnx.ModelProto:
 
     Raises:
         MissingFileError: there is no such file.
-        ArtifactError: it is no ONNX model, a broken one, or one whose weights lie outside its folder.
+        ArtifactError: it is no ONNX model, a broken one, of a newer opset than runs here, or one whose weights lie
+            outside its folder.
+        UsageError: its weights are larger than one file can hold.
     """
     if not path.is_file():
         raise MissingFileError(f"ONNX file must exist, got {path}. Check the path.")
+    if other := something_else(path):
+        raise ArtifactError(f"{path.name} must be a valid ONNX model, got: {other}")
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
+        _check_versions(model, path.name)
+        check_size(weight_bytes(model), path.name)
+        onnx.load_external_data_for_model(model, str(path.parent))
+        _open_negative_sizes(model)
         onnx.checker.check_model(model)
+    except HrnetDeployError:
+        raise
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise ArtifactError(f"{path.name} must be a valid ONNX model, got: {reason}. Export it again.") from error
     # Old files (IR < 4) list weights as inputs, which would make them runtime-settable and block every folding.
     inputs = _inputs(model)
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     if len(inputs) != 1:
-        raise ArtifactError(f"{path.name} must have one input, got {len(inputs)}. Cut the graph to one image input.")
+        names = f" of {', '.join(value.name for value in inputs)}" if inputs else ""
+        raise ArtifactError(
+            f"{path.name} must have one input, got {len(inputs)}. Cut the graph to one image input{names}."
+        )
     known = onnx.helper.get_all_tensor_dtypes()
     typed = all(v.type.tensor_type.elem_type in known for v in (*inputs, *model.graph.output))
     if not typed or not model.graph.output:
@@ -65,7 +83,7 @@ def describe(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[Tens
 
 
 def write(model: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
-    """Write one file, or weights beside it where protobuf cannot hold them.
+    """Write one file.
 
     Args:
         model: the graph; gets the metadata.
@@ -73,10 +91,69 @@ def write(model: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
         metadata: string properties to set.
     """
     onnx.helper.set_model_props(model, metadata)
-    if model.ByteSize() > _ONE_FILE_LIMIT_BYTES:
-        onnx.save_model(model, str(path), save_as_external_data=True, location=f"{path.name}.data")
-    else:
-        onnx.save_model(model, str(path))
+    onnx.save_model(model, str(path))
+
+
+def weight_bytes(model: onnx.ModelProto) -> int:
+    """How much room a graph's weights take, also those in a file of their own that was not read.
+
+    Args:
+        model: any ONNX model.
+
+    Returns:
+        Bytes.
+    """
+    return sum(math.prod(t.dims) * _item_bytes(t.data_type) for t in model.graph.initializer)
+
+
+def check_size(size_bytes: int, name: str) -> None:
+    """Refuse weights that no ONNX file can hold, before any work is done.
+
+    Args:
+        size_bytes: of all weights as float32.
+        name: of the net, for the error.
+
+    Raises:
+        UsageError: they are too large.
+    """
+    if size_bytes > _ONE_FILE_LIMIT_BYTES:
+        raise UsageError(
+            f"weights of {name} must take less than {_ONE_FILE_LIMIT_BYTES / 1e9:g} GB, the most that one ONNX file "
+            f"holds, got {size_bytes / 1e9:.3g} GB. Export a net with fewer classes or channels."
+        )
+
+
+def _item_bytes(data_type: int) -> int:
+    try:
+        return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)
+    except (KeyError, TypeError, ValueError):
+        return 0  # an unknown type is the checker's to refuse
+
+
+def _check_versions(model: onnx.ModelProto, name: str) -> None:
+    """Refuse an opset that nothing here runs; a newer IR version around operators that do run is only a label."""
+    opset, most = written(model), newest()
+    if opset > most:
+        raise ArtifactError(
+            f"{name} must be of opset {most} at most, the newest that the installed ONNX Runtime opens, got {opset}. "
+            "Export it again with an older one, or: pip install -U onnx onnxruntime."
+        )
+    if model.ir_version > newest_ir():
+        older = onnx.helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
+        _LOG.warning(
+            "%s: IR version %d is newer than ONNX Runtime is known to open; read as %d, which holds opset %d",
+            name, model.ir_version, older, opset,
+        )  # fmt: skip
+        model.ir_version = older
+
+
+def _open_negative_sizes(model: onnx.ModelProto) -> None:
+    """A size of -1 means an open one to Paddle's and TensorFlow's exporters; to ONNX it is no size."""
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_value < 0:
+                dim.Clear()
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -45,12 +45,8 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
     Raises:
         ArtifactError: the input is not float32 (N, 3, H, W), the first output is no float, or its dimension 1 is open.
     """
+    dims = check_input(model, name)
     graph = model.graph
-    tensor = graph.input[0].type.tensor_type
-    dims = [d.dim_value for d in tensor.shape.dim]
-    if tensor.elem_type != TensorProto.FLOAT or len(dims) != 4 or dims[1] not in {0, 3}:
-        kind = TensorProto.DataType.Name(tensor.elem_type)
-        raise ArtifactError(f"{name} must take float32 (N, 3, H, W), got {kind} {dims}. Export it that way.")
     inferred = onnx.shape_inference.infer_shapes(model).graph
     answer = inferred.output[0].type.tensor_type.elem_type
     if answer not in _SCORE_TYPES:
@@ -65,6 +61,43 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
         fixed_batch=dims[0] or None,
         normalised=_ends_normalised(graph),
     )
+
+
+def check_input(model: onnx.ModelProto, name: str) -> list[int]:
+    """Refuse an input that is no image.
+
+    Args:
+        model: a checked model with one input.
+        name: the file, for the error.
+
+    Returns:
+        The sizes of the input; 0 where one is open.
+
+    Raises:
+        ArtifactError: the input is not float32 (N, 3, H, W).
+    """
+    tensor = model.graph.input[0].type.tensor_type
+    dims = [d.dim_value for d in tensor.shape.dim]
+    if tensor.elem_type != TensorProto.FLOAT or len(dims) != 4 or dims[1] not in {0, 3}:
+        kind = TensorProto.DataType.Name(tensor.elem_type)
+        advice = _way_out(tensor.elem_type, dims)
+        raise ArtifactError(f"{name} must take float32 (N, 3, H, W), got {kind} {dims}. {advice}")
+    return dims
+
+
+def _way_out(elem_type: int, dims: list[int]) -> str:
+    """What to do about an input that is no float image in planes."""
+    if len(dims) != 4:
+        return "Export it with a batch, channels, height and width."
+    if dims[3] in {1, 3, 4} and dims[1] not in {1, 3, 4}:
+        return "The channels come last: export it in planes, as with tf2onnx --inputs-as-nchw."
+    if elem_type == TensorProto.UINT8:
+        return "Its normalization is inside: export it without, and give --pixels-in to have it added here."
+    if elem_type != TensorProto.FLOAT:
+        return "Export it in float32; --precision fp16 makes the half precision here."
+    if dims[1] == 1:
+        return "It takes gray images (in_chans=1): sum its first weights over three channels, or train on RGB."
+    return f"It takes {dims[1]} channels (in_chans={dims[1]}): an image has three; export a net for RGB."
 
 
 def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:

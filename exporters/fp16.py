@@ -52,8 +52,11 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
         The new graph and the report.
 
     Raises:
-        ExportError: the result is not a valid graph.
+        ExportError: the graph holds others (If, Loop, Scan), or the result is not valid.
     """
+    within = next((n.op_type for n in model.graph.node if any(a.type == a.GRAPH for a in n.attribute)), None)
+    if within is not None:
+        raise ExportError(f"FP16 needs a graph without graphs inside, got a node of kind {within}. Use fp32.")
     result = _without_weights(model)
     graph = result.graph
     tensors = (*model.graph.initializer, *_lifted_constants(graph))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import onnx
 from onnx import TensorProto, helper
 
 from hrnet_deploy.exporters.fp16 import FP16_MAX
 from hrnet_deploy.exporters.inference import value_types
+from hrnet_deploy.exporters.serialized import with_graph
 
 _HEADROOM = 2.0
 """The images at hand are not all images: what comes within this factor of the limit counts as beyond it."""
@@ -26,10 +27,8 @@ def with_absmax(model: onnx.ModelProto) -> tuple[bytes, dict[str, str]]:
         The graph, serialised, whose outputs are float scalars, and a map from output name to value name.
     """
     floats = {name for name, kind in value_types(model).items() if kind.elem_type == TensorProto.FLOAT}
-    graph = model.graph
-    nodes, outputs = list(graph.node), list(graph.output)
     tapped, taps = [], {}
-    for node in nodes:
+    for node in model.graph.node:
         tapped.append(node)
         for name in floats.intersection(node.output):
             # Right behind the node, so that its value can be freed before the next is made.
@@ -37,18 +36,7 @@ def with_absmax(model: onnx.ModelProto) -> tuple[bytes, dict[str, str]]:
             tapped.append(helper.make_node("ReduceMax", [f"{name}/abs"], [f"{name}/absmax"], keepdims=0))
             taps[f"{name}/absmax"] = name
     scalars = [helper.make_tensor_value_info(tap, TensorProto.FLOAT, []) for tap in taps]
-    # In place and undone: a copy would hold the weights twice.
-    _replace(graph, tapped, scalars)
-    content = model.SerializeToString()
-    _replace(graph, nodes, outputs)
-    return content, taps
-
-
-def _replace(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto], outputs: Sequence[onnx.ValueInfoProto]) -> None:
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.output[:]
-    graph.output.extend(outputs)
+    return with_graph(model, tapped, scalars), taps
 
 
 def beyond_fp16(model: onnx.ModelProto, absmax: Mapping[str, float]) -> frozenset[str]:

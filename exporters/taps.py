@@ -7,6 +7,8 @@ from collections.abc import Iterable
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
+from hrnet_deploy.exporters.serialized import with_graph
+
 _SUFFIX = "/tap"
 
 
@@ -21,23 +23,25 @@ def with_taps(model: onnx.ModelProto, values: Iterable[str]) -> tuple[bytes, dic
         The graph, serialised, and a map from its output names to the values.
     """
     graph = model.graph
-    nodes, outputs = list(graph.node), list(graph.output)
     inputs = {v.name for v in graph.input}
     # A graph input cannot be an output itself.
     taps = {f"{name}{_SUFFIX}" if name in inputs else name: name for name in values}
-    del graph.node[:], graph.output[:]
-    graph.node.extend(_needed(nodes, frozenset(taps.values())))
-    graph.node.extend(helper.make_node("Identity", [name], [tap]) for tap, name in taps.items() if tap != name)
-    graph.output.extend(helper.make_tensor_value_info(tap, TensorProto.FLOAT, None) for tap in taps)
-    content = model.SerializeToString()
-    del graph.node[:], graph.output[:]
-    graph.node.extend(nodes)
-    graph.output.extend(outputs)
-    return content, taps
+    kept = needed(list(graph.node), frozenset(taps.values()))
+    copies = [helper.make_node("Identity", [name], [tap]) for tap, name in taps.items() if tap != name]
+    outputs = [helper.make_tensor_value_info(tap, TensorProto.FLOAT, None) for tap in taps]
+    return with_graph(model, [*kept, *copies], outputs), taps
 
 
-def _needed(nodes: list[onnx.NodeProto], values: frozenset[str]) -> list[onnx.NodeProto]:
-    """What the values are made by; ONNX Runtime would run the rest all the same."""
+def needed(nodes: list[onnx.NodeProto], values: frozenset[str]) -> list[onnx.NodeProto]:
+    """Nodes that values are made by; ONNX Runtime would run the others as well.
+
+    Args:
+        nodes: of a graph, in order.
+        values: names of values.
+
+    Returns:
+        Those of the nodes, in order; all of them where a node holds a graph of its own.
+    """
     if any(given.type == AttributeProto.GRAPH for node in nodes for given in node.attribute):
         return nodes  # a graph within reads values that its node does not list
     wanted, needed = set(values), []

@@ -19,6 +19,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if TYPE_CHECKING:
     from hrnet_deploy.errors import (
         ArtifactError,
+        BuildError,
         CheckpointError,
         DeviceError,
         DownloadError,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from hrnet_deploy.pipeline import export
+    from hrnet_deploy.pipeline import AgreementError, Exported, GateMissedError, export, export_artifact
     from hrnet_deploy.predictor import Predictor
     from hrnet_deploy.results import ClassificationResult, SegmentationResult
     from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Task
@@ -39,12 +40,16 @@ if TYPE_CHECKING:
 __version__ = VERSION
 
 __all__ = [
+    "AgreementError",
     "ArtifactError",
+    "BuildError",
     "CheckpointError",
     "ClassificationResult",
     "DeviceError",
     "DownloadError",
     "ExportError",
+    "Exported",
+    "GateMissedError",
     "HrnetDeployError",
     "ImageError",
     "MissingDependencyError",
@@ -58,11 +63,15 @@ __all__ = [
     "UsageError",
     "VerificationError",
     "export",
+    "export_artifact",
     "list_models",
 ]
 
 _HOMES = {
+    "AgreementError": "pipeline",
     "ClassificationResult": "results",
+    "Exported": "pipeline",
+    "GateMissedError": "pipeline",
     "ModelCard": "spec",
     "Precision": "spec",
     "Predictor": "predictor",
@@ -70,6 +79,7 @@ _HOMES = {
     "SegmentationResult": "results",
     "Task": "spec",
     "export": "pipeline",
+    "export_artifact": "pipeline",
     "list_models": "zoo",
 }
 """Modules of the public names that are no errors; each is imported when its name is first used."""

@@ -189,3 +189,26 @@ def _cut(image: NDArray[np.uint8], offset: tuple[int, int], size_hw: tuple[int, 
 
 
 _scratch = Scratch()
+
+
+def described(spec: Preprocessing) -> str:
+    """Preprocessing in words.
+
+    Args:
+        spec: of a card.
+
+    Returns:
+        One line.
+    """
+    size = "the image's own size" if spec.size_hw is None else f"{spec.size_hw[0]}x{spec.size_hw[1]}"
+    how = {
+        Resize.SHORT_SIDE: f"short side to {size} / {spec.crop_pct:g}, center crop {size}",
+        Resize.SQUASH: f"both sides to {size}",
+        Resize.LONG_SIDE: f"long side to that of {size}",
+        Resize.NONE: f"not resized ({size})",
+    }[spec.resize]
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
+    return (
+        f"{how}, {spec.interpolation.value} ({spec.rounding.value} rounding), {spec.channel_order.value}, "
+        f"mean {mean}, std {std}"
+    )

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from hrnet_deploy.color_scale import check_scale, three_numbers
 from hrnet_deploy.errors import ArtifactError, UsageError
 
 SCHEMA = 1
@@ -125,12 +126,8 @@ class Preprocessing:
         if not 0 < self.crop_pct <= 1:
             raise UsageError(f"crop fraction must be in (0, 1], got {self.crop_pct}. ImageNet nets use 0.875.")
         for name in ("mean", "std"):
-            values = tuple(float(v) for v in getattr(self, name))
-            if len(values) != 3 or not all(abs(v) < 1e4 for v in values):
-                raise UsageError(f"{name} must be three finite numbers (0..1 scale), got {values}. Give one a channel.")
-            object.__setattr__(self, name, values)
-        if min(self.std) <= 0:
-            raise UsageError(f"std must be positive, got {self.std}. Give one a channel on a 0..1 scale.")
+            object.__setattr__(self, name, three_numbers(name, getattr(self, name)))
+        check_scale(self.mean, self.std)
 
 
 @dataclass(frozen=True)

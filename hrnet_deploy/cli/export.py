@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
 from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
+
+_FILES = (".onnx", ".engine")
 
 if TYPE_CHECKING:
     from hrnet_deploy.pipeline import Exported
@@ -37,8 +40,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="arithmetic written into the graph (default: fp32, or the file's own)",
     )
     p.add_argument(
-        "-o", "--output", metavar="OUT.onnx|OUT.engine", help="file to write (default: VARIANT_PRECISION.onnx)"
+        "-o",
+        "--output",
+        action="append",
+        metavar="OUT.onnx|OUT.engine",
+        help="file to write (default: VARIANT_PRECISION.onnx)",
     )
+    p.add_argument("--graph-output", metavar="NAME", help="which output of a foreign ONNX file holds the scores")
     p.add_argument("--format", metavar="{onnx,engine}", help="kind of file, where -o does not say it")
     p.add_argument("--imgsz", metavar="H[xW]", help="image size; MIN:OPT:MAX or 'dynamic' for open sizes")
     p.add_argument("--batch", metavar="N|MIN:OPT:MAX", help="batch size (default: open, 1 to 16)")
@@ -51,17 +59,17 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--labels-out", nargs="?", const=True, default=False, metavar="topk|softmax", help="answer inside the graph"
     )
     p.add_argument("--num-classes", type=int, metavar="N", help="classes of random weights, or a check of the file's")
-    p.add_argument("--classes", metavar="FILE", help="class names, one a line")
+    p.add_argument("--classes", type=_classes, metavar="FILE", help="class names, one a line, or a JSON list of them")
     p.add_argument("--ema", action="store_true", help="take the averaged copy of the weights")
     int8 = p.add_argument_group("INT8")
     int8.add_argument("--calib-data", metavar="DIR", help="images to calibrate on (default: $HRNET_CALIB_DATA)")
-    int8.add_argument("--calib-images", type=int, default=512, metavar="N", help="how many (default: 512)")
-    int8.add_argument(
-        "--calib-method", default="entropy", metavar="{entropy,minmax,percentile,mse,auto}", help="default: entropy"
-    )
+    int8.add_argument("--calib-images", type=int, metavar="N", help="how many (default: 512)")
+    int8.add_argument("--calib-method", metavar="{entropy,minmax,percentile,mse,auto}", help="default: entropy")
     int8.add_argument("--calib-cache", metavar="FILE", help="calibration table (default: OUT.calib.json)")
     int8.add_argument("--qdq-target", metavar="{cpu,tensorrt}", help="whose kernels (default: the output's)")
-    int8.add_argument("--keep-fp", nargs="+", default=(), metavar="NAME", help="blocks left in float; auto or none")
+    int8.add_argument(
+        "--keep-fp", action="extend", type=_listed, metavar="NAME,NAME", help="blocks left in float; auto or none"
+    )
     int8.add_argument(
         "--remainder", metavar="{fp32,fp16}", help="of a graph for TensorRT (default: fp16 in an engine, else fp32)"
     )
@@ -70,7 +78,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     int8.add_argument("--trt-cache", metavar="VERSION", help="also write OUT.cache for TensorRT 8.6 to 10.x")
     int8.add_argument("--sensitivity", action="store_true", help="measure what each block alone loses in INT8")
     gate = p.add_argument_group("accuracy")
-    gate.add_argument("--eval-data", metavar="DIR", help="other images that judge INT8 (default: some are set aside)")
+    gate.add_argument(
+        "--eval-data", metavar="DIR", help="other images that judge INT8 and FP16 (default: some are set aside)"
+    )
     gate.add_argument("--eval-limit", type=int, metavar="N", help="how many --max-drop and --waterfall use (all)")
     gate.add_argument("--allow-overlap", action="store_true", help="let an image also be a calibration image")
     gate.add_argument(
@@ -79,13 +89,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="PP",
         help="points of top-1 or mIoU to lose at most on labelled --eval-data; more moves blocks to float, or exits 3",
     )
-    gate.add_argument("--keep-rejected", action="store_true", help="write the artefact even where it loses more")
+    gate.add_argument(
+        "--keep-rejected",
+        action="store_true",
+        help="write the artefact even where it loses more than --max-drop, or, without that, fp16 or int8 keeps less "
+        "than 90 %% of the answers on its validation images; the exit code stays 3",
+    )
     gate.add_argument("--waterfall", action="store_true", help="measure what each step from the checkpoint on loses")
     engine = p.add_argument_group("TensorRT engines")
-    engine.add_argument("--backend", default="auto", metavar="{auto,tensorrt,tensorrt-rtx}", help="default: installed")
-    engine.add_argument("--device", default="auto", metavar="cuda:N", help="GPU that builds (default: the first)")
-    engine.add_argument("--target", default="local", metavar="local|sm86,...", help="GPUs to build for (RTX: any)")
-    engine.add_argument("--int8-path", default="auto", metavar="{auto,implicit,qdq}", help="TensorRT 8.6 to 10")
+    engine.add_argument("--backend", metavar="{auto,tensorrt,tensorrt-rtx}", help="default: installed")
+    engine.add_argument("--device", metavar="cuda:N", help="GPU that builds (default: the first)")
+    engine.add_argument("--target", metavar="local|sm86,...", help="GPUs to build for (RTX: any)")
+    engine.add_argument("--int8-path", metavar="{auto,implicit,qdq}", help="TensorRT 8.6 to 10")
     engine.add_argument("--timing-cache", metavar="FILE", help="measured kernels (default: one per GPU and version)")
     engine.add_argument("--workspace", type=float, metavar="GIB", help="scratch memory of a kernel at most")
     engine.add_argument("--opt-level", type=int, metavar="0..5", help="build time against speed")
@@ -93,13 +108,45 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     engine.add_argument("--no-tf32", dest="tf32", action="store_false", help="full FP32 convolutions")
     card = p.add_argument_group("overrides of the model card")
     card.add_argument("--task", metavar="{" + ",".join(t.value for t in Task) + "}", help="of a foreign ONNX file")
+    card.add_argument(
+        "--preprocessing",
+        metavar="{official,timm,mmpretrain,paddle}|FILE.onnx",
+        help="how images are prepared (default: the file's own)",
+    )
     card.add_argument("--resize", metavar="{" + ",".join(r.value for r in Resize) + "}")
     card.add_argument("--crop-pct", type=float, metavar="F", help="centre crop fraction in (0, 1]")
     card.add_argument("--interpolation", metavar="{" + ",".join(i.value for i in Interpolation) + "}")
     card.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
     card.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
     card.add_argument("--align-corners", action="store_true", help="how a foreign net's logits are upsampled")
-    return p.parse_args(argv)
+    args = p.parse_args(argv)
+    _split_outputs(args)
+    return args
+
+
+def _split_outputs(args: argparse.Namespace) -> None:
+    """--output is the file to write; given once more, or without a file's ending, it names an output of the graph."""
+    files = [text for text in args.output or () if text.endswith(_FILES)]
+    names = [text for text in args.output or () if not text.endswith(_FILES)]
+    foreign = str(args.model).endswith(".onnx")
+    if names and foreign and args.graph_output is None:
+        args.graph_output = names.pop()
+    args.output = (names or files or [None])[-1]
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")]
+
+
+def _classes(text: str) -> str | list[str]:
+    """A file, or the list that a recorded command holds."""
+    if not text.startswith("["):
+        return text
+    try:
+        names: list[str] = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"must be a file or a JSON list of names, got {text!r:.80}") from error
+    return names
 
 
 def run(args: argparse.Namespace) -> int:
@@ -158,6 +205,7 @@ def _record(done: Exported, seconds: float) -> dict[str, object]:
         "underflowed_weights": done.underflowed,
         "sensitivity": {block: asdict(score) for block, score in done.sensitivity.items()},
         "lineage": dict(card.lineage),
+        "floor": None if done.agreement is None else done.agreement.floor,
         "gate": None if done.verdict is None else done.verdict.to_dict(),
         "waterfall": None if done.waterfall is None else done.waterfall.to_dict(),
         "engine": None if done.engine is None else _engine_record(done.engine),
@@ -186,6 +234,8 @@ def _summary(done: Exported, seconds: float) -> str:
             f"  against the original: max abs error {found.max_abs:.2e}, max rel error {found.max_rel:.2e} "
             f"(of the spread), {found.agreement:.2%} of answers equal"
         )
+    if done.agreement is not None and card.precision is not Precision.INT8:
+        lines.append(f"  against fp32 on {done.agreement.images} of your images: {done.agreement}")
     if done.underflowed:
         lines.append(f"  {done.underflowed} weights became zero in half precision")
     if done.kept_fp32:
@@ -234,9 +284,10 @@ def _int8_lines(done: Exported) -> Iterator[str]:
     for name, value in found.items():
         if name.startswith("heldout_divergence_"):
             yield f"  {name.removeprefix('heldout_divergence_'):<12}divergence {value:.5f} (least is best)"
+    equal = done.agreement or f"{found['heldout_agreement']:.3%} of answers equal"
     yield (
-        f"  against fp32 on {found['heldout_images']:.0f} held-out images: {found['heldout_agreement']:.3%} of answers "
-        f"equal, worst image {found['heldout_worst']:.2%}, SQNR {found['heldout_sqnr_db']:.1f} dB"
+        f"  against fp32 on {found['heldout_images']:.0f} held-out images: {equal}, worst image "
+        f"{found['heldout_worst']:.2%}, SQNR {found['heldout_sqnr_db']:.1f} dB"
     )
     for block, score in done.sensitivity.items():
         yield f"  {block:<18}alone in INT8: {score.agreement:.3%} equal, SQNR {score.sqnr_db:.1f} dB"

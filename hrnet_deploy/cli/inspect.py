@@ -13,7 +13,8 @@ from hrnet_deploy.cli.console import launch, next_command, parser
 from hrnet_deploy.evaluation.golden import ANSWER_KEY, GRAPH_KEY, PICTURE_KEY
 from hrnet_deploy.evaluation.inspection import Inspection, inspect, kernels, layers_by_precision
 from hrnet_deploy.evaluation.verification import Check, verify
-from hrnet_deploy.spec import ModelCard, Preprocessing, Resize, TensorSpec
+from hrnet_deploy.preprocess import described
+from hrnet_deploy.spec import ModelCard, TensorSpec
 from hrnet_deploy.terminal import printable, wrapped
 
 _SHOWN_CLASSES = 6
@@ -143,7 +144,7 @@ def _card(card: ModelCard) -> list[tuple[str, str]]:
         ("net", f"{card.variant}, {card.task.value}"),
         ("classes", f"{len(card.classes)}: {names}"),
         ("precision", f"{card.precision.value}, opset {card.opset}, answers with {card.output_kind.value}{pixels}"),
-        ("preprocessing", _preprocessing(card.preprocessing)),
+        ("preprocessing", described(card.preprocessing)),
         ("takes", _range(card)),
         *(("input", _tensor(spec)) for spec in card.inputs),
         *(("output", _tensor(spec)) for spec in card.outputs),
@@ -183,21 +184,6 @@ def _engine(found: Inspection) -> list[tuple[str, str]]:
     if facts.options:
         entries.append(("options", ", ".join(f"{key} {value}" for key, value in facts.options.items())))
     return [*entries, ("graph", f"SHA-256 {facts.graph_sha256}"), ("rebuild", facts.rebuild)]
-
-
-def _preprocessing(spec: Preprocessing) -> str:
-    size = "the image's own size" if spec.size_hw is None else f"{spec.size_hw[0]}x{spec.size_hw[1]}"
-    how = {
-        Resize.SHORT_SIDE: f"short side to {size} / {spec.crop_pct:g}, centre crop {size}",
-        Resize.SQUASH: f"both sides to {size}",
-        Resize.LONG_SIDE: f"long side to that of {size}",
-        Resize.NONE: f"not resized ({size})",
-    }[spec.resize]
-    mean, std = (" ".join(f"{value:g}" for value in values) for values in (spec.mean, spec.std))
-    return (
-        f"{how}, {spec.interpolation.value} ({spec.rounding.value} rounding), {spec.channel_order.value}, "
-        f"mean {mean}, std {std}"
-    )
 
 
 def _range(card: ModelCard) -> str:

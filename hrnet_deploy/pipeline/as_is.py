@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hrnet_deploy.artifact import atomic_output
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.pipeline.calibrating import named_folder, pick_images
 from hrnet_deploy.pipeline.compiling import compile_graph
 from hrnet_deploy.pipeline.engine_plan import plan_engine
 from hrnet_deploy.pipeline.parity import pictures
@@ -17,6 +19,12 @@ from hrnet_deploy.pipeline.writing import Exported
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import shape_range
 from hrnet_deploy.spec import ModelCard, ShapeRange
+
+if TYPE_CHECKING:
+    from hrnet_deploy.calibration.images import CalibrationImage
+
+_TRIED = 4
+"""Images that an engine is compared with its graph on."""
 
 
 def compile_file(source: Path, card: ModelCard, wishes: Wishes, step: Callable[[str], None], rebuild: str) -> Exported:
@@ -56,12 +64,18 @@ def compile_file(source: Path, card: ModelCard, wishes: Wishes, step: Callable[[
             plan,
             temporary,
             reference=source,
-            images=pictures(card, wishes.int8.evaluation or wishes.int8.data),
+            images=pictures(card, _images(wishes)),
             amax=None,
             rebuild=rebuild,
         )
         size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())
     return Exported(path, card, compiled.parity, len(graph.graph.node), size_bytes, engine=compiled)
+
+
+def _images(wishes: Wishes) -> tuple[CalibrationImage, ...]:
+    """The user's images; they measure nothing, so any split will do."""
+    folder = named_folder(wishes.int8.evaluation or wishes.int8.data)
+    return () if folder is None else pick_images(folder, _TRIED, allow_val=True).calibration
 
 
 def _shapes(card: ModelCard, wishes: Wishes) -> ShapeRange:

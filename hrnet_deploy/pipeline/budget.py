@@ -58,18 +58,21 @@ class Budget:
         )
 
 
-def check_budget(wishes: BudgetWishes) -> None:
+def check_budget(wishes: BudgetWishes, precision: Precision) -> None:
     """Refuse what no net could be measured by.
 
     Args:
         wishes: from the user.
+        precision: of the artefact; FP16 and INT8 have a floor of agreement without a budget, too.
 
     Raises:
         UsageError: no images to measure on, a drop or a number of images that is none, or flags without their use.
     """
     if wishes.max_drop is None:
-        if wishes.keep_rejected:
-            raise UsageError("--keep-rejected goes with --max-drop, got it alone. Leave it out, or add --max-drop.")
+        if wishes.keep_rejected and precision is Precision.FP32:
+            raise UsageError(
+                "--keep-rejected goes with --max-drop, fp16 or int8, got fp32 without a budget. Leave it out."
+            )
         if wishes.limit is not None and not wishes.waterfall:
             raise UsageError("--eval-limit goes with --max-drop or --waterfall, got it alone. Leave it out.")
     elif not (math.isfinite(wishes.max_drop) and wishes.max_drop >= 0):

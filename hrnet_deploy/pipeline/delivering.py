@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hrnet_deploy.artifact import atomic_output
 from hrnet_deploy.engines.tensorrt.facts import sidecar_path
+from hrnet_deploy.pipeline.agreement import AgreementError
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.finishing import Finisher
 from hrnet_deploy.pipeline.gate import Gate
@@ -32,12 +33,18 @@ def deliver(finisher: Finisher, plan: Plan, facts: Facts, step: Callable[[str], 
 
     Raises:
         VerificationError: it is too far from its original; nothing is left behind.
+        AgreementError: it keeps too few answers on validation images, and nothing shall be written then.
         GateMissedError: the budget was missed, and nothing shall be written then.
         HrnetDeployError: whatever building, evaluating and writing raise.
     """
     gate = None if plan.budget is None else Gate(finisher, plan, facts, plan.budget)
     verdict = None if gate is None else gate.predict()
     made = finisher.finish(() if verdict is None else verdict.chosen.kept)
+    # Labels say more than likeness, unless the net has none right that chance would not have.
+    if verdict is not None and verdict.reference > 1 / len(plan.classes):
+        made = dataclasses.replace(made, agreement=None)
+    if made.agreement is not None and not made.agreement.passed and not plan.keep_rejected:
+        raise AgreementError(made.agreement)
     writer = Writer(plan, facts, step, rebuild)
     with atomic_output(plan.path) as temporary:
         done = writer.write(made, temporary, verdict)

@@ -9,6 +9,7 @@ from pathlib import Path
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.labels import default_classes, read_classes
 from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.preprocessing_wish import named_preprocessing
 from hrnet_deploy.pipeline.wishes import Wishes
 from hrnet_deploy.shapes import shape_range
 from hrnet_deploy.spec import ChannelOrder, OutputKind, Preprocessing, Resize, ShapeRange, Task
@@ -55,7 +56,10 @@ def preprocessing_before(wishes: Wishes, facts: Facts, shapes: ShapeRange) -> Pr
     Returns:
         Preprocessing that ends at those sizes.
     """
-    return _with_size(_overridden(facts.preprocessing, wishes), facts.task, shapes)
+    own = facts.preprocessing
+    if wishes.preprocessing is not None:
+        own = named_preprocessing(wishes.preprocessing, facts)
+    return _with_size(_overridden(own, wishes), facts.task, shapes)
 
 
 def pixels_taken(wish: str | bool) -> ChannelOrder | None:  # noqa: FBT001  # a mode or its default

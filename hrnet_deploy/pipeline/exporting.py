@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
+from hrnet_deploy.pipeline.agreement import AgreementError
+from hrnet_deploy.pipeline.applies import Case, check_applies, given_names, typed_call
 from hrnet_deploy.pipeline.as_is import compile_file
-from hrnet_deploy.pipeline.budget import BudgetWishes, refuse_budget
+from hrnet_deploy.pipeline.budget import BudgetWishes, check_budget, refuse_budget
+from hrnet_deploy.pipeline.calibrating import named_folder
 from hrnet_deploy.pipeline.command import command_line
 from hrnet_deploy.pipeline.delivering import deliver
-from hrnet_deploy.pipeline.engine_plan import EngineWishes
+from hrnet_deploy.pipeline.engine_plan import LOCAL, EngineWishes
 from hrnet_deploy.pipeline.finishing import Finisher
-from hrnet_deploy.pipeline.origin import open_origin, own_card
-from hrnet_deploy.pipeline.planning import check_early, make_plan, wants_engine
+from hrnet_deploy.pipeline.origin import RANDOM, open_origin, own_card
+from hrnet_deploy.pipeline.planning import check_early, make_plan, precision_of, wants_engine
 from hrnet_deploy.pipeline.steps import Steps
 from hrnet_deploy.pipeline.verdict import GateMissedError
 from hrnet_deploy.pipeline.verifying import make_probes
@@ -23,16 +26,19 @@ from hrnet_deploy.pipeline.waterfall import measure_waterfall
 from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
 from hrnet_deploy.pipeline.writing import Exported
 from hrnet_deploy.shapes import HeightWidth
+from hrnet_deploy.spec import ModelCard, Precision
 
 _P = ParamSpec("_P")
 
 
+@typed_call
 def export_artifact(
-    model: str | None = None,
+    model: str | Path | None = None,
     *,
     weights: str | Path | None = None,
     precision: str | None = None,
     output: str | Path | None = None,
+    graph_output: str | None = None,
     format: str | None = None,  # noqa: A002  # the flag's name
     imgsz: str | int | HeightWidth | None = None,
     batch: str | int | None = None,
@@ -45,17 +51,18 @@ def export_artifact(
     classes: str | Path | Sequence[str] | None = None,
     task: str | None = None,
     ema: bool = False,
+    preprocessing: str | Path | None = None,
     resize: str | None = None,
     crop_pct: float | None = None,
     interpolation: str | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     calib_data: str | Path | None = None,
-    calib_images: int = 512,
-    calib_method: str = "entropy",
+    calib_images: int | None = None,
+    calib_method: str | None = None,
     calib_cache: str | Path | None = None,
     qdq_target: str | None = None,
-    keep_fp: Sequence[str] = (),
+    keep_fp: str | Sequence[str] = (),
     remainder: str | None = None,
     per_tensor: bool = False,
     allow_val: bool = False,
@@ -67,10 +74,10 @@ def export_artifact(
     waterfall: bool = False,
     sensitivity: bool = False,
     trt_cache: str | None = None,
-    backend: str = "auto",
-    device: str = "auto",
-    target: str = "local",
-    int8_path: str = "auto",
+    backend: str | None = None,
+    device: str | None = None,
+    target: str | None = None,
+    int8_path: str | None = None,
     timing_cache: str | Path | None = None,
     workspace: float | None = None,
     opt_level: int | None = None,
@@ -86,6 +93,7 @@ def export_artifact(
         precision: "fp32", "fp16" (FP16 graph, FP32 input and output) or "int8" (Q/DQ graph); None for "fp32", or what
             an .onnx file made here already has.
         output: the .onnx or .engine file to write; None for `<variant>_<precision>.onnx` in the current folder.
+        graph_output: the output of a foreign .onnx that holds the scores, where it has more than one.
         format: "onnx" or "engine", where `output` does not say it.
         imgsz: H, (H, W) or "HxW" in pixels: fixed; "MIN:OPT:MAX" or "dynamic": open; None: the net's own, fixed.
         batch: N: fixed; "MIN:OPT:MAX": open; None: open, 1 to 16.
@@ -99,14 +107,16 @@ def export_artifact(
         classes: class names, or a text file with one a line; None for ImageNet's or Cityscapes'.
         task: "classification" or "segmentation", for a foreign .onnx.
         ema: take the averaged copy of the weights where the checkpoint has one.
+        preprocessing: whose preparation of images to take instead of the net's own: "official", "timm", "mmpretrain",
+            "paddle", or an artefact made here, whose card says it. What follows overrides single fields.
         resize: overrides the card: "short-side", "squash", "long-side" or "none".
         crop_pct: overrides the card: centre crop fraction in (0, 1].
         interpolation: overrides the card: "bilinear", "bicubic" or "opencv-linear".
         mean: overrides the card: three numbers on a 0..1 scale.
         std: overrides the card: likewise.
         calib_data: folder of images to calibrate INT8 on, or to measure FP16's ranges; None for $HRNET_CALIB_DATA.
-        calib_images: how many, balanced over classes; others are set aside to judge the result.
-        calib_method: "entropy", "percentile", "minmax", "mse", or "auto" for the best of them on held-out images.
+        calib_images: how many, balanced over classes; None for 512; others are set aside to judge the result.
+        calib_method: "entropy" (None), "percentile", "minmax", "mse", or "auto" for the best on held-out images.
         calib_cache: the calibration table; None for OUTPUT.calib.json. Used again where everything is the same.
         qdq_target: "cpu" (ONNX Runtime, OpenVINO) or "tensorrt"; None for the one the output is for.
         keep_fp: blocks ("stage4.fuse"), nodes or patterns that stay in floating point; "auto" for as many of the most
@@ -121,14 +131,15 @@ def export_artifact(
         max_drop: most percentage points of top-1 or mIoU to lose against the float32 graph on the labelled images in
             `eval_data`; beyond it the most sensitive blocks move to floating point, as few as it takes. An engine that
             opens on this machine is measured itself; else its graph on the CPU predicts it.
-        keep_rejected: write an artefact that loses more all the same; the error is raised afterwards.
+        keep_rejected: write an artefact that loses more, or without a budget keeps less than 90 % of the answers on
+            its validation images, all the same; the error is raised afterwards.
         waterfall: measure on `eval_data` what each step from the checkpoint to the artefact loses.
         sensitivity: measure what each block alone loses in INT8.
         trt_cache: a TensorRT version, 8.6 to 10.x, whose entropy calibrator can read the same table in OUTPUT.cache.
-        backend: "tensorrt", "tensorrt-rtx", or "auto" for the one installed; of an engine, as all that follows.
-        device: "cuda:N", the GPU that builds; "auto" for the first.
-        target: "local" for this machine's GPU; with TensorRT-RTX also others, such as "sm86,sm89" or "t4".
-        int8_path: "implicit" (entropy calibrator, TensorRT 8.6 to 10), "qdq", or "auto" for the first that there is.
+        backend: "tensorrt", "tensorrt-rtx", or None for the one installed; of an engine, as all that follows.
+        device: "cuda:N", the GPU that builds; None for the first.
+        target: None for this machine's GPU; with TensorRT-RTX also others, such as "sm86,sm89" or "t4".
+        int8_path: "implicit" (entropy calibrator, TensorRT 8.6 to 10), "qdq", or None for the first that there is.
         timing_cache: file of measured kernels; None for one per GPU and version in the cache folder.
         workspace: most scratch memory of a kernel, in GiB.
         opt_level: 0 (fast build) to 5 (fast engine); None for TensorRT's own.
@@ -145,12 +156,14 @@ def export_artifact(
         ExportError: a conversion failed.
         ImageError: calibration images that cannot be used.
         VerificationError: the artefact is too far from its original; nothing is left behind.
+        AgreementError: a VerificationError; FP16 or INT8 keeps less than 90 % of the answers on its validation images.
         GateMissedError: a VerificationError; it loses more than `max_drop`, whatever is kept in floating point.
         MissingDependencyError: the export extra, or TensorRT, is not installed.
         BuildError: TensorRT refused to build.
         DeviceError: this TensorRT builds on a GPU only, and there is none.
     """
-    rebuild = command_line("hrnet-export", export_artifact, locals())
+    values = dict(locals())
+    rebuild = command_line("hrnet-export", export_artifact, values)
     wishes = Wishes(
         precision=precision or "fp32",
         output=output,
@@ -162,6 +175,7 @@ def export_artifact(
         labels_out=labels_out,
         align_corners=align_corners,
         classes=classes,
+        preprocessing=preprocessing,
         resize=resize,
         crop_pct=crop_pct,
         interpolation=interpolation,
@@ -169,10 +183,10 @@ def export_artifact(
         std=std,
         int8=Int8Wishes(
             data=calib_data,
-            images=calib_images,
-            method=calib_method,
+            images=512 if calib_images is None else calib_images,
+            method=calib_method or "entropy",
             cache=calib_cache,
-            keep_fp=(keep_fp,) if isinstance(keep_fp, str) else tuple(keep_fp),
+            keep_fp=tuple(keep_fp),
             per_channel=not per_tensor,
             allow_val=allow_val,
             evaluation=eval_data,
@@ -184,10 +198,10 @@ def export_artifact(
         remainder=remainder,
         format=format,
         engine=EngineWishes(
-            backend=backend,
-            device=device,
-            target=target,
-            int8_path=int8_path,
+            backend=backend or "auto",
+            device=device or "auto",
+            target=target or LOCAL,
+            int8_path=int8_path or "auto",
             timing_cache=timing_cache,
             workspace=workspace,
             opt_level=opt_level,
@@ -198,15 +212,22 @@ def export_artifact(
             max_drop=max_drop, data=eval_data, limit=eval_limit, keep_rejected=keep_rejected, waterfall=waterfall
         ),
     )
-    card = own_card(Path(model)) if model is not None and model.endswith(".onnx") else None
-    if card is not None and wants_engine(wishes) and precision in {None, card.precision.value}:
+    source = None if model is None else str(model)
+    card = own_card(Path(source)) if source is not None and source.endswith(".onnx") else None
+    case = _case(values, wishes, card)
+    if not case.as_is:
+        check_budget(wishes.budget, Precision(case.precision))
+    check_applies(values, case)
+    if card is not None and case.as_is:
         refuse_budget(wishes.budget)
         with Steps() as step:
-            return compile_file(Path(str(model)), card, wishes, step, rebuild)
+            return compile_file(Path(str(source)), card, wishes, step, rebuild)
     early = check_early(wishes)
     with Steps() as step:
         step("loading")
-        origin = open_origin(model, weights, task=task, num_classes=num_classes, ema=ema, opset=early.opset)
+        origin = open_origin(
+            source, weights, task=task, num_classes=num_classes, ema=ema, opset=early.opset, graph_output=graph_output
+        )
         facts = origin.facts
         plan = make_plan(wishes, early, facts)
         step("running the original")
@@ -219,12 +240,14 @@ def export_artifact(
         done = deliver(finisher, plan, facts, step, rebuild)
     if done.verdict is not None and not done.verdict.fits:
         raise GateMissedError(done.verdict, done.path)
+    if done.agreement is not None and not done.agreement.passed:
+        raise AgreementError(done.agreement, done.path)
     if not waterfall or eval_data is None:
         return done
     found = measure_waterfall(
         [done.path],
         eval_data,
-        model=model,
+        model=source,
         weights=weights,
         task=task,
         ema=ema,
@@ -233,6 +256,23 @@ def export_artifact(
         backend="onnxruntime",
     )
     return dataclasses.replace(done, waterfall=found)
+
+
+def _case(values: Mapping[str, Any], wishes: Wishes, card: ModelCard | None) -> Case:
+    """What decides which options apply."""
+    engine = wants_engine(wishes)
+    own = None if card is None else card.precision.value
+    as_is = engine and card is not None and values["precision"] in {None, own}
+    precision = str(own) if as_is else precision_of(wishes.precision).value
+    return Case(
+        precision=precision,
+        engine=engine,
+        as_is=as_is,
+        graph=str(values["model"]).endswith(".onnx"),
+        random=values["weights"] == RANDOM,
+        images=named_folder(wishes.int8.data) is not None,
+        given=given_names(values, export_artifact),
+    )
 
 
 def _path_of(exporting: Callable[_P, Exported]) -> Callable[_P, Path]:

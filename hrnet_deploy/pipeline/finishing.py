@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.pipeline.calibrating import input_batches, named_folder, pick_images
+from hrnet_deploy.pipeline.agreement import Agreement, floor_for
+from hrnet_deploy.pipeline.calibrating import input_batches
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.halving import Halver
+from hrnet_deploy.pipeline.origin import RANDOM
 from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.quantizing import Quantized, Quantizer
 from hrnet_deploy.pipeline.verifying import Probe, answered_by, check_graph
@@ -20,8 +22,11 @@ from hrnet_deploy.spec import OutputKind, Precision, Task
 if TYPE_CHECKING:
     import onnx
 
+    from hrnet_deploy.calibration.images import CalibrationImage
+
 _TOPK = 5
 _RANGE_IMAGES = 32
+_JUDGES = 64
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Finished:
         underflowed: weights that became zero in half precision.
         quantized: of an INT8 graph, what was measured.
         untyped: the float32 graph with the same ends, for a TensorRT that is told the precision by flags.
+        agreement: answers it keeps on validation images; None of float32, of random weights and without images.
     """
 
     graph: onnx.ModelProto
@@ -43,6 +49,7 @@ class Finished:
     underflowed: int = 0
     quantized: Quantized | None = None
     untyped: onnx.ModelProto | None = None
+    agreement: Agreement | None = None
 
 
 class Finisher:
@@ -106,12 +113,38 @@ class Finisher:
             quantized = self._maker.make(kept)
             # Real images have judged INT8 against the original; what is left to verify is the file against this graph.
             probes = answered_by(quantized.model, self._probes)
-            return Finished(self._with_ends(quantized.model), probes, quantized=quantized, untyped=self._untyped())
+            agreement = self._agreement(quantized.score.agreement, quantized.held_out)
+            return Finished(
+                self._with_ends(quantized.model),
+                probes,
+                quantized=quantized,
+                untyped=self._untyped(),
+                agreement=agreement,
+            )
         if isinstance(self._maker, Halver):
             half = self._maker.make(kept)
-            graph = self._with_ends(half.model)
-            return Finished(graph, self._probes, half.kept, half.underflowed, untyped=self._untyped())
+            images = validation_images(self._plan)
+            agreement = None
+            if images:
+                batches = input_batches(images, self._plan.preprocessing)
+                agreement = self._agreement(*self._maker.likeness(half.model, batches))
+            return Finished(
+                self._with_ends(half.model),
+                self._probes,
+                half.kept,
+                half.underflowed,
+                untyped=self._untyped(),
+                agreement=agreement,
+            )
         return Finished(self.render(blocks), self._probes)
+
+    def _agreement(self, share: float, images: int) -> Agreement | None:
+        """Random weights answer at random: any noise changes them, and nothing follows from that."""
+        facts = self._facts
+        if facts.lineage.get("weights") == RANDOM:
+            return None
+        floor = floor_for(facts.task, images)
+        return Agreement(precision=self._plan.precision, share=share, images=images, floor=floor)
 
     def _untyped(self) -> onnx.ModelProto | None:
         engine = self._plan.engine
@@ -169,13 +202,28 @@ def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
 def _range_batches(plan: Plan, probes: list[Probe]) -> Iterator[NDArray[np.float32]]:
     """The probes, and real images where the user names some."""
     yield from (probe.batch for probe in probes)
-    folder = named_folder(plan.int8.data)
-    if folder is not None:
-        images = pick_images(folder, min(plan.int8.images, _RANGE_IMAGES), allow_val=plan.int8.allow_val)
-        yield from input_batches(images.calibration, plan.preprocessing)
+    if plan.images is not None:
+        yield from input_batches(plan.images.calibration[:_RANGE_IMAGES], plan.preprocessing)
 
 
-def _judging_batches(plan: Plan) -> Iterator[NDArray[np.float32]]:
-    """Some of the images the budget is measured on; none without one."""
+def _judging_batches(plan: Plan) -> Iterable[NDArray[np.float32]]:
+    """Some of the images the budget is measured on, as often as they are asked for; none without one."""
+    return () if plan.budget is None else input_batches(plan.budget.images(_RANGE_IMAGES), plan.preprocessing)
+
+
+def validation_images(plan: Plan) -> tuple[CalibrationImage, ...]:
+    """The user's images that judge an FP16 graph.
+
+    Args:
+        plan: what was asked for.
+
+    Returns:
+        Those of the budget, else the user's others, else those set aside; none where the user names no images.
+    """
+    from hrnet_deploy.calibration.images import choose
+
     if plan.budget is not None:
-        yield from input_batches(plan.budget.images(_RANGE_IMAGES), plan.preprocessing)
+        return plan.budget.images(_JUDGES)
+    if plan.evaluation is not None:
+        return choose(plan.evaluation, _JUDGES)
+    return () if plan.images is None else plan.images.held_out

@@ -32,7 +32,8 @@ class Halver:
         Args:
             graph: float32, left as it is.
             batches: network inputs to measure on, float32 (N, 3, H, W).
-            judging: network inputs that say which blocks lose most, float32 (1, 3, H, W) each; read when asked for.
+            judging: re-iterable network inputs that say which blocks lose most, float32 (1, 3, H, W) each; read when
+                asked for.
         """
         from hrnet_deploy.calibration.blocks import blocks
 
@@ -40,21 +41,38 @@ class Halver:
         self._judging = judging
         self._beyond = beyond_half(graph, batches)
         self._blocks = blocks(graph)
+        self._order: tuple[str, ...] | None = None
 
     def kept(self) -> tuple[str, ...]:
         """Blocks kept as the user asked: none, --keep-fp is for INT8."""
         return ()
 
     def order(self) -> tuple[str, ...]:
-        """Blocks that may be kept in float32, most sensitive first, as long as one is left in half.
+        """Blocks that may be kept in float32, most sensitive first, as long as one is left in half; measured once.
 
         Returns:
             Their names.
         """
+        if self._order is not None:
+            return self._order
         convolutions = {node.name or node.output[0] for node in self._graph.graph.node if node.op_type == "Conv"}
         computing = [block for block, nodes in self._blocks.items() if nodes & convolutions]
         scorer = Scorer(self._graph, self._judging)
-        return tuple(ranked(computing, self._alone, scorer))[:-1]
+        self._order = tuple(ranked(computing, self._alone, scorer))[:-1]
+        return self._order
+
+    def likeness(self, model: onnx.ModelProto, images: Iterable[NDArray[np.float32]]) -> tuple[float, int]:
+        """Compare a graph's answers with those of the float32 graph.
+
+        Args:
+            model: with the same input and output.
+            images: network inputs, float32 (1, 3, H, W) each.
+
+        Returns:
+            Share of equal answers, 0..1, and the number of images.
+        """
+        scorer = Scorer(self._graph, images)
+        return scorer.score(model).agreement, scorer.count
 
     def make(self, kept: tuple[str, ...]) -> Fp16Graph:
         """Convert the graph.

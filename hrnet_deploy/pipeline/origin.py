@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,10 +14,11 @@ from numpy.typing import NDArray
 from hrnet_deploy.artifact import CARD_KEY, card_from_metadata, sha256_file
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.engines.ort_header import read_header
-from hrnet_deploy.errors import ArtifactError, MissingDependencyError, MissingFileError, UsageError
+from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.filling import filled
+from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import (
     Interpolation,
     ModelCard,
@@ -36,6 +39,8 @@ RANDOM = "random"
 """The weights that are none: seeded noise, for measuring speed."""
 _DEFAULT_VARIANT = "hrnet_w18"
 _SEED = 0
+_SUM_TOLERANCE = 1e-3
+_LOG = logging.getLogger(__name__)
 
 
 class Origin(Protocol):
@@ -60,6 +65,7 @@ def open_origin(
     num_classes: int | None,
     ema: bool,
     opset: int | None,
+    graph_output: str | None = None,
 ) -> Origin:
     """Find out what the user means and load it.
 
@@ -70,6 +76,7 @@ def open_origin(
         num_classes: classes of random weights, or a check of what the file holds.
         ema: take the averaged copy of the weights where the file has one.
         opset: that will be asked for; refused here, before any work, if it cannot be written.
+        graph_output: the output of a foreign .onnx that holds the scores, where it has more than one.
 
     Returns:
         The origin.
@@ -84,7 +91,7 @@ def open_origin(
     if model is not None and model.endswith(".onnx"):
         if weights is not None:
             raise UsageError(f"an .onnx file brings its weights, got --weights {weights} too. Leave one out.")
-        return OnnxOrigin(Path(model), task, num_classes)
+        return OnnxOrigin(Path(model), task, num_classes, graph_output)
     if task is not None:
         raise UsageError(f"--task is for foreign .onnx files, got it with {model or 'a checkpoint'}. Leave it out.")
     if model in {entry.name for entry in entries()}:
@@ -103,6 +110,7 @@ class TorchOrigin:
         try:
             import torch
 
+            from hrnet_deploy.exporters.file import check_size
             from hrnet_deploy.models.checkpoints.load import load_checkpoint
             from hrnet_deploy.models.network import build_network
         except ImportError as error:
@@ -112,12 +120,14 @@ class TorchOrigin:
             variant = variant or find_variant(_DEFAULT_VARIANT)
             count = num_classes or (1000 if variant.task is Task.CLASSIFICATION else 19)
             torch.manual_seed(_SEED)
+            check_size(_float_bytes(build_network(variant, count, device="meta")), variant.name)
             self._network: Any = build_network(variant, count).eval()
             preprocessing, lineage = _default_preprocessing(variant), {"weights": RANDOM}
         else:
             path = resolve_weights(weights)
             loaded = load_checkpoint(path, variant=variant.name if variant else None, num_classes=num_classes, ema=ema)
             self._network, variant, count = loaded.network, loaded.variant, loaded.num_classes
+            check_size(_float_bytes(self._network), path.name)
             lineage = {"weights": path.name, "weights_sha256": loaded.sha256, "dialect": loaded.dialect}
             preprocessing = loaded.preprocessing
             entry = _zoo_entry(weights)
@@ -151,25 +161,38 @@ class TorchOrigin:
 class OnnxOrigin:
     """A float32 graph, made here or elsewhere: one image input (N, 3, H, W), classes in dimension 1 of the output."""
 
-    def __init__(self, path: Path, task: str | None, num_classes: int | None) -> None:
+    def __init__(self, path: Path, task: str | None, num_classes: int | None, graph_output: str | None = None) -> None:
         try:
             from hrnet_deploy.exporters import file, foreign
+            from hrnet_deploy.exporters.foreign_outputs import flatten_scores, keep_output, tell_classes
         except ImportError as error:
             raise _extra_missing(error) from error
         card = own_card(path)
         if card is not None:
             _check_untouched(card, path)
         self._model = file.read(path)
-        self._path = path
-        self._engine = open_engine(path, device="cpu", backend="onnxruntime")
-        (entry,), outputs = file.describe(self._model)
-        found = foreign.examine(self._model, path.name)
+        self._name = path.name
+        keep_output(self._model, graph_output, path.name)
         if task is not None:
             kind = _task(task)
+            if card is not None and kind is not card.task:
+                raise UsageError(f"--task must be that of {path.name}, {card.task.value}, got {task}. Leave it out.")
         elif card is not None:
             kind = card.task
         else:
             raise UsageError(f"a foreign .onnx needs --task classification or segmentation, got none for {path.name}.")
+        foreign.check_input(self._model, path.name)
+        self._engine = _opened(self._model, path.name)
+        answer = _tried(self._engine)
+        if kind is Task.CLASSIFICATION and flatten_scores(self._model, None if answer is None else answer.shape):
+            self._engine = _opened(self._model, path.name)
+        elif answer is not None:
+            tell_classes(self._model, answer.shape)
+        found = foreign.examine(self._model, path.name)
+        (entry,), outputs = file.describe(self._model)
+        normalised = found.normalised or (answer is not None and _sums_to_one(answer))
+        if normalised and not found.normalised:
+            _LOG.warning("%s: its scores add up to 1, so they are taken for probabilities", path.name)
         if num_classes is not None and num_classes != found.num_classes:
             raise UsageError(f"--num-classes must be what {path.name} has, {found.num_classes}, got {num_classes}.")
         ranks = {Task.CLASSIFICATION: 2, Task.SEGMENTATION: 4}
@@ -189,8 +212,9 @@ class OnnxOrigin:
             native_hw=hw,
             fixed_hw=found.fixed_hw,
             fixed_batch=found.fixed_batch,
-            output_kind=OutputKind.PROBABILITIES if found.normalised else OutputKind.LOGITS,
-            lineage={"graph": path.name, "graph_sha256": sha256_file(path)},
+            output_kind=OutputKind.PROBABILITIES if normalised else OutputKind.LOGITS,
+            lineage={"graph": path.name, "graph_sha256": sha256_file(path)}
+            | ({} if graph_output is None else {"graph_output": graph_output}),
         )
         if card is not None:
             self.facts = dataclasses.replace(
@@ -205,16 +229,88 @@ class OnnxOrigin:
         self._output = outputs[0].name
 
     def reference(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The file's own answer on ONNX Runtime's CPU provider."""
+        """The file's own answer on ONNX Runtime's CPU provider.
+
+        Raises:
+            UsageError: it leaves its batch or its size open, but does not take this one.
+        """
         feed = filled(batch, self._engine.inputs[0])
-        return self._engine.run({self._input: feed})[self._output].astype(np.float32)[: len(batch)]
+        try:
+            answer = self._engine.run({self._input: feed})[self._output].astype(np.float32)
+        except DeviceError as error:
+            raise self._refused(feed, str(error)) from error
+        if answer.shape[:2] != (len(feed), self.facts.num_classes):
+            raise self._refused(feed, f"an answer of {answer.shape} to {len(feed)} images")
+        return answer[: len(batch)]
+
+    def _refused(self, feed: NDArray[np.float32], reason: str) -> UsageError:
+        """Why a batch is not taken: a graph may hold a number of its own where its input says that it is open."""
+        height, width = feed.shape[2:]
+        alone = False
+        if len(feed) > 1:
+            with contextlib.suppress(DeviceError):
+                alone = len(self._engine.run({self._input: feed[:1]})[self._output]) == 1
+        if alone:
+            return UsageError(
+                f"{self._name} leaves its batch open but takes one image only, got {len(feed)} ({reason}). "
+                "Give --batch 1, or export it again with a batch that is open throughout."
+            )
+        return UsageError(
+            f"{self._name} must take {len(feed)} images of {height}x{width}, got: {reason}. "
+            "Give the --imgsz and --batch it was made for, or export it again with open sizes."
+        )
 
     def graph(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
         """The file's graph, at that opset, with the sizes asked for where it leaves them open."""
         from hrnet_deploy.exporters import foreign
         from hrnet_deploy.exporters.opset import MIN_OPSET, convert, written
 
-        return foreign.reshape(convert(self._model, opset or max(written(self._model), MIN_OPSET)), shapes)
+        model = type(self._model)()
+        model.CopyFrom(self._model)
+        return foreign.reshape(convert(model, opset or max(written(model), MIN_OPSET)), shapes)
+
+
+def _opened(model: onnx.ModelProto, name: str) -> Engine:
+    """A foreign graph on ONNX Runtime's CPU provider, after what is known to go wrong there."""
+    from hrnet_deploy.exporters.opset import has_old_resize, written
+
+    if has_old_resize(model):
+        _LOG.warning(
+            "%s: opset %d resizes otherwise than PyTorch's interpolate (asymmetric), so its answers may be worse than "
+            "its net's; they are kept as they are. Export it again with opset 11 or newer", name, written(model),
+        )  # fmt: skip
+    try:
+        return open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
+    except ArtifactError as error:
+        known = {"", "ai.onnx"}
+        domains = sorted({node.domain for node in model.graph.node} - known)
+        about = f"It has operators of {', '.join(domains)}: export it without them" if domains else "Export it again"
+        reason = str(error).partition(", got: ")[2] or str(error)
+        raise ArtifactError(f"{name} must be a graph that ONNX Runtime runs, got: {reason}. {about}.") from error
+
+
+def _tried(engine: Engine) -> NDArray[np.float64] | None:
+    """A foreign graph's answer to one image of noise; None where it does not take the size that was tried."""
+    shape = engine.inputs[0].shape
+    sizes = [size if isinstance(size, int) else default for size, default in zip(shape, (1, 3, 224, 224), strict=True)]
+    image = np.random.default_rng(_SEED).normal(size=sizes).astype(np.float32)
+    try:
+        answer = engine.run({engine.inputs[0].name: image})[engine.outputs[0].name]
+    except DeviceError:
+        return None
+    return np.asarray(answer, np.float64)
+
+
+def _sums_to_one(answer: NDArray[np.float64]) -> bool:
+    """Whether scores of more than one class are shares of 1 at every place."""
+    if answer.ndim < 2 or answer.shape[1] < 2:
+        return False
+    return bool(answer.min() >= 0 and np.abs(answer.sum(axis=1) - 1).max() < _SUM_TOLERANCE)
+
+
+def _float_bytes(network: Any) -> int:
+    """Room that a network's weights take as float32."""
+    return 4 * sum(int(tensor.numel()) for tensor in network.state_dict().values())
 
 
 def own_card(path: Path) -> ModelCard | None:

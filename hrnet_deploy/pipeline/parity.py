@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.compare import ALIKE, Difference, compare
 from hrnet_deploy.engines.opening import open_engine
-from hrnet_deploy.pipeline.calibrating import named_folder
 from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.pipeline.limits import Limits
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.probe import probe_images
-from hrnet_deploy.sources import frames
+from hrnet_deploy.sources import read_frame
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision
 
 _LIMITS = Limits(
@@ -32,21 +31,20 @@ _COUNT = 4
 _LARGE_PX = 512 * 512
 
 
-def pictures(card: ModelCard, folder: str | Path | None) -> list[Image]:
+def pictures(card: ModelCard, images: Sequence[os.PathLike[str]]) -> list[Image]:
     """What an engine is tried on: some of the user's own images, else made ones with a photograph's statistics.
 
     Args:
         card: of the artefact.
-        folder: images the user named; None for those of HRNET_CALIB_DATA.
+        images: the user's own; none for made ones.
 
     Returns:
         BGR uint8 (H, W, 3), four or so.
     """
     size = card.preprocessing.size_hw
-    named = named_folder(folder)
     # With open sizes the user's images may be beyond the profile.
-    if named is not None and size is not None:
-        return [frame.image for frame in itertools.islice(frames(named), _COUNT)]
+    if images and size is not None:
+        return [read_frame(os.fspath(image)).image for image in images[:_COUNT]]
     height, width = size or card.shapes.opt_nhw[1:]
     return probe_images(_COUNT if height * width <= _LARGE_PX else 1, (height, width))
 

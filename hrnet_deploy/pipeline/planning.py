@@ -5,19 +5,32 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.labels import read_classes
-from hrnet_deploy.pipeline.budget import Budget, check_budget, make_budget
-from hrnet_deploy.pipeline.calibrating import data_folder, named_folder, pick_images
+from hrnet_deploy.pipeline.applies import check_resolved
+from hrnet_deploy.pipeline.budget import Budget, make_budget
+from hrnet_deploy.pipeline.calibrating import Images, data_folder, named_folder, pick_images
 from hrnet_deploy.pipeline.ends import answer_given, classes_named, pixels_taken, preprocessing_before, shapes_taken
 from hrnet_deploy.pipeline.engine_plan import EnginePlan, plan_engine
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
 from hrnet_deploy.quantization import QdqTarget
 from hrnet_deploy.shapes import shape_range
-from hrnet_deploy.spec import ChannelOrder, OutputKind, Precision, Preprocessing, ShapeRange
+from hrnet_deploy.spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ChannelOrder,
+    OutputKind,
+    Precision,
+    Preprocessing,
+    ShapeRange,
+)
+
+if TYPE_CHECKING:
+    from hrnet_deploy.calibration.images import CalibrationImage
 
 _FP16_SCALES_OPSET = 19
 """Source: ONNX operator changelog, QuantizeLinear."""
@@ -36,12 +49,16 @@ class Early:
         int8: how INT8 shall be made, with the defaults of the output filled in.
         opset: to write; None for the newest all runtimes read, or a foreign file's own.
         engine: how the engine is built; None for an .onnx file.
+        images: calibration images, and others set aside; None where no folder is named or none is needed.
+        evaluation: the user's other images, which judge the result; None for those set aside.
     """
 
     precision: Precision
     int8: Int8Wishes
     opset: int | None
     engine: EnginePlan | None
+    images: Images | None = None
+    evaluation: tuple[CalibrationImage, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +79,9 @@ class Plan:
         int8: how INT8 shall be made.
         engine: how the engine is built; None for an .onnx file.
         budget: what accuracy may be lost, and on which images; None for no gate.
+        images: calibration images, and others set aside; None where no folder is named or none is needed.
+        evaluation: the user's other images, which judge the result; None for those set aside.
+        keep_rejected: write the artefact even if it keeps too few answers.
     """
 
     path: Path
@@ -77,6 +97,16 @@ class Plan:
     int8: Int8Wishes
     engine: EnginePlan | None
     budget: Budget | None = None
+    images: Images | None = None
+    evaluation: tuple[CalibrationImage, ...] | None = None
+    keep_rejected: bool = False
+
+    @property
+    def shown(self) -> tuple[CalibrationImage, ...]:
+        """The user's images that an engine may be tried on, those that judge first."""
+        if self.evaluation is not None:
+            return self.evaluation
+        return () if self.images is None else self.images.held_out + self.images.calibration
 
 
 def check_early(wishes: Wishes) -> Early:
@@ -93,9 +123,9 @@ def check_early(wishes: Wishes) -> Early:
         MissingDependencyError: an engine is wanted and there is no TensorRT.
         DeviceError: this TensorRT needs a GPU to build.
     """
-    precision = _precision(wishes.precision)
-    check_budget(wishes.budget)
+    precision = precision_of(wishes.precision)
     pixels_taken(wishes.pixels_in)
+    _colors(wishes)
     engine = _engine(wishes, precision) if wants_engine(wishes) else None
     if wishes.output is not None and Path(wishes.output).is_dir():
         raise UsageError(f"output must be a file, got the folder {wishes.output}. Add a file name.")
@@ -106,11 +136,10 @@ def check_early(wishes: Wishes) -> Early:
     int8 = _rendered_for(wishes, engine)
     if precision is Precision.INT8:
         _check_int8(int8, opset, simplify=wishes.simplify)
-    elif precision is Precision.FP16 and named_folder(wishes.int8.data) is not None:
-        pick_images(data_folder(wishes.int8.data), wishes.int8.images, allow_val=wishes.int8.allow_val)
     if isinstance(wishes.classes, str | Path):
         read_classes(wishes.classes)
-    return Early(precision=precision, int8=int8, opset=opset, engine=engine)
+    images, evaluation = _images(int8, precision, engine)
+    return Early(precision=precision, int8=int8, opset=opset, engine=engine, images=images, evaluation=evaluation)
 
 
 def wants_engine(wishes: Wishes) -> bool:
@@ -152,6 +181,7 @@ def make_plan(wishes: Wishes, early: Early, facts: Facts) -> Plan:
     """
     shapes = shapes_taken(wishes, facts)
     preprocessing = preprocessing_before(wishes, facts, shapes)
+    check_resolved(wishes, facts, preprocessing)
     classes = classes_named(wishes.classes, facts)
     suffix = ".onnx" if early.engine is None else ENGINE_SUFFIX
     return Plan(
@@ -168,6 +198,9 @@ def make_plan(wishes: Wishes, early: Early, facts: Facts) -> Plan:
         int8=early.int8,
         engine=early.engine,
         budget=make_budget(wishes.budget, facts, classes, preprocessing, shapes),
+        images=early.images,
+        evaluation=early.evaluation,
+        keep_rejected=wishes.budget.keep_rejected,
     )
 
 
@@ -233,12 +266,43 @@ def _check_int8(int8: Int8Wishes, opset: int | None, *, simplify: bool) -> None:
         )
     if int8.remainder == "fp16" and opset is not None and opset < _FP16_SCALES_OPSET:
         raise UsageError(f"FP16 scales need opset {_FP16_SCALES_OPSET}, got {opset}. Leave --opset out.")
-    pick_images(data_folder(int8.data), int8.images, allow_val=int8.allow_val)
-    if int8.evaluation is not None:
-        pick_images(Path(int8.evaluation), 1, allow_val=True)
+    data_folder(int8.data)
 
 
-def _precision(text: str) -> Precision:
+def _images(
+    int8: Int8Wishes, precision: Precision, engine: EnginePlan | None
+) -> tuple[Images | None, tuple[CalibrationImage, ...] | None]:
+    """The folders' only walk: images to calibrate on and to set aside, and those of the user that judge."""
+    from hrnet_deploy.calibration.image_folder import find_images
+
+    if precision is Precision.FP32 and engine is None:
+        return None, None
+    folder = named_folder(int8.data)
+    # Those an FP32 engine is tried on measure nothing, so any split will do.
+    allow_val = int8.allow_val or precision is Precision.FP32
+    images = None if folder is None else pick_images(folder, int8.images, allow_val=allow_val)
+    evaluation = None if int8.evaluation is None else find_images(Path(int8.evaluation), allow_val=True)
+    return images, evaluation
+
+
+def _colors(wishes: Wishes) -> None:
+    """Refuse a mean or a standard deviation on another scale than 0..1, whatever the net's own is."""
+    mean, std = wishes.mean or IMAGENET_MEAN, wishes.std or IMAGENET_STD
+    Preprocessing(mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]))
+
+
+def precision_of(text: str) -> Precision:
+    """The precision that a user names.
+
+    Args:
+        text: such as "fp16".
+
+    Returns:
+        The precision.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
     if text not in {p.value for p in Precision}:
         allowed = ", ".join(p.value for p in Precision)
         raise UsageError(f"precision must be one of {allowed}, got '{text}'. Choose one.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.errors import UsageError, VerificationError
-from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batches, judged_by, pick_images
+from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batches, judged_by
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.planning import Plan
@@ -37,9 +37,10 @@ The person net's 100 other photos were 0.15 points worse than the 20 held-out on
 """
 _BROKEN = 0.5
 _NOISE_DB = 3.0
-"""With fewer equal answers and as much noise a graph is not a worse net but a wrong one.
+"""With fewer equal answers and as much noise a graph is not a worse net but a wrong one, also of random weights.
 
-Answers alone do not tell: of a net whose thousand classes are all but equally likely, any noise changes most.
+Those have no floor of agreement (see `agreement`): their classes are all but equally likely, and any noise changes
+most answers.
 """
 
 
@@ -99,17 +100,18 @@ class Quantizer:
         """
         wishes = plan.int8
         self._target = wishes.target
+        self._keep_rejected = plan.keep_rejected
         layout, known = _laid_out(graph, plan, facts.task)
         recipe = _Recipe(layout, wishes.target)
         self._named = tuple(name for name in wishes.keep_fp if name != AUTO)
         if not recipe(self._named).weighted:
             beside = ", ".join(("what the recipe keeps", *self._named))
             raise UsageError(f"int8 needs a convolution to quantise, got none beside {beside}. Keep less, or use fp16.")
-        folder = data_folder(wishes.data)
-        images = pick_images(folder, wishes.images, allow_val=wishes.allow_val)
-        others = None if wishes.evaluation is None else Path(wishes.evaluation)
-        judging = others if plan.budget is None else plan.budget.images()
-        images = judged_by(images, judging, allow_overlap=wishes.allow_overlap)
+        if plan.images is None:
+            data_folder(wishes.data)  # says what is missing
+            raise UsageError("precision int8 needs a plan with images to calibrate on, got none. Give --calib-data.")
+        judging = plan.evaluation if plan.budget is None else plan.budget.images()
+        images = judged_by(plan.images, judging, allow_overlap=wishes.allow_overlap)
         first = "entropy" if wishes.method == AUTO else wishes.method
         cache = Path(wishes.cache) if wishes.cache else plan.path.with_suffix(".calib.json")
         self._table = calibrate(graph, images, plan.preprocessing, first, cache)
@@ -194,7 +196,7 @@ class Quantizer:
             VerificationError: the graph no longer answers like the net.
         """
         score = self._score(kept)
-        if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB:
+        if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB and not self._keep_rejected:
             raise VerificationError(
                 f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers and "
                 f"{score.sqnr_db:.1f} dB on {self._scorer.count} held-out images. Calibrate on more images like those "

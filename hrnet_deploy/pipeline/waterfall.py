@@ -138,7 +138,9 @@ def measure_waterfall(
     if not artefacts:
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
     with opened(list(artefacts), device=device, backend=backend, threads=threads, lanes=1) as ends:
-        origin = open_origin(model, weights, task=task, num_classes=None, ema=ema, opset=None)
+        # A foreign graph with several outputs was asked for one when the artefact was made.
+        output = ends[0].facts.card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
+        origin = open_origin(model, weights, task=task, num_classes=None, ema=ema, opset=None, graph_output=output)
         for end in ends:
             _check_same_weights(origin, end.facts.card, end.facts.name)
         dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))

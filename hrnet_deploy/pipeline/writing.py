@@ -11,6 +11,7 @@ from hrnet_deploy.artifact import card_metadata
 from hrnet_deploy.engines.compare import Difference
 from hrnet_deploy.engines.tensorrt.facts import sidecar_path, write_facts
 from hrnet_deploy.evaluation.golden import seal
+from hrnet_deploy.pipeline.agreement import Agreement
 from hrnet_deploy.pipeline.compiling import Compiled, compile_graph
 from hrnet_deploy.pipeline.describing import card_of
 from hrnet_deploy.pipeline.facts import Facts
@@ -40,6 +41,7 @@ class Exported:
         engine: of an engine, what was built and seen in it.
         verdict: of the accuracy gate, where there is one.
         waterfall: where its drop comes from, if asked for.
+        agreement: answers it keeps on validation images; None of float32, of random weights and without images.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Exported:
     engine: Compiled | None = None
     verdict: Verdict | None = None
     waterfall: Waterfall | None = None
+    agreement: Agreement | None = None
 
 
 class Writer:
@@ -93,6 +96,8 @@ class Writer:
         write(made.graph, graph_path, card_metadata(card))
         difference = verify(graph_path, card, made.probes)
         measured = {f"parity_{name}": value for name, value in dataclasses.asdict(difference).items()}
+        if made.agreement is not None:
+            measured |= {"heldout_agreement": made.agreement.share, "heldout_images": float(made.agreement.images)}
         if quantized is not None:
             score = quantized.score
             difference = Difference(score.max_abs, score.max_rel, score.agreement)
@@ -110,12 +115,11 @@ class Writer:
                 plan.engine,
                 path,
                 reference=graph_path,
-                images=pictures(card, plan.int8.evaluation or plan.int8.data),
+                images=pictures(card, plan.shown),
                 amax=None if quantized is None else quantized.table.amax(),
                 rebuild=self._rebuild,
             )
-            for part in path.parent.glob(f"{graph_path.name}*"):
-                part.unlink()
+            graph_path.unlink()  # weights do not lie beside it: see `exporters.file.check_size`
         return Exported(
             path,
             card,
@@ -127,6 +131,7 @@ class Writer:
             {} if quantized is None else quantized.sensitivity,
             compiled,
             verdict,
+            agreement=made.agreement,
         )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from hrnet_deploy.benchmark.machine import Snapshot
 from hrnet_deploy.benchmark.timing import Latency
-from hrnet_deploy.evaluation.comparison import ClassDelta, Comparison, Contrast
+from hrnet_deploy.evaluation.classification import TOP, ClassificationMetrics
+from hrnet_deploy.evaluation.comparison import ClassDelta, Comparison, Contrast, Drop
 from hrnet_deploy.evaluation.evaluating import Evaluation
 from hrnet_deploy.evaluation.facts import ModelFacts
 from hrnet_deploy.report.pictures import Exhibit
@@ -45,6 +46,18 @@ class Row:
     def model(self) -> ModelFacts:
         """The artefact."""
         return self.evaluation.model
+
+    @property
+    def top5(self) -> float | None:
+        """Share of images whose label is among the five best, 0..1; None of a net that segments."""
+        metrics = self.evaluation.metrics
+        return metrics.top5 if isinstance(metrics, ClassificationMetrics) else None
+
+    @property
+    def top5_drop(self) -> Drop | None:
+        """How much lower that is than the reference's; None for the reference, and of a net that segments."""
+        drops = self.contrast.drops if self.contrast and self.top5 is not None else ()
+        return next((drop for drop in drops if drop.name == f"top-{TOP}"), None)
 
     @property
     def worst(self) -> ClassDelta | None:
@@ -92,6 +105,13 @@ class Report:
         return self.reference.evaluation.metrics.name
 
     @property
+    def second(self) -> str:
+        """Name of a second figure worth a column, "top-5" of more than five classes; "" where there is none."""
+        evaluation = self.reference.evaluation
+        telling = isinstance(evaluation.metrics, ClassificationMetrics) and len(evaluation.classes) > TOP
+        return f"top-{TOP}" if telling else ""
+
+    @property
     def gpus(self) -> str:
         """The GPUs on one line; "" where none was used."""
         return "; ".join(map(str, self.machine.gpus))
@@ -103,9 +123,9 @@ class Report:
             row: of this report.
 
         Returns:
-            Ratio of the medians; None for a prediction, whose time here is not its target's.
+            Ratio of the medians; None where one of them is a prediction, whose time here is not its target's.
         """
-        if row.standing.predicted:
+        if row.standing.predicted or self.reference.standing.predicted:
             return None
         return self.reference.latency.median_ms / row.latency.median_ms if row.latency.median_ms else None
 

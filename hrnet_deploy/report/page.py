@@ -99,6 +99,10 @@ def _card(report: Report, row: Row) -> Markup:
             small += f" ({interval(contrast.drop.low, contrast.drop.high)})"
         answers = "pixels alike" if report.reference.model.card.task is Task.SEGMENTATION else "answers alike"
         facts.append((answers, percent(contrast.agreement)))
+    if report.second:
+        lost = "" if row.top5_drop is None else f" ({points(row.top5_drop.points)} lost)"
+        facts.append((report.second, f"{percent(row.top5)}{lost}"))
+    if contrast is not None:
         kept = keeps_enough(report, row)
         sign = "\N{CHECK MARK} keeps 99%" if kept else "\N{BALLOT X} below 99%"
         chips.append(element("span", sign, class_="chip good" if kept else "chip bad"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hrnet_deploy.preprocess import described
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.numbers import megabytes
 
@@ -77,6 +78,7 @@ def model_facts(row: Row) -> list[tuple[str, str]]:
         ("sha256", model.sha256),
         ("net", f"{card.variant}, {card.precision.value}, {len(card.classes)} classes, opset {card.opset}"),
         ("ran on", f"{row.standing.runtime}, {row.standing.status}"),
+        ("preprocessing", described(card.preprocessing)),
         ("made from", f"{origin} (sha256 {digest[:_DIGITS]})" if digest else origin),
         ("calibration", calibration),
         ("INT8 laid out for", lineage.get("qdq_target", "")),

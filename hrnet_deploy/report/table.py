@@ -22,7 +22,9 @@ def headers(report: Report) -> tuple[str, ...]:
         The titles.
     """
     return (
-        *("", "artefact", "precision", "runs on", report.metric, "drop", "95% interval", "agreement", "worst class"),
+        *("", "artefact", "precision", "runs on", report.metric, "drop", "95% interval"),
+        *((report.second, f"{report.second} drop") if report.second else ()),
+        *("agreement", "worst class"),
         *("MB", "median ms", "p95 ms", "speed-up"),
     )
 
@@ -38,6 +40,8 @@ def cells(report: Report, row: Row) -> tuple[str, ...]:
         One text a column; "-" where there is no figure.
     """
     contrast, worst = row.contrast, row.worst
+    lost = row.top5_drop
+    second = (percent(row.top5), "reference" if lost is None else points(lost.points)) if report.second else ()
     return (
         row.letter,
         row.label,
@@ -46,6 +50,7 @@ def cells(report: Report, row: Row) -> tuple[str, ...]:
         percent(row.evaluation.metrics.value),
         "reference" if contrast is None else points(contrast.drop.points),
         "-" if contrast is None else interval(contrast.drop.low, contrast.drop.high),
+        *second,
         "-" if contrast is None else percent(contrast.agreement),
         "-" if worst is None else f"{visible(worst.name)} {points(worst.points)}",
         megabytes(row.model.size_bytes),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.numbers import interval, percent, points, ratio
+from hrnet_deploy.report.soundness import broken_reference, doubts
 from hrnet_deploy.spec import Task
 
 ENOUGH = 0.99
@@ -43,11 +44,14 @@ def judge(report: Report) -> Verdict:
     Returns:
         The verdict.
     """
+    broken = broken_reference(report)
     good = [row for row in report.candidates if keeps_enough(report, row)]
     faster = [row for row in report.candidates if (report.speed_up(row) or 0) >= NOTICEABLE]
     best = max((row for row in faster if row in good), key=lambda row: report.speed_up(row) or 0, default=None)
+    if broken is not None:
+        best = None
     return Verdict(
-        headline=_headline(report, best, good, faster),
+        headline=broken or _doubted(report, _headline(report, best, good, faster)),
         lines=tuple(_line(report, row) for row in report.candidates),
         cautions=tuple(_cautions(report)),
         best=best,
@@ -62,9 +66,19 @@ def keeps_enough(report: Report, row: Row) -> bool:
         row: a candidate of it.
 
     Returns:
-        True from `ENOUGH` of it.
+        True from `ENOUGH` of it; of a reference no better than chance there is nothing to keep.
     """
+    if broken_reference(report) is not None:
+        return False
     return row.evaluation.metrics.value >= ENOUGH * report.reference.evaluation.metrics.value
+
+
+def _doubted(report: Report, headline: str) -> str:
+    """The headline, after what makes it uncertain."""
+    found = doubts(report)
+    if not found:
+        return headline
+    return f"Unconfirmed ({'; '.join(found)}): {headline.replace(' is worth it: ', ' seems worth it: ')}"
 
 
 def _headline(report: Report, best: Row | None, good: list[Row], faster: list[Row]) -> str:
@@ -78,6 +92,11 @@ def _headline(report: Report, best: Row | None, good: list[Row], faster: list[Ro
         return (
             f"None is worth it yet: {_called(report, row)} is {ratio(report.speed_up(row))} as fast, but {_cost(row)},"
             " more than 1% of what the reference reaches."
+        )
+    if report.reference.standing.predicted and not all(row.standing.predicted for row in report.candidates):
+        return (
+            f"Speed cannot be compared: {report.reference.label} ran on a stand-in ({report.reference.standing}). "
+            "Compare with a reference that runs here as it will run later."
         )
     if all(row.standing.predicted for row in report.candidates):
         cheapest = min(report.candidates, key=_points)

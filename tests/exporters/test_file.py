@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from hrnet_deploy.errors import ArtifactError, MissingFileError
+from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.exporters import file
 from hrnet_deploy.exporters.file import describe, read, write
 from hrnet_deploy.spec import TensorSpec
@@ -51,12 +51,16 @@ def test_metadata_is_replaced_when_a_graph_is_written_again(tmp_path, model):
     assert [(p.key, p.value) for p in read(tmp_path / "net.onnx").metadata_props] == [("card", "2")]
 
 
-def test_weights_too_large_for_one_file_lie_beside_it_and_are_read_back(tmp_path, model, monkeypatch):
-    monkeypatch.setattr(file, "_ONE_FILE_LIMIT_BYTES", 1000)
-    write(model, tmp_path / "net.onnx", {"card": "1"})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
-    (weights,) = read(tmp_path / "net.onnx").graph.initializer
-    np.testing.assert_array_equal(numpy_helper.to_array(weights), np.arange(400))
+@pytest.mark.parametrize("beside", [False, True])
+def test_weights_too_large_for_one_file_are_refused_before_they_are_read(tmp_path, model, monkeypatch, beside):
+    path = with_data_beside(model, tmp_path) if beside else tmp_path / "net.onnx"
+    if not beside:
+        write(model, path, {})
+    monkeypatch.setattr(file, "_ONE_FILE_LIMIT_BYTES", 1599)
+    with pytest.raises(UsageError, match=r"weights of net\.onnx must take less than 1\.599e-06 GB, .* got 1\.6e-06 GB"):
+        read(path)
+    monkeypatch.setattr(file, "_ONE_FILE_LIMIT_BYTES", 1600)
+    assert read(path).graph.initializer[0].dims == [400]
 
 
 def test_weights_beside_a_foreign_graph_are_read(tmp_path, model):

@@ -4,6 +4,7 @@ import pytest
 
 from hrnet_deploy.cli.export import parse_args
 from hrnet_deploy.pipeline import export_artifact
+from hrnet_deploy.pipeline.applies import typed
 from hrnet_deploy.pipeline.command import command_line
 
 
@@ -12,7 +13,7 @@ def given(**values):
     import inspect
 
     defaults = {name: p.default for name, p in inspect.signature(export_artifact).parameters.items()}
-    return defaults | values
+    return defaults | typed(values)
 
 
 @pytest.mark.parametrize(
@@ -24,8 +25,8 @@ def given(**values):
         ({"imgsz": "64:128:256"}, "hrnet-export --imgsz 64:128:256"),
         ({"simplify": False, "tf32": False}, "hrnet-export --no-simplify --no-tf32"),
         ({"pixels_in": True, "labels_out": "softmax"}, "hrnet-export --pixels-in --labels-out softmax"),
-        ({"keep_fp": ("stage4.fuse", "head")}, "hrnet-export --keep-fp stage4.fuse head"),
-        ({"mean": [0.5, 0.5, 0.5]}, "hrnet-export --mean 0.5 0.5 0.5"),
+        ({"keep_fp": ("stage4.fuse", "head")}, "hrnet-export --keep-fp stage4.fuse --keep-fp head"),
+        ({"mean": (0.5, 0.5, 0.5)}, "hrnet-export --mean 0.5 0.5 0.5"),
         (
             {"weights": "my net.pth", "output": "a b.engine"},
             "hrnet-export --weights 'my net.pth' --output 'a b.engine'",
@@ -46,3 +47,74 @@ def test_the_command_makes_the_same_call():
 def test_every_keyword_is_a_flag():
     names = set(vars(parse_args([]))) - {"json", "verbose", "quiet"}
     assert names == set(given())
+
+
+EVERY = {
+    "model": "-odd name.onnx",
+    "weights": "-w.pth",
+    "precision": "int8",
+    "output": "a b.engine",
+    "graph_output": "out,1",
+    "format": "engine",
+    "imgsz": (512, 1024),
+    "batch": "1:8:16",
+    "opset": 19,
+    "simplify": False,
+    "pixels_in": "rgb",
+    "labels_out": True,
+    "align_corners": True,
+    "num_classes": 3,
+    "classes": ("tench, Tinca tinca", "it's", "貓"),
+    "task": "segmentation",
+    "ema": True,
+    "preprocessing": "paddle",
+    "resize": "squash",
+    "crop_pct": 0.9,
+    "interpolation": "bicubic",
+    "mean": (0.1, 0.25, 1 / 3),
+    "std": (0.5, 0.5, 0.5),
+    "calib_data": "my images",
+    "calib_images": 7,
+    "calib_method": "mse",
+    "calib_cache": "t.json",
+    "qdq_target": "tensorrt",
+    "keep_fp": ("stage4.fuse", "-x", "none"),
+    "remainder": "fp16",
+    "per_tensor": True,
+    "allow_val": True,
+    "eval_data": "other",
+    "allow_overlap": True,
+    "eval_limit": 5,
+    "max_drop": 0.5,
+    "keep_rejected": True,
+    "waterfall": True,
+    "sensitivity": True,
+    "trt_cache": "8.6.1",
+    "backend": "tensorrt",
+    "device": "cuda:1",
+    "target": "sm86,sm89",
+    "int8_path": "qdq",
+    "timing_cache": "t.cache",
+    "workspace": 2.5,
+    "opt_level": 5,
+    "aux_streams": 0,
+    "tf32": False,
+}
+"""Every option with a value of its own; together they would make no sense."""
+
+
+def test_every_option_has_a_value_here():
+    assert set(EVERY) <= set(given())
+    missing = set(given()) - set(EVERY)
+    assert not missing, f"give {missing} a value in EVERY"
+
+
+@pytest.mark.parametrize("name", [*EVERY, "all"])
+def test_a_recorded_command_makes_the_same_call(name):
+    values = EVERY if name == "all" else {name: EVERY[name]}
+    words = shlex.split(command_line("hrnet-export", export_artifact, given(**values)))
+    args = vars(parse_args(words[1:]))
+    again = typed({key: value for key, value in args.items() if key in given()})
+    assert {key: again[key] for key in values} == typed(values)
+    others = {key: value for key, value in again.items() if key not in values and value not in {None, ()}}
+    assert others == {key: given()[key] for key in others}

@@ -205,7 +205,7 @@ def test_fp16_gives_up_block_by_block(street, monkeypatch):
         ({"eval_limit": 0}, r"--eval-limit must be at least 1, got 0\."),
         ({"max_drop": None}, r"--eval-limit goes with --max-drop or --waterfall"),
         ({"max_drop": None, "eval_limit": None, "keep_rejected": True}, r"--keep-rejected goes with --max-drop"),
-        ({"output": "s.engine", "int8_path": "implicit"}, r"--max-drop needs --int8-path qdq"),
+        ({"precision": "int8", "output": "s.engine", "int8_path": "implicit"}, r"--max-drop needs --int8-path qdq"),
         ({"max_drop": None, "waterfall": True, "output": "s.engine"}, r"--waterfall ends at an \.onnx file"),
     ],
 )

@@ -12,7 +12,7 @@ from hrnet_deploy.calibration import collector
 from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.calibration.tensorrt_cache import read_cache
 from hrnet_deploy.errors import UsageError, VerificationError
-from hrnet_deploy.pipeline import export_artifact, quantizing
+from hrnet_deploy.pipeline import AgreementError, export_artifact, quantizing
 from hrnet_deploy.pipeline.scoring import Score
 from hrnet_deploy.probe import probe_images
 from hrnet_deploy.quantization import WHOLE_LEVELS
@@ -243,7 +243,7 @@ def test_keep_fp_auto_takes_the_most_sensitive_block_and_stops(int8, scored):
 
 
 def test_keep_fp_auto_ends_with_one_block_left(int8, scored):
-    scored(0.8)
+    scored(0.95)
     assert integer(int8(keep_fp=("auto",)).path) == {"c7", "last"}
 
 
@@ -268,9 +268,47 @@ def test_a_graph_that_answers_wrongly_is_refused_and_not_written(int8, scored, t
     assert [p.name for p in tmp_path.iterdir()] == ["int8.calib.json"]
 
 
-def test_a_net_whose_answers_are_a_toss_up_is_not_called_wrong(int8, scored):
-    scored(0.4, sqnr_db=9.0)
-    assert int8().path.exists()
+def test_too_few_equal_answers_are_refused_at_the_floor_that_is_named(int8, scored, tmp_path):
+    scored(0.899, sqnr_db=9.0)
+    with pytest.raises(AgreementError, match=r"at least 90% of the answers .* on 2 validation images, got 89\.900%"):
+        int8()
+    assert not (tmp_path / "int8.onnx").exists()
+    scored(0.9, sqnr_db=9.0)
+    assert int8().agreement.passed
+
+
+@pytest.mark.parametrize("sqnr_db", [9.0, 1.0])
+def test_what_is_rejected_is_kept_on_request_and_the_error_still_comes(int8, scored, tmp_path, sqnr_db):
+    scored(0.4, sqnr_db=sqnr_db)
+    with pytest.raises(AgreementError, match=r"int8\.onnx was kept") as caught:
+        int8(keep_rejected=True)
+    assert caught.value.exit_code == 3
+    assert caught.value.path == tmp_path / "int8.onnx"
+    assert caught.value.path.is_file()
+
+
+def test_black_images_calibrate_no_net(demo, tmp_path):
+    (tmp_path / "black").mkdir()
+    for index in range(6):
+        cv2.imwrite(str(tmp_path / "black" / f"{index}.png"), np.full((32, 32, 3), index % 2, np.uint8))
+    for index, picture in enumerate(probe_images(6, (32, 48))):
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), picture)
+    wishes = {"weights": demo / "hrnetv2_w18_small_v1_street.pth", "imgsz": "32x48", "precision": "int8"}
+    with pytest.raises(AgreementError) as caught:
+        export_artifact(
+            calib_data=tmp_path / "black", eval_data=tmp_path / "photos", output=tmp_path / "s.onnx", **wishes
+        )
+    assert caught.value.agreement.images == 6
+    assert not (tmp_path / "s.onnx").exists()
+
+
+def test_random_weights_answer_at_random_and_have_no_floor(tmp_path, folder):
+    done = export_artifact(
+        "hrnet_w18_small_v1", weights="random", num_classes=50, imgsz=32, precision="int8", calib_data=folder,
+        output=tmp_path / "r.onnx",
+    )  # fmt: skip
+    assert done.agreement is None
 
 
 def test_an_fp16_remainder_holds_halves_beside_integers(int8):

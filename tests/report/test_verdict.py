@@ -8,6 +8,7 @@ from hrnet_deploy.benchmark.timing import Latency
 from hrnet_deploy.report import judge
 from hrnet_deploy.report.page import as_html
 from hrnet_deploy.report.standing import Pair, Standing
+from hrnet_deploy.spec import Precision, Task
 
 X = "\N{MULTIPLICATION SIGN}"
 COSTLY = (
@@ -16,6 +17,12 @@ COSTLY = (
 SMALL = (
     f"Worth it for size, not for speed here: FP16 is 2.00{X} smaller, at no loss of top-1, and no candidate is faster"
 )
+
+
+def _quiet(report, load=0.1):
+    """The report of a machine with that load on two cores."""
+    cpu = dataclasses.replace(report.machine.processor, load=load, cores=2)
+    return dataclasses.replace(report, machine=dataclasses.replace(report.machine, processor=cpu))
 
 
 def _with(report, *, times, targets=("", ""), sizes=(40, 20, 10), values=None):
@@ -31,7 +38,7 @@ def _with(report, *, times, targets=("", ""), sizes=(40, 20, 10), values=None):
         target = targets[number - 1] if number else ""
         changed = {"evaluation": evaluation, "contrast": contrast, "standing": Standing("here cpu", target)}
         rows.append(dataclasses.replace(row, latency=Latency.of([times[number] / 1e3] * 9), **changed))
-    return dataclasses.replace(report, rows=tuple(rows))
+    return _quiet(dataclasses.replace(report, rows=tuple(rows)))
 
 
 @pytest.mark.parametrize(
@@ -70,13 +77,65 @@ def test_a_prediction_has_no_speed(photos_report):
 
 
 def test_a_busy_machine_is_told_of(photos_report):
-    def loaded(load):
-        cpu = dataclasses.replace(photos_report.machine.processor, load=load, cores=2)
-        return dataclasses.replace(photos_report, machine=dataclasses.replace(photos_report.machine, processor=cpu))
-
-    busy = loaded(9.0)
+    quiet = _with(photos_report, times=(10, 5, 2))
+    busy = _quiet(quiet, 9.0)
     assert any("load 9.0 on 2 cores" in caution for caution in judge(busy).cautions)
-    assert not any("busy" in caution for caution in judge(loaded(0.5)).cautions)
+    assert not any("busy" in caution for caution in judge(quiet).cautions)
+    assert judge(busy).headline == (
+        f"Unconfirmed (the machine was busy: load 9.0 on 2 cores): FP16 seems worth it: 2.00{X} as fast and 2.00{X} "
+        "smaller, at no loss of top-1."
+    )
+
+
+def test_few_images_are_told_of(photos_report):
+    quiet = _with(photos_report, times=(10, 5, 2))
+    data = dataclasses.replace(quiet.comparison.reference.data, images=4)
+    reference = dataclasses.replace(quiet.comparison.reference, data=data)
+    few = dataclasses.replace(quiet, comparison=dataclasses.replace(quiet.comparison, reference=reference))
+    assert judge(few).headline.startswith("Unconfirmed (only 4 images): FP16 seems worth it: ")
+
+
+def test_speeds_of_two_devices_are_told_of(photos_report):
+    quiet = _with(photos_report, times=(10, 5, 2))
+    row = quiet.rows[1]
+    model = dataclasses.replace(row.model, device="cuda:0")
+    moved = dataclasses.replace(row, evaluation=dataclasses.replace(row.evaluation, model=model))
+    report = dataclasses.replace(quiet, rows=(quiet.rows[0], moved, quiet.rows[2]))
+    assert judge(report).headline.startswith("Unconfirmed (speeds of different devices: cpu and cuda): ")
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_a_reference_at_chance_level_ends_in_no_verdict(pixel_net, photos, scenes, task):
+    from hrnet_deploy.report import make_report
+
+    wrong = {0: 1, 1: 2, 2: 3, 3: 0}
+    nets = [
+        pixel_net(Task(task), mistakes=wrong, precision=precision) for precision in (Precision.FP32, Precision.INT8)
+    ]
+    data = photos if task == "classification" else scenes
+    report = _with(make_report(nets[0], nets[1:], data, seconds=0.01), times=(10, 1))
+    verdict = judge(report)
+    assert verdict.headline.startswith("Nothing follows from this comparison: the reference reaches 0.00% ")
+    assert verdict.best is None
+    assert "worth it" not in verdict.headline
+    assert "keeps 99%" not in as_html(report)
+
+
+def test_one_class_for_everything_is_chance_level(pixel_net, photos):
+    from hrnet_deploy.report import make_report
+
+    always = pixel_net(Task.CLASSIFICATION, mistakes={1: 0, 2: 0, 3: 0})
+    report = make_report(always, [always], photos, seconds=0.01)
+    assert report.reference.evaluation.metrics.value == 0.25
+    assert judge(report).headline.startswith("Nothing follows")
+
+
+def test_a_reference_on_a_stand_in_has_no_speed_to_compare_with(photos_report):
+    report = _with(photos_report, times=(10, 5, 2))
+    first = dataclasses.replace(report.rows[0], standing=Standing("here cpu", "TensorRT"))
+    report = dataclasses.replace(report, rows=(first, *report.rows[1:]))
+    assert report.speed_up(report.rows[1]) is None
+    assert judge(report).headline.startswith("Speed cannot be compared: ")
 
 
 def test_predicted_and_measured_stand_side_by_side(photos_report):

@@ -93,6 +93,30 @@ def identify(path: Path) -> FileFormat:
     return _from_head(path, head, size)
 
 
+def something_else(path: Path) -> str | None:
+    """What a file is that cannot be read as a model, where its first bytes tell.
+
+    Args:
+        path: an existing file.
+
+    Returns:
+        As "a git-lfs pointer. Fetch the file itself with 'git lfs pull'."; None where they do not tell.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError:
+        return None
+    if not head:
+        return "an empty file. Export it again."
+    if head.startswith((b"PK\x03\x04", _TORCH_LEGACY_MAGIC)):
+        return "an archive as PyTorch writes weights, which go to --weights. Export it again."
+    for pattern, what, advice in _FOREIGN:
+        if pattern.match(head) and what != "an ONNX graph":
+            return f"{what}. {advice}."
+    return None
+
+
 def _from_head(path: Path, head: bytes, size: int) -> FileFormat:
     if head.startswith(b"PK\x03\x04"):
         return _from_zip(path)

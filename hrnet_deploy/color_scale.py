@@ -1,0 +1,73 @@
+"""Mean and standard deviation of colors: three numbers on a 0..1 scale, or an error that names them on it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from hrnet_deploy.errors import UsageError
+
+Colors = tuple[float, float, float]
+
+_LEVELS = 255.0
+"""Largest value of a channel in the configs of mmpretrain, mmsegmentation, mmdeploy and Caffe."""
+
+
+def three_numbers(name: str, values: Any) -> Colors:
+    """One number for each channel.
+
+    Args:
+        name: what they are, for the error.
+        values: from the user or a file.
+
+    Returns:
+        Three finite floats.
+
+    Raises:
+        UsageError: more or fewer, or something that is not a finite number.
+    """
+    try:
+        numbers = () if isinstance(values, (str, bytes)) else tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise UsageError(f"{name} must be three finite numbers (0..1 scale), got {values!r:.80}. Give one a channel.")
+    return numbers
+
+
+def check_scale(mean: Colors, std: Colors) -> None:
+    """Refuse a mean that images on a 0..1 scale cannot have, and a standard deviation that none can have.
+
+    Args:
+        mean: one a channel.
+        std: one a channel.
+
+    Raises:
+        UsageError: a value below 0 or above 1; where it is on a 0..255 scale the error names the values to give.
+    """
+    if min(std) <= 0:
+        raise UsageError(f"std must be positive, got {_written(std)}. Give one a channel on a 0..1 scale.")
+    if min(mean) < 0:
+        raise UsageError(f"mean must not be negative, got {_written(mean)}. Give one a channel on a 0..1 scale.")
+    wrong = {name: values for name, values in (("mean", mean), ("std", std)) if max(values) > 1}
+    if not wrong:
+        return
+    # Caffe's nets divide by nothing: a std of 1 beside a mean of 123 is 1 of 255 levels.
+    if "mean" in wrong and std == (1.0, 1.0, 1.0):
+        wrong["std"] = std
+    got = " and ".join(f"{name} {_written(values)}" for name, values in wrong.items())
+    raise UsageError(f"mean and std must be on a 0..1 scale, got {got}. {_advice(wrong)}")
+
+
+def _advice(wrong: dict[str, Colors]) -> str:
+    if any(max(values) > _LEVELS for values in wrong.values()):
+        return "Divide them by the largest value of a channel."
+    if any(min(values) <= 1 < max(values) for values in wrong.values()):
+        return "These are of two scales: divide by 255 those that are counted in levels."
+    divided = " ".join(f"--{name} {_written([v / _LEVELS for v in values])}" for name, values in wrong.items())
+    return f"Those look like levels of 0..255; divided by 255: {divided}"
+
+
+def _written(values: Sequence[float]) -> str:
+    return " ".join(f"{value:.6g}" for value in values)
