@@ -16,6 +16,7 @@ from hrnet_deploy.pipeline.engine_plan import EngineWishes
 from hrnet_deploy.pipeline.finishing import Finisher
 from hrnet_deploy.pipeline.origin import open_origin, own_card
 from hrnet_deploy.pipeline.planning import check_early, make_plan, wants_engine
+from hrnet_deploy.pipeline.reading import Reading
 from hrnet_deploy.pipeline.steps import Steps
 from hrnet_deploy.pipeline.verdict import GateMissedError
 from hrnet_deploy.pipeline.verifying import make_probes
@@ -40,11 +41,13 @@ def export_artifact(
     simplify: bool = True,
     pixels_in: bool | str = False,
     labels_out: bool | str = False,
-    align_corners: bool = False,
+    align_corners: bool | None = None,
     num_classes: int | None = None,
     classes: str | Path | Sequence[str] | None = None,
     task: str | None = None,
     ema: bool = False,
+    weights_key: str | None = None,
+    inplace_abn: bool = False,
     resize: str | None = None,
     crop_pct: float | None = None,
     interpolation: str | None = None,
@@ -94,11 +97,14 @@ def export_artifact(
         pixels_in: take uint8 (N, H, W, 3) and normalise inside; True or "bgr" for OpenCV's order, or "rgb".
         labels_out: answer inside the graph; segmentation: uint8 label map at input size; classification: True or "topk"
             for the five best, "softmax" for all probabilities.
-        align_corners: how a foreign segmentation net's logits are upsampled; HRNet's never are so.
+        align_corners: how a segmentation net resizes: a foreign one its logits, HRNetV2 everything. None for what the
+            checkpoint or a yaml beside it says, else False (pytorch-v1.1; the HRNet-OCR branch trains with True).
         num_classes: classes of random weights; else checked against the file.
         classes: class names, or a text file with one a line; None for ImageNet's or Cityscapes'.
         task: "classification" or "segmentation", for a foreign .onnx.
         ema: take the averaged copy of the weights where the checkpoint has one.
+        weights_key: where in the checkpoint the net lies, if there are several, such as "state_dict.student".
+        inplace_abn: the checkpoint's batch norms are InPlaceABN's, which scale by |weight| + 1e-5.
         resize: overrides the card: "short-side", "squash", "long-side" or "none".
         crop_pct: overrides the card: centre crop fraction in (0, 1].
         interpolation: overrides the card: "bilinear", "bicubic" or "opencv-linear".
@@ -160,7 +166,6 @@ def export_artifact(
         simplify=simplify,
         pixels_in=pixels_in,
         labels_out=labels_out,
-        align_corners=align_corners,
         classes=classes,
         resize=resize,
         crop_pct=crop_pct,
@@ -198,15 +203,17 @@ def export_artifact(
             max_drop=max_drop, data=eval_data, limit=eval_limit, keep_rejected=keep_rejected, waterfall=waterfall
         ),
     )
+    reading = Reading(ema=ema, weights_key=weights_key, align_corners=align_corners, inplace_abn=inplace_abn)
     card = own_card(Path(model)) if model is not None and model.endswith(".onnx") else None
     if card is not None and wants_engine(wishes) and precision in {None, card.precision.value}:
         refuse_budget(wishes.budget)
+        reading.refuse_for(str(model), "is compiled as it is")
         with Steps() as step:
             return compile_file(Path(str(model)), card, wishes, step, rebuild)
     early = check_early(wishes)
     with Steps() as step:
         step("loading")
-        origin = open_origin(model, weights, task=task, num_classes=num_classes, ema=ema, opset=early.opset)
+        origin = open_origin(model, weights, task=task, num_classes=num_classes, reading=reading, opset=early.opset)
         facts = origin.facts
         plan = make_plan(wishes, early, facts)
         step("running the original")
@@ -227,7 +234,7 @@ def export_artifact(
         model=model,
         weights=weights,
         task=task,
-        ema=ema,
+        reading=reading,
         limit=eval_limit,
         device="cpu",
         backend="onnxruntime",

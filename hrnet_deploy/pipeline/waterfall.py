@@ -17,6 +17,7 @@ from hrnet_deploy.pipeline.graph_model import Feed, GraphModel, Remembering
 from hrnet_deploy.pipeline.halving import beyond_half
 from hrnet_deploy.pipeline.origin import Origin, open_origin
 from hrnet_deploy.pipeline.own_transforms import own_transform
+from hrnet_deploy.pipeline.reading import AS_STORED, Reading, reading_of
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.sources import read_frame
@@ -100,7 +101,7 @@ def measure_waterfall(
     model: str | None = None,
     weights: str | Path | None = None,
     task: str | None = None,
-    ema: bool = False,
+    reading: Reading | None = None,
     labels: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -116,7 +117,7 @@ def measure_waterfall(
         model: as for `export_artifact`.
         weights: the checkpoint, as for `export_artifact`.
         task: of a foreign .onnx given as `model`.
-        ema: take the averaged copy of the weights.
+        reading: how the checkpoint is to be understood; None for as the first artefact's was.
         labels: as for `evaluate`.
         split: as for `evaluate`.
         limit: as for `evaluate`.
@@ -134,14 +135,16 @@ def measure_waterfall(
     if not artefacts:
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
     with opened(list(artefacts), device=device, backend=backend, threads=threads, lanes=1) as ends:
-        origin = open_origin(model, weights, task=task, num_classes=None, ema=ema, opset=None)
+        card = ends[0].facts.card
+        how = reading or (reading_of(card) if weights is not None else AS_STORED)
+        origin = open_origin(model, weights, task=task, num_classes=None, reading=how, opset=None)
         for end in ends:
             _check_same_weights(origin, end.facts.card, end.facts.name)
         dataset = dataset_for(ends, data, labels=labels, split=split, limit=limit)
         last = sorted(ends, key=lambda end: list(Precision).index(end.facts.card.precision))
         precisions = {end.facts.card.precision for end in last}
         between = Precision.INT8 in precisions and Precision.FP16 not in precisions
-        stages = _stages(origin, ends[0].facts.card, dataset, half=between)
+        stages = _stages(origin, card, dataset, half=between)
         return _measured([*stages, *((end.facts.name, end.model) for end in last)], dataset)
 
 
