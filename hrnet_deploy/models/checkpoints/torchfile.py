@@ -19,7 +19,7 @@ from torch import Tensor
 from hrnet_deploy.models.checkpoints.fileformat import FileFormat
 from hrnet_deploy.models.checkpoints.inert_pickle import InertUnpickler
 from hrnet_deploy.models.checkpoints.stored_tensor import Storage, storage_of
-from hrnet_deploy.models.checkpoints.zip_members import checked_members, data_start
+from hrnet_deploy.models.checkpoints.zip_members import checked_members, data_start, member_bytes
 
 _LEGACY_HEAD = (0x1950A86A20F9469CFC6C, 1001)
 """Magic number and version of the format before PyTorch 1.6."""
@@ -63,9 +63,9 @@ def read_torch(path: Path, file_format: FileFormat) -> TorchContent:
 def _read_zip(path: Path) -> TorchContent:
     with zipfile.ZipFile(path) as archive:
         members, checksums = checked_members(archive, f"checkpoint '{path}'")
-        root = next(name for name in members if name.endswith("data.pkl")).removesuffix("data.pkl")
-        program = archive.read(members[f"{root}data.pkl"])
-        order = archive.read(members[f"{root}byteorder"]) if f"{root}byteorder" in members else b"little"
+        root = next(name for name in members if name.rpartition("/")[2] == "data.pkl").removesuffix("data.pkl")
+        program = member_bytes(archive, members[f"{root}data.pkl"])
+        order = member_bytes(archive, members[f"{root}byteorder"]) if f"{root}byteorder" in members else b"little"
         starts = {name: data_start(archive, entry) for name, entry in members.items()}
     whole = _mapped(path)
 

@@ -21,8 +21,8 @@ _TRUNK = re.compile(
 """Names that only an HRNet's stages have, in PyTorch and in both generations of PaddleClas."""
 _HEADS = re.compile(r"(?:incre_modules|classifier|last_layer|last_cls|fc|out)\.")
 _BACKBONE = "backbone."
-_OUTSIDE_HEADS = re.compile(r"(?:neck|head|decode_head|auxiliary_head|keypoint_head|bbox_head|rpn_head|roi_head)\.")
-"""What the libraries of OpenMMLab put beside their backbone."""
+_OUTSIDE_HEADS = re.compile(r"(?:neck|(?:\w+_)?head|ocr|scale_attn|aspp)\.")
+"""What the libraries of OpenMMLab, and NVIDIA's segmentation nets, put beside their backbone."""
 _PARAMETERS = frozenset({"weight", "bias", "running_mean", "running_var", "_mean", "_variance"})
 _BATCH_COUNTER = "num_batches_tracked"
 _LOSS = "loss."

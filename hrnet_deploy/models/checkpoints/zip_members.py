@@ -63,13 +63,29 @@ def data_start(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
     return entry.header_offset + len(header) + sum(int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
 
 
+def member_bytes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """A stored member's bytes, whether they have a checksum or not.
+
+    Args:
+        archive: the open file.
+        entry: the member, which `checked_members` has read.
+
+    Returns:
+        All of them.
+    """
+    handle = archive.fp
+    if handle is None:
+        raise ValueError("the archive is closed")
+    handle.seek(data_start(archive, entry))
+    return handle.read(entry.file_size)
+
+
 def _whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, compare: bool) -> bool:
     """Whether all bytes are there and, if wanted, have the checksum stored for them."""
     handle = archive.fp
     if handle is None or entry.flag_bits & 1:
         raise zipfile.BadZipFile(f"'{entry.filename}' is encrypted")
-    start = data_start(archive, entry)
-    handle.seek(start)
+    handle.seek(data_start(archive, entry))
     found, left = 0, entry.file_size
     while left:
         chunk = handle.read(min(left, _CHUNK_BYTES))
