@@ -20,6 +20,17 @@ class Reading:
     align_corners: bool | None = None
     inplace_abn: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse two ways to choose at once.
+
+        Raises:
+            UsageError: both --ema and --weights-key.
+        """
+        if self.ema and self.weights_key is not None:
+            raise UsageError(
+                f"--weights-key chooses the copy already, got {self.weights_key} and --ema. Leave one out."
+            )
+
     def refuse_for(self, name: str, reason: str) -> None:
         """Refuse every option for something that it cannot change.
 

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hrnet_deploy.artifact import sha256_file
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import DataFacts, Dataset, Drop, Evaluation, Model, compare, evaluate
 from hrnet_deploy.evaluation.measuring import dataset_for, opened
 from hrnet_deploy.pipeline.graph_model import Feed, GraphModel, Remembering
 from hrnet_deploy.pipeline.halving import beyond_half
-from hrnet_deploy.pipeline.origin import Origin, open_origin
+from hrnet_deploy.pipeline.origin import RANDOM, Origin, open_origin
 from hrnet_deploy.pipeline.own_transforms import own_transform
 from hrnet_deploy.pipeline.reading import AS_STORED, Reading, reading_of
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.sources import read_frame
 from hrnet_deploy.spec import ModelCard, Precision, Resize, TensorSpec
+from hrnet_deploy.weights import resolve_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -136,7 +138,7 @@ def measure_waterfall(
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
     with opened(list(artefacts), device=device, backend=backend, threads=threads, lanes=1) as ends:
         card = ends[0].facts.card
-        how = reading or (reading_of(card) if weights is not None else AS_STORED)
+        how = reading or (reading_of(card) if _made_from(card, weights) else AS_STORED)
         origin = open_origin(model, weights, task=task, num_classes=None, reading=how, opset=None)
         for end in ends:
             _check_same_weights(origin, end.facts.card, end.facts.name)
@@ -259,6 +261,13 @@ def _batch(*models: Model) -> int:
     """Images per run: what a graph insists on, else one."""
     fixed = (model.card.inputs[0].shape[0] for model in models)
     return max([1, *(count for count in fixed if isinstance(count, int))])
+
+
+def _made_from(card: ModelCard, weights: str | Path | None) -> bool:
+    """Whether these are an artefact's own weights, which its card says how to read."""
+    digest = card.lineage.get("weights_sha256")
+    given = None if weights is None or weights == RANDOM else resolve_weights(str(weights))
+    return given is not None and digest is not None and sha256_file(given) == digest
 
 
 def _check_same_weights(origin: Origin, card: ModelCard, name: str) -> None:

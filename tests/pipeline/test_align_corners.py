@@ -96,9 +96,10 @@ def test_the_card_says_how_to_read_the_checkpoint_again(weights, exported):
     assert reading == Reading(align_corners=True)
     origin = open_origin(None, weights, task=None, num_classes=None, opset=None, reading=reading)
     assert origin.facts.align_corners
-    options = {"ema": True, "weights_key": "a.b", "inplace_abn": True}
-    lineage = Reading(**options).lineage(align_corners=False)
-    assert lineage == {"ema": "true", "weights_key": "a.b", "inplace_abn": "true"}
+    lineage = Reading(weights_key="a.b", inplace_abn=True).lineage(align_corners=False)
+    assert lineage == {"weights_key": "a.b", "inplace_abn": "true"}
+    with pytest.raises(UsageError, match="--weights-key chooses the copy already"):
+        Reading(weights_key="a.b", ema=True)
 
 
 @pytest.mark.parametrize(
