@@ -243,7 +243,7 @@ class Bench:
             folder: for graphs and tables.
         """
         task = "segmentation" if case.model else None
-        origin = open_origin(case.model, case.weights, task=task, num_classes=None, ema=False, opset=None)
+        origin = open_origin(case.model, case.weights, task=task, num_classes=None, opset=None)
         self.case = case
         self.facts: Facts = origin.facts
         self.plan: Plan = make_plan(case.wishes, _early(case.wishes), origin.facts)
@@ -530,7 +530,7 @@ def parity_net(shared: Path, folder: Path) -> tuple[onnx.ModelProto, Plan]:
     tensors = {key: torch.from_numpy(np.array(value)) for key, value in rule.state_dict(rows).items()}
     checkpoint = folder / "w18.pth"
     torch.save(tensors, checkpoint)
-    origin = open_origin("hrnet_w18", checkpoint, task=None, num_classes=None, ema=False, opset=None)
+    origin = open_origin("hrnet_w18", checkpoint, task=None, num_classes=None, opset=None)
     wishes = Wishes(precision="int8", imgsz=224, int8=Int8Wishes(data=shared / "data" / "imagenet" / "calib"))
     made = make_plan(wishes, _early(wishes), origin.facts)
     return simplify(origin.graph(made.shapes, made.opset)), made

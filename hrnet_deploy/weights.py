@@ -14,6 +14,7 @@ from pathlib import Path
 from hrnet_deploy.cache import cache_folder
 from hrnet_deploy.download import download, split_url
 from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
+from hrnet_deploy.models.checkpoints.folder import weights_in
 from hrnet_deploy.zoo import entries, find_entry, list_models, suggestion
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -24,7 +25,8 @@ def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Pat
     """The file that holds the weights, downloaded where needed.
 
     Args:
-        source: an existing file, a zoo name such as "hrnet_w18.mm_in1k", or an http(s) URL.
+        source: an existing file, a folder with one weights file, a zoo name such as "hrnet_w18.mm_in1k", or an
+            http(s) URL.
         cache_dir: where downloads are kept; default $HRNET_DEPLOY_CACHE, else $XDG_CACHE_HOME/hrnet_deploy, else
             ~/.cache/hrnet_deploy. Files lie in its folder `weights`.
 
@@ -32,7 +34,7 @@ def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Pat
         Path of a complete file.
 
     Raises:
-        UsageError: neither a file, a zoo name nor an http(s) URL.
+        UsageError: neither a file, a zoo name nor an http(s) URL, or a folder without a file to choose.
         MissingFileError: a path with no file there.
         DownloadError: the file cannot be fetched, must be fetched by hand, or has the wrong digest.
     """
@@ -45,7 +47,7 @@ def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Pat
     if list_models(text) and not any(sign in text for sign in "*?["):
         return _from_zoo(text, weights_folder(cache_dir))
     if _kind(local) == "folder":
-        raise UsageError(f"weights must be a file, got the folder {local}. Name the file in it.")
+        return weights_in(local)
     if isinstance(source, Path) or local.suffix.lower() in _FILE_SUFFIXES or any(sep in text for sep in "/\\"):
         raise MissingFileError(
             f"weights file must exist, got {local}. Check the path, or run hrnet-models for zoo names."

@@ -61,6 +61,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--num-classes", type=int, metavar="N", help="classes of random weights, or a check of the file's")
     p.add_argument("--classes", type=_classes, metavar="FILE", help="class names, one a line, or a JSON list of them")
     p.add_argument("--ema", action="store_true", help="take the averaged copy of the weights")
+    p.add_argument("--weights-key", metavar="NAME", help="where in the checkpoint the net lies, if there are several")
+    p.add_argument("--inplace-abn", action="store_true", help="its batch norms are InPlaceABN's: |weight| + 1e-5")
     int8 = p.add_argument_group("INT8")
     int8.add_argument("--calib-data", metavar="DIR", help="images to calibrate on (default: $HRNET_CALIB_DATA)")
     int8.add_argument("--calib-images", type=int, metavar="N", help="how many (default: 512)")
@@ -118,7 +120,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     card.add_argument("--interpolation", metavar="{" + ",".join(i.value for i in Interpolation) + "}")
     card.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
     card.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
-    card.add_argument("--align-corners", action="store_true", help="how a foreign net's logits are upsampled")
+    card.add_argument(
+        "--align-corners",
+        action=argparse.BooleanOptionalAction,
+        help="how a segmentation net resizes: HRNetV2 everywhere, a foreign one its logits (default: as its files say)",
+    )
     args = p.parse_args(argv)
     _split_outputs(args)
     return args

@@ -145,6 +145,7 @@ def _card(card: ModelCard) -> list[tuple[str, str]]:
         ("classes", f"{len(card.classes)}: {names}"),
         ("precision", f"{card.precision.value}, opset {card.opset}, answers with {card.output_kind.value}{pixels}"),
         ("preprocessing", described(card.preprocessing)),
+        *([("resizes", "with align_corners")] if card.align_corners else []),
         ("takes", _range(card)),
         *(("input", _tensor(spec)) for spec in card.inputs),
         *(("output", _tensor(spec)) for spec in card.outputs),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.blocks import Bottleneck, conv_bn
-from hrnet_deploy.models.trunk import Trunk, resize_to
+from hrnet_deploy.models.trunk import Trunk, resize_corners_to, resize_to
 from hrnet_deploy.models.variants import BOTTLENECK_EXPANSION, Variant
 
 CLASSIFICATION_STRIDE = 32
@@ -86,6 +86,7 @@ class SegmentationNet(Trunk):
 
     def __init__(self, variant: Variant, num_classes: int) -> None:
         super().__init__(variant)
+        self.align_corners = variant.align_corners
         width = sum(variant.channels)
         self.last_layer = nn.Sequential(
             *conv_bn(width, width, 1, bias=variant.head_bias), nn.ReLU(), nn.Conv2d(width, num_classes, 1)
@@ -101,6 +102,7 @@ class SegmentationNet(Trunk):
             Logits, float (N, classes, ceil(H / 4), ceil(W / 4)).
         """
         finest, *coarser = self.features(images)
-        maps = [finest, *(resize_to(features, finest) for features in coarser)]
+        resize = resize_corners_to if self.align_corners else resize_to
+        maps = [finest, *(resize(features, finest) for features in coarser)]
         logits: Tensor = self.last_layer(torch.cat(maps, 1))
         return logits

@@ -29,6 +29,21 @@ def resize_to(features: Tensor, target: Tensor) -> Tensor:
     return F.interpolate(features, size=target.shape[-2:], mode="bilinear", align_corners=False)
 
 
+def resize_corners_to(features: Tensor, target: Tensor) -> Tensor:
+    """Upsample as `resize_to`, but so that the corner pixels of both maps coincide.
+
+    Args:
+        features: float (N, C, h, w).
+        target: float (N, D, H, W).
+
+    Returns:
+        float (N, C, H, W).
+
+    Source: HRNet-Semantic-Segmentation HRNet-OCR, lib/models/seg_hrnet.py (align_corners True).
+    """
+    return F.interpolate(features, size=target.shape[-2:], mode="bilinear", align_corners=True)
+
+
 def _down(source: int, target: int, steps: int) -> nn.Sequential:
     """`steps` stride-2 convolutions; only the last changes the channels, and it alone has no ReLU."""
     hidden = [nn.Sequential(*conv_bn(source, source, 3, 2), nn.ReLU()) for _ in range(steps - 1)]
@@ -45,6 +60,7 @@ class Exchange(nn.Module):
         super().__init__()
         channels = variant.channels[:branches]
         self.bilinear = variant.task is Task.SEGMENTATION
+        self.align_corners = variant.align_corners_fuse
         self.branches = nn.ModuleList(
             nn.Sequential(
                 *(
@@ -85,7 +101,8 @@ class Exchange(nn.Module):
         paths = cast("nn.ModuleList", self.fuse_layers[i])
         maps = [path(features) for path, features in zip(paths, branches, strict=True)]
         if self.bilinear:
-            maps[i + 1 :] = [resize_to(features, branches[i]) for features in maps[i + 1 :]]
+            resize = resize_corners_to if self.align_corners else resize_to
+            maps[i + 1 :] = [resize(features, branches[i]) for features in maps[i + 1 :]]
         total = maps[0]
         for features in maps[1:]:
             total = total + features

@@ -31,6 +31,8 @@ class Variant:
         modules: high-resolution modules of stages 2, 3 and 4.
         squeeze_excitation: whether every block recalibrates its channels (PaddleClas SE_HRNet).
         head_bias: whether the head's convolutions before a batch norm have a bias (official files: yes).
+        align_corners: how a segmentation head resizes branches; the last resize, to the image, is done likewise.
+        align_corners_fuse: how the fuse layers of a segmentation net resize branches.
 
     Source: the yaml configurations of HRNet-Image-Classification and HRNet-Semantic-Segmentation (pytorch-v1.1).
     """
@@ -44,6 +46,8 @@ class Variant:
     modules: tuple[int, int, int]
     squeeze_excitation: bool = False
     head_bias: bool = True
+    align_corners: bool = False
+    align_corners_fuse: bool = False
 
     @property
     def layer1_channels(self) -> int:
@@ -61,7 +65,7 @@ class Variant:
         return 1000 if self.task is Task.CLASSIFICATION else 19
 
     def same_graph(self, other: Variant) -> bool:
-        """Whether both are one architecture, the bias of the head's convolutions aside.
+        """Whether both have the same layers, the bias of the head's convolutions aside.
 
         Args:
             other: the variant to compare with.
@@ -69,7 +73,11 @@ class Variant:
         Returns:
             True where weights of one fit the other.
         """
-        return replace(self, name="", head_bias=True) == replace(other, name="", head_bias=True)
+        return self._layers == other._layers
+
+    @property
+    def _layers(self) -> Variant:
+        return replace(self, name="", head_bias=True, align_corners=False, align_corners_fuse=False)
 
 
 def _small_v1(name: str, task: Task) -> Variant:

@@ -191,6 +191,8 @@ OPTIONS: Mapping[str, Option] = {
     "classes": Option("a path or a list of texts", _classes, _NEW),
     "task": Option(*_TEXT, _GRAPH),
     "ema": Option(*_SWITCH, _CHECKPOINT),
+    "weights_key": Option(*_TEXT, _CHECKPOINT),
+    "inplace_abn": Option(*_SWITCH, _CHECKPOINT),
     "preprocessing": Option(*_PATH, _NEW),
     "resize": Option(*_TEXT, _NEW),
     "crop_pct": Option(*_NUMBER, _NEW),
@@ -224,7 +226,7 @@ OPTIONS: Mapping[str, Option] = {
     "aux_streams": Option(*_WHOLE, _ENGINE),
     "tf32": Option(*_SWITCH, _ENGINE),
 }
-"""By keyword of `export_artifact`; `budget` has more rules for --eval-limit, --max-drop, --keep-rejected, --waterfall."""
+"""By keyword of `export_artifact`; `budget` has more rules for the options of the accuracy gate."""
 
 
 def flag(name: str, value: Any = None) -> str:
@@ -331,8 +333,6 @@ def check_resolved(wishes: Wishes, facts: Facts, preprocessing: Preprocessing) -
         UsageError: it names the first such flag.
     """
     resize = preprocessing.resize
-    if wishes.align_corners and facts.task is not Task.SEGMENTATION:
-        raise UsageError(f"--align-corners applies to segmentation only, got {facts.task.value}. Leave it out.")
     if wishes.resize is not None and wishes.resize != resize.value:
         raise UsageError(
             f"--resize must be {_possible(facts.task, preprocessing)} with this --imgsz, got {wishes.resize}. "

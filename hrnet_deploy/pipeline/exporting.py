@@ -19,6 +19,7 @@ from hrnet_deploy.pipeline.engine_plan import LOCAL, EngineWishes
 from hrnet_deploy.pipeline.finishing import Finisher
 from hrnet_deploy.pipeline.origin import RANDOM, open_origin, own_card
 from hrnet_deploy.pipeline.planning import check_early, make_plan, precision_of, wants_engine
+from hrnet_deploy.pipeline.reading import Reading
 from hrnet_deploy.pipeline.steps import Steps
 from hrnet_deploy.pipeline.verdict import GateMissedError
 from hrnet_deploy.pipeline.verifying import make_probes
@@ -46,11 +47,13 @@ def export_artifact(
     simplify: bool = True,
     pixels_in: bool | str = False,
     labels_out: bool | str = False,
-    align_corners: bool = False,
+    align_corners: bool | None = None,
     num_classes: int | None = None,
     classes: str | Path | Sequence[str] | None = None,
     task: str | None = None,
     ema: bool = False,
+    weights_key: str | None = None,
+    inplace_abn: bool = False,
     preprocessing: str | Path | None = None,
     resize: str | None = None,
     crop_pct: float | None = None,
@@ -102,11 +105,14 @@ def export_artifact(
         pixels_in: take uint8 (N, H, W, 3) and normalise inside; True or "bgr" for OpenCV's order, or "rgb".
         labels_out: answer inside the graph; segmentation: uint8 label map at input size; classification: True or "topk"
             for the five best, "softmax" for all probabilities.
-        align_corners: how a foreign segmentation net's logits are upsampled; HRNet's never are so.
+        align_corners: how a segmentation net resizes: a foreign one its logits, HRNetV2 everything. None for what the
+            checkpoint or a yaml beside it says, else False (pytorch-v1.1; the HRNet-OCR branch trains with True).
         num_classes: classes of random weights; else checked against the file.
         classes: class names, or a text file with one a line; None for ImageNet's or Cityscapes'.
         task: "classification" or "segmentation", for a foreign .onnx.
         ema: take the averaged copy of the weights where the checkpoint has one.
+        weights_key: where in the checkpoint the net lies, if there are several, such as "state_dict.student".
+        inplace_abn: the checkpoint's batch norms are InPlaceABN's, which scale by |weight| + 1e-5.
         preprocessing: whose preparation of images to take instead of the net's own: "official", "timm", "mmpretrain",
             "paddle", or an artefact made here, whose card says it. What follows overrides single fields.
         resize: overrides the card: "short-side", "squash", "long-side" or "none".
@@ -173,7 +179,6 @@ def export_artifact(
         simplify=simplify,
         pixels_in=pixels_in,
         labels_out=labels_out,
-        align_corners=align_corners,
         classes=classes,
         preprocessing=preprocessing,
         resize=resize,
@@ -212,6 +217,7 @@ def export_artifact(
             max_drop=max_drop, data=eval_data, limit=eval_limit, keep_rejected=keep_rejected, waterfall=waterfall
         ),
     )
+    reading = Reading(ema=ema, weights_key=weights_key, align_corners=align_corners, inplace_abn=inplace_abn)
     source = None if model is None else str(model)
     card = own_card(Path(source)) if source is not None and source.endswith(".onnx") else None
     case = _case(values, wishes, card)
@@ -220,13 +226,20 @@ def export_artifact(
     check_applies(values, case)
     if card is not None and case.as_is:
         refuse_budget(wishes.budget)
+        reading.refuse_for(str(model), "is compiled as it is")
         with Steps() as step:
             return compile_file(Path(str(source)), card, wishes, step, rebuild)
     early = check_early(wishes)
     with Steps() as step:
         step("loading")
         origin = open_origin(
-            source, weights, task=task, num_classes=num_classes, ema=ema, opset=early.opset, graph_output=graph_output
+            source,
+            weights,
+            task=task,
+            num_classes=num_classes,
+            reading=reading,
+            opset=early.opset,
+            graph_output=graph_output,
         )
         facts = origin.facts
         plan = make_plan(wishes, early, facts)
@@ -250,7 +263,7 @@ def export_artifact(
         model=source,
         weights=weights,
         task=task,
-        ema=ema,
+        reading=reading,
         limit=eval_limit,
         device="cpu",
         backend="onnxruntime",

@@ -21,6 +21,7 @@ class Facts:
         fixed_hw: the only size its graph takes, if it has one.
         fixed_batch: the only batch its graph takes, if it has one.
         output_kind: what its output holds.
+        align_corners: how a segmentation net's scores are resized to the image.
         classes: their names, where the file has them.
         lineage: where it came from.
     """
@@ -33,5 +34,6 @@ class Facts:
     fixed_hw: tuple[int, int] | None = None
     fixed_batch: int | None = None
     output_kind: OutputKind = OutputKind.LOGITS
+    align_corners: bool = False
     classes: tuple[str, ...] | None = None
     lineage: Mapping[str, str]

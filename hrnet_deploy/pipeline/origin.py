@@ -18,6 +18,7 @@ from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyErr
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.filling import filled
+from hrnet_deploy.pipeline.reading import AS_STORED, Reading
 from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import (
     Interpolation,
@@ -63,9 +64,9 @@ def open_origin(
     *,
     task: str | None,
     num_classes: int | None,
-    ema: bool,
     opset: int | None,
     graph_output: str | None = None,
+    reading: Reading = AS_STORED,
 ) -> Origin:
     """Find out what the user means and load it.
 
@@ -74,9 +75,9 @@ def open_origin(
         weights: a file, URL, zoo name or "random"; None for the model's first downloadable zoo weights.
         task: of a foreign .onnx.
         num_classes: classes of random weights, or a check of what the file holds.
-        ema: take the averaged copy of the weights where the file has one.
         opset: that will be asked for; refused here, before any work, if it cannot be written.
         graph_output: the output of a foreign .onnx that holds the scores, where it has more than one.
+        reading: how the weights are to be understood.
 
     Returns:
         The origin.
@@ -91,7 +92,7 @@ def open_origin(
     if model is not None and model.endswith(".onnx"):
         if weights is not None:
             raise UsageError(f"an .onnx file brings its weights, got --weights {weights} too. Leave one out.")
-        return OnnxOrigin(Path(model), task, num_classes, graph_output)
+        return OnnxOrigin(Path(model), task, num_classes, reading, graph_output)
     if task is not None:
         raise UsageError(f"--task is for foreign .onnx files, got it with {model or 'a checkpoint'}. Leave it out.")
     if model in {entry.name for entry in entries()}:
@@ -100,13 +101,13 @@ def open_origin(
     variant = None if model is None else find_variant(model)
     if weights is None:
         weights = _default_weights(variant or find_variant(_DEFAULT_VARIANT))
-    return TorchOrigin(variant, str(weights), num_classes, ema=ema)
+    return TorchOrigin(variant, str(weights), num_classes, reading)
 
 
 class TorchOrigin:
     """A checkpoint in one of the known dialects, or random weights."""
 
-    def __init__(self, variant: Variant | None, weights: str, num_classes: int | None, *, ema: bool) -> None:
+    def __init__(self, variant: Variant | None, weights: str, num_classes: int | None, reading: Reading) -> None:
         try:
             import torch
 
@@ -119,18 +120,33 @@ class TorchOrigin:
         if weights == RANDOM:
             variant = variant or find_variant(_DEFAULT_VARIANT)
             count = num_classes or (1000 if variant.task is Task.CLASSIFICATION else 19)
+            reading.refuse_for_graph("random weights", "have none of that")
+            if reading.align_corners is not None:
+                variant = _aligned(variant, align_corners=reading.align_corners)
             torch.manual_seed(_SEED)
             check_size(_float_bytes(build_network(variant, count, device="meta")), variant.name)
             self._network: Any = build_network(variant, count).eval()
             preprocessing, lineage = _default_preprocessing(variant), {"weights": RANDOM}
         else:
             path = resolve_weights(weights)
-            loaded = load_checkpoint(path, variant=variant.name if variant else None, num_classes=num_classes, ema=ema)
+            entry = _zoo_entry(weights)
+            asked = reading.align_corners
+            if asked is None and entry is not None and entry.task is Task.SEGMENTATION:
+                asked = False  # the zoo's are of the branch pytorch-v1.1
+            loaded = load_checkpoint(
+                path,
+                variant=variant.name if variant else None,
+                num_classes=num_classes,
+                ema=reading.ema,
+                weights_key=reading.weights_key,
+                align_corners=asked,
+                inplace_abn=reading.inplace_abn,
+            )
             self._network, variant, count = loaded.network, loaded.variant, loaded.num_classes
             check_size(_float_bytes(self._network), path.name)
             lineage = {"weights": path.name, "weights_sha256": loaded.sha256, "dialect": loaded.dialect}
+            lineage |= reading.lineage(align_corners=variant.align_corners)
             preprocessing = loaded.preprocessing
-            entry = _zoo_entry(weights)
             if entry is not None:
                 lineage["zoo"] = entry.name
                 preprocessing = entry.preprocessing
@@ -141,6 +157,7 @@ class TorchOrigin:
             num_classes=count,
             preprocessing=preprocessing,
             native_hw=native or variant.default_input_hw,
+            align_corners=variant.align_corners,
             lineage=lineage,
         )
 
@@ -161,15 +178,20 @@ class TorchOrigin:
 class OnnxOrigin:
     """A float32 graph, made here or elsewhere: one image input (N, 3, H, W), classes in dimension 1 of the output."""
 
-    def __init__(self, path: Path, task: str | None, num_classes: int | None, graph_output: str | None = None) -> None:
+    def __init__(
+        self, path: Path, task: str | None, num_classes: int | None, reading: Reading, graph_output: str | None = None
+    ) -> None:
         try:
             from hrnet_deploy.exporters import file, foreign
             from hrnet_deploy.exporters.foreign_outputs import flatten_scores, keep_output, tell_classes
         except ImportError as error:
             raise _extra_missing(error) from error
+        reading.refuse_for_graph(path.name, "is a graph")
         card = own_card(path)
         if card is not None:
             _check_untouched(card, path)
+            if card.variant != "foreign":
+                reading.refuse_for(path.name, f"was traced with align_corners {card.align_corners}")
         self._model = file.read(path)
         self._name = path.name
         keep_output(self._model, graph_output, path.name)
@@ -201,6 +223,8 @@ class OnnxOrigin:
                 f"a {kind.value} net must answer with {ranks[kind]} dimensions, got {outputs[0].shape} from "
                 f"{path.name}. Give the other --task."
             )
+        if kind is not Task.SEGMENTATION:
+            reading.refuse_for(path.name, "is no segmentation net")
         hw = found.fixed_hw or (224, 224)
         resize = Resize.SHORT_SIDE if kind is Task.CLASSIFICATION else Resize.SQUASH
         interpolation = Interpolation.BILINEAR if kind is Task.CLASSIFICATION else Interpolation.OPENCV_LINEAR
@@ -213,6 +237,7 @@ class OnnxOrigin:
             fixed_hw=found.fixed_hw,
             fixed_batch=found.fixed_batch,
             output_kind=OutputKind.PROBABILITIES if normalised else OutputKind.LOGITS,
+            align_corners=bool(reading.align_corners),
             lineage={"graph": path.name, "graph_sha256": sha256_file(path)}
             | ({} if graph_output is None else {"graph_output": graph_output}),
         )
@@ -223,6 +248,7 @@ class OnnxOrigin:
                 preprocessing=card.preprocessing,
                 native_hw=card.shapes.opt_nhw[1:],
                 classes=card.classes,
+                align_corners=card.align_corners if reading.align_corners is None else reading.align_corners,
                 lineage={**card.lineage, **self.facts.lineage},
             )
         self._input = entry.name
@@ -369,6 +395,13 @@ def _default_preprocessing(variant: Variant) -> Preprocessing:
     if variant.task is Task.CLASSIFICATION:
         return Preprocessing()
     return Preprocessing(resize=Resize.NONE, size_hw=None, interpolation=Interpolation.OPENCV_LINEAR)
+
+
+def _aligned(variant: Variant, *, align_corners: bool) -> Variant:
+    """The variant as the HRNet-OCR branch resizes, or not."""
+    if variant.task is not Task.SEGMENTATION:
+        raise UsageError(f"--align-corners is for segmentation nets, got {variant.name}. Leave it out.")
+    return dataclasses.replace(variant, align_corners=align_corners, align_corners_fuse=align_corners)
 
 
 def _zoo_entry(weights: str) -> ZooEntry | None:

@@ -191,7 +191,7 @@ def make_plan(wishes: Wishes, early: Early, facts: Facts) -> Plan:
         preprocessing=preprocessing,
         pixels=pixels_taken(wishes.pixels_in),
         output_kind=answer_given(wishes.labels_out, facts),
-        align_corners=wishes.align_corners,
+        align_corners=facts.align_corners,
         classes=classes,
         opset=early.opset,
         simplify=wishes.simplify,

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hrnet_deploy.artifact import sha256_file
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import DataFacts, Dataset, Drop, Evaluation, Model, compare, evaluate
 from hrnet_deploy.evaluation.measuring import DataOptions, dataset_for, opened
 from hrnet_deploy.pipeline.graph_model import Feed, GraphModel, Remembering
 from hrnet_deploy.pipeline.halving import beyond_half
-from hrnet_deploy.pipeline.origin import Origin, open_origin
+from hrnet_deploy.pipeline.origin import RANDOM, Origin, open_origin
 from hrnet_deploy.pipeline.own_transforms import own_transform
+from hrnet_deploy.pipeline.reading import AS_STORED, Reading, reading_of
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.sources import read_frame
 from hrnet_deploy.spec import ModelCard, Precision, Resize, TensorSpec
+from hrnet_deploy.weights import resolve_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -100,7 +103,7 @@ def measure_waterfall(
     model: str | None = None,
     weights: str | Path | None = None,
     task: str | None = None,
-    ema: bool = False,
+    reading: Reading | None = None,
     labels: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -118,7 +121,7 @@ def measure_waterfall(
         model: as for `export_artifact`.
         weights: the checkpoint, as for `export_artifact`.
         task: of a foreign .onnx given as `model`.
-        ema: take the averaged copy of the weights.
+        reading: how the checkpoint is to be understood; None for as the first artefact's was.
         labels: as for `evaluate`.
         split: as for `evaluate`.
         limit: as for `evaluate`.
@@ -138,16 +141,18 @@ def measure_waterfall(
     if not artefacts:
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
     with opened(list(artefacts), device=device, backend=backend, threads=threads, lanes=1) as ends:
+        card = ends[0].facts.card
         # A foreign graph with several outputs was asked for one when the artefact was made.
-        output = ends[0].facts.card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
-        origin = open_origin(model, weights, task=task, num_classes=None, ema=ema, opset=None, graph_output=output)
+        output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
+        how = reading or (reading_of(card) if _made_from(card, weights) else AS_STORED)
+        origin = open_origin(model, weights, task=task, num_classes=None, reading=how, opset=None, graph_output=output)
         for end in ends:
             _check_same_weights(origin, end.facts.card, end.facts.name)
         dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
         last = sorted(ends, key=lambda end: list(Precision).index(end.facts.card.precision))
         precisions = {end.facts.card.precision for end in last}
         between = Precision.INT8 in precisions and Precision.FP16 not in precisions
-        stages = _stages(origin, ends[0].facts.card, dataset, half=between)
+        stages = _stages(origin, card, dataset, half=between)
         return _measured([*stages, *((end.facts.name, end.model) for end in last)], dataset)
 
 
@@ -262,6 +267,13 @@ def _batch(*models: Model) -> int:
     """Images per run: what a graph insists on, else one."""
     fixed = (model.card.inputs[0].shape[0] for model in models)
     return max([1, *(count for count in fixed if isinstance(count, int))])
+
+
+def _made_from(card: ModelCard, weights: str | Path | None) -> bool:
+    """Whether these are an artefact's own weights, which its card says how to read."""
+    digest = card.lineage.get("weights_sha256")
+    given = None if weights is None or weights == RANDOM else resolve_weights(str(weights))
+    return given is not None and digest is not None and sha256_file(given) == digest
 
 
 def _check_same_weights(origin: Origin, card: ModelCard, name: str) -> None:

@@ -44,7 +44,6 @@ class Wishes:
     simplify: bool = True
     pixels_in: bool | str = False
     labels_out: bool | str = False
-    align_corners: bool = False
     classes: str | Path | Sequence[str] | None = None
     preprocessing: str | Path | None = None
     resize: str | None = None

@@ -15,6 +15,7 @@ import pytest
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_[!v]*.py", "checkpoints/*"]
 
 FIXTURES = Path(__file__).resolve().parents[3] / "shared" / "fixtures"
+FIXTURES_OCR = FIXTURES.with_name("fixtures_ocr")
 
 
 @dataclass(frozen=True)
@@ -29,18 +30,21 @@ class Parity:
     n_keys: int
     logits: str = ""
     std: dict | None = None
+    align_corners: bool = False
+    output: str = ""
+    folder: Path = FIXTURES
 
     def __str__(self):
         return f"{self.source}-{self.variant}"
 
     @property
     def rows(self):
-        with gzip.open(FIXTURES / self.keys) as file:
+        with gzip.open(self.folder / self.keys) as file:
             return json.load(file)
 
     @property
     def golden(self):
-        with np.load(FIXTURES / self.logits) as file:
+        with np.load(self.folder / self.logits) as file:
             return dict(file)
 
 
@@ -58,24 +62,30 @@ class Library:
         return module
 
     def find(self, source, variant):
-        return next(e for e in ENTRIES if (e.source, e.variant) == (source, variant))
+        found = next((e for e in ENTRIES if (e.source, e.variant) == (source, variant)), None)
+        return found or pytest.skip(f"needs the parity fixture of {source} {variant}")
 
     def weights(self, source, variant):
         return self.rule.state_dict(self.find(source, variant).rows)
 
 
-def _entries():
-    index = FIXTURES / "index.json"
-    return [Parity(**entry) for entry in json.loads(index.read_text())] if index.is_file() else []
+def _entries(folder):
+    index = folder / "index.json"
+    found = json.loads(index.read_text()) if index.is_file() else []
+    return [Parity(**entry, folder=folder) for entry in found]
 
 
-ENTRIES = _entries()
+_OCR_ENTRIES = _entries(FIXTURES_OCR)
+ENTRIES = _entries(FIXTURES) + [entry for entry in _OCR_ENTRIES if entry.source == "official-seg"]
+OCR_ENTRIES = [entry for entry in _OCR_ENTRIES if entry.source != "official-seg"]
 
 
 def pytest_generate_tests(metafunc):
     """`entry` is every key list, `golden_entry` every one with logits, the slow ones marked."""
     if "entry" in metafunc.fixturenames:
         metafunc.parametrize("entry", ENTRIES or [None], ids=str)
+    if "ocr_entry" in metafunc.fixturenames:
+        metafunc.parametrize("ocr_entry", OCR_ENTRIES or [None], ids=str)
     if "golden_entry" in metafunc.fixturenames:
         slow = {"w64", "se_w64"}
         entries = [pytest.param(e, marks=pytest.mark.slow if e.graph in slow else ()) for e in ENTRIES if e.logits]

@@ -3,15 +3,16 @@
 import pytest
 import torch
 
+from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant
 from hrnet_deploy.models.checkpoints.dialects import detect, to_official
 from hrnet_deploy.models.checkpoints.fit import check_names_and_shapes
 from hrnet_deploy.models.checkpoints.load import load_tensors
-from hrnet_deploy.models.checkpoints.unwrap import clean_names
+from hrnet_deploy.models.checkpoints.unwrap import find_net
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.spec import Interpolation, Resize, Rounding
 
-LOOSE = {("official-seg", "w48"), ("mmseg", "hr18")}
+LOOSE = {("official-seg", "w48"), ("official-seg", "w48_ac_150"), ("mmseg", "hr18")}
 
 
 def expected_name(entry):
@@ -24,7 +25,7 @@ def expected_name(entry):
 def test_every_key_list_maps_without_rest(library, entry):
     rows = entry.rows
     assert len(rows) == entry.n_keys
-    stored = clean_names({key: torch.empty(shape, device="meta") for key, shape, _ in rows})
+    stored = find_net({key: torch.empty(shape, device="meta") for key, shape, _ in rows}, "fixture").tensors
     dialect = detect(stored)
     assert dialect.name == ("official" if entry.source == "timm" else entry.source)
     state = to_official(stored, dialect, "fixture")
@@ -33,12 +34,13 @@ def test_every_key_list_maps_without_rest(library, entry):
     assert variant.name == expected_name(entry)
     assert variant.head_bias is (entry.source in ("official", "official-seg", "timm") and "ssld" not in entry.graph)
     classes = class_count(shapes, variant.task)
-    assert classes == (19 if entry.task == "seg" else 1000)
+    assert classes == (1000 if entry.task != "seg" else 150 if entry.variant.endswith("150") else 19)
     check_names_and_shapes(shapes, build_network(variant, classes, device="meta"), variant, "fixture")
 
 
 def test_logits_agree_with_the_source(library, golden_entry):
-    loaded = load_tensors(library.rule.state_dict(golden_entry.rows))
+    align_corners = True if golden_entry.align_corners else None
+    loaded = load_tensors(library.rule.state_dict(golden_entry.rows), align_corners=align_corners)
     float32 = 3e-4 if (golden_entry.source, golden_entry.variant) in LOOSE else 1e-4
     for dtype, tolerance in ((torch.float32, float32), (torch.float64, 1e-9)):
         network = loaded.network.to(dtype)
@@ -49,6 +51,24 @@ def test_logits_agree_with_the_source(library, golden_entry):
                 logits = network(images).numpy()
             assert logits.shape == golden.shape
             assert abs(logits - golden).max() <= tolerance * max(1.0, golden.std()), (name, dtype)
+
+
+def test_corners_of_the_wrong_branch_are_another_net(library):
+    """The same tensors, so that only the flag tells the two branches apart."""
+    entry = library.find("official-seg", "w18_small_v2_ac")
+    network = load_tensors(library.rule.state_dict(entry.rows)).network
+    golden = entry.golden["1x3x96x160"]
+    with torch.inference_mode():
+        logits = network(torch.from_numpy(library.rule.network_input((1, 3, 96, 160)))).numpy()
+    assert abs(logits - golden).max() > 0.1 * golden.std()
+
+
+def test_ocr_nets_are_refused_by_name(library, ocr_entry):
+    if ocr_entry is None:
+        pytest.skip("needs the parity fixtures of HRNet-OCR in ../shared/fixtures_ocr")
+    stored = {key: torch.empty(shape, device="meta") for key, shape, _ in ocr_entry.rows}
+    with pytest.raises(CheckpointError, match=r"HRNet-OCR.*hrnet-export FILE\.onnx --task segmentation"):
+        load_tensors(stored)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.checkpoints.families import refuse_other_nets
 from hrnet_deploy.models.variants import VARIANTS, Variant
 from hrnet_deploy.spec import Task
 
@@ -54,9 +55,8 @@ def class_count(shapes: Shapes, task: Task) -> int | None:
 
 
 def _task(shapes: Shapes, origin: str) -> Task:
+    refuse_other_nets(shapes, origin)
     roots = {name.partition(".")[0] for name in shapes}
-    if roots & {"aux_head", "ocr_distri_head", "ocr_gather_head", "auxiliary_head"}:
-        raise CheckpointError(f"{origin} must hold a plain HRNet, got HRNet-OCR. Only HRNetV2 heads are supported.")
     if not set(_STAGES) <= roots:
         raise CheckpointError(
             f"{origin} must hold an HRNet, got tensors such as {_few(shapes)} and no stage2 to stage4. "

@@ -8,8 +8,9 @@ import zipfile
 from pathlib import Path
 
 from hrnet_deploy.errors import CheckpointError, MissingFileError
+from hrnet_deploy.models.checkpoints.folder import PADDLE_INFERENCE
 
-_TORCH_LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_TORCH_LEGACY_MAGIC = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
 _SAFETENSORS = re.compile(rb".{4}\0{4}\{", re.DOTALL)
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HEAD_BYTES = 512
@@ -21,9 +22,22 @@ _FOREIGN: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
         "Fetch the file itself with 'git lfs pull'",
     ),
     (
-        re.compile(rb"\s*<(!doctype|html|\?xml|head|body)", re.IGNORECASE),
+        re.compile(rb"(\xef\xbb\xbf)?\s*<(!|html|\?xml|head|body|error)", re.IGNORECASE),
         "a web page",
         "The download link led to a page; fetch the file itself",
+    ),
+    (
+        # The program of paddle.jit.save in both formats, and its weights: tensors of version 0 without levels.
+        re.compile(
+            rb'\s*\{\s*"base_code"\s*:\s*\{\s*"magic"\s*:\s*"pir"|\x0a.{1,5}\x08\x00\x10\xff{9}\x01|\0{16}.{4}\x08',
+            re.DOTALL,
+        ),
+        *PADDLE_INFERENCE,
+    ),
+    (
+        re.compile(rb"\0{512}"),
+        "a file that begins with zeros only, as an interrupted download leaves it",
+        "Fetch it again",
     ),
     (
         re.compile(rb"\x08[\x01-\x7f][\x12\x1a\x32\x3a]"),
@@ -109,7 +123,7 @@ def something_else(path: Path) -> str | None:
         return None
     if not head:
         return "an empty file. Export it again."
-    if head.startswith((b"PK\x03\x04", _TORCH_LEGACY_MAGIC)):
+    if head.startswith(b"PK\x03\x04") or _TORCH_LEGACY_MAGIC.match(head):
         return "an archive as PyTorch writes weights, which go to --weights. Export it again."
     for pattern, what, advice in _FOREIGN:
         if pattern.match(head) and what != "an ONNX graph":
@@ -120,7 +134,7 @@ def something_else(path: Path) -> str | None:
 def _from_head(path: Path, head: bytes, size: int) -> FileFormat:
     if head.startswith(b"PK\x03\x04"):
         return _from_zip(path)
-    if head.startswith(_TORCH_LEGACY_MAGIC):
+    if _TORCH_LEGACY_MAGIC.match(head):
         return FileFormat.TORCH_LEGACY
     if _SAFETENSORS.match(head):
         return _from_safetensors(path, head, size)
@@ -129,10 +143,22 @@ def _from_head(path: Path, head: bytes, size: int) -> FileFormat:
     for pattern, what, advice in _FOREIGN:
         if pattern.match(head):
             raise CheckpointError(f"checkpoint '{path}' must hold weights, got {what}. {advice}.")
+    text = _text(head)
+    if text:
+        raise CheckpointError(f"checkpoint '{path}' must hold weights, got text: '{text}'. Fetch the file itself.")
     raise CheckpointError(
         f"checkpoint '{path}' must be a PyTorch, safetensors or Paddle file, got bytes {head[:8].hex(' ')}. "
         "It is damaged or something else; fetch it again."
     )
+
+
+def _text(head: bytes) -> str:
+    """How a file of readable text begins, as a server's message does; empty for all else."""
+    try:
+        words = " ".join(head.decode("utf-8", "ignore" if len(head) == _HEAD_BYTES else "strict").split())
+    except UnicodeDecodeError:
+        return ""
+    return words[:60] if words.isprintable() else ""
 
 
 def _from_zip(path: Path) -> FileFormat:

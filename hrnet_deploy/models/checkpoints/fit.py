@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -9,10 +10,40 @@ from torch import Tensor, nn
 
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.architecture import Shapes
+from hrnet_deploy.models.checkpoints.families import is_training_head
 from hrnet_deploy.models.variants import Variant
 
 _FEW = 3
+_LAYER_LEAVES = frozenset({"weight", "bias", "running_mean", "running_var"})
+_TRAINING_WORDS = ("loss", "criterion", "metric")
+_NETWORK_PARTS = re.compile(
+    r"(conv\d|bn\d|layer1|transition\d|stage\d|incre_modules|downsamp_modules|final_layer|classifier|last_layer)\."
+)
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+
+
+def split_beside(state: Mapping[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Part the network's own tensors from what training leaves beside them.
+
+    Args:
+        state: weights by official names.
+        network: the network, on any device.
+
+    Returns:
+        What may belong to the network, and what cannot: heads that only training uses, parts of losses and metrics,
+        and tensors that no layer has (profilers' counters, means of images). A layer more is no such thing.
+    """
+    wanted = network.state_dict().keys()
+    beside = {name: tensor for name, tensor in state.items() if name not in wanted and _is_beside(name, tensor)}
+    return {name: tensor for name, tensor in state.items() if name not in beside}, beside
+
+
+def _is_beside(name: str, tensor: Tensor) -> bool:
+    if is_training_head(name) or any(word in name.lower() for word in _TRAINING_WORDS):
+        return True
+    if name.rpartition(".")[2] in _LAYER_LEAVES:
+        return False
+    return tensor.numel() <= 1 or not _NETWORK_PARTS.match(name)
 
 
 def check_names_and_shapes(shapes: Shapes, network: nn.Module, variant: Variant, origin: str) -> None:
@@ -67,9 +98,13 @@ def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
         origin: the file, for the message.
 
     Raises:
-        CheckpointError: quantised, sparse or integer weights.
+        CheckpointError: quantised, sparse or integer weights, or none (meta device).
     """
     for name, tensor in state.items():
+        if tensor.is_meta:
+            raise CheckpointError(
+                f"{origin} must hold numbers, got '{name}' on the meta device. Load the weights before saving them."
+            )
         if tensor.dtype not in _FLOATS or tensor.layout is not torch.strided or tensor.is_quantized:
             kind = f"{tensor.layout} {tensor.dtype}".replace("torch.", "").replace("strided ", "")
             raise CheckpointError(

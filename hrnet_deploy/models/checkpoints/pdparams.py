@@ -112,6 +112,12 @@ def read_pdparams(path: Path) -> dict[str, Tensor]:
     """
     with path.open("rb") as file:
         content = _Unpickler(file, encoding="latin1").load()
+        rest = path.stat().st_size - file.tell()
+    if rest:
+        raise CheckpointError(
+            f"checkpoint '{path}' must end with its pickle, got {rest} bytes more. It was put together from parts or "
+            "is damaged; fetch it again."
+        )
     if not isinstance(content, dict):
         raise CheckpointError(
             f"checkpoint '{path}' must hold named arrays, got {type(content).__name__}. Give weights."

@@ -2,108 +2,128 @@
 
 from __future__ import annotations
 
+import io
+import mmap
 import pickle
-import pickletools
-import threading
+import struct
+import sys
 import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
+from torch import Tensor
 
 from hrnet_deploy.models.checkpoints.fileformat import FileFormat
+from hrnet_deploy.models.checkpoints.inert_pickle import InertUnpickler
+from hrnet_deploy.models.checkpoints.stored_tensor import Storage, storage_of
+from hrnet_deploy.models.checkpoints.zip_members import checked_members, data_start, member_bytes
 
-_LEGACY_PICKLES = 5
-# torch.save writes protocol 2, which calls two modules by their Python 2 names; torch.load translates them back.
-_PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-_allow_list_lock = threading.Lock()
+_LEGACY_HEAD = (0x1950A86A20F9469CFC6C, 1001)
+"""Magic number and version of the format before PyTorch 1.6."""
 
 
-class InertPlaceholder:
-    """Stands for a class or function that a training file names but weights do not need.
+@dataclass(frozen=True)
+class TorchContent:
+    """What torch.save was given.
 
-    It takes any arguments and any state, keeps none and does nothing.
+    Attributes:
+        tree: plain containers, `PickledObject` for all else; tensors are calls that `stored_tensor` understands.
+        checksums: whether the file had any, which then were right.
     """
 
-    stands_for = ""
-
-    def __init__(self, *arguments: object, **options: object) -> None:
-        pass
-
-    def __new__(cls, *_arguments: object, **_options: object) -> Any:
-        """Ignore the arguments."""
-        return super().__new__(cls)
-
-    def __setstate__(self, state: object) -> None:
-        """Ignore the state."""
+    tree: object
+    checksums: bool
 
 
-class InertMapping(InertPlaceholder):
-    """Stands for a subclass of dict; what is put into it lands in a plain ordered one."""
-
-    def __new__(cls, *_arguments: object, **_options: object) -> Any:
-        """Ignore the arguments."""
-        return OrderedDict()
-
-
-def read_torch(path: Path, file_format: FileFormat) -> object:
+def read_torch(path: Path, file_format: FileFormat) -> TorchContent:
     """Read a file that torch.save wrote.
 
-    Files that hold tensors and plain containers only are read as they are. Training files also name classes of
-    other packages (mmengine's message hub, NumPy scalars, argparse namespaces): each such name is bound to an
-    `InertPlaceholder` for PyTorch's restricted unpickler, which looks names up in a table and never imports.
+    Training files name classes of other packages (mmengine's message hub, omegaconf's nodes, whole modules): each
+    becomes a placeholder that holds what the file gives it.
 
     Args:
         path: the file.
         file_format: TORCH_ZIP or TORCH_LEGACY.
 
     Returns:
-        What was saved; tensors are on the CPU, those of a zip mapped from the file.
+        What was saved.
 
     Raises:
-        Exception: damaged bytes make PyTorch fail in many ways; names of os, sys and the like are refused.
+        CheckpointError: a member with the wrong checksum.
+        Exception: damaged bytes make reading fail in many ways.
 
-    Source: torch.serialization, `weights_only`.
+    Source: torch/serialization.py, `_load` and `_legacy_load`.
     """
-    try:
-        return _load(path, file_format)
-    except pickle.UnpicklingError:
-        names = set(_names(path, file_format))
-    # The table is PyTorch's own and process-wide, hence the lock; its defaults win over what is added.
-    with _allow_list_lock, torch.serialization.safe_globals([_placeholder(name) for name in names]):
-        return _load(path, file_format)
+    return _read_zip(path) if file_format is FileFormat.TORCH_ZIP else _read_legacy(path)
 
 
-def _load(path: Path, file_format: FileFormat) -> object:
-    mapped = file_format is FileFormat.TORCH_ZIP
-    content: object = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    return content
-
-
-def _placeholder(name: str) -> type[InertPlaceholder]:
-    base = InertMapping if name.lower().endswith("dict") else InertPlaceholder
-    module, _, leaf = name.rpartition(".")
-    # A class is looked up by the module and name it says it has.
-    return type(leaf, (base,), {"stands_for": name, "__module__": module, "__qualname__": leaf})
-
-
-def _names(path: Path, file_format: FileFormat) -> Iterator[str]:
-    """All "module.name" the file's pickles look up; they are disassembled, not run."""
-    if file_format is FileFormat.TORCH_LEGACY:
-        with path.open("rb") as file:
-            for _ in range(_LEGACY_PICKLES):
-                yield from _names_in_pickle(file)
-        return
+def _read_zip(path: Path) -> TorchContent:
     with zipfile.ZipFile(path) as archive:
-        entry = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
-        with archive.open(entry) as file:
-            yield from _names_in_pickle(file)
+        members, checksums = checked_members(archive, f"checkpoint '{path}'")
+        root = next(name for name in members if name.rpartition("/")[2] == "data.pkl").removesuffix("data.pkl")
+        program = member_bytes(archive, members[f"{root}data.pkl"])
+        order = member_bytes(archive, members[f"{root}byteorder"]) if f"{root}byteorder" in members else b"little"
+        starts = {name: data_start(archive, entry) for name, entry in members.items()}
+    whole = _mapped(path)
+
+    def read(key: str, size: int) -> Tensor:
+        name = f"{root}data/{key}"
+        if size > members[name].file_size:
+            raise pickle.UnpicklingError(f"member '{name}' must have {size} bytes, got {members[name].file_size}")
+        return whole[starts[name] : starts[name] + size]
+
+    swapped = order.decode("ascii") != sys.byteorder
+    tree = _unpickle(io.BytesIO(program), lambda pid: storage_of(pid, read, swapped=swapped))
+    return TorchContent(tree, checksums)
 
 
-def _names_in_pickle(file: IO[bytes]) -> Iterator[str]:
-    for opcode, argument, _ in pickletools.genops(file):
-        if opcode.name == "GLOBAL" and isinstance(argument, str):
-            module, _, name = argument.partition(" ")
-            yield f"{_PYTHON2_MODULES.get(module, module)}.{name}"
+def _read_legacy(path: Path) -> TorchContent:
+    sizes: dict[str, int] = {}
+    starts: dict[str, int] = {}
+    whole = _mapped(path)
+
+    def read(key: str, size: int) -> Tensor:
+        return whole[starts[key] : starts[key] + size]
+
+    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        file = cast("IO[bytes]", mapped)
+        if tuple(_unpickle(file, _refuse) for _ in _LEGACY_HEAD) != _LEGACY_HEAD:
+            raise pickle.UnpicklingError("the magic number of torch.save must come first")
+        swapped = _unpickle(file, _refuse).get("little_endian", True) is not (sys.byteorder == "little")
+
+        def persistent(pid: Any) -> Any:
+            found = storage_of(pid, read, swapped=swapped)
+            if isinstance(found, Storage):
+                sizes[found.key] = (found.dtype or torch.uint8).itemsize
+            return found
+
+        tree = _unpickle(file, persistent)
+        keys = _unpickle(file, _refuse)
+        position = mapped.tell()
+        for key in map(str, keys):
+            (count,) = struct.unpack_from(">q" if swapped else "<q", mapped, position)
+            starts[key] = position + 8
+            position = starts[key] + count * sizes[key]
+            if count < 0 or position > len(mapped):
+                raise EOFError(f"it ends {position - len(mapped)} bytes too early")
+        if position != len(mapped):
+            raise pickle.UnpicklingError(f"{len(mapped) - position} bytes follow its end")
+    return TorchContent(tree, checksums=False)
+
+
+def _unpickle(file: IO[bytes], persistent: Callable[[Any], Any]) -> Any:
+    return InertUnpickler(file, persistent).load()
+
+
+def _refuse(pid: Any) -> Any:
+    raise pickle.UnpicklingError(f"only the object may have storages, got {pid!r:.40}")
+
+
+def _mapped(path: Path) -> Tensor:
+    """All bytes of a file, mapped; writing changes memory only."""
+    size = path.stat().st_size
+    storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+    return torch.empty(0, dtype=torch.uint8).set_(cast("torch.UntypedStorage", storage))

@@ -1,89 +1,272 @@
-"""From what a file holds to its weights: the dict inside the dicts, and names without wrappers' prefixes."""
+"""From what a file holds to the weights of one HRNet: the right tensors, without the names of what is around them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from hrnet_deploy.errors import CheckpointError
-from hrnet_deploy.models.checkpoints.torchfile import InertPlaceholder
+from hrnet_deploy.models.checkpoints.inert_pickle import PickledObject
+from hrnet_deploy.models.checkpoints.stored_tensor import StoredTensor, UnreadableTensor
+from hrnet_deploy.models.checkpoints.tree import Entry, Leaf, tensors_in
 
-_WEIGHT_KEYS = ("state_dict", "model")
-# mmengine's EMAHook swaps on saving: its `state_dict` is the average and `ema_state_dict` the plain weights.
-_EMA_KEYS = (("state_dict_ema", "state_dict_ema"), ("model_ema", "model_ema"), ("ema_state_dict", "state_dict"))
-_PREFIXES = ("module.", "_orig_mod.", "model.")
-_STUDENT, _TEACHER = "Student.", "Teacher."
-_EMA_COUNTERS = frozenset({"steps", "n_averaged"})
-_LOSS = "loss."
+_TRUNK = re.compile(
+    r"(?:^|(?<=\.))(?:stage[234]\.\d+\.(?:branches|fuse_layers)\.|st[234]\.(?:stage_func_list\.|stage_st[234]_\d+\.))"
+)
+"""Names that only an HRNet's stages have, in PyTorch and in both generations of PaddleClas."""
+_HEADS = re.compile(r"(?:incre_modules|classifier|last_layer|last_cls|fc|out)\.")
+_BACKBONE = "backbone."
+_OUTSIDE_HEADS = re.compile(r"(?:neck|(?:\w+_)?head|ocr|scale_attn|aspp)\.")
+"""What the libraries of OpenMMLab, and NVIDIA's segmentation nets, put beside their backbone."""
+_PARAMETERS = frozenset({"weight", "bias", "running_mean", "running_var", "_mean", "_variance"})
 _BATCH_COUNTER = "num_batches_tracked"
+_LOSS = "loss."
+"""HRNet-Semantic-Segmentation's FullModel: the net, and the class weights of its loss."""
+_EMA_COUNTERS = frozenset({"steps", "n_averaged"})
+_AVERAGED = frozenset({"ema", "swa", "averaged", "average", "avg", "shadow"})
+_TEACHER = frozenset({"teacher"})
+_TRAINING = ("optim", "grad", "momentum", "exp_avg")
+_PREFERRED = frozenset({"state_dict", "model"})
+_SWAPPED = "ema_state_dict."
+"""mmengine's EMAHook swaps on saving: `state_dict` is then the average, and this the plain weights."""
+_SHOWN = 4
+_MAX_NETS = 64
 
 
-def pick_weights(content: object, origin: str, *, ema: bool) -> dict[str, Tensor]:
-    """Find the state dict in a loaded file.
+@dataclass(frozen=True)
+class Net:
+    """The weights of one HRNet.
+
+    Attributes:
+        tensors: by the names the net itself gives them, batch counters left out.
+        place: where in the file they lie, as `--weights-key` takes it; empty for all of it.
+        ignored: the tensors beside them, by their full names.
+        others: where other nets lie that were not taken.
+        counters: whether its batch norms count batches.
+    """
+
+    tensors: dict[str, Tensor]
+    place: str = ""
+    ignored: Mapping[str, Leaf] = field(default_factory=dict)
+    others: tuple[str, ...] = ()
+    counters: bool = False
+
+
+@dataclass(eq=False)
+class _Candidate:
+    root: str
+    head: bool
+    entries: list[Entry] = field(default_factory=list)
+
+    @property
+    def place(self) -> str:
+        return self.root.rstrip(".")
+
+    @property
+    def words(self) -> set[str]:
+        return set(re.split(r"[._]", self.root.lower()))
+
+
+def find_net(content: object, origin: str, *, ema: bool = False, key: str | None = None) -> Net:
+    """Find the HRNet in what a file holds.
+
+    1. Its stages have names nothing else has: whatever stands before them are the names of containers and wrappers.
+    2. Averaged copies, teachers and what optimizers keep are other nets than the one that was trained.
+    3. Of two nets under `state_dict` and `model` the first is taken, as the official code does, and the other reported.
 
     Args:
-        content: what the file holds.
+        content: what was read, or a state dict.
         origin: the file, for messages.
         ema: take the averaged copy instead of the plain weights.
+        key: where the net lies, if there are several.
 
     Returns:
-        Tensors by their stored names.
+        Its tensors; those of a file are mapped from it.
 
     Raises:
-        CheckpointError: no dict of tensors where one should be, a whole pickled model, or no averaged copy.
+        CheckpointError: no HRNet, several that could be meant, no averaged copy, or tensors without numbers.
     """
-    if isinstance(content, InertPlaceholder):
+    entries = list(tensors_in(content))
+    candidates = _candidates(entries, origin)
+    if not candidates:
+        raise _nothing_found(content, entries, origin)
+    chosen, others = _choose(candidates, entries, origin, ema=ema, key=key)
+    outside = [other.root for other in candidates if other is not chosen and len(other.root) > len(chosen.root)]
+    own = [entry for entry in chosen.entries if not entry.name.startswith(tuple(outside))]
+    tensors: dict[str, Tensor] = {}
+    counters = False
+    for entry in own:
+        name = entry.name.removeprefix(chosen.root)
+        if name.endswith(_BATCH_COUNTER):
+            counters = True
+        elif not name.startswith(_LOSS) and name not in _EMA_COUNTERS:
+            if name in tensors:
+                raise CheckpointError(f"{origin} must hold each tensor once, got '{name}' twice. Save it again.")
+            tensors[name] = _opened(entry, origin)
+    taken = {entry.name for entry in own}
+    near = {entry.container for entry in own}
+    ignored = {
+        entry.name: entry.leaf
+        for entry in entries
+        if entry.container in near and entry.name not in taken and not entry.name.endswith(_BATCH_COUNTER)
+    }
+    return Net(
+        tensors=tensors,
+        place=chosen.place,
+        ignored={name: leaf for name, leaf in ignored.items() if not _is_loss(name, chosen.root)},
+        others=tuple(other.place or "the outermost dict" for other in others),
+        counters=counters,
+    )
+
+
+def _is_loss(name: str, root: str) -> bool:
+    """Whether it is FullModel's, whose net has the prefix `model.`."""
+    return root.endswith("model.") and name.startswith(f"{root.removesuffix('model.')}{_LOSS}")
+
+
+def _candidates(entries: Sequence[Entry], origin: str) -> list[_Candidate]:
+    """Every place that has at least half as much of an HRNet as the one that has most."""
+    counts: Counter[str] = Counter()
+    for entry in entries:
+        found = _TRUNK.search(entry.name)
+        if found and entry.name.rpartition(".")[2] in _PARAMETERS:
+            counts[entry.name[: found.start()]] += 1
+    if len(counts) > _MAX_NETS:
         raise CheckpointError(
-            f"{origin} must hold a state dict, got a whole pickled '{content.stands_for}'. "
+            f"{origin} must hold at most {_MAX_NETS} nets, got {len(counts)}. Save one of them alone."
+        )
+    most = max(counts.values(), default=0)
+    roots: dict[str, _Candidate] = {}
+    for trunk, count in counts.items():
+        if 2 * count >= most:
+            candidate = _rooted(trunk, entries)
+            roots.setdefault(candidate.root, candidate)
+    return list(roots.values())
+
+
+def _rooted(trunk: str, entries: Sequence[Entry]) -> _Candidate:
+    """From the names before the stages to those before the whole net, whose head may lie beside the backbone."""
+    below = [entry for entry in entries if entry.name.startswith(trunk)]
+    head = any(_HEADS.match(entry.name, len(trunk)) for entry in below)
+    outer = trunk.removesuffix(_BACKBONE)
+    root = trunk
+    if not head and (outer == "" or outer.endswith(".")) and trunk.endswith(_BACKBONE):
+        head = any(entry.name.startswith(outer) and _OUTSIDE_HEADS.match(entry.name, len(outer)) for entry in entries)
+        root = outer if head else trunk
+    containers = {entry.container for entry in below if _TRUNK.match(entry.name, len(trunk))}
+    nested = any(len(container) > len(root) for container in containers)  # one dict, or an object, per layer
+    own = [e for e in entries if e.name.startswith(root) and (nested or e.container in containers)]
+    return _Candidate(root, head, own)
+
+
+def _choose(
+    candidates: Sequence[_Candidate], entries: Sequence[Entry], origin: str, *, ema: bool, key: str | None
+) -> tuple[_Candidate, Sequence[_Candidate]]:
+    if key is not None:
+        pool = [c for c in candidates if key == c.place or f"{c.place}.".startswith(f"{key.rstrip('.')}.")]
+        if not pool:
+            raise CheckpointError(f"{origin} must hold an HRNet under '{key}', got them under {_places(candidates)}.")
+    else:
+        pool = [c for c in candidates if not any(word.startswith(_TRAINING) for word in c.words)]
+        pool = _averaged(pool, entries, origin) if ema else _plain(pool, origin)
+    pool = [c for c in pool if c.head] or list(pool)
+    distinct = _distinct(pool)
+    if len(distinct) == 1:
+        return distinct[0], ()
+    homes = {c.root.partition(".")[0]: c for c in distinct}
+    if key is None and len(distinct) == 2 and homes.keys() == _PREFERRED:
+        return homes["state_dict"], [homes["model"]]
+    raise CheckpointError(
+        f"{origin} must hold one HRNet, got {len(distinct)} under {_places(distinct)}. Choose with --weights-key."
+    )
+
+
+def _plain(candidates: Sequence[_Candidate], origin: str) -> list[_Candidate]:
+    own = [c for c in candidates if not c.words & (_AVERAGED | _TEACHER)]
+    found = own or [c for c in candidates if not c.words & _AVERAGED]
+    if not found:
+        raise CheckpointError(
+            f"{origin} must hold plain weights, got averaged (EMA) ones only, under {_places(candidates)}. Add --ema."
+        )
+    return found
+
+
+def _averaged(candidates: Sequence[_Candidate], entries: Sequence[Entry], origin: str) -> list[_Candidate]:
+    if any(c.root.startswith(_SWAPPED) for c in candidates):
+        found = [c for c in candidates if c.root.startswith("state_dict.")]
+    else:
+        found = [c for c in candidates if c.words & _AVERAGED]
+        counted = {entry.container for entry in entries if entry.name.rpartition(".")[2] == "n_averaged"}
+        found = found or [c for c in candidates if any(e.container in counted for e in c.entries)]
+    if not found:
+        raise CheckpointError(
+            f"{origin} must hold averaged (EMA) weights, got plain ones under {_places(candidates)}. Leave out --ema."
+        )
+    return found
+
+
+def _distinct(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+    """Without copies of one that came before."""
+    found: list[_Candidate] = []
+    for candidate in candidates:
+        if not any(_equal(candidate, other) for other in found):
+            found.append(candidate)
+    return found
+
+
+def _equal(one: _Candidate, other: _Candidate) -> bool:
+    ours, theirs = ({e.name.removeprefix(c.root): e.leaf for e in c.entries} for c in (one, other))
+    if ours.keys() != theirs.keys():
+        return False
+    return all(_same(leaf, theirs[name]) for name, leaf in ours.items())
+
+
+def _same(one: object, other: object) -> bool:
+    if isinstance(one, StoredTensor) and isinstance(other, StoredTensor):
+        return one == other or torch.equal(one.open(), other.open())
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one is other or (one.device == other.device and one.device.type != "meta" and torch.equal(one, other))
+    return False
+
+
+def _opened(entry: Entry, origin: str) -> Tensor:
+    leaf = entry.leaf
+    if isinstance(leaf, UnreadableTensor):
+        raise CheckpointError(
+            f"{origin} must hold dense tensors, got '{entry.name}' {leaf.kind}. "
+            "Gather or dequantise the weights first, and save model.state_dict() again."
+        )
+    return leaf.open() if isinstance(leaf, StoredTensor) else leaf
+
+
+def _places(candidates: Sequence[_Candidate]) -> str:
+    return " and ".join(f"'{c.place}'" if c.place else "the outermost dict" for c in candidates[:_SHOWN])
+
+
+def _nothing_found(content: object, entries: Sequence[Entry], origin: str) -> CheckpointError:
+    if any("_flat_param" in entry.name for entry in entries):
+        return CheckpointError(
+            f"{origin} must hold whole tensors, got one shard of FSDP's flat parameters. "
+            "Save with StateDictType.FULL_STATE_DICT."
+        )
+    if entries:
+        names = ", ".join(f"'{entry.name}'" for entry in entries[:_SHOWN])
+        return CheckpointError(
+            f"{origin} must hold an HRNet, got tensors such as {names} and no stage2 to stage4. "
+            "Check that it is the right file."
+        )
+    if isinstance(content, PickledObject):
+        return CheckpointError(
+            f"{origin} must hold a state dict, got a whole pickled '{content.name}' without tensors. "
             "Save model.state_dict() instead of the model."
         )
     if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{origin} must hold a state dict, got {type(content).__name__}. Save model.state_dict()."
-        )
-    if ema:
-        return _pick_ema(content, origin)
-    for key in _WEIGHT_KEYS:
-        if _is_weights(content.get(key)):
-            return dict(content[key])
-    if _is_weights(content):
-        return dict(content)
+        kind = type(content).__name__
+        return CheckpointError(f"{origin} must hold a state dict, got {kind}. Save model.state_dict().")
     found = ", ".join(f"'{key}'" for key in list(content)[:6]) or "nothing"
-    raise CheckpointError(f"{origin} must hold a dict of tensors, got entries {found}. Save model.state_dict().")
-
-
-def _pick_ema(content: Mapping[str, object], origin: str) -> dict[str, Tensor]:
-    for marker, key in _EMA_KEYS:
-        weights = content.get(key)
-        if marker in content and isinstance(weights, Mapping) and _is_weights(weights):
-            return {name: tensor for name, tensor in weights.items() if name not in _EMA_COUNTERS}
-    found = ", ".join(f"'{key}'" for key in list(content)[:6])
-    raise CheckpointError(f"{origin} must hold averaged (EMA) weights, got {found}. Load its plain weights.")
-
-
-def _is_weights(value: object) -> bool:
-    if not isinstance(value, Mapping) or not value:
-        return False
-    return all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in value.items())
-
-
-def clean_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop what wrappers added: prefixes of all names, losses, a teacher, batch counters.
-
-    Args:
-        tensors: tensors by their stored names.
-
-    Returns:
-        The same tensors under the names the network itself gave them.
-    """
-    kept = dict(tensors)
-    while kept:
-        if any(name.startswith(_STUDENT) for name in kept):
-            kept = {name: tensor for name, tensor in kept.items() if not name.startswith(_TEACHER)}
-        own = {name: tensor for name, tensor in kept.items() if not name.startswith(_LOSS)}
-        prefix = next((p for p in (*_PREFIXES, _STUDENT) if own and all(n.startswith(p) for n in own)), None)
-        if prefix is None:
-            return {name: tensor for name, tensor in own.items() if not name.endswith(_BATCH_COUNTER)}
-        kept = {name.removeprefix(prefix): tensor for name, tensor in own.items()}
-    return kept
+    return CheckpointError(f"{origin} must hold a dict of tensors, got entries {found}. Save model.state_dict().")

@@ -11,7 +11,8 @@ import torch
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.container import read_container
 from hrnet_deploy.models.checkpoints.fileformat import FileFormat
-from hrnet_deploy.models.checkpoints.torchfile import InertPlaceholder, read_torch
+from hrnet_deploy.models.checkpoints.inert_pickle import PickledObject
+from hrnet_deploy.models.checkpoints.torchfile import read_torch
 
 CALLS = [
     ("os", "system"),
@@ -32,6 +33,7 @@ CALLS = [
     ("numpy.testing._private.utils", "runstring"),
     ("evil_dict_module", "OwnDict"),
 ]
+WEIGHT = "stage4.0.branches.0.0.conv1.weight"
 
 
 def call(module, name, argument):
@@ -86,31 +88,68 @@ def test_pdparams_run_nothing(attack, tmp_path):
         read_container(path)
 
 
-def test_a_placeholder_takes_the_place_of_the_real_function(tmp_path, monkeypatch):
+def test_a_call_is_written_down_instead(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     as_torch_zip(call("subprocess", "check_call", "touch PWNED"), tmp_path / "a.pth")
-    content = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP)
-    assert isinstance(content["x"], InertPlaceholder)
-    assert content["x"].stands_for == "subprocess.check_call"
-    assert not vars(content["x"])
+    made = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree["x"]
+    assert isinstance(made, PickledObject)
+    assert (made.name, made.arguments) == ("subprocess.check_call", ("touch PWNED",))
     assert not (tmp_path / "PWNED").exists()
 
 
-def test_allowing_posix_system_cannot_reach_it(tmp_path, monkeypatch):
-    """PyTorch blocks the module by name before it looks into the table, and the table holds the placeholder."""
+# What a pickle may do to objects beside calling them, on top of a protocol-2 head.
+BREAKERS = {
+    "state for a name": b"cos\nsystem\n}X\x01\x00\x00\x00aK\x01sb.",
+    "state for OrderedDict itself": b"ccollections\nOrderedDict\nN}X\x03\x00\x00\x00popK\x01s\x86b.",
+    "state for a number": b"K\x01}b.",
+    "append to a name": b"cos\nsystem\nK\x01a.",
+    "append to a text": b"X\x01\x00\x00\x00xK\x01a.",
+    "items of a list": b"]K\x01K\x02s.",
+    "call of a text": b"X\x01\x00\x00\x00x)R.",
+    "call without a tuple": b"cos\nsystem\n]R.",
+    "an extension": b"\x82\x01.",
+    "a memo of 4 billion places": b"Nr\xff\xff\xff\xff.",
+    "a byte array of an exabyte": b"\x96\x00\x00\x00\x00\x00\x00\x00\x10.",
+    "bytes of an exabyte": b"\x8e\x00\x00\x00\x00\x00\x00\x00\x10.",
+    "a frame of an exabyte": b"\x95\x00\x00\x00\x00\x00\x00\x00\x10N.",
+    "no end": b"",
+    "an empty stack": b"0.",
+}
+
+
+@pytest.mark.parametrize("name", BREAKERS)
+@pytest.mark.parametrize("wrap", [as_torch_zip, as_torch_legacy])
+def test_torch_files_leave_no_trace(tmp_path, name, wrap):
+    path = tmp_path / "weights.pth"
+    wrap(b"\x80\x04" + BREAKERS[name], path)
+    with pytest.raises(CheckpointError):
+        read_container(path)
+
+
+def test_an_object_calls_itself_no_further(tmp_path, monkeypatch):
+    """What a call gives can be called, indexed and given state in a pickle; each is written down."""
     monkeypatch.chdir(tmp_path)
-    as_torch_zip(call("posix", "system", "touch PWNED"), tmp_path / "a.pth")
-    allowed = torch.serialization.safe_globals([(InertPlaceholder, "posix.system")])
-    with allowed, pytest.raises(pickle.UnpicklingError):
-        torch.load(tmp_path / "a.pth", weights_only=True)
-    assert not (tmp_path / "PWNED").exists()
+    program = b"\x80\x02}X\x01\x00\x00\x00xcoperator\nattrgetter\nX\x06\x00\x00\x00system\x85Rcos\n_\n\x85R)Rs."
+    as_torch_zip(program, tmp_path / "a.pth")
+    made = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree["x"]
+    assert isinstance(made, PickledObject)
+    assert made.name == "operator.attrgetter"
 
 
-def test_nothing_stays_allowed_afterwards(tmp_path):
-    before = set(torch.serialization.get_safe_globals())
-    as_torch_zip(call("some.module", "Thing", "x"), tmp_path / "a.pth")
-    read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP)
-    assert set(torch.serialization.get_safe_globals()) == before
+def test_keys_that_take_for_ever_to_hash_are_left_out(tmp_path):
+    nested = b"()" + b"2\x86" * 60  # the pair of itself, sixty times
+    as_torch_zip(b"\x80\x02}" + nested[1:] + b"K\x01s.", tmp_path / "a.pth")
+    assert read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree == {}
+
+
+def test_containers_in_themselves_are_walked_once(tmp_path):
+    content = {"weights": [], "arch": "x"}
+    content["weights"] += [content, content["weights"]]
+    for _ in range(200):
+        content = {"deeper": content}
+    torch.save(content, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="must hold a dict of tensors, got entries 'deeper'"):
+        read_container(tmp_path / "a.pth")
 
 
 class Stateful:
@@ -127,9 +166,11 @@ def test_objects_with_state_run_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for legacy in (False, True):
         torch.save(
-            {"hub": Stateful(), "state_dict": {"a": torch.ones(1)}}, "a.pth", _use_new_zipfile_serialization=not legacy
+            {"hub": Stateful(), "state_dict": {WEIGHT: torch.ones(1)}},
+            "a.pth",
+            _use_new_zipfile_serialization=not legacy,
         )
-        assert list(read_container(tmp_path / "a.pth").tensors) == ["a"]
+        assert list(read_container(tmp_path / "a.pth").net.tensors) == [WEIGHT]
     assert not (tmp_path / "PWNED").exists()
 
 

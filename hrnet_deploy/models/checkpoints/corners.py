@@ -1,0 +1,114 @@
+"""Whether a segmentation net was trained with align_corners, which its tensors do not tell."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.models.checkpoints.dialects import MMSEG, OFFICIAL_SEG, Dialect
+from hrnet_deploy.models.checkpoints.tree import values_named
+from hrnet_deploy.models.variants import Variant
+from hrnet_deploy.spec import Task
+
+_LOG = logging.getLogger(__name__)
+_LIMIT_BYTES = 1 << 20
+_SUFFIXES = ("*.yaml", "*.yml")
+_BLOCK = re.compile(r"^MODEL\s*:[ \t]*(?:#.*)?\n((?:[ \t]+.*\n|[ \t]*(?:#.*)?\n)*)", re.MULTILINE)
+_FIELD = re.compile(r"^[ \t]+ALIGN_CORNERS\s*:[ \t]*['\"]?(true|false|yes|no|on|off)\b", re.MULTILINE | re.IGNORECASE)
+_OCR_BRANCH = re.compile(r"^[ \t]+(?:NUM_OUTPUTS|OCR)\s*:", re.MULTILINE)
+"""Fields that only the HRNet-OCR branch knows; the configuration of others refuses unknown ones."""
+_MMSEG_FIELD = re.compile(r"align_corners\s*=\s*(True|False)")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What something says of a net.
+
+    Attributes:
+        value: align_corners.
+        source: who says so.
+    """
+
+    value: bool
+    source: str
+
+
+def resolve_corners(
+    variant: Variant, dialect: Dialect, origin: str, *, asked: bool | None, content: object, path: Path | None
+) -> Variant:
+    """Fill in what the tensors do not tell.
+
+    Args:
+        variant: as its tensors tell.
+        dialect: whose it is. Trunks of mmsegmentation never align corners, only their heads may.
+        origin: the file, for messages.
+        asked: what the user says; None for nothing.
+        content: what the file holds; None for tensors in memory.
+        path: the file, beside which a yaml may lie.
+
+    Returns:
+        The variant with `align_corners` and `align_corners_fuse`; what had to be assumed is logged.
+
+    Raises:
+        UsageError: it is asked for, and the net is no segmentation net.
+    """
+    if variant.task is not Task.SEGMENTATION:
+        if asked is not None:
+            raise UsageError(f"--align-corners is for segmentation nets, got {variant.name}. Leave it out.")
+        return variant
+    value = asked
+    if value is None:
+        stated = _stated_by_file(content, mmseg=dialect is MMSEG)
+        if stated is None and path is not None and dialect is OFFICIAL_SEG:
+            stated = _stated_by_yaml(path)
+        if stated is not None:
+            value = stated.value
+            _LOG.info("%s: align_corners is %s, says %s", origin, value, stated.source)
+        elif dialect is OFFICIAL_SEG and path is not None:
+            _LOG.warning(
+                "%s does not say which branch trained it: taken as pytorch-v1.1 (align_corners False). If it was the "
+                "default branch, HRNet-OCR, add --align-corners; --no-align-corners if not.",
+                origin,
+            )
+    return replace(variant, align_corners=bool(value), align_corners_fuse=bool(value) and dialect is not MMSEG)
+
+
+def _stated_by_yaml(weights_path: Path) -> Statement | None:
+    """`MODEL.ALIGN_CORNERS` of the yaml with the weights' own name, else of all beside them; None where two differ.
+
+    Source: HRNet-Semantic-Segmentation, lib/config/default.py of the branches HRNet-OCR (True) and pytorch-v1.1.
+    """
+    files = sorted(path for suffix in _SUFFIXES for path in weights_path.parent.glob(suffix) if path.is_file())
+    named = [path for path in files if weights_path.name.startswith(f"{path.stem}.")]
+    found = [statement for path in named or files if (statement := _of_yaml(path)) is not None]
+    return found[0] if len({statement.value for statement in found}) == 1 else None
+
+
+def _stated_by_file(content: object, *, mmseg: bool) -> Statement | None:
+    """What the configuration says that training code stored with the weights; mmsegmentation's is a text."""
+    if mmseg:
+        texts = [text for key in ("cfg", "config") for text in values_named(content, key) if isinstance(text, str)]
+        values = {word == "True" for text in texts for word in _MMSEG_FIELD.findall(text)}
+    else:
+        values = {value for value in values_named(content, "ALIGN_CORNERS") if isinstance(value, bool)}
+    return Statement(values.pop(), "the configuration in the file") if len(values) == 1 else None
+
+
+def _of_yaml(path: Path) -> Statement | None:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LIMIT_BYTES).decode("utf-8", "replace").replace("\r\n", "\n") + "\n"
+    except OSError:
+        return None
+    block = _BLOCK.search(text)
+    if block is None:
+        return None
+    value = _FIELD.search(block[1])
+    if value is not None:
+        return Statement(value[1].lower() in {"true", "yes", "on"}, f"MODEL.ALIGN_CORNERS in {path.name}")
+    if _OCR_BRANCH.search(block[1]):
+        return Statement(True, f"{path.name}, which is of the branch HRNet-OCR, whose default it is")  # noqa: FBT003
+    return None

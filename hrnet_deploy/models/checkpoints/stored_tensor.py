@@ -1,0 +1,184 @@
+"""Tensors as torch.save wrote them: described by a pickle, with their numbers elsewhere in the file."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hrnet_deploy.models.checkpoints.inert_pickle import PickledName, PickledObject
+
+_STORAGES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+    "ComplexFloatStorage": torch.complex64,
+    "ComplexDoubleStorage": torch.complex128,
+    "UntypedStorage": torch.uint8,
+}
+_PLAIN = frozenset({"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"})
+_TYPED = "torch._utils._rebuild_tensor_v3"
+_WRAPPERS = frozenset(
+    {
+        "torch._utils._rebuild_parameter",
+        "torch._utils._rebuild_parameter_with_state",
+        "torch.nn.parameter.Parameter",
+        "torch.nn.parameter.Buffer",
+    }
+)
+_SUBCLASS = frozenset({"torch._tensor._rebuild_from_type", "torch._tensor._rebuild_from_type_v2"})
+_UNREADABLE = (
+    ("_rebuild_meta_tensor", "on the meta device, without numbers"),
+    ("_rebuild_sparse", "sparse"),
+    ("_rebuild_qtensor", "quantised"),
+    ("ShardedTensor", "sharded over several files"),
+    ("DTensor", "sharded over several files"),
+    ("torch._utils._rebuild_", "of a kind only PyTorch itself can make"),
+)
+_MAX_DIMENSIONS = 8
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A run of numbers in the file.
+
+    Attributes:
+        dtype: of the numbers; None for quantised ones.
+        key: how the file calls it.
+        count: how many numbers.
+        read: from the key and a count of bytes to a uint8 tensor of them, mapped from the file.
+        swapped: whether the bytes of each number stand in the other order than this machine's.
+        start: first number, where the storage is a part of another.
+    """
+
+    dtype: torch.dtype | None
+    key: str
+    count: int
+    read: Callable[[str, int], Tensor]
+    swapped: bool = False
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor that has not been read yet.
+
+    Attributes:
+        storage: where its numbers are.
+        dtype: of the numbers.
+        offset: its first number in the storage.
+        shape: its sizes.
+        stride: steps between its numbers, per dimension.
+    """
+
+    storage: Storage
+    dtype: torch.dtype
+    offset: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+    def open(self) -> Tensor:
+        """The tensor, mapped from the file.
+
+        Raises:
+            UnpicklingError: it reaches beyond its storage, or the storage beyond the file.
+        """
+        step = self.dtype.itemsize
+        stored = self.storage.dtype or torch.uint8
+        numbers = (*self.shape, *self.stride, self.offset, self.storage.count, self.storage.start)
+        if len(self.shape) != len(self.stride) or len(self.shape) > _MAX_DIMENSIONS or min(numbers, default=0) < 0:
+            raise pickle.UnpicklingError("a tensor must have sizes and strides that are not negative")
+        available = self.storage.count * stored.itemsize // step
+        last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
+        if math.prod(self.shape) and last >= available:
+            raise pickle.UnpicklingError("a tensor must lie inside its storage")
+        first = self.storage.start * stored.itemsize
+        raw = self.storage.read(self.storage.key, first + self.storage.count * stored.itemsize)[first:]
+        raw = raw[: available * step]
+        if raw.storage_offset() % step or self.storage.swapped:
+            raw = raw.clone()
+        if self.storage.swapped:
+            raw.untyped_storage().byteswap(self.dtype)  # type: ignore[no-untyped-call]
+        numbers_there = raw.view(self.dtype)
+        return numbers_there.as_strided(self.shape, self.stride, numbers_there.storage_offset() + self.offset)
+
+
+@dataclass(frozen=True)
+class UnreadableTensor:
+    """A tensor that weights of a network cannot be taken from, and why."""
+
+    kind: str
+
+
+def storage_of(pid: Any, read: Callable[[str, int], Tensor], *, swapped: bool) -> Storage | PickledObject:
+    """What a persistent id of torch.save stands for.
+
+    Args:
+        pid: ("storage", class, key, device, count) and, before PyTorch 1.6, the part it is of another storage.
+        read: reads a storage.
+        swapped: whether bytes stand in the other order.
+
+    Returns:
+        The storage; or a placeholder, for ids of another kind.
+
+    Source: torch/serialization.py, persistent_id.
+    """
+    if not isinstance(pid, tuple) or not pid or pid[0] != "storage":
+        whole = pid[1] if isinstance(pid, tuple) and len(pid) > 1 else None
+        return PickledObject(whole.name if isinstance(whole, PickledName) else "an unknown object")
+    _, kind, key, _, count, *rest = pid
+    if not isinstance(kind, PickledName) or not isinstance(count, int):
+        raise pickle.UnpicklingError("a storage must have a class and a size")
+    found = Storage(_STORAGES.get(kind.name.rpartition(".")[2]), str(key), count, read, swapped)
+    if rest and rest[0] is not None:
+        _, start, size = rest[0]
+        found = replace(found, start=int(start), count=int(size))
+    return found
+
+
+def tensor_of(made: PickledObject) -> StoredTensor | UnreadableTensor | None:
+    """The tensor a call would have made.
+
+    Args:
+        made: the call.
+
+    Returns:
+        The tensor; None where the call makes something else.
+
+    Raises:
+        Exception: arguments that torch.save never writes.
+
+    Source: torch/_utils.py, the `_rebuild_` functions.
+    """
+    while made.name in _WRAPPERS or made.name in _SUBCLASS:
+        if made.name in _SUBCLASS:
+            function, _, arguments = made.arguments[:3]
+            made = PickledObject(function.name, tuple(arguments))
+        elif made.arguments and isinstance(made.arguments[0], PickledObject):
+            made = made.arguments[0]
+        else:
+            return None
+    if made.name in _PLAIN or made.name == _TYPED:
+        storage, offset, shape, stride = made.arguments[:4]
+        if not isinstance(storage, Storage):
+            raise pickle.UnpicklingError("a tensor must have a storage")
+        dtype = storage.dtype
+        if made.name == _TYPED:
+            named = getattr(torch, made.arguments[6].name.rpartition(".")[2], None)
+            dtype = named if isinstance(named, torch.dtype) else None
+        if dtype is None:
+            return UnreadableTensor("quantised")
+        return StoredTensor(storage, dtype, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
+    return next((UnreadableTensor(kind) for part, kind in _UNREADABLE if part in made.name), None)
