@@ -98,16 +98,17 @@ def find_net(content: object, origin: str, *, ema: bool = False, key: str | None
     chosen, others = _choose(candidates, entries, origin, ema=ema, key=key)
     outside = [other.root for other in candidates if other is not chosen and len(other.root) > len(chosen.root)]
     own = [entry for entry in chosen.entries if not entry.name.startswith(tuple(outside))]
-    tensors: dict[str, Tensor] = {}
+    leaves: dict[str, Leaf] = {}
     counters = False
     for entry in own:
         name = entry.name.removeprefix(chosen.root)
         if name.endswith(_BATCH_COUNTER):
             counters = True
         elif not name.startswith(_LOSS) and name not in _EMA_COUNTERS:
-            if name in tensors:
+            # Some dicts keep their items as attributes too, so that a tensor is met twice.
+            if name in leaves and not _same(leaves[name], entry.leaf):
                 raise CheckpointError(f"{origin} must hold each tensor once, got '{name}' twice. Save it again.")
-            tensors[name] = _opened(entry, origin)
+            leaves[name] = entry.leaf
     taken = {entry.name for entry in own}
     near = {entry.container for entry in own}
     ignored = {
@@ -116,7 +117,7 @@ def find_net(content: object, origin: str, *, ema: bool = False, key: str | None
         if entry.container in near and entry.name not in taken and not entry.name.endswith(_BATCH_COUNTER)
     }
     return Net(
-        tensors=tensors,
+        tensors={name: _opened(name, leaf, origin) for name, leaf in leaves.items()},
         place=chosen.place,
         ignored={name: leaf for name, leaf in ignored.items() if not _is_loss(name, chosen.root)},
         others=tuple(other.place or "the outermost dict" for other in others),
@@ -173,6 +174,7 @@ def _choose(
             raise CheckpointError(f"{origin} must hold an HRNet under '{key}', got them under {_places(candidates)}.")
     else:
         pool = [c for c in candidates if not any(word.startswith(_TRAINING) for word in c.words)]
+        pool = pool or list(candidates)
         pool = _averaged(pool, entries, origin) if ema else _plain(pool, origin)
     pool = [c for c in pool if c.head] or list(pool)
     distinct = _distinct(pool)
@@ -234,11 +236,10 @@ def _same(one: object, other: object) -> bool:
     return False
 
 
-def _opened(entry: Entry, origin: str) -> Tensor:
-    leaf = entry.leaf
+def _opened(name: str, leaf: Leaf, origin: str) -> Tensor:
     if isinstance(leaf, UnreadableTensor):
         raise CheckpointError(
-            f"{origin} must hold dense tensors, got '{entry.name}' {leaf.kind}. "
+            f"{origin} must hold dense tensors, got '{name}' {leaf.kind}. "
             "Gather or dequantise the weights first, and save model.state_dict() again."
         )
     return leaf.open() if isinstance(leaf, StoredTensor) else leaf

@@ -159,6 +159,14 @@ class ForeignDict(dict):
     pass
 
 
+class AttributeDict(dict):
+    """Keeps its items twice, as easydict does."""
+
+    def __init__(self, **items):
+        super().__init__(**items)
+        self.__dict__.update(items)
+
+
 class ForeignList(list):
     pass
 
@@ -177,6 +185,7 @@ LAYERS = st.sampled_from(
         lambda inner: [None, inner],
         lambda inner: (inner, "text"),
         lambda inner: ForeignList([inner]),
+        lambda inner: AttributeDict(net=inner),
         lambda inner: collections.deque([range(3), inner]),
         lambda inner: argparse.Namespace(net=inner, path=pathlib.PurePosixPath("a/b"), lr=1e-3),
         lambda inner: ForeignHub({"x": inner, "score": np.float64(1.5), "curve": np.arange(3)}),
@@ -187,7 +196,7 @@ LAYERS = st.sampled_from(
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(layers=st.lists(LAYERS, max_size=5), kind=st.sampled_from(sorted(FORMATS)))
 def test_weights_are_found_in_containers_of_any_class(tmp_path, layers, kind):
-    content = prefixed("module.")
+    content = AttributeDict(**prefixed("module."))
     for layer in layers:
         content = layer(content)
     torch.save(content, tmp_path / "a.pth", **FORMATS[kind])
@@ -273,10 +282,12 @@ def test_tensors_of_every_layout_come_back(tmp_path, tensor, kind):
     [
         (torch.ones(2, 2).to_sparse(), "'conv1.weight' sparse"),
         (torch.ones(2, device="meta"), "'conv1.weight' on the meta device, without numbers"),
-        (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "'conv1.weight' quantised"),
+        ("quantised", "'conv1.weight' quantised"),
     ],
 )
 def test_tensors_without_plain_numbers_are_one_line(tmp_path, tensor, message):
+    if isinstance(tensor, str):  # making one warns that PyTorch will drop the kind
+        tensor = torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)
     torch.save({**PLAIN, "conv1.weight": tensor}, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=message) as caught:
         read_container(tmp_path / "a.pth")
