@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
 from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
+from hrnet_deploy.zoo import named_entry
 
 if TYPE_CHECKING:
     from hrnet_deploy.pipeline import Exported
     from hrnet_deploy.pipeline.compiling import Compiled
+
+_USAGE = "usage: hrnet-export [MODEL|FILE.onnx] [--weights SRC] [--precision {fp32,fp16,int8}] [-o OUT.onnx|OUT.engine] ..."
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -99,7 +103,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     card.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
     card.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
     card.add_argument("--align-corners", action="store_true", help="how a foreign net's logits are upsampled")
-    return p.parse_args(argv)
+    args = p.parse_args(argv)
+    if args.model is None and args.weights is None:
+        print(_USAGE, file=sys.stderr)
+        p.error("a MODEL, a FILE.onnx or --weights is needed; hrnet-models lists what can be had by name")
+    return args
 
 
 def run(args: argparse.Namespace) -> int:
@@ -173,6 +181,7 @@ def _summary(done: Exported, seconds: float) -> str:
     )
     lines = [
         title,
+        *_weights_lines(card.lineage),
         *(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)}" for spec in (*card.inputs, *card.outputs)),
     ]
     if found is None:
@@ -194,6 +203,16 @@ def _summary(done: Exported, seconds: float) -> str:
         lines.extend(_engine_lines(done.engine, card.precision.value))
     lines.extend(str(found) for found in (done.verdict, done.waterfall) if found is not None)
     return "\n".join(lines)
+
+
+def _weights_lines(lineage: Mapping[str, str]) -> Iterator[str]:
+    """Which weights a name or a URL stood for; of a graph its own export said so."""
+    entry = named_entry(lineage.get("zoo", ""))
+    if "graph" in lineage or (entry is None and "weights_url" not in lineage):
+        return
+    who = "" if entry is None else f"{entry.name}, published by {entry.source}: "
+    known = f" (the publisher's begins with {entry.digest})" if entry is not None and entry.digest else ""
+    yield f"  weights: {who}{lineage.get('weights_url', lineage['weights'])}, SHA-256 {lineage['weights_sha256']}{known}"
 
 
 def _engine_record(built: Compiled) -> dict[str, object]:

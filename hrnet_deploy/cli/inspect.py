@@ -22,6 +22,7 @@ _LABEL = 15
 _WEIGHTS = {
     "zoo": "zoo entry",
     "weights": "",
+    "weights_url": "from",
     "dialect": "dialect",
     "weights_sha256": "SHA-256",
     "graph": "graph",

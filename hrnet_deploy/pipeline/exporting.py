@@ -80,9 +80,10 @@ def export_artifact(
     """Export a net to an ONNX file or a TensorRT engine that describes itself and agrees with its original.
 
     Args:
-        model: a variant ("hrnet_w18"), a zoo name ("hrnet_w18.ms_in1k") or a foreign .onnx file; None for the variant
-            found in the weights, else hrnet_w18.
-        weights: a checkpoint file, URL or zoo name, or "random"; None for the variant's first zoo weights.
+        model: a variant ("hrnet_w18"), a zoo name ("hrnet_w18.ms_in1k", or its publisher's, "HRNet_W18_C") or a foreign
+            .onnx file; None for the variant found in the weights.
+        weights: a checkpoint file, URL or zoo name, or "random"; None for the zoo weights that the model names; of a
+            variant one that downloads, if possible with a known digest.
         precision: "fp32", "fp16" (FP16 graph, FP32 input and output) or "int8" (Q/DQ graph); None for "fp32", or what
             an .onnx file made here already has.
         output: the .onnx or .engine file to write; None for `<variant>_<precision>.onnx` in the current folder.

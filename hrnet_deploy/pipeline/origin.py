@@ -13,7 +13,7 @@ from hrnet_deploy.artifact import CARD_KEY, card_from_metadata, sha256_file
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, MissingFileError, UsageError
-from hrnet_deploy.models.variants import Variant, find_variant
+from hrnet_deploy.models.variants import VARIANTS, Variant, find_variant
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.spec import (
@@ -26,8 +26,8 @@ from hrnet_deploy.spec import (
     ShapeRange,
     Task,
 )
-from hrnet_deploy.weights import resolve_weights
-from hrnet_deploy.zoo import ZooEntry, entries, find_entry
+from hrnet_deploy.weights import resolve_weights, web_address, zoo_entry
+from hrnet_deploy.zoo import default_entry, find_entry, list_models, named_entry
 
 if TYPE_CHECKING:
     import onnx
@@ -65,7 +65,7 @@ def open_origin(
 
     Args:
         model: a variant, a zoo name, an .onnx file, or None for what the weights hold.
-        weights: a file, URL, zoo name or "random"; None for the model's first downloadable zoo weights.
+        weights: a file, URL, zoo name or "random"; None for the zoo weights that the model names.
         task: of a foreign .onnx.
         num_classes: classes of random weights, or a check of what the file holds.
         ema: take the averaged copy of the weights where the file has one.
@@ -87,12 +87,13 @@ def open_origin(
         return OnnxOrigin(Path(model), task, num_classes)
     if task is not None:
         raise UsageError(f"--task is for foreign .onnx files, got it with {model or 'a checkpoint'}. Leave it out.")
-    if model in {entry.name for entry in entries()}:
-        entry = find_entry(str(model))
-        model, weights = entry.variant, weights or entry.name
-    variant = None if model is None else find_variant(model)
+    if model is None and weights is None:
+        raise UsageError(
+            "an export needs a model or weights, got neither. Name one that hrnet-models lists, or give --weights FILE."
+        )
     if weights is None:
-        weights = _default_weights(variant or find_variant(_DEFAULT_VARIANT))
+        weights = _weights_named(str(model))
+    variant = None if model is None else _variant_named(model, str(weights))
     return TorchOrigin(variant, str(weights), num_classes, ema=ema)
 
 
@@ -115,15 +116,16 @@ class TorchOrigin:
             self._network: Any = build_network(variant, count).eval()
             preprocessing, lineage = _default_preprocessing(variant), {"weights": RANDOM}
         else:
-            path = resolve_weights(weights)
+            entry, path = zoo_entry(weights), resolve_weights(weights)
             loaded = load_checkpoint(path, variant=variant.name if variant else None, num_classes=num_classes, ema=ema)
             self._network, variant, count = loaded.network, loaded.variant, loaded.num_classes
             lineage = {"weights": path.name, "weights_sha256": loaded.sha256, "dialect": loaded.dialect}
             preprocessing = loaded.preprocessing
-            entry = _zoo_entry(weights)
             if entry is not None:
                 lineage["zoo"] = entry.name
                 preprocessing = entry.preprocessing
+            if (address := web_address(weights)) is not None:
+                lineage["weights_url"] = address
         native = preprocessing.size_hw if variant.task is Task.CLASSIFICATION else None
         self.facts = Facts(
             task=variant.task,
@@ -275,17 +277,30 @@ def _default_preprocessing(variant: Variant) -> Preprocessing:
     return Preprocessing(resize=Resize.NONE, size_hw=None, interpolation=Interpolation.OPENCV_LINEAR)
 
 
-def _zoo_entry(weights: str) -> ZooEntry | None:
-    return next((entry for entry in entries() if entry.name == weights), None)
+def _weights_named(model: str) -> str:
+    """The zoo row a model's name stands for: its own, or the one to begin with of a variant under its plain name."""
+    entry = named_entry(model)
+    if entry is not None:
+        return entry.name
+    name = model.strip().lower().replace("-", "_")
+    if name not in VARIANTS:
+        return find_entry(model).name  # which refuses it and names the closest
+    entry = default_entry(name)
+    if entry is not None:
+        return entry.name
+    known = ", ".join(row.name for row in list_models(name))
+    hint = f"The zoo knows {known}, to be fetched by hand. " if known else ""
+    raise UsageError(f"{name} needs weights, got none. {hint}Give --weights FILE (or 'random' to measure speed).")
 
 
-def _default_weights(variant: Variant) -> str:
-    """The first downloadable zoo weights of a variant."""
-    known = [entry for entry in entries() if entry.variant == variant.name]
-    for entry in known:
-        if entry.url is not None:
-            return entry.name
-    hint = f"The zoo knows {', '.join(e.name for e in known)}, to be fetched by hand. " if known else ""
-    raise UsageError(
-        f"{variant.name} needs weights, got none. {hint}Give --weights FILE (or 'random' to measure speed)."
-    )
+def _variant_named(model: str, weights: str) -> Variant:
+    """The architecture a model's name stands for; a zoo name that asks for other zoo weights is refused."""
+    entry = named_entry(model)
+    if entry is None:
+        return find_variant(model)
+    other = zoo_entry(weights)
+    if other is not None and other.name != entry.name:
+        raise UsageError(
+            f"model and weights must be the same zoo row, got {entry.name} and {other.name}. Leave one out."
+        )
+    return find_variant(entry.variant)
