@@ -78,7 +78,9 @@ def _from_json(text: str, origin: str) -> list[Entry]:
     except (ValueError, RecursionError) as error:
         value = _python_dict(text)
         if value is None:
-            raise UsageError(f"{origin} must be JSON where it begins like it, got: {error!s:.80}. Correct it.") from error
+            raise UsageError(
+                f"{origin} must be JSON where it begins like it, got: {error!s:.80}. Correct it."
+            ) from error
     return _entries_of(value, origin)
 
 
@@ -164,8 +166,9 @@ def _by_number(rows: list[tuple[int, str, str]], origin: str) -> list[Entry]:
     start = min(first, default=0)
     missing = next((number for number in range(start, start + len(first)) if number not in first), None)
     if missing is not None or start not in {0, 1}:
+        lacking = start if missing is None else missing
         raise UsageError(
-            f"{origin} must number the classes from 0 or 1 without gaps, got no {start if missing is None else missing}. "
+            f"{origin} must number the classes from 0 or 1 without gaps, got no {lacking}. "
             "Add it; where the numbers belong to the names, write the names as a JSON list."
         )
     return [first[number] for number in sorted(first)]
@@ -215,7 +218,9 @@ def _checked(entries: Iterator[Entry], origin: str) -> tuple[str, ...]:
     for place, name in entries:
         where = f"{origin}, {place},"
         if not name:
-            raise UsageError(f"{where} must hold a name, got a blank {place.partition(' ')[0]}. Write one class name a line.")
+            raise UsageError(
+                f"{where} must hold a name, got a blank {place.partition(' ')[0]}. Write one class name a line."
+            )
         if len(name) > _LINE_LIMIT:
             raise UsageError(f"{where} must have at most {_LINE_LIMIT} characters, got {len(name)}. Shorten the name.")
         if not name.isprintable():

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.class_list import names_in, parse_class_list
 from hrnet_deploy.errors import ArtifactError, UsageError
-from hrnet_deploy.spec import Task
+from hrnet_deploy.spec import ModelCard, Task
 from hrnet_deploy.text_file import read_text
 
 CITYSCAPES_CLASSES: tuple[str, ...] = (
@@ -101,6 +101,18 @@ def palette(classes: Sequence[str]) -> NDArray[np.uint8]:
     if tuple(classes) == CITYSCAPES_CLASSES:
         return CITYSCAPES_PALETTE.copy()
     return np.resize(_separated_colours(min(len(classes), 4000)), (len(classes), 3))
+
+
+def colours_of(card: ModelCard) -> NDArray[np.uint8]:
+    """The colours of a net's classes.
+
+    Args:
+        card: of the net.
+
+    Returns:
+        `uint8 (n, 3)` RGB: those the card names, else those of `palette`.
+    """
+    return palette(card.classes) if card.palette is None else np.array(card.palette, np.uint8)
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:

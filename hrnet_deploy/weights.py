@@ -6,16 +6,21 @@ Downloads are resumed, checked against the publisher's digest, and appear under 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import urllib.parse
 from pathlib import Path
 
+from hrnet_deploy.artifact import atomic_output
 from hrnet_deploy.cache import cache_folder
-from hrnet_deploy.download import download, split_url
+from hrnet_deploy.download import download, fetch_small, split_url
 from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
 from hrnet_deploy.zoo import ZooEntry, entries, named_entry, suggestion
 
+CONFIG_SUFFIX = ".config.json"
+"""What the name of cached weights is extended by for timm's config, fetched from the same folder on the web."""
+_CONFIG_LIMIT_BYTES = 1 << 20
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FILE_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams", ".onnx"})
 
@@ -127,4 +132,21 @@ def _from_url(url: str, folder: Path) -> Path:
     # Many publishers call every file model.safetensors, so the address is part of the cached name.
     address = hashlib.sha256(url.encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.-]+", "_", last)[-100:]
-    return download(url, folder / f"{address}-{name or 'weights'}")
+    path = folder / f"{address}-{name or 'weights'}"
+    if not path.is_file():  # first, so that weights never stay without the config that belongs to them
+        _fetch_config(url, path.with_name(path.name + CONFIG_SUFFIX))
+    return download(url, path)
+
+
+def _fetch_config(url: str, path: Path) -> None:
+    """Keep timm's config of the weights at that URL, where there is one in the same folder."""
+    parts = split_url(url)
+    beside = urllib.parse.urlunsplit(parts._replace(path=f"{parts.path.rpartition('/')[0]}/config.json", fragment=""))
+    content = fetch_small(beside, _CONFIG_LIMIT_BYTES)
+    try:
+        known = content is not None and {"pretrained_cfg", "architecture"} & set(json.loads(content))
+    except (ValueError, TypeError, RecursionError):  # some servers answer any address
+        known = False
+    if content is not None and known:
+        with atomic_output(path) as temporary:
+            temporary.write_bytes(content)

@@ -196,7 +196,9 @@ def test_list_models():
 
 def test_find_entry_is_forgiving_about_case_and_helpful_about_spelling():
     assert find_entry(" HRNet_W18.MS_in1k ").name == "hrnet_w18.ms_in1k"
-    with pytest.raises(UsageError, match=r"got 'hrnet_w18_small_v1\.ms_in2k'\. Did you mean hrnet_w18_small_v1\.ms_in1k"):
+    with pytest.raises(
+        UsageError, match=r"got 'hrnet_w18_small_v1\.ms_in2k'\. Did you mean hrnet_w18_small_v1\.ms_in1k"
+    ):
         find_entry("hrnet_w18_small_v1.ms_in2k")
     with pytest.raises(UsageError, match="Run hrnet-models"):
         find_entry("vgg")
@@ -247,7 +249,10 @@ def test_published_names_stand_for_their_publishers_row(published, name):
         ("fcn_hr48_512x512_160k_ade20k", "give --weights.*hrnetv2_w48.cityscapes"),
         ("hf-hub:someone/hrnet_w18", "https://huggingface.co/someone/hrnet_w18/resolve/main/model.safetensors"),
         ("timm/hrnet_w18", "hrnet_w18.ms_in1k or hrnet_w18.ms_aug_in1k"),
-        ("HRNet_W18_C_ssld_pretrained", r"hrnet_w18.ssld_in1k \(official\) or hrnet_w18.paddle_ssld_in1k \(paddleclas\)"),
+        (
+            "HRNet_W18_C_ssld_pretrained",
+            r"hrnet_w18.ssld_in1k \(official\) or hrnet_w18.paddle_ssld_in1k \(paddleclas\)",
+        ),
     ],
 )
 def test_no_name_stands_for_another_row(name, closest):

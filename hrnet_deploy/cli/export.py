@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from hrnet_deploy.pipeline import Exported
     from hrnet_deploy.pipeline.compiling import Compiled
 
-_USAGE = "usage: hrnet-export [MODEL|FILE.onnx] [--weights SRC] [--precision {fp32,fp16,int8}] [-o OUT.onnx|OUT.engine] ..."
+_USAGE = (
+    "usage: hrnet-export [MODEL|FILE.onnx] [--weights SRC] [--precision {fp32,fp16,int8}] [-o OUT.onnx|OUT.engine] ..."
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,7 +57,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--labels-out", nargs="?", const=True, default=False, metavar="topk|softmax", help="answer inside the graph"
     )
     p.add_argument("--num-classes", type=int, metavar="N", help="classes of random weights, or a check of the file's")
-    p.add_argument("--classes", metavar="FILE", help="class names, one a line")
+    p.add_argument("--classes", metavar="FILE", help="class names: one a line, numbered, a table or JSON")
+    p.add_argument("--threshold", type=float, metavar="P", help="probability above which one output channel means yes")
     p.add_argument("--ema", action="store_true", help="take the averaged copy of the weights")
     int8 = p.add_argument_group("INT8")
     int8.add_argument("--calib-data", metavar="DIR", help="images to calibrate on (default: $HRNET_CALIB_DATA)")
@@ -212,7 +215,8 @@ def _weights_lines(lineage: Mapping[str, str]) -> Iterator[str]:
         return
     who = "" if entry is None else f"{entry.name}, published by {entry.source}: "
     known = f" (the publisher's begins with {entry.digest})" if entry is not None and entry.digest else ""
-    yield f"  weights: {who}{lineage.get('weights_url', lineage['weights'])}, SHA-256 {lineage['weights_sha256']}{known}"
+    where = lineage.get("weights_url", lineage["weights"])
+    yield f"  weights: {who}{where}, SHA-256 {lineage['weights_sha256']}{known}"
 
 
 def _engine_record(built: Compiled) -> dict[str, object]:

@@ -43,6 +43,7 @@ def export_artifact(
     align_corners: bool = False,
     num_classes: int | None = None,
     classes: str | Path | Sequence[str] | None = None,
+    threshold: float | None = None,
     task: str | None = None,
     ema: bool = False,
     resize: str | None = None,
@@ -97,7 +98,10 @@ def export_artifact(
             for the five best, "softmax" for all probabilities.
         align_corners: how a foreign segmentation net's logits are upsampled; HRNet's never are so.
         num_classes: classes of random weights; else checked against the file.
-        classes: class names, or a text file with one a line; None for ImageNet's or Cityscapes'.
+        classes: class names, or a file of them (one a line, numbered, a table or JSON); None for those in the
+            checkpoint, else ImageNet's or Cityscapes'.
+        threshold: of a net with one output channel, the probability above which the second class is meant; None for
+            0.5, or what mmsegmentation's configuration in the checkpoint says (else 0.3, its default).
         task: "classification" or "segmentation", for a foreign .onnx.
         ema: take the averaged copy of the weights where the checkpoint has one.
         resize: overrides the card: "short-side", "squash", "long-side" or "none".
@@ -163,6 +167,7 @@ def export_artifact(
         labels_out=labels_out,
         align_corners=align_corners,
         classes=classes,
+        threshold=threshold,
         resize=resize,
         crop_pct=crop_pct,
         interpolation=interpolation,
@@ -211,7 +216,7 @@ def export_artifact(
         facts = origin.facts
         plan = make_plan(wishes, early, facts)
         step("running the original")
-        probes = make_probes(plan.preprocessing, plan.shapes, origin.reference)
+        probes = make_probes(plan.preprocessing, plan.shapes, origin.reference, facts.output_kind)
         step("tracing")
         graph = origin.graph(plan.shapes, plan.opset)
         del origin  # its weights need not be in memory twice

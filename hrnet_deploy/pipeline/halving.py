@@ -26,6 +26,7 @@ class Halver:
         graph: onnx.ModelProto,
         batches: Iterable[NDArray[np.float32]],
         judging: Iterable[NDArray[np.float32]],
+        cut: float | None = None,
     ) -> None:
         """Measure which nodes half precision cannot hold.
 
@@ -33,11 +34,13 @@ class Halver:
             graph: float32, left as it is.
             batches: network inputs to measure on, float32 (N, 3, H, W).
             judging: network inputs that say which blocks lose most, float32 (1, 3, H, W) each; read when asked for.
+            cut: as for `Scorer`.
         """
         from hrnet_deploy.calibration.blocks import blocks
 
         self._graph = graph
         self._judging = judging
+        self._cut = cut
         self._beyond = beyond_half(graph, batches)
         self._blocks = blocks(graph)
 
@@ -53,7 +56,7 @@ class Halver:
         """
         convolutions = {node.name or node.output[0] for node in self._graph.graph.node if node.op_type == "Conv"}
         computing = [block for block, nodes in self._blocks.items() if nodes & convolutions]
-        scorer = Scorer(self._graph, self._judging)
+        scorer = Scorer(self._graph, self._judging, cut=self._cut)
         return tuple(ranked(computing, self._alone, scorer))[:-1]
 
     def make(self, kept: tuple[str, ...]) -> Fp16Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,7 +15,7 @@ from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.models.variants import VARIANTS, Variant, find_variant
-from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.facts import RANDOM, Facts
 from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.spec import (
     Interpolation,
@@ -32,10 +33,16 @@ from hrnet_deploy.zoo import default_entry, find_entry, list_models, named_entry
 if TYPE_CHECKING:
     import onnx
 
-RANDOM = "random"
-"""The weights that are none: seeded noise, for measuring speed."""
+    from hrnet_deploy.models.checkpoints.names import Palette
+
+_LOG = logging.getLogger(__name__)
+
 _DEFAULT_VARIANT = "hrnet_w18"
 _SEED = 0
+_THRESHOLD = 0.5
+"""Where a sigmoid divides two classes unless somebody says otherwise."""
+_MMSEG_THRESHOLD = 0.3
+"""Source: mmseg, models/decode_heads/decode_head.py, for out_channels=1."""
 
 
 class Origin(Protocol):
@@ -104,7 +111,9 @@ class TorchOrigin:
         try:
             import torch
 
+            from hrnet_deploy.models.checkpoints.dialects import MMSEG
             from hrnet_deploy.models.checkpoints.load import load_checkpoint
+            from hrnet_deploy.models.checkpoints.names import ClassInfo
             from hrnet_deploy.models.network import build_network
         except ImportError as error:
             raise _extra_missing(error) from error
@@ -115,12 +124,14 @@ class TorchOrigin:
             torch.manual_seed(_SEED)
             self._network: Any = build_network(variant, count).eval()
             preprocessing, lineage = _default_preprocessing(variant), {"weights": RANDOM}
+            classes, threshold = ClassInfo(), _THRESHOLD
         else:
             entry, path = zoo_entry(weights), resolve_weights(weights)
             loaded = load_checkpoint(path, variant=variant.name if variant else None, num_classes=num_classes, ema=ema)
             self._network, variant, count = loaded.network, loaded.variant, loaded.num_classes
             lineage = {"weights": path.name, "weights_sha256": loaded.sha256, "dialect": loaded.dialect}
-            preprocessing = loaded.preprocessing
+            preprocessing, classes = loaded.preprocessing, loaded.classes
+            threshold = _THRESHOLD if loaded.dialect != MMSEG.name else classes.threshold or _MMSEG_THRESHOLD
             if entry is not None:
                 lineage["zoo"] = entry.name
                 preprocessing = entry.preprocessing
@@ -130,7 +141,10 @@ class TorchOrigin:
         self.facts = Facts(
             task=variant.task,
             variant=variant.name,
-            num_classes=count,
+            num_classes=max(count, 2),
+            threshold=threshold if count == 1 else None,
+            classes=classes.names,
+            palette=_colours(classes.palette, max(count, 2)),
             preprocessing=preprocessing,
             native_hw=native or variant.default_input_hw,
             lineage=lineage,
@@ -186,7 +200,8 @@ class OnnxOrigin:
         self.facts = Facts(
             task=kind,
             variant="foreign",
-            num_classes=found.num_classes,
+            num_classes=max(found.num_classes, 2),
+            threshold=_THRESHOLD if found.num_classes == 1 else None,
             preprocessing=Preprocessing(resize=resize, size_hw=hw, interpolation=interpolation),
             native_hw=hw,
             fixed_hw=found.fixed_hw,
@@ -201,6 +216,8 @@ class OnnxOrigin:
                 preprocessing=card.preprocessing,
                 native_hw=card.shapes.opt_nhw[1:],
                 classes=card.classes,
+                threshold=card.threshold,
+                palette=card.palette,
                 lineage={**card.lineage, **self.facts.lineage},
             )
         self._input = entry.name
@@ -236,6 +253,14 @@ def own_card(path: Path) -> ModelCard | None:
         raise MissingFileError(f"ONNX file must exist, got {path}. Check the path.")
     metadata = read_header(path).metadata
     return card_from_metadata(metadata, path.name) if CARD_KEY in metadata else None
+
+
+def _colours(palette: Palette | None, count: int) -> Palette | None:
+    """A file's palette where it has a colour for each class."""
+    if palette is not None and len(palette) != count:
+        _LOG.warning("palette: the %d colours in the file are not used, for there are %d classes", len(palette), count)
+        return None
+    return palette
 
 
 def _check_untouched(card: ModelCard, path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from hrnet_deploy.errors import CheckpointError, HrnetDeployError, MissingDependencyError
 from hrnet_deploy.models.checkpoints.fileformat import FileFormat, identify
+from hrnet_deploy.models.checkpoints.names import ClassInfo, class_info
 from hrnet_deploy.models.checkpoints.pdparams import read_pdparams
 from hrnet_deploy.models.checkpoints.torchfile import read_torch
 from hrnet_deploy.models.checkpoints.unwrap import clean_names, pick_weights
@@ -23,11 +24,13 @@ class Container:
         file_format: how it is stored.
         tensors: weights by the names the source's own code gives them.
         architecture: timm's name of the net, where a training file states it.
+        classes: what the file says of its classes.
     """
 
     file_format: FileFormat
     tensors: Mapping[str, Tensor]
     architecture: str | None
+    classes: ClassInfo = field(default_factory=ClassInfo)
 
 
 def read_container(path: Path, *, ema: bool = False) -> Container:
@@ -63,6 +66,7 @@ def read_container(path: Path, *, ema: bool = False) -> Container:
         file_format=file_format,
         tensors=clean_names(pick_weights(content, origin, ema=ema)),
         architecture=architecture if isinstance(architecture, str) else None,
+        classes=class_info(content, origin),
     )
 
 

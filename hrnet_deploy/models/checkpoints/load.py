@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from hrnet_deploy.models.checkpoints.architecture import class_count, closest_va
 from hrnet_deploy.models.checkpoints.container import read_container
 from hrnet_deploy.models.checkpoints.dialects import OFFICIAL, TIMM, detect, to_official
 from hrnet_deploy.models.checkpoints.fit import check_dtypes, check_names_and_shapes, check_values
+from hrnet_deploy.models.checkpoints.names import ClassInfo
 from hrnet_deploy.models.checkpoints.timm_config import read_timm_config
 from hrnet_deploy.models.checkpoints.unwrap import clean_names
 from hrnet_deploy.models.network import build_network
@@ -35,6 +36,7 @@ class Checkpoint:
         dialect: whose file it is (`dialects.Dialect.name`).
         num_classes: classes the head tells apart.
         preprocessing: how its source evaluates.
+        classes: what the file, or timm's config beside it, says of the classes.
         sha256: hex digest of the file; empty for tensors given in memory.
     """
 
@@ -43,6 +45,7 @@ class Checkpoint:
     dialect: str
     num_classes: int
     preprocessing: Preprocessing
+    classes: ClassInfo = field(default_factory=ClassInfo)
     sha256: str = ""
 
 
@@ -71,11 +74,15 @@ def load_checkpoint(
     expected = None if variant is None else find_variant(variant)
     container = read_container(path, ema=ema)
     loaded = _load(container.tensors, expected, num_classes, f"checkpoint '{path}'")
+    classes = container.classes
     if loaded.dialect == OFFICIAL.name:
-        config = read_timm_config(path)
+        config = read_timm_config(path, loaded.variant, loaded.num_classes)
         if config or (container.architecture or "").startswith("hrnet_"):
-            loaded = replace(loaded, dialect=TIMM.name, preprocessing=config or TIMM.preprocessing)
-    return replace(loaded, sha256=sha256_file(path))
+            preprocessing = config.preprocessing if config else TIMM.preprocessing
+            loaded = replace(loaded, dialect=TIMM.name, preprocessing=preprocessing)
+        if config and config.classes:
+            classes = replace(classes, names=config.classes)
+    return replace(loaded, classes=classes, sha256=sha256_file(path))
 
 
 def load_tensors(
