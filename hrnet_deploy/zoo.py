@@ -143,6 +143,19 @@ def named_entry(name: str) -> ZooEntry | None:
     return found[0] if found else None
 
 
+def has_name(text: str) -> bool:
+    """Whether a text is a name of the zoo rather than of a file.
+
+    Args:
+        text: what was typed.
+
+    Returns:
+        True for rows, their publishers' names for them, and variants; also for a name that two publishers use.
+    """
+    wanted = _plain(text)
+    return any(wanted in {entry.name, entry.variant, *entry.aliases} for entry in entries())
+
+
 def find_entry(name: str) -> ZooEntry:
     """The row of that name.
 

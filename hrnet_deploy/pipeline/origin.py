@@ -99,7 +99,7 @@ def open_origin(
             "an export needs a model or weights, got neither. Name one that hrnet-models lists, or give --weights FILE."
         )
     if weights is None:
-        weights = _weights_named(str(model))
+        weights = weights_named(str(model))
     variant = None if model is None else _variant_named(model, str(weights))
     return TorchOrigin(variant, str(weights), num_classes, ema=ema)
 
@@ -302,8 +302,18 @@ def _default_preprocessing(variant: Variant) -> Preprocessing:
     return Preprocessing(resize=Resize.NONE, size_hw=None, interpolation=Interpolation.OPENCV_LINEAR)
 
 
-def _weights_named(model: str) -> str:
-    """The zoo row a model's name stands for: its own, or the one to begin with of a variant under its plain name."""
+def weights_named(model: str) -> str:
+    """The zoo row that a model's name stands for.
+
+    Args:
+        model: a zoo name, its publisher's, or a variant, which stands for the row to begin with.
+
+    Returns:
+        The row's own name.
+
+    Raises:
+        UsageError: no such row; the message names the closest, or those to be fetched by hand.
+    """
     entry = named_entry(model)
     if entry is not None:
         return entry.name

@@ -161,9 +161,7 @@ def test_miou_is_that_of_the_threshold(street, images, tmp_path, window):
     found = evaluate(path, tmp_path, window=window).metrics
     judged, answers = np.stack([truth] * len(masks)), np.stack(masks)
     kept = judged != 255
-    shares = [
-        np.sum((judged == c) & (answers == c)) / np.sum(kept & ((judged == c) | (answers == c))) for c in (0, 1)
-    ]
+    shares = [np.sum((judged == c) & (answers == c)) / np.sum(kept & ((judged == c) | (answers == c))) for c in (0, 1)]
     if window is None:
         assert found.value == pytest.approx(np.mean(shares), abs=1e-3)
     else:
@@ -182,7 +180,6 @@ def test_int8_is_judged_by_the_threshold(photos, plain_photos, images, tmp_path)
         precision="int8",
         calib_data=data,
         calib_images=16,
-        keep_fp="auto",
         classes=["cat", "horse"],
         output=tmp_path / "i8.onnx",
     )
