@@ -106,11 +106,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     card.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
     card.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
     card.add_argument("--align-corners", action="store_true", help="how a foreign net's logits are upsampled")
-    args = p.parse_args(argv)
-    if args.model is None and args.weights is None:
-        print(_USAGE, file=sys.stderr)
-        p.error("a MODEL, a FILE.onnx or --weights is needed; hrnet-models lists what can be had by name")
-    return args
+    return p.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -127,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from hrnet_deploy.pipeline import GateMissedError, export_artifact
 
+    if args.model is None and args.weights is None:
+        print(_USAGE, file=sys.stderr)  # what is missing is said by the error that follows
     options = {k: v for k, v in vars(args).items() if k not in {"json", "verbose", "quiet", "model"}}
     began = time.perf_counter()
     try:
