@@ -29,11 +29,13 @@ _ID_COLUMNS = frozenset({"id", "index", "idx", "number", "value", "label", "labe
 _NAME_COLUMNS = ("name", "class_name", "classname", "label_name", "class", "category", "label", "text")
 _NESTED = ("id2label", "idx_to_class", "label_names", "class_names", "classes", "names", "label2id", "class_to_idx")
 
+Known = Callable[[tuple[str, ...]], "tuple[str, ...] | None"]
+"""The usual names of a list that is recognised, or None."""
 Entry = tuple[str, str]
 """Where a name stands, such as "line 3", and the name."""
 
 
-def parse_class_list(text: str, origin: str) -> tuple[str, ...]:
+def parse_class_list(text: str, origin: str, known: Known) -> tuple[str, ...]:
     """Read the class names in a text.
 
     Args:
@@ -41,6 +43,7 @@ def parse_class_list(text: str, origin: str) -> tuple[str, ...]:
             behind the name); or a table with a header; or JSON, as `names_in` takes it. A WordNet id before each name
             is left out; ids alone are kept.
         origin: what the text is of, for errors, such as "class file names.txt".
+        known: gives the usual names of a well-known list in another form; None for any other list.
 
     Returns:
         The names by class index; at least one.
@@ -52,16 +55,17 @@ def parse_class_list(text: str, origin: str) -> tuple[str, ...]:
     # A name such as "[void]" may well begin a plain list.
     structured = text.lstrip()[:1] in {"{", "["} and not (len(first) > 1 and first[0].rstrip()[-1:] in {"}", "]"})
     entries = _from_json(text, origin) if structured else _from_lines(text, origin)
-    return _checked(_without_wnids(entries), origin)
+    return _checked(list(_without_wnids(entries)), origin, known)
 
 
-def names_in(value: object, origin: str) -> tuple[str, ...]:
+def names_in(value: object, origin: str, known: Known) -> tuple[str, ...]:
     """Class names in a value that JSON or a training file holds.
 
     Args:
         value: a list of names; a mapping of indices to names, or of names to indices; a mapping that holds one of these
             under a usual name, such as "id2label".
         origin: what holds it, for errors.
+        known: as for `parse_class_list`.
 
     Returns:
         The names by class index.
@@ -69,7 +73,7 @@ def names_in(value: object, origin: str) -> tuple[str, ...]:
     Raises:
         UsageError: none of these, numbers with gaps, or a name that cannot be used.
     """
-    return _checked(_without_wnids(_entries_of(value, origin)), origin)
+    return _checked(list(_without_wnids(_entries_of(value, origin))), origin, known)
 
 
 def _from_json(text: str, origin: str) -> list[Entry]:
@@ -213,7 +217,10 @@ def _without_wnids(entries: list[Entry]) -> Iterator[Entry]:
         yield where, name if alone or match is None else (match[2] or "")
 
 
-def _checked(entries: Iterator[Entry], origin: str) -> tuple[str, ...]:
+def _checked(entries: list[Entry], origin: str, known: Known) -> tuple[str, ...]:
+    usual = known(tuple(name for _, name in entries))
+    if usual is not None:
+        return usual
     seen: dict[str, str] = {}
     for place, name in entries:
         where = f"{origin}, {place},"

@@ -43,6 +43,8 @@ CITYSCAPES_TRAIN_IDS: Mapping[int, int] = MappingProxyType(
 
 _IMAGENET_NAME = "imagenet"
 _CITYSCAPES_NAME = "cityscapes"
+_NEARLY_ALL = 0.95
+"""Share of ImageNet's names that its lists have in common; they differ in a few, such as its two cranes."""
 _FILE_LIMIT_BYTES = 1 << 22
 
 
@@ -123,13 +125,13 @@ def read_classes(path: str | Path) -> tuple[str, ...]:
             header; or JSON (a list, or numbers and names). Blank lines at the end are ignored.
 
     Returns:
-        The names; ImageNet's where there are only its WordNet ids.
+        The names; ImageNet's short ones for its WordNet ids and its long names.
 
     Raises:
         MissingFileError: no such file.
         UsageError: unreadable, not text, empty, numbers with gaps, an over-long or blank line, or a name given twice.
     """
-    return _spoken(parse_class_list(_text(Path(path)), f"class file {path}"))
+    return parse_class_list(_text(Path(path)), f"class file {path}", _imagenets)
 
 
 def classes_in(value: object, origin: str) -> tuple[str, ...]:
@@ -140,18 +142,23 @@ def classes_in(value: object, origin: str) -> tuple[str, ...]:
         origin: what holds it, for errors.
 
     Returns:
-        The names; ImageNet's where there are only its WordNet ids.
+        The names; ImageNet's short ones for its WordNet ids and its long names.
 
     Raises:
         UsageError: as for `class_list.names_in`.
     """
-    return _spoken(names_in(value, origin))
+    return names_in(value, origin, _imagenets)
 
 
-def _spoken(names: tuple[str, ...]) -> tuple[str, ...]:
-    """ImageNet's names for its WordNet ids."""
+def _imagenets(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """ImageNet's names, for its WordNet ids or for its names in the long form, such as "tench, Tinca tinca"."""
     known = dict(_imagenet())
-    return tuple(known[name] for name in names) if known.keys() >= set(names) else names
+    if names and known.keys() >= set(names):
+        return tuple(known[name] for name in names)
+    if len(names) != len(known):
+        return None
+    first = sum(name.split(",", 1)[0] == own for name, own in zip(names, known.values(), strict=True))
+    return imagenet_classes() if first >= _NEARLY_ALL * len(names) else None
 
 
 def pack_classes(classes: Sequence[str]) -> str | tuple[str, ...]:

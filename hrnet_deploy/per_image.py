@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
 from hrnet_deploy.sources import Frame, Item
 from hrnet_deploy.spec import ModelCard, OutputKind, Task
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -60,6 +63,8 @@ class PerImage:
     def __init__(self, card: ModelCard) -> None:
         self.card = card
         self.preprocessor = Preprocessor(card.preprocessing)
+        if card.threshold is None and len(card.classes) == 1:
+            _LOG.warning("one output channel and no threshold: every answer is '%s'. Export it again.", card.classes[0])
         self._palette = colours_of(card) if card.task is Task.SEGMENTATION else None
 
     def prepare(self, item: Item) -> Prepared | Unusable:

@@ -71,6 +71,21 @@ def test_names_are_wordnets_first_lemmas():
     assert len(changed) == 5
 
 
+def test_imagenets_long_names_are_its_names(tmp_path):
+    timm = importlib.util.find_spec("timm")
+    if timm is None:
+        pytest.skip("needs timm's WordNet tables")
+    info = Path(timm.origin).parent / "data" / "_info"
+    lines = (info / "imagenet_synset_to_lemma.txt").read_text().splitlines()
+    lemmas = dict(line.split("\t") for line in lines)
+    names = [lemmas[wnid] for wnid in imagenet_wnids()]
+    assert len(set(names)) < 1000 or ", " in names[0]
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    assert read_classes(tmp_path / "names.json") == imagenet_classes()
+    (tmp_path / "ids.txt").write_text("\n".join(imagenet_wnids()))
+    assert read_classes(tmp_path / "ids.txt") == imagenet_classes()
+
+
 def test_cityscapes_tables_agree():
     assert len(CITYSCAPES_CLASSES) == len(set(CITYSCAPES_CLASSES)) == 19
     assert CITYSCAPES_PALETTE.shape == (19, 3)

@@ -132,9 +132,9 @@ class TorchOrigin:
             lineage = {"weights": path.name, "weights_sha256": loaded.sha256, "dialect": loaded.dialect}
             preprocessing, classes = loaded.preprocessing, loaded.classes
             threshold = _THRESHOLD if loaded.dialect != MMSEG.name else classes.threshold or _MMSEG_THRESHOLD
-            if entry is not None:
+            if entry is not None:  # what its classes are is known, whatever spelling the file has
                 lineage["zoo"] = entry.name
-                preprocessing = entry.preprocessing
+                preprocessing, classes = entry.preprocessing, ClassInfo()
             if (address := web_address(weights)) is not None:
                 lineage["weights_url"] = address
         native = preprocessing.size_hw if variant.task is Task.CLASSIFICATION else None
@@ -216,7 +216,7 @@ class OnnxOrigin:
                 preprocessing=card.preprocessing,
                 native_hw=card.shapes.opt_nhw[1:],
                 classes=card.classes,
-                threshold=card.threshold,
+                threshold=card.threshold or self.facts.threshold,
                 palette=card.palette,
                 lineage={**card.lineage, **self.facts.lineage},
             )
@@ -330,12 +330,12 @@ def weights_named(model: str) -> str:
 
 def _variant_named(model: str, weights: str) -> Variant:
     """The architecture a model's name stands for; a zoo name that asks for other zoo weights is refused."""
-    entry = named_entry(model)
-    if entry is None:
+    entry, other = named_entry(model), zoo_entry(weights)
+    if None not in (entry, other) and entry != other:
+        raise UsageError(f"model and weights must be the same zoo row, got {model} and {weights}. Leave one out.")
+    try:
         return find_variant(model)
-    other = zoo_entry(weights)
-    if other is not None and other.name != entry.name:
-        raise UsageError(
-            f"model and weights must be the same zoo row, got {entry.name} and {other.name}. Leave one out."
-        )
-    return find_variant(entry.variant)
+    except UsageError:
+        if entry is None:
+            raise
+        return find_variant(entry.variant)

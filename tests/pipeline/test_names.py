@@ -129,7 +129,7 @@ def test_by_hand_means_by_hand(monkeypatch, tmp_path):
 
 
 def test_model_and_weights_of_two_rows_are_refused():
-    with pytest.raises(UsageError, match=r"same zoo row, got hrnet_w18\.paddle_in1k and hrnet_w18\.mm_in1k"):
+    with pytest.raises(UsageError, match=r"same zoo row, got HRNet_W18_C and hrnet_w18\.mm_in1k"):
         export("HRNet_W18_C", weights="hrnet_w18.mm_in1k")
 
 

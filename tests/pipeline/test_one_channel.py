@@ -232,6 +232,21 @@ def test_an_export_of_an_export_keeps_the_threshold(street, tmp_path):
     assert (again.card.threshold, again.card.classes) == (0.35, ("background", "sky"))
 
 
+def test_a_card_from_before_thresholds(plain, images, tmp_path, caplog):
+    model = onnx.load(plain)
+    (entry,) = (prop for prop in model.metadata_props if prop.key == "hrnet_deploy.card")
+    content = json.loads(entry.value)
+    del content["threshold"]
+    content["classes"] = ["class_0"]
+    entry.value = json.dumps(content)
+    onnx.save(model, tmp_path / "old.onnx")
+    assert Predictor(tmp_path / "old.onnx").predict(images[0]).mask.max() == 0
+    assert "one output channel and no threshold: every answer is 'class_0'. Export it again." in caplog.text
+    again = Predictor(export(str(tmp_path / "old.onnx"), classes=["sky"], output=tmp_path / "new.onnx"))
+    assert (again.card.threshold, again.card.classes) == (0.5, ("background", "sky"))
+    assert (again.predict(images[0]).mask == Predictor(plain).predict(images[0]).mask).all()
+
+
 @pytest.mark.parametrize(
     ("meta", "threshold", "classes"),
     [
