@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.binary import two_scores
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -33,7 +35,7 @@ ALIKE = Difference(0.0, 0.0, 1.0)
 """Nothing compared yet."""
 
 
-def compare(ours: NDArray[np.generic], reference: NDArray[np.generic]) -> Difference:
+def compare(ours: NDArray[np.generic], reference: NDArray[np.generic], cut: float | None = None) -> Difference:
     """Measure one output against its reference.
 
     The spread, not each value, is the yardstick: a logit near zero has no meaningful relative error.
@@ -41,6 +43,8 @@ def compare(ours: NDArray[np.generic], reference: NDArray[np.generic]) -> Differ
     Args:
         ours: logits or scores (N, classes, ...), or integer labels of any shape.
         reference: the same shape.
+        cut: of a net with one channel, the score above which the second class is meant. The spread then counts at
+            least one: it is a logit's own unit, and few answers of one score each may hardly differ.
 
     Returns:
         The difference; infinite where either is not finite or the shapes differ.
@@ -53,5 +57,10 @@ def compare(ours: NDArray[np.generic], reference: NDArray[np.generic]) -> Differ
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return Difference(np.inf, np.inf, 0.0)
     max_abs = float(np.abs(a - b).max(initial=0))
-    agreement = float(np.mean(a.argmax(axis=1) == b.argmax(axis=1))) if a.ndim > 1 else float(np.mean(a == b))
-    return Difference(max_abs, max_abs / max(float(b.std()), 1e-6), agreement)
+    if a.ndim > 1:
+        labels = [two_scores(scores, cut, axis=1).argmax(axis=1) for scores in (a, b)]
+        agreement = float(np.mean(labels[0] == labels[1]))
+    else:
+        agreement = float(np.mean(a == b))
+    least = 1e-6 if cut is None else 1.0
+    return Difference(max_abs, max_abs / max(float(b.std()), least), agreement)

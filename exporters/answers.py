@@ -58,12 +58,64 @@ def topk_out(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
     return model
 
 
-def mask_out(model: onnx.ModelProto, *, align_corners: bool) -> onnx.ModelProto:
+def two_classes_out(model: onnx.ModelProto, cut: float | None) -> onnx.ModelProto:
+    """Classification with one output channel: sigmoid inside the graph, and the answer where a cut is given.
+
+    Args:
+        model: graph whose first output is one logit (N, 1); changed in place.
+        cut: the logit above which the second class is the answer; None for probabilities alone.
+
+    Returns:
+        The model; its only output is `probabilities`, float32 (N, 2), or its outputs are `labels` int64 (N, 2) and
+        `scores` float32 (N, 2), the answer first.
+    """
+    graph = model.graph
+    _free_names(graph, "probabilities", "labels", "scores")
+    logits = graph.output[0]
+    batch = _dims(logits)[0]
+    one, other, first, second = (_PREFIX + name for name in ("one", "other", "first", "second"))
+    graph.initializer.append(numpy_helper.from_array(np.array([[1]], np.float32), one))
+    graph.node.extend(
+        [
+            helper.make_node("Sigmoid", [logits.name], [_PREFIX + "share"], _PREFIX + "Sigmoid"),
+            helper.make_node("Sub", [one, _PREFIX + "share"], [other], _PREFIX + "Sub"),
+            helper.make_node("Concat", [other, _PREFIX + "share"], ["probabilities"], _PREFIX + "Concat", axis=1),
+        ]
+    )
+    if cut is None:
+        _replace_outputs(graph, [("probabilities", TensorProto.FLOAT, [batch, 2])])
+        return model
+    graph.initializer.append(numpy_helper.from_array(np.array([[1]], np.int64), _PREFIX + "last"))
+    _above(graph, logits.name, cut, first, TensorProto.INT64)
+    graph.node.extend(
+        [
+            helper.make_node("Sub", [_PREFIX + "last", first], [second], _PREFIX + "Other"),
+            helper.make_node("Concat", [first, second], ["labels"], _PREFIX + "Labels", axis=1),
+            helper.make_node("GatherElements", ["probabilities", "labels"], ["scores"], _PREFIX + "Scores", axis=1),
+        ]
+    )
+    _replace_outputs(graph, [("labels", TensorProto.INT64, [batch, 2]), ("scores", TensorProto.FLOAT, [batch, 2])])
+    return model
+
+
+def _above(graph: onnx.GraphProto, scores: str, cut: float, output: str, dtype: int) -> None:
+    """One where a score lies above the cut, else zero, under a name of its own."""
+    graph.initializer.append(numpy_helper.from_array(np.array(cut, np.float32), _PREFIX + "cut"))
+    graph.node.extend(
+        [
+            helper.make_node("Greater", [scores, _PREFIX + "cut"], [_PREFIX + "above"], _PREFIX + "Greater"),
+            helper.make_node("Cast", [_PREFIX + "above"], [output], _PREFIX + "CastAbove", to=dtype),
+        ]
+    )
+
+
+def mask_out(model: onnx.ModelProto, *, align_corners: bool, cut: float | None = None) -> onnx.ModelProto:
     """Segmentation: upsample to the input's size and argmax inside the graph.
 
     Args:
         model: graph with input (N, 3, H, W) whose first output is logits (N, classes, h, w); changed in place.
         align_corners: the mode the network was trained with.
+        cut: of a net with one channel, the score above which the second class is meant.
 
     Returns:
         The model; its only output is `labels`, uint8 (N, H, W).
@@ -95,10 +147,20 @@ def mask_out(model: onnx.ModelProto, *, align_corners: bool) -> onnx.ModelProto:
                 mode="linear",
                 coordinate_transformation_mode=mode,
             ),
-            helper.make_node("ArgMax", [_PREFIX + "full"], [_PREFIX + "index"], _PREFIX + "ArgMax", axis=1, keepdims=0),
-            helper.make_node("Cast", [_PREFIX + "index"], ["labels"], _PREFIX + "Cast", to=TensorProto.UINT8),
         ]
     )
+    index = _PREFIX + "index"
+    if cut is None:
+        graph.node.append(
+            helper.make_node("ArgMax", [_PREFIX + "full"], [index], _PREFIX + "ArgMax", axis=1, keepdims=0)
+        )
+    else:
+        _above(graph, _PREFIX + "full", cut, _PREFIX + "plane", TensorProto.INT32)
+        graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), _PREFIX + "channel"))
+        graph.node.append(
+            helper.make_node("Squeeze", [_PREFIX + "plane", _PREFIX + "channel"], [index], _PREFIX + "Squeeze")
+        )
+    graph.node.append(helper.make_node("Cast", [index], ["labels"], _PREFIX + "Cast", to=TensorProto.UINT8))
     _replace_outputs(graph, [("labels", TensorProto.UINT8, [batch, h, w])])
     return model
 

@@ -6,6 +6,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.binary import ranked_two
+from hrnet_deploy.spec import OutputKind
+
 _STRIP_PX = 1 << 17
 """Pixels of a plane that are enlarged at a time: half a megabyte."""
 
@@ -37,6 +40,25 @@ def ranked(scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.f
     """
     order = np.argsort(-scores, kind="stable").astype(np.int64)
     return order, scores[order]
+
+
+def best_classes(
+    row: NDArray[np.floating], kind: OutputKind, threshold: float | None
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Classes from best to worst of what a classifier gives for one image.
+
+    Args:
+        row: logits or probabilities of the image.
+        kind: which of them.
+        threshold: of a net with one output channel; None for one channel a class.
+
+    Returns:
+        Indices int64 (classes,) and their probabilities float32 (classes,).
+    """
+    if threshold is not None:
+        return ranked_two(row, threshold, kind)
+    scores = row.reshape(1, -1)
+    return ranked((scores.astype(np.float32) if kind is OutputKind.PROBABILITIES else softmax(scores))[0])
 
 
 def upsampled_argmax(

@@ -25,6 +25,9 @@ _TIMEOUT_S = 30.0
 _ATTEMPTS = 4
 _PAUSE_S = 0.5
 _CHUNK_BYTES = 1 << 18
+_HEADERS = {"User-Agent": "hrnet-deploy", "Accept-Encoding": "identity"}
+_ABSENT = frozenset({400, 401, 403, 404, 405, 410})
+"""What servers answer for a file that is not there; storage services hide which names exist."""
 _Busy = PermissionError if sys.platform == "win32" else BlockingIOError
 _PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 
@@ -62,6 +65,42 @@ def download(url: str, path: Path, *, digest: str | None = None) -> Path:
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _failure(url, path, str(error) or type(error).__name__) from error
     return path
+
+
+def fetch_small(url: str, limit_bytes: int) -> bytes | None:
+    """A small file that may not be there.
+
+    Args:
+        url: http or https.
+        limit_bytes: most it may hold.
+
+    Returns:
+        Its content; None where the server has none (or hides it), shows a page instead, or it is larger.
+
+    Raises:
+        UsageError: not an http(s) URL.
+        DownloadError: unreachable, or the server failed.
+    """
+    split_url(url)
+    request = urllib.request.Request(url, headers=_HEADERS)  # noqa: S310 - only http(s) gets here and past redirects
+    try:
+        with urllib.request.build_opener(SafeRedirect).open(request, timeout=_TIMEOUT_S) as response:
+            _refuse_pages(response)
+            content: bytes = response.read(limit_bytes + 1)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code in _ABSENT:
+            return None
+        raise DownloadError(
+            f"{url} must be downloadable or absent, got: HTTP {error.code} {error.reason}. Try again."
+        ) from error
+    except urllib.error.URLError as error:
+        raise DownloadError(f"{url} must be downloadable or absent, got: {error.reason}. Try again.") from error
+    except ValueError:
+        return None
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadError(f"{url} must be downloadable or absent, got: {error}. Try again.") from error
+    return content if len(content) <= limit_bytes else None
 
 
 def split_url(url: str) -> urllib.parse.SplitResult:
@@ -189,7 +228,7 @@ def _refuse_pages(response: http.client.HTTPResponse) -> None:
 
 def _resume_point(partial: Path) -> tuple[int, dict[str, str]]:
     """How much is there, and the headers that ask for the rest provided the file is still the same one."""
-    headers = {"User-Agent": "hrnet-deploy", "Accept-Encoding": "identity"}
+    headers = dict(_HEADERS)
     try:
         offset, validator = partial.stat().st_size, _validator_path(partial).read_text(encoding="latin-1")
     except FileNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,8 +11,9 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.class_list import names_in, parse_class_list
 from hrnet_deploy.errors import ArtifactError, UsageError
-from hrnet_deploy.spec import Task
+from hrnet_deploy.spec import ModelCard, Task
 from hrnet_deploy.text_file import read_text
 
 CITYSCAPES_CLASSES: tuple[str, ...] = (
@@ -43,9 +43,9 @@ CITYSCAPES_TRAIN_IDS: Mapping[int, int] = MappingProxyType(
 
 _IMAGENET_NAME = "imagenet"
 _CITYSCAPES_NAME = "cityscapes"
-_LINE_LIMIT = 200
+_NEARLY_ALL = 0.95
+"""Share of ImageNet's names that its lists have in common; they differ in a few, such as its two cranes."""
 _FILE_LIMIT_BYTES = 1 << 22
-_WNID = re.compile(r"n\d{8}\t")
 
 
 def imagenet_classes() -> tuple[str, ...]:
@@ -105,34 +105,60 @@ def palette(classes: Sequence[str]) -> NDArray[np.uint8]:
     return np.resize(_separated_colours(min(len(classes), 4000)), (len(classes), 3))
 
 
+def colours_of(card: ModelCard) -> NDArray[np.uint8]:
+    """The colours of a net's classes.
+
+    Args:
+        card: of the net.
+
+    Returns:
+        `uint8 (n, 3)` RGB: those the card names, else those of `palette`.
+    """
+    return palette(card.classes) if card.palette is None else np.array(card.palette, np.uint8)
+
+
 def read_classes(path: str | Path) -> tuple[str, ...]:
     """Class names from a text file.
 
     Args:
-        path: UTF-8 text, one name a line by class index, or `wnid<TAB>name`; blank lines at the end are ignored.
+        path: UTF-8 text: one name a line by class index, with or without its number or WordNet id; a table with a
+            header; or JSON (a list, or numbers and names). Blank lines at the end are ignored.
 
     Returns:
-        The names.
+        The names; ImageNet's short ones for its WordNet ids and its long names.
 
     Raises:
         MissingFileError: no such file.
-        UsageError: unreadable, not text, empty, an over-long or blank line, or a name given twice.
+        UsageError: unreadable, not text, empty, numbers with gaps, an over-long or blank line, or a name given twice.
     """
-    lines = _text(Path(path)).rstrip().split("\n")
-    seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        name = _WNID.sub("", line, count=1).strip()
-        where = f"class file {path}, line {number},"
-        if not name:
-            raise UsageError(f"{where} must hold a name, got a blank line. Write one class name a line.")
-        if len(name) > _LINE_LIMIT:
-            raise UsageError(f"{where} must have at most {_LINE_LIMIT} characters, got {len(name)}. Shorten the name.")
-        if not name.isprintable():
-            raise UsageError(f"{where} must be printable text, got {name!r}. Write one class name a line.")
-        if name in seen:
-            raise UsageError(f"{where} must differ from line {seen[name]}, got '{name}' twice. Make the names unique.")
-        seen[name] = number
-    return tuple(seen)
+    return parse_class_list(_text(Path(path)), f"class file {path}", _imagenets)
+
+
+def classes_in(value: object, origin: str) -> tuple[str, ...]:
+    """Class names that a configuration or a training file holds.
+
+    Args:
+        value: as for `class_list.names_in`.
+        origin: what holds it, for errors.
+
+    Returns:
+        The names; ImageNet's short ones for its WordNet ids and its long names.
+
+    Raises:
+        UsageError: as for `class_list.names_in`.
+    """
+    return names_in(value, origin, _imagenets)
+
+
+def _imagenets(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """ImageNet's names, for its WordNet ids or for its names in the long form, such as "tench, Tinca tinca"."""
+    known = dict(_imagenet())
+    if names and known.keys() >= set(names):
+        return tuple(known[name] for name in names)
+    if len(names) != len(known):
+        return None
+    first = sum(name.split(",", 1)[0] == own for name, own in zip(names, known.values(), strict=True))
+    return imagenet_classes() if first >= _NEARLY_ALL * len(names) else None
 
 
 def pack_classes(classes: Sequence[str]) -> str | tuple[str, ...]:

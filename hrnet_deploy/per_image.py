@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.decode import label_map_at, ranked, softmax, upsampled_argmax
+from hrnet_deploy.binary import cut_of, two_scores
+from hrnet_deploy.decode import best_classes, label_map_at, upsampled_argmax
 from hrnet_deploy.errors import ImageError, MissingFileError
-from hrnet_deploy.labels import palette
+from hrnet_deploy.labels import colours_of
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
 from hrnet_deploy.sources import Frame, Item
 from hrnet_deploy.spec import ModelCard, OutputKind, Task
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -59,7 +63,9 @@ class PerImage:
     def __init__(self, card: ModelCard) -> None:
         self.card = card
         self.preprocessor = Preprocessor(card.preprocessing)
-        self._palette = palette(card.classes) if card.task is Task.SEGMENTATION else None
+        if card.threshold is None and len(card.classes) == 1:
+            _LOG.warning("one output channel and no threshold: every answer is '%s'. Export it again.", card.classes[0])
+        self._palette = colours_of(card) if card.task is Task.SEGMENTATION else None
 
     def prepare(self, item: Item) -> Prepared | Unusable:
         """Read an image and make the network input.
@@ -119,8 +125,8 @@ class PerImage:
                 labels = label_map_at(first, size_hw)
                 # A part of a batch would keep all of it in memory.
                 return labels.copy() if labels is first and len(batch) > 1 else labels
-            return upsampled_argmax(first, size_hw, align_corners=self.card.align_corners)
+            planes = two_scores(first, cut_of(self.card.threshold, kind))
+            return upsampled_argmax(planes, size_hw, align_corners=self.card.align_corners)
         if kind is OutputKind.TOPK:
             return first, outputs[self.card.outputs[1].name][index]
-        scores = first.reshape(1, -1)
-        return ranked((softmax(scores) if kind is OutputKind.LOGITS else scores.astype(np.float32))[0])
+        return best_classes(first, kind, self.card.threshold)

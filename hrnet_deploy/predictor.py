@@ -26,9 +26,12 @@ from hrnet_deploy.result_list import Results
 from hrnet_deploy.results import Result
 from hrnet_deploy.sources import Item, OnError, as_image_error, is_live, is_single, items
 from hrnet_deploy.spec import ModelCard, Task, TensorSpec
+from hrnet_deploy.zoo import has_name
 
 Submit = Callable[..., "Future[Result]"]
 Entry = Prepared | Unusable
+
+_SUFFIXES = frozenset({".onnx", ".engine"})
 
 
 class Predictor:
@@ -77,8 +80,13 @@ class Predictor:
             ArtifactError: it is damaged, or carries no card and none is given, or contradicts its card.
             DeviceError: the device is not there.
             MissingDependencyError: the runtime is not installed.
-            UsageError: an unknown device or backend, or lanes below 1.
+            UsageError: an unknown device or backend, lanes below 1, or a zoo name.
         """
+        if Path(path).suffix not in _SUFFIXES and has_name(str(path)) and not Path(path).exists():
+            raise UsageError(
+                f"artefact must be a file, got the zoo name {path}. Make one: hrnet-export {path} -o NAME.onnx; "
+                "hrnet-predict does so by itself."
+            )
         # First, while nothing but the arguments is there: a pickled copy is made from them.
         self._options = {name: value for name, value in locals().items() if name not in {"self", "path"}}
         self._path = Path(path).absolute()  # the copy may live in another folder

@@ -204,6 +204,9 @@ class ModelCard:
         pixels_in: the input is uint8 (N, H, W, 3) in `preprocessing.channel_order` and the graph normalises.
         align_corners: how segmentation logits are upsampled to the image.
         opset: ONNX opset as written.
+        threshold: of a net with one output channel, which stands for the second of two classes: the probability above
+            which that is the answer; None for a net with one channel a class.
+        palette: class colours, RGB 0..255; None for the usual ones.
         lineage: where it came from: digests, dialect, tool versions.
         measured: figures measured when it was made, such as parity with its reference.
     """
@@ -220,6 +223,8 @@ class ModelCard:
     pixels_in: bool = False
     align_corners: bool = False
     opset: int = 0
+    threshold: float | None = None
+    palette: tuple[tuple[int, int, int], ...] | None = None
     lineage: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, float] = field(default_factory=dict)
 
@@ -236,6 +241,12 @@ class ModelCard:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.classes:
             raise UsageError("a model card needs at least one class name, got none. Give --classes or --num-classes.")
+        if self.threshold is not None:
+            check_threshold(self.threshold)
+            if len(self.classes) != 2:
+                raise UsageError(f"a threshold divides two classes, got {len(self.classes)}. Name two.")
+        if self.palette is not None:
+            object.__setattr__(self, "palette", _colours(self.palette, len(self.classes)))
         if self.task is Task.SEGMENTATION and len(self.classes) > 255:
             raise UsageError(f"a mask is uint8 with 255 as ignore, got {len(self.classes)} classes. Use at most 255.")
         if not self.inputs or not self.outputs:
@@ -268,6 +279,9 @@ class ModelCard:
     def to_json(self) -> str:
         """Compact JSON with sorted keys, so equal cards give equal bytes."""
         content = {"schema": SCHEMA, **dataclasses.asdict(self)}
+        for name in ("threshold", "palette"):  # few nets have them, and what reads schema 1 knows no others
+            if content[name] is None:
+                del content[name]
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
@@ -297,6 +311,28 @@ class ModelCard:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ArtifactError(f"model card cannot be read ({error}). Export the artefact again.") from error
+
+
+def check_threshold(value: Any) -> None:
+    """Refuse what divides nothing.
+
+    Args:
+        value: a probability.
+
+    Raises:
+        UsageError: not a number between 0 and 1.
+    """
+    if type(value) not in {int, float} or not 0 < value < 1:
+        raise UsageError(f"threshold must be a probability between 0 and 1, got {value!r}. The usual one is 0.5.")
+
+
+def _colours(palette: Any, count: int) -> tuple[tuple[int, int, int], ...]:
+    rows = tuple(tuple(row) for row in palette)
+    if len(rows) != count or not all(
+        len(row) == 3 and all(type(v) is int and 0 <= v <= 255 for v in row) for row in rows
+    ):
+        raise UsageError(f"a palette must hold red, green and blue from 0 to 255 for each class, got {palette!r:.60}.")
+    return rows
 
 
 def _normalise_enums(record: Any) -> None:

@@ -6,14 +6,24 @@ import csv
 import difflib
 import fnmatch
 import functools
+import re
 from dataclasses import dataclass
 from importlib.resources import files
 
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.models.variants import VARIANTS
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding, Task
 
 _SIMILAR = 0.5
 """Share of matching characters from which on a name is worth suggesting."""
+_LONGEST_NAME = 120
+_HUB = re.compile(r"hf[-_]hub:|https?://(?:www\.)?huggingface\.co/(?=[^/]+/[^/]+/?$)")
+"""What may stand before the name of a repository on the Hugging Face hub."""
+_HUB_FILE = re.compile(r"https://huggingface\.co/(timm/([^/]+))/")
+_FILE_SUFFIX = re.compile(r"\.(?:pth\.tar|pth|pdparams|safetensors)$")
+_MMSEGMENTATION = re.compile(r"(?:fcn|ocrnet)_hr(18s|18|48)_")
+_MMSEGMENTATION_NETS = {"18s": "hrnetv2_w18_small_v2", "18": "hrnetv2_w18", "48": "hrnetv2_w48"}
+"""Source: mmsegmentation, configs/hrnet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +49,7 @@ class ZooEntry:
         url: where the file can be downloaded, or None where only a browser gets it.
         digest: first hex digits of the file's SHA-256, or None where the publisher gives none.
         filename: the file's name in the cache, unique to its content.
+        aliases: the publisher's own names of the weights and of the file, in lower case.
         note: where to get it by hand, or what to know about it.
 
     Source: the publishers' model tables; parameters and MACs counted on the reference models.
@@ -62,6 +73,7 @@ class ZooEntry:
     url: str | None
     digest: str | None
     filename: str
+    aliases: tuple[str, ...]
     note: str
 
     @property
@@ -93,39 +105,86 @@ def entries() -> tuple[ZooEntry, ...]:
 
 
 def list_models(pattern: str = "*") -> tuple[ZooEntry, ...]:
-    """Rows whose name or variant matches.
+    """Rows whose name, variant or published name matches.
 
     Args:
-        pattern: shell-style wildcards, any case, such as "hrnet_w18.*" or "*ssld*".
+        pattern: shell-style wildcards, any case, such as "hrnet_w18.*", "*ssld*" or "HRNet_W18_C".
 
     Returns:
         The rows; empty where none matches.
     """
-    wanted = pattern.strip().lower()
+    wanted = _plain(pattern)
     return tuple(
         entry
         for entry in entries()
-        if fnmatch.fnmatchcase(entry.name, wanted) or fnmatch.fnmatchcase(entry.variant, wanted)
+        if any(fnmatch.fnmatchcase(name, wanted) for name in (entry.name, entry.variant, *entry.aliases))
     )
+
+
+def named_entry(name: str) -> ZooEntry | None:
+    """The row a name stands for, if it stands for one.
+
+    Args:
+        name: `variant.tag`, or what the publisher calls the weights or their file ("HRNet_W18_C_ssld",
+            "hrnet-w18_3rdparty_8xb32_in1k", "timm/hrnet_w18.ms_in1k"), any case.
+
+    Returns:
+        The row; None where no row has that name.
+
+    Raises:
+        UsageError: two publishers use the name.
+    """
+    wanted = _plain(name)
+    found = [entry for entry in entries() if entry.name == wanted]
+    found = found or [entry for entry in entries() if wanted in entry.aliases]
+    if len({entry.filename for entry in found}) > 1:
+        names = " or ".join(f"{entry.name} ({entry.source})" for entry in found)
+        raise UsageError(f"zoo name must stand for one file, got '{name}', which is {names}. Give one of those names.")
+    return found[0] if found else None
+
+
+def has_name(text: str) -> bool:
+    """Whether a text is a name of the zoo rather than of a file.
+
+    Args:
+        text: what was typed.
+
+    Returns:
+        True for rows, their publishers' names for them, and variants; also for a name that two publishers use.
+    """
+    wanted = _plain(text)
+    return any(wanted in {entry.name, entry.variant, *entry.aliases} for entry in entries())
 
 
 def find_entry(name: str) -> ZooEntry:
     """The row of that name.
 
     Args:
-        name: `variant.tag`, any case.
+        name: as for `named_entry`.
 
     Returns:
         The row.
 
     Raises:
-        UsageError: no such row; the message names the closest.
+        UsageError: no such row, or more than one; the message names the closest.
     """
-    wanted = name.strip().lower()
-    for entry in entries():
-        if entry.name == wanted:
-            return entry
-    raise UsageError(f"zoo name must be one of those hrnet-models lists, got '{name}'. {suggestion(name)}")
+    entry = named_entry(name)
+    if entry is None:
+        raise UsageError(f"zoo name must be one of those hrnet-models lists, got '{name}'. {suggestion(name)}")
+    return entry
+
+
+def default_entry(variant: str) -> ZooEntry | None:
+    """The weights of a variant to begin with: a file that downloads, if possible one whose digest is known.
+
+    Args:
+        variant: architecture name, such as "hrnet_w18".
+
+    Returns:
+        The row; None where the zoo has none that can be downloaded.
+    """
+    known = [entry for entry in entries() if entry.variant == variant and not entry.by_hand]
+    return min(known, key=lambda entry: entry.digest is None, default=None)
 
 
 def closest_names(name: str, count: int = 4) -> tuple[str, ...]:
@@ -138,26 +197,59 @@ def closest_names(name: str, count: int = 4) -> tuple[str, ...]:
     Returns:
         The names, likeliest first: all of one variant where its name was given, else similar spellings; may be empty.
     """
-    wanted = name.strip().lower()
-    same_variant = [entry.name for entry in entries() if entry.variant == wanted]
+    wanted = _plain(name)[:_LONGEST_NAME]
+    variant = _variant_meant(wanted)
+    same_variant = [entry.name for entry in entries() if entry.variant == variant]
     if same_variant:
         return tuple(same_variant[:count])
-    scores = {entry.name: difflib.SequenceMatcher(None, entry.name, wanted).ratio() for entry in entries()}
+    scores = {
+        entry.name: max(difflib.SequenceMatcher(None, known, wanted).ratio() for known in (entry.name, *entry.aliases))
+        for entry in entries()
+    }
     # A stable sort, so that of two equally close names the smaller net comes first.
     return tuple(sorted((n for n in scores if scores[n] >= _SIMILAR), key=lambda n: -scores[n])[:count])
 
 
 def suggestion(name: str) -> str:
-    """The closing sentence of an error about an unknown name.
+    """The closing sentences of an error about an unknown name.
 
     Args:
         name: what was typed.
 
     Returns:
-        One sentence naming the closest rows, or the command that lists all.
+        Where else the file can be had, where that is known; the closest rows, or the command that lists all.
     """
+    wanted = _plain(name)
+    advice = ""
+    if _HUB.match(name.strip().lower()):
+        advice = f"Other repositories go by address: https://huggingface.co/{wanted}/resolve/main/model.safetensors. "
+    elif _MMSEGMENTATION.match(wanted):
+        advice = "Files of mmsegmentation are not in the zoo: give --weights with the file or its URL. "
     names = closest_names(name)
-    return f"Did you mean {' or '.join(names)}?" if names else "Run hrnet-models to see all."
+    return advice + (f"Did you mean {' or '.join(names)}?" if names else "Run hrnet-models to see all.")
+
+
+def _plain(name: str) -> str:
+    """A name in lower case, without what says that it is of the hub."""
+    return _HUB.sub("", name.strip().lower(), count=1).rstrip("/")
+
+
+def _variant_meant(name: str) -> str:
+    """The variant whose name it is, as publishers spell it; else the name itself."""
+    if match := _MMSEGMENTATION.match(name):
+        return _MMSEGMENTATION_NETS[match[1]]
+    plain = name.rpartition("/")[2].replace("-", "_")
+    return next((known for known in (plain, plain.removesuffix("_c")) if known in VARIANTS), name)
+
+
+def _aliases(row: dict[str, str]) -> tuple[str, ...]:
+    """What the publisher calls these weights: its table's names, its file, its repository on the hub."""
+    names = [name for name in row["published"].split(";") if name]
+    names += [row["filename"], _FILE_SUFFIX.sub("", row["filename"])]
+    if match := _HUB_FILE.match(row["url"]):
+        names += [match[1], match[2]]
+    own = f"{row['variant']}.{row['tag']}"
+    return tuple(dict.fromkeys(name.lower() for name in names if name.lower() != own))
 
 
 def _entry(row: dict[str, str]) -> ZooEntry:
@@ -180,6 +272,7 @@ def _entry(row: dict[str, str]) -> ZooEntry:
         url=row["url"] or None,
         digest=row["digest"] or None,
         filename=row["filename"],
+        aliases=_aliases(row),
         note=row["note"],
     )
 

@@ -71,6 +71,21 @@ def test_names_are_wordnets_first_lemmas():
     assert len(changed) == 5
 
 
+def test_imagenets_long_names_are_its_names(tmp_path):
+    timm = importlib.util.find_spec("timm")
+    if timm is None:
+        pytest.skip("needs timm's WordNet tables")
+    info = Path(timm.origin).parent / "data" / "_info"
+    lines = (info / "imagenet_synset_to_lemma.txt").read_text().splitlines()
+    lemmas = dict(line.split("\t") for line in lines)
+    names = [lemmas[wnid] for wnid in imagenet_wnids()]
+    assert len(set(names)) < 1000 or ", " in names[0]
+    (tmp_path / "names.json").write_text(json.dumps(names))
+    assert read_classes(tmp_path / "names.json") == imagenet_classes()
+    (tmp_path / "ids.txt").write_text("\n".join(imagenet_wnids()))
+    assert read_classes(tmp_path / "ids.txt") == imagenet_classes()
+
+
 def test_cityscapes_tables_agree():
     assert len(CITYSCAPES_CLASSES) == len(set(CITYSCAPES_CLASSES)) == 19
     assert CITYSCAPES_PALETTE.shape == (19, 3)
@@ -147,6 +162,32 @@ def test_palette_is_stable():
         (b"n02123045\ttabby\nn02012849\tcrane (bird)\n", ("tabby", "crane (bird)")),
         ("Straße\n信号\n".encode(), ("Straße", "信号")),
         (b"  traffic light \n", ("traffic light",)),
+        (b"0 tench\n1 goldfish\n", ("tench", "goldfish")),
+        (b"1 goldfish\n0 tench\n2 ray, manta\n", ("tench", "goldfish", "ray, manta")),
+        (b"1. cat\n2. dog\n", ("cat", "dog")),
+        (b"0: tench\n1: goldfish", ("tench", "goldfish")),
+        (b"tench,0\ngoldfish,1\n", ("tench", "goldfish")),
+        (b"tench 0\ntraffic light 1\n", ("tench", "traffic light")),
+        (b"0\tn01440764\ttench\n1\tn01443537\tgoldfish\n", ("tench", "goldfish")),
+        (b"n01440764 tench, Tinca tinca\nn01443537 goldfish\n", ("tench, Tinca tinca", "goldfish")),
+        (b"n01443537\nn01440764\n", ("goldfish", "tench")),
+        (b"0\n1\n2\n", ("0", "1", "2")),
+        (b"level 1\nlevel 2\n", ("level 1", "level 2")),
+        (b"10 pounds\n20 pounds\n", ("10 pounds", "20 pounds")),
+        (b"boeing 737\nairbus 320\n", ("boeing 737", "airbus 320")),
+        (b"0 cat\n0 cat\n1 dog\n", ("cat", "dog")),
+        (b"id,name\n1,dog\n0,cat\n", ("cat", "dog")),
+        (b'label,class_name,colour\n0,"cat, tabby",red\n1,dog,blue\n', ("cat, tabby", "dog")),
+        (b"id;label\n0;cat\n1;dog\n", ("cat", "dog")),
+        (b"wnid,name\nn02123045,tabby\nn02012849,crane\n", ("tabby", "crane")),
+        (b"[void]\nroad\n", ("[void]", "road")),
+        (b'["cat", "1 dog"]', ("cat", "1 dog")),
+        (b'{"1": "dog", "0": "cat"}', ("cat", "dog")),
+        (b'{"cat": 0, "dog": 1}', ("cat", "dog")),
+        (b'{"model_type": "x", "id2label": {"0": "cat", "1": "dog"}}', ("cat", "dog")),
+        (b'{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}', ("tench", "goldfish")),
+        (b"{0: 'tench, Tinca tinca',\n 1: \"goldfish\"}\n", ("tench, Tinca tinca", "goldfish")),
+        (b'[{"id": 1, "name": "dog"}, {"id": 0, "name": "cat"}]', ("cat", "dog")),
     ],
 )
 def test_read_classes(tmp_path, content, expected):
@@ -170,6 +211,16 @@ def test_read_classes(tmp_path, content, expected):
         (b"x" * 201, "line 1, must have at most 200 characters, got 201"),
         (b"ok\n" + b"\tb\tc", "printable"),
         (b"x\n" * (1 << 22), "too many bytes"),
+        (b"0 cat\n1 dog\n3 cow\n", "without gaps, got no 2"),
+        (b'{"0": "cat", "2": "dog"}', "without gaps, got no 1"),
+        (b'{"2": "cat", "3": "dog"}', "number the classes from 0 or 1"),
+        (b"0 cat\n1 dog\n1 cow\n", "line 3, must have a number of its own, got 1 for 'dog' and 'cow'"),
+        (b"0,cat\n1,cat\n", "line 2, must differ from line 1, got 'cat' twice"),
+        (b'["cat", 3]', "entry 1, must hold a name, got a blank entry"),
+        (b'{"cat": "dog"}', "must hold class names by index"),
+        (b"[1, 2", "must be JSON where it begins like it"),
+        (b"[" * 100_000, "must be JSON where it begins like it"),
+        (b"[]", "at least one class name"),
     ],
 )
 def test_read_classes_refuses(tmp_path, content, message):

@@ -31,6 +31,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         here = self.server
         asked = self.headers.get("Range")
+        if self.path.partition("?")[0].endswith("/config.json"):
+            here.configs.append(self.path)
+            if here.config is None:
+                self.send_error(here.no_config)
+                return
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(here.config)
+            return
         here.asked.append((self.path, asked, self.headers.get("If-Range")))
         if here.redirect:
             self.send_response(302)
@@ -79,6 +88,7 @@ def server(monkeypatch):
         running.content, running.status, running.kind = CONTENT, 200, "application/octet-stream"
         running.ranges, running.refuse_ranges, running.wrong_start = True, False, 0
         running.etag, running.length, running.redirect, running.headers = '"v1"', True, None, {}
+        running.config, running.no_config, running.configs = None, 404, []
         running.drops, running.delay_s, running.asked, running.served = [], 0, [], []
         running.url = f"http://127.0.0.1:{running.server_port}/net.pth"
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
@@ -449,3 +459,57 @@ def test_progress_bar_is_silent_without_a_terminal_and_under_quiet(server, tmp_p
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     download(server.url, tmp_path / "b.pth")
     assert capsys.readouterr().err == ""
+
+
+CONFIG = b'{"architecture": "hrnet_w18", "pretrained_cfg": {"crop_pct": 0.95}}'
+
+
+def test_timms_config_comes_with_weights_from_a_url(server, tmp_path):
+    server.config = CONFIG
+    path = resolve_weights(
+        server.url.replace("net.pth", "resolve/main/model.safetensors?download=true"), cache_dir=tmp_path
+    )
+    assert server.configs == ["/resolve/main/config.json?download=true"]
+    assert path.with_name(path.name + weights.CONFIG_SUFFIX).read_bytes() == CONFIG
+    other = resolve_weights(server.url, cache_dir=tmp_path)
+    assert other.with_name(other.name + weights.CONFIG_SUFFIX).is_file()
+    resolve_weights(server.url, cache_dir=tmp_path)
+    assert len(server.configs) == 2, "once for each file"
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (None, 404),
+        (None, 403),
+        (b"<html>nothing here</html>", 200),
+        (b"[1]", 200),
+        (b'{"a": 1}', 200),
+        (b"x" * 2_000_000, 200),
+    ],
+)
+def test_weights_from_a_url_need_no_config(server, tmp_path, content, status):
+    server.config, server.no_config = content, status
+    path = resolve_weights(server.url, cache_dir=tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert listing(path.parent) == [path.name]
+
+
+def test_weights_never_stay_without_the_config_that_could_not_be_asked_for(server, tmp_path):
+    server.no_config = 500
+    with pytest.raises(DownloadError, match=r"config\.json must be downloadable or absent, got: HTTP 500"):
+        resolve_weights(server.url, cache_dir=tmp_path)
+    assert not server.asked
+    server.config = CONFIG
+    path = resolve_weights(server.url, cache_dir=tmp_path)
+    assert path.with_name(path.name + weights.CONFIG_SUFFIX).is_file()
+
+
+def test_published_names_fetch_their_own_file(server, local_zoo, tmp_path):
+    path = resolve_weights("hrnet-w18_3rdparty_8xb32_in1k", cache_dir=tmp_path)
+    assert path.name == local_zoo.filename
+    assert weights.zoo_entry(server.url) == local_zoo
+    assert not server.configs, "a zoo row says itself how it is evaluated"
+    assert weights.web_address("hrnet-w18_3rdparty_8xb32_in1k") == server.url
+    assert weights.web_address("http://me:secret@host/a/b.pth?token=secret#x") == "http://host/a/b.pth"
+    assert weights.web_address(str(path)) is None

@@ -6,7 +6,7 @@ import pytest
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.spec import Interpolation, Resize, Rounding, Task
-from hrnet_deploy.zoo import closest_names, entries, find_entry, list_models
+from hrnet_deploy.zoo import closest_names, default_entry, entries, find_entry, list_models, named_entry
 
 VARIANTS = ("w18_small_v1", "w18_small_v2", "w18", "w30", "w32", "w40", "w44", "w48", "w64")
 # Top-1/top-5 as the publishers print them, in the order of VARIANTS.
@@ -196,8 +196,83 @@ def test_list_models():
 
 def test_find_entry_is_forgiving_about_case_and_helpful_about_spelling():
     assert find_entry(" HRNet_W18.MS_in1k ").name == "hrnet_w18.ms_in1k"
-    with pytest.raises(UsageError, match=r"got 'hrnet_w18_small\.ms_in1k'\. Did you mean hrnet_w18_small_v1\.ms_in1k"):
-        find_entry("hrnet_w18_small.ms_in1k")
+    with pytest.raises(
+        UsageError, match=r"got 'hrnet_w18_small_v1\.ms_in2k'\. Did you mean hrnet_w18_small_v1\.ms_in1k"
+    ):
+        find_entry("hrnet_w18_small_v1.ms_in2k")
     with pytest.raises(UsageError, match="Run hrnet-models"):
         find_entry("vgg")
     assert closest_names("hrnetv2_w48") == ("hrnetv2_w48.cityscapes", "hrnetv2_w48.cityscapes_512x512")
+
+
+@pytest.mark.parametrize(
+    ("published", "name"),
+    [
+        ("HRNet-W18-C", "hrnet_w18.official_in1k"),
+        ("HRNet-W18-C-Small-v2", "hrnet_w18_small_v2.official_in1k"),
+        ("HRNet-W48-C (w/ CosineLR + CutMix + 300epochs)", "hrnet_w48.cutmix_in1k"),
+        ("HRNet-W48-C-ssld", "hrnet_w48.ssld_in1k"),
+        ("HRNet_W48_C_ssld_pretrained.pth", "hrnet_w48.ssld_in1k"),
+        ("hrnetv2_w64_imagenet_pretrained.pth", "hrnet_w64.official_in1k"),
+        ("hrnet_w18_small_model_v1", "hrnet_w18_small_v1.official_in1k"),
+        ("HRNet_W44_C", "hrnet_w44.paddle_in1k"),
+        ("hrnet_w44_c", "hrnet_w44.paddle_in1k"),
+        ("HRNet_W44_C_pretrained", "hrnet_w44.paddle_in1k"),
+        ("HRNet_W18_C_ssld", "hrnet_w18.paddle_ssld_in1k"),
+        ("SE_HRNet_W64_C_ssld", "se_hrnet_w64.paddle_ssld_in1k"),
+        ("hrnet-w40_3rdparty_8xb32_in1k", "hrnet_w40.mm_in1k"),
+        ("hrnet-w48_3rdparty_8xb32-ssld_in1k", "hrnet_w48.mm_ssld_in1k"),
+        ("hrnet-w18_3rdparty_8xb32_in1k_20220120-0c10b180", "hrnet_w18.mm_in1k"),
+        ("hrnet_w18_small.ms_in1k", "hrnet_w18_small_v1.ms_in1k"),
+        ("hrnet_w18_small", "hrnet_w18_small_v1.gluon_in1k"),
+        ("hrnet_w48_ssld", "hrnet_w48.timm_ssld_in1k"),
+        ("timm/hrnet_w18.ms_aug_in1k", "hrnet_w18.ms_aug_in1k"),
+        ("hf-hub:timm/hrnet_w18_ssld.paddle_in1k", "hrnet_w18.timm_ssld_in1k"),
+        ("hf_hub:timm/hrnet_w30.ms_in1k", "hrnet_w30.ms_in1k"),
+        ("https://huggingface.co/timm/hrnet_w32.ms_in1k/", "hrnet_w32.ms_in1k"),
+        ("hrnet_w48_cityscapes_cls19_1024x2048_trainset.pth", "hrnetv2_w48.cityscapes"),
+    ],
+)
+def test_published_names_stand_for_their_publishers_row(published, name):
+    assert find_entry(published).name == name
+    assert list_models(published)[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "closest"),
+    [
+        ("SE_HRNet_W64_C", "se_hrnet_w64.paddle_ssld_in1k"),  # published with SSLD only
+        ("HRNet_W60_C", "paddle_in1k"),  # never published
+        ("HRNet-W18-C-Small", "hrnet_w18_small_v1.official_in1k"),
+        ("hrnet-w18_4xb32_in1k", "hrnet_w18.mm_in1k"),  # a configuration, not weights
+        ("fcn_hr18s_4xb2-40k_cityscapes-512x1024", "give --weights.*hrnetv2_w18_small_v2.cityscapes"),
+        ("fcn_hr48_512x512_160k_ade20k", "give --weights.*hrnetv2_w48.cityscapes"),
+        ("hf-hub:someone/hrnet_w18", "https://huggingface.co/someone/hrnet_w18/resolve/main/model.safetensors"),
+        ("timm/hrnet_w18", "hrnet_w18.ms_in1k or hrnet_w18.ms_aug_in1k"),
+        (
+            "HRNet_W18_C_ssld_pretrained",
+            r"hrnet_w18.ssld_in1k \(official\) or hrnet_w18.paddle_ssld_in1k \(paddleclas\)",
+        ),
+    ],
+)
+def test_no_name_stands_for_another_row(name, closest):
+    with pytest.raises(UsageError, match=closest):
+        find_entry(name)
+
+
+def test_a_name_stands_for_one_row_or_is_refused():
+    for entry in entries():
+        for alias in entry.aliases:
+            try:
+                found = named_entry(alias)
+            except UsageError:
+                assert alias in {"hrnet_w18_c_ssld_pretrained", "hrnet_w48_c_ssld_pretrained"}
+                continue
+            assert found.filename == entry.filename
+            assert found.preprocessing == entry.preprocessing or found.name == f"{entry.variant}.cityscapes"
+
+
+def test_the_row_to_begin_with_downloads_and_is_not_the_corrupted_one():
+    assert default_entry("hrnet_w48").name == "hrnet_w48.mm_in1k"
+    assert default_entry("hrnet_w18_small_v2").name == "hrnet_w18_small_v2.ms_in1k"
+    assert default_entry("hrnetv2_w48") is None

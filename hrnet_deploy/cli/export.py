@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -11,12 +12,17 @@ from typing import TYPE_CHECKING
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
 from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
+from hrnet_deploy.zoo import named_entry
 
 _FILES = (".onnx", ".engine")
 
 if TYPE_CHECKING:
     from hrnet_deploy.pipeline import Exported
     from hrnet_deploy.pipeline.compiling import Compiled
+
+_USAGE = (
+    "usage: hrnet-export [MODEL|FILE.onnx] [--weights SRC] [--precision {fp32,fp16,int8}] [-o OUT.onnx|OUT.engine] ..."
+)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -59,7 +65,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--labels-out", nargs="?", const=True, default=False, metavar="topk|softmax", help="answer inside the graph"
     )
     p.add_argument("--num-classes", type=int, metavar="N", help="classes of random weights, or a check of the file's")
-    p.add_argument("--classes", type=_classes, metavar="FILE", help="class names, one a line, or a JSON list of them")
+    p.add_argument(
+        "--classes", type=_classes, metavar="FILE", help="class names: one a line, numbered, a table or JSON"
+    )
+    p.add_argument("--threshold", type=float, metavar="P", help="probability above which one output channel means yes")
     p.add_argument("--ema", action="store_true", help="take the averaged copy of the weights")
     p.add_argument("--weights-key", metavar="NAME", help="where in the checkpoint the net lies, if there are several")
     p.add_argument("--inplace-abn", action="store_true", help="its batch norms are InPlaceABN's: |weight| + 1e-5")
@@ -169,6 +178,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from hrnet_deploy.pipeline import GateMissedError, export_artifact
 
+    if args.model is None and args.weights is None:
+        print(_USAGE, file=sys.stderr)  # what is missing is said by the error that follows
     options = {k: v for k, v in vars(args).items() if k not in {"json", "verbose", "quiet", "model"}}
     began = time.perf_counter()
     try:
@@ -227,6 +238,7 @@ def _summary(done: Exported, seconds: float) -> str:
     )
     lines = [
         title,
+        *_weights_lines(card.lineage),
         *(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)}" for spec in (*card.inputs, *card.outputs)),
     ]
     if found is None:
@@ -250,6 +262,17 @@ def _summary(done: Exported, seconds: float) -> str:
         lines.extend(_engine_lines(done.engine, card.precision.value))
     lines.extend(str(found) for found in (done.verdict, done.waterfall) if found is not None)
     return "\n".join(lines)
+
+
+def _weights_lines(lineage: Mapping[str, str]) -> Iterator[str]:
+    """Which weights a name or a URL stood for; of a graph its own export said so."""
+    entry = named_entry(lineage.get("zoo", ""))
+    if "graph" in lineage or (entry is None and "weights_url" not in lineage):
+        return
+    who = "" if entry is None else f"{entry.name}, published by {entry.source}: "
+    known = f" (the publisher's begins with {entry.digest})" if entry is not None and entry.digest else ""
+    where = lineage.get("weights_url", lineage["weights"])
+    yield f"  weights: {who}{where}, SHA-256 {lineage['weights_sha256']}{known}"
 
 
 def _engine_record(built: Compiled) -> dict[str, object]:

@@ -23,6 +23,7 @@ _LABEL = 15
 _WEIGHTS = {
     "zoo": "zoo entry",
     "weights": "",
+    "weights_url": "from",
     "dialect": "dialect",
     "weights_sha256": "SHA-256",
     "graph": "graph",
@@ -143,6 +144,7 @@ def _card(card: ModelCard) -> list[tuple[str, str]]:
     entries = [
         ("net", f"{card.variant}, {card.task.value}"),
         ("classes", f"{len(card.classes)}: {names}"),
+        *([] if card.threshold is None else [("answer", _threshold(card))]),
         ("precision", f"{card.precision.value}, opset {card.opset}, answers with {card.output_kind.value}{pixels}"),
         ("preprocessing", described(card.preprocessing)),
         *([("resizes", "with align_corners")] if card.align_corners else []),
@@ -160,6 +162,10 @@ def _card(card: ModelCard) -> list[tuple[str, str]]:
     parts["made with"] = ", ".join(f"{key} {value}" for key, value in rest.items())
     parts["measured"] = ", ".join(f"{name} {value:.4g}" for name, value in card.measured.items()) or "nothing"
     return entries + [(label, text) for label, text in parts.items() if text]
+
+
+def _threshold(card: ModelCard) -> str:
+    return f"one channel: {card.classes[1]} where its sigmoid is above {card.threshold:g}, else {card.classes[0]}"
 
 
 def _told(lineage: dict[str, str], names: Mapping[str, str]) -> str:

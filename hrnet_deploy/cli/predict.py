@@ -18,6 +18,7 @@ from hrnet_deploy.results import ClassificationResult, Result
 from hrnet_deploy.sources import is_live, is_single
 from hrnet_deploy.spec import ModelCard
 from hrnet_deploy.terminal import printable
+from hrnet_deploy.zoo import has_name
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,7 +31,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         One attribute per flag.
     """
     p = parser("hrnet-predict", "Classify or segment images with an exported net.")
-    p.add_argument("artefact", metavar="ARTEFACT", help="an .onnx or .engine file made by hrnet-export")
+    p.add_argument(
+        "artefact",
+        metavar="ARTEFACT",
+        help="an .onnx or .engine file made by hrnet-export, or a zoo name (exported once)",
+    )
     p.add_argument(
         "source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern, video file or camera index"
     )
@@ -75,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     latency = live or all(map(is_single, sources))
     with (
         Predictor(
-            args.artefact,
+            _artefact(args),
             device=args.device,
             backend=args.backend,
             threads=args.threads,
@@ -110,6 +115,18 @@ def run(args: argparse.Namespace) -> int:
     if folder is None:
         next_command(args, "hrnet-predict", args.artefact, *args.source, "--save", "out")
     return 2 if skipped else 0
+
+
+def _artefact(args: argparse.Namespace) -> Path:
+    """The file; what is none but has a name in the zoo is exported into the cache, and a line says which it is."""
+    path = Path(args.artefact)
+    if not has_name(args.artefact) or path.exists():
+        return path
+    from hrnet_deploy.pipeline.named import named_artifact
+
+    found, entry, digest = named_artifact(args.artefact)
+    say(args, f"{entry.name}, published by {entry.source}, weights SHA-256 {digest}: {found}")
+    return found
 
 
 def _card(path: Path) -> ModelCard:

@@ -179,13 +179,18 @@ def _answered(engine: Engine, card: ModelCard, image: Image) -> _Answer:
         if card.output_kind is OutputKind.LABELS:
             return _Answer({}, 1.0, grid)
         planes = values.astype(np.float64).reshape(len(values), -1)
-        return _Answer(dict(enumerate(planes.mean(axis=1).tolist())), float(planes.std()), grid)
+        return _Answer(dict(enumerate(planes.mean(axis=1).tolist())), _spread(planes, card), grid)
     if card.output_kind is OutputKind.TOPK:
         scores = outputs[0][1].astype(np.float64).tolist()
         return _Answer(dict(zip(values.astype(int).tolist(), scores, strict=True)), 1.0)
     row = values.astype(np.float64).ravel()
-    spread = float(row.std()) if card.output_kind is OutputKind.LOGITS else 1.0
+    spread = _spread(row, card) if card.output_kind is OutputKind.LOGITS else 1.0
     return _Answer(dict(enumerate(row.tolist())), spread)
+
+
+def _spread(values: NDArray[np.float64], card: ModelCard) -> float:
+    """What distances are measured by; of a single channel at least a logit's own unit."""
+    return max(float(values.std()), 0.0 if card.threshold is None else 1.0)
 
 
 def _summary(answer: _Answer, card: ModelCard) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.decode import label_map_at, ranked, softmax, upsampled_argmax
+from hrnet_deploy.binary import cut_of, two_scores
+from hrnet_deploy.decode import best_classes, label_map_at, upsampled_argmax
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.classification import TOP, Ranking
 from hrnet_deploy.evaluation.windows import Sliding, blended_argmax, padded
@@ -149,9 +150,7 @@ class Network:
         if self.card.output_kind is OutputKind.TOPK:
             indices, scores = row[0].astype(np.int64), row[1].astype(np.float32)
         else:
-            values = row[0].reshape(1, -1)
-            as_is = self.card.output_kind is OutputKind.PROBABILITIES
-            indices, scores = ranked((values.astype(np.float32) if as_is else softmax(values))[0])
+            indices, scores = best_classes(row[0], self.card.output_kind, self.card.threshold)
         return Ranking(tuple(indices[:TOP].tolist()), tuple(scores[:TOP].tolist()))
 
     def mask(self, outputs: Sequence[Outputs], rows: Rows, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
@@ -165,9 +164,10 @@ class Network:
         Returns:
             uint8 (height, width), class indices.
         """
+        cut = cut_of(self.card.threshold, self.card.output_kind)
         if self._sliding is not None:
             return blended_argmax(
-                [row[0] for row in outputs],
+                [two_scores(row[0], cut) for row in outputs],
                 rows.corners,
                 self._sliding.window_hw,
                 size_hw,
@@ -176,7 +176,7 @@ class Network:
         ((first, *_),) = outputs
         if self.card.output_kind is OutputKind.LABELS:
             return label_map_at(first, size_hw)
-        return upsampled_argmax(first, size_hw, align_corners=self.card.align_corners)
+        return upsampled_argmax(two_scores(first, cut), size_hw, align_corners=self.card.align_corners)
 
     def segment(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """One picture from start to end, as an evaluation answers it; for drawing what changed.

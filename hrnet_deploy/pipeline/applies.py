@@ -189,6 +189,7 @@ OPTIONS: Mapping[str, Option] = {
     "align_corners": Option(*_SWITCH, _NEW),
     "num_classes": Option(*_WHOLE, _NEW),
     "classes": Option("a path or a list of texts", _classes, _NEW),
+    "threshold": Option(*_NUMBER, _NEW),
     "task": Option(*_TEXT, _GRAPH),
     "ema": Option(*_SWITCH, _CHECKPOINT),
     "weights_key": Option(*_TEXT, _CHECKPOINT),

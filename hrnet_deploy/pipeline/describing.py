@@ -51,6 +51,8 @@ def card_of(graph: onnx.ModelProto, plan: Plan, facts: Facts, lineage: Mapping[s
         output_kind=plan.output_kind,
         pixels_in=plan.pixels is not None,
         align_corners=plan.align_corners,
+        threshold=plan.threshold,
+        palette=plan.palette,
         opset=opset.written(graph),
         lineage={**facts.lineage, **tools, **lineage},
     )

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.labels import default_classes, read_classes
-from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.labels import default_classes, pack_classes, read_classes
+from hrnet_deploy.pipeline.facts import RANDOM, Facts
 from hrnet_deploy.pipeline.preprocessing_wish import named_preprocessing
 from hrnet_deploy.pipeline.wishes import Wishes
 from hrnet_deploy.shapes import shape_range
 from hrnet_deploy.spec import ChannelOrder, OutputKind, Preprocessing, Resize, ShapeRange, Task
 
+_LOG = logging.getLogger(__name__)
+_TWO = {Task.CLASSIFICATION: ("negative", "positive"), Task.SEGMENTATION: ("background", "foreground")}
+"""What the two classes of a net with one output channel are called where nobody names them."""
+_WHOSE = {"imagenet": "ImageNet", "cityscapes": "Cityscapes"}
 _STRIDE_PX = 32
 _MIN_PX = 32
 
@@ -104,7 +109,7 @@ def answer_given(wish: str | bool, facts: Facts) -> OutputKind:  # noqa: FBT001 
             raise UsageError(f"labels-out of a segmentation net takes no mode, got '{wish}'. Leave the mode out.")
         return OutputKind.LABELS
     if facts.output_kind is OutputKind.PROBABILITIES:
-        raise UsageError("labels-out needs logits, got a graph that ends in a softmax. Export without it.")
+        raise UsageError("labels-out needs logits, got a graph that ends in probabilities. Export without it.")
     return OutputKind.PROBABILITIES if wish == "softmax" else OutputKind.TOPK
 
 
@@ -123,13 +128,80 @@ def classes_named(wish: str | Path | Sequence[str] | None, facts: Facts) -> tupl
         MissingFileError: there is no such file.
     """
     if wish is None:
-        return facts.classes or default_classes(facts.task, facts.num_classes)
+        return _names_of_file(facts) or _names_assumed(facts)
     names = read_classes(wish) if isinstance(wish, str | Path) else tuple(wish)
+    if facts.threshold is not None:
+        names = _with_the_rest(names, facts.task)
     if len(names) != facts.num_classes:
         raise UsageError(
             f"class names must be {facts.num_classes} as in the net's head, got {len(names)}. Correct them."
         )
     return names
+
+
+def threshold_set(wish: float | None, facts: Facts, classes: tuple[str, ...]) -> float | None:
+    """Where the one score of a net with one output channel divides its two classes; a line says so.
+
+    Args:
+        wish: from the user; None for the file's own.
+        facts: of the net.
+        classes: names of its classes.
+
+    Returns:
+        The probability; None for a net with one channel a class.
+
+    Raises:
+        UsageError: a wish for a net that has no use for it.
+    """
+    if facts.threshold is None:
+        if wish is not None:
+            raise UsageError(
+                f"--threshold is for a net with one output channel, got one with {facts.num_classes}. Leave it out."
+            )
+        return None
+    threshold = wish or facts.threshold
+    advice = "" if wish is not None else "; --threshold sets another, --classes other names"
+    _LOG.warning(
+        "one output channel: a sigmoid above %g means '%s', else '%s'%s", threshold, classes[1], classes[0], advice
+    )
+    return threshold
+
+
+def _names_of_file(facts: Facts) -> tuple[str, ...] | None:
+    """Those in the checkpoint; a list of another length is left out, and a line says so."""
+    names = facts.classes
+    if names and facts.threshold is not None:
+        names = _with_the_rest(names, facts.task)
+    if names and len(names) != facts.num_classes:
+        _LOG.warning(
+            "class names: the %d in the file are not used, for the head tells %d classes apart",
+            len(names),
+            facts.num_classes,
+        )
+        return None
+    return names
+
+
+def _names_assumed(facts: Facts) -> tuple[str, ...]:
+    """The usual names of a head of that size; a line says so where it is known of neither net nor data set."""
+    if facts.threshold is not None:
+        return _TWO[facts.task]
+    names = default_classes(facts.task, facts.num_classes)
+    known = facts.lineage.get("zoo") or facts.lineage.get("weights") == RANDOM
+    if isinstance(whose := pack_classes(names), str) and not known:
+        _LOG.warning(
+            "class names: those of %s are assumed for a head of %d classes; --classes gives others",
+            _WHOSE[whose],
+            facts.num_classes,
+        )
+    return names
+
+
+def _with_the_rest(names: tuple[str, ...], task: Task) -> tuple[str, ...]:
+    """Two names of a net with one channel: the one it is for is the second."""
+    if len(names) != 1:
+        return names
+    return ("background" if task is Task.SEGMENTATION else f"not {names[0]}", names[0])
 
 
 def _check_size(task: Task, shapes: ShapeRange) -> None:

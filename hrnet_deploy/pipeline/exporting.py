@@ -16,8 +16,9 @@ from hrnet_deploy.pipeline.calibrating import named_folder
 from hrnet_deploy.pipeline.command import command_line
 from hrnet_deploy.pipeline.delivering import deliver
 from hrnet_deploy.pipeline.engine_plan import LOCAL, EngineWishes
+from hrnet_deploy.pipeline.facts import RANDOM
 from hrnet_deploy.pipeline.finishing import Finisher
-from hrnet_deploy.pipeline.origin import RANDOM, open_origin, own_card
+from hrnet_deploy.pipeline.origin import open_origin, own_card
 from hrnet_deploy.pipeline.planning import check_early, make_plan, precision_of, wants_engine
 from hrnet_deploy.pipeline.reading import Reading
 from hrnet_deploy.pipeline.steps import Steps
@@ -50,6 +51,7 @@ def export_artifact(
     align_corners: bool | None = None,
     num_classes: int | None = None,
     classes: str | Path | Sequence[str] | None = None,
+    threshold: float | None = None,
     task: str | None = None,
     ema: bool = False,
     weights_key: str | None = None,
@@ -90,9 +92,10 @@ def export_artifact(
     """Export a net to an ONNX file or a TensorRT engine that describes itself and agrees with its original.
 
     Args:
-        model: a variant ("hrnet_w18"), a zoo name ("hrnet_w18.ms_in1k") or a foreign .onnx file; None for the variant
-            found in the weights, else hrnet_w18.
-        weights: a checkpoint file, URL or zoo name, or "random"; None for the variant's first zoo weights.
+        model: a variant ("hrnet_w18"), a zoo name ("hrnet_w18.ms_in1k", or its publisher's, "HRNet_W18_C") or a foreign
+            .onnx file; None for the variant found in the weights.
+        weights: a checkpoint file, URL or zoo name, or "random"; None for the zoo weights that the model names; of a
+            variant one that downloads, if possible with a known digest.
         precision: "fp32", "fp16" (FP16 graph, FP32 input and output) or "int8" (Q/DQ graph); None for "fp32", or what
             an .onnx file made here already has.
         output: the .onnx or .engine file to write; None for `<variant>_<precision>.onnx` in the current folder.
@@ -108,7 +111,10 @@ def export_artifact(
         align_corners: how a segmentation net resizes: a foreign one its logits, HRNetV2 everything. None for what the
             checkpoint or a yaml beside it says, else False (pytorch-v1.1; the HRNet-OCR branch trains with True).
         num_classes: classes of random weights; else checked against the file.
-        classes: class names, or a text file with one a line; None for ImageNet's or Cityscapes'.
+        classes: class names, or a file of them (one a line, numbered, a table or JSON); None for those in the
+            checkpoint, else ImageNet's or Cityscapes'.
+        threshold: of a net with one output channel, the probability above which the second class is meant; None for
+            0.5, or what mmsegmentation's configuration in the checkpoint says (else 0.3, its default).
         task: "classification" or "segmentation", for a foreign .onnx.
         ema: take the averaged copy of the weights where the checkpoint has one.
         weights_key: where in the checkpoint the net lies, if there are several, such as "state_dict.student".
@@ -181,6 +187,7 @@ def export_artifact(
         labels_out=labels_out,
         classes=classes,
         preprocessing=preprocessing,
+        threshold=threshold,
         resize=resize,
         crop_pct=crop_pct,
         interpolation=interpolation,
@@ -244,7 +251,7 @@ def export_artifact(
         facts = origin.facts
         plan = make_plan(wishes, early, facts)
         step("running the original")
-        probes = make_probes(plan.preprocessing, plan.shapes, origin.reference)
+        probes = make_probes(plan.preprocessing, plan.shapes, origin.reference, facts.output_kind)
         step("tracing")
         graph = origin.graph(plan.shapes, plan.opset)
         del origin  # its weights need not be in memory twice

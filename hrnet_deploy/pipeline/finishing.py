@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.binary import cut_of
 from hrnet_deploy.pipeline.agreement import Agreement, floor_for
 from hrnet_deploy.pipeline.calibrating import input_batches
-from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.pipeline.facts import RANDOM, Facts
 from hrnet_deploy.pipeline.halving import Halver
-from hrnet_deploy.pipeline.origin import RANDOM
 from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.quantizing import Quantized, Quantizer
 from hrnet_deploy.pipeline.verifying import Probe, answered_by, check_graph
@@ -156,8 +156,11 @@ class Finisher:
 
         plan, facts = self._plan, self._facts
         if plan.output_kind is not facts.output_kind:
+            cut = cut_of(plan.threshold, facts.output_kind)
             if facts.task is Task.SEGMENTATION:
-                answers.mask_out(graph, align_corners=plan.align_corners)
+                answers.mask_out(graph, align_corners=plan.align_corners, cut=cut)
+            elif cut is not None:
+                answers.two_classes_out(graph, cut if plan.output_kind is OutputKind.TOPK else None)
             elif plan.output_kind is OutputKind.TOPK:
                 answers.topk_out(graph, min(_TOPK, facts.num_classes))
             else:
@@ -189,7 +192,8 @@ def _maker(graph: onnx.ModelProto, plan: Plan, facts: Facts, probes: list[Probe]
         check_graph(graph, probes)
         return Quantizer(graph, plan, facts)
     if plan.precision is Precision.FP16:
-        return Halver(graph, _range_batches(plan, probes), _judging_batches(plan))
+        cut = cut_of(plan.threshold, facts.output_kind)
+        return Halver(graph, _range_batches(plan, probes), _judging_batches(plan), cut)
     return _Plain(graph)
 
 

@@ -26,6 +26,7 @@ class Halver:
         graph: onnx.ModelProto,
         batches: Iterable[NDArray[np.float32]],
         judging: Iterable[NDArray[np.float32]],
+        cut: float | None = None,
     ) -> None:
         """Measure which nodes half precision cannot hold.
 
@@ -34,11 +35,13 @@ class Halver:
             batches: network inputs to measure on, float32 (N, 3, H, W).
             judging: re-iterable network inputs that say which blocks lose most, float32 (1, 3, H, W) each; read when
                 asked for.
+            cut: as for `Scorer`.
         """
         from hrnet_deploy.calibration.blocks import blocks
 
         self._graph = graph
         self._judging = judging
+        self._cut = cut
         self._beyond = beyond_half(graph, batches)
         self._blocks = blocks(graph)
         self._order: tuple[str, ...] | None = None
@@ -57,7 +60,7 @@ class Halver:
             return self._order
         convolutions = {node.name or node.output[0] for node in self._graph.graph.node if node.op_type == "Conv"}
         computing = [block for block, nodes in self._blocks.items() if nodes & convolutions]
-        scorer = Scorer(self._graph, self._judging)
+        scorer = Scorer(self._graph, self._judging, cut=self._cut)
         self._order = tuple(ranked(computing, self._alone, scorer))[:-1]
         return self._order
 
@@ -71,7 +74,7 @@ class Halver:
         Returns:
             Share of equal answers, 0..1, and the number of images.
         """
-        scorer = Scorer(self._graph, images)
+        scorer = Scorer(self._graph, images, cut=self._cut)
         return scorer.score(model).agreement, scorer.count
 
     def make(self, kept: tuple[str, ...]) -> Fp16Graph:

@@ -15,8 +15,8 @@ from hrnet_deploy.artifact import CARD_KEY, card_from_metadata, sha256_file
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, MissingFileError, UsageError
-from hrnet_deploy.models.variants import Variant, find_variant
-from hrnet_deploy.pipeline.facts import Facts
+from hrnet_deploy.models.variants import VARIANTS, Variant, find_variant
+from hrnet_deploy.pipeline.facts import RANDOM, Facts
 from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.pipeline.reading import AS_STORED, Reading
 from hrnet_deploy.protocols import Engine
@@ -30,18 +30,23 @@ from hrnet_deploy.spec import (
     ShapeRange,
     Task,
 )
-from hrnet_deploy.weights import resolve_weights
-from hrnet_deploy.zoo import ZooEntry, entries, find_entry
+from hrnet_deploy.weights import resolve_weights, web_address, zoo_entry
+from hrnet_deploy.zoo import default_entry, find_entry, list_models, named_entry
 
 if TYPE_CHECKING:
     import onnx
 
-RANDOM = "random"
-"""The weights that are none: seeded noise, for measuring speed."""
+    from hrnet_deploy.models.checkpoints.names import Palette
+
+_LOG = logging.getLogger(__name__)
+
 _DEFAULT_VARIANT = "hrnet_w18"
 _SEED = 0
 _SUM_TOLERANCE = 1e-3
-_LOG = logging.getLogger(__name__)
+_THRESHOLD = 0.5
+"""Where a sigmoid divides two classes unless somebody says otherwise."""
+_MMSEG_THRESHOLD = 0.3
+"""Source: mmseg, models/decode_heads/decode_head.py, for out_channels=1."""
 
 
 class Origin(Protocol):
@@ -72,7 +77,7 @@ def open_origin(
 
     Args:
         model: a variant, a zoo name, an .onnx file, or None for what the weights hold.
-        weights: a file, URL, zoo name or "random"; None for the model's first downloadable zoo weights.
+        weights: a file, URL, zoo name or "random"; None for the zoo weights that the model names.
         task: of a foreign .onnx.
         num_classes: classes of random weights, or a check of what the file holds.
         opset: that will be asked for; refused here, before any work, if it cannot be written.
@@ -95,12 +100,13 @@ def open_origin(
         return OnnxOrigin(Path(model), task, num_classes, reading, graph_output)
     if task is not None:
         raise UsageError(f"--task is for foreign .onnx files, got it with {model or 'a checkpoint'}. Leave it out.")
-    if model in {entry.name for entry in entries()}:
-        entry = find_entry(str(model))
-        model, weights = entry.variant, weights or entry.name
-    variant = None if model is None else find_variant(model)
+    if model is None and weights is None:
+        raise UsageError(
+            "an export needs a model or weights, got neither. Name one that hrnet-models lists, or give --weights FILE."
+        )
     if weights is None:
-        weights = _default_weights(variant or find_variant(_DEFAULT_VARIANT))
+        weights = weights_named(str(model))
+    variant = None if model is None else _variant_named(model, str(weights))
     return TorchOrigin(variant, str(weights), num_classes, reading)
 
 
@@ -112,7 +118,9 @@ class TorchOrigin:
             import torch
 
             from hrnet_deploy.exporters.file import check_size
+            from hrnet_deploy.models.checkpoints.dialects import MMSEG
             from hrnet_deploy.models.checkpoints.load import load_checkpoint
+            from hrnet_deploy.models.checkpoints.names import ClassInfo
             from hrnet_deploy.models.network import build_network
         except ImportError as error:
             raise _extra_missing(error) from error
@@ -127,9 +135,9 @@ class TorchOrigin:
             check_size(_float_bytes(build_network(variant, count, device="meta")), variant.name)
             self._network: Any = build_network(variant, count).eval()
             preprocessing, lineage = _default_preprocessing(variant), {"weights": RANDOM}
+            classes, threshold = ClassInfo(), _THRESHOLD
         else:
-            path = resolve_weights(weights)
-            entry = _zoo_entry(weights)
+            entry, path = zoo_entry(weights), resolve_weights(weights)
             asked = reading.align_corners
             if asked is None and entry is not None and entry.task is Task.SEGMENTATION:
                 asked = False  # the zoo's are of the branch pytorch-v1.1
@@ -146,15 +154,21 @@ class TorchOrigin:
             check_size(_float_bytes(self._network), path.name)
             lineage = {"weights": path.name, "weights_sha256": loaded.sha256, "dialect": loaded.dialect}
             lineage |= reading.lineage(align_corners=variant.align_corners)
-            preprocessing = loaded.preprocessing
-            if entry is not None:
+            preprocessing, classes = loaded.preprocessing, loaded.classes
+            threshold = _THRESHOLD if loaded.dialect != MMSEG.name else classes.threshold or _MMSEG_THRESHOLD
+            if entry is not None:  # what its classes are is known, whatever spelling the file has
                 lineage["zoo"] = entry.name
-                preprocessing = entry.preprocessing
+                preprocessing, classes = entry.preprocessing, ClassInfo()
+            if (address := web_address(weights)) is not None:
+                lineage["weights_url"] = address
         native = preprocessing.size_hw if variant.task is Task.CLASSIFICATION else None
         self.facts = Facts(
             task=variant.task,
             variant=variant.name,
-            num_classes=count,
+            num_classes=max(count, 2),
+            threshold=threshold if count == 1 else None,
+            classes=classes.names,
+            palette=_colours(classes.palette, max(count, 2)),
             preprocessing=preprocessing,
             native_hw=native or variant.default_input_hw,
             align_corners=variant.align_corners,
@@ -231,7 +245,8 @@ class OnnxOrigin:
         self.facts = Facts(
             task=kind,
             variant="foreign",
-            num_classes=found.num_classes,
+            num_classes=max(found.num_classes, 2),
+            threshold=_THRESHOLD if found.num_classes == 1 else None,
             preprocessing=Preprocessing(resize=resize, size_hw=hw, interpolation=interpolation),
             native_hw=hw,
             fixed_hw=found.fixed_hw,
@@ -249,6 +264,8 @@ class OnnxOrigin:
                 native_hw=card.shapes.opt_nhw[1:],
                 classes=card.classes,
                 align_corners=card.align_corners if reading.align_corners is None else reading.align_corners,
+                threshold=card.threshold or self.facts.threshold,
+                palette=card.palette,
                 lineage={**card.lineage, **self.facts.lineage},
             )
         self._input = entry.name
@@ -358,6 +375,14 @@ def own_card(path: Path) -> ModelCard | None:
     return card_from_metadata(metadata, path.name) if CARD_KEY in metadata else None
 
 
+def _colours(palette: Palette | None, count: int) -> Palette | None:
+    """A file's palette where it has a colour for each class."""
+    if palette is not None and len(palette) != count:
+        _LOG.warning("palette: the %d colours in the file are not used, for there are %d classes", len(palette), count)
+        return None
+    return palette
+
+
 def _check_untouched(card: ModelCard, path: Path) -> None:
     """Only a float32 graph with logits and a float input can be given another precision or other ends."""
     plain = card.precision is Precision.FP32 and not card.pixels_in
@@ -404,17 +429,40 @@ def _aligned(variant: Variant, *, align_corners: bool) -> Variant:
     return dataclasses.replace(variant, align_corners=align_corners, align_corners_fuse=align_corners)
 
 
-def _zoo_entry(weights: str) -> ZooEntry | None:
-    return next((entry for entry in entries() if entry.name == weights), None)
+def weights_named(model: str) -> str:
+    """The zoo row that a model's name stands for.
+
+    Args:
+        model: a zoo name, its publisher's, or a variant, which stands for the row to begin with.
+
+    Returns:
+        The row's own name.
+
+    Raises:
+        UsageError: no such row; the message names the closest, or those to be fetched by hand.
+    """
+    entry = named_entry(model)
+    if entry is not None:
+        return entry.name
+    name = model.strip().lower().replace("-", "_")
+    if name not in VARIANTS:
+        return find_entry(model).name  # which refuses it and names the closest
+    entry = default_entry(name)
+    if entry is not None:
+        return entry.name
+    known = ", ".join(row.name for row in list_models(name))
+    hint = f"The zoo knows {known}, to be fetched by hand. " if known else ""
+    raise UsageError(f"{name} needs weights, got none. {hint}Give --weights FILE (or 'random' to measure speed).")
 
 
-def _default_weights(variant: Variant) -> str:
-    """The first downloadable zoo weights of a variant."""
-    known = [entry for entry in entries() if entry.variant == variant.name]
-    for entry in known:
-        if entry.url is not None:
-            return entry.name
-    hint = f"The zoo knows {', '.join(e.name for e in known)}, to be fetched by hand. " if known else ""
-    raise UsageError(
-        f"{variant.name} needs weights, got none. {hint}Give --weights FILE (or 'random' to measure speed)."
-    )
+def _variant_named(model: str, weights: str) -> Variant:
+    """The architecture a model's name stands for; a zoo name that asks for other zoo weights is refused."""
+    entry, other = named_entry(model), zoo_entry(weights)
+    if None not in (entry, other) and entry != other:
+        raise UsageError(f"model and weights must be the same zoo row, got {model} and {weights}. Leave one out.")
+    try:
+        return find_variant(model)
+    except UsageError:
+        if entry is None:
+            raise
+        return find_variant(entry.variant)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.binary import cut_of
 from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.compare import ALIKE, Difference, compare
 from hrnet_deploy.engines.opening import open_engine
@@ -74,7 +75,8 @@ def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Imag
         for image in images:
             tensor: NDArray[np.generic] = preprocess.pixels(image) if card.pixels_in else preprocess(image)
             feed = {card.inputs[0].name: filled(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
-            found = compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1])
+            cut = cut_of(card.threshold, card.output_kind)
+            found = compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1], cut)
             worst = worst.worst(found)
     finally:
         theirs.close()

@@ -13,7 +13,14 @@ from hrnet_deploy.labels import read_classes
 from hrnet_deploy.pipeline.applies import check_resolved
 from hrnet_deploy.pipeline.budget import Budget, make_budget
 from hrnet_deploy.pipeline.calibrating import Images, data_folder, named_folder, pick_images
-from hrnet_deploy.pipeline.ends import answer_given, classes_named, pixels_taken, preprocessing_before, shapes_taken
+from hrnet_deploy.pipeline.ends import (
+    answer_given,
+    classes_named,
+    pixels_taken,
+    preprocessing_before,
+    shapes_taken,
+    threshold_set,
+)
 from hrnet_deploy.pipeline.engine_plan import EnginePlan, plan_engine
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
@@ -27,6 +34,7 @@ from hrnet_deploy.spec import (
     Precision,
     Preprocessing,
     ShapeRange,
+    check_threshold,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +82,8 @@ class Plan:
         output_kind: what the graph answers with.
         align_corners: how segmentation logits are upsampled.
         classes: class names.
+        threshold: of a net with one channel, the probability above which the second class is meant; else None.
+        palette: class colours, RGB, where they are known.
         opset: to write; None for the newest all runtimes read, or a foreign file's own.
         simplify: whether to.
         int8: how INT8 shall be made.
@@ -92,6 +102,8 @@ class Plan:
     output_kind: OutputKind
     align_corners: bool
     classes: tuple[str, ...]
+    threshold: float | None
+    palette: tuple[tuple[int, int, int], ...] | None
     opset: int | None
     simplify: bool
     int8: Int8Wishes
@@ -132,6 +144,8 @@ def check_early(wishes: Wishes) -> Early:
     if wishes.labels_out not in {False, True, "topk", "softmax"}:
         raise UsageError(f"labels-out must be 'topk' or 'softmax', got '{wishes.labels_out}'. Choose one.")
     shape_range(wishes.imgsz, wishes.batch, (224, 224))
+    if wishes.threshold is not None:
+        check_threshold(wishes.threshold)
     opset = _opset(wishes.opset, engine)
     int8 = _rendered_for(wishes, engine)
     if precision is Precision.INT8:
@@ -193,6 +207,8 @@ def make_plan(wishes: Wishes, early: Early, facts: Facts) -> Plan:
         output_kind=answer_given(wishes.labels_out, facts),
         align_corners=facts.align_corners,
         classes=classes,
+        threshold=threshold_set(wishes.threshold, facts, classes),
+        palette=facts.palette,
         opset=early.opset,
         simplify=wishes.simplify,
         int8=early.int8,

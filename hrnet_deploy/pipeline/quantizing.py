@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hrnet_deploy.binary import cut_of
 from hrnet_deploy.errors import UsageError, VerificationError
 from hrnet_deploy.pipeline.calibrating import calibrate, data_folder, input_batches, judged_by
 from hrnet_deploy.pipeline.facts import Facts
@@ -121,6 +122,7 @@ class Quantizer:
             graph,
             input_batches(images.held_out, plan.preprocessing),
             input_batches(margins, plan.preprocessing) if margins else (),
+            cut_of(plan.threshold, facts.output_kind),
         )
         half = None
         if wishes.remainder == Precision.FP16.value:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.binary import two_scores
 from hrnet_deploy.engines.compare import compare
 from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.pipeline.filling import filled
@@ -59,6 +60,7 @@ class Scorer:
         reference: onnx.ModelProto,
         images: Iterable[NDArray[np.float32]],
         others: Iterable[NDArray[np.float32]] = (),
+        cut: float | None = None,
     ) -> None:
         """Run the reference.
 
@@ -66,7 +68,9 @@ class Scorer:
             reference: the float32 graph.
             images: network inputs, float32 (1, 3, H, W) each; as many are taken as memory allows.
             others: more of them, whose answers by the reference alone say how near its labels are to others.
+            cut: of a net with one channel, the score above which the second class is meant.
         """
+        self._cut = cut
         self._images: list[NDArray[np.float32]] = []
         self._answers: list[NDArray[np.float32]] = []
         engine = open_engine(reference.SerializeToString(), device="cpu", backend="onnxruntime")
@@ -80,6 +84,7 @@ class Scorer:
             self._answers.append(answer)
         answers = [*self._answers, *(_run(engine, image) for image in others)]
         engine.close()
+        answers = [two_scores(answer, cut, axis=1) for answer in answers]
         single = all(answer.size == answer.shape[1] > 1 for answer in answers)
         self._margins = np.array([np.subtract(*_first_two(a.ravel(), a.ravel())) for a in answers if single])
 
@@ -101,14 +106,17 @@ class Scorer:
         agreement, divergence, shifts, noise, signal, max_abs = [], [], [], 0.0, 0.0, 0.0
         for image, wanted in zip(self._images, self._answers, strict=True):
             found = _run(engine, image)
-            difference = compare(found, wanted)
+            difference = compare(found, wanted, self._cut)
             agreement.append(difference.agreement)
             max_abs = max(max_abs, difference.max_abs)
-            divergence.append(_divergence(wanted, found) ** 0.5)
+            shares, other = (two_scores(scores, self._cut, axis=1) for scores in (wanted, found))
+            divergence.append(_divergence(shares, other) ** 0.5)
             if self._margins.size:
-                shifts.append(np.subtract(*_first_two(wanted.ravel(), (found - wanted).ravel())))
+                shifts.append(np.subtract(*_first_two(shares.ravel(), (other - shares).ravel())))
             noise += float(np.sum((found.astype(np.float64) - wanted) ** 2))
-            signal += float(np.sum((wanted - wanted.mean(dtype=np.float64)) ** 2))
+            # A score of its own has no spread; how far it lies from the cut is what noise must not take away.
+            middle = wanted.mean(dtype=np.float64) if self._cut is None else self._cut
+            signal += float(np.sum((wanted - middle) ** 2))
         engine.close()
         spread = (signal / sum(a.size for a in self._answers)) ** 0.5
         return Score(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.decode import ranked, softmax, upsampled_argmax
+from hrnet_deploy.binary import cut_of, two_scores
+from hrnet_deploy.decode import best_classes, softmax, upsampled_argmax
 from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.compare import ALIKE, Difference, compare
 from hrnet_deploy.engines.opening import open_engine
@@ -51,17 +52,20 @@ class Probe:
         images: BGR uint8 (H, W, 3), of the network's size.
         batch: network input, float32 (N, 3, H, W).
         reference: the original's output, float32 (N, classes, ...).
+        kind: what that holds.
     """
 
     images: list[Image]
     batch: NDArray[np.float32]
     reference: NDArray[np.float32]
+    kind: OutputKind = OutputKind.LOGITS
 
 
 def make_probes(
     preprocessing: Preprocessing,
     shapes: ShapeRange,
     reference: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    kind: OutputKind = OutputKind.LOGITS,
 ) -> list[Probe]:
     """Pictures that exercise what an artefact claims: its batch, and two sizes where the size is open.
 
@@ -69,6 +73,7 @@ def make_probes(
         preprocessing: of the artefact.
         shapes: of the artefact.
         reference: the original, float32 (N, 3, H, W) -> float32.
+        kind: what it answers with.
 
     Returns:
         One probe a size; one picture where it is large, else at least two.
@@ -83,7 +88,7 @@ def make_probes(
         images = probe_images(distinct, (height, width))
         preprocess = Preprocessor(_at(preprocessing, (height, width)))
         batch = np.stack([preprocess(image) for image in images])
-        probes.append(Probe(images, batch, reference(batch)))
+        probes.append(Probe(images, batch, reference(batch), kind))
     return probes
 
 
@@ -113,7 +118,7 @@ def verify(path: Path, card: ModelCard, probes: list[Probe]) -> Difference:
             found = engine.run({card.inputs[0].name: batch})
             count = min(len(batch), len(wanted))
             ours = found[card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name][:count]
-            difference = compare(ours, wanted[:count])
+            difference = compare(ours, wanted[:count], cut_of(card.threshold, card.output_kind))
             worst = worst.worst(difference)
     engine.close()
     _LIMITS.check(worst, card)
@@ -163,12 +168,14 @@ def _answer(probe: Probe, card: ModelCard) -> NDArray[np.generic]:
     """The original's output as the artefact should give it."""
     if card.output_kind is OutputKind.LABELS:
         size = (probe.batch.shape[2], probe.batch.shape[3])
-        return np.stack([upsampled_argmax(r, size, align_corners=card.align_corners) for r in probe.reference])
+        planes = two_scores(probe.reference, cut_of(card.threshold, probe.kind), axis=1)
+        return np.stack([upsampled_argmax(r, size, align_corners=card.align_corners) for r in planes])
     if card.output_kind is OutputKind.TOPK:
         k = int(card.outputs[0].shape[1])
-        return np.stack([ranked(row)[1][:k] for row in softmax(probe.reference)])
+        return np.stack([best_classes(row, probe.kind, card.threshold)[1][:k] for row in probe.reference])
     if card.output_kind is OutputKind.PROBABILITIES and card.outputs[0].name == "probabilities":
-        return softmax(probe.reference)
+        # As [0, logit], a softmax gives what a sigmoid does.
+        return softmax(two_scores(probe.reference, None if card.threshold is None else 0.0, axis=1))
     return probe.reference
 
 

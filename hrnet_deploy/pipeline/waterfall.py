@@ -14,9 +14,10 @@ from hrnet_deploy.artifact import sha256_file
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import DataFacts, Dataset, Drop, Evaluation, Model, compare, evaluate
 from hrnet_deploy.evaluation.measuring import DataOptions, dataset_for, opened
+from hrnet_deploy.pipeline.facts import RANDOM
 from hrnet_deploy.pipeline.graph_model import Feed, GraphModel, Remembering
 from hrnet_deploy.pipeline.halving import beyond_half
-from hrnet_deploy.pipeline.origin import RANDOM, Origin, open_origin
+from hrnet_deploy.pipeline.origin import Origin, open_origin
 from hrnet_deploy.pipeline.own_transforms import own_transform
 from hrnet_deploy.pipeline.reading import AS_STORED, Reading, reading_of
 from hrnet_deploy.preprocess import Preprocessor

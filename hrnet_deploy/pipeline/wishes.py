@@ -46,6 +46,7 @@ class Wishes:
     labels_out: bool | str = False
     classes: str | Path | Sequence[str] | None = None
     preprocessing: str | Path | None = None
+    threshold: float | None = None
     resize: str | None = None
     crop_pct: float | None = None
     interpolation: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hrnet_deploy.evaluation.comparison import ChangedImage, Flip
-from hrnet_deploy.labels import palette
+from hrnet_deploy.labels import colours_of
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.markup import Markup, element, joined
 from hrnet_deploy.report.numbers import percent
@@ -63,7 +63,7 @@ def legend(report: Report) -> Markup:
     shown = sorted({index for row in report.candidates for exhibit in row.exhibits for index in exhibit.shown})
     if not shown:
         return Markup("")
-    colours = palette(names)
+    colours = colours_of(report.reference.model.card)
     changes = [
         element("li", element("span", class_=f"swatch {kind}"), f" {text}")
         for kind, text in (

@@ -15,7 +15,7 @@ from hrnet_deploy.errors import ImageError
 from hrnet_deploy.evaluation.comparison import ChangedImage, Flip
 from hrnet_deploy.evaluation.network import Network
 from hrnet_deploy.evaluation.segmentation import IGNORE
-from hrnet_deploy.labels import palette
+from hrnet_deploy.labels import colours_of
 from hrnet_deploy.sources import read_frame
 
 LOST_RGB = (213, 94, 0)
@@ -109,7 +109,7 @@ def mask_exhibit(
     if image.shape[:2] != size_hw:
         raise ImageError(f"image '{changed.path}' must stay as it was evaluated, got another size. Run it again.")
     ours, theirs = _mask(reference, image, size_hw), _mask(candidate, image, size_hw)
-    colours = palette(reference.card.classes)
+    colours = colours_of(reference.card)
     backdrop = image if photos else np.full_like(image, 255)
     alpha = _MASK_ALPHA if photos else 1.0
     painted = paint_changes(image if photos else None, ours, theirs, label)

@@ -77,6 +77,7 @@ def model_facts(row: Row) -> list[tuple[str, str]]:
         ("file", f"{row.label}, {megabytes(model.size_bytes)} MB"),
         ("sha256", model.sha256),
         ("net", f"{card.variant}, {card.precision.value}, {len(card.classes)} classes, opset {card.opset}"),
+        ("answer", "" if card.threshold is None else f"one channel, sigmoid above {card.threshold:g}"),
         ("ran on", f"{row.standing.runtime}, {row.standing.status}"),
         ("preprocessing", described(card.preprocessing)),
         ("made from", f"{origin} (sha256 {digest[:_DIGITS]})" if digest else origin),

@@ -108,3 +108,25 @@ def test_as_many_images_are_held_as_memory_allows_and_one_at_least(images, monke
     assert Scorer(net(0.0), iter(images)).count == 2
     monkeypatch.setattr(scoring, "_MAX_VALUES", 1)
     assert Scorer(net(0.0), iter(images)).count == 1
+
+
+def single(shift):
+    """One score an image: the mean of the first channel and a shift."""
+    text = (
+        "g (float[N, 3, 4, 4] x) => (float[N, 1, 1, 1] y) <float[1, 3, 1, 1] w = {1, 0, 0}, "
+        f"float[1] b = {{{shift}}}> {{ m = GlobalAveragePool(x) y = Conv(m, w, b) }}"
+    )
+    return onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
+
+
+def test_one_score_is_judged_by_its_side_of_the_cut():
+    scorer = Scorer(single(0.0), flat(3.0, 0.9, -4.0), flat(0.25, 5.0), cut=1.0)
+    score = scorer.score(single(0.5))
+    assert score.agreement == pytest.approx(2 / 3), "0.9 crosses the cut, 3 and -4 do not"
+    assert score.worst == 0
+    # The margins are 2, 0.1, 5, 0.75 and 4; the noise of a half has the wrong sign half of the time.
+    assert score.expected == pytest.approx(1 - 1 / 5 / 2)
+    assert score.divergence > 0
+    assert score.max_abs == pytest.approx(0.5)
+    assert 10 < score.sqnr_db < 20
+    assert scorer.score(single(0.0)).divergence == 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hrnet_deploy.errors import CheckpointError, HrnetDeployError, MissingDependencyError
 from hrnet_deploy.models.checkpoints.fileformat import FileFormat, identify
+from hrnet_deploy.models.checkpoints.names import ClassInfo, class_info
 from hrnet_deploy.models.checkpoints.pdparams import read_pdparams
 from hrnet_deploy.models.checkpoints.torchfile import read_torch
 from hrnet_deploy.models.checkpoints.unwrap import Net, find_net
@@ -23,6 +24,7 @@ class Container:
         architecture: timm's name of the net, where a training file states it.
         checksums: whether each part had a checksum that was right.
         content: all that the file holds, in plain containers.
+        classes: what the file says of its classes.
     """
 
     file_format: FileFormat
@@ -30,6 +32,7 @@ class Container:
     architecture: str | None
     checksums: bool
     content: object
+    classes: ClassInfo = field(default_factory=ClassInfo)
 
 
 def read_container(path: Path, *, ema: bool = False, key: str | None = None) -> Container:
@@ -69,6 +72,7 @@ def read_container(path: Path, *, ema: bool = False, key: str | None = None) -> 
         architecture=architecture if isinstance(architecture, str) else None,
         checksums=checksums,
         content=content,
+        classes=class_info(content, origin),
     )
 
 

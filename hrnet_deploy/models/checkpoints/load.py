@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from hrnet_deploy.models.checkpoints.damage import signs_of_damage
 from hrnet_deploy.models.checkpoints.dialects import OFFICIAL, OFFICIAL_SEG, TIMM, detect, to_official
 from hrnet_deploy.models.checkpoints.fit import check_dtypes, check_names_and_shapes, check_values, split_beside
 from hrnet_deploy.models.checkpoints.inplace_abn import negative_scales, with_magnitudes
+from hrnet_deploy.models.checkpoints.names import ClassInfo
 from hrnet_deploy.models.checkpoints.timm_config import read_timm_config
 from hrnet_deploy.models.checkpoints.tree import Leaf
 from hrnet_deploy.models.checkpoints.unwrap import Net, find_net
@@ -45,6 +46,7 @@ class Checkpoint:
         dialect: whose file it is (`dialects.Dialect.name`).
         num_classes: classes the head tells apart.
         preprocessing: how its source evaluates.
+        classes: what the file, or timm's config beside it, says of the classes.
         sha256: hex digest of the file; empty for tensors given in memory.
     """
 
@@ -53,6 +55,7 @@ class Checkpoint:
     dialect: str
     num_classes: int
     preprocessing: Preprocessing
+    classes: ClassInfo = field(default_factory=ClassInfo)
     sha256: str = ""
 
 
@@ -105,11 +108,15 @@ def load_checkpoint(
     reading = _Reading(variant=variant, num_classes=num_classes, align_corners=align_corners, inplace_abn=inplace_abn)
     container = read_container(path, ema=ema, key=weights_key)
     loaded = _load(container.net, reading, f"checkpoint '{path}'", container=container, path=path)
+    classes = container.classes
     if loaded.dialect == OFFICIAL.name:
-        config = read_timm_config(path)
+        config = read_timm_config(path, loaded.variant, loaded.num_classes)
         if config or (container.architecture or "").startswith("hrnet_"):
-            loaded = replace(loaded, dialect=TIMM.name, preprocessing=config or TIMM.preprocessing)
-    return replace(loaded, sha256=sha256_file(path))
+            preprocessing = config.preprocessing if config else TIMM.preprocessing
+            loaded = replace(loaded, dialect=TIMM.name, preprocessing=preprocessing)
+        if config and config.classes:
+            classes = replace(classes, names=config.classes)
+    return replace(loaded, classes=classes, sha256=sha256_file(path))
 
 
 def load_tensors(

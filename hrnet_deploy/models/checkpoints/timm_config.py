@@ -1,51 +1,118 @@
-"""timm's config.json, which lies beside the weights it publishes and refines their preprocessing."""
+"""timm's config.json, which lies beside the weights it publishes: their preprocessing and their class names."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.errors import CheckpointError, HrnetDeployError
+from hrnet_deploy.labels import classes_in
+from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize
+from hrnet_deploy.weights import CONFIG_SUFFIX
 
-_WEIGHT_NAMES = frozenset({"model.safetensors", "pytorch_model.bin"})
+_LOG = logging.getLogger(__name__)
+_PUBLISHED_NAMES = frozenset({"model.safetensors", "pytorch_model.bin"})
 _LIMIT_BYTES = 1 << 20
 _CROP_MODES = {"center": Resize.SHORT_SIDE, "squash": Resize.SQUASH}
 _INTERPOLATIONS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
+_AVERAGES = frozenset({"avg", "fast", "fastavg"})
+"""What timm calls global average pooling. Source: timm, layers/adaptive_avgmax_pool.py."""
+_OWN_LAYERS = {"first_conv": "conv1", "classifier": "classifier"}
 
 
-def read_timm_config(weights_path: Path) -> Preprocessing | None:
-    """Read the preprocessing that belongs to weights as timm publishes them.
+@dataclass(frozen=True)
+class TimmConfig:
+    """What a config says.
+
+    Attributes:
+        preprocessing: how its net is evaluated.
+        classes: class names by index, or None.
+    """
+
+    preprocessing: Preprocessing
+    classes: tuple[str, ...] | None
+
+
+def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> TimmConfig | None:
+    """Read what belongs to weights as timm publishes them.
 
     Args:
-        weights_path: the weights; only beside "model.safetensors" and "pytorch_model.bin" a config is looked for.
+        weights_path: the weights; "config.json" beside them is read, or what was fetched with them from their URL.
+        variant: the architecture of the weights.
+        num_classes: classes their head tells apart.
 
     Returns:
-        The preprocessing, or None where there is no config or not one of timm's. Paths and addresses in it are not
-        followed.
+        What it says, or None where there is no config or not one of timm's. Paths and addresses in it are not followed.
 
     Raises:
-        CheckpointError: it is damaged, or asks for what this package cannot do.
+        CheckpointError: it is damaged, asks for what this package cannot do, or is of another net.
 
-    Source: timm, timm/models/_hub.py, save_config_for_hf.
+    Source: timm, timm/models/_hub.py, save_config_for_hf and load_model_config_from_hf.
     """
-    path = weights_path.with_name("config.json")
-    if weights_path.name not in _WEIGHT_NAMES or not path.is_file():
+    fetched = weights_path.with_name(weights_path.name + CONFIG_SUFFIX)
+    path = fetched if fetched.is_file() else weights_path.with_name("config.json")
+    if not path.is_file():
         return None
     try:
         with path.open("rb") as file:
             content = json.loads(file.read(_LIMIT_BYTES))
-        config = content.get("pretrained_cfg")
-        return _preprocessing(config) if isinstance(config, dict) else None
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError, HrnetDeployError) as error:
-        raise CheckpointError(
-            f"timm's config '{path}' must state the preprocessing, got one that cannot be used "
-            f"({str(error) or type(error).__name__}). Correct it or move it away."
-        ) from error
+    except (ValueError, OSError, RecursionError) as error:
+        if weights_path.name in _PUBLISHED_NAMES:
+            raise _unusable(path, error) from error
+        _LOG.warning("%s is not read: it is no JSON", path)
+        return None
+    try:
+        if not isinstance(content, dict) and weights_path.name in _PUBLISHED_NAMES:
+            raise TypeError("no table of names and values")
+        own = _timms(content) if isinstance(content, dict) else None
+        if own is None:
+            return None
+        _check_net(own, variant)
+        return TimmConfig(_preprocessing(own), _classes(own, num_classes, path))
+    except (ValueError, TypeError, KeyError, AttributeError, HrnetDeployError) as error:
+        raise _unusable(path, error) from error
 
 
-def _preprocessing(config: dict[str, Any]) -> Preprocessing:
+def _unusable(path: Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"timm's config '{path}' must state the preprocessing of these weights, got one that cannot be used "
+        f"({str(error) or type(error).__name__}). Correct it or move it away."
+    )
+
+
+def _timms(content: dict[str, Any]) -> dict[str, Any] | None:
+    """One flat table, in which the outer level wins; None for a config of something else."""
+    inner = content.get("pretrained_cfg")
+    if inner is None and not str(content.get("architecture", "")).startswith("hrnet_"):
+        return None
+    outer = {key: value for key, value in content.items() if key != "pretrained_cfg" and value is not None}
+    arguments = content.get("model_args") or {}
+    own: dict[str, Any] = {**(inner or {}), **outer, **{k: v for k, v in arguments.items() if k == "global_pool"}}
+    return own
+
+
+def _check_net(config: Mapping[str, Any], variant: Variant) -> None:
+    """Refuse what contradicts the tensors or what they cannot show."""
+    name = config.get("architecture")
+    if name is not None and not find_variant(str(name)).same_graph(variant):
+        raise ValueError(f"architecture '{name}', while the weights are of {variant.name}")
+    pool = config.get("global_pool", "avg")
+    if pool not in _AVERAGES:
+        raise ValueError(f"global_pool '{pool}', while only avg is supported")
+    for key, layer in _OWN_LAYERS.items():
+        if config.get(key, layer) != layer:
+            raise ValueError(f"{key} '{config[key]}', while that of HRNet is {layer}")
+    channels = config.get("input_size", (3, 224, 224))[0]
+    if channels != 3:
+        raise ValueError(f"input_size with {channels} channels, while the weights take 3")
+
+
+def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
     default = Preprocessing()
     _, height, width = config.get("input_size", (3, 224, 224))
     return Preprocessing(
@@ -58,7 +125,29 @@ def _preprocessing(config: dict[str, Any]) -> Preprocessing:
     )
 
 
-def _choose(name: str, config: dict[str, Any], default: str, known: dict[str, Any]) -> Any:
+def _classes(config: Mapping[str, Any], num_classes: int, path: Path) -> tuple[str, ...] | None:
+    """Names by index; where they are WordNet ids their descriptions."""
+    stated = config.get("num_classes")
+    if stated is not None and stated != num_classes:
+        _LOG.warning(
+            "%s is of %s classes, while the weights have %d: its class names are not used", path, stated, num_classes
+        )
+        return None
+    labels = config.get("label_names") or config.get("labels")
+    if labels is None:
+        return None
+    names = classes_in(labels, f"label_names of '{path}'")
+    texts = config.get("label_descriptions")
+    if isinstance(texts, Mapping) and all(_is_wnid(name) and isinstance(texts.get(name), str) for name in names):
+        return classes_in([texts[name] for name in names], f"label_descriptions of '{path}'")
+    return names
+
+
+def _is_wnid(name: str) -> bool:
+    return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
+
+
+def _choose(name: str, config: Mapping[str, Any], default: str, known: dict[str, Any]) -> Any:
     value = config.get(name, default)
     if value not in known:
         raise ValueError(f"{name} '{value}' is none of {', '.join(known)}")

@@ -106,7 +106,7 @@ def test_timm_config_refines_the_preprocessing(tmp_path, small_state):
     assert (found.size_hw, found.crop_pct, found.mean, found.std) == ((288, 256), 0.95, (0.5,) * 3, (0.25,) * 3)
     assert (found.resize, found.interpolation) == (Resize.SHORT_SIDE, Interpolation.BICUBIC)
     path.rename(tmp_path / "other.safetensors")
-    assert load_checkpoint(tmp_path / "other.safetensors").dialect == "official"
+    assert load_checkpoint(tmp_path / "other.safetensors").preprocessing == found, "whatever the weights are called"
 
 
 @pytest.mark.parametrize(
@@ -161,3 +161,65 @@ def test_trained_weights_load(shared, file, variant, dialect, classes):
     assert (loaded.variant.name, loaded.dialect, loaded.num_classes) == (variant, dialect, classes)
     with torch.inference_mode():
         assert torch.isfinite(loaded.network(torch.zeros(1, 3, 64, 64))).all()
+
+
+@pytest.mark.parametrize("name", ["weights.pth", "hrnet.safetensors"])
+@pytest.mark.parametrize("flat", [False, True])
+def test_timm_config_beside_weights_of_any_name(tmp_path, small_state, name, flat):
+    (save_safetensors if name.endswith("s") else torch.save)(small_state, tmp_path / name)
+    inner = {**CONFIG["pretrained_cfg"], "crop_mode": "squash", "num_classes": 1000}
+    config = {"architecture": "hrnet_w18_small"} | (inner if flat else {"global_pool": "avg", "pretrained_cfg": inner})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    loaded = load_checkpoint(tmp_path / name)
+    assert loaded.dialect == "timm"
+    assert (loaded.preprocessing.resize, loaded.preprocessing.crop_pct) == (Resize.SQUASH, 0.95)
+    assert loaded.classes.names is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"global_pool": "max"}, "global_pool 'max'"),
+        ({"global_pool": "catavgmax"}, "global_pool 'catavgmax'"),
+        ({"model_args": {"global_pool": "avgmax"}}, "global_pool 'avgmax'"),
+        ({"pretrained_cfg": {"global_pool": "max"}}, "global_pool 'max'"),
+        ({"architecture": "hrnet_w48"}, "architecture 'hrnet_w48', while the weights are of hrnet_w18_small_v1"),
+        ({"architecture": "resnet50"}, "got 'resnet50'"),
+        ({"pretrained_cfg": {"input_size": [1, 224, 224]}}, "input_size with 1 channels"),
+        ({"pretrained_cfg": {"first_conv": "stem.conv"}}, "first_conv 'stem.conv'"),
+        ({"label_names": ["a", "a"] * 500}, "must differ from entry 0"),
+    ],
+)
+def test_timm_config_of_another_net_is_refused(tmp_path, small_state, changes, reason):
+    torch.save(small_state, tmp_path / "w.pth")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | changes))
+    with pytest.raises(CheckpointError, match=reason):
+        load_checkpoint(tmp_path / "w.pth")
+
+
+def test_timm_label_names_are_the_classes(tmp_path, small_state):
+    names = [f"sort {index}" for index in range(1000)]
+    torch.save(small_state, tmp_path / "w.pth")
+    for labels in (names, dict(enumerate(names))):
+        (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"num_classes": 1000, "label_names": labels}))
+        assert load_checkpoint(tmp_path / "w.pth").classes.names == tuple(names)
+    wnids = [f"n{index:08}" for index in range(1000)]
+    described = {"label_names": wnids, "label_descriptions": dict(zip(wnids, names, strict=True))}
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | described))
+    assert load_checkpoint(tmp_path / "w.pth").classes.names == tuple(names)
+
+
+def test_names_for_another_head_are_left_out_and_a_line_says_so(tmp_path, small_state, caplog):
+    torch.save(small_state, tmp_path / "w.pth")
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"num_classes": 2, "label_names": ["a", "b"]}))
+    loaded = load_checkpoint(tmp_path / "w.pth")
+    assert (loaded.classes.names, loaded.preprocessing.crop_pct) == (None, 0.95)
+    assert "is of 2 classes, while the weights have 1000" in caplog.text
+
+
+def test_somebody_elses_config_is_left_alone(tmp_path, small_state, caplog):
+    torch.save(small_state, tmp_path / "w.pth")
+    for text in ('{"architecture": "unet", "lr": 1}', "[1]", '{"architectures": ["BertModel"]}', "{ // no JSON"):
+        (tmp_path / "config.json").write_text(text)
+        assert load_checkpoint(tmp_path / "w.pth").dialect == "official"
+    assert caplog.text.count("is not read: it is no JSON") == 1

@@ -1,0 +1,240 @@
+"""Class names out of the ways people write them down: plain, numbered, as a table, as JSON."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from hrnet_deploy.errors import UsageError
+
+_LINE_LIMIT = 200
+_WNID = re.compile(r"(n\d{8})(?:[\s,:;]+(.*))?")
+_SPACED = (re.compile(r"(?P<id>\d+)\s+(?P<name>.+)"), re.compile(r"(?P<name>.*\S)\s+(?P<id>\d+)"))
+_MARKED = (
+    re.compile(r"(?P<id>\d+)\s*[:,;\t|=]\s*(?P<name>.+)"),
+    re.compile(r"(?P<id>\d+)[.)]\s+(?P<name>.+)"),
+    re.compile(r"(?P<name>.*\S)\s*[:,;\t|=]\s*(?P<id>\d+)"),
+)
+_ID_COLUMNS = frozenset({"id", "index", "idx", "number", "value", "label", "label_id", "train_id", "trainid"}) | {
+    "class_id",
+    "class_index",
+    "class_idx",
+    "classid",
+    "wnid",
+    "synset",
+}
+_NAME_COLUMNS = ("name", "class_name", "classname", "label_name", "class", "category", "label", "text")
+_NESTED = ("id2label", "idx_to_class", "label_names", "class_names", "classes", "names", "label2id", "class_to_idx")
+
+Known = Callable[[tuple[str, ...]], "tuple[str, ...] | None"]
+"""The usual names of a list that is recognised, or None."""
+Entry = tuple[str, str]
+"""Where a name stands, such as "line 3", and the name."""
+
+
+def parse_class_list(text: str, origin: str, known: Known) -> tuple[str, ...]:
+    """Read the class names in a text.
+
+    Args:
+        text: one name a line, in the order of the class indices or each with its number (counted from 0 or 1, before or
+            behind the name); or a table with a header; or JSON, as `names_in` takes it. A WordNet id before each name
+            is left out; ids alone are kept.
+        origin: what the text is of, for errors, such as "class file names.txt".
+        known: gives the usual names of a well-known list in another form; None for any other list.
+
+    Returns:
+        The names by class index; at least one.
+
+    Raises:
+        UsageError: no name, numbers with gaps, or a name that is blank, too long, not printable, or given twice.
+    """
+    first = text.strip().split("\n", 1)
+    # A name such as "[void]" may well begin a plain list.
+    structured = text.lstrip()[:1] in {"{", "["} and not (len(first) > 1 and first[0].rstrip()[-1:] in {"}", "]"})
+    entries = _from_json(text, origin) if structured else _from_lines(text, origin)
+    return _checked(list(_without_wnids(entries)), origin, known)
+
+
+def names_in(value: object, origin: str, known: Known) -> tuple[str, ...]:
+    """Class names in a value that JSON or a training file holds.
+
+    Args:
+        value: a list of names; a mapping of indices to names, or of names to indices; a mapping that holds one of these
+            under a usual name, such as "id2label".
+        origin: what holds it, for errors.
+        known: as for `parse_class_list`.
+
+    Returns:
+        The names by class index.
+
+    Raises:
+        UsageError: none of these, numbers with gaps, or a name that cannot be used.
+    """
+    return _checked(list(_without_wnids(_entries_of(value, origin))), origin, known)
+
+
+def _from_json(text: str, origin: str) -> list[Entry]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        value = _python_dict(text)
+        if value is None:
+            raise UsageError(
+                f"{origin} must be JSON where it begins like it, got: {error!s:.80}. Correct it."
+            ) from error
+    return _entries_of(value, origin)
+
+
+def _python_dict(text: str) -> object:
+    """A printed dict of numbers and names, as the well-known list of ImageNet's labels is; nothing is executed."""
+    if text.count("{") != 1 or "[" in text:
+        return None
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def _entries_of(value: object, origin: str) -> list[Entry]:
+    if isinstance(value, Mapping):
+        for key in _NESTED:
+            if isinstance(value.get(key), (Mapping, list, tuple)):
+                return _entries_of(value[key], origin)
+        if all(_number(key) is not None for key in value):
+            return _by_number([(int(str(key)), f"entry {key}", _name(name)) for key, name in value.items()], origin)
+        if all(type(number) is int for number in value.values()):
+            return _by_number([(number, f"entry {name}", str(name)) for name, number in value.items()], origin)
+        if all(_WNID.fullmatch(str(key)) for key in value):  # class folders are counted in the order of their names
+            return [(f"entry {key}", _name(value[key])) for key in sorted(value)]
+    elif isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        numbered = [(_number(item.get("id")), item) for item in value if isinstance(item, Mapping)]
+        if numbered and len(numbered) == len(value) and all(number is not None for number, _ in numbered):
+            rows = [(number or 0, f"entry {number}", _name(item.get("name"))) for number, item in numbered]
+            return _by_number(rows, origin)
+        return [(f"entry {index}", _name(item)) for index, item in enumerate(value)]
+    raise UsageError(f"{origin} must hold class names by index, got {value!r:.60}. Give a list of names.")
+
+
+def _name(value: object) -> str:
+    """A name as it stands in JSON; Keras writes [WordNet id, name]. Anything else comes out blank and is refused."""
+    if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(part, str) for part in value):
+        value = value[1]
+    if isinstance(value, Mapping):
+        value = value.get("name")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _number(value: object) -> int | None:
+    return int(str(value)) if type(value) in {int, str} and re.fullmatch(r"\d{1,9}", str(value)) else None
+
+
+def _from_lines(text: str, origin: str) -> list[Entry]:
+    lines = [line.strip() for line in text.rstrip().split("\n")]
+    plain = [(f"line {number}", line) for number, line in enumerate(lines, start=1)]
+    return _table(lines, origin) or _numbered(plain, origin) or plain
+
+
+def _numbered(plain: list[Entry], origin: str) -> list[Entry]:
+    """Names without the numbers that all lines carry; nothing where the numbers are missing, or part of the names."""
+    for pattern in (*_MARKED, *_SPACED):
+        found = [pattern.fullmatch(line) for _, line in plain]
+        matches = [match for match in found if match is not None]
+        if len(matches) < len(found):
+            continue
+        rows = [
+            (int(match["id"]), where, _unquoted(match["name"]))
+            for match, (where, _) in zip(matches, plain, strict=True)
+        ]
+        numbers = {number for number, _, _ in rows}
+        if not numbers & {0, 1}:
+            continue
+        # "type 1" and "type 2" are names: without their numbers they would be one.
+        if pattern in _SPACED and len({name for _, _, name in rows}) < len(numbers):
+            continue
+        return _by_number(rows, origin)
+    return []
+
+
+def _by_number(rows: list[tuple[int, str, str]], origin: str) -> list[Entry]:
+    """In the order of the numbers, which begin with 0 or 1; the same name given twice for a number counts once."""
+    first: dict[int, Entry] = {}
+    for number, where, name in rows:
+        if first.setdefault(number, (where, name))[1] != name:
+            raise UsageError(
+                f"{origin}, {where}, must have a number of its own, got {number} for '{first[number][1]:.40}' and "
+                f"'{name:.40}'. Correct it."
+            )
+    start = min(first, default=0)
+    missing = next((number for number in range(start, start + len(first)) if number not in first), None)
+    if missing is not None or start not in {0, 1}:
+        lacking = start if missing is None else missing
+        raise UsageError(
+            f"{origin} must number the classes from 0 or 1 without gaps, got no {lacking}. "
+            "Add it; where the numbers belong to the names, write the names as a JSON list."
+        )
+    return [first[number] for number in sorted(first)]
+
+
+def _table(lines: list[str], origin: str) -> list[Entry]:
+    """Rows below a header that names a column of names; nothing where there is no such header."""
+    for delimiter in ("\t", ",", ";"):
+        header = [cell.strip().lower() for cell in next(csv.reader(lines[:1], delimiter=delimiter), [])]
+        if len(header) < 2 or not (set(header) & _ID_COLUMNS and set(header) & set(_NAME_COLUMNS)):
+            continue
+        rows = list(csv.reader(lines[1:], delimiter=delimiter))
+        cells = [[cell.strip() for cell in row] + [""] * (len(header) - len(row)) for row in rows]
+
+        def digits(column: int, cells: list[list[str]] = cells) -> bool:
+            return all(_number(row[column]) is not None for row in cells)
+
+        ids = _first_column(header, sorted(_ID_COLUMNS, key=lambda word: word != "id"), digits)
+        names = _first_column(header, _NAME_COLUMNS, lambda column, ids=ids: column != ids)
+        if not cells or names is None:
+            continue
+        if ids is None:
+            return [(f"line {place}", row[names]) for place, row in enumerate(cells, start=2)]
+        numbered = [(int(row[ids]), f"line {place}", row[names]) for place, row in enumerate(cells, start=2)]
+        return _by_number(numbered, origin)
+    return []
+
+
+def _first_column(header: list[str], words: Sequence[str], fits: Callable[..., bool]) -> int | None:
+    return next((header.index(word) for word in words if word in header and fits(header.index(word))), None)
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text.strip()
+
+
+def _without_wnids(entries: list[Entry]) -> Iterator[Entry]:
+    """Names without the WordNet ids before them; where there is nothing but ids they stay."""
+    matches = [_WNID.fullmatch(name) for _, name in entries]
+    alone = all(match is not None and not match[2] for match in matches)
+    for (where, name), match in zip(entries, matches, strict=True):
+        yield where, name if alone or match is None else (match[2] or "")
+
+
+def _checked(entries: list[Entry], origin: str, known: Known) -> tuple[str, ...]:
+    usual = known(tuple(name for _, name in entries))
+    if usual is not None:
+        return usual
+    seen: dict[str, str] = {}
+    for place, name in entries:
+        where = f"{origin}, {place},"
+        if not name:
+            raise UsageError(
+                f"{where} must hold a name, got a blank {place.partition(' ')[0]}. Write one class name a line."
+            )
+        if len(name) > _LINE_LIMIT:
+            raise UsageError(f"{where} must have at most {_LINE_LIMIT} characters, got {len(name)}. Shorten the name.")
+        if not name.isprintable():
+            raise UsageError(f"{where} must be printable text, got {name!r}. Write one class name a line.")
+        if name in seen:
+            raise UsageError(f"{where} must differ from {seen[name]}, got '{name}' twice. Make the names unique.")
+        seen[name] = place
+    if not seen:
+        raise UsageError(f"{origin} must hold at least one class name, got none. Write one class name a line.")
+    return tuple(seen)

@@ -1,0 +1,123 @@
+"""What a training file says of its classes: their names, their colours, and where a single score divides two."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.labels import classes_in
+
+_LOG = logging.getLogger(__name__)
+_LEVELS = range(256)
+_CLASSES = ("CLASSES", "classes", "class_names", "class_to_idx", "idx_to_class", "id2label", "label_names")
+_PALETTE = ("PALETTE", "palette")
+_HEAD = re.compile(r"""['"]?\bdecode_head\b['"]?\s*[=:]\s*(?:dict\(|\{)""")
+_THRESHOLD = re.compile(r"""\bthreshold\b['"]?\s*[=:]\s*([0-9.eE+-]+)""")
+_LONGEST_CONFIG = 1 << 20
+
+Palette = tuple[tuple[int, int, int], ...]
+"""Class colours, RGB 0..255."""
+
+
+@dataclass(frozen=True)
+class ClassInfo:
+    """What a file says of its classes.
+
+    Attributes:
+        names: by class index; None where it says nothing that can be used.
+        palette: colours by class index, or None.
+        threshold: probability above which the one output channel of a segmenter means the class, or None.
+    """
+
+    names: tuple[str, ...] | None = None
+    palette: Palette | None = None
+    threshold: float | None = None
+
+
+def class_info(content: object, origin: str) -> ClassInfo:
+    """Read what stands beside the weights.
+
+    Args:
+        content: what the file holds.
+        origin: the file, for messages.
+
+    Returns:
+        What was found; names and colours that cannot be used are left out, and a line says so.
+
+    Source: mmseg 0.x, meta["CLASSES"] and meta["PALETTE"]; mmengine, meta["dataset_meta"]; plain training scripts keep
+        the same beside the weights.
+    """
+    if not isinstance(content, Mapping):
+        return ClassInfo()
+    meta = _mapping(content.get("meta"))
+    places = (_mapping(meta.get("dataset_meta")), meta, content)
+    names = next((place[key] for place in places for key in _CLASSES if _holds_names(place.get(key))), None)
+    colours = next((place[key] for place in places for key in _PALETTE if _filled(place.get(key))), None)
+    return ClassInfo(
+        names=None if names is None else _names(names, origin),
+        palette=None if colours is None else _palette(colours, origin),
+        threshold=_threshold(meta.get("cfg") or meta.get("config")),
+    )
+
+
+def _mapping(value: object) -> Mapping[object, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _filled(value: object) -> bool:
+    return isinstance(value, (Mapping, list, tuple)) and len(value) > 0
+
+
+def _holds_names(value: object) -> bool:
+    """Whether it is filled with what may be names; a state dict may have an entry called "classes" as well."""
+    if not _filled(value):
+        return False
+    items = [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)  # type: ignore[call-overload]
+    return all(type(item) in {str, int} for item in items)
+
+
+def _names(value: object, origin: str) -> tuple[str, ...] | None:
+    try:
+        return classes_in(value, f"the class list in {origin}")
+    except UsageError as error:
+        _LOG.warning("class names: those in the file are not used: %s", error)
+        return None
+
+
+def _palette(value: object, origin: str) -> Palette | None:
+    rows = list(value) if isinstance(value, Sequence) else []
+    if not all(isinstance(row, Sequence) and len(row) == 3 and all(part in _LEVELS for part in row) for row in rows):
+        _LOG.warning("palette: the one in %s is not used: it must hold red, green and blue from 0 to 255", origin)
+        return None
+    return tuple((int(red), int(green), int(blue)) for red, green, blue in rows) or None
+
+
+def _threshold(config: object) -> float | None:
+    """The decode head's own, from the text of mmsegmentation's configuration."""
+    if not isinstance(config, str) or len(config) > _LONGEST_CONFIG:
+        return None
+    match = _HEAD.search(config)
+    found = _THRESHOLD.search(_own_level(config[match.end() :])) if match else None
+    try:
+        value = float(found[1]) if found else None
+    except ValueError:
+        return None
+    return value if value is not None and 0 < value < 1 else None
+
+
+def _own_level(text: str) -> str:
+    """What stands before the bracket that closes the text's own level, without what inner brackets hold."""
+    depth, kept = 0, []
+    for part in re.split(r"([()\[\]{}])", text):
+        if part and part in ")]}":
+            depth -= 1
+        elif part and part in "([{":
+            depth += 1
+        elif depth == 0:
+            kept.append(part)
+        if depth < 0:
+            break
+    return "".join(kept)
