@@ -89,7 +89,7 @@ def build(api: TrtApi, request: BuildRequest) -> BuiltPlan:
 
 
 def inspect(api: TrtApi, plan: bytes) -> tuple[Layer, ...]:
-    """Ask TensorRT what an engine runs; needs a GPU it was built for.
+    """Ask TensorRT what an engine runs; needs a GPU it was built for, current in this thread.
 
     Args:
         api: the TensorRT that built it.

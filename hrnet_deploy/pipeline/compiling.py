@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from hrnet_deploy.artifact import card_metadata
 from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.compare import Difference
-from hrnet_deploy.engines.tensorrt.builder import BuildRequest, Typing, build, inspect
+from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
 from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
 from hrnet_deploy.engines.tensorrt.layers import Layer, precision_share
 from hrnet_deploy.errors import VerificationError
@@ -27,6 +28,9 @@ _NAME_LIMIT_BYTES = 4096
 """A network's name holds no more. Source: INetworkDefinition.name."""
 _TURING = "sm75"
 _SHOWN = 5
+_FEW = 0.8
+"""Of the convolutions, where TensorRT chooses: with fewer in the engine's precision, its name promises too much."""
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,8 @@ def compile_graph(
         graph = gemm_to_conv(graph)
     content = graph.SerializeToString()
     built = build(plan.api, _request(content, card, plan, path.name, amax))
-    layers = built.layers or (inspect(plan.api, built.plan) if _runs_here(plan) else ())
+    runs_here = _runs_here(plan)
+    layers = _layers(built, plan, runs_here=runs_here)
     asked, reached = _precision_reached(graph, card, plan, layers)
     path.write_bytes(built.plan)
     facts = EngineFacts(
@@ -106,7 +111,7 @@ def compile_graph(
         convolutions={"asked": asked} | ({} if reached is None else {"reached": reached}),
     )
     write_facts(facts, sidecar_path(path))
-    found = parity(reference, path, card, images, f"cuda:{plan.device}") if _runs_here(plan) else None
+    found = parity(reference, path, card, images, f"cuda:{plan.device}") if runs_here else None
     return Compiled(facts, asked, reached, len(layers), found, built.seconds)
 
 
@@ -158,10 +163,25 @@ def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...
     return {entry.name: (low, best, high)}
 
 
+def _layers(built: BuiltPlan, plan: EnginePlan, *, runs_here: bool) -> tuple[Layer, ...]:
+    """What the inspector says where it can load the engine, else, or where it names no kernel's type, the log."""
+    if not runs_here:
+        return built.layers
+    from hrnet_deploy.engines.cuda.opening import open_cuda
+
+    with open_cuda().active(plan.device):
+        inspected = inspect(plan.api, built.plan)
+    return inspected if any(x.convolves and x.data_type for x in inspected) or not built.layers else built.layers
+
+
 def _precision_reached(
     graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...]
 ) -> tuple[int, int | None]:
-    """How many convolutions run as they were asked to; fewer is an error that names them."""
+    """How many convolutions run as they were asked to.
+
+    Where the graph holds the precision, one that provably runs in another is an error. What TensorRT does not tell is a
+    warning, and so is an engine whose precision it chose itself and that has little of what was asked for.
+    """
     from hrnet_deploy.exporters.convolutions import asked_of_convolutions
 
     written = asked_of_convolutions(graph)
@@ -171,13 +191,36 @@ def _precision_reached(
     if not layers:
         return len(asked), None
     share = precision_share(layers, card.precision, asked)
-    if share.reached < (1 if freely else len(asked)):
+    known = len(asked) - len(share.unidentified)
+    if share.missing and (not freely or not share.reached):
         raise VerificationError(
             f"engine must run {len(asked)} convolutions in {card.precision.value}, got {share.reached}: not "
-            f"{', '.join(share.missing[:_SHOWN])}{' ...' if len(share.missing) > _SHOWN else ''}. "
+            f"{_first(share.missing)}. "
             "Nothing was written; choose another precision, or another --backend or --target."
         )
-    return len(asked), share.reached
+    if share.unidentified:
+        _LOG.warning(
+            "%s does not tell the precision of %d of %d convolutions: %s. Compare the engine's speed with FP16's.",
+            plan.api.label,
+            len(share.unidentified),
+            len(asked),
+            _first(share.unidentified),
+        )
+    if share.reached < _FEW * known:
+        _LOG.warning(
+            "only %d of %d convolutions run in %s, which TensorRT chose where it is faster: not %s. "
+            "Compare the engine's speed with another precision's%s.",
+            share.reached,
+            known,
+            card.precision.value,
+            _first(share.missing),
+            ", or try --int8-path qdq" if plan.implicit else "",
+        )
+    return len(asked), share.reached if known else None
+
+
+def _first(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
 
 
 def _runs_here(plan: EnginePlan) -> bool:

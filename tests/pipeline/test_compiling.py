@@ -1,11 +1,14 @@
 """Engines: real builds with TensorRT-RTX, which needs no GPU, and a TensorRT 8.6 and 10 that follow NVIDIA's types."""
 
+import contextlib
+import dataclasses
 import importlib.util
 import json
 import struct
 from pathlib import Path
 
 import cv2
+import numpy as np
 import onnx
 import pytest
 
@@ -200,6 +203,123 @@ def test_too_few_convolutions_in_the_precision_are_an_error_that_names_them(rtx,
         photos(precision="fp16", target="sm86")
     assert e.value.exit_code == 3
     assert names(tmp_path) == []
+
+
+TOY = """[s1] a = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, u) [r1] b = Relu(a) [s2] c = Conv(b, w)
+    [r2] d = Relu(c) [c3] e = Conv(d, w, p) [r3] f = Relu(e) [c4] g = Conv(f, w, p) [sum] h = Add(g, d)
+    [r4] i = Relu(h) [c5] j = Conv(i, v) [r5] k = Relu(j) [c6] l = Conv(k, w) [up] m = Resize<mode = "nearest">(l, , z)
+    [fuse] n = Add(m, i) [r6] o = Relu(n) [c7] q = Conv(o, t) [r7] r = Relu(q) [last] y = Conv(r, w)"""
+CONVOLUTIONS = ("s1", "s2", "c3", "c4", "c5", "c6", "c7", "last")
+
+
+@pytest.fixture
+def toy(tmp_path, pictures):
+    """Export a foreign net of eight convolutions; keywords as for `export_artifact`."""
+    text = f"g (float[N, 3, H, W] x) => (float[N, 8, A, B] y) <float[4] z = {{1, 1, 1, 1}}> {{ {TOY} }}"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 17]> {text}')
+    rng = np.random.default_rng(0)
+    shapes = {"u": (8, 3, 3, 3), "w": (8, 8, 1, 1), "v": (8, 8, 1, 1), "t": (8, 8, 1, 1), "p": (8,)}
+    for name, shape in shapes.items():
+        array = (rng.normal(size=shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    path = tmp_path / "source" / "toy.onnx"
+    path.parent.mkdir()
+    onnx.save(model, path)
+
+    def make(name="toy.engine", precision="int8", **options):
+        options |= {"calib_data": pictures} if precision == "int8" else {}
+        wishes = {"task": "segmentation", "imgsz": 32, "precision": precision, "output": tmp_path / name}
+        return export_artifact(str(path), **(wishes | options))
+
+    return make
+
+
+class Gpus:
+    """CUDA with two GPUs: notes which one is current when something is asked."""
+
+    def __init__(self):
+        self.current = 0
+
+    def activate(self, device):
+        pass  # in the thread that builds
+
+    @contextlib.contextmanager
+    def active(self, device):
+        before, self.current = self.current, device
+        yield
+        self.current = before
+
+
+@pytest.fixture
+def told(monkeypatch, classic):
+    """(version, inspector's convolutions, log's) -> build on the second GPU; returns where it was inspected."""
+
+    def machine(version, inspected, logged=()):
+        state = classic(version)
+        gpus, asked_on = Gpus(), []
+        built = compiling.build
+
+        def inspect(_api, _plan):
+            asked_on.append(gpus.current)
+            return tuple(inspected)
+
+        def build(api, request):
+            return dataclasses.replace(built(api, request), layers=tuple(logged))
+
+        monkeypatch.setattr(compiling, "inspect", inspect)
+        monkeypatch.setattr(compiling, "build", build)
+        monkeypatch.setattr(compiling, "_runs_here", lambda _plan: True)
+        monkeypatch.setattr(compiling, "parity", lambda *_: None)
+        monkeypatch.setattr("hrnet_deploy.engines.cuda.opening.open_cuda", lambda: gpus)
+        return state, asked_on
+
+    return machine
+
+
+def kernels(dtype, share=1.0):
+    """A kernel of a type for the first convolutions of the toy, and one in float for each of the others."""
+    fast = round(share * len(CONVOLUTIONS))
+    types = [dtype if index < fast else "Float" for index in range(len(CONVOLUTIONS))]
+    return [Layer(n, "CaskConvolution", (t,), (), "", (n,)) for n, t in zip(CONVOLUTIONS, types, strict=True)]
+
+
+def test_an_engine_is_inspected_on_the_gpu_that_builds_it(told, toy):
+    _, asked_on = told("10.13.0.35", kernels("Half"), kernels("Float"))
+    done = toy(precision="fp16", device="cuda:1")
+    assert asked_on == [1]
+    # The inspector knows better than the log.
+    assert done.engine.reached == done.engine.asked == 8
+
+
+def test_the_log_answers_where_the_inspector_names_no_type(told, toy):
+    unknown = [dataclasses.replace(layer, inputs=("N/A due to dynamic shapes",)) for layer in kernels("Half")]
+    told("10.13.0.35", unknown, kernels("Half"))
+    assert toy(precision="fp16").engine.reached == 8
+
+
+def test_kernels_that_cannot_be_identified_are_a_warning(told, toy, caplog):
+    told("10.13.0.35", kernels("Half")[:-3])
+    done = toy(precision="fp16")
+    assert (done.engine.asked, done.engine.reached) == (8, 5)
+    assert "TensorRT 10.13.0.35 does not tell the precision of 3 of 8 convolutions: c6, c7, last." in caplog.text
+
+
+def test_an_engine_of_which_nothing_is_told_claims_nothing(told, toy):
+    told("10.13.0.35", [Layer("myelin", "Myelin", (), (), "", ())])
+    assert toy(precision="fp16").engine.reached is None
+
+
+@pytest.mark.parametrize(("share", "warns"), [(1, False), (0.7, True)])
+def test_an_engine_with_little_fp16_is_a_warning(told, toy, caplog, share, warns):
+    told("8.6.1", kernels("Half", share))
+    assert toy(precision="fp16").engine.reached == round(share * 8)
+    assert ("of 8 convolutions run in fp16, which TensorRT chose" in caplog.text) == warns
+
+
+def test_an_engine_without_any_is_refused(told, toy):
+    told("8.6.1", kernels("Float"))
+    with pytest.raises(VerificationError, match=r"in fp16, got 0: not s1"):
+        toy(precision="fp16")
 
 
 @pytest.mark.parametrize(
