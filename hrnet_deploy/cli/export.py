@@ -61,6 +61,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     int8.add_argument("--calib-cache", metavar="FILE", help="calibration table (default: OUT.calib.json)")
     int8.add_argument("--qdq-target", metavar="{cpu,tensorrt}", help="whose kernels (default: the output's)")
+    int8.add_argument("--residual", metavar="{int8,float}", help="of sums in a graph for TensorRT (default: float)")
     int8.add_argument("--keep-fp", nargs="+", default=(), metavar="NAME", help="blocks left in float; auto or none")
     int8.add_argument(
         "--remainder", metavar="{fp32,fp16}", help="of a graph for TensorRT (default: fp16 in an engine, else fp32)"
@@ -231,6 +232,8 @@ def _int8_lines(done: Exported) -> Iterator[str]:
         f"  {card.lineage['calib_method']} calibration on {card.lineage['calib_images']} images, for "
         f"{card.lineage['qdq_target']}; floating point: {card.lineage['kept_fp'] or 'what the recipe keeps'}"
     )
+    if card.lineage.get("int8_path") == "implicit":
+        yield "  TensorRT quantises by itself, with these ranges; the figures below are of the same net with Q/DQ pairs"
     for name, value in found.items():
         if name.startswith("heldout_divergence_"):
             yield f"  {name.removeprefix('heldout_divergence_'):<12}divergence {value:.5f} (least is best)"

@@ -57,7 +57,7 @@ def compile_file(source: Path, card: ModelCard, wishes: Wishes, step: Callable[[
             temporary,
             reference=source,
             images=pictures(card, wishes.int8.evaluation or wishes.int8.data),
-            amax=None,
+            implicit=None,
             rebuild=rebuild,
         )
         size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())

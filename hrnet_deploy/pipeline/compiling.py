@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,8 @@ from hrnet_deploy.spec import ModelCard
 
 if TYPE_CHECKING:
     import onnx
+
+    from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
 
 _NAME_LIMIT_BYTES = 4096
 """A network's name holds no more. Source: INetworkDefinition.name."""
@@ -62,7 +64,7 @@ def compile_graph(
     *,
     reference: Path,
     images: list[Image],
-    amax: Mapping[str, float] | None,
+    implicit: ImplicitInt8 | None,
     rebuild: str,
 ) -> Compiled:
     """Build, look inside, compare, and write the plan with its sidecar.
@@ -74,7 +76,7 @@ def compile_graph(
         path: the engine to write, in a folder of its own until all is well.
         reference: the .onnx file whose answers the engine must give.
         images: BGR uint8 (H, W, 3), for a machine with a GPU.
-        amax: calibrated ranges, for the implicit INT8 path.
+        implicit: scales and constraints, for the implicit INT8 path.
         rebuild: the command that made it.
 
     Returns:
@@ -85,15 +87,13 @@ def compile_graph(
         VerificationError: convolutions run in another precision than asked, or answers are too far off.
         DeviceError: the engine does not run on the GPU in this machine.
     """
-    if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
-        from hrnet_deploy.exporters.gemm import gemm_to_conv
-
-        graph = gemm_to_conv(graph)
+    graph = _suited(graph, plan)
     content = graph.SerializeToString()
-    built = build(plan.api, _request(content, card, plan, path.name, amax))
+    built = build(plan.api, _request(content, card, plan, path.name, implicit))
     runs_here = _runs_here(plan)
     layers = _layers(built, plan, runs_here=runs_here)
-    asked, reached = _precision_reached(graph, card, plan, layers)
+    kept = implicit.float_nodes if plan.implicit and implicit is not None else frozenset()
+    asked, reached = _precision_reached(graph, card, plan, layers, kept)
     path.write_bytes(built.plan)
     facts = EngineFacts(
         card=card,
@@ -115,14 +115,23 @@ def compile_graph(
     return Compiled(facts, asked, reached, len(layers), found, built.seconds)
 
 
+def _suited(graph: onnx.ModelProto, plan: EnginePlan) -> onnx.ModelProto:
+    """The graph as this TensorRT can take it."""
+    if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
+        from hrnet_deploy.exporters.gemm import gemm_to_conv
+
+        return gemm_to_conv(graph)
+    return graph
+
+
 def _request(
-    content: bytes, card: ModelCard, plan: EnginePlan, name: str, amax: Mapping[str, float] | None
+    content: bytes, card: ModelCard, plan: EnginePlan, name: str, implicit: ImplicitInt8 | None
 ) -> BuildRequest:
     calibrator = None
-    if plan.implicit:
+    if plan.implicit and implicit is not None:
         from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
 
-        calibrator = make_calibrator(plan.api.module, amax)
+        calibrator = make_calibrator(plan.api.module, implicit.amax)
     text = next(iter(card_metadata(card).values()))
     return BuildRequest(
         graph=content,
@@ -138,6 +147,7 @@ def _request(
         aux_streams=plan.aux_streams,
         tf32=plan.tf32,
         calibrator=calibrator,
+        float_nodes=implicit.float_nodes if plan.implicit and implicit is not None else frozenset(),
         activate=_activation(plan),
     )
 
@@ -175,7 +185,7 @@ def _layers(built: BuiltPlan, plan: EnginePlan, *, runs_here: bool) -> tuple[Lay
 
 
 def _precision_reached(
-    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...]
+    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...], kept: frozenset[str]
 ) -> tuple[int, int | None]:
     """How many convolutions run as they were asked to.
 
@@ -187,7 +197,9 @@ def _precision_reached(
     written = asked_of_convolutions(graph)
     # Told by flags, TensorRT takes a precision where it is faster: any of it is what was asked for.
     freely = plan.typing is Typing.WEAK
-    asked = [name for name, precision in written.items() if freely or precision is card.precision]
+    asked = [
+        name for name, precision in written.items() if (freely and name not in kept) or precision is card.precision
+    ]
     if not layers:
         return len(asked), None
     share = precision_share(layers, card.precision, asked)

@@ -20,6 +20,8 @@ from hrnet_deploy.spec import OutputKind, Precision, Task
 if TYPE_CHECKING:
     import onnx
 
+    from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
+
 _TOPK = 5
 _RANGE_IMAGES = 32
 
@@ -35,6 +37,7 @@ class Finished:
         underflowed: weights that became zero in half precision.
         quantized: of an INT8 graph, what was measured.
         untyped: the float32 graph with the same ends, for a TensorRT that is told the precision by flags.
+        implicit: of an INT8 graph, the same quantisation for a TensorRT that reads a calibration cache.
     """
 
     graph: onnx.ModelProto
@@ -43,6 +46,7 @@ class Finished:
     underflowed: int = 0
     quantized: Quantized | None = None
     untyped: onnx.ModelProto | None = None
+    implicit: ImplicitInt8 | None = None
 
 
 class Finisher:
@@ -106,16 +110,30 @@ class Finisher:
             quantized = self._maker.make(kept)
             # Real images have judged INT8 against the original; what is left to verify is the file against this graph.
             probes = answered_by(quantized.model, self._probes)
-            return Finished(self._with_ends(quantized.model), probes, quantized=quantized, untyped=self._untyped())
+            return Finished(
+                self._with_ends(quantized.model),
+                probes,
+                quantized=quantized,
+                untyped=self._with_ends(self._maker.untyped(kept)) if self._flags_set_precision else None,
+                implicit=self._implicit(quantized.implicit),
+            )
         if isinstance(self._maker, Halver):
             half = self._maker.make(kept)
             graph = self._with_ends(half.model)
-            return Finished(graph, self._probes, half.kept, half.underflowed, untyped=self._untyped())
+            untyped = self._with_ends(_copy(self.original)) if self._flags_set_precision else None
+            return Finished(graph, self._probes, half.kept, half.underflowed, untyped=untyped)
         return Finished(self.render(blocks), self._probes)
 
-    def _untyped(self) -> onnx.ModelProto | None:
-        engine = self._plan.engine
-        return self._with_ends(_copy(self.original)) if engine is not None and engine.flags_set_precision else None
+    @property
+    def _flags_set_precision(self) -> bool:
+        return self._plan.engine is not None and self._plan.engine.flags_set_precision
+
+    def _implicit(self, implicit: ImplicitInt8) -> ImplicitInt8:
+        """The values as they are called with the ends that were asked for."""
+        from hrnet_deploy.exporters.pixels import NORMALISED
+
+        (entry,) = self.original.graph.input
+        return implicit if self._plan.pixels is None else implicit.renamed(entry.name, NORMALISED)
 
     def _with_ends(self, graph: onnx.ModelProto) -> onnx.ModelProto:
         """The same graph, changed in place."""

@@ -3,8 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
-import json
-import struct
+import types
 from pathlib import Path
 
 import cv2
@@ -13,11 +12,17 @@ import onnx
 import pytest
 
 from hrnet_deploy import UsageError, VerificationError
+from hrnet_deploy.calibration.implicit_int8 import implicit_int8
+from hrnet_deploy.calibration.recipe import plan
+from hrnet_deploy.calibration.table import CalibrationTable
+from hrnet_deploy.calibration.tensorrt_cache import read_cache
 from hrnet_deploy.engines.tensorrt.facts import read_facts, sidecar_path
 from hrnet_deploy.engines.tensorrt.layers import Layer
 from hrnet_deploy.engines.tensorrt.plan_file import read_plan
+from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.pipeline import compiling, engine_plan, export_artifact
 from hrnet_deploy.probe import probe_images
+from hrnet_deploy.quantization import ActivationRange, QdqTarget, Residual
 from hrnet_deploy.spec import OutputKind, Precision
 
 T4 = ("Tesla T4", "sm75")
@@ -355,13 +360,127 @@ def test_flags_and_types_are_never_mixed(
     assert done.engine.reached is None  # the fake's inspector has no layers to tell of
 
 
-def test_the_calibrator_answers_from_the_table(classic, photos, pictures, tmp_path):
+@pytest.fixture
+def implicit(classic, toy):
+    """Export the toy through TensorRT's calibrator; returns what TensorRT was given and the export."""
+
+    def make(version="10.13.0.35", **options):
+        state = classic(version)
+        state.parse_layers = True
+        done = toy(**options)
+        header, amax = read_cache(state.config.int8_calibrator.read_calibration_cache())
+        half = {name for name, layer in state.layers.items() if layer.precision is not None}
+        return types.SimpleNamespace(state=state, done=done, header=header, amax=amax, half=half)
+
+    return make
+
+
+STEM_AND_LAST = {"s1", "r1", "s2", "r2", "last"}
+ALL_VALUES = set("abcdefghijklmnoqr")
+
+
+def test_the_calibrator_answers_from_the_table(implicit, tmp_path):
+    found = implicit(batch="1:2:4")
+    assert found.header == "TRT-101300-EntropyCalibration2"
+    table = CalibrationTable.load(tmp_path / "toy.calib.json")
+    amax = table.amax("entropy")
+    assert found.amax["f"] == pytest.approx(amax["f"])
+    # Shared with the ReLU behind, the Resize before.
+    assert found.amax["e"] == found.amax["f"]
+    assert found.amax["m"] == found.amax["l"]
+    # A sum's other values keep three quarters of what is below zero.
+    low, high = table.tensors["l"].low, table.tensors["l"].high
+    assert found.amax["l"] == pytest.approx(max(0.75 * min(-low, amax["l"]), min(high, amax["l"])))
+    assert found.state.calibration == {"x": ((2, 3, 32, 32),) * 3}
+
+
+def test_what_the_recipe_keeps_stays_out_of_implicit_int8(implicit):
+    found = implicit()
+    assert set(found.amax) == ALL_VALUES - {"a", "b", "c"}
+    assert found.half == STEM_AND_LAST
+    assert all(found.state.layers[name].precision.name == "HALF" for name in found.half)
+    assert "OBEY_PRECISION_CONSTRAINTS" in found.state.flags
+    assert found.done.engine.asked == 5
+
+
+def test_what_the_user_keeps_stays_out_of_implicit_int8(implicit):
+    found = implicit(keep_fp=("c5", "r5", "c6"))
+    assert found.half == STEM_AND_LAST | {"c5", "r5", "c6"}
+    assert {"j", "k"}.isdisjoint(found.amax)
+    assert {"i", "l"} <= set(found.amax)
+
+
+def test_with_nothing_kept_the_stem_s_floors_reach_the_cache(implicit, tmp_path):
+    found = implicit(keep_fp=("none",), calib_method="percentile")
+    assert set(found.amax) == ALL_VALUES | {"x"}
+    assert found.half == set()
+    assert "OBEY_PRECISION_CONSTRAINTS" not in found.state.flags
+    table = CalibrationTable.load(tmp_path / "toy.calib.json")
+    for name, floor in (("x", "minmax"), ("b", "mse")):
+        wanted = max(table.amax("percentile")[name], table.amax(floor)[name])
+        assert found.amax[name] == pytest.approx(wanted), name
+
+
+def test_with_pixels_in_the_scale_is_that_of_the_normalised_value(implicit):
+    found = implicit(keep_fp=("none",), pixels_in=True)
+    values = {name for node in onnx.load_from_string(found.state.graph).graph.node for name in node.output}
+    assert "x" not in found.amax
+    assert set(found.amax) <= values
+    assert found.amax["pixels_in/normalised"] > 1
+
+
+def test_rounded_weights_reach_the_graph_that_tensorrt_quantises(implicit, toy):
+    stored = {
+        t.name: onnx.numpy_helper.to_array(t) for t in onnx.load_from_string(implicit().state.graph).graph.initializer
+    }
+    judged = {
+        t.name: onnx.numpy_helper.to_array(t)
+        for t in onnx.load(toy("toy.onnx", qdq_target="tensorrt").path).graph.initializer
+    }
+    for name in ("v", "t"):
+        scales = np.abs(stored[name]).max(axis=(1, 2, 3), keepdims=True) / np.float32(127)
+        levels, wanted = np.rint(stored[name] / scales), judged[f"int8/{name}_quantized"]
+        whole = np.abs(wanted).max(axis=(1, 2, 3)) == 127
+        assert whole.any()
+        np.testing.assert_array_equal(levels[whole], wanted[whole])
+
+
+def test_the_card_says_which_quantisation_was_measured(implicit, toy, classic):
+    lineage = implicit().done.card.lineage
+    assert (lineage["int8_path"], lineage["measured_quantization"]) == ("implicit", "qdq")
+    classic("10.13.0.35")
+    assert "int8_path" not in toy(int8_path="qdq", remainder="fp32").card.lineage
+
+
+def test_every_value_of_a_real_net_has_a_scale(photos_onnx):
+    model = simplify(onnx.load(photos_onnx))
+    layouts = [(QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual)]
+    measured = {name for target, residual in layouts for name in plan(model, target, (), residual).measured}
+    found = implicit_int8(model, dict.fromkeys(measured, ActivationRange(-1.0, 1.0)), ()).amax
+    values = {name for node in model.graph.node if node.op_type != "Constant" for name in node.output}
+    assert len(values - measured) > 80
+    assert values - found.keys() == {model.graph.output[0].name}
+
+
+@pytest.mark.parametrize("options", [{"residual": "int8"}, {"per_tensor": True}])
+def test_what_a_calibrator_cannot_be_told_takes_pairs(classic, toy, options):
     state = classic("10.13.0.35")
-    photos(precision="int8", calib_data=pictures)
-    text = state.config.int8_calibrator.read_calibration_cache().decode().splitlines()
-    assert text[0] == "TRT-101300-EntropyCalibration2"
-    scales = dict(line.rsplit(": ", 1) for line in text[1:])
-    table = json.loads((tmp_path / "photos.calib.json").read_text())
-    amax = table["tensors"]["input"]["amax"]["entropy"]
-    assert struct.unpack(">f", bytes.fromhex(scales["input"]))[0] == pytest.approx(amax / 127)
-    assert state.calibration == {"input": ((1, 3, 64, 64),) * 3}
+    toy(remainder="fp32", **options)
+    assert state.config.int8_calibrator is None
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load_from_string(state.graph).graph.node}
+    with pytest.raises(UsageError, match=r"^--(residual|per-tensor) needs --int8-path qdq, got implicit"):
+        toy(int8_path="implicit", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"residual": "half"}, r"--residual must be 'int8' or 'float', got 'half'"),
+        ({"residual": "int8", "precision": "fp16"}, r"--residual is a layout of int8, got --precision fp16"),
+        ({"residual": "float", "qdq_target": "cpu"}, r"--residual needs --qdq-target tensorrt, got cpu"),
+        ({"residual": "float"}, r"--residual needs --qdq-target tensorrt, got cpu"),
+    ],
+)
+def test_a_residual_layout_where_there_is_none_is_refused(toy, options, message):
+    with pytest.raises(UsageError, match=message):
+        toy("toy.onnx", **options)

@@ -1,0 +1,40 @@
+"""Rounded INT8 weights written as float32, where something other than this project quantises them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from hrnet_deploy.exporters.qdq import weight_scales
+from hrnet_deploy.quantization import stored_tensors
+
+_MOST = 127
+
+
+def with_rounded_weights(model: onnx.ModelProto, rounded: Mapping[str, NDArray[np.int8]]) -> onnx.ModelProto:
+    """Put weights on INT8 levels, so that TensorRT's own scales, each channel's largest weight / 127, give them again.
+
+    A channel that has lost its largest level would get another scale; it keeps its weights.
+
+    Args:
+        model: float32 graph, left as it is.
+        rounded: by name of stored weights, levels of `weight_scales` per channel.
+
+    Returns:
+        A new graph.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    tensors = stored_tensors(result)
+    for name, levels in rounded.items():
+        tensor = tensors[name]
+        weights = numpy_helper.to_array(tensor)
+        columns = (-1, *[1] * (weights.ndim - 1))
+        scales = weight_scales(weights, per_channel=True).reshape(columns)
+        whole = (np.abs(levels.reshape(len(levels), -1)).max(axis=1) == _MOST).reshape(columns)
+        tensor.CopyFrom(numpy_helper.from_array(np.where(whole, levels * scales, weights), tensor.name))
+    return result
