@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.exporters.qdq import weight_scales
 from hrnet_deploy.quantization import stored_tensors
@@ -37,4 +37,38 @@ def with_rounded_weights(model: onnx.ModelProto, rounded: Mapping[str, NDArray[n
         scales = weight_scales(weights, per_channel=True).reshape(columns)
         whole = (np.abs(levels.reshape(len(levels), -1)).max(axis=1) == _MOST).reshape(columns)
         tensor.CopyFrom(numpy_helper.from_array(np.where(whole, levels * scales, weights), tensor.name))
+    return result
+
+
+def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store the INT8 weights of a Q/DQ graph as float32 behind a QuantizeLinear, the form TensorRT 8 documents.
+
+    Args:
+        model: a Q/DQ graph, left as it is.
+
+    Returns:
+        A new graph with equal answers.
+    """
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        tensor = stored.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if tensor is not None and tensor.data_type == TensorProto.INT8:
+            name, scales = tensor.name, numpy_helper.to_array(stored[node.input[1]])
+            levels = numpy_helper.to_array(tensor)
+            columns = scales.reshape(-1, *[1] * (levels.ndim - 1)) if scales.ndim else scales
+            tensor.CopyFrom(numpy_helper.from_array(levels.astype(scales.dtype) * columns, f"{name}/float"))
+            node.input[0] = f"{name}/again"
+            quantize = helper.make_node(
+                "QuantizeLinear", [tensor.name, *node.input[1:]], [node.input[0]], f"{node.name}/QuantizeLinear"
+            )
+            quantize.attribute.extend(node.attribute)
+            nodes.append(quantize)
+        nodes.append(node)
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
     return result

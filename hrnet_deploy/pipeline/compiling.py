@@ -121,6 +121,10 @@ def _suited(graph: onnx.ModelProto, plan: EnginePlan) -> onnx.ModelProto:
         from hrnet_deploy.exporters.gemm import gemm_to_conv
 
         return gemm_to_conv(graph)
+    if not plan.api.strong_typing:
+        from hrnet_deploy.exporters.baked_weights import with_float_weights
+
+        return with_float_weights(graph)
     return graph
 
 

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from hrnet_deploy.calibration.recipe import plan
-from hrnet_deploy.exporters.baked_weights import with_rounded_weights
+from hrnet_deploy.exporters.baked_weights import with_float_weights, with_rounded_weights
 from hrnet_deploy.exporters.qdq import to_qdq, weight_scales
 from hrnet_deploy.quantization import ActivationRange, QdqTarget
 
@@ -58,3 +58,20 @@ def test_weights_in_a_constant_are_found(model):
     baked = with_rounded_weights(model, {"v": levels})
     found = numpy_helper.to_array(baked.graph.node[0].attribute[0].t)
     assert (np.abs(found) == np.abs(weights).max(axis=1, keepdims=True)).all()
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_float_weights_behind_a_pair_give_the_same_bits(model, per_channel):
+    layout = plan(model, QdqTarget.TENSORRT, ())
+    graph = to_qdq(model, layout, {n: ActivationRange(-4.0, 4.0) for n in layout.measured}, per_channel=per_channel)
+    other = with_float_weights(graph)
+    stored = {t.data_type for t in other.graph.initializer if len(t.dims) == 4}
+    assert stored == {TensorProto.FLOAT}
+    assert {t.data_type for t in graph.graph.initializer if len(t.dims) == 4} == {TensorProto.INT8}
+    np.testing.assert_array_equal(answer(other), answer(graph))
+    quantised = [node for node in other.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(quantised) == len({node.name for node in quantised}) == 4
+
+
+def test_a_float_graph_is_left_alone(model):
+    assert with_float_weights(model) == model

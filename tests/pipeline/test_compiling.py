@@ -484,3 +484,13 @@ def test_what_a_calibrator_cannot_be_told_takes_pairs(classic, toy, options):
 def test_a_residual_layout_where_there_is_none_is_refused(toy, options, message):
     with pytest.raises(UsageError, match=message):
         toy("toy.onnx", **options)
+
+
+def test_tensorrt_8_gets_float_weights_behind_pairs(classic, toy, monkeypatch):
+    for version, kind in (("8.6.1", onnx.TensorProto.FLOAT), ("10.13.0.35", onnx.TensorProto.INT8)):
+        state = classic(version)
+        toy(int8_path="qdq", remainder="fp32")
+        graph = onnx.load_from_string(state.graph).graph
+        kinds = {t.name: t.data_type for t in graph.initializer}
+        weights = {kinds[n.input[0]] for n in graph.node if n.op_type.endswith("zeLinear") and n.input[0] in kinds}
+        assert weights == {kind}
