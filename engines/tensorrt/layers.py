@@ -195,6 +195,18 @@ def precision_share(layers: Sequence[Layer], precision: Precision, nodes: Collec
     return PrecisionShare(precision, len(types), len(types) - len(missing) - len(unidentified), missing, unidentified)
 
 
+def int8_throughout(layers: Sequence[Layer]) -> int:
+    """Count the convolutions that read and write INT8: what follows them, such as a sum, was fused into them.
+
+    Args:
+        layers: the engine's.
+
+    Returns:
+        How many kernels.
+    """
+    return sum(layer.convolves and layer.data_type == "Int8" and layer.outputs[:1] == ("Int8",) for layer in layers)
+
+
 def _layer(entry: str | Mapping[str, Any]) -> Layer:
     # Below DETAILED verbosity a layer is its name alone.
     if isinstance(entry, str):

@@ -206,6 +206,7 @@ def _engine_record(built: Compiled) -> dict[str, object]:
         "gpu": facts.gpu,
         "convolutions": built.asked,
         "in_precision": built.reached,
+        "int8_throughout": built.int8_throughout,
         "parity": None if built.parity is None else asdict(built.parity),
         "build_seconds": round(built.seconds, 2),
         "rebuild": facts.rebuild,
@@ -219,7 +220,8 @@ def _engine_lines(built: Compiled, precision: str) -> Iterator[str]:
     if built.reached is None:
         yield "  precision of the convolutions: not told by this TensorRT"
     else:
-        yield f"  {built.reached} of {built.asked} convolutions run in {precision}"
+        written = f", {built.int8_throughout} of them write int8, too" if precision == Precision.INT8.value else ""
+        yield f"  {built.reached} of {built.asked} convolutions run in {precision}{written}"
     if found is None:
         yield "  on the GPU: not compared, for it is not here; what is said of answers is of the graph on the CPU"
     else:

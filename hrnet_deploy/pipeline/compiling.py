@@ -15,7 +15,7 @@ from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.compare import Difference
 from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
 from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
-from hrnet_deploy.engines.tensorrt.layers import Layer, precision_share
+from hrnet_deploy.engines.tensorrt.layers import Layer, int8_throughout, precision_share
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.pipeline.engine_plan import EnginePlan
 from hrnet_deploy.pipeline.parity import parity
@@ -44,6 +44,7 @@ class Compiled:
         asked: convolutions that were to run in the engine's precision, or might where TensorRT is free to choose.
         reached: those that do; None where TensorRT did not say.
         kernels: how many kernels one inference launches, with what TensorRT fused counted once; 0 where it did not say.
+        int8_throughout: how many of its convolutions read and write INT8.
         parity: distance from ONNX Runtime's answers; None on a machine without a GPU.
         seconds: of the build.
     """
@@ -52,6 +53,7 @@ class Compiled:
     asked: int
     reached: int | None
     kernels: int
+    int8_throughout: int
     parity: Difference | None
     seconds: float
 
@@ -112,7 +114,7 @@ def compile_graph(
     )
     write_facts(facts, sidecar_path(path))
     found = parity(reference, path, card, images, f"cuda:{plan.device}") if runs_here else None
-    return Compiled(facts, asked, reached, len(layers), found, built.seconds)
+    return Compiled(facts, asked, reached, len(layers), int8_throughout(layers), found, built.seconds)
 
 
 def _suited(graph: onnx.ModelProto, plan: EnginePlan) -> onnx.ModelProto:

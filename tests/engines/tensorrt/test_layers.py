@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hrnet_deploy.engines.tensorrt.layers import (
     Layer,
     PrecisionShare,
+    int8_throughout,
     layers_from_inspector,
     layers_from_log,
     precision_share,
@@ -145,6 +146,11 @@ def test_joined_names_stand_for_their_nodes():
     nodes = ("/conv1/Conv", "/layer1/conv1/Conv", "/layer1/conv2/Conv", "/head/Conv")
     assert precision_share(layers, Precision.INT8, nodes).missing == ("/conv1/Conv", "/head/Conv")
     assert layers[3].inputs == ("Int8", "Int8")
+
+
+@pytest.mark.parametrize(("name", "count"), [("trt_8_6.log", 2), ("trt_9_1.log", 0), ("trt_10_4.log", 1)])
+def test_convolutions_that_read_and_write_int8_are_counted(name, count):
+    assert int8_throughout(layers_from_log((LOGS / name).read_text())) == count
 
 
 def test_with_dynamic_shapes_the_weights_tell_the_precision():
