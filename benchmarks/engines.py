@@ -53,7 +53,7 @@ def rows(
     pictures.mkdir()
     for index, picture in enumerate(probe_images(_CALIBRATION_IMAGES, _SIZE.get(imgsz, (128, 128)))):
         cv2.imwrite(str(pictures / f"{index}.png"), picture)
-    found = []
+    found: list[dict[str, Any]] = []
     for precision in precisions:
         graph = folder / f"{net}_{len(found)}.onnx"
         options: dict[str, Any] = dict(PRECISIONS[precision])
