@@ -1,11 +1,13 @@
 """What INT8 costs in accuracy, by rendering, method and tool; what calibration costs; what INT8 gains on a CPU.
 
     python benchmarks/calibration.py [--shared DIR] [--modelopt PYTHON] [--only PART ...] [--quick] [--json FILE]
+    python benchmarks/calibration.py --only accuracy --nets street --layouts tensorrt --methods entropy
 
-Parts: accuracy, robustness, speed, latency. The tools beside ours are onnxruntime.quantization (QDQ, per channel, its
-defaults), NNCF (its defaults) and nvidia-modelopt, which needs an interpreter of its own: --modelopt or
-MODELOPT_PYTHON. All get the same float32 graph and the same calibration arrays in the same run; every graph is judged
-on ONNX Runtime's CPU provider, NNCF's on OpenVINO, on images that nothing was calibrated on or chosen by.
+Parts: accuracy, robustness, speed, latency. With --layouts or --methods, accuracy is that of ours alone.
+The tools beside ours are onnxruntime.quantization (QDQ, per channel, its defaults), NNCF (its defaults) and
+nvidia-modelopt, which needs an interpreter of its own: --modelopt or MODELOPT_PYTHON. All get the same float32 graph
+and the same calibration arrays in the same run; every graph is judged on ONNX Runtime's CPU provider, NNCF's on
+OpenVINO, on images that nothing was calibrated on or chosen by.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ from hrnet_deploy.pipeline.quantizing import Quantizer
 from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
 from hrnet_deploy.preprocess import Preprocessor
 from hrnet_deploy.progress import bar
-from hrnet_deploy.quantization import ActivationRange, QdqTarget
+from hrnet_deploy.quantization import ActivationRange, QdqTarget, Residual
 from hrnet_deploy.sources import read_frame
 from hrnet_deploy.spec import Precision
 
@@ -55,6 +57,12 @@ if TYPE_CHECKING:
 
 PARTS = ("accuracy", "robustness", "speed", "latency")
 METHODS = ("entropy", "percentile", "minmax", "mse", "auto")
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "cpu": {"target": QdqTarget.CPU},
+    "tensorrt": {"target": QdqTarget.TENSORRT, "residual": Residual.FLOAT},
+    "tensorrt, residual int8": {"target": QdqTarget.TENSORRT, "residual": Residual.INT8},
+}
+"""Fields of `Int8Wishes` by name in the tables."""
 Net = Callable[[NDArray[np.float32]], NDArray[Any]]
 KEEP_FP = {"entropy": "none", "auto": "auto"}
 """By method, what is also run with `--keep-fp`; the sensitivity analysis of `auto` takes most of the time."""
@@ -432,6 +440,33 @@ def child(script: str, *words: str, python: str = sys.executable) -> dict[str, f
     return answer | {"seconds": seconds, "peak_gib": int(peak) / 2**20}
 
 
+def ours(
+    bench: Bench, folder: Path, layouts: Sequence[str], methods: Sequence[str], *, quick: bool
+) -> list[dict[str, Any]]:
+    """Renderings and methods of ours.
+
+    Args:
+        bench: the net.
+        folder: for files.
+        layouts: keys of `LAYOUTS`.
+        methods: of `METHODS`.
+        quick: without `--keep-fp`.
+
+    Returns:
+        Rows.
+    """
+    rows: list[dict[str, Any]] = []
+    about = {"net": bench.case.name, "float32": bench.float32, "judged": len(bench.case.judged)}
+    for layout in layouts:
+        for method in bar(methods, desc=f"{bench.case.name} {layout}"):
+            head = about | {"tool": f"ours, {layout}", "method": method}
+            rows.append(head | bench.ours(folder, method=method, **LAYOUTS[layout]))
+            if method in KEEP_FP and not quick:
+                kept = bench.ours(folder, method=method, keep_fp=(KEEP_FP[method],), **LAYOUTS[layout])
+                rows.append(head | {"method": f"{method}, --keep-fp {KEEP_FP[method]}"} | kept)
+    return rows
+
+
 def accuracy(bench: Bench, folder: Path, modelopt: str | None, *, quick: bool) -> list[dict[str, Any]]:
     """Every rendering and method of ours, and the other tools.
 
@@ -444,15 +479,8 @@ def accuracy(bench: Bench, folder: Path, modelopt: str | None, *, quick: bool) -
     Returns:
         Rows.
     """
-    rows: list[dict[str, Any]] = []
+    rows = ours(bench, folder, tuple(LAYOUTS), METHODS[:1] if quick else METHODS, quick=quick)
     about = {"net": bench.case.name, "float32": bench.float32, "judged": len(bench.case.judged)}
-    for target in QdqTarget:
-        for method in bar(METHODS[:1] if quick else METHODS, desc=f"{bench.case.name} {target.value}"):
-            head = about | {"tool": f"ours, {target.value}", "method": method}
-            rows.append(head | bench.ours(folder, method=method, target=target))
-            if method in KEEP_FP and not quick:
-                kept = bench.ours(folder, method=method, target=target, keep_fp=(KEEP_FP[method],))
-                rows.append(head | {"method": f"{method}, --keep-fp {KEEP_FP[method]}"} | kept)
     rows.append(about | {"tool": "NNCF on OpenVINO", "method": "default"} | bench.nncf())
     for method in bar(("Entropy", "MinMax"), desc=f"{bench.case.name} onnxruntime"):
         head = about | {"tool": "onnxruntime.quantization", "method": method.lower()}
@@ -608,6 +636,8 @@ def main() -> int:
     parser.add_argument("--modelopt", default=os.environ.get("MODELOPT_PYTHON"), help="interpreter that has it")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--nets", nargs="+", default=("street", "photos", "person"))
+    parser.add_argument("--layouts", nargs="+", choices=tuple(LAYOUTS), help="of accuracy")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="of accuracy")
     parser.add_argument("--quick", action="store_true", help="fewer rows")
     parser.add_argument("--json", type=Path, help="write the rows there")
     args = parser.parse_args()
@@ -626,7 +656,10 @@ def main() -> int:
                 if case.name not in args.nets:
                     continue
                 bench = Bench(case, folder)
-                if "accuracy" in args.only:
+                if "accuracy" in args.only and (args.layouts or args.methods):
+                    chosen = (args.layouts or tuple(LAYOUTS), args.methods or METHODS)
+                    done("accuracy", ours(bench, folder, *chosen, quick=True))
+                elif "accuracy" in args.only:
                     done("accuracy", accuracy(bench, folder, args.modelopt, quick=args.quick))
                 if "robustness" in args.only:
                     done("robustness", robustness(bench, folder, quick=args.quick))

@@ -7,48 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 import onnx
-from onnx import helper
 
-from hrnet_deploy.quantization import WHOLE_LEVELS, QdqPlan, QdqTarget, stored_tensors
+from hrnet_deploy.calibration.data_flow import Flow, data_flow, name_of
+from hrnet_deploy.calibration.tensorrt_layout import place_for_tensorrt
+from hrnet_deploy.quantization import WHOLE_LEVELS, QdqPlan, QdqTarget, Residual
+
+__all__ = ["float_by_default", "name_of", "plan", "summands", "threshold_floors"]
 
 _WEIGHTED = {"Conv", "Gemm"}
 _CPU_OPS = {"Conv", "Relu", "Add", "Resize", "Concat", "MaxPool"}
 """What ONNX Runtime's CPU provider computes in INT8 and HRNet's trunk is made of."""
-_PASSIVE = {"Resize", "MaxPool"}
-"""These make no value beyond their input's range, so they share its scale and cost no requantisation."""
-_SIZES = {"Shape", "Size"}
 _FLOAT_CONVOLUTIONS = {QdqTarget.CPU: 1, QdqTarget.TENSORRT: 2}
 """How many of the stem's two stay in floating point."""
 _FLOORS = {1: "minmax", 2: "mse"}
 """By the convolution that reads a value, counted from the input: the method whose threshold is the least it gets."""
-
-
-@dataclass(frozen=True)
-class _Flow:
-    """The graph as the data flows: sizes computed from shapes are left out; `measurers` begin them."""
-
-    nodes: tuple[onnx.NodeProto, ...]
-    weights: frozenset[str]
-    maker: dict[str, onnx.NodeProto] = field(default_factory=dict)
-    readers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
-    measurers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
-    inputs: tuple[str, ...] = ()
-    outputs: frozenset[str] = frozenset()
-
-
-def name_of(node: onnx.NodeProto) -> str:
-    """A node's name, or the value it makes where it has none.
-
-    Args:
-        node: any node.
-
-    Returns:
-        What plans and --keep-fp call it.
-    """
-    return node.name or node.output[0]
 
 
 def float_by_default(model: onnx.ModelProto, target: QdqTarget) -> frozenset[str]:
@@ -62,7 +36,7 @@ def float_by_default(model: onnx.ModelProto, target: QdqTarget) -> frozenset[str
     Returns:
         Node names.
     """
-    flow = _flow(model)
+    flow = data_flow(model)
     depths = _depths(flow)
     convolutions = 0 if WHOLE_LEVELS in flow.maker else _FLOAT_CONVOLUTIONS[target]
     stem = frozenset(name_of(n) for n in flow.nodes if depths[n.output[0]] <= convolutions)
@@ -79,26 +53,29 @@ def threshold_floors(model: onnx.ModelProto) -> dict[str, str]:
         The other method by value: the picture is not clipped at all, and what the second convolution reads no harder
         than the least square error asks for.
     """
-    flow = _flow(model)
+    flow = data_flow(model)
     depths = _depths(flow)
     convolutions = (node for node in flow.nodes if node.op_type == "Conv")
     found = {node.input[0]: _FLOORS.get(depths[node.output[0]]) for node in convolutions}
     return {value: method for value, method in found.items() if method}
 
 
-def plan(model: onnx.ModelProto, target: QdqTarget, keep: Collection[str]) -> QdqPlan:
+def plan(
+    model: onnx.ModelProto, target: QdqTarget, keep: Collection[str], residual: Residual = Residual.FLOAT
+) -> QdqPlan:
     """Decide where Q/DQ pairs go.
 
     Args:
         model: a simplified float32 graph.
         target: whose kernels to suit.
         keep: names of nodes that stay in floating point.
+        residual: what sums read in the layout for TensorRT; the one for the CPU has rules of its own.
 
     Returns:
         The plan; empty where every node is kept.
     """
-    flow = _flow(model)
-    return _for_cpu(flow, keep) if target is QdqTarget.CPU else _for_tensorrt(flow, keep)
+    flow = data_flow(model)
+    return _for_cpu(flow, keep) if target is QdqTarget.CPU else place_for_tensorrt(flow, keep, residual)
 
 
 def summands(model: onnx.ModelProto) -> frozenset[str]:
@@ -110,7 +87,7 @@ def summands(model: onnx.ModelProto) -> frozenset[str]:
     Returns:
         Names of values, those that reach their sum through a Resize among them.
     """
-    flow = _flow(model)
+    flow = data_flow(model)
     found: set[str] = set()
     for node in flow.nodes:
         last = flow.maker.get(node.input[0])
@@ -126,27 +103,7 @@ def summands(model: onnx.ModelProto) -> frozenset[str]:
     return frozenset(found)
 
 
-def _flow(model: onnx.ModelProto) -> _Flow:
-    weights = frozenset(stored_tensors(model))
-    inputs = tuple(v.name for v in model.graph.input if v.name not in weights)
-    data = set(inputs)
-    nodes = []
-    for node in model.graph.node:
-        if node.op_type not in _SIZES and data.intersection(node.input):
-            data.update(filter(None, node.output))  # an output that is left out has an empty name
-            nodes.append(node)
-    flow = _Flow(tuple(nodes), weights, inputs=inputs, outputs=frozenset(v.name for v in model.graph.output))
-    for node in model.graph.node:
-        if node.op_type in _SIZES and node.input[0] in data:
-            flow.measurers.setdefault(node.input[0], []).append(node)
-    for node in nodes:
-        flow.maker.update(dict.fromkeys(node.output, node))
-        for name in data.intersection(node.input):
-            flow.readers.setdefault(name, []).append(node)
-    return flow
-
-
-def _depths(flow: _Flow) -> dict[str, int]:
+def _depths(flow: Flow) -> dict[str, int]:
     """How many convolutions lie before each value, on the longest way."""
     depths = dict.fromkeys(flow.inputs, 0)
     for node in flow.nodes:
@@ -155,7 +112,7 @@ def _depths(flow: _Flow) -> dict[str, int]:
     return depths
 
 
-def _answering(flow: _Flow) -> frozenset[str]:
+def _answering(flow: Flow) -> frozenset[str]:
     """The layer that makes the answer, and all that follows it."""
     found = set()
     frontier = set(flow.outputs)
@@ -167,7 +124,7 @@ def _answering(flow: _Flow) -> frozenset[str]:
     return frozenset(found)
 
 
-def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
+def _for_cpu(flow: Flow, keep: Collection[str]) -> QdqPlan:
     """Every value between INT8 nodes is INT8, so that no kernel falls back to floating point; the answer is not."""
     integer: set[str] = set()
     weighted: set[str] = set()
@@ -175,7 +132,7 @@ def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
     for node in flow.nodes:
         name, maker = name_of(node), flow.maker.get(node.input[0])
         wanted = node.op_type in _CPU_OPS and name not in keep
-        if node.op_type in _WEIGHTED and name not in keep and _constant(node, flow):
+        if node.op_type in _WEIGHTED and name not in keep and flow.stores_weights_of(node):
             weighted.add(name)
         if node.op_type == "Conv":
             wanted = name in weighted
@@ -199,13 +156,13 @@ def _for_cpu(flow: _Flow, keep: Collection[str]) -> QdqPlan:
         # Whoever read the value itself, if only its shape, would keep it in floating point.
         everyone = [*reading, *flow.measurers.get(value, ())]
         readers[value] = frozenset(map(name_of, everyone if made else integer_readers))
-        source = _source(value, flow)
+        source = flow.source(value)
         if source != value:
             scale_of[value] = source
     return QdqPlan(QdqTarget.CPU, tuple(tensors), frozenset(weighted), readers, scale_of)
 
 
-def _low_resolution_sums(flow: _Flow) -> frozenset[str]:
+def _low_resolution_sums(flow: Flow) -> frozenset[str]:
     """Sums on maps smaller than the largest that is summed up: what they would round off stays in all that follows.
 
     What a Resize makes has no resolution of its own here: a sum's other input, or the sum after it, tells.
@@ -223,34 +180,3 @@ def _low_resolution_sums(flow: _Flow) -> frozenset[str]:
             sums[name_of(node)] = here
     largest = min(sums.values(), default=0.0)
     return frozenset(name for name, here in sums.items() if here > largest)
-
-
-def _source(value: str, flow: _Flow) -> str:
-    """The value whose range this one shares, whatever is kept: so one table serves every plan."""
-    maker = flow.maker.get(value)
-    while maker is not None and maker.op_type in _PASSIVE:
-        value = maker.input[0]
-        maker = flow.maker.get(value)
-    return value
-
-
-def _constant(node: onnx.NodeProto, flow: _Flow) -> bool:
-    """Whether weights and bias are stored, not computed, and the weights a row for each output."""
-    stored = all(name in flow.weights for name in node.input[1:] if name)
-    if node.op_type == "Conv":
-        return stored
-    given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    plain = {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0} | given
-    return stored and plain == {"transA": 0, "transB": 1, "alpha": 1.0, "beta": 1.0}
-
-
-def _for_tensorrt(flow: _Flow, keep: Collection[str]) -> QdqPlan:
-    """Pairs at convolution inputs alone: a residual sum reads the value itself, or the noise of every block adds up."""
-    convolutions = (n for n in flow.nodes if n.op_type == "Conv" and _constant(n, flow))
-    weighted = frozenset(name_of(n) for n in convolutions if name_of(n) not in keep)
-    readers: dict[str, set[str]] = {}
-    for node in flow.nodes:
-        if name_of(node) in weighted:
-            readers.setdefault(node.input[0], set()).add(name_of(node))
-    order = [v for v in (*flow.inputs, *(o for n in flow.nodes for o in n.output)) if v in readers]
-    return QdqPlan(QdqTarget.TENSORRT, tuple(order), weighted, {k: frozenset(v) for k, v in readers.items()}, {})

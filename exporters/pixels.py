@@ -11,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from hrnet_deploy.errors import ExportError
 
 _PREFIX = "pixels_in/"
+NORMALISED = _PREFIX + "normalised"
+"""What stands where the float input stood."""
 _ALIKE = {"Cast", "Pad", "QuantizeLinear", "DequantizeLinear"}
 _BY_CHANNEL = {"Mul", "Sub"}
 """What an INT8 graph has before its first convolution: some treat all channels alike, some have a number for each."""
@@ -38,7 +40,7 @@ def pixels_in(model: onnx.ModelProto, mean: Sequence[float], std: Sequence[float
     n, channels, h, w = (d.dim_param or d.dim_value for d in entry.type.tensor_type.shape.dim)
     if channels != 3 or entry.type.tensor_type.elem_type != TensorProto.FLOAT:
         raise ExportError(f"pixels-in needs a float32 input with 3 channels, got {channels}. Export without it.")
-    name, normalised = entry.name, _PREFIX + "normalised"
+    name, normalised = entry.name, NORMALISED
     for node in graph.node:
         node.input[:] = [normalised if i == name else i for i in node.input]
     scale = 1 / (255 * np.asarray(std, np.float64))

@@ -24,6 +24,19 @@ class QdqTarget(str, enum.Enum):
     """Symmetric signed activations at convolution inputs, residual sums and biases in floating point."""
 
 
+class Residual(str, enum.Enum):
+    """What the sums of a Q/DQ graph for TensorRT read."""
+
+    INT8 = "int8"
+    """One operand through a Q/DQ pair, so that TensorRT adds it inside an INT8 convolution; Resize and pools, too."""
+    FLOAT = "float"
+    """The values themselves: nothing is rounded between the convolutions."""
+
+
+DEFAULT_RESIDUAL = Residual.FLOAT
+"""The layout whose accuracy meets every target (`calibration/README.md`)."""
+
+
 @dataclass(frozen=True)
 class ActivationRange:
     """What a tensor's values are clipped to.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.engines.tensorrt import timing
 from hrnet_deploy.engines.tensorrt.api import TrtApi
-from hrnet_deploy.engines.tensorrt.configuration import configure, creation_flags, made, set_profile
+from hrnet_deploy.engines.tensorrt.configuration import configure, constrain, creation_flags, made, set_profile
 from hrnet_deploy.engines.tensorrt.layers import Layer, layers_from_inspector, layers_from_log
 from hrnet_deploy.engines.tensorrt.log import BuildLog
 from hrnet_deploy.engines.tensorrt.monitor import BuildMonitor, bind
@@ -89,7 +89,7 @@ def build(api: TrtApi, request: BuildRequest) -> BuiltPlan:
 
 
 def inspect(api: TrtApi, plan: bytes) -> tuple[Layer, ...]:
-    """Ask TensorRT what an engine runs; needs a GPU it was built for.
+    """Ask TensorRT what an engine runs; needs a GPU it was built for, current in this thread.
 
     Args:
         api: the TensorRT that built it.
@@ -146,6 +146,7 @@ def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMoni
                 raise BuildError(f"network name must be accepted, got: {log.reason()}. Shorten it.")
         config = made(builder.create_builder_config(), "builder configuration", api, log)
         configure(api, config, request)
+        constrain(api, network, config, request)
         set_profile(api, builder, config, request, log)
         cache = timing.attach(api, config, request.timing_cache)
         bound = bind(api, monitor) if api.progress_monitor else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hrnet_deploy.engines.tensorrt.api import TrtApi
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import tensorrt as trt
 
 _Value = TypeVar("_Value")
+_LOG = logging.getLogger(__name__)
 
 
 def creation_flags(api: TrtApi, request: BuildRequest) -> int:
@@ -78,6 +80,31 @@ def configure(api: TrtApi, config: trt.IBuilderConfig, request: BuildRequest) ->
             raise UsageError(f"auxiliary streams must be 0 or more, got {request.aux_streams}. Choose a number.")
     _let_contexts_share_a_profile(api, config)
     _aim(api, config, request)
+
+
+def constrain(api: TrtApi, network: trt.INetworkDefinition, config: trt.IBuilderConfig, request: BuildRequest) -> None:
+    """Keep layers out of INT8 that have scales all the same, since their neighbours need them.
+
+    Args:
+        api: the TensorRT to use.
+        network: as parsed, changed in place.
+        config: the build's, likewise.
+        request: what to build.
+    """
+    if TYPE_CHECKING:
+        import tensorrt as trt
+    else:
+        trt = api.module
+    if not request.float_nodes:
+        return
+    # The parser gives a layer the name of its node.
+    layers = {layer.name: layer for layer in map(network.get_layer, range(network.num_layers))}
+    for name in request.float_nodes & layers.keys():
+        layers[name].precision = trt.DataType.HALF
+    config.set_flag(trt.BuilderFlag.OBEY_PRECISION_CONSTRAINTS)
+    lost = sorted(request.float_nodes - layers.keys())
+    if lost:
+        _LOG.warning("%s does not name the layers of %d kept nodes, such as %s.", api.label, len(lost), lost[0])
 
 
 def _let_contexts_share_a_profile(api: TrtApi, config: Any) -> None:

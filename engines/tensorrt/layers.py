@@ -23,13 +23,20 @@ _SPELLINGS = (
     (re.compile(r"\b(BOOL|Bool)\b"), "Bool"),
     (re.compile(r"\b(UINT8|UInt8)\b"), "UInt8"),
 )
+_KNOWN = frozenset(name for _, name in _SPELLINGS)
 # One record per line; a list is empty or ends in "}]".
 _RECORD = re.compile(
     r"^Name: (?P<name>.*?), LayerType: (?P<kind>[^,]*), Inputs: \[(?P<inputs>|.*?\})\], "
     r"(?:Constants: \[(?:|.*?\})\], )?Outputs: \[(?P<outputs>|.*?\})\], (?P<rest>.*)$"
 )
-_TENSOR_TYPE = re.compile(r"\bData[tT]ype: (\w+)")
-_TACTIC = re.compile(r"TacticName: (.*?), StreamId: ")
+# TensorRT 8 to 10.0 also write "Layer(CaskConvolution): a + b, Tactic: 0x1, x[Half(1,3,8,8)] -> y[Half(1,4,8,8)]".
+_PLAIN_RECORD = re.compile(
+    r"^Layer\((?P<kind>[^)]*)\): (?P<name>.*?), Tactic: -?(?:0x)?[0-9a-f]+, (?P<inputs>.*) -> (?P<outputs>.*)$"
+)
+_TENSOR_TYPE = re.compile(r"\bData[tT]ype: ([^,}]*)")
+_PLAIN_TYPE = re.compile(r"\[(\w+)\([-\d,]*\)\]")
+_WEIGHTS_TYPE = re.compile(r'\bWeights: \{"Type": "(\w+)"')
+_TACTIC = re.compile(r"TacticName: (.*?), (?:TacticValue|StreamId): ")
 _NODE = "[ONNX Layer: "
 # Myelin computes a 1x1 convolution over few pixels as a matrix product, and marks it at the end of the metadata.
 _FROM_CONVOLUTION = "_from_conv1x1"
@@ -50,6 +57,7 @@ class Layer:
         outputs: element types of its outputs.
         tactic: name of the implementation, "" where none is given.
         onnx_nodes: names of the ONNX nodes it stands for, or has a part of.
+        weights: element type of its weights, "" where none is given.
     """
 
     name: str
@@ -58,6 +66,15 @@ class Layer:
     outputs: tuple[str, ...]
     tactic: str
     onnx_nodes: tuple[str, ...]
+    weights: str = ""
+
+    @property
+    def data_type(self) -> str:
+        """Element type it reads its data in; "" where TensorRT does not name it.
+
+        With dynamic shapes, classic TensorRT names no type of a tensor ("N/A due to dynamic shapes"), but the weights'.
+        """
+        return next((dtype for dtype in (*self.inputs[:1], self.weights) if dtype in _KNOWN), "")
 
     @property
     def convolves(self) -> bool:
@@ -75,13 +92,15 @@ class PrecisionShare:
         precision: the one that was asked for.
         convolutions: how many there are.
         reached: how many of them read their data in that precision.
-        missing: names of the others.
+        missing: names of those that read it in another one.
+        unidentified: names of those for which TensorRT names no kernel, or no type.
     """
 
     precision: Precision
     convolutions: int
     reached: int
     missing: tuple[str, ...]
+    unidentified: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -93,19 +112,24 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
     """Read the dump of layers in a build's VERBOSE log.
 
     Args:
-        text: the message that begins with "Layers:"; "" gives no layers.
+        text: the message that begins with "Layers:" or "Engine Layer Information:"; "" gives no layers.
 
     Returns:
         The kernels in order, without the events that order streams.
     """
     layers = []
     for line in text.split("\n"):  # splitlines would also break at 0x1e
+        plain = _PLAIN_RECORD.match(line)
+        if plain is not None:
+            inputs, outputs = (tuple(map(_dtype, _PLAIN_TYPE.findall(plain[part]))) for part in ("inputs", "outputs"))
+            layers.append(Layer(plain["name"], plain["kind"], inputs, outputs, "", _joined(plain["name"])))
         found = _RECORD.match(line)
         if found is None or found["kind"] in _EVENTS:
             continue
         # Not a group of the record: the tactic may hold commas, and metadata anything.
         rest = found["rest"]
-        tactic, metadata = _TACTIC.search(rest), rest.partition("Metadata: ")[2]
+        tactic, weights = _TACTIC.search(rest), _WEIGHTS_TYPE.search(rest)
+        _, described, metadata = rest.partition("Metadata: ")
         layers.append(
             Layer(
                 found["name"],
@@ -113,7 +137,8 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
                 tuple(_dtype(t) for t in _TENSOR_TYPE.findall(found["inputs"])),
                 tuple(_dtype(t) for t in _TENSOR_TYPE.findall(found["outputs"])),
                 tactic[1] if tactic else "",
-                _nodes(metadata),
+                _nodes(metadata) if described else _joined(found["name"]),
+                _dtype(weights[1]) if weights else "",
             )
         )
     return tuple(layers)
@@ -150,8 +175,8 @@ def precision_share(layers: Sequence[Layer], precision: Precision, nodes: Collec
     Args:
         layers: the engine's.
         precision: what was asked for.
-        nodes: names of the graph's Conv nodes, which are then what is counted; one that no convolution stands for is
-            missing. Without them, the engine's convolutions are counted.
+        nodes: names of the graph's Conv nodes, which are then what is counted. Without them, the engine's convolutions
+            are counted.
 
     Returns:
         The count, and what misses.
@@ -159,20 +184,34 @@ def precision_share(layers: Sequence[Layer], precision: Precision, nodes: Collec
     wanted = _DTYPE_OF[precision]
     convolutions = [layer for layer in layers if layer.convolves]
     if nodes:
-        asked = set(nodes)
-        names = tuple(dict.fromkeys(nodes))
-        fast = {n for c in convolutions if c.inputs[:1] == (wanted,) for n in c.onnx_nodes if n in asked}
-        missing = tuple(name for name in names if name not in fast)
-        return PrecisionShare(precision, len(names), len(names) - len(missing), missing)
-    missing = tuple(c.name for c in convolutions if c.inputs[:1] != (wanted,))
-    return PrecisionShare(precision, len(convolutions), len(convolutions) - len(missing), missing)
+        types: dict[str, set[str]] = {name: set() for name in nodes}
+        for convolution in convolutions:
+            for name in types.keys() & set(convolution.onnx_nodes):
+                types[name].add(convolution.data_type)
+    else:
+        types = {convolution.name: {convolution.data_type} for convolution in convolutions}
+    missing = tuple(name for name, found in types.items() if wanted not in found and found - {""})
+    unidentified = tuple(name for name, found in types.items() if not found - {""})
+    return PrecisionShare(precision, len(types), len(types) - len(missing) - len(unidentified), missing, unidentified)
+
+
+def int8_throughout(layers: Sequence[Layer]) -> int:
+    """Count the convolutions that read and write INT8: what follows them, such as a sum, was fused into them.
+
+    Args:
+        layers: the engine's.
+
+    Returns:
+        How many kernels.
+    """
+    return sum(layer.convolves and layer.data_type == "Int8" and layer.outputs[:1] == ("Int8",) for layer in layers)
 
 
 def _layer(entry: str | Mapping[str, Any]) -> Layer:
     # Below DETAILED verbosity a layer is its name alone.
     if isinstance(entry, str):
         return Layer(entry, "", (), (), "", _joined(entry))
-    name, metadata = str(entry["Name"]), entry.get("Metadata")
+    name, metadata, weights = str(entry["Name"]), entry.get("Metadata"), entry.get("Weights")
     return Layer(
         name,
         _kind(str(entry["LayerType"]), metadata or ""),
@@ -180,6 +219,7 @@ def _layer(entry: str | Mapping[str, Any]) -> Layer:
         tuple(_tensor_type(t) for t in entry.get("Outputs", ())),
         str(entry.get("TacticName", "")),
         _joined(name) if metadata is None else _nodes(metadata),
+        _dtype(str(weights.get("Type", ""))) if isinstance(weights, Mapping) else "",
     )
 
 

@@ -13,7 +13,7 @@ from hrnet_deploy.engines.tensorrt.api import TrtApi
 _LOG = logging.getLogger(__name__)
 _RING = 50
 _LINE_CHARS = 300
-_DUMP = "Layers:"
+_DUMPS = ("Layers:", "Engine Layer Information:")
 # TensorRT-RTX follows any error on a machine without a GPU with one about the driver it does not need.
 _ECHO = "[checkMacros.cpp::catchCudaError"
 
@@ -72,7 +72,7 @@ class BuildLog:
             message: any number of lines.
         """
         if severity > self._warning:
-            if message.startswith(_DUMP):
+            if message.startswith(_DUMPS):
                 self.layers = message
             return
         line = " ".join(message.split())

@@ -44,6 +44,7 @@ class BuildRequest:
         aux_streams: most streams beside the main one; None for TensorRT's choice.
         tf32: let float32 products use TF32.
         calibrator: an IInt8Calibrator for INT8 by flags; its `raise_if_failed` is called after the build.
+        float_nodes: names of ONNX nodes whose layers an INT8 build must leave in FP16; for weak typing.
         activate: called in the thread that builds, to make the chosen GPU current there.
     """
 
@@ -60,6 +61,7 @@ class BuildRequest:
     aux_streams: int | None = None
     tf32: bool = True
     calibrator: Any = None
+    float_nodes: frozenset[str] = frozenset()
     activate: Callable[[], object] | None = None
 
 
@@ -86,6 +88,8 @@ def check_request(api: TrtApi, request: BuildRequest) -> None:
             )
         if not api.implicit_int8:
             raise UsageError(f"calibrator needs TensorRT 10 or older, got {api.label}. Use a Q/DQ graph.")
+    if request.float_nodes and not weak:
+        raise UsageError("layers kept out of INT8 need weak typing, got strong. Write their precision into the graph.")
     known = api.compute_targets
     if request.targets and not known:
         raise UsageError(

@@ -78,6 +78,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     int8.add_argument("--calib-method", metavar="{entropy,minmax,percentile,mse,auto}", help="default: entropy")
     int8.add_argument("--calib-cache", metavar="FILE", help="calibration table (default: OUT.calib.json)")
     int8.add_argument("--qdq-target", metavar="{cpu,tensorrt}", help="whose kernels (default: the output's)")
+    int8.add_argument("--residual", metavar="{int8,float}", help="of sums in a graph for TensorRT (default: float)")
     int8.add_argument(
         "--keep-fp", action="extend", type=_listed, metavar="NAME,NAME", help="blocks left in float; auto or none"
     )
@@ -284,6 +285,7 @@ def _engine_record(built: Compiled) -> dict[str, object]:
         "gpu": facts.gpu,
         "convolutions": built.asked,
         "in_precision": built.reached,
+        "int8_throughout": built.int8_throughout,
         "parity": None if built.parity is None else asdict(built.parity),
         "build_seconds": round(built.seconds, 2),
         "rebuild": facts.rebuild,
@@ -297,7 +299,8 @@ def _engine_lines(built: Compiled, precision: str) -> Iterator[str]:
     if built.reached is None:
         yield "  precision of the convolutions: not told by this TensorRT"
     else:
-        yield f"  {built.reached} of {built.asked} convolutions run in {precision}"
+        written = f", {built.int8_throughout} of them write int8, too" if precision == Precision.INT8.value else ""
+        yield f"  {built.reached} of {built.asked} convolutions run in {precision}{written}"
     if found is None:
         yield "  on the GPU: not compared, for it is not here; what is said of answers is of the graph on the CPU"
     else:
@@ -310,6 +313,8 @@ def _int8_lines(done: Exported) -> Iterator[str]:
         f"  {card.lineage['calib_method']} calibration on {card.lineage['calib_images']} images, for "
         f"{card.lineage['qdq_target']}; floating point: {card.lineage['kept_fp'] or 'what the recipe keeps'}"
     )
+    if card.lineage.get("int8_path") == "implicit":
+        yield "  TensorRT quantises by itself, with these ranges; the figures below are of the same net with Q/DQ pairs"
     for name, value in found.items():
         if name.startswith("heldout_divergence_"):
             yield f"  {name.removeprefix('heldout_divergence_'):<12}divergence {value:.5f} (least is best)"

@@ -34,6 +34,9 @@ _CALIBRATION = {
     "calib_images": "images",
     "calib_images_sha256": "list SHA-256",
     "qdq_target": "target",
+    "residual": "residual",
+    "int8_path": "INT8 path",
+    "measured_quantization": "figures are of",
     "kept_fp": "kept in float",
 }
 _SEALS = (GRAPH_KEY, PICTURE_KEY, ANSWER_KEY)

@@ -125,7 +125,7 @@ def layers_by_precision(layers: tuple[Layer, ...]) -> dict[str, int]:
     Returns:
         Count by TensorRT's name of the type, such as "Half"; most frequent first.
     """
-    counts = collections.Counter(layer.inputs[0] if layer.inputs else "?" for layer in layers if layer.convolves)
+    counts = collections.Counter(layer.data_type or "?" for layer in layers if layer.convolves)
     return dict(counts.most_common())
 
 

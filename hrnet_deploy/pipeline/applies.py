@@ -205,6 +205,7 @@ OPTIONS: Mapping[str, Option] = {
     "calib_method": Option(*_TEXT, _INT8),
     "calib_cache": Option(*_PATH, _INT8),
     "qdq_target": Option(*_TEXT, _INT8),
+    "residual": Option(*_TEXT, _INT8),
     "keep_fp": Option("a list of texts", _names, _INT8),
     "remainder": Option(*_TEXT, _INT8),
     "per_tensor": Option(*_SWITCH, _INT8),

@@ -65,7 +65,7 @@ def compile_file(source: Path, card: ModelCard, wishes: Wishes, step: Callable[[
             temporary,
             reference=source,
             images=pictures(card, _images(wishes)),
-            amax=None,
+            implicit=None,
             rebuild=rebuild,
         )
         size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())

@@ -211,11 +211,12 @@ def input_batches(images: tuple[CalibrationImage, ...], preprocessing: Preproces
 
 
 def _measured(graph: onnx.ModelProto) -> tuple[str, ...]:
-    """Every value that either target may quantise, so that one table serves both and any --keep-fp."""
+    """Every value that any layout may quantise, so that one table serves all of them and any --keep-fp."""
     from hrnet_deploy.calibration.recipe import plan
-    from hrnet_deploy.quantization import QdqTarget
+    from hrnet_deploy.quantization import QdqTarget, Residual
 
-    names = (name for target in QdqTarget for name in plan(graph, target, ()).measured)
+    layouts = ((QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual))
+    names = (name for target, residual in layouts for name in plan(graph, target, (), residual).measured)
     return tuple(dict.fromkeys(names))
 
 

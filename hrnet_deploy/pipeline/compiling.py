@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING
 from hrnet_deploy.artifact import card_metadata
 from hrnet_deploy.drawing import Image
 from hrnet_deploy.engines.compare import Difference
-from hrnet_deploy.engines.tensorrt.builder import BuildRequest, Typing, build, inspect
+from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
 from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
-from hrnet_deploy.engines.tensorrt.layers import Layer, precision_share
+from hrnet_deploy.engines.tensorrt.layers import Layer, int8_throughout, precision_share
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.pipeline.engine_plan import EnginePlan
 from hrnet_deploy.pipeline.parity import parity
@@ -23,10 +24,15 @@ from hrnet_deploy.spec import ModelCard
 if TYPE_CHECKING:
     import onnx
 
+    from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
+
 _NAME_LIMIT_BYTES = 4096
 """A network's name holds no more. Source: INetworkDefinition.name."""
 _TURING = "sm75"
 _SHOWN = 5
+_FEW = 0.8
+"""Of the convolutions, where TensorRT chooses: with fewer in the engine's precision, its name promises too much."""
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Compiled:
         asked: convolutions that were to run in the engine's precision, or might where TensorRT is free to choose.
         reached: those that do; None where TensorRT did not say.
         kernels: how many kernels one inference launches, with what TensorRT fused counted once; 0 where it did not say.
+        int8_throughout: how many of its convolutions read and write INT8.
         parity: distance from ONNX Runtime's answers; None on a machine without a GPU.
         seconds: of the build.
     """
@@ -46,6 +53,7 @@ class Compiled:
     asked: int
     reached: int | None
     kernels: int
+    int8_throughout: int
     parity: Difference | None
     seconds: float
 
@@ -58,7 +66,7 @@ def compile_graph(
     *,
     reference: Path,
     images: list[Image],
-    amax: Mapping[str, float] | None,
+    implicit: ImplicitInt8 | None,
     rebuild: str,
 ) -> Compiled:
     """Build, look inside, compare, and write the plan with its sidecar.
@@ -70,7 +78,7 @@ def compile_graph(
         path: the engine to write, in a folder of its own until all is well.
         reference: the .onnx file whose answers the engine must give.
         images: BGR uint8 (H, W, 3), for a machine with a GPU.
-        amax: calibrated ranges, for the implicit INT8 path.
+        implicit: scales and constraints, for the implicit INT8 path.
         rebuild: the command that made it.
 
     Returns:
@@ -81,14 +89,13 @@ def compile_graph(
         VerificationError: convolutions run in another precision than asked, or answers are too far off.
         DeviceError: the engine does not run on the GPU in this machine.
     """
-    if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
-        from hrnet_deploy.exporters.gemm import gemm_to_conv
-
-        graph = gemm_to_conv(graph)
+    graph = _suited(graph, plan)
     content = graph.SerializeToString()
-    built = build(plan.api, _request(content, card, plan, path.name, amax))
-    layers = built.layers or (inspect(plan.api, built.plan) if _runs_here(plan) else ())
-    asked, reached = _precision_reached(graph, card, plan, layers)
+    built = build(plan.api, _request(content, card, plan, path.name, implicit))
+    runs_here = _runs_here(plan)
+    layers = _layers(built, plan, runs_here=runs_here)
+    kept = implicit.float_nodes if plan.implicit and implicit is not None else frozenset()
+    asked, reached = _precision_reached(graph, card, plan, layers, kept)
     path.write_bytes(built.plan)
     facts = EngineFacts(
         card=card,
@@ -106,18 +113,31 @@ def compile_graph(
         convolutions={"asked": asked} | ({} if reached is None else {"reached": reached}),
     )
     write_facts(facts, sidecar_path(path))
-    found = parity(reference, path, card, images, f"cuda:{plan.device}") if _runs_here(plan) else None
-    return Compiled(facts, asked, reached, len(layers), found, built.seconds)
+    found = parity(reference, path, card, images, f"cuda:{plan.device}") if runs_here else None
+    return Compiled(facts, asked, reached, len(layers), int8_throughout(layers), found, built.seconds)
+
+
+def _suited(graph: onnx.ModelProto, plan: EnginePlan) -> onnx.ModelProto:
+    """The graph as this TensorRT can take it."""
+    if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
+        from hrnet_deploy.exporters.gemm import gemm_to_conv
+
+        return gemm_to_conv(graph)
+    if not plan.api.strong_typing:
+        from hrnet_deploy.exporters.baked_weights import with_float_weights
+
+        return with_float_weights(graph)
+    return graph
 
 
 def _request(
-    content: bytes, card: ModelCard, plan: EnginePlan, name: str, amax: Mapping[str, float] | None
+    content: bytes, card: ModelCard, plan: EnginePlan, name: str, implicit: ImplicitInt8 | None
 ) -> BuildRequest:
     calibrator = None
-    if plan.implicit:
+    if plan.implicit and implicit is not None:
         from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
 
-        calibrator = make_calibrator(plan.api.module, amax)
+        calibrator = make_calibrator(plan.api.module, implicit.amax)
     text = next(iter(card_metadata(card).values()))
     return BuildRequest(
         graph=content,
@@ -133,6 +153,7 @@ def _request(
         aux_streams=plan.aux_streams,
         tf32=plan.tf32,
         calibrator=calibrator,
+        float_nodes=implicit.float_nodes if plan.implicit and implicit is not None else frozenset(),
         activate=_activation(plan),
     )
 
@@ -158,26 +179,66 @@ def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...
     return {entry.name: (low, best, high)}
 
 
+def _layers(built: BuiltPlan, plan: EnginePlan, *, runs_here: bool) -> tuple[Layer, ...]:
+    """What the inspector says where it can load the engine, else, or where it names no kernel's type, the log."""
+    if not runs_here:
+        return built.layers
+    from hrnet_deploy.engines.cuda.opening import open_cuda
+
+    with open_cuda().active(plan.device):
+        inspected = inspect(plan.api, built.plan)
+    return inspected if any(x.convolves and x.data_type for x in inspected) or not built.layers else built.layers
+
+
 def _precision_reached(
-    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...]
+    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...], kept: frozenset[str]
 ) -> tuple[int, int | None]:
-    """How many convolutions run as they were asked to; fewer is an error that names them."""
+    """How many convolutions run as they were asked to.
+
+    Where the graph holds the precision, one that provably runs in another is an error. What TensorRT does not tell is a
+    warning, and so is an engine whose precision it chose itself and that has little of what was asked for.
+    """
     from hrnet_deploy.exporters.convolutions import asked_of_convolutions
 
     written = asked_of_convolutions(graph)
     # Told by flags, TensorRT takes a precision where it is faster: any of it is what was asked for.
     freely = plan.typing is Typing.WEAK
-    asked = [name for name, precision in written.items() if freely or precision is card.precision]
+    asked = [
+        name for name, precision in written.items() if (freely and name not in kept) or precision is card.precision
+    ]
     if not layers:
         return len(asked), None
     share = precision_share(layers, card.precision, asked)
-    if share.reached < (1 if freely else len(asked)):
+    known = len(asked) - len(share.unidentified)
+    if share.missing and (not freely or not share.reached):
         raise VerificationError(
             f"engine must run {len(asked)} convolutions in {card.precision.value}, got {share.reached}: not "
-            f"{', '.join(share.missing[:_SHOWN])}{' ...' if len(share.missing) > _SHOWN else ''}. "
+            f"{_first(share.missing)}. "
             "Nothing was written; choose another precision, or another --backend or --target."
         )
-    return len(asked), share.reached
+    if share.unidentified:
+        _LOG.warning(
+            "%s does not tell the precision of %d of %d convolutions: %s. Compare the engine's speed with FP16's.",
+            plan.api.label,
+            len(share.unidentified),
+            len(asked),
+            _first(share.unidentified),
+        )
+    if share.reached < _FEW * known:
+        _LOG.warning(
+            "only %d of %d convolutions run in %s, which TensorRT chose where it is faster: not %s. "
+            "Compare the engine's speed with another precision's%s.",
+            share.reached,
+            known,
+            card.precision.value,
+            _first(share.missing),
+            ", or try --int8-path qdq" if plan.implicit else "",
+        )
+    return len(asked), share.reached if known else None
+
+
+def _first(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
 
 
 def _runs_here(plan: EnginePlan) -> bool:

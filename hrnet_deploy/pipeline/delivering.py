@@ -50,10 +50,10 @@ def deliver(finisher: Finisher, plan: Plan, facts: Facts, step: Callable[[str], 
         done = writer.write(made, temporary, verdict)
         if gate is not None and verdict is not None:
             done = _measured(done, verdict, gate, finisher, writer)
-        if made.quantized is not None and plan.int8.trt_cache is not None:
+        if made.implicit is not None and plan.int8.trt_cache is not None:
             from hrnet_deploy.calibration.tensorrt_cache import write_cache
 
-            text = write_cache(made.quantized.table.amax(), plan.int8.trt_cache)
+            text = write_cache(made.implicit.amax, plan.int8.trt_cache)
             temporary.with_suffix(".cache").write_text(text, encoding="utf-8")
     return dataclasses.replace(done, path=plan.path)
 

@@ -67,6 +67,7 @@ def export_artifact(
     calib_method: str | None = None,
     calib_cache: str | Path | None = None,
     qdq_target: str | None = None,
+    residual: str | None = None,
     keep_fp: str | Sequence[str] = (),
     remainder: str | None = None,
     per_tensor: bool = False,
@@ -131,6 +132,8 @@ def export_artifact(
         calib_method: "entropy" (None), "percentile", "minmax", "mse", or "auto" for the best on held-out images.
         calib_cache: the calibration table; None for OUTPUT.calib.json. Used again where everything is the same.
         qdq_target: "cpu" (ONNX Runtime, OpenVINO) or "tensorrt"; None for the one the output is for.
+        residual: what sums read in a graph for TensorRT: "int8" (one operand in INT8, which is added inside an INT8
+            convolution) or "float" (the values themselves); None for "float".
         keep_fp: blocks ("stage4.fuse"), nodes or patterns that stay in floating point; "auto" for as many of the most
             sensitive blocks as it takes; "none" for nothing but what is named beside it, which is fastest.
         remainder: "fp32", or "fp16" for what a graph for TensorRT does not compute in INT8; None for "fp16" in an
@@ -207,6 +210,7 @@ def export_artifact(
             trt_cache=trt_cache,
         ),
         qdq_target=qdq_target,
+        residual=residual,
         remainder=remainder,
         format=format,
         engine=EngineWishes(

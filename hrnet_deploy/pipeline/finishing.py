@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import onnx
 
     from hrnet_deploy.calibration.images import CalibrationImage
+    from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
 
 _TOPK = 5
 _RANGE_IMAGES = 32
@@ -41,6 +42,7 @@ class Finished:
         quantized: of an INT8 graph, what was measured.
         untyped: the float32 graph with the same ends, for a TensorRT that is told the precision by flags.
         agreement: answers it keeps on validation images; None of float32, of random weights and without images.
+        implicit: of an INT8 graph, the same quantisation for a TensorRT that reads a calibration cache.
     """
 
     graph: onnx.ModelProto
@@ -50,6 +52,7 @@ class Finished:
     quantized: Quantized | None = None
     untyped: onnx.ModelProto | None = None
     agreement: Agreement | None = None
+    implicit: ImplicitInt8 | None = None
 
 
 class Finisher:
@@ -118,8 +121,9 @@ class Finisher:
                 self._with_ends(quantized.model),
                 probes,
                 quantized=quantized,
-                untyped=self._untyped(),
+                untyped=self._with_ends(self._maker.untyped(kept)) if self._flags_set_precision else None,
                 agreement=agreement,
+                implicit=self._implicit(quantized.implicit),
             )
         if isinstance(self._maker, Halver):
             half = self._maker.make(kept)
@@ -133,7 +137,7 @@ class Finisher:
                 self._probes,
                 half.kept,
                 half.underflowed,
-                untyped=self._untyped(),
+                untyped=self._with_ends(_copy(self.original)) if self._flags_set_precision else None,
                 agreement=agreement,
             )
         return Finished(self.render(blocks), self._probes)
@@ -146,9 +150,16 @@ class Finisher:
         floor = floor_for(facts.task, images)
         return Agreement(precision=self._plan.precision, share=share, images=images, floor=floor)
 
-    def _untyped(self) -> onnx.ModelProto | None:
-        engine = self._plan.engine
-        return self._with_ends(_copy(self.original)) if engine is not None and engine.flags_set_precision else None
+    @property
+    def _flags_set_precision(self) -> bool:
+        return self._plan.engine is not None and self._plan.engine.flags_set_precision
+
+    def _implicit(self, implicit: ImplicitInt8) -> ImplicitInt8:
+        """The values as they are called with the ends that were asked for."""
+        from hrnet_deploy.exporters.pixels import NORMALISED
+
+        (entry,) = self.original.graph.input
+        return implicit if self._plan.pixels is None else implicit.renamed(entry.name, NORMALISED)
 
     def _with_ends(self, graph: onnx.ModelProto) -> onnx.ModelProto:
         """The same graph, changed in place."""

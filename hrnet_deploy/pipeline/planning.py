@@ -24,7 +24,7 @@ from hrnet_deploy.pipeline.ends import (
 from hrnet_deploy.pipeline.engine_plan import EnginePlan, plan_engine
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
-from hrnet_deploy.quantization import QdqTarget
+from hrnet_deploy.quantization import DEFAULT_RESIDUAL, QdqTarget, Residual
 from hrnet_deploy.shapes import shape_range
 from hrnet_deploy.spec import (
     IMAGENET_MEAN,
@@ -221,14 +221,22 @@ def make_plan(wishes: Wishes, early: Early, facts: Facts) -> Plan:
 
 
 def _engine(wishes: Wishes, precision: Precision) -> EnginePlan:
-    """Within a budget, only one that takes each block's precision from the graph; flags and calibrators are free."""
+    """Within a budget, only one that takes each block's precision from the graph; else as the user wants it."""
     if wishes.budget.waterfall:
         raise UsageError("--waterfall ends at an .onnx file, got an engine. Give both to hrnet-report --waterfall.")
+    # What a calibrator cannot be told; a Q/DQ graph holds it.
+    needing = {
+        "--max-drop": wishes.budget.max_drop is not None,
+        "--residual": wishes.residual is not None,
+        "--per-tensor": not wishes.int8.per_channel,
+    }
+    flag = next((flag for flag, given in needing.items() if given), None)
+    if flag is not None and wishes.engine.int8_path == "implicit":
+        raise UsageError(f"{flag} needs --int8-path qdq, got implicit. Leave it out.")
+    path = wishes.engine.int8_path if flag is None else "qdq"
+    engine = plan_engine(dataclasses.replace(wishes.engine, int8_path=path), precision)
     if wishes.budget.max_drop is None:
-        return plan_engine(wishes.engine, precision)
-    if wishes.engine.int8_path == "implicit":
-        raise UsageError("--max-drop needs --int8-path qdq to move blocks to FP16, got implicit. Leave it out.")
-    engine = plan_engine(dataclasses.replace(wishes.engine, int8_path="qdq"), precision)
+        return engine
     if precision is Precision.FP16 and engine.flags_set_precision:
         raise UsageError(
             f"--max-drop needs a TensorRT that takes FP16 from the graph (10 or newer), got {engine.api.version}. "
@@ -260,7 +268,18 @@ def _rendered_for(wishes: Wishes, engine: EnginePlan | None) -> Int8Wishes:
         raise UsageError("an engine needs --qdq-target tensorrt, got cpu. Leave it out.")
     half = engine is not None and engine.typing is Typing.STRONG
     remainder = wishes.remainder or (Precision.FP16 if half else Precision.FP32).value
-    return dataclasses.replace(wishes.int8, target=target, remainder=remainder)
+    residual = DEFAULT_RESIDUAL if wishes.residual is None else _residual(wishes, target)
+    return dataclasses.replace(wishes.int8, target=target, residual=residual, remainder=remainder)
+
+
+def _residual(wishes: Wishes, target: QdqTarget) -> Residual:
+    if wishes.residual not in {residual.value for residual in Residual}:
+        raise UsageError(f"--residual must be 'int8' or 'float', got '{wishes.residual}'. Choose one.")
+    if wishes.precision != Precision.INT8.value:
+        raise UsageError(f"--residual is a layout of int8, got --precision {wishes.precision}. Leave it out.")
+    if target is not QdqTarget.TENSORRT:
+        raise UsageError(f"--residual needs --qdq-target tensorrt, got {target.value}. Leave it out.")
+    return Residual(wishes.residual)
 
 
 def _check_int8(int8: Int8Wishes, opset: int | None, *, simplify: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.rounding import ENOUGH_IMAGES, rounded_weights
 from hrnet_deploy.pipeline.scoring import Score, Scorer, ranked
 from hrnet_deploy.progress import bar
-from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget
+from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget, Residual
 from hrnet_deploy.spec import Precision, Task
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
     from hrnet_deploy.calibration.table import CalibrationTable
 
 AUTO = "auto"
@@ -52,18 +53,22 @@ class Quantized:
     Attributes:
         model: the Q/DQ graph.
         target: whose kernels it suits.
+        residual: what its sums read, where it suits TensorRT.
         table: the ranges it was made from, with the method in use.
         score: likeness to the float32 graph.
         held_out: how many images judged it.
+        implicit: the same quantisation for TensorRT's calibrator, by value of the float32 graph.
         kept: blocks and nodes kept in floating point beyond the recipe's own.
         sensitivity: by block, the score of a graph in which that block alone is INT8; empty unless asked for.
     """
 
     model: onnx.ModelProto
     target: QdqTarget
+    residual: Residual
     table: CalibrationTable
     score: Score
     held_out: int
+    implicit: ImplicitInt8
     kept: tuple[str, ...] = ()
     sensitivity: Mapping[str, Score] = field(default_factory=dict)
 
@@ -75,7 +80,7 @@ class Quantized:
             "calib_images_sha256": self.table.provenance.image_list_sha256,
             "qdq_target": self.target.value,
             "kept_fp": ",".join(self.kept),
-        }
+        } | ({"residual": self.residual.value} if self.target is QdqTarget.TENSORRT else {})
 
     def measured(self) -> dict[str, float]:
         """What the card says of the likeness to float32."""
@@ -100,10 +105,10 @@ class Quantizer:
             ImageError: an image that cannot be used.
         """
         wishes = plan.int8
-        self._target = wishes.target
+        self._target, self._residual = wishes.target, wishes.residual
         self._keep_rejected = plan.keep_rejected
         layout, known = _laid_out(graph, plan, facts.task)
-        recipe = _Recipe(layout, wishes.target)
+        recipe = _Recipe(layout, wishes.target, wishes.residual)
         self._named = tuple(name for name in wishes.keep_fp if name != AUTO)
         if not recipe(self._named).weighted:
             beside = ", ".join(("what the recipe keeps", *self._named))
@@ -185,6 +190,17 @@ class Quantizer:
         """
         return self._render(self._table, kept)
 
+    def untyped(self, kept: tuple[str, ...]) -> onnx.ModelProto:
+        """Write the float32 graph whose weights lie on the INT8 levels that the Q/DQ graph stores.
+
+        Args:
+            kept: as for `render`; what they keep has its own weights.
+
+        Returns:
+            A new graph.
+        """
+        return self._render.untyped(kept)
+
     def make(self, kept: tuple[str, ...]) -> Quantized:
         """Write the Q/DQ graph and compare it with the float32 one.
 
@@ -204,8 +220,17 @@ class Quantizer:
                 f"{score.sqnr_db:.1f} dB on {self._scorer.count} held-out images. Calibrate on more images like those "
                 "the net sees, or use --keep-fp auto."
             )
+        implicit = self._render.implicit(self._table, kept)
         return Quantized(
-            self.render(kept), self._target, self._table, score, self._scorer.count, kept, self._sensitivity
+            model=self.render(kept),
+            target=self._target,
+            residual=self._residual,
+            table=self._table,
+            score=score,
+            held_out=self._scorer.count,
+            implicit=implicit,
+            kept=kept,
+            sensitivity=self._sensitivity,
         )
 
     def _blocks(self) -> Mapping[str, Score]:
@@ -235,25 +260,30 @@ def _laid_out(graph: onnx.ModelProto, plan: Plan, task: Task) -> tuple[onnx.Mode
 class _Recipe:
     """Where Q/DQ pairs go, for any set of blocks kept in floating point."""
 
-    def __init__(self, graph: onnx.ModelProto, target: QdqTarget) -> None:
+    def __init__(self, graph: onnx.ModelProto, target: QdqTarget, residual: Residual) -> None:
         from hrnet_deploy.calibration.blocks import blocks
         from hrnet_deploy.calibration.recipe import float_by_default
 
         self.blocks = blocks(graph)
         self._graph = graph
-        self._target = target
+        self._target, self._residual = target, residual
         self._default = float_by_default(graph, target)
+
+    def keep(self, kept: tuple[str, ...]) -> frozenset[str]:
+        """Names of the nodes in floating point, the recipe's own included."""
+        from hrnet_deploy.calibration.blocks import resolve
+
+        named = resolve((name for name in kept if name != NONE), self._graph)
+        return named if NONE in kept else self._default | named
 
     def __call__(self, kept: tuple[str, ...], only: str | None = None) -> QdqPlan:
         """The plan; with `only`, that block alone is INT8."""
-        from hrnet_deploy.calibration.blocks import resolve
         from hrnet_deploy.calibration.recipe import plan
 
-        named = resolve((name for name in kept if name != NONE), self._graph)
-        keep = named if NONE in kept else self._default | named
+        keep = self.keep(kept)
         if only is not None:
             keep |= frozenset().union(*(nodes for block, nodes in self.blocks.items() if block != only))
-        return plan(self._graph, self._target, keep)
+        return plan(self._graph, self._target, keep, self._residual)
 
 
 class _Renderer:
@@ -280,6 +310,7 @@ class _Renderer:
         self._floors = threshold_floors(graph)
         self._rounded = rounded
         self._per_channel = per_channel
+        self._for_tensorrt = _Recipe(graph, QdqTarget.TENSORRT, Residual.FLOAT)  # its calibrator reads this graph
         self._half = half  # nodes to keep in float32 where the rest becomes FP16
 
     def __call__(self, table: CalibrationTable, kept: tuple[str, ...], only: str | None = None) -> onnx.ModelProto:
@@ -288,15 +319,35 @@ class _Renderer:
         from hrnet_deploy.exporters.qdq import to_qdq
 
         plan = self.recipe(kept, only)
-        amax = {method: table.amax(method) for method in (table.method, *self._floors.values())}
-        ranges = dict(self._known)
-        for name in (name for name in plan.measured if name not in self._known):
-            threshold = max(amax[table.method][name], amax[self._floors.get(name, table.method)][name])
-            ranges[name] = table.tensors[name].clipped(threshold, summand=name in self._summands)
+        ranges = dict(self._known) | self._ranges(table, (name for name in plan.measured if name not in self._known))
         # Where the first convolution stays in float, nothing is gained by showing it another input.
         graph = self._graph if self._known.keys().isdisjoint(plan.tensors) else self._layout
         model = to_qdq(graph, plan, ranges, per_channel=self._per_channel, rounded=self._rounded)
         return model if self._half is None else to_fp16(model, self._half).model
+
+    def implicit(self, table: CalibrationTable, kept: tuple[str, ...]) -> ImplicitInt8:
+        """Scales of the float32 graph, clipped as in the Q/DQ graph for TensorRT, and what stays in float there."""
+        from hrnet_deploy.calibration.implicit_int8 import implicit_int8
+
+        return implicit_int8(self._graph, self._ranges(table, table.tensors), self._for_tensorrt.keep(kept))
+
+    def untyped(self, kept: tuple[str, ...]) -> onnx.ModelProto:
+        """The float32 graph with rounded weights, where each channel has a scale of its own, as in TensorRT."""
+        from hrnet_deploy.exporters.baked_weights import with_rounded_weights
+
+        keep = self._for_tensorrt.keep(kept)
+        floats = {n.input[1] for n in self._graph.graph.node if n.op_type == "Conv" and (n.name or n.output[0]) in keep}
+        rounded = {name: levels for name, levels in self._rounded.items() if name not in floats}
+        return with_rounded_weights(self._graph, rounded if self._per_channel else {})
+
+    def _ranges(self, table: CalibrationTable, names: Iterable[str]) -> dict[str, ActivationRange]:
+        """What is clipped where, by the method in use and the floors of the stem."""
+        amax = {method: table.amax(method) for method in (table.method, *self._floors.values())}
+        found = {}
+        for name in names:
+            threshold = max(amax[table.method][name], amax[self._floors.get(name, table.method)][name])
+            found[name] = table.tensors[name].clipped(threshold, summand=name in self._summands)
+        return found
 
 
 def _best_method(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hrnet_deploy.pipeline.budget import BudgetWishes
 from hrnet_deploy.pipeline.engine_plan import EngineWishes
-from hrnet_deploy.quantization import QdqTarget
+from hrnet_deploy.quantization import DEFAULT_RESIDUAL, QdqTarget, Residual
 from hrnet_deploy.shapes import HeightWidth
 from hrnet_deploy.spec import Precision
 
@@ -22,6 +22,7 @@ class Int8Wishes:
     method: str = "entropy"
     cache: str | Path | None = None
     target: QdqTarget = QdqTarget.CPU
+    residual: Residual = DEFAULT_RESIDUAL
     keep_fp: tuple[str, ...] = ()
     remainder: str = "fp32"
     per_channel: bool = True
@@ -54,6 +55,7 @@ class Wishes:
     std: Sequence[float] | None = None
     int8: Int8Wishes = Int8Wishes()
     qdq_target: str | None = None
+    residual: str | None = None
     remainder: str | None = None
     format: str | None = None
     engine: EngineWishes = field(default_factory=EngineWishes)

@@ -24,6 +24,9 @@ from hrnet_deploy.pipeline.verifying import verify
 from hrnet_deploy.pipeline.waterfall import Waterfall
 from hrnet_deploy.spec import ModelCard
 
+IMPLICIT_LINEAGE = {"int8_path": "implicit", "measured_quantization": "qdq"}
+"""On the card of an engine that TensorRT quantised by itself: its figures are of a graph with Q/DQ pairs."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -92,6 +95,8 @@ class Writer:
         self._step("verifying")
         plan, quantized, compiled = self._plan, made.quantized, None
         card = card_of(made.graph, plan, self._facts, {} if quantized is None else quantized.lineage())
+        if plan.engine is not None and plan.engine.implicit:
+            card = dataclasses.replace(card, lineage={**card.lineage, **IMPLICIT_LINEAGE})
         graph_path = path.with_suffix(".onnx")
         write(made.graph, graph_path, card_metadata(card))
         difference = verify(graph_path, card, made.probes)
@@ -116,7 +121,7 @@ class Writer:
                 path,
                 reference=graph_path,
                 images=pictures(card, plan.shown),
-                amax=None if quantized is None else quantized.table.amax(),
+                implicit=made.implicit,
                 rebuild=self._rebuild,
             )
             graph_path.unlink()  # weights do not lie beside it: see `exporters.file.check_size`

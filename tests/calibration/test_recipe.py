@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrnet_deploy.calibration.recipe import float_by_default, name_of, plan, summands, threshold_floors
-from hrnet_deploy.quantization import QdqTarget
+from hrnet_deploy.quantization import QdqTarget, Residual
 
 CPU, TENSORRT = QdqTarget.CPU, QdqTarget.TENSORRT
 SHAPES = {"s1": (4, 3, 3, 3), "s2": (4, 4, 3, 3), "w": (4, 4, 1, 1), "h": (2, 4, 1, 1), "b": (4,)}
@@ -192,10 +192,53 @@ def test_for_tensorrt_a_sum_reads_the_value_itself(model):
     assert not {"sum", "fuse"}.intersection(*found.readers.values())
 
 
+def test_for_tensorrt_sums_may_read_copies_so_that_a_convolution_adds_them(model):
+    found = plan(model, TENSORRT, float_by_default(model, TENSORRT), Residual.INT8)
+    # The convolution "two" adds cr; "fuse" has none, and reads the copy of fr that the pool reads.
+    assert found.readers["cr"] == {"one", "sum"}
+    assert found.readers["fr"] == {"down", "fuse"}
+    assert found.readers["i"] == {"up"}
+    assert found.tensors == ("cr", "dr", "fr", "g", "i", "jr", "m")
+    assert found.scale_of == {"g": "fr"}
+    # What a convolution adds to is never rounded in between.
+    assert not {"e", "f", "u"} & set(found.tensors)
+
+
+def test_for_tensorrt_no_value_with_a_copy_is_summed_itself():
+    model = parse(LOW)
+    found = plan(model, TENSORRT, float_by_default(model, TENSORRT), Residual.INT8)
+    assert found.readers["ar"] == {"high", "high_sum"}
+    assert found.readers["er"] == {"low", "low_sum"}
+    assert found.readers["dr"] == {"step", "down", "fuse"}
+    assert found.readers["hr"] == {"side", "part"}
+    # k is read twice, and jr by a sum without a convolution.
+    assert not {"k", "jr", "m"} & set(found.tensors)
+
+
+def test_of_two_convolutions_the_later_one_adds_the_other():
+    shortcut = "[short] s = Conv(cr, w, b) [two] e = Conv(dr, w, b) [sum] f = Add(e, s)"
+    model = parse(BODY.replace("[two] e = Conv(dr, w, b) [sum] f = Add(e, cr)", shortcut))
+    keep = float_by_default(model, TENSORRT)
+    found = plan(model, TENSORRT, keep, Residual.INT8)
+    assert found.readers["s"] == {"sum"}
+    assert "e" not in found.tensors
+    assert "s" not in plan(model, TENSORRT, keep | {"two"}, Residual.INT8).tensors
+    assert "s" not in plan(model, TENSORRT, keep | {"sum"}, Residual.INT8).tensors
+
+
+def test_a_global_pool_reads_a_copy_and_a_kept_resize_the_value():
+    body = BODY.replace("[head] y = Conv(n, h)", "p = GlobalAveragePool(n) q = Flatten(p) [head] y = Gemm(q, square)")
+    model = parse(body, "float[N, C] y", square=(4, 4))
+    found = plan(model, TENSORRT, float_by_default(model, TENSORRT) | {"up"}, Residual.INT8)
+    assert found.readers["n"] == {"p"}
+    assert "i" not in found.tensors
+
+
 @pytest.mark.parametrize("target", [CPU, TENSORRT])
 def test_where_all_is_kept_the_plan_is_empty(model, target):
-    found = plan(model, target, {n.name for n in model.graph.node})
-    assert (found.tensors, found.weighted, dict(found.readers)) == ((), frozenset(), {})
+    for residual in Residual:
+        found = plan(model, target, {n.name for n in model.graph.node}, residual)
+        assert (found.tensors, found.weighted, dict(found.readers)) == ((), frozenset(), {})
 
 
 @given(st.data())
@@ -203,10 +246,11 @@ def test_where_all_is_kept_the_plan_is_empty(model, target):
 def test_whatever_is_kept_one_table_holds_every_range(data):
     body = data.draw(st.sampled_from([BODY, BODY.replace("[fuse_r] jr = Relu(j)", "[fuse_r] jr = Relu(u)")]))
     model = parse(body, data.draw(st.sampled_from(["float[N, C, A, B] y", "float[N, C, A, B] y, float[N, 4, A, B] i"])))
-    measured = {name for target in QdqTarget for name in plan(model, target, ()).measured}
+    layouts = [(target, residual) for target in QdqTarget for residual in Residual]
+    measured = {name for target, residual in layouts for name in plan(model, target, (), residual).measured}
     keep = data.draw(st.sets(st.sampled_from([n.name for n in model.graph.node])))
-    for target in QdqTarget:
-        assert set(plan(model, target, keep).measured) <= measured
+    for target, residual in layouts:
+        assert set(plan(model, target, keep, residual).measured) <= measured
 
 
 @given(st.data())
@@ -215,8 +259,8 @@ def test_kept_nodes_have_no_integer_weights_and_weighted_ones_read_a_pair(data):
     model = parse(BODY)
     nodes = {n.name: n for n in model.graph.node}
     keep = data.draw(st.sets(st.sampled_from(sorted(nodes))))
-    for target in QdqTarget:
-        found = plan(model, target, keep)
+    for target, residual in ((target, residual) for target in QdqTarget for residual in Residual):
+        found = plan(model, target, keep, residual)
         assert not found.weighted & keep
         assert all(name in found.readers[nodes[name].input[0]] for name in found.weighted)
         assert set(found.readers) == set(found.tensors)

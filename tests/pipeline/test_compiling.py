@@ -1,20 +1,28 @@
 """Engines: real builds with TensorRT-RTX, which needs no GPU, and a TensorRT 8.6 and 10 that follow NVIDIA's types."""
 
+import contextlib
+import dataclasses
 import importlib.util
-import json
-import struct
+import types
 from pathlib import Path
 
 import cv2
+import numpy as np
 import onnx
 import pytest
 
 from hrnet_deploy import UsageError, VerificationError
+from hrnet_deploy.calibration.implicit_int8 import implicit_int8
+from hrnet_deploy.calibration.recipe import plan
+from hrnet_deploy.calibration.table import CalibrationTable
+from hrnet_deploy.calibration.tensorrt_cache import read_cache
 from hrnet_deploy.engines.tensorrt.facts import read_facts, sidecar_path
 from hrnet_deploy.engines.tensorrt.layers import Layer
 from hrnet_deploy.engines.tensorrt.plan_file import read_plan
+from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.pipeline import compiling, engine_plan, export_artifact
 from hrnet_deploy.probe import probe_images
+from hrnet_deploy.quantization import ActivationRange, QdqTarget, Residual
 from hrnet_deploy.spec import OutputKind, Precision
 
 T4 = ("Tesla T4", "sm75")
@@ -107,14 +115,16 @@ def test_every_precision_on_every_generation(rtx, tmp_path, net, imgsz, convolut
         (row["precision"], row["target"]): row
         for row in benchmark.rows(net, imgsz, ("sm75", "sm86", "sm120"), tmp_path)
     }
-    assert "no INT8 convolution there" in found.pop(("int8", "sm75"))["refused"]
-    assert len(found) == 8
+    for layout in ("int8", "int8, residual int8"):
+        assert "no INT8 convolution there" in found.pop((layout, "sm75"))["refused"]
+    assert len(found) == 10
     for (precision, target), row in found.items():
         # On Turing the classifier is one more.
         extra = target == "sm75" and net == "hrnet_w18_small_v2"
-        assert row["reached"] == row["asked"] == convolutions[precision] + extra, (precision, target)
+        wanted = convolutions[precision.partition(",")[0]]
+        assert row["reached"] == row["asked"] == wanted + extra, (precision, target)
         # Bias, ReLU and sums are inside the convolutions; INT8 scales its sums apart.
-        assert convolutions[precision] < row["kernels"] < 2 * convolutions[precision], (precision, target)
+        assert wanted < row["kernels"] < 2 * wanted, (precision, target)
     plans = {precision: row["mib"] for (precision, target), row in found.items() if target == "sm86"}
     assert plans["fp16"] < 0.7 * plans["fp32"]
 
@@ -202,6 +212,123 @@ def test_too_few_convolutions_in_the_precision_are_an_error_that_names_them(rtx,
     assert names(tmp_path) == []
 
 
+TOY = """[s1] a = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, u) [r1] b = Relu(a) [s2] c = Conv(b, w)
+    [r2] d = Relu(c) [c3] e = Conv(d, w, p) [r3] f = Relu(e) [c4] g = Conv(f, w, p) [sum] h = Add(g, d)
+    [r4] i = Relu(h) [c5] j = Conv(i, v) [r5] k = Relu(j) [c6] l = Conv(k, w) [up] m = Resize<mode = "nearest">(l, , z)
+    [fuse] n = Add(m, i) [r6] o = Relu(n) [c7] q = Conv(o, t) [r7] r = Relu(q) [last] y = Conv(r, w)"""
+CONVOLUTIONS = ("s1", "s2", "c3", "c4", "c5", "c6", "c7", "last")
+
+
+@pytest.fixture
+def toy(tmp_path, pictures):
+    """Export a foreign net of eight convolutions; keywords as for `export_artifact`."""
+    text = f"g (float[N, 3, H, W] x) => (float[N, 8, A, B] y) <float[4] z = {{1, 1, 1, 1}}> {{ {TOY} }}"
+    model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 17]> {text}')
+    rng = np.random.default_rng(0)
+    shapes = {"u": (8, 3, 3, 3), "w": (8, 8, 1, 1), "v": (8, 8, 1, 1), "t": (8, 8, 1, 1), "p": (8,)}
+    for name, shape in shapes.items():
+        array = (rng.normal(size=shape) / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    path = tmp_path / "source" / "toy.onnx"
+    path.parent.mkdir()
+    onnx.save(model, path)
+
+    def make(name="toy.engine", precision="int8", **options):
+        options |= {"calib_data": pictures} if precision == "int8" else {}
+        wishes = {"task": "segmentation", "imgsz": 32, "precision": precision, "output": tmp_path / name}
+        return export_artifact(str(path), **(wishes | options))
+
+    return make
+
+
+class Gpus:
+    """CUDA with two GPUs: notes which one is current when something is asked."""
+
+    def __init__(self):
+        self.current = 0
+
+    def activate(self, device):
+        pass  # in the thread that builds
+
+    @contextlib.contextmanager
+    def active(self, device):
+        before, self.current = self.current, device
+        yield
+        self.current = before
+
+
+@pytest.fixture
+def told(monkeypatch, classic):
+    """(version, inspector's convolutions, log's) -> build on the second GPU; returns where it was inspected."""
+
+    def machine(version, inspected, logged=()):
+        state = classic(version)
+        gpus, asked_on = Gpus(), []
+        built = compiling.build
+
+        def inspect(_api, _plan):
+            asked_on.append(gpus.current)
+            return tuple(inspected)
+
+        def build(api, request):
+            return dataclasses.replace(built(api, request), layers=tuple(logged))
+
+        monkeypatch.setattr(compiling, "inspect", inspect)
+        monkeypatch.setattr(compiling, "build", build)
+        monkeypatch.setattr(compiling, "_runs_here", lambda _plan: True)
+        monkeypatch.setattr(compiling, "parity", lambda *_: None)
+        monkeypatch.setattr("hrnet_deploy.engines.cuda.opening.open_cuda", lambda: gpus)
+        return state, asked_on
+
+    return machine
+
+
+def kernels(dtype, share=1.0):
+    """A kernel of a type for the first convolutions of the toy, and one in float for each of the others."""
+    fast = round(share * len(CONVOLUTIONS))
+    types = [dtype if index < fast else "Float" for index in range(len(CONVOLUTIONS))]
+    return [Layer(n, "CaskConvolution", (t,), (), "", (n,)) for n, t in zip(CONVOLUTIONS, types, strict=True)]
+
+
+def test_an_engine_is_inspected_on_the_gpu_that_builds_it(told, toy):
+    _, asked_on = told("10.13.0.35", kernels("Half"), kernels("Float"))
+    done = toy(precision="fp16", device="cuda:1")
+    assert asked_on == [1]
+    # The inspector knows better than the log.
+    assert done.engine.reached == done.engine.asked == 8
+
+
+def test_the_log_answers_where_the_inspector_names_no_type(told, toy):
+    unknown = [dataclasses.replace(layer, inputs=("N/A due to dynamic shapes",)) for layer in kernels("Half")]
+    told("10.13.0.35", unknown, kernels("Half"))
+    assert toy(precision="fp16").engine.reached == 8
+
+
+def test_kernels_that_cannot_be_identified_are_a_warning(told, toy, caplog):
+    told("10.13.0.35", kernels("Half")[:-3])
+    done = toy(precision="fp16")
+    assert (done.engine.asked, done.engine.reached) == (8, 5)
+    assert "TensorRT 10.13.0.35 does not tell the precision of 3 of 8 convolutions: c6, c7, last." in caplog.text
+
+
+def test_an_engine_of_which_nothing_is_told_claims_nothing(told, toy):
+    told("10.13.0.35", [Layer("myelin", "Myelin", (), (), "", ())])
+    assert toy(precision="fp16").engine.reached is None
+
+
+@pytest.mark.parametrize(("share", "warns"), [(1, False), (0.7, True)])
+def test_an_engine_with_little_fp16_is_a_warning(told, toy, caplog, share, warns):
+    told("8.6.1", kernels("Half", share))
+    assert toy(precision="fp16").engine.reached == round(share * 8)
+    assert ("of 8 convolutions run in fp16, which TensorRT chose" in caplog.text) == warns
+
+
+def test_an_engine_without_any_is_refused(told, toy):
+    told("8.6.1", kernels("Float"))
+    with pytest.raises(VerificationError, match=r"in fp16, got 0: not s1"):
+        toy(precision="fp16")
+
+
 @pytest.mark.parametrize(
     ("version", "precision", "path", "flags", "opset", "typed"),
     [
@@ -235,13 +362,137 @@ def test_flags_and_types_are_never_mixed(
     assert done.engine.reached is None  # the fake's inspector has no layers to tell of
 
 
-def test_the_calibrator_answers_from_the_table(classic, photos, pictures, tmp_path):
+@pytest.fixture
+def implicit(classic, toy):
+    """Export the toy through TensorRT's calibrator; returns what TensorRT was given and the export."""
+
+    def make(version="10.13.0.35", **options):
+        state = classic(version)
+        state.parse_layers = True
+        done = toy(**options)
+        header, amax = read_cache(state.config.int8_calibrator.read_calibration_cache())
+        half = {name for name, layer in state.layers.items() if layer.precision is not None}
+        return types.SimpleNamespace(state=state, done=done, header=header, amax=amax, half=half)
+
+    return make
+
+
+STEM_AND_LAST = {"s1", "r1", "s2", "r2", "last"}
+ALL_VALUES = set("abcdefghijklmnoqr")
+
+
+def test_the_calibrator_answers_from_the_table(implicit, tmp_path):
+    found = implicit(batch="1:2:4")
+    assert found.header == "TRT-101300-EntropyCalibration2"
+    table = CalibrationTable.load(tmp_path / "toy.calib.json")
+    amax = table.amax("entropy")
+    assert found.amax["f"] == pytest.approx(amax["f"])
+    # Shared with the ReLU behind, the Resize before.
+    assert found.amax["e"] == found.amax["f"]
+    assert found.amax["m"] == found.amax["l"]
+    # A sum's other values keep three quarters of what is below zero.
+    low, high = table.tensors["l"].low, table.tensors["l"].high
+    assert found.amax["l"] == pytest.approx(max(0.75 * min(-low, amax["l"]), min(high, amax["l"])))
+    assert found.state.calibration == {"x": ((2, 3, 32, 32),) * 3}
+
+
+def test_what_the_recipe_keeps_stays_out_of_implicit_int8(implicit):
+    found = implicit()
+    assert set(found.amax) == ALL_VALUES - {"a", "b", "c"}
+    assert found.half == STEM_AND_LAST
+    assert all(found.state.layers[name].precision.name == "HALF" for name in found.half)
+    assert "OBEY_PRECISION_CONSTRAINTS" in found.state.flags
+    assert found.done.engine.asked == 5
+
+
+def test_what_the_user_keeps_stays_out_of_implicit_int8(implicit):
+    found = implicit(keep_fp=("c5", "r5", "c6"))
+    assert found.half == STEM_AND_LAST | {"c5", "r5", "c6"}
+    assert {"j", "k"}.isdisjoint(found.amax)
+    assert {"i", "l"} <= set(found.amax)
+
+
+def test_with_nothing_kept_the_stem_s_floors_reach_the_cache(implicit, tmp_path):
+    found = implicit(keep_fp=("none",), calib_method="percentile")
+    assert set(found.amax) == ALL_VALUES | {"x"}
+    assert found.half == set()
+    assert "OBEY_PRECISION_CONSTRAINTS" not in found.state.flags
+    table = CalibrationTable.load(tmp_path / "toy.calib.json")
+    for name, floor in (("x", "minmax"), ("b", "mse")):
+        wanted = max(table.amax("percentile")[name], table.amax(floor)[name])
+        assert found.amax[name] == pytest.approx(wanted), name
+
+
+def test_with_pixels_in_the_scale_is_that_of_the_normalised_value(implicit):
+    found = implicit(keep_fp=("none",), pixels_in=True)
+    values = {name for node in onnx.load_from_string(found.state.graph).graph.node for name in node.output}
+    assert "x" not in found.amax
+    assert set(found.amax) <= values
+    assert found.amax["pixels_in/normalised"] > 1
+
+
+def test_rounded_weights_reach_the_graph_that_tensorrt_quantises(implicit, toy):
+    stored = {
+        t.name: onnx.numpy_helper.to_array(t) for t in onnx.load_from_string(implicit().state.graph).graph.initializer
+    }
+    judged = {
+        t.name: onnx.numpy_helper.to_array(t)
+        for t in onnx.load(toy("toy.onnx", qdq_target="tensorrt").path).graph.initializer
+    }
+    for name in ("v", "t"):
+        scales = np.abs(stored[name]).max(axis=(1, 2, 3), keepdims=True) / np.float32(127)
+        levels, wanted = np.rint(stored[name] / scales), judged[f"int8/{name}_quantized"]
+        whole = np.abs(wanted).max(axis=(1, 2, 3)) == 127
+        assert whole.any()
+        np.testing.assert_array_equal(levels[whole], wanted[whole])
+
+
+def test_the_card_says_which_quantisation_was_measured(implicit, toy, classic):
+    lineage = implicit().done.card.lineage
+    assert (lineage["int8_path"], lineage["measured_quantization"]) == ("implicit", "qdq")
+    classic("10.13.0.35")
+    assert "int8_path" not in toy(int8_path="qdq", remainder="fp32").card.lineage
+
+
+def test_every_value_of_a_real_net_has_a_scale(photos_onnx):
+    model = simplify(onnx.load(photos_onnx))
+    layouts = [(QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual)]
+    measured = {name for target, residual in layouts for name in plan(model, target, (), residual).measured}
+    found = implicit_int8(model, dict.fromkeys(measured, ActivationRange(-1.0, 1.0)), ()).amax
+    values = {name for node in model.graph.node if node.op_type != "Constant" for name in node.output}
+    assert len(values - measured) > 80
+    assert values - found.keys() == {model.graph.output[0].name}
+
+
+@pytest.mark.parametrize("options", [{"residual": "int8"}, {"per_tensor": True}])
+def test_what_a_calibrator_cannot_be_told_takes_pairs(classic, toy, options):
     state = classic("10.13.0.35")
-    photos(precision="int8", calib_data=pictures)
-    text = state.config.int8_calibrator.read_calibration_cache().decode().splitlines()
-    assert text[0] == "TRT-101300-EntropyCalibration2"
-    scales = dict(line.rsplit(": ", 1) for line in text[1:])
-    table = json.loads((tmp_path / "photos.calib.json").read_text())
-    amax = table["tensors"]["input"]["amax"]["entropy"]
-    assert struct.unpack(">f", bytes.fromhex(scales["input"]))[0] == pytest.approx(amax / 127)
-    assert state.calibration == {"input": ((1, 3, 64, 64),) * 3}
+    toy(remainder="fp32", **options)
+    assert state.config.int8_calibrator is None
+    assert "QuantizeLinear" in {node.op_type for node in onnx.load_from_string(state.graph).graph.node}
+    with pytest.raises(UsageError, match=r"^--(residual|per-tensor) needs --int8-path qdq, got implicit"):
+        toy(int8_path="implicit", **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"residual": "half"}, r"--residual must be 'int8' or 'float', got 'half'"),
+        ({"residual": "int8", "precision": "fp16"}, r"--residual is a layout of int8, got --precision fp16"),
+        ({"residual": "float", "qdq_target": "cpu"}, r"--residual needs --qdq-target tensorrt, got cpu"),
+        ({"residual": "float"}, r"--residual needs --qdq-target tensorrt, got cpu"),
+    ],
+)
+def test_a_residual_layout_where_there_is_none_is_refused(toy, options, message):
+    with pytest.raises(UsageError, match=message):
+        toy("toy.onnx", **options)
+
+
+def test_tensorrt_8_gets_float_weights_behind_pairs(classic, toy, monkeypatch):
+    for version, kind in (("8.6.1", onnx.TensorProto.FLOAT), ("10.13.0.35", onnx.TensorProto.INT8)):
+        state = classic(version)
+        toy(int8_path="qdq", remainder="fp32")
+        graph = onnx.load_from_string(state.graph).graph
+        kinds = {t.name: t.data_type for t in graph.initializer}
+        weights = {kinds[n.input[0]] for n in graph.node if n.op_type.endswith("zeLinear") and n.input[0] in kinds}
+        assert weights == {kind}

@@ -327,7 +327,10 @@ def test_a_trt_cache_holds_the_table_s_ranges_beside_the_graph(int8, tmp_path):
     table = CalibrationTable.load(tmp_path / "int8.calib.json")
     text = (tmp_path / "int8.cache").read_text()
     assert text.startswith("TRT-8601-EntropyCalibration2\n")
-    assert read_cache(text)[1] == pytest.approx(table.amax(), rel=1e-6)
+    amax = read_cache(text)[1]
+    # What the stem and the last layer alone meet stays in float; a Conv and its ReLU share a scale.
+    assert set(amax) == set("defghijklmno")
+    assert amax["f"] == amax["e"] == pytest.approx(table.amax()["f"], rel=1e-6)
 
 
 def test_a_trt_cache_for_a_tensorrt_that_has_none_is_refused_before_any_pass(int8, passes, tmp_path):

@@ -8,6 +8,7 @@ import re
 import types
 from pathlib import Path
 
+import onnx
 import pytest
 
 from hrnet_deploy.engines.tensorrt.api import TrtApi
@@ -217,6 +218,8 @@ class State:
         self.creation_flags = 0
         self.flags: set[str] = {"TF32"}
         self.graph = b""
+        self.layers: dict[str, object] = {}  # of the network, by name; scripted or parsed
+        self.parse_layers = False
         self.profiles: list[dict] = []
         self.calibration: dict | None = None
         self.pools: dict[str, int] = {}
@@ -248,6 +251,11 @@ def script(trt: types.ModuleType) -> None:
 
     def parse(parser, model, _path):
         state.graph = bytes(model)
+        if state.parse_layers:
+            for node in onnx.load_from_string(state.graph).graph.node:
+                layer = state.layers[node.name] = trt.ILayer()
+                layer.name = node.name
+        parser._values["arguments"][0]._values["num_layers"] = len(state.layers)
         parser._values["num_errors"] = len(state.parser_errors)
         return not state.parser_errors
 
@@ -299,6 +307,7 @@ def script(trt: types.ModuleType) -> None:
             "build_serialized_network": build,
         },
         "OnnxParser": {"parse": parse, "get_error": get_error},
+        "INetworkDefinition": {"get_layer": lambda _, index: list(state.layers.values())[index]},
         "IOptimizationProfile": {"set_shape": set_shape},
         "IBuilderConfig": {
             "set_flag": lambda _, flag: state.flags.add(flag.name),

@@ -94,6 +94,21 @@ def test_a_fixed_graph_is_calibrated_without_a_profile(fake):
     assert api.module.state.calibration is None
 
 
+@pytest.mark.parametrize("version", ["8.6.1", "10.13.0.35"])
+def test_layers_of_kept_nodes_are_constrained(fake, caplog, version):
+    api = fake(version)
+    state = api.module.state
+    for name in ("/conv1/Conv", "/relu/Relu", "/layer1/Conv"):
+        state.layers[name] = api.module.ILayer()
+        state.layers[name].name = name
+    kept = frozenset({"/conv1/Conv", "/relu/Relu", "/head/Gemm"})
+    build(api, ask("int8", Typing.WEAK, calibrator=Table(), float_nodes=kept))
+    half = api.module.DataType.HALF
+    assert [layer.precision for layer in state.layers.values()] == [half, half, None]
+    assert "OBEY_PRECISION_CONSTRAINTS" in state.flags
+    assert "does not name the layers of 1 kept nodes, such as /head/Gemm" in caplog.text
+
+
 def test_options_reach_the_configuration(fake, tmp_path):
     api = fake()
     request = ask(workspace_bytes=1 << 30, tf32=False, optimization_level=4, aux_streams=3, network_name='{"card": 1}')
@@ -133,6 +148,7 @@ def test_layers_come_from_the_log(fake):
     [
         ("11.4.0", ask("fp16", Typing.WEAK), "need TensorRT 10 or older, got TensorRT 11.4.0. Use strong typing"),
         ("11.4.0", ask("fp32", Typing.WEAK), "need TensorRT 10 or older"),
+        ("10.13.0", ask("int8", float_nodes=frozenset("a")), "layers kept out of INT8 need weak typing, got strong"),
         ("8.6.1", ask("fp16"), "need.* TensorRT 9 or newer, got TensorRT 8.6.1. Use weak typing"),
         ("10.4.0", ask("int8", calibrator=Table()), "needs INT8 and weak typing, got int8 and strong"),
         ("10.4.0", ask("fp16", Typing.WEAK, calibrator=Table()), "needs INT8 and weak typing, got fp16 and weak"),

@@ -1,6 +1,7 @@
 """Which kernels an engine has, from every text TensorRT writes about them."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from hrnet_deploy.engines.tensorrt.layers import (
     Layer,
     PrecisionShare,
+    int8_throughout,
     layers_from_inspector,
     layers_from_log,
     precision_share,
@@ -104,10 +106,58 @@ def test_convolutions_are_counted_by_kernel_or_by_node():
     assert by_kernel.share == pytest.approx(0.6)
     asked = ["/conv1/Conv", "/fuse/Conv", "/conv3/Conv", "/last/Conv", "/lost/Conv"]
     by_node = precision_share(layers, Precision.FP16, asked)
-    assert by_node == PrecisionShare(Precision.FP16, 5, 3, ("/last/Conv", "/lost/Conv"))
+    assert by_node == PrecisionShare(Precision.FP16, 5, 3, ("/last/Conv",), ("/lost/Conv",))
     assert precision_share(layers, Precision.INT8).reached == 1
     in_float = precision_share(layers, Precision.FP32, asked)
-    assert in_float.missing == ("/conv1/Conv", "/fuse/Conv", "/conv3/Conv", "/lost/Conv")
+    assert in_float.missing == ("/conv1/Conv", "/fuse/Conv", "/conv3/Conv")
+    assert in_float.unidentified == ("/lost/Conv",)
+
+
+LOGS = Path(__file__).parent / "logs"
+"""Layer dumps as each version words them (NVIDIA/TensorRT issues 2011, 3583, 3876, 4020 and 4397), of other layers."""
+CONVOLUTIONS = ("/conv1/Conv", "/layer1/conv1/Conv", "/fuse/Conv")
+
+
+@pytest.mark.parametrize(
+    ("name", "types", "outputs"),
+    [
+        ("trt_8_6.log", ("Half", "Int8", "Int8", "Half"), ("Int8", "Int8", "Int8", "Float")),
+        ("trt_9_1.log", ("Half", "Half", "Float"), ("Half", "Half", "Float")),
+        ("trt_10_4.log", ("Half", "Int8", "Half"), ("Int8", "Int8", "Half")),
+    ],
+)
+def test_recorded_logs(name, types, outputs):
+    convolutions = [layer for layer in layers_from_log((LOGS / name).read_text()) if layer.convolves]
+    assert tuple(layer.data_type for layer in convolutions) == types
+    assert tuple(layer.outputs[0] for layer in convolutions) == outputs
+    assert convolutions[0].onnx_nodes[0] == "/conv1/Conv"
+
+
+def test_worded_formats_keep_their_precision():
+    layers = layers_from_log((LOGS / "trt_9_1.log").read_text())
+    assert precision_share(layers, Precision.FP16, CONVOLUTIONS) == PrecisionShare(
+        Precision.FP16, 3, 2, ("/fuse/Conv",)
+    )
+    assert layers[0].tactic == "sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc_tilesize128x64x32"
+
+
+def test_joined_names_stand_for_their_nodes():
+    layers = layers_from_log((LOGS / "trt_8_6.log").read_text())
+    nodes = ("/conv1/Conv", "/layer1/conv1/Conv", "/layer1/conv2/Conv", "/head/Conv")
+    assert precision_share(layers, Precision.INT8, nodes).missing == ("/conv1/Conv", "/head/Conv")
+    assert layers[3].inputs == ("Int8", "Int8")
+
+
+@pytest.mark.parametrize(("name", "count"), [("trt_8_6.log", 2), ("trt_9_1.log", 0), ("trt_10_4.log", 1)])
+def test_convolutions_that_read_and_write_int8_are_counted(name, count):
+    assert int8_throughout(layers_from_log((LOGS / name).read_text())) == count
+
+
+def test_with_dynamic_shapes_the_weights_tell_the_precision():
+    layers = layers_from_inspector((LOGS / "trt_10_1_dynamic.json").read_text())
+    assert [layer.data_type for layer in layers] == ["Half", "Int8", ""]
+    share = precision_share(layers, Precision.INT8, CONVOLUTIONS)
+    assert share == PrecisionShare(Precision.INT8, 3, 1, ("/conv1/Conv",), ("/fuse/Conv",))
 
 
 def test_a_pointwise_kernel_is_no_convolution_though_it_names_one():
@@ -192,7 +242,8 @@ def test_kinds_of_classic_layers(kind, convolves):
 def test_an_engine_that_keeps_names_only_claims_nothing():
     layers = layers_from_inspector('{"Layers": ["/conv1/Conv + /Relu", "Reformat"]}')
     assert layers[0].onnx_nodes == ("/conv1/Conv", "/Relu")
-    assert precision_share(layers, Precision.FP16, ["/conv1/Conv"]).reached == 0
+    share = precision_share(layers, Precision.FP16, ["/conv1/Conv"])
+    assert (share.reached, share.missing, share.unidentified) == (0, (), ("/conv1/Conv",))
 
 
 @pytest.mark.parametrize(

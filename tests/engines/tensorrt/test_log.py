@@ -49,7 +49,7 @@ def test_what_follows_any_error_without_a_gpu_is_no_reason(log):
 
 
 def test_the_last_dump_of_layers_is_kept(log):
-    for text in ("Layers:\nName: a", "Layers: 3", "other"):
+    for text in ("Engine Layer Information:\nLayer(a): b", "Layers:\nName: a", "Layers: 3", "other"):
         say(log, "VERBOSE", text)
     assert log.layers == "Layers: 3"
 
