@@ -22,6 +22,7 @@ bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the 
 	@$(BIN)/python benchmarks/preprocess.py
 	@$(BIN)/python benchmarks/predict.py
 	@$(BIN)/python benchmarks/export.py
+	@$(BIN)/python benchmarks/cpu.py --out benchmarks/results/arithmetic.md
 	@$(BIN)/python benchmarks/engines.py
 	@$(BIN)/python benchmarks/fast.py --out benchmarks/results/fast.md --keep build/bench
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from contest.setting import ALL_INT8, CALIBRATION_IMAGES, NETS, Setting, say
 from contest.table import Table
 from contest.turns import Call, Times, in_turns, ratio
 from hrnet_deploy import Predictor
+from hrnet_deploy.engines.openvino.runtime import installed
 
 FP32_TOO = "ours in FP32, onnxruntime"
 PLAIN = "plain script, ONNX Runtime"
@@ -126,7 +126,7 @@ def _makers(setting: Setting, key: Key) -> dict[str, Callable[[], Call]]:
 
     makers: dict[str, Callable[[], Call]] = {}
     for whole in (False, True):
-        for backend in ("onnxruntime", *(("openvino",) if _has_openvino_plugin() else ())):
+        for backend in ("onnxruntime", *(("openvino",) if installed() else ())):
             made = functools.partial(ours, backend, precision, whole=whole)
             makers[f"ours, {backend}{_FROM_JPEG * whole}"] = made
             if precision == "int8" and not whole:
@@ -146,7 +146,3 @@ def _makers(setting: Setting, key: Key) -> dict[str, Callable[[], Call]]:
     if variant in setting.compiled:
         makers["torch.compile"] = lambda: peers.compiled(variant, array)
     return makers
-
-
-def _has_openvino_plugin() -> bool:
-    return importlib.util.find_spec("onnxruntime_ep_openvino") is not None

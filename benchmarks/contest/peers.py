@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from contest.setting import made, say
 from contest.turns import Call
+from hrnet_deploy.engines.openvino.runtime import load_openvino
 from hrnet_deploy.models.variants import find_variant
 from hrnet_deploy.spec import Task
 
@@ -122,7 +123,7 @@ def quantised_openvino(plain: Path, images: Sequence[Floats]) -> Path:
     """OpenVINO's graph, quantised by NNCF with its defaults; each image float32 (3, height, width)."""
 
     def make(folder: Path) -> None:
-        openvino, nncf = _untyped("openvino"), _untyped("nncf")
+        openvino, nncf = load_openvino(), _untyped("nncf")
         nncf.set_log_level(40)
         model = openvino.Core().read_model(str(plain))
         model = nncf.quantize(model, nncf.Dataset([image[None] for image in images]), subset_size=len(images))
@@ -144,7 +145,7 @@ def plain_session(path: Path, batch: Floats) -> Call:
 
 def openvino_net(path: Path, batch: Floats) -> Call:
     """OpenVINO itself with a fixed shape; bfloat16, which it would take where the CPU has it, is kept out."""
-    core = _untyped("openvino").Core()
+    core = load_openvino().Core()
     model = core.read_model(str(path))
     model.reshape(batch.shape)
     compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"})
