@@ -224,7 +224,7 @@ OPTIONS: Mapping[str, Option] = {
     "aux_streams": Option(*_WHOLE, _ENGINE),
     "tf32": Option(*_SWITCH, _ENGINE),
 }
-"""By keyword of `export_artifact`; `budget` has more rules for --eval-limit, --max-drop, --keep-rejected, --waterfall."""
+"""By keyword of `export_artifact`; `budget` has more rules for max_drop, eval_limit, keep_rejected and waterfall."""
 
 
 def flag(name: str, value: Any = None) -> str:
