@@ -83,7 +83,7 @@ def open_kept(
     else:
         with contextlib.suppress(OSError):  # another process was first
             fresh.rename(kept)
-            _make_room(folder)
+            make_room(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return opened
@@ -105,8 +105,12 @@ def _intact(folder: Path) -> bool:
         return False
 
 
-def _make_room(newest: Path) -> None:
-    """Remove the folders that were not opened for longest, until all fit into 4 GiB."""
+def make_room(newest: Path) -> None:
+    """Remove the folders that were not opened for longest, until all fit into 4 GiB.
+
+    Args:
+        newest: folder that stays, from `compiled_folder`.
+    """
     left = _MOST_BYTES
     others = [folder for folder in newest.parent.iterdir() if folder != newest]
     for folder in (newest, *sorted(others, key=lambda folder: folder.stat().st_mtime, reverse=True)):

@@ -12,7 +12,7 @@ from typing import Any
 import onnxruntime
 
 from hrnet_deploy.artifact import CARD_KEY, card_from_metadata
-from hrnet_deploy.engines.compiled_cache import compiled_folder
+from hrnet_deploy.engines.compiled_cache import compiled_folder, make_room
 from hrnet_deploy.engines.cuda.opening import open_cuda
 from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
 from hrnet_deploy.engines.ort_libraries import preload_libraries
@@ -119,6 +119,8 @@ def open_on_gpu(
         ]
         if provider == TENSORRT:
             cache = compiled_folder("onnxruntime-trt", model, onnxruntime.__version__)
+            if cache is not None:
+                make_room(cache)  # TensorRT writes into it later, when it builds
             providers.insert(0, (TENSORRT, tensorrt_options(card, device=number, cache=cache)))
         options = session_options(threads=threads, in_order=in_order, quiet=True, entries=entries)
         return open_session(model, name, options, providers)

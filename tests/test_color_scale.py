@@ -9,6 +9,7 @@ import pytest
 from hrnet_deploy.color_scale import check_scale, three_numbers
 from hrnet_deploy.errors import ArtifactError, CheckpointError, UsageError
 from hrnet_deploy.models.checkpoints.timm_config import read_timm_config
+from hrnet_deploy.models.variants import find_variant
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, TensorSpec
 
 LEVELS = (123.675, 116.28, 103.53)
@@ -82,4 +83,4 @@ def test_a_config_with_levels_is_refused(tmp_path):
     config = {"pretrained_cfg": {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=r"0\.485 0\.456 0\.406"):
-        read_timm_config(tmp_path / "model.safetensors")
+        read_timm_config(tmp_path / "model.safetensors", find_variant("hrnet_w18"), 1000)

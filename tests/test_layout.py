@@ -89,3 +89,13 @@ def test_errors_derive_from_the_builtin_a_caller_expects():
         assert issubclass(kind, errors.HrnetDeployError)
         assert any(base.__module__ == "builtins" and base is not Exception for base in kind.__mro__[1:-2]), kind
         assert kind.exit_code in {1, 2, 3}
+
+
+def test_what_an_export_raises_and_returns_is_public():
+    import hrnet_deploy
+    from hrnet_deploy import errors, pipeline
+
+    for name in ("AgreementError", "Exported", "GateMissedError", "export_artifact"):
+        assert getattr(hrnet_deploy, name) is getattr(pipeline, name)
+        assert name in hrnet_deploy.__all__
+    assert hrnet_deploy.BuildError is errors.BuildError

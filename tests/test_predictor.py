@@ -185,9 +185,11 @@ def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_pat
 def test_a_mask_made_in_the_graph_equals_one_made_outside(demo, tmp_path, imgsz, precision):
     image = probe_images(1, (90, 150) if imgsz == "90x150" else (96, 160))[0]
     common = {"weights": demo / "hrnetv2_w18_small_v1_street.pth", "imgsz": imgsz, "precision": precision}
-    plain = Predictor(export(output=tmp_path / "plain.onnx", **common)).predict(image)
+    predictor = Predictor(export(output=tmp_path / "plain.onnx", **common))
+    plain = predictor.predict(image)
     inside = Predictor(export(output=tmp_path / "in.onnx", pixels_in=True, labels_out=True, **common)).predict(image)
-    assert np.mean(plain.mask == inside.mask) >= 0.999
+    # bfloat16 keeps 8 bits, also of the normalized pixels, which are float32 where they are made outside.
+    assert np.mean(plain.mask == inside.mask) >= (0.99 if predictor.arithmetic == "bfloat16" else 0.999)
 
 
 def test_raw_inference_takes_and_gives_named_arrays(photos):

@@ -16,9 +16,11 @@ from hrnet_deploy.prefetch import readers
 from hrnet_deploy.progress import bar
 from hrnet_deploy.results import ClassificationResult, Result
 from hrnet_deploy.sources import is_live, is_single
-from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.spec import ModelCard, Task
 from hrnet_deploy.terminal import printable
 from hrnet_deploy.zoo import has_name
+
+_TOPK = 5
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -40,8 +42,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern, video file or camera index"
     )
     p.add_argument("--save", metavar="DIR", help="write a picture of each result there, of a video a video")
-    p.add_argument("--topk", type=int, default=5, metavar="N", help="classes to print per image (default: 5)")
-    p.add_argument("--batch", type=int, default=1, metavar="N", help="images per inference (default: 1)")
+    p.add_argument("--topk", type=int, metavar="N", help="classes to print per image, of a classifier (default: 5)")
+    p.add_argument("--batch", type=int, metavar="N", help="images per inference (default: 1, or the artefact's own)")
     p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
     p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
     p.add_argument("--card", metavar="FILE", help="take the model card of that .onnx, or .engine with its sidecar")
@@ -63,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 2 if an image was skipped.
     """
-    if args.topk < 1:
+    if args.topk is not None and args.topk < 1:
         raise UsageError(f"topk must be at least 1, got {args.topk}. The default is 5.")
     skipped: list[str] = []
 
@@ -89,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         ) as predictor,
         ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,
     ):
+        _check_applies(args, predictor.card)
         on_error = skip if args.skip_bad else None
         found = (
             result
@@ -96,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
             for result in predictor.predict(
                 source,
                 stream=True,
-                batch=args.batch,
+                batch=args.batch or 1,
                 on_error=on_error,
                 draft=args.draft,
                 allow_url=args.allow_url,
@@ -129,6 +132,19 @@ def _artefact(args: argparse.Namespace) -> Path:
     return found
 
 
+def _check_applies(args: argparse.Namespace, card: ModelCard) -> None:
+    """Refuse options that would do nothing with this artefact."""
+    if args.topk is not None and card.task is not Task.CLASSIFICATION:
+        raise UsageError(f"--topk applies to classification only, got a net for {card.task.value}. Leave it out.")
+    fixed = card.inputs[0].shape[0]
+    if args.batch is not None and args.batch < 1:
+        raise UsageError(f"batch must be at least 1, got {args.batch}. Use 1 for one image at a time.")
+    if args.batch is not None and isinstance(fixed, int) and args.batch != fixed:
+        raise UsageError(
+            f"--batch must be {fixed}, the only one that {args.artefact} takes, got {args.batch}. Leave it out."
+        )
+
+
 def _card(path: Path) -> ModelCard:
     """The card of another file, for an engine that came without one."""
     from hrnet_deploy.evaluation.inspection import inspect
@@ -149,10 +165,10 @@ def _print(args: argparse.Namespace, result: Result, saved: Path | None) -> None
     if args.json:
         record = result.to_dict()
         if isinstance(result, ClassificationResult):
-            record["topk"] = [{"class": name, "score": score} for name, score in result.topk(args.topk)]
+            record["topk"] = [{"class": name, "score": score} for name, score in result.topk(args.topk or _TOPK)]
         print_json(record | where, compact=True)
         return
     milliseconds = sum(result.speed.values())
-    answer = result.summary(args.topk) if isinstance(result, ClassificationResult) else result.summary()
+    answer = result.summary(args.topk or _TOPK) if isinstance(result, ClassificationResult) else result.summary()
     text = f"{result.name}: {answer} ({milliseconds:.1f} ms)"
     print(" ".join(printable(part) for part in (text, *where.values())))  # one line, whatever a file is called

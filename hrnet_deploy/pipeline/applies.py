@@ -5,19 +5,15 @@ An option that would do nothing is an error, from Python and from the command li
 
 from __future__ import annotations
 
-import enum
 import functools
 import inspect
-import numbers
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
-import numpy as np
-
 from hrnet_deploy.color_scale import three_numbers
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.pipeline import option_values
 from hrnet_deploy.pipeline.facts import Facts
 from hrnet_deploy.pipeline.wishes import Wishes
 from hrnet_deploy.spec import Preprocessing, Resize, Task
@@ -104,73 +100,11 @@ class Option:
     need: Need = _ANY
 
 
-def _path(value: Any) -> str:
-    if isinstance(value, bytes) or not isinstance(value, (str, os.PathLike)):
-        raise TypeError
-    return os.fspath(value)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return str(value.value) if isinstance(value, enum.Enum) else str(value)
-
-
-def _switch(value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError
-    return bool(value)
-
-
-def _whole(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError
-    return int(value)
-
-
-def _number(value: Any) -> float | int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
-
-
-def _mode(value: Any) -> bool | str:
-    return _text(value) if isinstance(value, str) else _switch(value)
-
-
-def _batch(value: Any) -> int | str:
-    return _text(value) if isinstance(value, str) else _whole(value)
-
-
-def _size(value: Any) -> int | str:
-    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
-        if len(value) != 2:
-            raise ValueError
-        return "x".join(str(_whole(size)) for size in value)
-    return _batch(value)
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",")]
-    if not isinstance(value, Sequence) or not all(isinstance(name, str) and name for name in value):
-        raise TypeError
-    return tuple(map(_text, value))
-
-
-def _classes(value: Any) -> str | tuple[str, ...]:
-    if isinstance(value, (str, os.PathLike)):
-        return _path(value)
-    if not isinstance(value, Sequence) or isinstance(value, bytes):
-        raise TypeError
-    return tuple(map(_text, value))
-
-
-_PATH = ("a path", _path)
-_TEXT = ("a text", _text)
-_SWITCH = ("True or False", _switch)
-_WHOLE = ("a whole number", _whole)
-_NUMBER = ("a number", _number)
+_PATH = ("a path", option_values.path)
+_TEXT = ("a text", option_values.text)
+_SWITCH = ("True or False", option_values.switch)
+_WHOLE = ("a whole number", option_values.whole_number)
+_NUMBER = ("a number", option_values.number)
 _COLORS = ("three numbers", lambda value: three_numbers("it", value))
 
 OPTIONS: Mapping[str, Option] = {
@@ -180,15 +114,15 @@ OPTIONS: Mapping[str, Option] = {
     "output": Option(*_PATH),
     "graph_output": Option(*_TEXT, _GRAPH),
     "format": Option(*_TEXT),
-    "imgsz": Option("a number, a text or a pair of numbers", _size),
-    "batch": Option("a number or a text", _batch),
+    "imgsz": Option("a number, a text or a pair of numbers", option_values.image_size),
+    "batch": Option("a number or a text", option_values.batch),
     "opset": Option(*_WHOLE, _NEW),
     "simplify": Option(*_SWITCH, _NEW),
-    "pixels_in": Option("True, False, 'bgr' or 'rgb'", _mode, _NEW),
-    "labels_out": Option("True, False, 'topk' or 'softmax'", _mode, _NEW),
+    "pixels_in": Option("True, False, 'bgr' or 'rgb'", option_values.mode, _NEW),
+    "labels_out": Option("True, False, 'topk' or 'softmax'", option_values.mode, _NEW),
     "align_corners": Option(*_SWITCH, _NEW),
     "num_classes": Option(*_WHOLE, _NEW),
-    "classes": Option("a path or a list of texts", _classes, _NEW),
+    "classes": Option("a path or a list of texts", option_values.class_names, _NEW),
     "threshold": Option(*_NUMBER, _NEW),
     "task": Option(*_TEXT, _GRAPH),
     "ema": Option(*_SWITCH, _CHECKPOINT),
@@ -206,7 +140,7 @@ OPTIONS: Mapping[str, Option] = {
     "calib_cache": Option(*_PATH, _INT8),
     "qdq_target": Option(*_TEXT, _INT8),
     "residual": Option(*_TEXT, _INT8),
-    "keep_fp": Option("a list of texts", _names, _INT8),
+    "keep_fp": Option("a list of texts", option_values.names, _INT8),
     "remainder": Option(*_TEXT, _INT8),
     "per_tensor": Option(*_SWITCH, _INT8),
     "allow_val": Option(*_SWITCH, _IMAGES),
@@ -228,7 +162,7 @@ OPTIONS: Mapping[str, Option] = {
     "aux_streams": Option(*_WHOLE, _ENGINE),
     "tf32": Option(*_SWITCH, _ENGINE),
 }
-"""By keyword of `export_artifact`; `budget` has more rules for the options of the accuracy gate."""
+"""By keyword of `export_artifact`; `budget` has more rules for max_drop, eval_limit, keep_rejected and waterfall."""
 
 
 def flag(name: str, value: Any = None) -> str:

@@ -210,6 +210,10 @@ def _implicit(path: str, api: TrtApi) -> bool:
 
 def _timing_cache(wish: str | Path | None, api: TrtApi, gpu: _Local) -> Path | None:
     if not api.timing_cache:
+        if wish is not None:
+            raise UsageError(
+                f"--timing-cache needs a TensorRT that keeps timings, got {api.flavour} {api.version}. Leave it out."
+            )
         return None
     if wish is not None:
         return Path(wish)

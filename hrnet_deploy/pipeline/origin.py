@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact import CARD_KEY, card_from_metadata, sha256_file
-from hrnet_deploy.engines.opening import open_engine
 from hrnet_deploy.engines.ort_header import read_header
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.models.variants import VARIANTS, Variant, find_variant
+from hrnet_deploy.pipeline import foreign_session
 from hrnet_deploy.pipeline.facts import RANDOM, Facts
 from hrnet_deploy.pipeline.filling import filled
 from hrnet_deploy.pipeline.reading import AS_STORED, Reading
-from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import (
     Interpolation,
     ModelCard,
@@ -42,7 +41,6 @@ _LOG = logging.getLogger(__name__)
 
 _DEFAULT_VARIANT = "hrnet_w18"
 _SEED = 0
-_SUM_TOLERANCE = 1e-3
 _THRESHOLD = 0.5
 """Where a sigmoid divides two classes unless somebody says otherwise."""
 _MMSEG_THRESHOLD = 0.3
@@ -218,15 +216,15 @@ class OnnxOrigin:
         else:
             raise UsageError(f"a foreign .onnx needs --task classification or segmentation, got none for {path.name}.")
         foreign.check_input(self._model, path.name)
-        self._engine = _opened(self._model, path.name)
-        answer = _tried(self._engine)
+        self._engine = foreign_session.opened(self._model, path.name)
+        answer = foreign_session.tried(self._engine)
         if kind is Task.CLASSIFICATION and flatten_scores(self._model, None if answer is None else answer.shape):
-            self._engine = _opened(self._model, path.name)
+            self._engine = foreign_session.opened(self._model, path.name)
         elif answer is not None:
             tell_classes(self._model, answer.shape)
         found = foreign.examine(self._model, path.name)
         (entry,), outputs = file.describe(self._model)
-        normalised = found.normalised or (answer is not None and _sums_to_one(answer))
+        normalised = found.normalised or (answer is not None and foreign_session.sums_to_one(answer))
         if normalised and not found.normalised:
             _LOG.warning("%s: its scores add up to 1, so they are taken for probabilities", path.name)
         if num_classes is not None and num_classes != found.num_classes:
@@ -282,7 +280,8 @@ class OnnxOrigin:
             answer = self._engine.run({self._input: feed})[self._output].astype(np.float32)
         except DeviceError as error:
             raise self._refused(feed, str(error)) from error
-        if answer.shape[:2] != (len(feed), self.facts.num_classes):
+        channels = self.facts.num_classes if self.facts.threshold is None else 1
+        if answer.shape[:2] != (len(feed), channels):
             raise self._refused(feed, f"an answer of {answer.shape} to {len(feed)} images")
         return answer[: len(batch)]
 
@@ -311,44 +310,6 @@ class OnnxOrigin:
         model = type(self._model)()
         model.CopyFrom(self._model)
         return foreign.reshape(convert(model, opset or max(written(model), MIN_OPSET)), shapes)
-
-
-def _opened(model: onnx.ModelProto, name: str) -> Engine:
-    """A foreign graph on ONNX Runtime's CPU provider, after what is known to go wrong there."""
-    from hrnet_deploy.exporters.opset import has_old_resize, written
-
-    if has_old_resize(model):
-        _LOG.warning(
-            "%s: opset %d resizes otherwise than PyTorch's interpolate (asymmetric), so its answers may be worse than "
-            "its net's; they are kept as they are. Export it again with opset 11 or newer", name, written(model),
-        )  # fmt: skip
-    try:
-        return open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
-    except ArtifactError as error:
-        known = {"", "ai.onnx"}
-        domains = sorted({node.domain for node in model.graph.node} - known)
-        about = f"It has operators of {', '.join(domains)}: export it without them" if domains else "Export it again"
-        reason = str(error).partition(", got: ")[2] or str(error)
-        raise ArtifactError(f"{name} must be a graph that ONNX Runtime runs, got: {reason}. {about}.") from error
-
-
-def _tried(engine: Engine) -> NDArray[np.float64] | None:
-    """A foreign graph's answer to one image of noise; None where it does not take the size that was tried."""
-    shape = engine.inputs[0].shape
-    sizes = [size if isinstance(size, int) else default for size, default in zip(shape, (1, 3, 224, 224), strict=True)]
-    image = np.random.default_rng(_SEED).normal(size=sizes).astype(np.float32)
-    try:
-        answer = engine.run({engine.inputs[0].name: image})[engine.outputs[0].name]
-    except DeviceError:
-        return None
-    return np.asarray(answer, np.float64)
-
-
-def _sums_to_one(answer: NDArray[np.float64]) -> bool:
-    """Whether scores of more than one class are shares of 1 at every place."""
-    if answer.ndim < 2 or answer.shape[1] < 2:
-        return False
-    return bool(answer.min() >= 0 and np.abs(answer.sum(axis=1) - 1).max() < _SUM_TOLERANCE)
 
 
 def _float_bytes(network: Any) -> int:

@@ -58,3 +58,20 @@ def test_drafts_are_asked_for(photos_onnx, folder, capsys):
     given = [str(photos_onnx), str(folder / "1.jpg"), "--draft", "--device", "cpu"]
     assert run(parse_args(given)) == 0
     assert capsys.readouterr().out.startswith("1.jpg: ")
+
+
+def test_options_that_would_do_nothing_are_errors(photos_onnx, street_onnx, demo, tmp_path, monkeypatch, capsys):
+    from hrnet_deploy import export
+    from hrnet_deploy.cli.predict import main
+
+    fixed = export(
+        weights=demo / "hrnet_w18_small_v1_photos10.safetensors", imgsz=32, batch=2, output=tmp_path / "two.onnx"
+    )
+    for words, named in (
+        ((street_onnx, "--topk", "3"), "--topk applies to classification only, got a net for segmentation"),
+        ((fixed, "--batch", "3"), "--batch must be 2, the only one that"),
+        ((photos_onnx, "--batch", "0"), "batch must be at least 1, got 0"),
+    ):
+        monkeypatch.setattr("sys.argv", ["hrnet-predict", *map(str, words), str(tmp_path / "x.png")])
+        assert main() == 2
+        assert named in capsys.readouterr().err

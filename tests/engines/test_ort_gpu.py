@@ -1,3 +1,4 @@
+import os
 import time
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,26 @@ def test_opening_writes_nothing_to_the_terminal(capfd, quiet):
     out, err = capfd.readouterr()
     assert out == ""
     assert not quiet or err == ""
+
+
+def test_what_tensorrt_s_provider_keeps_is_bounded_like_all_else(tmp_path, monkeypatch):
+    """The oldest engines go when another is opened, as no GPU is needed to see."""
+    from hrnet_deploy.engines import ort_cache, ort_gpu
+
+    monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path))
+    monkeypatch.setattr(ort_cache, "_MOST_BYTES", 2500)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
+    monkeypatch.setattr(ort_gpu, "open_session", lambda *_: session(TENSORRT))
+    for age, name in enumerate(("onnxruntime-trt-new", "onnxruntime-trt-old")):
+        folder = tmp_path / "compiled" / name
+        folder.mkdir(parents=True)
+        (folder / "built.engine").write_bytes(bytes(2000))
+        os.utime(folder, (1e9 - age, 1e9 - age))
+    ort_gpu.open_on_gpu(NET, "graph", device="cuda", provider=TENSORRT, tuning=CudaTuning(), threads=None)
+    left = {path.name for path in (tmp_path / "compiled").iterdir()}
+    assert "onnxruntime-trt-new" in left
+    assert "onnxruntime-trt-old" not in left
+    assert len(left) == 2
 
 
 def test_tensorrt_s_provider_needs_a_gpu():

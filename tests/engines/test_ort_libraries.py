@@ -52,7 +52,7 @@ def test_they_are_loaded_before_onnx_runtime_s_own_and_what_fails_stops_nothing(
 
     def preload():
         order.append("onnxruntime")
-        sys.stdout.write("Failed to load libcudnn.so.9")
+        print("Failed to load libcudnn.so.9")  # noqa: T201 - as ONNX Runtime does
 
     monkeypatch.setattr(onnxruntime, "preload_dlls", preload, raising=False)
 

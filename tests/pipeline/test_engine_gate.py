@@ -14,8 +14,8 @@ from hrnet_deploy.pipeline import GateMissedError, export_artifact
 from hrnet_deploy.pipeline.finishing import Finisher
 from hrnet_deploy.probe import probe_images
 
-MEASURED = "measured on tensorrt cuda:0"
-PREDICTED = "predicted for TensorRT from onnxruntime cpu"
+MEASURED = "measured on tensorrt cuda:0 int8"
+PREDICTED = "predicted for TensorRT from onnxruntime cpu int8 and float32"
 STILL = (
     "stem", "transition1", "stage2.branch1", "transition2", "stage3.branch0", "stage3.branch1", "stage3.branch2",
     "transition3", "stage4.branch0", "stage4.branch1", "stage4.branch2", "stage4.branch3", "head",
@@ -63,6 +63,12 @@ def wishes(demo, shared, made, order, tmp_path):
     }
 
 
+def in_precision(wishes, precision):
+    """What applies to an engine of that precision."""
+    only_int8 = () if precision == "int8" else ("calib_cache", "keep_fp")
+    return {name: value for name, value in wishes.items() if name not in only_int8} | {"precision": precision}
+
+
 def names(path):
     return sorted(p.name for p in path.iterdir())
 
@@ -83,7 +89,7 @@ def test_an_engine_that_opens_here_is_measured_itself(gpu, wishes, photos_onnx, 
     card = read_facts(sidecar_path(done.path)).card
     assert card == done.card == done.engine.facts.card
     assert (card.lineage["gate"], card.lineage["gate_status"]) == ("fits", "measured")
-    assert card.lineage["gate_measured_on"] == "tensorrt cuda:0"
+    assert card.lineage["gate_measured_on"] == "tensorrt cuda:0 int8"
     assert card.measured["gate_predicted_drop"] == verdict.attempts[0].drop.points
     assert card.measured["gate_predicted_metric"] == verdict.attempts[0].value
     assert done.size_bytes == sum(p.stat().st_size for p in done.path.parent.iterdir())
@@ -147,22 +153,27 @@ def test_a_rejected_engine_is_kept_on_demand_and_says_so(gpu, wishes, order):
 
 def test_an_engine_that_takes_no_single_picture_is_filled_up(gpu, wishes):
     gpu()
-    done = export_artifact(**wishes | {"precision": "fp32", "keep_fp": (), "batch": "4:8:16", "eval_limit": 30})
-    assert standings(done.verdict) == [PREDICTED, MEASURED]
+    done = export_artifact(**in_precision(wishes, "fp32") | {"batch": "4:8:16", "eval_limit": 30})
+    assert standings(done.verdict) == [
+        "predicted for TensorRT from onnxruntime cpu float32", "measured on tensorrt cuda:0 float32 or TF32"
+    ]  # fmt: skip
     assert done.verdict.chosen.agreement == done.engine.parity.agreement == 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_an_engine_for_another_gpu_is_predicted(gpu, wishes, precision, monkeypatch, capsys):
     gpu("sm90")
-    wishes |= {"precision": precision, "keep_fp": " ".join(STILL)}
+    wishes = in_precision(wishes, precision)
+    wishes |= {"keep_fp": ",".join(STILL)} if precision == "int8" else {}
     words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in wishes.items()).split()
     monkeypatch.setattr(sys, "argv", ["hrnet-export", *words, "--json"])
     assert main() == 0
     out, err = capsys.readouterr()
     record = json.loads(out)
-    assert (record["gate"]["status"], record["gate"]["measured_on"]) == ("predicted for TensorRT", "onnxruntime cpu")
+    arithmetic = "int8 and float32" if precision == "int8" else "float32"
+    assert record["gate"]["status"] == "predicted for TensorRT"
+    assert record["gate"]["measured_on"] == f"onnxruntime cpu {arithmetic}"
     assert [attempt["status"] for attempt in record["gate"]["attempts"]] == ["predicted for TensorRT"]
     assert record["lineage"]["gate_status"] == "predicted for TensorRT"
     assert "gate_predicted_drop" not in record["measured"]
-    assert f"fits, {PREDICTED}" in err
+    assert f"fits, predicted for TensorRT from onnxruntime cpu {arithmetic}" in err

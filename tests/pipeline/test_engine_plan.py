@@ -114,7 +114,9 @@ def test_timing_caches_are_kept_by_gpu_and_version(here, tmp_path):
     assert len(found) == 3
     assert {path.parent for path in found} == {tmp_path / "timing"}
     here("rtx", L4)
-    assert plan_engine(EngineWishes(timing_cache="x.cache"), Precision.FP16).timing_cache is None
+    assert plan_engine(EngineWishes(), Precision.FP16).timing_cache is None
+    with pytest.raises(UsageError, match="--timing-cache needs a TensorRT that keeps timings"):
+        plan_engine(EngineWishes(timing_cache="x.cache"), Precision.FP16)
 
 
 def test_no_tensorrt_at_all_names_the_pip_lines(monkeypatch):

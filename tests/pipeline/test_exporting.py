@@ -49,9 +49,9 @@ def test_the_card_tells_the_whole_story(photos, tmp_path):
 
 
 def test_overrides_reach_the_card(photos, tmp_path):
-    wishes = {"crop_pct": 0.9, "interpolation": "bicubic", "resize": "squash", "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    wishes = {"interpolation": "bicubic", "resize": "squash", "mean": (0.5,) * 3, "std": (0.25,) * 3}
     spec = export_artifact(output=tmp_path / "p.onnx", **photos, **wishes).card.preprocessing
-    assert (spec.crop_pct, spec.interpolation, spec.resize) == (0.9, Interpolation.BICUBIC, Resize.SQUASH)
+    assert (spec.interpolation, spec.resize) == (Interpolation.BICUBIC, Resize.SQUASH)
     assert (spec.mean, spec.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 

@@ -90,7 +90,7 @@ def test_what_fits_is_written_with_its_figures(photos, photos_onnx, shared):
         "gate": "fits",
         "gate_metric": "top-1",
         "gate_kept": "",
-        "gate_measured_on": "onnxruntime cpu",
+        "gate_measured_on": "onnxruntime cpu float32",
     }
     measured = card.measured
     assert (measured["gate_max_drop"], measured["gate_images"], measured["gate_attempts"]) == (0.5, 60, 1)

@@ -49,3 +49,34 @@ def test_reference_has_no_drop(any_report):
     texts = dict(zip(headers(any_report), cells(any_report, any_report.reference), strict=True))
     assert texts["drop"] == "reference"
     assert {texts[name] for name in ("95% interval", "agreement", "worst class", "speed-up")} == {"-"}
+
+
+def test_top_5_stands_in_every_table_of_more_than_five_classes(pixel_net, photos, photos_report):
+    from hrnet_deploy.report import make_report
+    from hrnet_deploy.report.markdown import as_markdown
+    from hrnet_deploy.report.page import as_html
+    from hrnet_deploy.spec import Precision, Task
+
+    names = tuple("abcdefgh")
+    nets = [
+        pixel_net(Task.CLASSIFICATION, classes=names, mistakes=mistakes, precision=precision)
+        for mistakes, precision in (({}, Precision.FP32), ({0: 7}, Precision.INT8))
+    ]
+    report = make_report(nets[0], nets[1:], photos, seconds=0.01)
+    second = report.rows[1]
+    assert report.second == "top-5"
+    assert second.top5 == second.evaluation.metrics.top5
+    lost = 100 * (report.rows[0].top5 - second.top5)
+    assert second.top5_drop.points == lost
+    for text in (as_text(report), as_markdown(report), as_html(report)):
+        assert "top-5" in text
+        assert f"{100 * second.top5:.2f}%" in text
+    assert "top-5" not in as_text(photos_report)  # of four classes all are among the five best
+
+
+def test_provenance_names_the_preprocessing(photos_report):
+    from hrnet_deploy.preprocess import described
+    from hrnet_deploy.report.provenance import model_facts
+
+    for row in photos_report.rows:
+        assert dict(model_facts(row))["preprocessing"] == described(row.model.card.preprocessing)

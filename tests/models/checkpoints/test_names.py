@@ -86,5 +86,6 @@ def test_the_threshold_of_mmsegmentations_configuration(config, threshold):
 
 
 def test_a_container_tells_it(tmp_path):
-    torch.save({"meta": {"CLASSES": LAND}, "state_dict": {"w": torch.zeros(1)}}, tmp_path / "x.pth")
+    weights = {f"stage{n}.0.fuse_layers.0.1.0.weight": torch.zeros(2, 2, 1, 1) for n in (2, 3, 4)}
+    torch.save({"meta": {"CLASSES": LAND}, "state_dict": weights}, tmp_path / "x.pth")
     assert read_container(tmp_path / "x.pth").classes.names == LAND
