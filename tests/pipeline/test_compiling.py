@@ -19,6 +19,7 @@ from hrnet_deploy.calibration.tensorrt_cache import read_cache
 from hrnet_deploy.engines.tensorrt.facts import read_facts, sidecar_path
 from hrnet_deploy.engines.tensorrt.layers import Layer
 from hrnet_deploy.engines.tensorrt.plan_file import read_plan
+from hrnet_deploy.errors import BuildError
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.pipeline import compiling, engine_plan, export_artifact
 from hrnet_deploy.probe import probe_images
@@ -304,6 +305,24 @@ def test_the_log_answers_where_the_inspector_names_no_type(told, toy):
     assert toy(precision="fp16").engine.reached == 8
 
 
+def test_an_inspector_that_fails_leaves_the_log(told, toy, monkeypatch):
+    def fails(_api, _plan):
+        raise BuildError("layer list must be given, got none.")
+
+    told("10.13.0.35", (), kernels("Half"))
+    monkeypatch.setattr(compiling, "inspect", fails)
+    assert toy(precision="fp16").engine.reached == 8
+    told("10.13.0.35", ())
+    monkeypatch.setattr(compiling, "inspect", fails)
+    with pytest.raises(BuildError, match="layer list"):
+        toy(precision="fp16")
+
+
+def test_pairs_under_flags_count_what_they_quantise(told, toy):
+    told("8.6.1", kernels("Int8"))
+    assert toy(int8_path="qdq", remainder="fp32").engine.asked == 5
+
+
 def test_kernels_that_cannot_be_identified_are_a_warning(told, toy, caplog):
     told("10.13.0.35", kernels("Half")[:-3])
     done = toy(precision="fp16")
@@ -334,10 +353,10 @@ def test_an_engine_without_any_is_refused(told, toy):
     [
         ("8.6.1", "fp32", "auto", set(), 17, False),
         ("8.6.1", "fp16", "auto", {"FP16"}, 17, False),
-        ("8.6.1", "int8", "auto", {"FP16", "INT8"}, 17, False),
+        ("8.6.1", "int8", "auto", {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"}, 17, False),
         ("8.6.1", "int8", "qdq", {"FP16", "INT8"}, 17, False),
         ("10.13.0.35", "fp16", "auto", set(), 20, True),
-        ("10.13.0.35", "int8", "auto", {"FP16", "INT8"}, 17, False),
+        ("10.13.0.35", "int8", "auto", {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"}, 17, False),
         ("10.13.0.35", "int8", "qdq", set(), 20, True),
         ("11.4.0.106", "int8", "auto", set(), 20, True),
     ],
@@ -346,8 +365,8 @@ def test_flags_and_types_are_never_mixed(
     classic, photos, pictures, tmp_path, version, precision, path, flags, opset, typed
 ):
     state = classic(version)
-    options = {"calib_data": pictures} if precision == "int8" else {}
-    done = photos(precision=precision, int8_path=path, **options)
+    options = {"calib_data": pictures, "int8_path": path} if precision == "int8" else {}
+    done = photos(precision=precision, **options)
     graph = onnx.load_from_string(state.graph)
     ops = {n.op_type for n in graph.graph.node}
     half = onnx.TensorProto.FLOAT16 in {t.data_type for t in graph.graph.initializer}
@@ -478,7 +497,7 @@ def test_what_a_calibrator_cannot_be_told_takes_pairs(classic, toy, options):
     ("options", "message"),
     [
         ({"residual": "half"}, r"--residual must be 'int8' or 'float', got 'half'"),
-        ({"residual": "int8", "precision": "fp16"}, r"--residual is a layout of int8, got --precision fp16"),
+        ({"residual": "int8", "precision": "fp16"}, r"--residual applies to --precision int8 only, got an fp16"),
         ({"residual": "float", "qdq_target": "cpu"}, r"--residual needs --qdq-target tensorrt, got cpu"),
         ({"residual": "float"}, r"--residual needs --qdq-target tensorrt, got cpu"),
     ],
