@@ -147,7 +147,9 @@ def test_a_rejected_engine_is_kept_on_demand_and_says_so(gpu, wishes, order):
 
 def test_an_engine_that_takes_no_single_picture_is_filled_up(gpu, wishes):
     gpu()
-    done = export_artifact(**wishes | {"precision": "fp32", "keep_fp": (), "batch": "4:8:16", "eval_limit": 30})
+    done = export_artifact(
+        **wishes | {"precision": "fp32", "keep_fp": (), "calib_cache": None, "batch": "4:8:16", "eval_limit": 30}
+    )
     assert standings(done.verdict) == [PREDICTED, MEASURED]
     assert done.verdict.chosen.agreement == done.engine.parity.agreement == 1
 
@@ -155,7 +157,9 @@ def test_an_engine_that_takes_no_single_picture_is_filled_up(gpu, wishes):
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_an_engine_for_another_gpu_is_predicted(gpu, wishes, precision, monkeypatch, capsys):
     gpu("sm90")
-    wishes |= {"precision": precision, "keep_fp": " ".join(STILL)}
+    wishes |= {"precision": precision, "keep_fp": ",".join(STILL)}
+    if precision != "int8":
+        del wishes["keep_fp"], wishes["calib_cache"]
     words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in wishes.items()).split()
     monkeypatch.setattr(sys, "argv", ["hrnet-export", *words, "--json"])
     assert main() == 0
