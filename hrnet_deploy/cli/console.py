@@ -111,7 +111,7 @@ def launch(
     """
     _escape_unprintable()
     args = parse(None)
-    _set_noise(verbose=args.verbose, quiet=args.quiet)
+    _set_noise(prog, verbose=args.verbose, quiet=args.quiet)
     try:
         return run(args)
     except HrnetDeployError as error:
@@ -135,13 +135,14 @@ def _escape_unprintable() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _set_noise(*, verbose: bool, quiet: bool) -> None:
+def _set_noise(prog: str, *, verbose: bool, quiet: bool) -> None:
     """How much is said on stderr beside errors: everything, warnings and progress, or nothing."""
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"
         warnings.simplefilter("ignore")
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    origin = "%(levelname)s %(name)s" if verbose else prog
+    logging.basicConfig(level=level, format=f"{origin}: %(message)s")
     if not verbose:  # what OpenCV and FFmpeg log of a broken file; the error says it in one line
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         if os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT") == "SILENT" and "cv2" in sys.modules:

@@ -69,8 +69,9 @@ def test_an_unset_variable_is_wrong_usage_in_every_command(module, words, name, 
 def test_warnings_are_shown_otherwise():
     err = started(NOISY)[2]
     assert "a message" in err
-    assert "WARNING hrnet_deploy.x: a log line" in err
+    assert "hrnet-noisy: a log line" in err
     assert "a warning" in err
+    assert "WARNING hrnet_deploy.x: a log line" in started(NOISY, "-v")[2]
 
 
 @pytest.fixture(scope="module")
