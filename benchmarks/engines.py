@@ -8,34 +8,51 @@ Each net is exported once per precision and compiled for each target. Seconds ar
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import cv2
-
+from hrnet_deploy.artifact import card_metadata
+from hrnet_deploy.calibration.recipe import float_by_default, plan
 from hrnet_deploy.errors import HrnetDeployError
+from hrnet_deploy.exporters import file
+from hrnet_deploy.exporters.fp16 import to_fp16
+from hrnet_deploy.exporters.qdq import to_qdq
 from hrnet_deploy.pipeline import export_artifact
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.pipeline.origin import own_card
 from hrnet_deploy.progress import bar
+from hrnet_deploy.quantization import ActivationRange, QdqTarget, Residual
+from hrnet_deploy.spec import Precision
 
 NETS = {"hrnet_w18_small_v2": "224", "hrnet_w18": "224", "hrnetv2_w18_small_v2": "512x1024"}
 TARGETS = ("sm75", "sm86", "sm120")
-PRECISIONS: dict[str, dict[str, str]] = {
-    "fp32": {"precision": "fp32"},
-    "fp16": {"precision": "fp16"},
-    "int8": {"precision": "int8", "residual": "float"},
-    "int8, residual int8": {"precision": "int8", "residual": "int8"},
-}
-"""Options by name in the table."""
-_CALIBRATION_IMAGES = 16
-_SIZE = {"224": (256, 320), "512x1024": (512, 1024)}
+RESIDUALS = {"int8": Residual.FLOAT, "int8, residual int8": Residual.INT8}
+PRECISIONS = ("fp32", "fp16", *RESIDUALS)
+_RANGE = ActivationRange(-4.0, 4.0)
+
+
+def quantise(source: Path, path: Path, residual: Residual) -> None:
+    """Write the Q/DQ graph for TensorRT with an FP16 remainder; all ranges are one, as they change no kernel.
+
+    Args:
+        source: a float32 graph with its card.
+        path: the file to write.
+        residual: what sums read.
+    """
+    graph, card = file.read(source), own_card(source)
+    if card is None:
+        raise TypeError(f"{source} must have a card")
+    layout = plan(graph, QdqTarget.TENSORRT, float_by_default(graph, QdqTarget.TENSORRT), residual)
+    made = to_fp16(to_qdq(graph, layout, dict.fromkeys(layout.measured, _RANGE)), frozenset()).model
+    lineage = {**card.lineage, "qdq_target": QdqTarget.TENSORRT.value, "residual": residual.value}
+    file.write(made, path, card_metadata(dataclasses.replace(card, precision=Precision.INT8, lineage=lineage)))
 
 
 def rows(
-    net: str, imgsz: str, targets: tuple[str, ...], folder: Path, precisions: tuple[str, ...] = tuple(PRECISIONS)
+    net: str, imgsz: str, targets: tuple[str, ...], folder: Path, precisions: tuple[str, ...] = PRECISIONS
 ) -> list[dict[str, Any]]:
     """Compile one net in every precision for every target.
 
@@ -44,23 +61,21 @@ def rows(
         imgsz: as for hrnet-export.
         targets: compute capabilities.
         folder: for files.
-        precisions: keys of `PRECISIONS`.
+        precisions: of `PRECISIONS`.
 
     Returns:
         One record an engine; `refused` says why there is none.
     """
-    pictures = folder / f"pictures_{net}"
-    pictures.mkdir()
-    for index, picture in enumerate(probe_images(_CALIBRATION_IMAGES, _SIZE.get(imgsz, (128, 128)))):
-        cv2.imwrite(str(pictures / f"{index}.png"), picture)
     found: list[dict[str, Any]] = []
+    plain = export_artifact(net, weights="random", imgsz=imgsz, output=folder / f"{net}_fp32.onnx").path
     for precision in precisions:
         graph = folder / f"{net}_{len(found)}.onnx"
-        options: dict[str, Any] = dict(PRECISIONS[precision])
-        if options["precision"] == "int8":
-            table = folder / f"{net}.calib.json"
-            options |= {"calib_data": pictures, "calib_cache": table, "qdq_target": "tensorrt", "remainder": "fp16"}
-        export_artifact(net, weights="random", imgsz=imgsz, output=graph, **options)
+        if precision in RESIDUALS:
+            quantise(plain, graph, RESIDUALS[precision])
+        elif precision == "fp16":
+            export_artifact(net, weights="random", imgsz=imgsz, precision=precision, output=graph)
+        else:
+            graph = plain
         for target in targets:
             row: dict[str, Any] = {"net": net, "imgsz": imgsz, "precision": precision, "target": target}
             try:
@@ -115,7 +130,7 @@ def main() -> int:
     arguments.add_argument("--json", action="store_true")
     arguments.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     arguments.add_argument("--targets", nargs="+", default=list(TARGETS))
-    arguments.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=list(PRECISIONS))
+    arguments.add_argument("--precisions", nargs="+", default=list(PRECISIONS), choices=PRECISIONS)
     args = arguments.parse_args()
     found: list[dict[str, Any]] = []
     for net in bar(args.nets, desc="nets"):

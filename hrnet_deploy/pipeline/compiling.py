@@ -16,7 +16,7 @@ from hrnet_deploy.engines.compare import Difference
 from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
 from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
 from hrnet_deploy.engines.tensorrt.layers import Layer, int8_throughout, precision_share
-from hrnet_deploy.errors import VerificationError
+from hrnet_deploy.errors import BuildError, VerificationError
 from hrnet_deploy.pipeline.engine_plan import EnginePlan
 from hrnet_deploy.pipeline.parity import parity
 from hrnet_deploy.spec import ModelCard
@@ -185,8 +185,13 @@ def _layers(built: BuiltPlan, plan: EnginePlan, *, runs_here: bool) -> tuple[Lay
         return built.layers
     from hrnet_deploy.engines.cuda.opening import open_cuda
 
-    with open_cuda().active(plan.device):
-        inspected = inspect(plan.api, built.plan)
+    try:
+        with open_cuda().active(plan.device):
+            inspected = inspect(plan.api, built.plan)
+    except BuildError:
+        if not built.layers:
+            raise
+        return built.layers
     return inspected if any(x.convolves and x.data_type for x in inspected) or not built.layers else built.layers
 
 
@@ -204,7 +209,9 @@ def _precision_reached(
     # Told by flags, TensorRT takes a precision where it is faster: any of it is what was asked for.
     freely = plan.typing is Typing.WEAK
     asked = [
-        name for name, precision in written.items() if (freely and name not in kept) or precision is card.precision
+        name
+        for name, precision in written.items()
+        if (plan.flags_set_precision and name not in kept) or precision is card.precision
     ]
     if not layers:
         return len(asked), None

@@ -115,7 +115,7 @@ class Finisher:
                 probes,
                 quantized=quantized,
                 untyped=self._with_ends(self._maker.untyped(kept)) if self._flags_set_precision else None,
-                implicit=self._implicit(quantized.implicit),
+                implicit=None if quantized.implicit is None else self._renamed(quantized.implicit),
             )
         if isinstance(self._maker, Halver):
             half = self._maker.make(kept)
@@ -128,7 +128,7 @@ class Finisher:
     def _flags_set_precision(self) -> bool:
         return self._plan.engine is not None and self._plan.engine.flags_set_precision
 
-    def _implicit(self, implicit: ImplicitInt8) -> ImplicitInt8:
+    def _renamed(self, implicit: ImplicitInt8) -> ImplicitInt8:
         """The values as they are called with the ends that were asked for."""
         from hrnet_deploy.exporters.pixels import NORMALISED
 

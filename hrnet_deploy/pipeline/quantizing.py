@@ -55,7 +55,7 @@ class Quantized:
         table: the ranges it was made from, with the method in use.
         score: likeness to the float32 graph.
         held_out: how many images judged it.
-        implicit: the same quantisation for TensorRT's calibrator, by value of the float32 graph.
+        implicit: the same quantisation of the float32 graph, for TensorRT's calibrator; None where none reads it.
         kept: blocks and nodes kept in floating point beyond the recipe's own.
         sensitivity: by block, the score of a graph in which that block alone is INT8; empty unless asked for.
     """
@@ -66,7 +66,7 @@ class Quantized:
     table: CalibrationTable
     score: Score
     held_out: int
-    implicit: ImplicitInt8
+    implicit: ImplicitInt8 | None
     kept: tuple[str, ...] = ()
     sensitivity: Mapping[str, Score] = field(default_factory=dict)
 
@@ -104,6 +104,7 @@ class Quantizer:
         """
         wishes = plan.int8
         self._target, self._residual = wishes.target, wishes.residual
+        self._for_tensorrt = wishes.target is QdqTarget.TENSORRT or wishes.trt_cache is not None
         layout, known = _laid_out(graph, plan, facts.task)
         recipe = _Recipe(layout, wishes.target, wishes.residual)
         self._named = tuple(name for name in wishes.keep_fp if name != AUTO)
@@ -216,7 +217,6 @@ class Quantizer:
                 f"{score.sqnr_db:.1f} dB on {self._scorer.count} held-out images. Calibrate on more images like those "
                 "the net sees, or use --keep-fp auto."
             )
-        implicit = self._render.implicit(self._table, kept)
         return Quantized(
             model=self.render(kept),
             target=self._target,
@@ -224,7 +224,7 @@ class Quantizer:
             table=self._table,
             score=score,
             held_out=self._scorer.count,
-            implicit=implicit,
+            implicit=self._render.implicit(self._table, kept) if self._for_tensorrt else None,
             kept=kept,
             sensitivity=self._sensitivity,
         )

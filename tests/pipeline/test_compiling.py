@@ -19,6 +19,7 @@ from hrnet_deploy.calibration.tensorrt_cache import read_cache
 from hrnet_deploy.engines.tensorrt.facts import read_facts, sidecar_path
 from hrnet_deploy.engines.tensorrt.layers import Layer
 from hrnet_deploy.engines.tensorrt.plan_file import read_plan
+from hrnet_deploy.errors import BuildError
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.pipeline import compiling, engine_plan, export_artifact
 from hrnet_deploy.probe import probe_images
@@ -302,6 +303,24 @@ def test_the_log_answers_where_the_inspector_names_no_type(told, toy):
     unknown = [dataclasses.replace(layer, inputs=("N/A due to dynamic shapes",)) for layer in kernels("Half")]
     told("10.13.0.35", unknown, kernels("Half"))
     assert toy(precision="fp16").engine.reached == 8
+
+
+def test_an_inspector_that_fails_leaves_the_log(told, toy, monkeypatch):
+    def fails(_api, _plan):
+        raise BuildError("layer list must be given, got none.")
+
+    told("10.13.0.35", (), kernels("Half"))
+    monkeypatch.setattr(compiling, "inspect", fails)
+    assert toy(precision="fp16").engine.reached == 8
+    told("10.13.0.35", ())
+    monkeypatch.setattr(compiling, "inspect", fails)
+    with pytest.raises(BuildError, match="layer list"):
+        toy(precision="fp16")
+
+
+def test_pairs_under_flags_count_what_they_quantise(told, toy):
+    told("8.6.1", kernels("Int8"))
+    assert toy(int8_path="qdq", remainder="fp32").engine.asked == 5
 
 
 def test_kernels_that_cannot_be_identified_are_a_warning(told, toy, caplog):
