@@ -77,10 +77,10 @@ def test_opening_writes_nothing_to_the_terminal(capfd, quiet):
 
 def test_what_tensorrt_s_provider_keeps_is_bounded_like_all_else(tmp_path, monkeypatch):
     """The oldest engines go when another is opened, as no GPU is needed to see."""
-    from hrnet_deploy.engines import ort_cache, ort_gpu
+    from hrnet_deploy.engines import compiled_cache, ort_gpu
 
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path))
-    monkeypatch.setattr(ort_cache, "_MOST_BYTES", 2500)
+    monkeypatch.setattr(compiled_cache, "_MOST_BYTES", 2500)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(ort_gpu, "open_session", lambda *_: session(TENSORRT))
     for age, name in enumerate(("onnxruntime-trt-new", "onnxruntime-trt-old")):

@@ -184,9 +184,7 @@ def test_the_command_line_names_it_either_way(words, tmp_path, monkeypatch, caps
 
 def test_a_graph_can_be_made_twice_with_other_sizes(tmp_path):
     onnx.save(graph(CLASSIFIER), tmp_path / "net.onnx")
-    origin = open_origin(
-        str(tmp_path / "net.onnx"), None, task="classification", num_classes=None, ema=False, opset=None
-    )
+    origin = open_origin(str(tmp_path / "net.onnx"), None, task="classification", num_classes=None, opset=None)
     sizes = [shape_range(32, batch, (32, 32)) for batch in (2, None)]
     dims = [origin.graph(shapes, None).graph.input[0].type.tensor_type.shape.dim[0] for shapes in sizes]
     assert (dims[0].dim_value, dims[1].dim_param) == (2, "batch")
