@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +72,16 @@ class OpenVinoEngine:
             raise MissingFileError(f"artefact must exist, got {model}. Check the path.")
         self.lanes = lanes
         header = read_header(model)
+        with ThreadPoolExecutor(1) as reading:  # the file is read for its digest while OpenVINO loads
+            folder = reading.submit(_folder, model, header)
+            load_core()
         hint = half_hint() if computes_in_half(header) else "f32"
         self.arithmetic = arithmetic_of(header, half=DTYPES[hint])
         self.metadata: Mapping[str, str] = header.metadata
         graph = None if header.complete else _read(model, self._name)
         self.inputs, self.outputs = _specs(header, graph)
         self._single = all(one.shape and isinstance(one.shape[0], str) for one in (*self.inputs, *self.outputs))
-        compiled, blob = self._open(model, graph, _config(hint, threads, lanes), header)
+        compiled, blob = self._open(model, graph, _config(hint, threads, lanes), folder.result())
         self._pool: RequestPool | None = self._checked(lambda: RequestPool(compiled, _REQUESTS_A_STREAM * lanes, blob))
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
@@ -122,7 +127,7 @@ class OpenVinoEngine:
         return [[array[index : index + 1] for array in arrays] for index in range(len(arrays[0]))]
 
     def _open(
-        self, model: Path | bytes, graph: Any, config: dict[str, Any], header: OnnxHeader
+        self, model: Path | bytes, graph: Any, config: dict[str, Any], folder: Path | None
     ) -> tuple[Any, NDArray[Any] | None]:
         """The compiled graph, and the memory its weights lie in where that is not OpenVINO's own."""
         openvino, core = load_openvino(), load_core()
@@ -141,9 +146,6 @@ class OpenVinoEngine:
                 (folder / _BLOB).write_bytes(stream if isinstance(stream, bytes) else stream.getbuffer())
             return compiled, None
 
-        if isinstance(model, bytes) or header.external:  # opened once, or not known by the file's digest alone
-            return make(None)
-        folder = compiled_folder("openvino", model, openvino.get_version(), processor())
         kind = "-".join(f"{key}={value}" for key, value in sorted(config.items()) if key != "ENABLE_CPU_PINNING")
         return open_kept(folder, kind.lower(), reopen=reopen, make=make)
 
@@ -162,6 +164,17 @@ class OpenVinoEngine:
             return step()
         except (RuntimeError, ValueError) as error:
             raise _cannot_open(self._name, error) from error
+
+
+def _folder(model: Path | bytes, header: OnnxHeader) -> Path | None:
+    """Where what is compiled is kept; not for a graph in the making, or one whose digest does not cover its weights."""
+    if isinstance(model, bytes) or header.external:
+        return None
+    try:
+        version = importlib.metadata.version("openvino")
+    except importlib.metadata.PackageNotFoundError:  # not from a wheel
+        version = load_openvino().get_version()
+    return compiled_folder("openvino", model, version, processor())
 
 
 def _config(hint: str, threads: int | None, lanes: int) -> dict[str, Any]:
