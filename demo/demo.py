@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from hrnet_deploy import HrnetDeployError, Predictor
+from hrnet_deploy.labels import CITYSCAPES_CLASSES
 from hrnet_deploy.pipeline import export_artifact
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
 
@@ -30,7 +31,12 @@ def main() -> int:
         "imgsz": 64,
         "resize": "squash",
     }
-    street = {"weights": _HERE / "hrnetv2_w18_small_v1_street.pth", "imgsz": "dynamic"}
+    street = {
+        "weights": _HERE / "hrnetv2_w18_small_v1_street.pth",
+        "classes": CITYSCAPES_CLASSES,
+        "align_corners": False,
+        "imgsz": "dynamic",
+    }
     try:
         saved = [_show("photos10", photos, horse), _show("street", street, view)]
     except HrnetDeployError as error:
