@@ -76,12 +76,12 @@ class OrtEngine:
             raise UsageError(f"backend must be one of {', '.join(_PROVIDERS)}, got '{backend}'. Choose one.")
         self.backend = "onnxruntime" if backend == "auto" else backend
         self._in_order = in_order
-        self._file = model if isinstance(model, Path) else None
         self._threads, self.lanes = threads, lanes
         self._tuning = tuning or CudaTuning()
         self._name = model.name if isinstance(model, Path) else "graph"
         if isinstance(model, Path) and not model.is_file():
             raise MissingFileError(f"artefact must exist, got {model}. Check the path.")
+        self._header = read_header(model) if isinstance(model, Path) else None
         self._bound: BoundSession | None = None
         self._on_device: DeviceRunner | None = None
         self._lock = threading.Lock()
@@ -106,7 +106,7 @@ class OrtEngine:
             except DeviceError as error:
                 _LOG.warning("running on the CPU: %s", error)
         options = functools.partial(session_options, threads=self._threads, lanes=self.lanes, in_order=self._in_order)
-        if isinstance(model, Path) and not self._in_order and read_header(model).quantised:
+        if isinstance(model, Path) and self._header and self._header.quantised and not self._in_order:
             return "cpu", open_optimised(model, self._name, options)
         return "cpu", open_session(model, self._name, options(), [CPU])
 
@@ -218,15 +218,15 @@ class OrtEngine:
         if bound is not None:
             bound.close()
 
-    @functools.cached_property
+    @property
     def arithmetic(self) -> str:
         """What the file computes in here, such as "float32" or "int8 and float32"; "" for a graph without a file.
 
         On x86 ONNX Runtime has no half kernels for the CPU: it computes float16 nodes in float32.
         """
-        if self._file is None:
+        if self._header is None:
             return ""
         if self._number is None:
             half = "float16" if platform.machine().lower() in {"aarch64", "arm64"} else "float32"
-            return arithmetic_of(read_header(self._file), half=half)
-        return arithmetic_of(read_header(self._file), half="float16", single="TF32" if self._tuning.tf32 else "float32")
+            return arithmetic_of(self._header, half=half)
+        return arithmetic_of(self._header, half="float16", single="TF32" if self._tuning.tf32 else "float32")
