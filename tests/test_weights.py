@@ -71,9 +71,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if here.drops:
             body = body[: here.drops.pop(0)]
         time.sleep(here.delay_s)
+        here.served.append(len(body))  # before the bytes: the client may look as soon as it has them
         with contextlib.suppress(ConnectionError):  # a client may hang up
             self.wfile.write(body)
-        here.served.append(len(body))
 
     def log_message(self, *args):
         pass
