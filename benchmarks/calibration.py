@@ -33,24 +33,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.calibration.image_folder import find_images
-from hrnet_deploy.calibration.images import check_disjoint
-from hrnet_deploy.calibration.recipe import float_by_default, plan
-from hrnet_deploy.decode import upsampled_argmax
-from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.calibration.image_selection import check_disjoint
+from hrnet_deploy.calibration.qdq_placement import float_by_default, place_qdq
+from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import HrnetDeployError
+from hrnet_deploy.export.info import ModelInfo
+from hrnet_deploy.export.plan import Early, Plan, make_plan
+from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, input_batches, select_images
+from hrnet_deploy.export.quantize.int8 import Int8Converter
+from hrnet_deploy.export.source import open_source
+from hrnet_deploy.export.wishes import Int8Wishes, Wishes
 from hrnet_deploy.exporters.qdq import to_qdq
 from hrnet_deploy.exporters.simplify import simplify
-from hrnet_deploy.pipeline.calibrating import Images, calibrate, input_batches, pick_images
-from hrnet_deploy.pipeline.facts import Facts
-from hrnet_deploy.pipeline.origin import open_origin
-from hrnet_deploy.pipeline.planning import Early, Plan, make_plan
-from hrnet_deploy.pipeline.quantizing import Quantizer
-from hrnet_deploy.pipeline.wishes import Int8Wishes, Wishes
-from hrnet_deploy.preprocess import Preprocessor
-from hrnet_deploy.progress import bar
-from hrnet_deploy.quantization import ActivationRange, QdqTarget, Residual
-from hrnet_deploy.sources import read_frame
+from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.processing.postprocess import upsampled_argmax
+from hrnet_deploy.processing.preprocess import Preprocessor
+from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget, Residual
 from hrnet_deploy.spec import Precision
+from hrnet_deploy.system.progress import bar
 
 if TYPE_CHECKING:
     import onnx
@@ -101,11 +101,11 @@ _SPEED_OURS = """
 import sys, json, time
 from pathlib import Path
 import onnx
-from hrnet_deploy.calibration.images import CalibrationImage
-from hrnet_deploy.calibration.recipe import plan
-from hrnet_deploy.pipeline.calibrating import Images, calibrate, input_batches
-from hrnet_deploy.pipeline.rounding import ENOUGH_IMAGES, rounded_weights
-from hrnet_deploy.quantization import QdqTarget
+from hrnet_deploy.calibration.image_selection import CalibrationImage
+from hrnet_deploy.calibration.qdq_placement import plan
+from hrnet_deploy.export.quantize.calibrate import Images, calibrate, input_batches
+from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, rounded_weights
+from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Preprocessing
 graph, listed, output = sys.argv[1:]
 model = onnx.load(graph)
@@ -124,8 +124,8 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod
 from onnxruntime.quantization.calibrate import create_calibrator
 from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
-from hrnet_deploy.preprocess import Preprocessor
-from hrnet_deploy.sources import read_frame
+from hrnet_deploy.processing.preprocess import Preprocessor
+from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.spec import Preprocessing
 graph, listed, output = sys.argv[1:]
 preprocess = Preprocessor(Preprocessing())
@@ -251,14 +251,14 @@ class Bench:
             folder: for graphs and tables.
         """
         task = "segmentation" if case.model else None
-        origin = open_origin(case.model, case.weights, task=task, num_classes=None, opset=None)
+        origin = open_source(case.model, case.weights, task=task, num_classes=None, opset=None)
         self.case = case
-        self.facts: Facts = origin.facts
+        self.facts: ModelInfo = origin.facts
         self.plan: Plan = make_plan(case.wishes, _early(case.wishes), origin.facts)
         self.graph: onnx.ModelProto = simplify(origin.graph(self.plan.shapes, self.plan.opset))
         self.path = folder / f"{case.name}.onnx"
         self.path.write_bytes(self.graph.SerializeToString())
-        self.images: Images = pick_images(case.data, case.count, allow_val=False)
+        self.images: CalibrationSplit = select_images(case.data, case.count, allow_val=False)
         check_disjoint([*self.images.calibration, *self.images.held_out], case.judged)
         preprocess = Preprocessor(self.plan.preprocessing)
         views = _views if case.views else (lambda image: (image,))
@@ -283,7 +283,7 @@ class Bench:
         asked = dataclasses.replace(asked, cache=folder / f"{self.case.name}.{zlib.crc32(str(asked.data).encode())}")
         began = time.perf_counter()
         try:
-            maker = Quantizer(self.graph, dataclasses.replace(self.plan, int8=asked), self.facts)
+            maker = Int8Converter(self.graph, dataclasses.replace(self.plan, int8=asked), self.facts)
             made = maker.make(maker.kept())
         except HrnetDeployError as error:
             return {"error": str(error)}
@@ -395,7 +395,7 @@ with open("/proc/self/status") as status:
 
 
 def _early(wishes: Wishes) -> Early:
-    images = pick_images(Path(wishes.int8.data or ""), wishes.int8.images, allow_val=False)
+    images = select_images(Path(wishes.int8.data or ""), wishes.int8.images, allow_val=False)
     return Early(precision=Precision.INT8, int8=wishes.int8, opset=None, engine=None, images=images)
 
 
@@ -558,7 +558,7 @@ def parity_net(shared: Path, folder: Path) -> tuple[onnx.ModelProto, Plan]:
     tensors = {key: torch.from_numpy(np.array(value)) for key, value in rule.state_dict(rows).items()}
     checkpoint = folder / "w18.pth"
     torch.save(tensors, checkpoint)
-    origin = open_origin("hrnet_w18", checkpoint, task=None, num_classes=None, opset=None)
+    origin = open_source("hrnet_w18", checkpoint, task=None, num_classes=None, opset=None)
     wishes = Wishes(precision="int8", imgsz=224, int8=Int8Wishes(data=shared / "data" / "imagenet" / "calib"))
     made = make_plan(wishes, _early(wishes), origin.facts)
     return simplify(origin.graph(made.shapes, made.opset)), made
@@ -605,9 +605,9 @@ def latency(graph: onnx.ModelProto, wishes: Plan, folder: Path) -> list[dict[str
     Returns:
         One row per batch size, with medians in ms and the median of the pairwise ratio.
     """
-    images = pick_images(Path(wishes.int8.data or ""), 16, allow_val=False)
+    images = select_images(Path(wishes.int8.data or ""), 16, allow_val=False)
     table = calibrate(graph, images, wishes.preprocessing, "entropy", folder / "latency.json")
-    amax, layout = table.amax(), plan(graph, QdqTarget.CPU, float_by_default(graph, QdqTarget.CPU))
+    amax, layout = table.amax(), place_qdq(graph, QdqTarget.CPU, float_by_default(graph, QdqTarget.CPU))
     ranges = {name: ActivationRange(-amax[name] if table.tensors[name].low < 0 else 0.0, amax[name]) for name in amax}
     models = (graph, to_qdq(graph, layout, ranges))
     engines = [open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime") for model in models]

@@ -33,9 +33,9 @@ from contest.turns import Call, Times, in_turns, ratio
 from numpy.typing import NDArray
 
 from hrnet_deploy import Predictor, export
-from hrnet_deploy.benchmark.machine import describe, look, warnings
 from hrnet_deploy.evaluation import Drop, compare
-from hrnet_deploy.pipeline.agreement import AgreementError
+from hrnet_deploy.export.agreement import AgreementError
+from hrnet_deploy.system.load_snapshot import describe, look, warnings
 
 STREET = SHARED / "weights" / "hrnetv2_w18_small_v1_street.pth"
 PHOTOS = SHARED / "weights" / "hrnet_w18_small_v1_photos10.safetensors"
@@ -136,8 +136,8 @@ def plain(net: Net, folder: Path) -> Path:
 
 def batches(net: Net, count: int, predictor: Predictor) -> list[NDArray[np.float32]]:
     """Network inputs of real images, float32 (1, 3, height, width)."""
-    from hrnet_deploy.preprocess import Preprocessor
-    from hrnet_deploy.sources import read_frame
+    from hrnet_deploy.imaging.sources import read_frame
+    from hrnet_deploy.processing.preprocess import Preprocessor
 
     files = sorted(path for path in net.images.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
     prepare = Preprocessor(predictor.card.preprocessing)

@@ -15,17 +15,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.artifact import card_metadata
-from hrnet_deploy.calibration.recipe import float_by_default, plan
+from hrnet_deploy.artifact.card import card_metadata
+from hrnet_deploy.calibration.qdq_placement import float_by_default, place_qdq
 from hrnet_deploy.errors import HrnetDeployError
-from hrnet_deploy.exporters import file
+from hrnet_deploy.export import export_artifact
+from hrnet_deploy.export.source import read_card
+from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.exporters.fp16 import to_fp16
 from hrnet_deploy.exporters.qdq import to_qdq
-from hrnet_deploy.pipeline import export_artifact
-from hrnet_deploy.pipeline.origin import own_card
-from hrnet_deploy.progress import bar
-from hrnet_deploy.quantization import ActivationRange, QdqTarget, Residual
+from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget, Residual
 from hrnet_deploy.spec import Precision
+from hrnet_deploy.system.progress import bar
 
 NETS = {"hrnet_w18_small_v2": "224", "hrnet_w18": "224", "hrnetv2_w18_small_v2": "512x1024"}
 TARGETS = ("sm75", "sm86", "sm120")
@@ -42,13 +42,13 @@ def quantise(source: Path, path: Path, residual: Residual) -> None:
         path: the file to write.
         residual: what sums read.
     """
-    graph, card = file.read(source), own_card(source)
+    graph, card = onnx_file.read(source), read_card(source)
     if card is None:
         raise TypeError(f"{source} must have a card")
-    layout = plan(graph, QdqTarget.TENSORRT, float_by_default(graph, QdqTarget.TENSORRT), residual)
+    layout = place_qdq(graph, QdqTarget.TENSORRT, float_by_default(graph, QdqTarget.TENSORRT), residual)
     made = to_fp16(to_qdq(graph, layout, dict.fromkeys(layout.measured, _RANGE)), frozenset()).model
     lineage = {**card.lineage, "qdq_target": QdqTarget.TENSORRT.value, "residual": residual.value}
-    file.write(made, path, card_metadata(dataclasses.replace(card, precision=Precision.INT8, lineage=lineage)))
+    onnx_file.write(made, path, card_metadata(dataclasses.replace(card, precision=Precision.INT8, lineage=lineage)))
 
 
 def rows(

@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 
 from hrnet_deploy.models.variants import VARIANTS
-from hrnet_deploy.progress import bar
 from hrnet_deploy.spec import Task
+from hrnet_deploy.system.progress import bar
 
 CASES = (("hrnet_w18", "224"), ("hrnet_w64", "224"), ("hrnetv2_w48", "512x1024"))
 
 _OURS = """
 import json, sys
-from hrnet_deploy.pipeline import export_artifact
+from hrnet_deploy.export import export_artifact
 variant, imgsz, precision, output = sys.argv[1:]
 done = export_artifact(variant, weights="random", imgsz=imgsz, precision=precision, output=output)
 print(json.dumps({"max_rel": done.difference.max_rel, "agreement": done.difference.agreement, "nodes": done.nodes,

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from hrnet_deploy import export
 from hrnet_deploy.benchmark.timing import Latency
-from hrnet_deploy.engines.ort import OrtEngine
-from hrnet_deploy.engines.ort_binding import BoundSession
-from hrnet_deploy.engines.ort_libraries import preload_libraries
-from hrnet_deploy.engines.ort_providers import CPU, CUDA, CudaTuning, cuda_options
-from hrnet_deploy.engines.ort_session import open_session, session_options, spec
+from hrnet_deploy.engines.ort.engine import OrtEngine
+from hrnet_deploy.engines.ort.io_binding import BoundSession
+from hrnet_deploy.engines.ort.libraries import preload_libraries
+from hrnet_deploy.engines.ort.providers import CPU, CUDA, CudaTuning, cuda_options
+from hrnet_deploy.engines.ort.session import open_session, session_options, spec
 from hrnet_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,7 +108,7 @@ class Bench:
         """Memory in use on the whole GPU, by the driver; 0 in a dry run."""
         if self.dry:
             return 0
-        from hrnet_deploy.engines.cuda.opening import open_cuda
+        from hrnet_deploy.engines.cuda.provider import open_cuda
 
         free, total = open_cuda("cuda-python").memory_info(0)
         return (total - free) >> 20

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy import Predictor, export
-from hrnet_deploy.benchmark.subject import Subject
-from hrnet_deploy.engines.ort_gpu import check_placement
-from hrnet_deploy.engines.ort_header import read_header
-from hrnet_deploy.engines.ort_libraries import preload_libraries
-from hrnet_deploy.engines.ort_providers import CUDA
+from hrnet_deploy.artifact.onnx_header import read_header
+from hrnet_deploy.benchmark.timed_model import Subject
+from hrnet_deploy.engines.ort.cuda import check_placement
+from hrnet_deploy.engines.ort.libraries import preload_libraries
+from hrnet_deploy.engines.ort.providers import CUDA
 from hrnet_deploy.spec import Precision
 
 Call = Callable[[], object]

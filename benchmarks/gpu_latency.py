@@ -23,9 +23,9 @@ import cv2
 from gpu_contenders import CONTENDERS, OURS, Call, Cell, LeftOutError
 
 from hrnet_deploy import export
-from hrnet_deploy.benchmark.timing import Latency, take_turns, warm_up
+from hrnet_deploy.benchmark.timing import Latency, time_interleaved, warm_up
 from hrnet_deploy.errors import HrnetDeployError
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.spec import Precision
 
 MODELS = {"hrnet_w18": "224", "hrnet_w48": "224", "hrnetv2_w18_small_v2": "512x1024"}
@@ -91,7 +91,7 @@ def measure(cell: Cell, names: Sequence[str], seconds: float) -> Iterator[tuple[
             else:
                 calls[name] = found
         warm = [warm_up(call, limit_s=seconds) for call in calls.values()]
-        samples = take_turns(list(calls.values()), seconds=seconds, warm=warm)
+        samples = time_interleaved(list(calls.values()), seconds=seconds, warm=warm)
         for name, times in zip(calls, samples, strict=True):
             yield name, Latency.of(times)
 
@@ -121,7 +121,7 @@ def graphs(model: str, imgsz: str, batches: Sequence[int], folder: Path) -> dict
     pictures = folder / "pictures"
     if not pictures.is_dir():
         pictures.mkdir(parents=True)
-        for index, picture in enumerate(probe_images(_PICTURES, (256, 320))):
+        for index, picture in enumerate(synthetic_images(_PICTURES, (256, 320))):
             cv2.imwrite(str(pictures / f"{index}.png"), picture)
     found = {}
     for precision in PRECISIONS:

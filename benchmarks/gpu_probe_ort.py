@@ -13,9 +13,9 @@ from gpu_bench import Bench, differ, noise
 from gpu_suite import gpus, versions
 
 from hrnet_deploy import Predictor, export
-from hrnet_deploy.cli.machine import look
-from hrnet_deploy.engines.opening import open_engine
-from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.environment import look
+from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.errors import HrnetDeployError
 from hrnet_deploy.spec import Precision
 

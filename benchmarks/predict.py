@@ -21,10 +21,10 @@ import numpy as np
 import onnxruntime
 
 from hrnet_deploy import Predictor, export
-from hrnet_deploy.preprocess import Preprocessor
-from hrnet_deploy.probe import probe_images
-from hrnet_deploy.progress import bar
-from hrnet_deploy.sources import read_frame
+from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
+from hrnet_deploy.processing.preprocess import Preprocessor
+from hrnet_deploy.system.progress import bar
 
 CASES: tuple[tuple[str, int | tuple[int, int], tuple[int, int]], ...] = (
     # variant, image size, picture size
@@ -51,7 +51,7 @@ def measure(variant: str, imgsz: int | tuple[int, int], picture_hw: tuple[int, i
         path = export(variant, weights="random", imgsz=imgsz, output=Path(folder, "net.onnx"))
         predictor = Predictor(path, device="cpu")
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in probe_images(8, picture_hw)]
+        jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in synthetic_images(8, picture_hw)]
         preprocess = Preprocessor(predictor.card.preprocessing)
         feeds = [preprocess(read_frame(jpeg).image)[None] for jpeg in jpegs]
         ours: list[float] = []

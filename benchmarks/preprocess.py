@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from hrnet_deploy.preprocess import Preprocessor
-from hrnet_deploy.sources import read_frame
+from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.spec import Preprocessing
 
 DEFAULT_IMAGES = Path(__file__).resolve().parents[2] / "shared" / "data" / "imagenet"

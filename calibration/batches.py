@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.calibration.images import AnyPath
+from hrnet_deploy.calibration.image_selection import AnyPath
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.preprocess import Preprocessor
-from hrnet_deploy.sources import OnError, read_frame
+from hrnet_deploy.imaging.sources import OnError, read_frame
+from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.spec import Preprocessing, Resize
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import onnx
 
-from hrnet_deploy.calibration.recipe import name_of
+from hrnet_deploy.calibration.qdq_placement import name_of
 from hrnet_deploy.errors import UsageError
 
 _STAGE = re.compile(r"/stage(\d)/stage\d\.\d+/(?:branches\.(\d)/)?")

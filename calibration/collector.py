@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.artifact import atomic_output
+from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.calibration.histogram import Histogram
 from hrnet_deploy.errors import ArtifactError, HrnetDeployError, UsageError
-from hrnet_deploy.progress import bar
 from hrnet_deploy.protocols import Engine
+from hrnet_deploy.system.progress import bar
 
 Batches = Callable[[int], Iterable[NDArray[np.float32]]]
 """Gives the batches from that index on, always the same ones; `lambda start: batches[start:]` makes one of a list."""

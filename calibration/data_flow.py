@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import helper
 
-from hrnet_deploy.quantization import stored_tensors
+from hrnet_deploy.qdq_plan import stored_tensors
 
 PASSIVE = {"Resize", "MaxPool"}
 """These make no value beyond their input's range, so they share its scale and cost no requantisation."""

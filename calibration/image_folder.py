@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hrnet_deploy.calibration.images import CalibrationImage
+from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.sources import IMAGE_SUFFIXES
+from hrnet_deploy.imaging.sources import IMAGE_SUFFIXES
 
 # With the year or size some data sets add, such as val2017 or val_256.
 _TRAINING = re.compile(r"(calib|calibration|train|training)[-_]?\d*")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx
 
 from hrnet_deploy.calibration.data_flow import Flow, data_flow, name_of
-from hrnet_deploy.quantization import ActivationRange
+from hrnet_deploy.qdq_plan import ActivationRange
 
 _CARRIED = {"Relu", "Resize", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity"}
 """Their output lies within their input's range. Source: NVIDIA's qdq_translator.py copies scales across them."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hrnet_deploy.calibration.table_fields import AGAIN, checked_whole
+from hrnet_deploy.calibration.fields import AGAIN, checked_whole
 from hrnet_deploy.errors import UsageError
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.artifact import atomic_output
+from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.calibration.fields import AGAIN, checked_method, checked_number
 from hrnet_deploy.calibration.provenance import Provenance
-from hrnet_deploy.calibration.table_fields import AGAIN, checked_method, checked_number
 from hrnet_deploy.calibration.tensor_range import TensorRange
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hrnet_deploy.calibration.fields import AGAIN, checked_method, checked_number, checked_positive, checked_whole
 from hrnet_deploy.calibration.histogram import Histogram
-from hrnet_deploy.calibration.table_fields import AGAIN, checked_method, checked_number, checked_positive, checked_whole
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.quantization import ActivationRange
+from hrnet_deploy.qdq_plan import ActivationRange
 
 QUANTILES = 16
 """Entries of a tensor's histogram summary."""

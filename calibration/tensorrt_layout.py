@@ -7,7 +7,7 @@ from collections.abc import Collection
 import onnx
 
 from hrnet_deploy.calibration.data_flow import PASSIVE, Flow, name_of
-from hrnet_deploy.quantization import QdqPlan, QdqTarget, Residual
+from hrnet_deploy.qdq_plan import QdqPlan, QdqTarget, Residual
 
 _PASSED_ON = {"Resize", "MaxPool", "AveragePool", "GlobalAveragePool"}
 

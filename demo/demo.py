@@ -11,8 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from hrnet_deploy import HrnetDeployError, Predictor
-from hrnet_deploy.labels import CITYSCAPES_CLASSES
-from hrnet_deploy.pipeline import export_artifact
+from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES
+from hrnet_deploy.export import export_artifact
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
 
 _HERE = Path(__file__).parent

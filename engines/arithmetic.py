@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrnet_deploy.engines.ort_header import OnnxHeader
+from hrnet_deploy.artifact.onnx_header import OnnxHeader
 
 
 def arithmetic_of(header: OnnxHeader, *, half: str, single: str = "float32") -> str:

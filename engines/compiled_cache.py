@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from hrnet_deploy.artifact import sha256_file
-from hrnet_deploy.cache import cache_folder
+from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.system.cache_dir import cache_folder
 
 _MOST_BYTES = 4 << 30
 _SUMS = "SHA256SUMS"

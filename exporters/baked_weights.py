@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.exporters.qdq import weight_scales
-from hrnet_deploy.quantization import stored_tensors
+from hrnet_deploy.qdq_plan import stored_tensors
 
 _MOST = 127
 

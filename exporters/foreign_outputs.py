@@ -6,8 +6,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.exporters.inference import value_types
-from hrnet_deploy.exporters.taps import needed
+from hrnet_deploy.exporters.intermediate_outputs import needed
+from hrnet_deploy.exporters.shape_inference import value_types
 
 _FLAT = "/flat"
 

@@ -11,7 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError
-from hrnet_deploy.exporters.inference import value_types
+from hrnet_deploy.exporters.shape_inference import value_types
 
 FP16_MAX = 65504.0
 """Largest finite half. Source: IEEE 754 binary16."""

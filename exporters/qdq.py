@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from hrnet_deploy.quantization import ActivationRange, QdqPlan, QdqTarget, is_stored, stored_tensors
+from hrnet_deploy.qdq_plan import ActivationRange, QdqPlan, QdqTarget, is_stored, stored_tensors
 
 SCALE_FLOOR = 1e-8
 """No scale is smaller: a dead channel or an all-zero tensor would give 0, which TensorRT refuses (issue 3020)."""

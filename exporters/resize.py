@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from hrnet_deploy.exporters.inference import value_types
+from hrnet_deploy.exporters.shape_inference import value_types
 
 
 def resize_by_scales(model: onnx.ModelProto) -> bool:

@@ -31,15 +31,16 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from hrnet_deploy.pipeline import AgreementError, Exported, GateMissedError, export, export_artifact
+    from hrnet_deploy.export import AccuracyGateError, AgreementError, ExportResult, export, export_artifact
+    from hrnet_deploy.models.zoo import list_models
     from hrnet_deploy.predictor import Predictor
     from hrnet_deploy.results import ClassificationResult, SegmentationResult
     from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Task
-    from hrnet_deploy.zoo import list_models
 
 __version__ = VERSION
 
 __all__ = [
+    "AccuracyGateError",
     "AgreementError",
     "ArtifactError",
     "BuildError",
@@ -48,8 +49,7 @@ __all__ = [
     "DeviceError",
     "DownloadError",
     "ExportError",
-    "Exported",
-    "GateMissedError",
+    "ExportResult",
     "HrnetDeployError",
     "ImageError",
     "MissingDependencyError",
@@ -68,19 +68,19 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AgreementError": "pipeline",
+    "AgreementError": "export",
     "ClassificationResult": "results",
-    "Exported": "pipeline",
-    "GateMissedError": "pipeline",
+    "ExportResult": "export",
+    "AccuracyGateError": "export",
     "ModelCard": "spec",
     "Precision": "spec",
     "Predictor": "predictor",
     "Preprocessing": "spec",
     "SegmentationResult": "results",
     "Task": "spec",
-    "export": "pipeline",
-    "export_artifact": "pipeline",
-    "list_models": "zoo",
+    "export": "export",
+    "export_artifact": "export",
+    "list_models": "models.zoo",
 }
 """Modules of the public names that are no errors; each is imported when its name is first used."""
 

@@ -16,17 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.artifact import card_from_metadata
-from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.artifact.card import card_from_metadata
+from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import ArtifactError, UsageError
-from hrnet_deploy.per_image import PerImage, Prepared, Unusable
-from hrnet_deploy.prefetch import bucketed, in_order, ordered, readers
+from hrnet_deploy.imaging.sources import Item, OnError, as_image_error, is_live, is_single, items
+from hrnet_deploy.models.zoo import has_name
+from hrnet_deploy.processing.image_pipeline import PerImage, Prepared, Unusable
+from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered, readers
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.result_list import Results
 from hrnet_deploy.results import Result
-from hrnet_deploy.sources import Item, OnError, as_image_error, is_live, is_single, items
 from hrnet_deploy.spec import ModelCard, Task, TensorSpec
-from hrnet_deploy.zoo import has_name
 
 Submit = Callable[..., "Future[Result]"]
 Entry = Prepared | Unusable

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.artifact import atomic_output
-from hrnet_deploy.drawing import Image, captioned, tint, with_rows
+from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.sources import VideoFrame
-from hrnet_deploy.terminal import printable
+from hrnet_deploy.imaging.drawing import Image, captioned, tint, with_rows
+from hrnet_deploy.imaging.sources import VideoFrame
+from hrnet_deploy.system.terminal import printable
 
 _GREY = (140, 140, 140)
 _SHOWN_PX = 800

@@ -73,6 +73,6 @@ def street_onnx(demo, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def picture() -> np.ndarray:
     """A picture with natural statistics, BGR uint8 (120, 160, 3)."""
-    from hrnet_deploy.probe import probe_images
+    from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
-    return probe_images(1, (120, 160))[0]
+    return synthetic_images(1, (120, 160))[0]

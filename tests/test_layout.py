@@ -93,9 +93,9 @@ def test_errors_derive_from_the_builtin_a_caller_expects():
 
 def test_what_an_export_raises_and_returns_is_public():
     import hrnet_deploy
-    from hrnet_deploy import errors, pipeline
+    from hrnet_deploy import errors, export
 
     for name in ("AgreementError", "Exported", "GateMissedError", "export_artifact"):
-        assert getattr(hrnet_deploy, name) is getattr(pipeline, name)
+        assert getattr(hrnet_deploy, name) is getattr(export, name)
         assert name in hrnet_deploy.__all__
     assert hrnet_deploy.BuildError is errors.BuildError

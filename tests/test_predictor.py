@@ -21,9 +21,9 @@ from hrnet_deploy import (
     UsageError,
     export,
 )
-from hrnet_deploy.labels import CITYSCAPES_CLASSES
-from hrnet_deploy.prefetch import readers
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
+from hrnet_deploy.processing.prefetch import readers
 from hrnet_deploy.spec import ShapeRange
 
 
@@ -47,7 +47,7 @@ def street(street_onnx):
 def folder(tmp_path):
     """Five pictures of different sizes."""
     for index, size in enumerate([(40, 60), (64, 64), (33, 90), (120, 80), (64, 64)]):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), probe_images(1, size)[0])
+        cv2.imwrite(str(tmp_path / f"{index}.png"), synthetic_images(1, size)[0])
     return tmp_path
 
 
@@ -118,7 +118,7 @@ def test_videos_stream_frame_by_frame(photos, tmp_path):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))
     if not writer.isOpened():
         pytest.skip("this OpenCV build writes no MJPG video")
-    for image in probe_images(3, (64, 96)):
+    for image in synthetic_images(3, (64, 96)):
         writer.write(image)
     writer.release()
     results = list(photos.predict(path, stream=True, batch=2))
@@ -183,7 +183,7 @@ def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_pat
 @pytest.mark.parametrize("imgsz", ["dynamic", "96x160", "90x150"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_mask_made_in_the_graph_equals_one_made_outside(demo, tmp_path, imgsz, precision):
-    image = probe_images(1, (90, 150) if imgsz == "90x150" else (96, 160))[0]
+    image = synthetic_images(1, (90, 150) if imgsz == "90x150" else (96, 160))[0]
     common = {"weights": demo / "hrnetv2_w18_small_v1_street.pth", "imgsz": imgsz, "precision": precision}
     predictor = Predictor(export(output=tmp_path / "plain.onnx", **common))
     plain = predictor.predict(image)
@@ -254,7 +254,7 @@ def test_a_card_may_be_given(photos_onnx, photos, tmp_path):
     with pytest.raises(ArtifactError, match="card"):
         Predictor(tmp_path / "plain.onnx")
     card = dataclasses.replace(photos.card, classes=tuple("abcdefghij"))
-    image = probe_images(1, (64, 64))[0]
+    image = synthetic_images(1, (64, 64))[0]
     assert Predictor(tmp_path / "plain.onnx", card=card).predict(image).label in "abcdefghij"
 
 
@@ -406,14 +406,14 @@ def test_opencvs_threads_are_left_alone(photos, folder):
 
 def test_a_draft_decodes_large_jpegs_smaller_and_answers_nearly_the_same(photos, street, tmp_path):
     path = tmp_path / "large.jpg"
-    cv2.imwrite(str(path), cv2.resize(probe_images(1, (100, 150))[0], (1200, 800), interpolation=cv2.INTER_CUBIC))
+    cv2.imwrite(str(path), cv2.resize(synthetic_images(1, (100, 150))[0], (1200, 800), interpolation=cv2.INTER_CUBIC))
     whole, draft = photos.predict(path), photos.predict(path, draft=True)
     assert whole.image.shape == (800, 1200, 3)
     assert draft.image.shape == (100, 150, 3)
     assert draft.label == whole.label
     np.testing.assert_allclose(draft.probs, whole.probs, atol=0.1)
     small = tmp_path / "small.jpg"
-    cv2.imwrite(str(small), probe_images(1, (100, 150))[0])
+    cv2.imwrite(str(small), synthetic_images(1, (100, 150))[0])
     same(photos.predict(small, draft=True), photos.predict(small))
     with pytest.raises(UsageError, match="draft must be False for a net that segments"):
         street.predict(path, draft=True)

@@ -9,7 +9,7 @@ import pytest
 
 from hrnet_deploy import ArtifactError, DeviceError, Predictor
 from hrnet_deploy import predictor as predictor_module
-from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.engines.load import open_engine
 
 
 @pytest.fixture(scope="module")

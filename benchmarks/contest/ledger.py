@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from contest.section import Key, Record
-from hrnet_deploy.artifact import atomic_output
-from hrnet_deploy.benchmark.machine import look, warnings
+from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.system.load_snapshot import look, warnings
 
 _SEPARATOR = " "
 _PEERS = ("torch", "timm", "nncf", "pillow")

@@ -11,7 +11,7 @@ from contest.child import child
 from contest.section import Key, Record, Records
 from contest.setting import NETS, SHARED, Setting, say
 from contest.table import Table
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 EXPORT, PREDICT, CALIBRATE, EVALUATE = "export", "predict", "calibrate", "evaluate"
 _STREET = "1024x2048"
@@ -94,5 +94,5 @@ def _street(setting: Setting) -> Path:
     """One picture of a street camera's size."""
     path = setting.folder / "street.png"
     if not path.exists():
-        cv2.imwrite(str(path), probe_images(1, (1024, 2048))[0])
+        cv2.imwrite(str(path), synthetic_images(1, (1024, 2048))[0])
     return path

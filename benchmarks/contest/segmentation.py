@@ -15,8 +15,8 @@ from contest.setting import Setting, say
 from contest.table import Table
 from contest.turns import Times, in_turns, ratio
 from hrnet_deploy import Predictor
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.models.variants import find_variant
-from hrnet_deploy.probe import probe_images
 from hrnet_deploy.spec import Task
 
 _PLAIN, _SHORT = "floats in, logits out", "pixels in, labels out"
@@ -33,7 +33,7 @@ def measure(setting: Setting, key: Key) -> Record:
     name = key[0]
     height, width = (int(side) for side in key[1].split("x"))
     size_hw = (height, width)
-    image = probe_images(1, size_hw)[0]
+    image = synthetic_images(1, size_hw)[0]
     weights = peers.checkpoint(name, setting.folder)
     ends: dict[str, tuple[str, ...]] = {_PLAIN: (), _SHORT: ("pixels_in", "labels_out")}
     ways = {

@@ -16,8 +16,8 @@ import cv2
 
 import hrnet_deploy
 from hrnet_deploy import export
-from hrnet_deploy.pipeline.agreement import AgreementError
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.export.agreement import AgreementError
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 NETS = {
     "hrnet_w18_small_v2": (224, 224),
@@ -31,7 +31,7 @@ QUICK_NETS = ("hrnet_w18_small_v2",)
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 CALIBRATION_IMAGES = 8
 ALL_INT8 = "keep_fp_none"
-_MAKERS = ("calibration", "exporters", "models", "pipeline")
+_MAKERS = ("calibration", "exporters", "models", "export")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def made(path: Path, make: Callable[[Path], object]) -> Path:
 def made_photos(folder: Path) -> Path:
     """Synthetic JPEGs of a camera picture's size, where there are no real ones."""
     folder.mkdir(exist_ok=True)
-    for index, image in enumerate(probe_images(16, (375, 500))):
+    for index, image in enumerate(synthetic_images(16, (375, 500))):
         cv2.imwrite(str(folder / f"{index:03}.jpg"), image)
     return folder
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from cuda.bindings import runtime
 
-from hrnet_deploy.engines.cuda.failures import allocation_failure, call_failure
-from hrnet_deploy.engines.cuda.memory import HostBytes
+from hrnet_deploy.engines.cuda.api import HostBytes
+from hrnet_deploy.engines.cuda.errors import allocation_failure, call_failure
 from hrnet_deploy.errors import DeviceError
 
 _NO_GPU = ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorStubLibrary", "cudaErrorInitializationError")

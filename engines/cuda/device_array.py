@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.engines.cuda.api import LEGACY_STREAM, Cuda
 from hrnet_deploy.engines.cuda.dlpack import make_capsule
-from hrnet_deploy.engines.cuda.memory import LEGACY_STREAM, Cuda
 from hrnet_deploy.errors import DeviceError, UsageError
 
 _KEPT_BLOCKS = 16
@@ -23,7 +23,7 @@ _UNKNOWN_STREAM = -1
 _KIND_CUDA = 2
 
 
-class Blocks:
+class MemoryPool:
     """GPU memory for results: a block whose array is gone serves the next one of its size, without a cudaMalloc.
 
     A reader may still be at work on the GPU when its array dies. One on the legacy default stream, where torch, CuPy
@@ -120,7 +120,7 @@ class DeviceArray:
         device: index of the GPU.
     """
 
-    def __init__(self, blocks: Blocks, shape: tuple[int, ...], dtype: np.dtype[Any], stream: int) -> None:
+    def __init__(self, blocks: MemoryPool, shape: tuple[int, ...], dtype: np.dtype[Any], stream: int) -> None:
         """Take memory.
 
         Args:

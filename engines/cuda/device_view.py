@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from hrnet_deploy.engines.cuda.api import LEGACY_STREAM, Cuda
 from hrnet_deploy.engines.cuda.dlpack import CUDA_DEVICES, Exported, read_capsule
-from hrnet_deploy.engines.cuda.memory import LEGACY_STREAM, Cuda
 from hrnet_deploy.errors import UsageError
 
 _INTERFACE = "__cuda_array_interface__"

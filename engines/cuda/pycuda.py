@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from pycuda import driver
 
-from hrnet_deploy.engines.cuda.failures import allocation_failure, call_failure
-from hrnet_deploy.engines.cuda.memory import LEGACY_STREAM, HostBytes
+from hrnet_deploy.engines.cuda.api import LEGACY_STREAM, HostBytes
+from hrnet_deploy.engines.cuda.errors import allocation_failure, call_failure
 from hrnet_deploy.errors import DeviceError
 
 _NON_BLOCKING = 1

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.engines.arithmetic import arithmetic_of
 from hrnet_deploy.engines.compiled_cache import compiled_folder, open_kept, processor
+from hrnet_deploy.engines.feed import check_array, check_names
 from hrnet_deploy.engines.openvino.preference import computes_in_half
 from hrnet_deploy.engines.openvino.requests import RequestPool
 from hrnet_deploy.engines.openvino.runtime import DEVICE, DTYPES, half_hint, load_core, load_openvino, one_line
-from hrnet_deploy.engines.ort_feed import check_array, check_names
-from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import TensorSpec

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from hrnet_deploy.artifact import card_from_metadata
+from hrnet_deploy.artifact.card import card_from_metadata
+from hrnet_deploy.artifact.onnx_header import OnnxHeader
 from hrnet_deploy.engines.openvino.runtime import installed
-from hrnet_deploy.engines.ort_header import OnnxHeader
 from hrnet_deploy.errors import ArtifactError
-from hrnet_deploy.quantization import QdqTarget
+from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import ModelCard, Precision
 
 _MIN_VALUES = 3 * 128 * 128

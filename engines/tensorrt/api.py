@@ -6,12 +6,9 @@ import importlib
 from dataclasses import dataclass
 from typing import Any
 
+from hrnet_deploy.artifact.plan_file import CLASSIC, RTX
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 
-CLASSIC = "tensorrt"
-"""TensorRT itself, 8.6 and later."""
-RTX = "tensorrt-rtx"
-"""TensorRT for RTX: strongly typed only, and it builds with no GPU in the machine."""
 BACKENDS = ("auto", CLASSIC, RTX)
 
 _MODULES = {CLASSIC: "tensorrt", RTX: "tensorrt_rtx"}

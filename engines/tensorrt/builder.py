@@ -7,13 +7,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hrnet_deploy.engines.tensorrt import timing
+from hrnet_deploy.engines.tensorrt import timing_cache
 from hrnet_deploy.engines.tensorrt.api import TrtApi
-from hrnet_deploy.engines.tensorrt.configuration import configure, constrain, creation_flags, made, set_profile
+from hrnet_deploy.engines.tensorrt.build_request import BuildRequest, Shape, Typing, check_request
+from hrnet_deploy.engines.tensorrt.builder_config import configure, constrain, creation_flags, require, set_profile
 from hrnet_deploy.engines.tensorrt.layers import Layer, layers_from_inspector, layers_from_log
 from hrnet_deploy.engines.tensorrt.log import BuildLog
 from hrnet_deploy.engines.tensorrt.monitor import BuildMonitor, bind
-from hrnet_deploy.engines.tensorrt.request import BuildRequest, Shape, Typing, check_request
 from hrnet_deploy.errors import BuildError, UsageError
 
 if TYPE_CHECKING:
@@ -106,10 +106,10 @@ def inspect(api: TrtApi, plan: bytes) -> tuple[Layer, ...]:
     else:
         trt = api.module
     with BuildLog(api) as log:
-        runtime = made(trt.Runtime(log.logger), "runtime", api, log)
-        engine = made(runtime.deserialize_cuda_engine(plan), "engine", api, log)
-        inspector = made(engine.create_engine_inspector(), "engine inspector", api, log)
-        text = made(inspector.get_engine_information(trt.LayerInformationFormat.JSON), "layer list", api, log)
+        runtime = require(trt.Runtime(log.logger), "runtime", api, log)
+        engine = require(runtime.deserialize_cuda_engine(plan), "engine", api, log)
+        inspector = require(engine.create_engine_inspector(), "engine inspector", api, log)
+        text = require(inspector.get_engine_information(trt.LayerInformationFormat.JSON), "layer list", api, log)
     return layers_from_inspector(text)
 
 
@@ -136,19 +136,19 @@ def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMoni
     else:
         trt = api.module
     try:
-        builder = made(trt.Builder(log.logger), "builder", api, log)
-        network = made(builder.create_network(creation_flags(api, request)), "network", api, log)
-        parser = made(trt.OnnxParser(network, log.logger), "ONNX parser", api, log)
+        builder = require(trt.Builder(log.logger), "builder", api, log)
+        network = require(builder.create_network(creation_flags(api, request)), "network", api, log)
+        parser = require(trt.OnnxParser(network, log.logger), "ONNX parser", api, log)
         _parse(parser, request, log)
         if request.network_name:
             network.name = request.network_name
             if network.name != request.network_name:
                 raise BuildError(f"network name must be accepted, got: {log.reason()}. Shorten it.")
-        config = made(builder.create_builder_config(), "builder configuration", api, log)
+        config = require(builder.create_builder_config(), "builder configuration", api, log)
         configure(api, config, request)
         constrain(api, network, config, request)
         set_profile(api, builder, config, request, log)
-        cache = timing.attach(api, config, request.timing_cache)
+        cache = timing_cache.attach(api, config, request.timing_cache)
         bound = bind(api, monitor) if api.progress_monitor else None
         if bound is not None:
             config.progress_monitor = bound
@@ -169,7 +169,7 @@ def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMoni
     if memory is None:
         raise BuildError(f"{request.name} must build with {api.label}, got: {log.reason()}. {_advice(request, log)}")
     if request.timing_cache is not None and cache is not None:
-        timing.save(cache, request.timing_cache)
+        timing_cache.save(cache, request.timing_cache)
     return bytes(memory)
 
 

@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from hrnet_deploy.engines.cuda.device_array import Blocks
+from hrnet_deploy.artifact.engine_sidecar import EngineSidecar, check_sidecar, read_sidecar, sidecar_path
+from hrnet_deploy.artifact.plan_file import PlanFile, check_plan, read_plan
+from hrnet_deploy.engines.cuda.api import Cuda
+from hrnet_deploy.engines.cuda.device_array import MemoryPool
 from hrnet_deploy.engines.cuda.device_view import DeviceView, is_device_array, view
-from hrnet_deploy.engines.cuda.failures import readable
-from hrnet_deploy.engines.cuda.memory import Cuda
-from hrnet_deploy.engines.cuda.opening import open_cuda
+from hrnet_deploy.engines.cuda.errors import readable
+from hrnet_deploy.engines.cuda.provider import open_cuda
 from hrnet_deploy.engines.tensorrt.api import TrtApi, find_api
-from hrnet_deploy.engines.tensorrt.contexts import ContextPool
-from hrnet_deploy.engines.tensorrt.execution import Executor
-from hrnet_deploy.engines.tensorrt.facts import EngineFacts, check_facts, read_facts, sidecar_path
-from hrnet_deploy.engines.tensorrt.lane import Lane
-from hrnet_deploy.engines.tensorrt.loading import check_gpu, find_card, gpu_index, wanted_flavour
+from hrnet_deploy.engines.tensorrt.context_factory import ContextFactory
+from hrnet_deploy.engines.tensorrt.execution_slot import ExecutionSlot
+from hrnet_deploy.engines.tensorrt.io_signature import Chunk, chunks
+from hrnet_deploy.engines.tensorrt.load_checks import check_gpu, find_card, gpu_index, wanted_flavour
 from hrnet_deploy.engines.tensorrt.log import BuildLog
-from hrnet_deploy.engines.tensorrt.plan_file import PlanFile, check_plan, read_plan
 from hrnet_deploy.engines.tensorrt.runtime_cache import cache_path
-from hrnet_deploy.engines.tensorrt.signature import Chunk, chunks
+from hrnet_deploy.engines.tensorrt.slot_pool import SlotPool
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import Precision, TensorSpec
@@ -92,7 +92,7 @@ class TrtEngine:
         self._name = path.name
         self._index = gpu_index(device, self._name)
         plan = read_plan(path)
-        facts = read_facts(sidecar_path(path))
+        facts = read_sidecar(sidecar_path(path))
         self._cuda = cuda or open_cuda()
         check_gpu(self._index, device, self._name, self._cuda)
         self._api = api or find_api(wanted_flavour(backend, plan, facts))
@@ -100,7 +100,7 @@ class TrtEngine:
         self.arithmetic = _ARITHMETIC[facts.precision] if facts else ""
         capability = self._cuda.capability(self._index)
         if facts:
-            check_facts(facts, plan=path, flavour=self.backend, version=self._api.version, capability=capability)
+            check_sidecar(facts, plan=path, flavour=self.backend, version=self._api.version, capability=capability)
         else:
             check_plan(plan, name=self._name, flavour=self.backend, version=self._api.version)
         self._plans: dict[tuple[Any, ...], tuple[Chunk, ...]] = {}
@@ -110,7 +110,7 @@ class TrtEngine:
             log = stack.enter_context(BuildLog(self._api))
             runtime, engine = self._loaded(plan, facts, log)
             stack.callback(id, runtime)  # nothing but a hold on it: a runtime must outlive its engine
-            executor = Executor(self._api, engine, log, self._name, cuda_graphs=cuda_graphs)
+            executor = ContextFactory(self._api, engine, log, self._name, cuda_graphs=cuda_graphs)
             del runtime, engine  # released with the stack and the executor
             stack.callback(executor.close)
             card, self.metadata = find_card(plan, facts, executor.network_name, executor.signature)
@@ -121,9 +121,9 @@ class TrtEngine:
             if executor.compiles:
                 _keep_kernels(executor, plan, facts, capability)
             self._executor = executor
-            self._blocks = Blocks(self._cuda, self._index)
+            self._blocks = MemoryPool(self._cuda, self._index)
             stack.callback(self._blocks.close)
-            self._pool = ContextPool(
+            self._pool = SlotPool(
                 _lanes(executor, self._cuda, _GRAPHS if cuda_graphs else 0), limit=contexts, name=self._name
             )
             stack.callback(self._pool.close)
@@ -192,11 +192,11 @@ class TrtEngine:
             self._plans[key] = found
         return found
 
-    def _keep(self, lane: Lane) -> None:
+    def _keep(self, lane: ExecutionSlot) -> None:
         if lane.new_shapes and self._executor.cache is not None:
             self._executor.cache.save()
 
-    def _loaded(self, plan: PlanFile, facts: EngineFacts | None, log: BuildLog) -> tuple[Any, Any]:
+    def _loaded(self, plan: PlanFile, facts: EngineSidecar | None, log: BuildLog) -> tuple[Any, Any]:
         """Runtime and engine."""
         runtime = self._api.module.Runtime(log.logger)
         engine = None if runtime is None else runtime.deserialize_cuda_engine(plan.plan)
@@ -221,8 +221,8 @@ class TrtEngine:
         )
 
 
-def _lanes(executor: Executor, cuda: Cuda, graphs: int) -> Callable[[], Lane]:
-    return lambda: Lane(executor, cuda, graphs=graphs)
+def _lanes(executor: ContextFactory, cuda: Cuda, graphs: int) -> Callable[[], ExecutionSlot]:
+    return lambda: ExecutionSlot(executor, cuda, graphs=graphs)
 
 
 def _released(cuda: Cuda, device: int, resources: ExitStack) -> None:
@@ -230,7 +230,7 @@ def _released(cuda: Cuda, device: int, resources: ExitStack) -> None:
         resources.close()
 
 
-def _keep_kernels(executor: Executor, plan: PlanFile, facts: EngineFacts | None, capability: str) -> None:
+def _keep_kernels(executor: ContextFactory, plan: PlanFile, facts: EngineSidecar | None, capability: str) -> None:
     digest = facts.plan_sha256 if facts else hashlib.sha256(plan.plan).hexdigest()
     try:
         executor.keep_kernels(cache_path(digest, capability))

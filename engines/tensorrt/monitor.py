@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.engines.tensorrt.api import TrtApi
-from hrnet_deploy.progress import bar
+from hrnet_deploy.system.progress import bar
 
 _TICKS = 1000
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"

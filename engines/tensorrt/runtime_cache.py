@@ -7,9 +7,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.artifact import atomic_output
-from hrnet_deploy.cache import cache_folder
+from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.system.cache_dir import cache_folder
 
 _LOG = logging.getLogger(__name__)
 

@@ -8,13 +8,21 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from hrnet_deploy.benchmark import machine
-from hrnet_deploy.benchmark.published import published_for
-from hrnet_deploy.benchmark.result import Artefact, Benchmark, Figure, Row, Skipped, StreamRow
-from hrnet_deploy.benchmark.subject import Picture, Subject, check_room, read_picture
-from hrnet_deploy.benchmark.timing import LONGEST_WARM_UP_S, Call, Flow, Latency, flow, take_turns, warm_up
+from hrnet_deploy.benchmark.published_latency import published_for
+from hrnet_deploy.benchmark.result import Artefact, Benchmark, Row, Scope, Skipped, StreamRow
+from hrnet_deploy.benchmark.timed_model import Picture, Subject, check_room, read_picture
+from hrnet_deploy.benchmark.timing import (
+    LONGEST_WARM_UP_S,
+    Call,
+    Latency,
+    Throughput,
+    measure_throughput,
+    time_interleaved,
+    warm_up,
+)
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.predictor import Predictor
+from hrnet_deploy.system import load_snapshot
 
 MAX_BATCH = 1024
 MAX_STREAMS = 64
@@ -77,7 +85,7 @@ def benchmark(
     settings = settings or Settings()
     if not paths:
         raise UsageError("a benchmark needs an artefact, got none. Example: hrnet-bench w18.onnx")
-    before = machine.look()
+    before = load_snapshot.look()
     picture = None if settings.image is None else read_picture(settings.image)
     with ExitStack() as stack:
         subjects = []
@@ -86,7 +94,7 @@ def benchmark(
             subjects.append(_opened(stack, path, settings, picture))
         plan, skipped = plan_batches(subjects, settings.batches)
         rows: list[Row] = []
-        for figure in (figure for figure in Figure if figure is not Figure.COPIES or any(s.on_gpu for s in subjects)):
+        for figure in (figure for figure in Scope if figure is not Scope.COPIES or any(s.on_gpu for s in subjects)):
             for batch, members in plan.items():
                 step(f"{figure.value.replace('_', ' ')}, batch {batch}")
                 rows += _measured(subjects, members, batch, figure, settings, singly=before.processor.busy)
@@ -97,7 +105,7 @@ def benchmark(
                 step(f"{settings.streams} streams, batch {batch}")
                 streams += _streamed(subjects, laned, members, batch, settings)
         artefacts = tuple(map(_artefact, subjects))
-    after = machine.look()
+    after = load_snapshot.look()
     found = [f for s in subjects for batch in plan for f in published_for(s.card.variant, batch, s.input_hw)]
     return Benchmark(
         artefacts=artefacts,
@@ -109,7 +117,7 @@ def benchmark(
         before=before,
         after=after,
         published=tuple(dict.fromkeys(found)) if settings.reference else None,
-        warnings=tuple(machine.warnings(before, after) + _restless(rows, artefacts)),
+        warnings=tuple(load_snapshot.warnings(before, after) + _restless(rows, artefacts)),
     )
 
 
@@ -153,23 +161,23 @@ def _opened(stack: ExitStack, path: Path, settings: Settings, picture: Picture |
     return Subject(path, stack.enter_context(predictor), picture)
 
 
-def _call(subject: Subject, batch: int, figure: Figure) -> Call:
+def _call(subject: Subject, batch: int, figure: Scope) -> Call:
     make = {
-        Figure.ENGINE: subject.engine_call,
-        Figure.COPIES: subject.copying_call,
-        Figure.WHOLE: subject.whole_call,
+        Scope.ENGINE: subject.engine_call,
+        Scope.COPIES: subject.copying_call,
+        Scope.WHOLE: subject.whole_call,
     }[figure]
     return make(batch)
 
 
 def _measured(
-    subjects: Sequence[Subject], members: Sequence[int], batch: int, figure: Figure, settings: Settings, *, singly: bool
+    subjects: Sequence[Subject], members: Sequence[int], batch: int, figure: Scope, settings: Settings, *, singly: bool
 ) -> list[Row]:
-    if figure is Figure.COPIES:
+    if figure is Scope.COPIES:
         members = [index for index in members if subjects[index].on_gpu]
     calls = [_call(subjects[index], batch, figure) for index in members]
     warm = [warm_up(call, limit_s=min(LONGEST_WARM_UP_S, 2 * settings.seconds)) for call in calls]
-    times = take_turns(calls, seconds=settings.seconds, warm=warm, singly=singly)
+    times = time_interleaved(calls, seconds=settings.seconds, warm=warm, singly=singly)
     latencies = [Latency.of(found) for found in times]
     first = latencies[0].median_ms if members and members[0] == 0 else None
     return [
@@ -196,10 +204,10 @@ def _streamed(
         for subject, count in ((subjects[index], 1), (laned[index], settings.streams))
     }
     for calls in crews.values():
-        flow(calls, seconds=part / 4)  # the first run of a thread allocates its buffers
-    best: dict[tuple[int, int], Flow] = {}
+        measure_throughput(calls, seconds=part / 4)  # the first run of a thread allocates its buffers
+    best: dict[tuple[int, int], Throughput] = {}
     for _, (key, calls) in itertools.product(range(_ROUNDS), crews.items()):
-        reached = flow(calls, seconds=part)
+        reached = measure_throughput(calls, seconds=part)
         if key not in best or reached.runs_per_second > best[key].runs_per_second:
             best[key] = reached
     return [

@@ -7,16 +7,16 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from hrnet_deploy.benchmark.machine import Snapshot
-from hrnet_deploy.benchmark.published import Published
-from hrnet_deploy.benchmark.timing import Flow, Latency, WarmUp
+from hrnet_deploy.benchmark.published_latency import Published
+from hrnet_deploy.benchmark.timing import Latency, Throughput, WarmUp
 from hrnet_deploy.spec import Precision
+from hrnet_deploy.system.load_snapshot import Snapshot
 
 SCHEMA = 1
 """Version of the JSON."""
 
 
-class Figure(str, enum.Enum):
+class Scope(str, enum.Enum):
     """What lies between start and end of a timed call."""
 
     ENGINE = "engine"
@@ -74,7 +74,7 @@ class Row:
 
     artefact: int
     batch: int
-    figure: Figure
+    figure: Scope
     latency: Latency
     warm_up: WarmUp
     speed_up: float | None
@@ -98,8 +98,8 @@ class StreamRow:
 
     artefact: int
     batch: int
-    flow: Flow
-    single: Flow
+    flow: Throughput
+    single: Throughput
 
     @property
     def images_per_second(self) -> float:

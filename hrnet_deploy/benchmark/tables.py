@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrnet_deploy.benchmark import machine
-from hrnet_deploy.benchmark.result import Artefact, Benchmark, Figure, Row
-from hrnet_deploy.terminal import aligned, printable, wrapped
+from hrnet_deploy.benchmark.result import Artefact, Benchmark, Row, Scope
+from hrnet_deploy.system import load_snapshot
+from hrnet_deploy.system.terminal import aligned, printable, wrapped
 
 _LONGEST_NAME = 34
 _LEFT_ALIGNED = frozenset({"artefact", "net", "reason"})
 _TITLES = {
-    Figure.ENGINE: "Engine only: the input lies where it computes, the output stays there",
-    Figure.COPIES: "With copies: NumPy array in, NumPy array out",
-    Figure.WHOLE: "End to end: encoded images in, answers out (decode, preprocess, infer, decide)",
+    Scope.ENGINE: "Engine only: the input lies where it computes, the output stays there",
+    Scope.COPIES: "With copies: NumPy array in, NumPy array out",
+    Scope.WHOLE: "End to end: encoded images in, answers out (decode, preprocess, infer, decide)",
 }
 _NOTHING = "-"
 
@@ -47,12 +47,12 @@ def sections(found: Benchmark) -> list[Section]:
     """
     names = short_names([artefact.name for artefact in found.artefacts])
     parts = [Section("Artefacts", notes=tuple(map(_described, names, found.artefacts)))]
-    for figure in Figure:
+    for figure in Scope:
         rows = tuple(_cells(row, names) for row in found.rows if row.figure is figure)
         if rows:
             header = ("batch", "artefact", "median ms", "p95", "p99", "samples", "images/s", "speed-up")
             parts.append(Section(_TITLES[figure], header, rows))
-        elif figure is Figure.COPIES:
+        elif figure is Scope.COPIES:
             parts.append(Section("With copies: as engine only, for on a CPU nothing is copied"))
     if found.streams:
         parts.append(_streams(found, names))
@@ -68,7 +68,7 @@ def sections(found: Benchmark) -> list[Section]:
         parts.append(Section("Not measured", notes=notes))
     threads = "all cores" if found.threads is None else f"{found.threads} CPU threads"
     how = f"{threads} for one inference; {found.seconds:g} s for each cell, artefacts in turns; speed-up over the first"
-    parts.append(Section("Circumstances", notes=(*machine.describe(found.before, found.after), how)))
+    parts.append(Section("Circumstances", notes=(*load_snapshot.describe(found.before, found.after), how)))
     if found.warnings:
         parts.append(Section("Warnings", notes=found.warnings))
     return parts
@@ -203,7 +203,7 @@ def _published(found: Benchmark, names: Sequence[str]) -> Section:
             for one in published
             if (one.variant, one.batch, one.input_hw) == (artefact.variant, row.batch, artefact.input_hw)
         }
-        if row.figure is Figure.ENGINE and theirs:
+        if row.figure is Scope.ENGINE and theirs:
             cells = (milliseconds(theirs.get(setting)) for setting in settings)
             rows.append((str(row.batch), names[row.artefact], milliseconds(row.latency.median_ms), *cells))
     title = "Published figures: other hardware, not comparable with this machine"

@@ -116,7 +116,7 @@ def warm_up(call: Call, *, limit_s: float, clock: Clock = time.perf_counter) -> 
             return WarmUp(runs=len(times), stable=False, median_s=last)
 
 
-def take_turns(
+def time_interleaved(
     calls: Sequence[Call],
     *,
     seconds: float,
@@ -173,7 +173,7 @@ def take_turns(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flow:
+class Throughput:
     """What several threads get out of one engine.
 
     Attributes:
@@ -194,7 +194,7 @@ class Flow:
         return self.runs / self.seconds
 
 
-def flow(calls: Sequence[Call], *, seconds: float, clock: Clock = time.perf_counter) -> Flow:
+def measure_throughput(calls: Sequence[Call], *, seconds: float, clock: Clock = time.perf_counter) -> Throughput:
     """Run one call in each of several threads at once.
 
     Args:
@@ -236,7 +236,7 @@ def flow(calls: Sequence[Call], *, seconds: float, clock: Clock = time.perf_coun
     if failures:
         raise failures[0]
     flat = [value for own in times for value in own]
-    return Flow(streams=len(calls), runs=len(flat), seconds=ended - began, latency=Latency.of(flat))
+    return Throughput(streams=len(calls), runs=len(flat), seconds=ended - began, latency=Latency.of(flat))
 
 
 @contextmanager

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hrnet_deploy.artifact import atomic_output
-from hrnet_deploy.benchmark import machine
+from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.benchmark.benchmark import Settings, benchmark
 from hrnet_deploy.benchmark.result import Benchmark
 from hrnet_deploy.benchmark.tables import as_markdown, as_text, sections
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.system import load_snapshot
 
 _FORMATS = (".json", ".md")
 
@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
         reference=args.reference is not None,
     )
     # Told before the wait, while there is time to stop the other work.
-    for line in machine.warnings(machine.look()):
-        say(args, f"hrnet-bench: warning: {line}")
+    for line in load_snapshot.warnings(load_snapshot.look()):
+        print_message(args, f"hrnet-bench: warning: {line}")
     progress = _Progress(shown=not args.quiet and sys.stderr.isatty())
     try:
         found = benchmark([Path(path) for path in args.artefacts], settings, step=progress)

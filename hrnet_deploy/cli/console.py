@@ -59,7 +59,7 @@ def parser(prog: str, description: str) -> Parser:
     return result
 
 
-def say(args: argparse.Namespace, text: str) -> None:
+def print_message(args: argparse.Namespace, text: str) -> None:
     """A message for a person: stderr, unless -q.
 
     Args:
@@ -77,7 +77,7 @@ def next_command(args: argparse.Namespace, *words: object) -> None:
         args: the parsed command line.
         words: the command's words; quoted for a shell where needed.
     """
-    say(args, "Next: " + shlex.join(str(word) for word in words))
+    print_message(args, "Next: " + shlex.join(str(word) for word in words))
 
 
 def print_json(value: Any, *, compact: bool = False) -> None:

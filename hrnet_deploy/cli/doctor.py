@@ -8,13 +8,13 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrnet_deploy.cli.conflicts import problems
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
-from hrnet_deploy.cli.machine import EXPORT_PACKAGES, Machine, look
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
+from hrnet_deploy.engines.diagnostics import problems
+from hrnet_deploy.engines.environment import EXPORT_PACKAGES, Machine, look
 from hrnet_deploy.errors import HrnetDeployError
-from hrnet_deploy.hardware import Gpu, Objection, Runtime, find_gpu, objection, pip_lines
 from hrnet_deploy.spec import Precision
-from hrnet_deploy.terminal import aligned, wrapped
+from hrnet_deploy.system.gpu_table import Gpu, Objection, Runtime, find_gpu, objection, pip_lines
+from hrnet_deploy.system.terminal import aligned, wrapped
 
 _YES, _NO, _BUILD = "yes", "no", "build"
 _HEADER = ("runtime", "version", *(precision.value for precision in Precision))
@@ -129,9 +129,9 @@ def _local(args: argparse.Namespace) -> int:
         if install:
             print("\n".join(["", "Not installed yet:", *(f"  {line}" for line in install)]))
     if found:
-        say(args, f"Next: {found[0].command}")
+        print_message(args, f"Next: {found[0].command}")
     elif not machine.onnxruntime:
-        say(args, f"Next: {install[0]}")
+        print_message(args, f"Next: {install[0]}")
     else:
         next_command(
             args, *_export(engine=any(_YES in row.cells for row in rows if row.runtime.startswith("TensorRT")))

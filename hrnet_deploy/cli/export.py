@@ -10,15 +10,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
+from hrnet_deploy.models.zoo import named_entry
 from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
-from hrnet_deploy.zoo import named_entry
 
 _FILES = (".onnx", ".engine")
 
 if TYPE_CHECKING:
-    from hrnet_deploy.pipeline import Exported
-    from hrnet_deploy.pipeline.compiling import Compiled
+    from hrnet_deploy.export import ExportResult
+    from hrnet_deploy.export.engine.build import BuiltEngine
 
 _USAGE = (
     "usage: hrnet-export [MODEL|FILE.onnx] [--weights SRC] [--precision {fp32,fp16,int8}] [-o OUT.onnx|OUT.engine] ..."
@@ -177,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         HrnetDeployError: one line each; a gate that was missed has shown its table before.
     """
-    from hrnet_deploy.pipeline import GateMissedError, export_artifact
+    from hrnet_deploy.export import AccuracyGateError, export_artifact
 
     if args.model is None and args.weights is None:
         print(_USAGE, file=sys.stderr)  # what is missing is said by the error that follows
@@ -185,17 +185,17 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     try:
         done = export_artifact(args.model, **options)
-    except GateMissedError as error:
+    except AccuracyGateError as error:
         if args.json:
             print_json({"path": None if error.path is None else str(error.path), "gate": error.verdict.to_dict()})
-        say(args, str(error.verdict))
+        print_message(args, str(error.verdict))
         raise
     seconds = time.perf_counter() - began
     if args.json:
         print_json(_record(done, seconds))
     else:
         print(done.path)
-    say(args, _summary(done, seconds))
+    print_message(args, _summary(done, seconds))
     next_command(args, "hrnet-predict", done.path, "IMAGE", "--save", "out")
     return 0
 
@@ -205,7 +205,7 @@ def main() -> int:
     return launch("hrnet-export", parse_args, run)
 
 
-def _record(done: Exported, seconds: float) -> dict[str, object]:
+def _record(done: ExportResult, seconds: float) -> dict[str, object]:
     card = done.card
     return {
         "path": str(done.path),
@@ -231,7 +231,7 @@ def _record(done: Exported, seconds: float) -> dict[str, object]:
     }
 
 
-def _summary(done: Exported, seconds: float) -> str:
+def _summary(done: ExportResult, seconds: float) -> str:
     card, found = done.card, done.difference
     title = (
         f"{card.variant} {card.precision.value}, {len(card.classes)} classes, opset {card.opset}, {done.nodes} nodes, "
@@ -276,7 +276,7 @@ def _weights_lines(lineage: Mapping[str, str]) -> Iterator[str]:
     yield f"  weights: {who}{where}, SHA-256 {lineage['weights_sha256']}{known}"
 
 
-def _engine_record(built: Compiled) -> dict[str, object]:
+def _engine_record(built: BuiltEngine) -> dict[str, object]:
     facts = built.facts
     return {
         "backend": facts.flavour,
@@ -292,7 +292,7 @@ def _engine_record(built: Compiled) -> dict[str, object]:
     }
 
 
-def _engine_lines(built: Compiled, precision: str) -> Iterator[str]:
+def _engine_lines(built: BuiltEngine, precision: str) -> Iterator[str]:
     facts, found = built.facts, built.parity
     where = facts.gpu or "no GPU needed"
     yield f"  {facts.flavour} {facts.version} for {', '.join(facts.capabilities)} ({where}), {built.seconds:.1f} s"
@@ -307,7 +307,7 @@ def _engine_lines(built: Compiled, precision: str) -> Iterator[str]:
         yield f"  on the GPU: {found.agreement:.2%} of answers as ONNX Runtime's, max rel error {found.max_rel:.2e}"
 
 
-def _int8_lines(done: Exported) -> Iterator[str]:
+def _int8_lines(done: ExportResult) -> Iterator[str]:
     card, found = done.card, dict(done.card.measured)
     yield (
         f"  {card.lineage['calib_method']} calibration on {card.lineage['calib_images']} images, for "

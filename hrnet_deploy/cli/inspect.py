@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.cli.console import launch, next_command, parser
-from hrnet_deploy.evaluation.golden import ANSWER_KEY, GRAPH_KEY, PICTURE_KEY
-from hrnet_deploy.evaluation.inspection import Inspection, inspect, kernels, layers_by_precision
-from hrnet_deploy.evaluation.verification import Check, verify
-from hrnet_deploy.preprocess import described
+from hrnet_deploy.integrity.fingerprint import ANSWER_KEY, GRAPH_KEY, PICTURE_KEY
+from hrnet_deploy.integrity.inspect import Inspection, inspect, kernels, layers_by_precision
+from hrnet_deploy.integrity.verify import Check, verify
+from hrnet_deploy.processing.preprocess import described
 from hrnet_deploy.spec import ModelCard, TensorSpec
-from hrnet_deploy.terminal import printable, wrapped
+from hrnet_deploy.system.terminal import printable, wrapped
 
 _SHOWN_CLASSES = 6
 _SHOWN_NODES = 10

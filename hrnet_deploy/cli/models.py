@@ -7,10 +7,10 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.terminal import aligned
-from hrnet_deploy.zoo import ZooEntry, list_models, suggestion
+from hrnet_deploy.models.zoo import ZooEntry, list_models, suggestion
+from hrnet_deploy.system.terminal import aligned
 
 _HEADER = ("name", "params M", "GMACs", "top-1", "top-5", "mIoU", "input", "weights")
 _WORDS = frozenset(_HEADER) - {"params M", "GMACs"}
@@ -52,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         print("\n".join(aligned(_HEADER, [_cells(entry) for entry in rows], _WORDS)))
     if any(entry.by_hand for entry in rows):
-        say(args, "* fetch by hand in a browser, then give --weights PATH; --json shows where each file is")
+        print_message(args, "* fetch by hand in a browser, then give --weights PATH; --json shows where each file is")
     if len(rows) <= _NOTES_UP_TO and not args.json:
         for entry in rows:
             if entry.note:
-                say(args, f"{entry.name}: {entry.note}")
+                print_message(args, f"{entry.name}: {entry.note}")
     # Best to start with: a file that downloads and whose digest is known.
     best = min(rows, key=lambda entry: (entry.by_hand, entry.digest is None))
     next_command(args, "hrnet-export", best.variant, "--weights", best.filename if best.by_hand else best.name)

@@ -8,17 +8,17 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
 from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.errors import ArtifactError, ImageError, UsageError
+from hrnet_deploy.imaging.sources import is_live, is_single
+from hrnet_deploy.models.zoo import has_name
 from hrnet_deploy.predictor import Predictor
-from hrnet_deploy.prefetch import readers
-from hrnet_deploy.progress import bar
+from hrnet_deploy.processing.prefetch import readers
 from hrnet_deploy.results import ClassificationResult, Result
-from hrnet_deploy.sources import is_live, is_single
 from hrnet_deploy.spec import ModelCard, Task
-from hrnet_deploy.terminal import printable
-from hrnet_deploy.zoo import has_name
+from hrnet_deploy.system.progress import bar
+from hrnet_deploy.system.terminal import printable
 
 _TOPK = 5
 
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
     def skip(name: str, error: ImageError) -> None:
         skipped.append(name)
-        say(args, f"hrnet-predict: skipped {name}: {error}")
+        print_message(args, f"hrnet-predict: skipped {name}: {error}")
 
     folder = None if args.save is None else Path(args.save)
     card = None if args.card is None else _card(Path(args.card))
@@ -107,14 +107,14 @@ def run(args: argparse.Namespace) -> int:
         )
         finished: Generator[tuple[Result, Path | None], None, None]
         if folder is not None:
-            finished = Saver(folder, writing, lambda text: say(args, f"hrnet-predict: {text}")).saved(found)
+            finished = Saver(folder, writing, lambda text: print_message(args, f"hrnet-predict: {text}")).saved(found)
         else:
             finished = ((result, None) for result in found)
         with contextlib.closing(finished):
             for result, saved in bar(finished, unit="image"):
                 count += 1
                 _print(args, result, saved)
-    say(args, f"{count} images on {predictor.device}" + (f", {len(skipped)} skipped" if skipped else ""))
+    print_message(args, f"{count} images on {predictor.device}" + (f", {len(skipped)} skipped" if skipped else ""))
     if folder is None:
         next_command(args, "hrnet-predict", args.artefact, *args.source, "--save", "out")
     return 2 if skipped else 0
@@ -125,10 +125,10 @@ def _artefact(args: argparse.Namespace) -> Path:
     path = Path(args.artefact)
     if not has_name(args.artefact) or path.exists():
         return path
-    from hrnet_deploy.pipeline.named import named_artifact
+    from hrnet_deploy.export.named import named_artifact
 
     found, entry, digest = named_artifact(args.artefact)
-    say(args, f"{entry.name}, published by {entry.source}, weights SHA-256 {digest}: {found}")
+    print_message(args, f"{entry.name}, published by {entry.source}, weights SHA-256 {digest}: {found}")
     return found
 
 
@@ -147,7 +147,7 @@ def _check_applies(args: argparse.Namespace, card: ModelCard) -> None:
 
 def _card(path: Path) -> ModelCard:
     """The card of another file, for an engine that came without one."""
-    from hrnet_deploy.evaluation.inspection import inspect
+    from hrnet_deploy.integrity.inspect import inspect
 
     card = inspect(path).card
     if card is None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, say
+from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
 from hrnet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def run(args: argparse.Namespace) -> int:
         print_json(record(report))
     else:
         print(as_text(report))
-    say(args, verdict.headline)
-    say(args, f"Report: {paths['html']} (also .md, .json, .csv)")
+    print_message(args, verdict.headline)
+    print_message(args, f"Report: {paths['html']} (also .md, .json, .csv)")
     best = verdict.best or report.reference
     next_command(args, "hrnet-predict", best.model.path or best.label, "IMAGE", "--save", "out")
     return 0
@@ -137,7 +137,7 @@ def _waterfall(args: argparse.Namespace) -> tuple[Step, ...]:
     """From the checkpoint to the artefacts; measured first, since it refuses other weights than theirs."""
     if args.waterfall is None:
         return ()
-    from hrnet_deploy.pipeline.waterfall import measure_waterfall
+    from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
     from hrnet_deploy.predictor import Predictor
 
     where = {"device": args.device, "backend": args.backend, "threads": args.threads}
@@ -163,7 +163,7 @@ def _waterfall(args: argparse.Namespace) -> tuple[Step, ...]:
 
 def _label_options(args: argparse.Namespace) -> dict[str, Any]:
     """`label_values` and `ignore_label` for the functions that find the data set."""
-    from hrnet_deploy.evaluation.label_values import parse_label_values
+    from hrnet_deploy.evaluation.datasets.label_values import parse_label_values
 
     return {"label_values": parse_label_values(args.label_values), "ignore_label": args.ignore_label}
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
-from hrnet_deploy.drawing import Image
+from hrnet_deploy.imaging.drawing import Image
+from hrnet_deploy.imaging.sources import VideoFrame
 from hrnet_deploy.imaging.video_file import FALLBACK_FPS, VideoFile, usable_fps
-from hrnet_deploy.prefetch import ordered
+from hrnet_deploy.processing.prefetch import ordered
 from hrnet_deploy.results import Result
-from hrnet_deploy.sources import VideoFrame
 
 _PICTURES_AHEAD = 8
 """Pictures being drawn and written at a time."""

@@ -1,31 +1,38 @@
 """How good an artefact is, and what a cheaper one loses: metrics, data sets, comparisons."""
 
-from hrnet_deploy.evaluation.classification import ClassificationMetrics, Ranking, classification_metrics
-from hrnet_deploy.evaluation.comparing import compare
-from hrnet_deploy.evaluation.comparison import ChangedImage, ClassDelta, Comparison, Contrast, Drop, Flip
-from hrnet_deploy.evaluation.dataset import Dataset, Sample
-from hrnet_deploy.evaluation.evaluating import ClassifiedImage, Evaluation, SegmentedImage, evaluate
-from hrnet_deploy.evaluation.facts import DataFacts, ModelFacts, RunFacts
-from hrnet_deploy.evaluation.finding import find_dataset
-from hrnet_deploy.evaluation.network import Model, Network
-from hrnet_deploy.evaluation.segmentation import SegmentationMetrics, confusion_matrix
-from hrnet_deploy.evaluation.windows import Sliding
+from hrnet_deploy.evaluation.compare import compare
+from hrnet_deploy.evaluation.comparison import (
+    CandidateComparison,
+    ChangedImage,
+    ClassDelta,
+    Comparison,
+    Drop,
+    LabelChange,
+)
+from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample
+from hrnet_deploy.evaluation.datasets.find_dataset import find_dataset
+from hrnet_deploy.evaluation.evaluate import ClassifiedImage, Evaluation, SegmentedImage, evaluate
+from hrnet_deploy.evaluation.metrics.classification import ClassificationMetrics, Ranking, classification_metrics
+from hrnet_deploy.evaluation.metrics.segmentation import SegmentationMetrics, confusion_matrix
+from hrnet_deploy.evaluation.model_runner import Model, ModelRunner
+from hrnet_deploy.evaluation.run_info import DataFacts, ModelFacts, RunFacts
+from hrnet_deploy.evaluation.sliding_window import Sliding
 
 __all__ = [
+    "CandidateComparison",
     "ChangedImage",
     "ClassDelta",
     "ClassificationMetrics",
     "ClassifiedImage",
     "Comparison",
-    "Contrast",
     "DataFacts",
     "Dataset",
     "Drop",
     "Evaluation",
-    "Flip",
+    "LabelChange",
     "Model",
     "ModelFacts",
-    "Network",
+    "ModelRunner",
     "Ranking",
     "RunFacts",
     "Sample",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.evaluation.classification import Ranking
-from hrnet_deploy.evaluation.evaluating import Evaluation
+from hrnet_deploy.evaluation.evaluate import Evaluation
+from hrnet_deploy.evaluation.metrics.classification import Ranking
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ClassDelta:
 
 
 @dataclass(frozen=True)
-class Flip:
+class LabelChange:
     """An image the candidate classifies otherwise than the reference.
 
     Attributes:
@@ -136,7 +136,7 @@ class ChangedImage:
         gained: share of judged pixels that only the candidate has right, 0..1.
         reference_miou: the reference's mean IoU over the classes labelled in it, 0..1.
         candidate_miou: the candidate's.
-        moves: the largest changes: (reference's class index, candidate's, pixels), most pixels first.
+        transitions: the largest changes: (reference's class index, candidate's, pixels), most pixels first.
     """
 
     name: str
@@ -147,7 +147,7 @@ class ChangedImage:
     gained: float
     reference_miou: float
     candidate_miou: float
-    moves: tuple[tuple[int, int, int], ...]
+    transitions: tuple[tuple[int, int, int], ...]
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -167,12 +167,12 @@ class ChangedImage:
             "gained": self.gained,
             "reference_miou": self.reference_miou,
             "candidate_miou": self.candidate_miou,
-            "moves": [{"from": classes[a], "to": classes[b], "pixels": pixels} for a, b, pixels in self.moves],
+            "moves": [{"from": classes[a], "to": classes[b], "pixels": pixels} for a, b, pixels in self.transitions],
         }
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Contrast:
+class CandidateComparison:
     """One candidate against the reference.
 
     Attributes:
@@ -183,7 +183,7 @@ class Contrast:
         gained: share that only the candidate has right, 0..1.
         classes: every class in both.
         images: all images that changed, the worst first.
-        moves: segmentation: pixels, int64 (classes, classes): the reference's answer, the candidate's; else None.
+        transitions: segmentation: pixels, int64 (classes, classes): the reference's answer, the candidate's; else None.
     """
 
     evaluation: Evaluation
@@ -192,8 +192,8 @@ class Contrast:
     lost: float
     gained: float
     classes: tuple[ClassDelta, ...]
-    images: tuple[Flip | ChangedImage, ...]
-    moves: NDArray[np.int64] | None
+    images: tuple[LabelChange | ChangedImage, ...]
+    transitions: NDArray[np.int64] | None
 
     @property
     def drop(self) -> Drop:
@@ -216,7 +216,7 @@ class Contrast:
             "classes": [delta.to_dict() for delta in self.classes],
             "changed_images": len(self.images),
             "images": [image.to_dict(names) for image in self.images[:images]],
-            "moves": None if self.moves is None else self.moves.tolist(),
+            "moves": None if self.transitions is None else self.transitions.tolist(),
         }
 
 
@@ -232,7 +232,7 @@ class Comparison:
     """
 
     reference: Evaluation
-    candidates: tuple[Contrast, ...]
+    candidates: tuple[CandidateComparison, ...]
     resamples: int
     seed: int
 

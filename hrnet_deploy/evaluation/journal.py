@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.evaluation.record import Record
+from hrnet_deploy.evaluation.image_record import Record
 
 _SCHEMA = 1
 

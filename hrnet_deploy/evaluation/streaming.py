@@ -14,20 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError, MissingFileError
-from hrnet_deploy.evaluation.cityscapes import read_label
-from hrnet_deploy.evaluation.dataset import Dataset
-from hrnet_deploy.evaluation.network import Network, Outputs, Rows
-from hrnet_deploy.evaluation.record import Answer, Masks, Record
-from hrnet_deploy.evaluation.segmentation import IGNORE, confusion_matrix
-from hrnet_deploy.prefetch import bucketed, in_order, ordered
-from hrnet_deploy.sources import read_frame
+from hrnet_deploy.evaluation.datasets.cityscapes import read_label
+from hrnet_deploy.evaluation.datasets.dataset import Dataset
+from hrnet_deploy.evaluation.image_record import Answer, MaskCounts, Record
+from hrnet_deploy.evaluation.metrics.segmentation import IGNORE, confusion_matrix
+from hrnet_deploy.evaluation.model_runner import InputRows, ModelRunner, Outputs
+from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered
 from hrnet_deploy.spec import Preprocessing
 
 Preparation = tuple[Preprocessing, bool]
 
 
 @dataclass
-class Clock:
+class InferenceTimer:
     """Where the time went.
 
     Attributes:
@@ -45,7 +45,7 @@ class _Picture:
 
     index: int
     content: str
-    rows: Mapping[Preparation, Rows]
+    rows: Mapping[Preparation, InputRows]
     label: NDArray[np.uint8] | None = field(repr=False)
 
 
@@ -59,7 +59,13 @@ class _Group:
 
 
 def stream(
-    networks: Sequence[Network], dataset: Dataset, indices: Sequence[int], clock: Clock, *, batch: int, workers: int
+    networks: Sequence[ModelRunner],
+    dataset: Dataset,
+    indices: Sequence[int],
+    clock: InferenceTimer,
+    *,
+    batch: int,
+    workers: int,
 ) -> Generator[Record, None, None]:
     """Answer images with every net.
 
@@ -109,7 +115,7 @@ def _sizes(picture: _Picture) -> tuple[tuple[int, ...], ...]:
 
 
 def _answered(
-    groups: Iterator[_Group], clock: Clock, lanes: int
+    groups: Iterator[_Group], clock: InferenceTimer, lanes: int
 ) -> Iterator[tuple[int, tuple[_Picture, list[list[Outputs]]]]]:
     """One entry a picture, with its place."""
     for group in groups:
@@ -121,7 +127,7 @@ def _answered(
             yield place, (picture, [of_network[number] for of_network in group.outputs])
 
 
-def _read(networks: Sequence[Network], dataset: Dataset, index: int) -> _Picture:
+def _read(networks: Sequence[ModelRunner], dataset: Dataset, index: int) -> _Picture:
     sample = dataset.samples[index]
     try:
         content = sample.path.read_bytes()
@@ -138,7 +144,7 @@ def _read(networks: Sequence[Network], dataset: Dataset, index: int) -> _Picture
                 f"label image '{sample.label}' must have its image's size {image.shape[0]}x{image.shape[1]} (height x"
                 f" width), got {label.shape[0]}x{label.shape[1]}. Use the label of this image."
             )
-    rows: dict[Preparation, Rows] = {}
+    rows: dict[Preparation, InputRows] = {}
     try:
         for network in networks:
             if network.preparation not in rows:
@@ -148,7 +154,7 @@ def _read(networks: Sequence[Network], dataset: Dataset, index: int) -> _Picture
     return _Picture(index, hashlib.sha256(content).hexdigest(), rows, label)
 
 
-def _run(networks: Sequence[Network], batch: int, pictures: list[tuple[int, _Picture]]) -> _Group:
+def _run(networks: Sequence[ModelRunner], batch: int, pictures: list[tuple[int, _Picture]]) -> _Group:
     """Every net on a group, one after the other."""
     outputs, seconds = [], []
     for network in networks:
@@ -158,7 +164,9 @@ def _run(networks: Sequence[Network], batch: int, pictures: list[tuple[int, _Pic
     return _Group(pictures, outputs, seconds)
 
 
-def _count(networks: Sequence[Network], dataset: Dataset, answered: tuple[_Picture, Sequence[list[Outputs]]]) -> Record:
+def _count(
+    networks: Sequence[ModelRunner], dataset: Dataset, answered: tuple[_Picture, Sequence[list[Outputs]]]
+) -> Record:
     """Decode every net's answer to one image and count it; outputs are dropped with the record's future."""
     picture, outputs = answered
     if picture.label is None:
@@ -174,13 +182,13 @@ def _count(networks: Sequence[Network], dataset: Dataset, answered: tuple[_Pictu
     return Record(picture.index, picture.content, tuple(answers))
 
 
-def _masks(label: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -> Masks:
+def _masks(label: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -> MaskCounts:
     confusion = confusion_matrix(label, mask, classes)
     if mask is reference:
-        return Masks(confusion, np.diag(np.bincount(mask.ravel(), minlength=classes)).astype(np.int64), 0, 0)
+        return MaskCounts(confusion, np.diag(np.bincount(mask.ravel(), minlength=classes)).astype(np.int64), 0, 0)
     differ = mask != reference
     judged = differ & (label != IGNORE)
-    return Masks(
+    return MaskCounts(
         confusion,
         confusion_matrix(reference, mask, classes),
         lost=int(np.count_nonzero(judged & (reference == label))),

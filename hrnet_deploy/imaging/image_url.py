@@ -9,8 +9,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from hrnet_deploy.download import SafeRedirect
 from hrnet_deploy.errors import ImageError
+from hrnet_deploy.system.download import SafeRedirect
 
 LIMIT_BYTES = 256 << 20
 """Largest body that is fetched."""

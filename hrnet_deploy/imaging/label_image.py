@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError
-from hrnet_deploy.image import check_file
+from hrnet_deploy.imaging.decode_image import check_file
 
 _GREY, _COLOR, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
 _NAMES = {_COLOR: "RGB colors", _GREY_ALPHA: "grey with alpha", 6: "RGB colors with alpha"}

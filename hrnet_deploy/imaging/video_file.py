@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.artifact import atomic_output
+from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import UsageError
 
 FALLBACK_FPS = 25.0

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hrnet_deploy.benchmark.machine import Snapshot
 from hrnet_deploy.benchmark.timing import Latency
-from hrnet_deploy.evaluation.classification import TOP, ClassificationMetrics
-from hrnet_deploy.evaluation.comparison import ClassDelta, Comparison, Contrast, Drop
-from hrnet_deploy.evaluation.evaluating import Evaluation
-from hrnet_deploy.evaluation.facts import ModelFacts
+from hrnet_deploy.evaluation.comparison import CandidateComparison, ClassDelta, Comparison, Drop
+from hrnet_deploy.evaluation.evaluate import Evaluation
+from hrnet_deploy.evaluation.metrics.classification import TOP, ClassificationMetrics
+from hrnet_deploy.evaluation.run_info import ModelFacts
 from hrnet_deploy.report.pictures import Exhibit
 from hrnet_deploy.report.standing import Pair, Standing
 from hrnet_deploy.report.waterfall import Step
+from hrnet_deploy.system.load_snapshot import Snapshot
 from hrnet_deploy.version import VERSION
 
 SCHEMA = 1
@@ -37,7 +37,7 @@ class Row:
     letter: str
     label: str
     evaluation: Evaluation
-    contrast: Contrast | None
+    contrast: CandidateComparison | None
     latency: Latency
     standing: Standing
     exhibits: tuple[Exhibit, ...] = field(default=(), repr=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hrnet_deploy.evaluation.comparison import ChangedImage, Flip
-from hrnet_deploy.labels import colours_of
+from hrnet_deploy.evaluation.comparison import ChangedImage, LabelChange
+from hrnet_deploy.imaging.palettes import colors_of
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.markup import Markup, element, joined
 from hrnet_deploy.report.numbers import percent
@@ -43,7 +43,7 @@ def gallery(report: Report, row: Row) -> Markup:
         rest = f" {_shown(len(figures))}" if changed > len(figures) else ""
         return joined(heading, element("p", text + rest), element("div", *figures, class_="scenes"))
     figures = [_flip(report, exhibit) for exhibit in row.exhibits]
-    kinds = [image.kind for image in contrast.images if isinstance(image, Flip)]
+    kinds = [image.kind for image in contrast.images if isinstance(image, LabelChange)]
     counts = ", ".join(f"{kinds.count(kind)} {name.split(' ', 1)[1]}" for kind, (name, _) in _KINDS.items())
     text = f"{changed} of {total} images are answered otherwise: {counts}."
     rest = f" {_shown(len(figures))}" if changed > len(figures) else ""
@@ -63,7 +63,7 @@ def legend(report: Report) -> Markup:
     shown = sorted({index for row in report.candidates for exhibit in row.exhibits for index in exhibit.shown})
     if not shown:
         return Markup("")
-    colours = colours_of(report.reference.model.card)
+    colours = colors_of(report.reference.model.card)
     changes = [
         element("li", element("span", class_=f"swatch {kind}"), f" {text}")
         for kind, text in (
@@ -86,7 +86,7 @@ def _shown(count: int) -> str:
 
 def _flip(report: Report, exhibit: Exhibit) -> Markup:
     flip = exhibit.image
-    if not isinstance(flip, Flip):
+    if not isinstance(flip, LabelChange):
         return Markup("")
     names = report.reference.evaluation.classes
     mark, meaning = _KINDS[flip.kind]
@@ -126,8 +126,8 @@ def _masks(report: Report, exhibit: Exhibit) -> Markup:
     panels = [
         element("div", _picture(panel), element("p", panel.caption, class_="caption")) for panel in exhibit.panels
     ]
-    moves = "; ".join(
-        f"{names[a]} \N{RIGHTWARDS ARROW} {names[b]} {pixels:,}" for a, b, pixels in changed.moves[:_MOVES]
+    transitions = "; ".join(
+        f"{names[a]} \N{RIGHTWARDS ARROW} {names[b]} {pixels:,}" for a, b, pixels in changed.transitions[:_MOVES]
     )
     figures = (
         f"{percent(changed.changed)} of its pixels changed; {percent(changed.lost)} of the judged ones lost,"
@@ -138,7 +138,7 @@ def _masks(report: Report, exhibit: Exhibit) -> Markup:
         "figcaption",
         element("p", changed.name, class_="file"),
         element("p", figures),
-        element("p", f"Most pixels moved: {moves}.") if moves else None,
+        element("p", f"Most pixels moved: {transitions}.") if transitions else None,
     )
     return element("figure", element("div", *panels, class_="panels"), caption, class_="scene")
 

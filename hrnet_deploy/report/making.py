@@ -11,23 +11,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.benchmark.machine import look
-from hrnet_deploy.benchmark.timing import LONGEST_WARM_UP_S, Call, Latency, take_turns, warm_up
+from hrnet_deploy.benchmark.timing import LONGEST_WARM_UP_S, Call, Latency, time_interleaved, warm_up
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.evaluation.cityscapes import read_label
-from hrnet_deploy.evaluation.comparing import comparison_of
-from hrnet_deploy.evaluation.comparison import Comparison, Contrast, Flip
-from hrnet_deploy.evaluation.dataset import Dataset
-from hrnet_deploy.evaluation.evaluating import make_settings
-from hrnet_deploy.evaluation.measuring import DataOptions, dataset_for, measure, opened
-from hrnet_deploy.evaluation.network import Model, Network, Rows
-from hrnet_deploy.evaluation.windows import OVERLAP
+from hrnet_deploy.evaluation.compare import comparison_of
+from hrnet_deploy.evaluation.comparison import CandidateComparison, Comparison, LabelChange
+from hrnet_deploy.evaluation.datasets.cityscapes import read_label
+from hrnet_deploy.evaluation.datasets.dataset import Dataset
+from hrnet_deploy.evaluation.evaluate import make_settings
+from hrnet_deploy.evaluation.model_runner import InputRows, Model, ModelRunner
+from hrnet_deploy.evaluation.run import DataOptions, dataset_for, measure, opened
+from hrnet_deploy.evaluation.sliding_window import OVERLAP
+from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.numbers import visible
 from hrnet_deploy.report.pictures import Exhibit, flip_exhibit, mask_exhibit
 from hrnet_deploy.report.standing import pairs, standing
 from hrnet_deploy.report.waterfall import Step
-from hrnet_deploy.sources import read_frame
+from hrnet_deploy.system.load_snapshot import look
 
 SECONDS = 5.0
 """Timing of one artefact takes about as long."""
@@ -108,7 +108,7 @@ def make_report(
         dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         comparison = comparison_of(measure(models, dataset, settings))
     with opened(compared, device=device, backend=backend, threads=threads, lanes=1) as models:
-        networks = [Network(each.model, settings.sliding) for each in models]
+        networks = [ModelRunner(each.model, settings.sliding) for each in models]
         latencies = _latencies(networks, _timed_images(dataset), seconds)
         if any(each.facts.device != "cpu" for each in models):
             machine = dataclasses.replace(machine, gpus=look().gpus)  # a GPU at rest lowers its clock
@@ -131,7 +131,7 @@ def make_report(
 def _rows(
     comparison: Comparison, latencies: Sequence[Latency], exhibits: Sequence[tuple[Exhibit, ...]]
 ) -> tuple[Row, ...]:
-    contrasts: list[Contrast | None] = [None, *comparison.candidates]
+    contrasts: list[CandidateComparison | None] = [None, *comparison.candidates]
     evaluations = [comparison.reference, *(contrast.evaluation for contrast in comparison.candidates)]
     labels = row_labels([Path(e.model.name) if e.model.path is None else e.model.path for e in evaluations])
     return tuple(
@@ -178,25 +178,25 @@ def _timed_images(dataset: Dataset) -> list[NDArray[np.uint8]]:
     return [read_frame(str(sample.path)).image for sample in dataset.limited(_TIMED_IMAGES).samples]
 
 
-def _latencies(networks: Sequence[Network], images: Sequence[NDArray[np.uint8]], seconds: float) -> list[Latency]:
+def _latencies(networks: Sequence[ModelRunner], images: Sequence[NDArray[np.uint8]], seconds: float) -> list[Latency]:
     """One image at a time, the nets in turns; each begins with the first image, for they may be of several sizes."""
     rows = [[network.prepare(image) for image in images] for network in networks]
     limit = min(LONGEST_WARM_UP_S, 2 * seconds)
     warm = [warm_up(_call(*each), limit_s=limit) for each in zip(networks, rows, strict=True)]
     calls = [_call(*each) for each in zip(networks, rows, strict=True)]
-    return [Latency.of(found) for found in take_turns(calls, seconds=seconds, warm=warm, singly=True)]
+    return [Latency.of(found) for found in time_interleaved(calls, seconds=seconds, warm=warm, singly=True)]
 
 
-def _call(network: Network, pictures: Sequence[Rows]) -> Call:
+def _call(network: ModelRunner, pictures: Sequence[InputRows]) -> Call:
     left = itertools.cycle(pictures)
     return lambda: network.run([next(left)], 1)
 
 
 def _exhibits(
-    contrast: Contrast, networks: Sequence[Network], place: int, dataset: Dataset, *, photos: bool
+    contrast: CandidateComparison, networks: Sequence[ModelRunner], place: int, dataset: Dataset, *, photos: bool
 ) -> tuple[Exhibit, ...]:
-    flips = [image for image in contrast.images[:_FLIPS] if isinstance(image, Flip)]
-    scenes = [image for image in contrast.images if not isinstance(image, Flip)]
+    flips = [image for image in contrast.images[:_FLIPS] if isinstance(image, LabelChange)]
+    scenes = [image for image in contrast.images if not isinstance(image, LabelChange)]
     # Of a net that all but equals the reference one scene shows as much as many.
     masks = scenes[: _MASKS if contrast.agreement < _ALIKE else 1]
     return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from hrnet_deploy.evaluation.comparison import Flip
+from hrnet_deploy.evaluation.comparison import LabelChange
 from hrnet_deploy.report import waterfall
 from hrnet_deploy.report.content import Report
 from hrnet_deploy.report.numbers import percent, points, visible
@@ -86,8 +86,8 @@ def _changes(report: Report) -> list[str]:
         if row.contrast is None:
             continue
         images = row.contrast.images
-        flips = [image for image in images if isinstance(image, Flip)]
-        if row.contrast.moves is None:
+        flips = [image for image in images if isinstance(image, LabelChange)]
+        if row.contrast.transitions is None:
             lost, gained = (sum(flip.kind == kind for flip in flips) for kind in ("lost", "gained"))
             found.append(f"{row.letter}: {len(flips)} of {total} images flipped, {lost} lost, {gained} gained")
         else:

@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.drawing import Image, tint
 from hrnet_deploy.errors import ImageError
-from hrnet_deploy.evaluation.comparison import ChangedImage, Flip
-from hrnet_deploy.evaluation.network import Network
-from hrnet_deploy.evaluation.segmentation import IGNORE
-from hrnet_deploy.labels import colours_of
-from hrnet_deploy.sources import read_frame
+from hrnet_deploy.evaluation.comparison import ChangedImage, LabelChange
+from hrnet_deploy.evaluation.metrics.segmentation import IGNORE
+from hrnet_deploy.evaluation.model_runner import ModelRunner
+from hrnet_deploy.imaging.drawing import Image, tint
+from hrnet_deploy.imaging.palettes import colors_of
+from hrnet_deploy.imaging.sources import read_frame
 
 LOST_RGB = (213, 94, 0)
 GAINED_RGB = (0, 114, 178)
@@ -61,12 +61,12 @@ class Exhibit:
         shown: segmentation: indices of the classes in the panels.
     """
 
-    image: Flip | ChangedImage
+    image: LabelChange | ChangedImage
     panels: tuple[Panel, ...]
     shown: tuple[int, ...] = ()
 
 
-def flip_exhibit(flip: Flip, *, photos: bool) -> Exhibit:
+def flip_exhibit(flip: LabelChange, *, photos: bool) -> Exhibit:
     """Show an image that is classified otherwise.
 
     Args:
@@ -86,7 +86,7 @@ def flip_exhibit(flip: Flip, *, photos: bool) -> Exhibit:
 
 
 def mask_exhibit(
-    changed: ChangedImage, reference: Network, candidate: Network, label: NDArray[np.uint8], *, photos: bool
+    changed: ChangedImage, reference: ModelRunner, candidate: ModelRunner, label: NDArray[np.uint8], *, photos: bool
 ) -> Exhibit:
     """Show an image that is segmented otherwise: both masks, and where they differ.
 
@@ -109,7 +109,7 @@ def mask_exhibit(
     if image.shape[:2] != size_hw:
         raise ImageError(f"image '{changed.path}' must stay as it was evaluated, got another size. Run it again.")
     ours, theirs = _mask(reference, image, size_hw), _mask(candidate, image, size_hw)
-    colours = colours_of(reference.card)
+    colours = colors_of(reference.card)
     backdrop = image if photos else np.full_like(image, 255)
     alpha = _MASK_ALPHA if photos else 1.0
     painted = paint_changes(image if photos else None, ours, theirs, label)
@@ -187,7 +187,7 @@ def _outlines(mask: NDArray[np.uint8]) -> Image:
     return np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
-def _mask(network: Network, image: Image, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+def _mask(network: ModelRunner, image: Image, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     rows = network.prepare(image)
     (outputs,) = network.run([rows], 1)
     return network.mask(outputs, rows, size_hw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrnet_deploy.preprocess import described
+from hrnet_deploy.processing.preprocess import described
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.numbers import megabytes
 

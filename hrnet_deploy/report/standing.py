@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hrnet_deploy.engines.opening import ENGINE_SUFFIXES
-from hrnet_deploy.evaluation.facts import ModelFacts
-from hrnet_deploy.quantization import QdqTarget
+from hrnet_deploy.engines.load import ENGINE_SUFFIXES
+from hrnet_deploy.evaluation.run_info import ModelFacts
+from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Precision
 
 TENSORRT = "TensorRT"

@@ -7,7 +7,7 @@ import io
 
 from hrnet_deploy.report.content import Report, Row
 from hrnet_deploy.report.numbers import interval, megabytes, milliseconds, percent, points, ratio, visible
-from hrnet_deploy.terminal import aligned
+from hrnet_deploy.system.terminal import aligned
 
 _LEFT = ("", "artefact", "precision", "runs on", "worst class")
 

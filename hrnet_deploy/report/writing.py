@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.artifact import atomic_output
+from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.report.content import Report
 from hrnet_deploy.report.markdown import as_markdown

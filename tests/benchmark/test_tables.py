@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from hrnet_deploy.benchmark.machine import Processor, Snapshot
-from hrnet_deploy.benchmark.published import published_for
-from hrnet_deploy.benchmark.result import Artefact, Benchmark, Figure, Row, Skipped, StreamRow
+from hrnet_deploy.benchmark.published_latency import published_for
+from hrnet_deploy.benchmark.result import Artefact, Benchmark, Row, Scope, Skipped, StreamRow
 from hrnet_deploy.benchmark.tables import as_markdown, as_text, milliseconds, sections, short_names
-from hrnet_deploy.benchmark.timing import Flow, Latency, WarmUp
+from hrnet_deploy.benchmark.timing import Latency, Throughput, WarmUp
 from hrnet_deploy.spec import Precision
+from hrnet_deploy.system.load_snapshot import Processor, Snapshot
 
 LONG = "a_very_long_name_of_a_net_that_nobody_would_type_twice_int8.onnx"
 WARM = WarmUp(runs=10, stable=True, median_s=0.01)
@@ -42,13 +42,13 @@ def row(index, batch, figure, ms, speed_up=1.0):
 @pytest.fixture
 def found():
     """Two nets, two batches, every figure, streams, published figures, a batch left out and a warning."""
-    single = Flow(streams=1, runs=100, seconds=1.0, latency=row(0, 1, Figure.ENGINE, 10).latency)
-    double = Flow(streams=2, runs=150, seconds=1.0, latency=single.latency)
+    single = Throughput(streams=1, runs=100, seconds=1.0, latency=row(0, 1, Scope.ENGINE, 10).latency)
+    double = Throughput(streams=2, runs=150, seconds=1.0, latency=single.latency)
     return Benchmark(
         artefacts=(artefact("w18.engine"), artefact(LONG, "hrnetv2_w48")),
         rows=tuple(
             row(index, batch, figure, 6.5 * batch / (index + 1), None if batch == 4 and index else 1.0 + index)
-            for figure in Figure
+            for figure in Scope
             for batch in (1, 4)
             for index in (0, 1)
         ),

@@ -8,10 +8,10 @@ import pytest
 
 from hrnet_deploy.calibration.batches import Batches
 from hrnet_deploy.calibration.image_folder import find_images
-from hrnet_deploy.calibration.images import check_disjoint, choose, content_hashes
+from hrnet_deploy.calibration.image_selection import check_disjoint, choose, content_hashes
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.preprocess import Preprocessor
-from hrnet_deploy.sources import read_frame
+from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.spec import Preprocessing, Resize
 
 SQUASH = Preprocessing(resize=Resize.SQUASH, size_hw=(8, 8))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hrnet_deploy.calibration.blocks import blocks, resolve
-from hrnet_deploy.calibration.recipe import name_of
+from hrnet_deploy.calibration.qdq_placement import name_of
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.exporters.trace import trace

@@ -9,7 +9,7 @@ import pytest
 
 from hrnet_deploy.calibration import collector
 from hrnet_deploy.calibration.collector import collect
-from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.errors import UsageError
 
 TAPS = {"sum_out": "net/sum", "positive": "net/relu"}

@@ -5,8 +5,8 @@ import onnx
 import pytest
 
 from hrnet_deploy.calibration.implicit_int8 import implicit_int8
-from hrnet_deploy.calibration.recipe import float_by_default, plan
-from hrnet_deploy.quantization import ActivationRange, QdqTarget, Residual
+from hrnet_deploy.calibration.qdq_placement import float_by_default, place_qdq
+from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget, Residual
 
 BODY = """
     [stem1] a = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, s1) [stem1r] ar = Relu(a)
@@ -33,7 +33,7 @@ def model():
 def measured(model):
     """What a calibration table holds: every value that any layout quantises, each with a range of its own."""
     layouts = [(QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual)]
-    names = dict.fromkeys(name for target, kind in layouts for name in plan(model, target, (), kind).measured)
+    names = dict.fromkeys(name for target, kind in layouts for name in place_qdq(model, target, (), kind).measured)
     return {name: ActivationRange(-1.0, 1.0 + index) for index, name in enumerate(names)}
 
 

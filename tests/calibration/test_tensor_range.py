@@ -6,7 +6,7 @@ import pytest
 from hrnet_deploy.calibration.histogram import Histogram
 from hrnet_deploy.calibration.tensor_range import SUMMAND_BELOW_ZERO, TensorRange
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.quantization import ActivationRange
+from hrnet_deploy.qdq_plan import ActivationRange
 
 
 def test_a_histogram_is_summarised():

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from hrnet_deploy.cli import doctor, machine
-from hrnet_deploy.cli.conflicts import problems
-from hrnet_deploy.cli.machine import Device, Machine, look
+from hrnet_deploy.cli import doctor
+from hrnet_deploy.engines import environment
+from hrnet_deploy.engines.diagnostics import problems
+from hrnet_deploy.engines.environment import Device, Machine, look
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.hardware import Host, find_gpu, gpus
+from hrnet_deploy.system.gpu_table import Host, find_gpu, gpus
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "import sys; from hrnet_deploy.cli.doctor import main; sys.exit(main())"
@@ -412,7 +413,7 @@ class FakeRuntime:
 
 def test_providers_that_are_compiled_in_are_tried(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "onnxruntime", FakeRuntime)
-    assert machine._providers() == {
+    assert environment._providers() == {
         "TensorRT": "EP Error Falling back",
         "CUDA": "its library is not part of this build",
         "DML": "it fell back to the CPU",
@@ -423,7 +424,7 @@ def test_providers_that_are_compiled_in_are_tried(monkeypatch, capsys):
 
 def test_broken_onnxruntime_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    assert "onnxruntime" in machine._providers()["CPU"]
+    assert "onnxruntime" in environment._providers()["CPU"]
 
 
 @pytest.mark.parametrize(
@@ -441,7 +442,7 @@ def test_nvidia_smi(script, expected, tmp_path, monkeypatch):
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(machine, "_gpu_of_cuda", lambda note: Device(note=note))
+    monkeypatch.setattr(environment, "_gpu_of_cuda", lambda note: Device(note=note))
     gpu = look().gpu
     assert (gpu.name, gpu.capability, gpu.driver, gpu.count) == expected
     assert bool(gpu.note) is not bool(gpu.name)

@@ -12,7 +12,7 @@ import pytest
 from hrnet_deploy import Predictor
 from hrnet_deploy.cli import export as export_command
 from hrnet_deploy.cli import predict as predict_command
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_export_json_is_complete_and_quiet_is_quiet(run, demo, tmp_path):
 
 def test_int8_is_one_line_and_answers_like_fp32(run, demo, street_onnx, tmp_path):
     (tmp_path / "pictures").mkdir()
-    for index, made in enumerate(probe_images(8, (64, 96))):
+    for index, made in enumerate(synthetic_images(8, (64, 96))):
         cv2.imwrite(str(tmp_path / "pictures" / f"{index}.png"), made)
     target = tmp_path / "street.onnx"
     code, out, err = run(
@@ -78,7 +78,7 @@ def test_int8_is_one_line_and_answers_like_fp32(run, demo, street_onnx, tmp_path
 
 def test_int8_of_a_classifier_names_the_same_class(run, demo, photos_onnx, tmp_path):
     (tmp_path / "pictures").mkdir()
-    for index, made in enumerate(probe_images(24, (64, 64))):
+    for index, made in enumerate(synthetic_images(24, (64, 64))):
         cv2.imwrite(str(tmp_path / "pictures" / f"{index}.png"), made)
     target = tmp_path / "photos.onnx"
     code, out, _ = run(

@@ -11,10 +11,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from hrnet_deploy.artifact import CARD_KEY, card_from_metadata, card_metadata, sha256_file
+from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata, card_metadata
+from hrnet_deploy.artifact.engine_sidecar import EngineSidecar, sidecar_path, write_sidecar
+from hrnet_deploy.artifact.files import sha256_file
+from hrnet_deploy.artifact.onnx_header import graph_sha256, read_header
 from hrnet_deploy.cli import inspect as inspect_command
-from hrnet_deploy.engines.ort_header import graph_sha256, read_header
-from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
 from hrnet_deploy.spec import OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
 
 PLAN = struct.pack("<4sIQQ4B", b"ftrt", 0, 2, 128, 10, 13, 3, 9) + b"\0" * 100
@@ -62,7 +63,7 @@ def engine(tmp_path, photos_onnx):
     """A plan that no TensorRT would load, with the facts of one."""
     path = tmp_path / "photos.engine"
     path.write_bytes(PLAN)
-    facts = EngineFacts(
+    facts = EngineSidecar(
         card=read_card(photos_onnx),
         flavour="tensorrt",
         version="10.13.3.9",
@@ -77,7 +78,7 @@ def engine(tmp_path, photos_onnx):
         options={"tf32": "yes"},
         convolutions={"asked": 91, "reached": 91},
     )
-    write_facts(facts, sidecar_path(path))
+    write_sidecar(facts, sidecar_path(path))
     return path, facts
 
 

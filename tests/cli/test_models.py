@@ -8,7 +8,7 @@ import pytest
 
 from hrnet_deploy.cli import models
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.zoo import entries
+from hrnet_deploy.models.zoo import entries
 
 
 def run(*argv):

@@ -7,8 +7,8 @@ import cv2
 import pytest
 
 from hrnet_deploy.cli.predict import parse_args, run
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.predictor import Predictor
-from hrnet_deploy.probe import probe_images
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def folder(tmp_path):
     root = tmp_path / "pictures"
     root.mkdir()
     for index, size in enumerate([(40, 60), (640, 480), (33, 90), (120, 80), (64, 64), (64, 65)]):
-        cv2.imwrite(str(root / f"{index}.jpg"), probe_images(1, size)[0])
+        cv2.imwrite(str(root / f"{index}.jpg"), synthetic_images(1, size)[0])
     (root / "2.jpg").write_bytes(b"no image")
     return root
 

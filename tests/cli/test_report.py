@@ -10,7 +10,7 @@ import pytest
 
 from hrnet_deploy import export
 from hrnet_deploy.cli import report as report_command
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.report import writing
 
 CLASSES = ("airplane", "bird", "cat")
@@ -39,7 +39,7 @@ def command(monkeypatch, tmp_path, capfd):
 def photos(tmp_path_factory):
     """Six pictures in class folders."""
     root = tmp_path_factory.mktemp("photos")
-    for index, image in enumerate(probe_images(6, (64, 64))):
+    for index, image in enumerate(synthetic_images(6, (64, 64))):
         path = root / CLASSES[index % 3] / f"{index}.png"
         path.parent.mkdir(exist_ok=True)
         assert cv2.imwrite(str(path), image)
@@ -50,7 +50,7 @@ def photos(tmp_path_factory):
 def scenes(tmp_path_factory):
     """Two pictures with label images."""
     root = tmp_path_factory.mktemp("scenes")
-    for index, image in enumerate(probe_images(2, (64, 96))):
+    for index, image in enumerate(synthetic_images(2, (64, 96))):
         for folder, values in (("images", image), ("labels", np.full((64, 96), index, np.uint8))):
             (root / folder).mkdir(exist_ok=True)
             assert cv2.imwrite(str(root / folder / f"{index}.png"), values)

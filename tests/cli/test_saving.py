@@ -12,9 +12,9 @@ from hrnet_deploy.cli.predict import parse_args, run
 from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.imaging import video_file
+from hrnet_deploy.imaging.sources import VideoFrame, frames
 from hrnet_deploy.imaging.video_file import VideoFile, usable_fps
 from hrnet_deploy.results import ClassificationResult, SegmentationResult
-from hrnet_deploy.sources import VideoFrame, frames
 
 PALETTE = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
 

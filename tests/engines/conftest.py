@@ -13,7 +13,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hrnet_deploy.engines.cuda.failures import allocation_failure, call_failure
+from hrnet_deploy.engines.cuda.errors import allocation_failure, call_failure
 from hrnet_deploy.engines.tensorrt.api import TrtApi
 
 LEGACY = 1

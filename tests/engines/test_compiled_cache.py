@@ -8,7 +8,7 @@ import pytest
 
 from hrnet_deploy.engines import compiled_cache
 from hrnet_deploy.engines.compiled_cache import compiled_folder, open_kept, processor
-from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.errors import ArtifactError
 
 INT8 = onnx.parser.parse_model(
@@ -152,7 +152,7 @@ def test_without_a_cache_it_opens_all_the_same(artefact, cache):
 
 
 def test_where_the_cache_cannot_be_written_it_opens_all_the_same(artefact, cache, monkeypatch):
-    monkeypatch.setattr("hrnet_deploy.engines.ort_cache.compiled_folder", lambda *_: cache / "not" / "there")
+    monkeypatch.setattr("hrnet_deploy.engines.ort.cache.compiled_folder", lambda *_: cache / "not" / "there")
     check(OrtEngine(artefact, device="cpu"))
 
 

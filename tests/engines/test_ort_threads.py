@@ -12,14 +12,14 @@ import onnxruntime
 import pytest
 
 from hrnet_deploy import Predictor
-from hrnet_deploy.engines import ort, ort_binding
-from hrnet_deploy.engines.ort_gpu import GpuSession
-from hrnet_deploy.engines.ort_header import read_header
-from hrnet_deploy.engines.ort_worker import Worker
+from hrnet_deploy.artifact.onnx_header import read_header
+from hrnet_deploy.engines.ort.cuda import GpuSession
+from hrnet_deploy.engines.ort.engine import engine, io_binding
+from hrnet_deploy.engines.ort.worker import Worker
 from hrnet_deploy.errors import DeviceError
-from hrnet_deploy.evaluation.dataset import Dataset, Sample
-from hrnet_deploy.evaluation.network import Network
-from hrnet_deploy.evaluation.streaming import Clock, stream
+from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample
+from hrnet_deploy.evaluation.model_runner import ModelRunner
+from hrnet_deploy.evaluation.streaming import InferenceTimer, stream
 from hrnet_deploy.spec import Task
 
 
@@ -60,10 +60,10 @@ def gpu(monkeypatch):
         opened.append(session)
         return GpuSession(session, 0, graphs=True, open_sizes=read_header(model).open_sizes)
 
-    place = lambda *args, **options: ort_binding.BoundSession(*args, **options | {"device_type": "cpu"})  # noqa: E731
-    monkeypatch.setattr(ort, "open_on_gpu", open_here)
-    monkeypatch.setattr(ort, "BoundSession", place)
-    monkeypatch.setattr(ort_binding, "_run_options", lambda graph: types.SimpleNamespace(graph=graph))
+    place = lambda *args, **options: io_binding.BoundSession(*args, **options | {"device_type": "cpu"})  # noqa: E731
+    monkeypatch.setattr(engine, "open_on_gpu", open_here)
+    monkeypatch.setattr(engine, "BoundSession", place)
+    monkeypatch.setattr(io_binding, "_run_options", lambda graph: types.SimpleNamespace(graph=graph))
     return opened
 
 
@@ -99,8 +99,8 @@ def test_evaluations_share_the_thread(gpu, photos_onnx, pictures, tmp_path):
     )
     with Predictor(photos_onnx, device="cuda") as predictor:
         for _ in range(100):
-            clock = Clock([0.0])
-            assert len(list(stream([Network(predictor)], dataset, [0, 1, 2], clock, batch=2, workers=2))) == 3
+            clock = InferenceTimer([0.0])
+            assert len(list(stream([ModelRunner(predictor)], dataset, [0, 1, 2], clock, batch=2, workers=2))) == 3
         (session,) = gpu
         assert len(session.threads) == 1
         assert list(session.captures.values()) == [1, 1]
@@ -161,7 +161,7 @@ def test_a_gpu_that_does_not_open_leaves_no_thread(photos_onnx, monkeypatch):
     def fail(*args, **options):
         raise DeviceError("no GPU")
 
-    monkeypatch.setattr(ort, "open_on_gpu", fail)
+    monkeypatch.setattr(engine, "open_on_gpu", fail)
     before = threading.active_count()
     with pytest.raises(DeviceError, match="no GPU"):
         Predictor(photos_onnx, device="cuda")

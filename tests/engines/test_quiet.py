@@ -7,7 +7,7 @@ import threading
 import pytest
 from onnx import TensorProto, helper
 
-from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.engines.quiet import call_unprinted
 from hrnet_deploy.errors import DeviceError
 

@@ -3,9 +3,9 @@
 import pytest
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.evaluation.classification import Ranking
+from hrnet_deploy.evaluation.image_record import Record
 from hrnet_deploy.evaluation.journal import Journal
-from hrnet_deploy.evaluation.record import Record
+from hrnet_deploy.evaluation.metrics.classification import Ranking
 
 
 def record(index):

@@ -6,9 +6,9 @@ import pytest
 
 from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.evaluation import streaming
-from hrnet_deploy.evaluation.finding import find_dataset
-from hrnet_deploy.evaluation.network import Network
-from hrnet_deploy.evaluation.streaming import Clock, stream
+from hrnet_deploy.evaluation.datasets.find_dataset import find_dataset
+from hrnet_deploy.evaluation.model_runner import ModelRunner
+from hrnet_deploy.evaluation.streaming import InferenceTimer, stream
 from hrnet_deploy.spec import Task
 
 
@@ -18,7 +18,7 @@ def run(colour_net):
         net = net or colour_net(task)
         dataset = find_dataset(root, net.card)
         settings = {"batch": 1, "workers": 2} | options
-        return stream([Network(net)], dataset, range(len(dataset)), Clock([0.0]), **settings), net
+        return stream([ModelRunner(net)], dataset, range(len(dataset)), InferenceTimer([0.0]), **settings), net
 
     return start
 

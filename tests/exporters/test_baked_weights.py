@@ -6,10 +6,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from hrnet_deploy.calibration.recipe import plan
+from hrnet_deploy.calibration.qdq_placement import place_qdq
 from hrnet_deploy.exporters.baked_weights import with_float_weights, with_rounded_weights
 from hrnet_deploy.exporters.qdq import to_qdq, weight_scales
-from hrnet_deploy.quantization import ActivationRange, QdqTarget
+from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget
 
 RNG = np.random.default_rng(3)
 WEIGHTS = RNG.normal(size=(6, 3, 3, 3)).astype(np.float32)
@@ -62,7 +62,7 @@ def test_weights_in_a_constant_are_found(model):
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_float_weights_behind_a_pair_give_the_same_bits(model, per_channel):
-    layout = plan(model, QdqTarget.TENSORRT, ())
+    layout = place_qdq(model, QdqTarget.TENSORRT, ())
     graph = to_qdq(model, layout, {n: ActivationRange(-4.0, 4.0) for n in layout.measured}, per_channel=per_channel)
     other = with_float_weights(graph)
     stored = {t.data_type for t in other.graph.initializer if len(t.dims) == 4}

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from hrnet_deploy.exporters.file import read
 from hrnet_deploy.exporters.fp16 import to_fp16
 from hrnet_deploy.exporters.gemm import gemm_to_conv
+from hrnet_deploy.exporters.onnx_file import read
 
 
 def dense(matrix, bias, **attributes):

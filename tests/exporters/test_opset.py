@@ -2,7 +2,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.errors import ArtifactError, ExportError, UsageError
 from hrnet_deploy.exporters.opset import DEFAULT_OPSET, MIN_OPSET, check, convert, newest, written
 from hrnet_deploy.exporters.simplify import simplify

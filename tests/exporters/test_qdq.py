@@ -10,14 +10,14 @@ import pytest
 import torch
 from onnx import TensorProto, numpy_helper
 
-from hrnet_deploy.calibration.recipe import float_by_default, plan
+from hrnet_deploy.calibration.qdq_placement import float_by_default, place_qdq
+from hrnet_deploy.exporters.intermediate_outputs import expose_tensors
 from hrnet_deploy.exporters.qdq import SCALE_FLOOR, to_qdq
 from hrnet_deploy.exporters.simplify import simplify
-from hrnet_deploy.exporters.taps import with_taps
 from hrnet_deploy.exporters.trace import trace
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.models.variants import find_variant
-from hrnet_deploy.quantization import ActivationRange, QdqTarget
+from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget
 from hrnet_deploy.spec import ShapeRange
 
 CPU, TENSORRT = QdqTarget.CPU, QdqTarget.TENSORRT
@@ -32,8 +32,8 @@ def _ranges():
     def measure(model, *batches):
         key = hash((model.SerializeToString(deterministic=True), *(b.tobytes() for b in batches)))
         if key not in known:
-            names = tuple(dict.fromkeys(n for target in QdqTarget for n in plan(model, target, ()).measured))
-            content, taps = with_taps(model, names)
+            names = tuple(dict.fromkeys(n for target in QdqTarget for n in place_qdq(model, target, ()).measured))
+            content, taps = expose_tensors(model, names)
             session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
             seen = [session.run(list(taps), {session.get_inputs()[0].name: batch}) for batch in batches]
             known[key] = {
@@ -54,7 +54,7 @@ def quantised(_ranges, noise):
     def make(model, target, keep=None, batch=None, **options):
         keep = float_by_default(model, target) if keep is None else keep
         images = noise(1, 3, 64, 64) if batch is None else batch
-        return to_qdq(model, plan(model, target, keep), _ranges(model, images), **options)
+        return to_qdq(model, place_qdq(model, target, keep), _ranges(model, images), **options)
 
     return make
 
@@ -132,7 +132,7 @@ def test_onnx_runtime_fuses_the_cpu_layout(simplified, quantised, noise, tmp_pat
     found = optimised(quantised(model, CPU), tmp_path)
     answering = kind == "open segmentation"  # its last layer reads INT8, too, but no kernel of that kind gives floats
     assert found["QLinearConv"] == kinds(model)["Conv"] - 1 - answering
-    content, taps = with_taps(model, [n.output[0] for n in model.graph.node if n.op_type == "Add"])
+    content, taps = expose_tensors(model, [n.output[0] for n in model.graph.node if n.op_type == "Add"])
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     heights = [s.shape[2] for s in session.run(list(taps), {session.get_inputs()[0].name: noise(1, 3, 64, 64)})]
     assert found["QLinearAdd"] == heights.count(max(heights)) > 10

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from hrnet_deploy.exporters import ranges, taps
+from hrnet_deploy.exporters import fp16_range, intermediate_outputs
 from hrnet_deploy.exporters.serialized import with_graph
 
 
@@ -30,7 +30,7 @@ def test_other_nodes_read_the_same_weights(model, run, noise):
     np.testing.assert_array_equal(run(changed, noise(2, 400)), noise(2, 400) - np.arange(400, dtype=np.float32))
 
 
-@pytest.mark.parametrize("module", [taps, ranges])
+@pytest.mark.parametrize("module", [intermediate_outputs, fp16_range])
 def test_a_graph_stays_as_it_is_when_its_bytes_cannot_be_made(model, module, monkeypatch):
     """What fails on the way, such as for lack of memory, leaves nothing half done."""
     before = model.SerializeToString(deterministic=True)
@@ -40,5 +40,7 @@ def test_a_graph_stays_as_it_is_when_its_bytes_cannot_be_made(model, module, mon
 
     monkeypatch.setattr(module, "with_graph", fails)
     with pytest.raises(MemoryError):
-        taps.with_taps(model, ["s"]) if module is taps else ranges.with_absmax(model)
+        intermediate_outputs.expose_tensors(
+            model, ["s"]
+        ) if module is intermediate_outputs else fp16_range.expose_absmax(model)
     assert model.SerializeToString(deterministic=True) == before

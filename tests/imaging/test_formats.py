@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from hrnet_deploy.errors import ImageError
-from hrnet_deploy.sources import read_frame
+from hrnet_deploy.imaging.sources import read_frame
 
 RNG = np.random.default_rng(11)
 HEIGHT, WIDTH = 23, 31

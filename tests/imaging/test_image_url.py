@@ -10,7 +10,7 @@ import pytest
 
 from hrnet_deploy.errors import ImageError
 from hrnet_deploy.imaging import image_url
-from hrnet_deploy.sources import frames, is_single, items, read_frame
+from hrnet_deploy.imaging.sources import frames, is_single, items, read_frame
 
 BGR = np.random.default_rng(5).integers(0, 256, (12, 17, 3), np.uint8)
 PNG = cv2.imencode(".png", BGR)[1].tobytes()

@@ -75,7 +75,7 @@ def test_top_5_stands_in_every_table_of_more_than_five_classes(pixel_net, photos
 
 
 def test_provenance_names_the_preprocessing(photos_report):
-    from hrnet_deploy.preprocess import described
+    from hrnet_deploy.processing.preprocess import described
     from hrnet_deploy.report.provenance import model_facts
 
     for row in photos_report.rows:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hrnet_deploy.artifact import sha256_file
+from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant
 from hrnet_deploy.models.checkpoints.container import Container, read_container

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.labels import classes_in
+from hrnet_deploy.imaging.class_names import classes_in
 
 _LOG = logging.getLogger(__name__)
 _LEVELS = range(256)

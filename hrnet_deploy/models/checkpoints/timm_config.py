@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.errors import CheckpointError, HrnetDeployError
-from hrnet_deploy.labels import classes_in
+from hrnet_deploy.imaging.class_names import classes_in
 from hrnet_deploy.models.variants import Variant, find_variant
+from hrnet_deploy.models.weights import CONFIG_SUFFIX
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize
-from hrnet_deploy.weights import CONFIG_SUFFIX
 
 _LOG = logging.getLogger(__name__)
 _PUBLISHED_NAMES = frozenset({"model.safetensors", "pytorch_model.bin"})

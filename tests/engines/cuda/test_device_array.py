@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from hrnet_deploy.engines.cuda import dlpack
-from hrnet_deploy.engines.cuda.device_array import Blocks, DeviceArray
+from hrnet_deploy.engines.cuda.device_array import DeviceArray, MemoryPool
 from hrnet_deploy.engines.cuda.device_view import is_device_array, view
 from hrnet_deploy.engines.cuda.dlpack import make_capsule, read_capsule
 from hrnet_deploy.errors import DeviceError, UsageError
@@ -13,7 +13,7 @@ from hrnet_deploy.errors import DeviceError, UsageError
 
 @pytest.fixture
 def blocks(cuda):
-    return Blocks(cuda, 0)
+    return MemoryPool(cuda, 0)
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_looking_at_a_result_is_not_reading_it(blocks, stream, cuda):
 def test_idle_blocks_are_few_and_make_room_for_others(fake_cuda):
     cuda = fake_cuda(memory=1000)
     cuda.activate(0)
-    blocks, stream = Blocks(cuda, 0), cuda.stream()
+    blocks, stream = MemoryPool(cuda, 0), cuda.stream()
     for address in [blocks.take(40, stream) for _ in range(20)]:
         blocks.give(40, address)
     blocks.give(300, blocks.take(300, stream))

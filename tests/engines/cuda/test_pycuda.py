@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 
-from hrnet_deploy.engines.cuda.opening import open_cuda
+from hrnet_deploy.engines.cuda.provider import open_cuda
 from hrnet_deploy.errors import DeviceError
 
 

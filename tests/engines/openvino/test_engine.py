@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hrnet_deploy.engines.opening import open_engine
+from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.engines.openvino import engine as room
 from hrnet_deploy.engines.openvino import runtime
 from hrnet_deploy.engines.openvino.engine import OpenVinoEngine
-from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.spec import TensorSpec
 

@@ -7,7 +7,7 @@ import pytest
 from hrnet_deploy import export
 from hrnet_deploy.engines.openvino.engine import OpenVinoEngine
 from hrnet_deploy.engines.openvino.runtime import abilities, half_hint
-from hrnet_deploy.engines.ort import OrtEngine
+from hrnet_deploy.engines.ort.engine import OrtEngine
 
 RNG = np.random.default_rng(0)
 WEIGHTS = RNG.normal(size=(32, 32, 3, 3)).astype(np.float32)

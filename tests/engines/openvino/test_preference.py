@@ -3,10 +3,10 @@ import json
 
 import pytest
 
-from hrnet_deploy.artifact import CARD_KEY
+from hrnet_deploy.artifact.card import CARD_KEY
+from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.engines.openvino import preference
 from hrnet_deploy.engines.openvino.preference import computes_in_half, prefers_openvino
-from hrnet_deploy.engines.ort_header import OnnxHeader, read_header
 
 BIG = {"input": ("N", 3, 224, 224)}
 INTEGERS = frozenset({"QuantizeLinear", "Conv"})

@@ -18,7 +18,7 @@ from hrnet_deploy.engines.tensorrt.builder import BuildRequest, Typing, build, i
 from hrnet_deploy.engines.tensorrt.layers import precision_share
 from hrnet_deploy.errors import ArtifactError, BuildError, UsageError
 from hrnet_deploy.exporters.fp16 import to_fp16
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.spec import Precision
 
 SHAPES = {"input": ((1, 3, 64, 64), (4, 3, 64, 64), (8, 3, 64, 64))}
@@ -402,7 +402,7 @@ def rtx():
 def photos(demo, photos_onnx, tmp_path_factory):
     """precision -> the photo classifier in it, serialized; at 64x64 with any batch."""
     folder = tmp_path_factory.mktemp("calibration")
-    for index, picture in enumerate(probe_images(10, (64, 64))):
+    for index, picture in enumerate(synthetic_images(10, (64, 64))):
         cv2.imwrite(str(folder / f"{index}.png"), picture)
     int8 = export(
         str(photos_onnx), task="classification", resize="squash", classes=demo / "photos10.txt",

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hrnet_deploy.artifact import CARD_KEY, card_metadata
+from hrnet_deploy.artifact.card import CARD_KEY, card_metadata
+from hrnet_deploy.artifact.engine_sidecar import EngineSidecar, sidecar_path, write_sidecar
 from hrnet_deploy.engines.cuda.cuda_python import CudaPython
 from hrnet_deploy.engines.tensorrt.engine import TrtEngine
-from hrnet_deploy.engines.tensorrt.facts import EngineFacts, sidecar_path, write_facts
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingFileError, UsageError
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, ShapeRange, Task, TensorSpec
 
@@ -547,13 +547,13 @@ def facts_of(content, **changes):
         "precision": Precision.FP32, "profile": {"x": ((1, 3), (4, 3), (8, 3))},
         "rebuild": "hrnet-export net.onnx -o net.engine",
     }  # fmt: skip
-    return EngineFacts(**values | changes)
+    return EngineSidecar(**values | changes)
 
 
 def test_the_sidecar_brings_the_card_the_order_and_the_names(tmp_path, cuda, trt):
     path = tmp_path / "net.engine"
     path.write_bytes(trt.plan(profiles=PROFILES))
-    write_facts(facts_of(path.read_bytes()), sidecar_path(path))
+    write_sidecar(facts_of(path.read_bytes()), sidecar_path(path))
     engine = TrtEngine(path, api=trt.api, cuda=cuda)
     assert engine.metadata == card_metadata(CARD)
     assert (engine.inputs, engine.outputs) == (CARD.inputs, CARD.outputs)
@@ -573,7 +573,7 @@ def test_the_sidecar_brings_the_card_the_order_and_the_names(tmp_path, cuda, trt
 def test_facts_that_do_not_fit_stop_the_load_before_tensorrt_sees_it(tmp_path, cuda, trt, changes, message):
     path = tmp_path / "net.engine"
     path.write_bytes(trt.plan(profiles=PROFILES, fails="TensorRT saw it"))
-    write_facts(facts_of(path.read_bytes(), **changes), sidecar_path(path))
+    write_sidecar(facts_of(path.read_bytes(), **changes), sidecar_path(path))
     with pytest.raises(ArtifactError, match=f"{message}.*Build it again: hrnet-export net.onnx -o net.engine"):
         TrtEngine(path, api=trt.api, cuda=cuda)
 

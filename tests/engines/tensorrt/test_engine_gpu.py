@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from hrnet_deploy import Predictor, export
-from hrnet_deploy.engines.cuda.opening import open_cuda
+from hrnet_deploy.engines.cuda.provider import open_cuda
 from hrnet_deploy.engines.tensorrt.engine import TrtEngine
 from hrnet_deploy.errors import HrnetDeployError, MissingDependencyError, UsageError
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 pytestmark = pytest.mark.gpu
 
@@ -67,7 +67,7 @@ def assert_close(found, wanted, tolerance):
 
 def test_the_predictor_answers_as_with_onnx_on_real_pictures(pair):
     precision, engine, onnx = pair
-    pictures = probe_images(8, (120, 160))
+    pictures = synthetic_images(8, (120, 160))
     with Predictor(engine) as ours, Predictor(onnx, device="cpu") as reference:
         for found, wanted in zip(ours.predict(pictures, batch=3), reference.predict(pictures, batch=3), strict=True):
             assert_close(found.probs, wanted.probs, 2 * TOLERANCE[precision])

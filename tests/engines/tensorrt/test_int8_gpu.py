@@ -6,14 +6,14 @@ import onnx
 import pytest
 
 from hrnet_deploy import Predictor
-from hrnet_deploy.engines.cuda.opening import open_cuda
+from hrnet_deploy.artifact.plan_file import read_plan
+from hrnet_deploy.engines.cuda.provider import open_cuda
 from hrnet_deploy.engines.tensorrt.api import find_api
 from hrnet_deploy.engines.tensorrt.builder import inspect
 from hrnet_deploy.engines.tensorrt.layers import precision_share
-from hrnet_deploy.engines.tensorrt.plan_file import read_plan
 from hrnet_deploy.errors import MissingDependencyError
-from hrnet_deploy.pipeline import export_artifact
-from hrnet_deploy.probe import probe_images
+from hrnet_deploy.export import export_artifact
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.spec import Precision
 
 pytestmark = [pytest.mark.gpu, pytest.mark.trt]
@@ -37,7 +37,7 @@ def photos(api, demo, tmp_path_factory):
     folder = tmp_path_factory.mktemp("int8")
     pictures = folder / "pictures"
     pictures.mkdir()
-    for index, picture in enumerate(probe_images(16, (64, 64))):
+    for index, picture in enumerate(synthetic_images(16, (64, 64))):
         cv2.imwrite(str(pictures / f"{index}.png"), picture)
     made = {}
 
@@ -67,7 +67,7 @@ def kernels(api, done):
 
 
 def logits(path, device):
-    pictures = probe_images(8, (64, 64))
+    pictures = synthetic_images(8, (64, 64))
     with Predictor(path, device=device) as predictor:
         return np.stack([result.probs for result in predictor.predict(pictures, batch=4)])
 

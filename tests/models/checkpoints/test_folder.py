@@ -4,7 +4,7 @@ import pytest
 
 from hrnet_deploy.errors import CheckpointError, UsageError
 from hrnet_deploy.models.checkpoints.load import load_checkpoint
-from hrnet_deploy.weights import resolve_weights
+from hrnet_deploy.models.weights import resolve_weights
 
 
 @pytest.mark.parametrize(

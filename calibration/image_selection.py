@@ -1,0 +1,149 @@
+"""Calibration images: which of many, told apart by content, and never those that accuracy is measured on."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrnet_deploy.artifact.files import sha256_file
+from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+
+COUNT = 512
+"""Default number of calibration images."""
+SEED = 20
+"""Default seed of `choose`."""
+
+
+@dataclass(frozen=True, order=True)
+class CalibrationImage(os.PathLike[str]):
+    """One file; usable wherever a path is.
+
+    Attributes:
+        group: what the choice is balanced over: the class, the city, or the folder below the given one; "" without.
+        path: the file.
+    """
+
+    group: str
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+
+AnyPath = str | os.PathLike[str]
+"""A file by name, as a path or as a `CalibrationImage`."""
+
+
+def choose(images: Iterable[CalibrationImage], count: int = COUNT, seed: int = SEED) -> tuple[CalibrationImage, ...]:
+    """Choose images evenly over the groups: one of each, then another of each, until there are enough.
+
+    The choice depends on the names of groups and files alone, so it is the same on every machine and wherever the
+    folder lies; a smaller count gives the beginning of a larger one's choice.
+
+    Args:
+        images: to choose from, in any order.
+        count: how many.
+        seed: another one gives another choice.
+
+    Returns:
+        `count` images, or all where there are fewer.
+
+    Raises:
+        UsageError: count is not positive.
+    """
+    if count < 1:
+        raise UsageError(f"number of calibration images must be positive, got {count}. Use {COUNT}.")
+    groups: dict[str, list[CalibrationImage]] = {}
+    for image in sorted(images):
+        groups.setdefault(image.group, []).append(image)
+    ranked: list[tuple[int, bytes, CalibrationImage]] = []
+    for group, members in groups.items():
+        members.sort(key=lambda image: _draw(seed, image.group, image.path.name))
+        ranked += [(place, _draw(seed, group), image) for place, image in enumerate(members[:count])]
+    return tuple(image for _, _, image in sorted(ranked)[:count])
+
+
+def content_hashes(images: Iterable[AnyPath]) -> tuple[str, ...]:
+    """Digest of each file's content.
+
+    Args:
+        images: the files.
+
+    Returns:
+        SHA-256 in hex, one per file, in order.
+
+    Raises:
+        MissingFileError: a file is gone.
+        ImageError: a file cannot be read.
+    """
+    return tuple(_content_hash(image) for image in images)
+
+
+def image_list_hash(hashes: Iterable[str]) -> str:
+    """One digest for a list of images; it depends on their contents and order, not on where they lie.
+
+    Args:
+        hashes: what `content_hashes` returned.
+
+    Returns:
+        SHA-256 in hex.
+    """
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def check_disjoint(calibration: Iterable[AnyPath], evaluation: Iterable[AnyPath], *, allow: bool = False) -> None:
+    """Refuse to measure on what was calibrated on.
+
+    Args:
+        calibration: files that ranges are found on.
+        evaluation: files that accuracy is measured on. Only those as long as one of the others are read.
+        allow: do not check.
+
+    Raises:
+        UsageError: two files have the same content; the first evaluation file that clashes is named.
+        MissingFileError: a file is gone.
+        ImageError: a file cannot be read.
+    """
+    if allow:
+        return
+    by_size: dict[int, list[AnyPath]] = {}
+    for image in calibration:
+        by_size.setdefault(_size_bytes(image), []).append(image)
+    known: dict[int, dict[str, AnyPath]] = {}
+    for image in evaluation:
+        size = _size_bytes(image)
+        if size not in by_size:
+            continue
+        if size not in known:
+            known[size] = {_content_hash(other): other for other in reversed(by_size[size])}
+        twin = known[size].get(_content_hash(image))
+        if twin is not None:
+            raise UsageError(
+                f"calibration images must not be evaluation images too, got {os.fspath(twin)} ="
+                f" {os.fspath(image)}. Use other images, or allow the overlap (allow_overlap=True, --allow-overlap)."
+            )
+
+
+def _draw(seed: int, *names: str) -> bytes:
+    # A digest instead of a random generator: NumPy's streams may change from version to version.
+    return hashlib.sha256("\0".join((str(seed), *names)).encode(errors="surrogateescape")).digest()
+
+
+def _content_hash(image: AnyPath) -> str:
+    try:
+        return sha256_file(Path(image))
+    except PermissionError as error:
+        name = os.fspath(image)
+        raise ImageError(f"image '{name}' must be readable, got {error.strerror}. Check its permissions.") from error
+
+
+def _size_bytes(image: AnyPath) -> int:
+    try:
+        return os.stat(image).st_size  # noqa: PTH116 - any kind of path
+    except OSError as error:
+        raise MissingFileError(
+            f"image '{os.fspath(image)}' must exist, got {error.strerror}. Check the path."
+        ) from error

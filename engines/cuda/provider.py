@@ -1,0 +1,70 @@
+"""Which provider of CUDA is used."""
+
+from __future__ import annotations
+
+import sys
+
+from hrnet_deploy.engines.cuda.api import Cuda
+from hrnet_deploy.errors import MissingDependencyError, UsageError
+
+PROVIDERS = ("auto", "cuda-python", "pycuda")
+
+
+def open_cuda(provider: str = "auto") -> Cuda:
+    """Open CUDA; needs no driver and no GPU yet.
+
+    Args:
+        provider: "cuda-python", "pycuda", or "auto": PyCUDA when one of its contexts is current in this thread, so
+            that arrays and streams made there are usable; else cuda-python; else PyCUDA.
+
+    Returns:
+        The provider.
+
+    Raises:
+        UsageError: an unknown provider.
+        MissingDependencyError: its package is not installed.
+        DeviceError: PyCUDA found no driver.
+    """
+    if provider not in PROVIDERS:
+        raise UsageError(f"CUDA provider must be one of {', '.join(PROVIDERS)}, got '{provider}'. Choose one.")
+    if provider == "cuda-python":
+        return _cuda_python()
+    if provider == "pycuda" or _pycuda_context_is_current():
+        return _pycuda()
+    try:
+        return _cuda_python()
+    except MissingDependencyError as error:
+        try:
+            return _pycuda()
+        except MissingDependencyError:
+            raise error from None
+
+
+def _cuda_python() -> Cuda:
+    try:
+        from hrnet_deploy.engines.cuda.cuda_python import CudaPython
+
+        return CudaPython()
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"running on a GPU needs CUDA's Python bindings, got: {error}. pip install 'hrnet-deploy[cuda]'"
+        ) from error
+
+
+def _pycuda() -> Cuda:
+    try:
+        from hrnet_deploy.engines.cuda.pycuda import PyCuda
+
+        return PyCuda()
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"CUDA through PyCUDA needs the package, got: {error}. "
+            "pip install 'hrnet-deploy[pycuda]' (it compiles against the CUDA toolkit), or use cuda-python."
+        ) from error
+
+
+def _pycuda_context_is_current() -> bool:
+    """Whether the caller already works with PyCUDA; never imports it."""
+    driver = sys.modules.get("pycuda.driver")
+    # An imported driver that was never initialised answers None.
+    return driver is not None and driver.Context.get_current() is not None

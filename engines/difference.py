@@ -1,0 +1,66 @@
+"""Numeric distance between what two runtimes answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.processing.two_classes import two_scores
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far an answer is from its reference.
+
+    Attributes:
+        max_abs: largest absolute difference.
+        max_rel: the same, in units of the reference's spread (standard deviation), at least 1e-6.
+        agreement: share of positions with the same class (argmax over axis 1, or equal labels), 0..1.
+    """
+
+    max_abs: float
+    max_rel: float
+    agreement: float
+
+    def worst(self, other: Difference) -> Difference:
+        """The larger distances and the lesser agreement of two."""
+        return Difference(
+            max(self.max_abs, other.max_abs), max(self.max_rel, other.max_rel), min(self.agreement, other.agreement)
+        )
+
+
+ALIKE = Difference(0.0, 0.0, 1.0)
+"""Nothing compared yet."""
+
+
+def compare(ours: NDArray[np.generic], reference: NDArray[np.generic], cut: float | None = None) -> Difference:
+    """Measure one output against its reference.
+
+    The spread, not each value, is the yardstick: a logit near zero has no meaningful relative error.
+
+    Args:
+        ours: logits or scores (N, classes, ...), or integer labels of any shape.
+        reference: the same shape.
+        cut: of a net with one channel, the score above which the second class is meant. The spread then counts at
+            least one: it is a logit's own unit, and few answers of one score each may hardly differ.
+
+    Returns:
+        The difference; infinite where either is not finite or the shapes differ.
+    """
+    if ours.shape != reference.shape:
+        return Difference(np.inf, np.inf, 0.0)
+    if ours.dtype.kind in "iu":
+        return Difference(0.0, 0.0, float(np.mean(ours == reference)))
+    a, b = ours.astype(np.float64), reference.astype(np.float64)
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        return Difference(np.inf, np.inf, 0.0)
+    max_abs = float(np.abs(a - b).max(initial=0))
+    if a.ndim > 1:
+        labels = [two_scores(scores, cut, axis=1).argmax(axis=1) for scores in (a, b)]
+        agreement = float(np.mean(labels[0] == labels[1]))
+    else:
+        agreement = float(np.mean(a == b))
+    least = 1e-6 if cut is None else 1.0
+    return Difference(max_abs, max_abs / max(float(b.std()), least), agreement)

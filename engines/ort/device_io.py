@@ -1,0 +1,94 @@
+"""GPU arrays through a bound session: in and out without touching the host."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from hrnet_deploy.engines.cuda.api import Cuda
+from hrnet_deploy.engines.cuda.device_array import DeviceArray, MemoryPool
+from hrnet_deploy.engines.cuda.device_view import is_device_array, view
+from hrnet_deploy.engines.feed import check_array
+from hrnet_deploy.engines.ort.io_binding import BoundSession, Buffers
+from hrnet_deploy.engines.ort.session import DTYPES
+from hrnet_deploy.spec import TensorSpec
+
+
+class DeviceRunner:
+    """Runs feeds that lie on the GPU; the answers stay there."""
+
+    def __init__(self, session: BoundSession, inputs: Sequence[TensorSpec], cuda: Cuda, device: int) -> None:
+        """Make the stream on which arrays are copied.
+
+        Args:
+            session: bound on the same GPU.
+            inputs: of the graph.
+            cuda: the provider of copies.
+            device: index of the GPU.
+        """
+        self._session = session
+        self._inputs = inputs
+        self._cuda = cuda
+        self._device = device
+        self._blocks = MemoryPool(cuda, device)
+        self._lock = threading.Lock()
+        with cuda.active(device):
+            self._stream = cuda.stream()
+
+    def run(self, feed: Mapping[str, Any]) -> dict[str, DeviceArray]:
+        """Compute every output for one batch.
+
+        Args:
+            feed: by input, GPU arrays or NumPy arrays, of fitting shape and type.
+
+        Returns:
+            Arrays on the GPU, by output.
+
+        Raises:
+            UsageError: an array of another type or shape, on another GPU or not in C order.
+            DeviceError: CUDA failed.
+        """
+        with self._lock, self._cuda.active(self._device):
+            # In the caller's thread, whose current stream is what fills its arrays.
+            arrays = {
+                name: view(value, name, cuda=self._cuda, device=self._device, stream=self._stream)
+                if is_device_array(value)
+                else np.ascontiguousarray(value)
+                for name, value in feed.items()
+            }
+            for spec in self._inputs:
+                check_array(spec, arrays[spec.name])
+            shapes = {name: (tuple(array.shape), str(array.dtype)) for name, array in arrays.items()}
+            return self._session.run_in_place(shapes, lambda b: self._fill(b, arrays), self._read)
+
+    def close(self) -> None:
+        """Free the memory of results that nobody holds."""
+        with self._cuda.active(self._device):
+            self._cuda.destroy_stream(self._stream)
+            self._blocks.close()
+
+    def _fill(self, buffers: Buffers, arrays: Mapping[str, Any]) -> None:
+        # Called in the session's thread, which has a current GPU of its own; so has `_read`.
+        with self._cuda.active(self._device):
+            for name, array in arrays.items():
+                value = buffers.inputs[name]
+                if isinstance(array, np.ndarray):
+                    value.update_inplace(array)
+                else:
+                    # The session reads fixed addresses; copying within the GPU costs microseconds.
+                    self._cuda.copy_across(value.data_ptr(), array.address, value.tensor_size_in_bytes(), self._stream)
+            self._cuda.synchronize(self._stream)
+
+    def _read(self, buffers: Buffers) -> dict[str, DeviceArray]:
+        answers: dict[str, DeviceArray] = {}
+        with self._cuda.active(self._device):
+            for name, value in buffers.outputs.items():
+                dtype = np.dtype(DTYPES[value.data_type()])
+                array = DeviceArray(self._blocks, tuple(value.shape()), dtype, self._stream)
+                self._cuda.copy_across(array.address, value.data_ptr(), array.nbytes, self._stream)
+                answers[name] = array
+            self._cuda.synchronize(self._stream)
+        return answers

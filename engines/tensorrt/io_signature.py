@@ -1,0 +1,248 @@
+"""What an engine takes and gives: its tensors and the shapes its optimisation profiles hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from hrnet_deploy.engines.tensorrt.api import TrtApi
+from hrnet_deploy.errors import ArtifactError, UsageError
+from hrnet_deploy.spec import ModelCard, TensorSpec
+
+Shape = tuple[int, ...]
+OPEN = -1
+"""A dimension TensorRT leaves open."""
+
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One tensor an engine takes or gives.
+
+    Attributes:
+        name: tensor name.
+        dtype: of its elements.
+        shape: one entry a dimension, -1 where it is open.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: Shape
+
+    def nbytes(self, shape: Shape) -> int:
+        """Bytes of this tensor at a shape without open dimensions."""
+        return math.prod(shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The shapes for which an engine was optimised.
+
+    Attributes:
+        index: of the profile.
+        ranges: smallest, best and largest shape of each input.
+    """
+
+    index: int
+    ranges: Mapping[str, tuple[Shape, Shape, Shape]]
+
+
+@dataclass(frozen=True)
+class IoSignature:
+    """All tensors and profiles of an engine.
+
+    Attributes:
+        inputs: in the order a feed is checked.
+        outputs: in the order results are returned.
+        profiles: at least one.
+    """
+
+    inputs: tuple[Binding, ...]
+    outputs: tuple[Binding, ...]
+    profiles: tuple[Profile, ...]
+
+    @property
+    def splittable(self) -> bool:
+        """Whether the first dimension of every tensor is the batch and open."""
+        return all(binding.shape[:1] == (OPEN,) for binding in self.inputs + self.outputs)
+
+    def specs(self, card: ModelCard | None) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+        """Inputs and outputs with open dimensions named as a card names them.
+
+        Args:
+            card: the artefact's, None where it has none: the first dimension is then "batch", others "?".
+
+        Returns:
+            Inputs and outputs.
+        """
+        inputs, outputs = (card.inputs, card.outputs) if card else ((), ())
+        return (
+            tuple(_spec(binding, inputs) for binding in self.inputs),
+            tuple(_spec(binding, outputs) for binding in self.outputs),
+        )
+
+    def ordered_as(self, card: ModelCard) -> IoSignature:
+        """The same tensors in a card's order, where it names all of them."""
+        return replace(self, inputs=_ordered(self.inputs, card.inputs), outputs=_ordered(self.outputs, card.outputs))
+
+
+def read_signature(api: TrtApi, engine: Any, name: str) -> IoSignature:
+    """Ask an engine.
+
+    Args:
+        api: the TensorRT that holds it.
+        engine: ICudaEngine.
+        name: of the artefact, for the error.
+
+    Returns:
+        Its signature.
+
+    Raises:
+        ArtifactError: a tensor of a type NumPy does not have, or one that lives in host memory.
+    """
+    inputs: list[Binding] = []
+    outputs: list[Binding] = []
+    for index in range(engine.num_io_tensors):
+        tensor = engine.get_tensor_name(index)
+        dtype = _DTYPES.get(engine.get_tensor_dtype(tensor).name)
+        location = engine.get_tensor_location(tensor).name if hasattr(engine, "get_tensor_location") else "DEVICE"
+        if dtype is None or location != "DEVICE":
+            got = f"{engine.get_tensor_dtype(tensor).name.lower()} in {location.lower()} memory"
+            raise ArtifactError(
+                f"tensor '{tensor}' of {name} must be of {', '.join(_DTYPES.values())} in GPU memory, got {got}. "
+                "Export the model with such inputs and outputs."
+            )
+        binding = Binding(tensor, np.dtype(dtype), tuple(int(d) for d in engine.get_tensor_shape(tensor)))
+        is_input = engine.get_tensor_mode(tensor) == api.module.TensorIOMode.INPUT
+        (inputs if is_input else outputs).append(binding)
+    profiles = [
+        Profile(index, {binding.name: _range(engine, binding, index) for binding in inputs})
+        for index in range(max(engine.num_optimization_profiles, 1))
+    ]
+    return IoSignature(tuple(inputs), tuple(outputs), tuple(profiles))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A part of a batch that one execution computes.
+
+    Attributes:
+        profile: index of the profile.
+        start: first row; 0 where the batch is not split.
+        shapes: of each input, in the signature's order.
+    """
+
+    profile: int
+    start: int
+    shapes: tuple[Shape, ...]
+
+
+def chunks(signature: IoSignature, shapes: tuple[Shape, ...]) -> tuple[Chunk, ...]:
+    """How to compute a batch: at once where a profile holds it, else in parts.
+
+    Args:
+        signature: of the engine.
+        shapes: of each input, in the signature's order, of the right rank.
+
+    Returns:
+        The parts, in order; all of one profile.
+
+    Raises:
+        UsageError: no profile holds it and splitting does not help; the message names the allowed range.
+    """
+    named = dict(zip((binding.name for binding in signature.inputs), shapes, strict=True))
+    whole = [profile for profile in signature.profiles if all(_holds(profile, n, shape) for n, shape in named.items())]
+    if whole:
+        best = min(whole, key=lambda profile: _distance(profile, named))
+        return (Chunk(best.index, 0, shapes),)
+    batches = {shape[0] for shape in shapes if shape}
+    if signature.splittable and len(batches) == 1:
+        (batch,) = batches
+        for profile in sorted(signature.profiles, key=_batch_range, reverse=True):
+            sizes = _parts(batch, *_batch_range(profile)[::-1])
+            if sizes and all(_holds(profile, n, (sizes[0], *shape[1:])) for n, shape in named.items()):
+                starts = [sum(sizes[:i]) for i in range(len(sizes))]
+                return tuple(
+                    Chunk(profile.index, start, tuple((size, *shape[1:]) for shape in shapes))
+                    for start, size in zip(starts, sizes, strict=True)
+                )
+    raise _out_of_range(signature, named)
+
+
+def _batch_range(profile: Profile) -> tuple[int, int]:
+    """Largest and smallest batch."""
+    ranges = profile.ranges.values()
+    return min(high[0] for _, _, high in ranges), max(low[0] for low, _, _ in ranges)
+
+
+def _parts(batch: int, low: int, high: int) -> list[int]:
+    """Sizes that sum up to `batch`; full ones first, so that few different shapes have to be recorded."""
+    if not 0 < high < batch or low > high:
+        return []
+    full, rest = divmod(batch, high)
+    if not rest or rest >= low:
+        return [high] * full + [rest] * bool(rest)
+    even, extra = divmod(batch, full + 1)
+    return [even + 1] * extra + [even] * (full + 1 - extra) if even >= low else []
+
+
+def _holds(profile: Profile, name: str, shape: Shape) -> bool:
+    low, _, high = profile.ranges[name]
+    return len(shape) == len(low) and all(a <= d <= b for a, d, b in zip(low, shape, high, strict=True))
+
+
+def _distance(profile: Profile, named: Mapping[str, Shape]) -> float:
+    """How far a shape is from the one a profile is best at."""
+    return sum(
+        abs(math.log(max(math.prod(shape), 1) / max(math.prod(profile.ranges[name][1]), 1)))
+        for name, shape in named.items()
+    )
+
+
+def _out_of_range(signature: IoSignature, named: Mapping[str, Shape]) -> UsageError:
+    held = {n: any(_holds(profile, n, shape) for profile in signature.profiles) for n, shape in named.items()}
+    name = next((n for n, fits in held.items() if not fits), signature.inputs[0].name)
+    allowed = " or ".join(
+        f"{low} to {high}" if low != high else f"{low}"
+        for low, _, high in (profile.ranges[name] for profile in signature.profiles)
+    )
+    return UsageError(
+        f"input '{name}' must be within {allowed}, got {named[name]}. "
+        "Resize it, or build an engine for it: hrnet-export --batch MIN:OPT:MAX --imgsz ..."
+    )
+
+
+def _range(engine: Any, binding: Binding, profile: int) -> tuple[Shape, Shape, Shape]:
+    if OPEN not in binding.shape:
+        return binding.shape, binding.shape, binding.shape
+    low, best, high = (tuple(int(d) for d in dims) for dims in engine.get_tensor_profile_shape(binding.name, profile))
+    return low, best, high
+
+
+def _spec(binding: Binding, listed: tuple[TensorSpec, ...]) -> TensorSpec:
+    known = next((spec for spec in listed if spec.name == binding.name), None)
+    names: list[int | str] = ["batch", *["?"] * (len(binding.shape) - 1)]
+    if known and len(known.shape) == len(binding.shape):
+        names = [entry if isinstance(entry, str) else name for entry, name in zip(known.shape, names, strict=True)]
+    shape = tuple(name if size == OPEN else size for size, name in zip(binding.shape, names, strict=False))
+    return TensorSpec(binding.name, binding.dtype.name, shape)
+
+
+def _ordered(bindings: tuple[Binding, ...], listed: tuple[TensorSpec, ...]) -> tuple[Binding, ...]:
+    places = {spec.name: place for place, spec in enumerate(listed)}
+    if places.keys() != {binding.name for binding in bindings}:
+        return bindings
+    return tuple(sorted(bindings, key=lambda binding: places[binding.name]))

@@ -1,0 +1,75 @@
+"""Kernel timings kept between builds: the second build of the same net takes a fraction of the first."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.engines.tensorrt.api import TrtApi
+from hrnet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+_LOG = logging.getLogger(__name__)
+
+
+def attach(api: TrtApi, config: trt.IBuilderConfig, path: Path | None) -> trt.ITimingCache | None:
+    """Give a build the timings of a file, or an empty set where the file has none that fit.
+
+    Timings hold for one GPU and one version of TensorRT, which checks that itself.
+
+    Args:
+        api: the TensorRT that builds.
+        config: the build's.
+        path: the file, which need not exist; None for none.
+
+    Returns:
+        The cache, filled by the build; None without a path or where this TensorRT keeps no timings.
+    """
+    if path is None or not api.timing_cache:
+        return None
+    try:
+        kept = path.read_bytes()
+    except FileNotFoundError:
+        kept = b""
+    except OSError as error:
+        _LOG.warning("timing cache %s is left unread: %s", path, error.strerror)
+        kept = b""
+    cache = _accepted(config, kept)
+    if cache is None and kept:
+        _LOG.warning(
+            "timing cache %s was refused by %s, as one of another GPU or version is; it is made anew", path, api.label
+        )
+        cache = _accepted(config, b"")
+    return cache
+
+
+def save(cache: trt.ITimingCache, path: Path) -> None:
+    """Write the timings of a finished build; a place that cannot be written to does not cost the engine.
+
+    Args:
+        cache: what `attach` returned.
+        path: the file, replaced whole.
+    """
+    memory: Any = cache.serialize()
+    if memory is None:
+        _LOG.warning("timing cache %s is not written: TensorRT gave none", path)
+        return
+    try:
+        with atomic_output(path) as temporary:
+            temporary.write_bytes(memory)
+    except (OSError, UsageError) as error:
+        _LOG.warning("timing cache %s is not written: %s", path, error)
+
+
+def _accepted(config: trt.IBuilderConfig, content: bytes) -> trt.ITimingCache | None:
+    try:
+        cache: Any = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return cache  # type: ignore[no-any-return, unused-ignore]  # Any alike without the stubs
+    except (RuntimeError, ValueError, TypeError) as error:
+        _LOG.debug("%s", error)
+    return None

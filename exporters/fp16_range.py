@@ -1,0 +1,54 @@
+"""How large the values of a graph become, and which nodes half precision could not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import TensorProto, helper
+
+from hrnet_deploy.exporters.fp16 import FP16_MAX
+from hrnet_deploy.exporters.serialized import with_graph
+from hrnet_deploy.exporters.shape_inference import value_types
+
+_HEADROOM = 2.0
+"""The images at hand are not all images: what comes within this factor of the limit counts as beyond it."""
+_FP16_MIN_NORMAL = 2.0**-14
+"""A tensor whose largest value is below this has lost mantissa bits. Source: IEEE 754 binary16."""
+
+
+def expose_absmax(model: onnx.ModelProto) -> tuple[bytes, dict[str, str]]:
+    """Replace a graph's outputs by max|x| of every float value; nothing the size of an activation is kept.
+
+    Args:
+        model: float32 graph, left as it is.
+
+    Returns:
+        The graph, serialised, whose outputs are float scalars, and a map from output name to value name.
+    """
+    floats = {name for name, kind in value_types(model).items() if kind.elem_type == TensorProto.FLOAT}
+    tapped, taps = [], {}
+    for node in model.graph.node:
+        tapped.append(node)
+        for name in floats.intersection(node.output):
+            # Right behind the node, so that its value can be freed before the next is made.
+            tapped.append(helper.make_node("Abs", [name], [f"{name}/abs"]))
+            tapped.append(helper.make_node("ReduceMax", [f"{name}/abs"], [f"{name}/absmax"], keepdims=0))
+            taps[f"{name}/absmax"] = name
+    scalars = [helper.make_tensor_value_info(tap, TensorProto.FLOAT, []) for tap in taps]
+    return with_graph(model, tapped, scalars), taps
+
+
+def fp16_overflows(model: onnx.ModelProto, absmax: Mapping[str, float]) -> frozenset[str]:
+    """Nodes that read or make a value half precision cannot hold.
+
+    Args:
+        model: the float32 graph.
+        absmax: largest |x| by value name, over representative images.
+
+    Returns:
+        Names of nodes to keep in float32.
+    """
+    limit = FP16_MAX / _HEADROOM
+    bad = {name for name, value in absmax.items() if not value <= limit or 0 < value < _FP16_MIN_NORMAL}
+    return frozenset(n.name or n.output[0] for n in model.graph.node if bad & {*n.input, *n.output})

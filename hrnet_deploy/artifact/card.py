@@ -1,0 +1,54 @@
+"""The model card as metadata of an artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from hrnet_deploy.artifact.known_classes import pack_classes, unpack_classes
+from hrnet_deploy.errors import ArtifactError
+from hrnet_deploy.spec import ModelCard
+
+CARD_KEY = "hrnet_deploy.card"
+"""Key of the card in ONNX `metadata_props`."""
+
+
+def card_metadata(card: ModelCard) -> dict[str, str]:
+    """A card as string metadata; well-known class lists are written by name.
+
+    Args:
+        card: the card.
+
+    Returns:
+        One entry, under CARD_KEY.
+    """
+    content = json.loads(card.to_json())
+    content["classes"] = pack_classes(card.classes)
+    return {CARD_KEY: json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)}
+
+
+def card_from_metadata(metadata: Mapping[str, str], name: str) -> ModelCard:
+    """The card an artefact carries.
+
+    Args:
+        metadata: the artefact's string metadata.
+        name: the artefact, for the error.
+
+    Returns:
+        The card.
+
+    Raises:
+        ArtifactError: there is none, or it cannot be read.
+    """
+    text = metadata.get(CARD_KEY)
+    if text is None:
+        raise ArtifactError(
+            f"artefact must carry a model card, got none in {name}. "
+            f"Make one: hrnet-export {name} --task classification|segmentation -o NEW.onnx"
+        )
+    try:
+        content = json.loads(text)
+        content["classes"] = unpack_classes(content["classes"])
+        return ModelCard.from_json(json.dumps(content))
+    except (ArtifactError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{name}: {error}") from error

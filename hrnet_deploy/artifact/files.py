@@ -1,0 +1,69 @@
+"""Artefacts on disk: atomic writes, content digests, and the card inside."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hrnet_deploy.errors import MissingFileError, UsageError
+
+_CHUNK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic_output(path: Path) -> Iterator[Path]:
+    """A file that appears whole or not at all.
+
+    Args:
+        path: final place; its folder is made if missing, an existing file is replaced.
+
+    Yields:
+        A temporary path in a fresh folder beside it, to be written by the body.
+
+    Raises:
+        UsageError: the place is a folder or cannot be written to.
+    """
+    if path.is_dir():
+        raise UsageError(f"output must be a file, got the folder {path}. Add a file name.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The same folder: a rename across file systems would be a copy, which can be seen half done.
+        scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise UsageError(
+            f"output folder must be writable, got {path.parent} ({error.strerror}). Choose another."
+        ) from error
+    try:
+        temporary = scratch / path.name
+        yield temporary
+        # Weights over 2 GB lie beside the graph under a name of their own; they move first.
+        for beside in sorted(scratch.iterdir(), key=lambda p: p == temporary):
+            beside.replace(path.parent / beside.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def sha256_file(path: Path) -> str:
+    """Digest of a file's content.
+
+    Args:
+        path: the file.
+
+    Returns:
+        SHA-256 in hex.
+
+    Raises:
+        MissingFileError: there is no such file.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise MissingFileError(f"file must exist, got {path}. Check the path.") from error
+    return digest.hexdigest()

@@ -1,0 +1,83 @@
+"""Class lists that a card names instead of repeating them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from importlib.resources import files
+
+from hrnet_deploy.errors import ArtifactError
+
+CITYSCAPES_CLASSES: tuple[str, ...] = (
+    *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
+    *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+)
+"""The 19 evaluated classes by train id. Source: cityscapesScripts, helpers/labels.py."""
+
+_IMAGENET_NAME = "imagenet"
+_CITYSCAPES_NAME = "cityscapes"
+
+
+def imagenet_classes() -> tuple[str, ...]:
+    """The 1000 ImageNet (ILSVRC 2012) class names by class index.
+
+    Returns:
+        Unique short names: "tench" first, "toilet tissue" last.
+
+    Source: WordNet 3.0, the first lemma of each class; five that clash carry a second lemma or a parenthesis.
+    """
+    return tuple(name for _, name in _imagenet())
+
+
+def imagenet_wnids() -> tuple[str, ...]:
+    """The 1000 ImageNet WordNet ids by class index, which is also their sorted order.
+
+    Returns:
+        Ids such as "n01440764", as the folders of the data set are named.
+    """
+    return tuple(wnid for wnid, _ in _imagenet())
+
+
+def pack_classes(classes: Sequence[str]) -> str | tuple[str, ...]:
+    """Shorten a well-known list to its name, so that a card stays small.
+
+    Args:
+        classes: class names by index.
+
+    Returns:
+        "imagenet", "cityscapes", or the list itself.
+    """
+    names = tuple(classes)
+    if names == CITYSCAPES_CLASSES:
+        return _CITYSCAPES_NAME
+    return _IMAGENET_NAME if names == imagenet_classes() else names
+
+
+def unpack_classes(packed: str | Sequence[str]) -> tuple[str, ...]:
+    """The list `pack_classes` was given.
+
+    Args:
+        packed: what `pack_classes` returned, or the same read back from JSON.
+
+    Returns:
+        Class names by index.
+
+    Raises:
+        ArtifactError: the name of a list this version does not know.
+    """
+    if not isinstance(packed, str):
+        return tuple(packed)
+    if packed == _IMAGENET_NAME:
+        return imagenet_classes()
+    if packed == _CITYSCAPES_NAME:
+        return CITYSCAPES_CLASSES
+    raise ArtifactError(
+        f"class list must be 'imagenet', 'cityscapes' or the names, got '{packed}'. Upgrade hrnet-deploy."
+    )
+
+
+@functools.cache
+def _imagenet() -> tuple[tuple[str, str], ...]:
+    text = files("hrnet_deploy.data").joinpath("imagenet.txt").read_text(encoding="utf-8")
+    pairs = (line.split("\t") for line in text.splitlines())
+    return tuple((wnid, name) for wnid, name in pairs)

@@ -1,0 +1,225 @@
+"""Reading .engine files: a plain TensorRT plan, or one behind Ultralytics' metadata header.
+
+Engines are code: TensorRT runs what a plan says. Load only files from people you trust; nothing here makes others safe.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
+
+CLASSIC = "tensorrt"
+"""TensorRT itself, 8.6 and later."""
+RTX = "tensorrt-rtx"
+"""TensorRT for RTX: strongly typed only, and it builds with no GPU in the machine."""
+
+# First bytes of a plan, both layouts little-endian: tag, format (0), 8 bytes unused here, size, version in 4 bytes.
+# "vtrt", the size (of the whole plan) and the version were seen on plans TensorRT-RTX 1.7.1.116 built for every target
+# it has. "ftrt", format 0 and the version are what NVIDIA's trtexec checks for --getPlanVersionOnly
+# (samples/common/sampleEngines.cpp); whether classic plans keep their size there too was not seen, so it is not used.
+_TAGS = {b"ftrt": CLASSIC, b"vtrt": RTX}
+_HEADER = struct.Struct("<4sIQQ4B")
+
+_LENGTH_BYTES = 4
+_METADATA_LIMIT_BYTES = 16 << 20
+
+_FOREIGN: tuple[tuple[bytes, str, str], ...] = (
+    (b"version https://git-lfs", "a Git LFS pointer", "Fetch the file itself: git lfs pull"),
+    (b"PK\x03\x04", "a ZIP or PyTorch file", "Export it: hrnet-export --weights FILE -o NAME.engine"),
+    (b"\x80", "a Python pickle", "Export it: hrnet-export --weights FILE -o NAME.engine"),
+)
+_BUILD_ONE = "Build an engine: hrnet-export FILE.onnx -o NAME.engine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanFile:
+    """An .engine file, read.
+
+    Attributes:
+        plan: the bytes TensorRT deserialises; a view of the mapped file, so a large plan is not copied.
+        metadata: entries of Ultralytics' header, those that are not texts as JSON; empty for a plain plan.
+        flavour: "tensorrt", "tensorrt-rtx", or "" where the plan does not say.
+        version: TensorRT's version that built it, such as "10.13.3.9", or "" where the plan does not say.
+    """
+
+    plan: bytes | memoryview
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    flavour: str = ""
+    version: str = ""
+
+
+def read_plan(path: Path) -> PlanFile:
+    """Read an .engine file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The plan with what the file says about it.
+
+    Raises:
+        MissingFileError: there is no such file.
+        ArtifactError: empty, cut short, damaged, or no TensorRT plan.
+
+    Source: the header is what Ultralytics writes (engine/exporter.py, utils/export/engine.py) and reads
+        (nn/autobackend.py): length of the metadata in 4 little-endian bytes, the metadata as JSON, the plan.
+    """
+    data = _mapped(path)
+    start, metadata = _header(data, path.name)
+    plan = data[start:]
+    if bytes(plan[1:4]) != b"trt":
+        raise _foreign(plan, path.name, after_header=start > 0)
+    if len(plan) < _HEADER.size:
+        raise _cut_short(path.name, _HEADER.size, len(plan))
+    tag, layout, _, size, *version = _HEADER.unpack_from(plan)
+    flavour = _TAGS.get(tag, "")
+    if flavour == RTX and size > len(plan):
+        raise _cut_short(path.name, size, len(plan))
+    known = bool(flavour) and layout == 0
+    return PlanFile(
+        plan=plan,
+        metadata=metadata,
+        flavour=flavour,
+        version=".".join(str(part) for part in version) if known else "",
+    )
+
+
+def check_plan(plan: PlanFile, *, name: str, flavour: str, version: str) -> None:
+    """Refuse a plan that another TensorRT built, as far as the plan itself says.
+
+    Args:
+        plan: what `read_plan` returned.
+        name: the file, for the error.
+        flavour: of the TensorRT that is to run it.
+        version: of the TensorRT that is to run it.
+
+    Raises:
+        ArtifactError: another flavour or version; the message names both.
+    """
+    same = plan.flavour in {"", flavour} and (not plan.version or same_version(plan.version, version))
+    if not same:
+        raise ArtifactError(
+            f"{name} must be built by the TensorRT that runs it ({flavour} {version}), "
+            f"got {plan.flavour} {plan.version}. Build it again: hrnet-export FILE.onnx -o {name}"
+        )
+
+
+def same_version(built: str, running: str) -> bool:
+    """Whether a plan of one version loads in another.
+
+    Args:
+        built: version that built the plan.
+        running: version of the runtime.
+
+    Returns:
+        True where major, minor, patch and, where both name it, build are equal (8.6 names no build).
+
+    Source: "version numbers must match (in major, minor, patch, and build)", TensorRT release properties.
+    """
+    ours, theirs = built.split("."), running.split(".")
+    shared = min(len(ours), len(theirs))
+    return built == running or (shared >= 3 and ours[:shared] == theirs[:shared])
+
+
+def card_from_ultralytics(
+    metadata: Mapping[str, str], *, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], shapes: ShapeRange
+) -> ModelCard | None:
+    """A model card for an engine of Ultralytics' classification task.
+
+    Args:
+        metadata: of a `PlanFile`.
+        inputs: the engine's inputs.
+        outputs: the engine's outputs.
+        shapes: batch, height and width its profile takes.
+
+    Returns:
+        The card, or None where the metadata does not say enough (no names, another task).
+
+    Source: classify_transforms in ultralytics/data/augment.py (short side, centre crop, no mean, unit std); the
+        exported head ends in softmax (nn/modules/head.py, Classify).
+    """
+    try:
+        names, options = json.loads(metadata["names"]), json.loads(metadata.get("args", "{}"))
+        table = dict(enumerate(names)) if isinstance(names, list) else {int(k): v for k, v in names.items()}
+        classes = tuple(table[index] for index in range(len(table)))
+        precision = Precision.INT8 if options.get("int8") else Precision.FP16 if options.get("half") else Precision.FP32
+        if metadata.get("task") != "classify":
+            return None
+        return ModelCard(
+            task=Task.CLASSIFICATION,
+            variant="foreign",
+            classes=classes,
+            preprocessing=Preprocessing(
+                resize=Resize.SHORT_SIDE, size_hw=shapes.opt_nhw[1:], crop_pct=1.0, mean=(0, 0, 0), std=(1, 1, 1)
+            ),
+            precision=precision,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+            shapes=shapes,
+            output_kind=OutputKind.PROBABILITIES,
+            lineage={"metadata": "ultralytics"},
+        )
+    except (UsageError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+def _mapped(path: Path) -> memoryview:
+    try:
+        with path.open("rb") as stream:
+            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise MissingFileError(f"engine must be a file, got {path}. Check the path.") from error
+    except ValueError as error:  # an empty file cannot be mapped
+        raise ArtifactError(f"{path.name} must be a TensorRT engine, got an empty file. {_BUILD_ONE}") from error
+    except OSError as error:
+        raise ArtifactError(
+            f"{path.name} must be a readable file, got: {error.strerror}. Check its rights and the disk."
+        ) from error
+
+
+def _header(data: memoryview, name: str) -> tuple[int, dict[str, str]]:
+    """Where the plan begins, and what stands before it."""
+    length = int.from_bytes(data[:_LENGTH_BYTES], "little", signed=True)
+    start = _LENGTH_BYTES + length
+    # A plan's tag read as a length is over the limit, so the two kinds cannot be taken for each other.
+    if not 2 <= length <= _METADATA_LIMIT_BYTES or bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + 1]) != b"{":
+        return 0, {}
+    if start >= len(data):
+        raise _cut_short(name, start + _HEADER.size, len(data))
+    try:
+        content = json.loads(bytes(data[_LENGTH_BYTES:start]).decode())
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(
+            f"{name} must hold JSON in its metadata header, got: {error}. The file is damaged; fetch or build it again."
+        ) from error
+    return start, {key: value if isinstance(value, str) else json.dumps(value) for key, value in content.items()}
+
+
+def _cut_short(name: str, wanted: int, got: int) -> ArtifactError:
+    return ArtifactError(
+        f"{name} must hold at least {wanted:,} bytes, got {got:,}: it is cut short. Copy or build it again."
+    )
+
+
+def _foreign(plan: memoryview, name: str, *, after_header: bool) -> ArtifactError:
+    start = bytes(plan[:64])
+    what, remedy = f"unknown bytes ({start[:4].hex(' ')})", _BUILD_ONE
+    for tag, kind, advice in _FOREIGN:
+        if start.startswith(tag):
+            what, remedy = kind, advice
+            break
+    else:
+        # A serialised ONNX model begins with field 1, ir_version, a small number, and then another small field.
+        if len(start) > 2 and start[0] == 0x08 and start[1] < 0x40 and start[2] & 7 in {0, 2}:
+            what, remedy = "an ONNX model", "Build from it: hrnet-export NAME.onnx -o NAME.engine"
+        elif start and all(byte in b"\t\r\n" or 0x20 <= byte < 0x7F for byte in start):
+            what = "text"
+    place = "after its metadata header" if after_header else "inside"
+    return ArtifactError(f"{name} must hold a TensorRT plan, got {what} {place}. {remedy}")

@@ -1,0 +1,234 @@
+"""Labelled street scenes: Cityscapes' folders, and images beside label images of the same names."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES
+from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more, images_below, listing
+from hrnet_deploy.evaluation.metrics.segmentation import IGNORE
+from hrnet_deploy.imaging.label_image import read_label_values
+from hrnet_deploy.spec import Task
+
+FRAMES = "leftImg8bit"
+LABELS = "gtFine"
+_KINDS = ("labelTrainIds", "labelIds")
+_SPLITS = ("val", "validation", "valid", "test")
+_PAIRS = (("images", "labels"), ("images", "masks"), ("images", "annotations"), ("img_dir", "ann_dir"))
+_UNKNOWN = -1
+
+_EVALUATED_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+CITYSCAPES_TRAIN_IDS: Mapping[int, int] = MappingProxyType(
+    dict.fromkeys(range(-1, 34), IGNORE) | {label: train for train, label in enumerate(_EVALUATED_LABEL_IDS)}
+)
+"""Label id (-1..33) to train id (0..18, or 255 for what is not evaluated). Source: as CITYSCAPES_CLASSES."""
+
+
+def find_scenes(root: Path, classes: Sequence[str], *, split: str | None = None) -> Dataset:
+    """Find images with a label image each.
+
+    1. Cityscapes: `leftImg8bit/<split>/<city>/*_leftImg8bit.png` beside `gtFine/.../*_gtFine_labelTrainIds.png` or
+       `..._labelIds.png`, of which train ids are preferred; any folder of it from the root down to a city.
+    2. `images` beside `labels`, `masks` or `annotations` (`img_dir` beside `ann_dir`), with or without split folders;
+       a label is a PNG of the image's name that holds class indices, 255 for what is not judged.
+
+    Args:
+        root: the folder.
+        classes: the model's class names by index.
+        split: which one; None for "val" where there is one, or what `root` holds.
+
+    Returns:
+        The scenes, sorted by path.
+
+    Raises:
+        ImageError: no images.
+        UsageError: no such layout, missing labels, or label ids for a model of other than Cityscapes' classes.
+    """
+    frames, labels = _places(root)
+    frames, labels = _in_split(frames, labels, split)
+    cityscapes = FRAMES in frames.parts
+    images = [path for path in images_below(frames) if not cityscapes or path.stem.endswith(f"_{FRAMES}")]
+    if not images:
+        what = f"*_{FRAMES}.png" if cityscapes else "images"
+        raise ImageError(f"evaluation data must hold images, got no {what} in {frames}. Check the path.")
+    # Both kinds may be there; mixing them would mix up the classes, so one is chosen for the whole set.
+    kind, paths = _labels(frames, labels, images) if cityscapes else ("", _beside(frames, labels, images))
+    if kind == "labelIds" and len(classes) != len(CITYSCAPES_CLASSES):
+        raise UsageError(
+            f"Cityscapes label ids need a model of {len(CITYSCAPES_CLASSES)} classes, got one of {len(classes)}. Use a"
+            " data set of the model's own classes."
+        )
+    return Dataset(
+        root=frames,
+        layout=f"Cityscapes {kind}" if cityscapes else "images and label images",
+        task=Task.SEGMENTATION,
+        classes=len(classes),
+        samples=tuple(
+            Sample(image.relative_to(frames).as_posix(), image, label)
+            for image, label in zip(images, paths, strict=True)
+        ),
+        total=len(images),
+        label_ids=CITYSCAPES_TRAIN_IDS if kind == "labelIds" else None,
+    )
+
+
+def is_scenes(root: Path) -> bool:
+    """Whether a folder looks like a segmentation set.
+
+    Args:
+        root: the folder.
+
+    Returns:
+        True where `find_scenes` would know the layout.
+    """
+    try:
+        _places(root)
+    except UsageError:
+        return False
+    return True
+
+
+def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = None) -> NDArray[np.uint8]:
+    """Read the class of each pixel.
+
+    Args:
+        path: a PNG of one channel or of a palette, whose indices count; 1 to 16 bits.
+        classes: number of classes.
+        label_ids: value -> class index or 255; None where the values are class indices or 255.
+
+    Returns:
+        uint8 (H, W): class indices, 255 where a pixel is not judged.
+
+    Raises:
+        MissingFileError: no such file.
+        ImageError: no PNG, more than one channel, or a value that is no class.
+    """
+    values = read_values(path)
+    lookup = _lookup(classes, None if label_ids is None else tuple(label_ids.items()))
+    mapped: NDArray[np.int16] = lookup[values]
+    if mapped.min(initial=0) == _UNKNOWN:
+        wrong = int(values[mapped == _UNKNOWN].max())
+        raise ImageError(
+            f"label image '{path}' must hold ids {_allowed(classes, label_ids)} or {IGNORE}, got {wrong}. Check that"
+            f" the set is for this model of {classes} classes, or give label_values or ignore_label."
+        )
+    return mapped.astype(np.uint8)
+
+
+def read_values(path: Path) -> NDArray[Any]:
+    """Read what a label image stores.
+
+    Args:
+        path: a PNG of one channel or of a palette.
+
+    Returns:
+        uint8 or uint16 (H, W).
+
+    Raises:
+        MissingFileError: no such file.
+        ImageError: no PNG, or more than one channel.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"label image must exist, got no {path}. Check the data set.") from error
+    except OSError as error:
+        raise ImageError(f"label image '{path}' cannot be read ({error.strerror}). Check its permissions.") from error
+    return read_label_values(content, f"label image '{path}'")
+
+
+def _allowed(classes: int, label_ids: Mapping[int, int] | None) -> str:
+    if label_ids is None:
+        return f"0..{classes - 1}"
+    values = sorted(value for value in label_ids if 0 <= value != IGNORE)
+    consecutive = values == list(range(values[0], values[-1] + 1)) if values else False
+    return f"{values[0]}..{values[-1]}" if consecutive else ", ".join(map(str, values[:20]))
+
+
+@functools.lru_cache(maxsize=4)
+def _lookup(classes: int, label_ids: tuple[tuple[int, int], ...] | None) -> NDArray[np.int16]:
+    lookup = np.full(1 << 16, _UNKNOWN, np.int16)
+    lookup[IGNORE] = IGNORE  # -1, the licence plate, is 255 in a PNG
+    if label_ids is None:
+        lookup[:classes] = np.arange(classes)
+    else:
+        for value, index in label_ids:
+            if value >= 0:
+                lookup[value] = index
+    return lookup
+
+
+def _places(root: Path) -> tuple[Path, Path]:
+    """Folder of the images and the one of the labels."""
+    real = root.resolve()
+    for base in (root, real):
+        if (base / FRAMES).is_dir():
+            return base / FRAMES, base / LABELS
+    if FRAMES in real.parts:
+        return real, _swapped(real, FRAMES, LABELS)
+    for images, labels in _PAIRS:
+        if (root / images).is_dir() and (root / labels).is_dir():
+            return root / images, root / labels
+        if images in real.parts and _swapped(real, images, labels).is_dir():
+            return real, _swapped(real, images, labels)
+    raise UsageError(
+        f"segmentation data must be laid out as {FRAMES}/ beside {LABELS}/ or images/ beside labels/, got neither in"
+        f" {root}. Check the path."
+    )
+
+
+def _swapped(path: Path, old: str, new: str) -> Path:
+    """The path with the last folder of one name replaced."""
+    at = len(path.parts) - 1 - path.parts[::-1].index(old)
+    return Path(*path.parts[:at], new, *path.parts[at + 1 :])
+
+
+def _in_split(frames: Path, labels: Path, split: str | None) -> tuple[Path, Path]:
+    folders = listing(frames)[0]
+    if split is not None and split not in folders:
+        raise UsageError(f"split must be a folder of {frames}, got '{split}'. Choose of: {', '.join(folders) or '-'}.")
+    chosen = split or next((name for name in _SPLITS if name in folders), None)
+    return (frames, labels) if chosen is None else (frames / chosen, labels / chosen)
+
+
+def _labels(frames: Path, labels: Path, images: Sequence[Path]) -> tuple[str, list[Path]]:
+    """Which kind of Cityscapes label there is for every image."""
+    found = {kind: _paired(frames, labels, images, f"_{LABELS}_{kind}.png") for kind in _KINDS}
+    for kind, (paths, missing) in found.items():
+        if not missing:
+            return kind, paths
+    bare = sorted(set.intersection(*(set(missing) for _, missing in found.values())))
+    if not bare:
+        counts = " and ".join(f"{len(images) - len(missing)} {kind}" for kind, (_, missing) in found.items())
+        raise UsageError(
+            f"labels must be of one kind for all {len(images)} images, got {counts} in {labels}. Fetch gtFine again."
+        )
+    raise UsageError(
+        f"each image needs a label (*_{LABELS}_labelTrainIds.png or *_{LABELS}_labelIds.png), got none for"
+        f" {and_more([path.name for path in bare])} in {labels}. Fetch gtFine; the test split has no usable labels."
+    )
+
+
+def _beside(frames: Path, labels: Path, images: Sequence[Path]) -> list[Path]:
+    paths, missing = _paired(frames, labels, images, ".png")
+    if missing:
+        raise UsageError(
+            f"each image needs a label image of its name, got none for {and_more([p.name for p in missing])} in"
+            f" {labels}. Add them, or move the images away."
+        )
+    return paths
+
+
+def _paired(frames: Path, labels: Path, images: Sequence[Path], ending: str) -> tuple[list[Path], list[Path]]:
+    """Label of each image, and the images whose label is not there."""
+    stems = (image.relative_to(frames).with_name(image.stem.removesuffix(f"_{FRAMES}") + ending) for image in images)
+    paths = [labels / stem for stem in stems]
+    return paths, [image for image, path in zip(images, paths, strict=True) if not path.is_file()]

@@ -1,0 +1,216 @@
+"""Labelled photos: ImageNet's folders, other class folders, and folders with a label file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from hrnet_deploy.artifact.known_classes import imagenet_wnids
+from hrnet_deploy.errors import ImageError, UsageError
+from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more, images_below, is_image, listing
+from hrnet_deploy.evaluation.datasets.label_file import LabelFile, normalised, read_label_file
+from hrnet_deploy.spec import Task
+
+SPLITS = ("val", "validation", "valid", "test")
+"""Folders taken as the evaluation split, the first that exists."""
+
+_WNID = re.compile(r"n\d{8}")
+_LABEL_FILES = (
+    "LOC_val_solution.csv",
+    "labels.csv",
+    "labels.txt",
+    "val.csv",
+    "val.txt",
+    "val_labels.txt",
+    "val_list.txt",
+)
+
+
+def find_photos(root: Path, classes: Sequence[str], *, labels: Path | None = None, split: str | None = None) -> Dataset:
+    """Find labelled photos.
+
+    1. A label file (`val.txt`) given as the data: the images it names.
+    2. A folder of class folders, or a split of one: named by WordNet id, class name or index, or as many as the model
+       has classes, in sorted order.
+    3. A folder of images with a label file: the one given, or one of the usual names in or beside the folder.
+
+    Args:
+        root: folder or label file.
+        classes: the model's class names by index.
+        labels: label file for a folder.
+        split: folder below `root` to use; None for the first of `SPLITS` that is there.
+
+    Returns:
+        The photos, sorted by path, or in the list's order.
+
+    Raises:
+        MissingFileError: the label file is not there.
+        ImageError: no images.
+        UsageError: labels that are missing, not classes of the model, or not for these images.
+    """
+    if root.is_file():
+        return _listed(read_label_file(root, classes), classes)
+    folders, images = listing(root)
+    where = _split(root, folders, split)
+    if where != root:
+        folders, images = listing(where)
+    if labels is None and folders and any(images_below(where / name) for name in folders):
+        if images:
+            raise UsageError(
+                f"each image needs a class folder or a line in a label file, got {and_more(images)} beside the folders"
+                f" of {where}. Move it, or name a label file (--labels)."
+            )
+        return _class_folders(where, folders, classes)
+    photos = images_below(where)
+    if not photos:
+        raise ImageError(f"evaluation data must hold images, got none in {where}. Check the path.")
+    file = labels or _label_file(where, root)
+    return _labelled(where, photos, read_label_file(file, classes), len(classes))
+
+
+def _split(root: Path, folders: Sequence[str], split: str | None) -> Path:
+    if split is not None:
+        if split not in folders:
+            raise UsageError(
+                f"split must be a folder of {root}, got '{split}'. Choose of: {', '.join(folders) or '-'}."
+            )
+        return root / split
+    return next((root / name for name in SPLITS if name in folders), root)
+
+
+def _class_folders(root: Path, folders: Sequence[str], classes: Sequence[str]) -> Dataset:
+    layout, index = _indices(root, folders, classes)
+    samples = [
+        Sample(path.relative_to(root).as_posix(), path, index[name])
+        for name in folders
+        for path in images_below(root / name)
+    ]
+    return _dataset(root, layout, len(classes), samples)
+
+
+def _indices(root: Path, folders: Sequence[str], classes: Sequence[str]) -> tuple[str, dict[str, int]]:
+    """Name of the layout, and the class of each folder."""
+    by_name = {normalised(name): index for index, name in enumerate(classes)}
+    known = [name for name in folders if normalised(name) in by_name]
+    if len(known) == len(folders):
+        return "class folders", {name: by_name[normalised(name)] for name in folders}
+    if known:
+        unknown = [name for name in folders if name not in known]
+        raise UsageError(
+            f"each folder of {root} must name a class of the model, got '{unknown[0]}'. Rename it or move it away."
+        )
+    if len(classes) == len(imagenet_wnids()) and all(_WNID.fullmatch(name) for name in folders):
+        ranks = {wnid: index for index, wnid in enumerate(imagenet_wnids())}
+        foreign = [name for name in folders if name not in ranks]
+        if foreign:
+            raise UsageError(
+                f"each folder of {root} must be one of ImageNet's 1000 WordNet ids, got {foreign[0]}. Use the ILSVRC"
+                " 2012 classes."
+            )
+        return "ImageNet folders", {name: ranks[name] for name in folders}
+    if all(name.isdecimal() for name in folders):
+        numbers = {name: int(name) for name in folders}
+        beyond = [name for name in folders if numbers[name] >= len(classes)]
+        if beyond:
+            raise UsageError(
+                f"each folder of {root} must be a class index 0..{len(classes) - 1}, got {beyond[0]}. Count from 0."
+            )
+        return "index folders", numbers
+    if len(folders) == len(classes):
+        return "class folders in sorted order", {name: index for index, name in enumerate(folders)}
+    raise UsageError(
+        f"folders of {root} must be named as the model's {len(classes)} classes ('{classes[0]}', ...), got"
+        f" {len(folders)} such as '{folders[0]}'. Rename them, or name a label file (--labels)."
+    )
+
+
+def _label_file(folder: Path, root: Path) -> Path:
+    places = dict.fromkeys((folder, folder.parent, root, folder.parent / "meta", root / "meta"))
+    names = dict.fromkeys((f"{folder.name}.txt", f"{folder.name}.csv", *_LABEL_FILES))
+    for place in places:
+        found = [place / name for name in names if (place / name).is_file()]
+        if len(found) > 1:
+            raise UsageError(
+                f"labels of {folder} must be in one file, got {found[0].name} and {found[1].name} in {place}. Name the"
+                " right one (--labels)."
+            )
+        if found:
+            return found[0]
+    raise UsageError(
+        f"images need labels, got none for {folder}: no class folders and no label file such as"
+        f" {folder.name}.txt. Name one (--labels)."
+    )
+
+
+def _labelled(folder: Path, photos: Sequence[Path], file: LabelFile, classes: int) -> Dataset:
+    """Every photo of a folder with its line of a label file; lines of other images do not matter."""
+    lookup: dict[str, int | None] = {}
+    for name, label in file.labels.items():
+        pure = PurePosixPath(name)
+        for key in {name, pure.name, pure.stem if is_image(name) else name}:
+            # A bare name may stand for images in two folders; it then decides nothing unless they agree.
+            lookup[key] = label if lookup.get(key, label) == label else None
+    lookup.update(file.labels)
+    samples: list[Sample] = []
+    missing: list[str] = []
+    for path in photos:
+        relative = path.relative_to(folder).as_posix()
+        keys = (f"{folder.name}/{relative}", relative, path.name, path.stem)
+        found = next((lookup[key] for key in keys if key in lookup), None)
+        if found is None:
+            missing.append(relative)
+        else:
+            samples.append(Sample(relative, path, found))
+    if not samples:
+        raise UsageError(
+            f"label file {file.path} must name the images of {folder}, got none of its {len(file.labels)} names there,"
+            f" such as {missing[0]}. Use the list of this set."
+        )
+    if missing:
+        raise UsageError(
+            f"each image needs a label, got none for {and_more(missing)} in {file.path}. Add them, or move them away."
+        )
+    return _dataset(folder, "label file", classes, samples)
+
+
+def _listed(file: LabelFile, classes: Sequence[str]) -> Dataset:
+    """Every image a label file names."""
+    here = file.path.parent
+    places = (here, here / file.path.stem, here.parent / file.path.stem, here.parent, here / "val", here.parent / "val")
+    first = next(iter(file.labels))
+    root = next((place for place in places if _file(place, first) is not None), None)
+    if root is None:
+        raise UsageError(
+            f"label file {file.path} must lie beside its images, got no '{first}' there. Move it, or name the folder as"
+            " the data and the file with --labels."
+        )
+    samples: list[Sample] = []
+    missing: list[str] = []
+    for name, label in file.labels.items():
+        path = _file(root, name)
+        if path is None:
+            missing.append(name)
+        else:
+            samples.append(Sample(name, path, label))
+    if missing:
+        raise UsageError(
+            f"each image of {file.path} must exist, got no {and_more(missing)} in {root}. Use the list of this set."
+        )
+    return _dataset(root, "label file", len(classes), samples)
+
+
+def _file(root: Path, name: str) -> Path | None:
+    names = (name,) if is_image(name) else tuple(name + suffix for suffix in (".JPEG", ".jpg", ".jpeg", ".png"))
+    return next((root / candidate for candidate in names if (root / candidate).is_file()), None)
+
+
+def _dataset(root: Path, layout: str, classes: int, samples: Sequence[Sample]) -> Dataset:
+    return Dataset(
+        root=root,
+        layout=layout,
+        task=Task.CLASSIFICATION,
+        classes=classes,
+        samples=tuple(samples),
+        total=len(samples),
+    )

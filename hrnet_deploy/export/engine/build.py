@@ -1,0 +1,256 @@
+"""From a graph to a TensorRT engine that was looked into before it is handed over."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrnet_deploy.artifact.card import card_metadata
+from hrnet_deploy.artifact.engine_sidecar import EngineSidecar, sidecar_path, write_sidecar
+from hrnet_deploy.engines.difference import Difference
+from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
+from hrnet_deploy.engines.tensorrt.layers import Layer, int8_throughout, precision_share
+from hrnet_deploy.errors import BuildError, VerificationError
+from hrnet_deploy.export.engine.parity import parity
+from hrnet_deploy.export.engine.plan import EnginePlan
+from hrnet_deploy.imaging.drawing import Image
+from hrnet_deploy.spec import ModelCard
+
+if TYPE_CHECKING:
+    import onnx
+
+    from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
+
+_NAME_LIMIT_BYTES = 4096
+"""A network's name holds no more. Source: INetworkDefinition.name."""
+_TURING = "sm75"
+_SHOWN = 5
+_FEW = 0.8
+"""Of the convolutions, where TensorRT chooses: with fewer in the engine's precision, its name promises too much."""
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuiltEngine:
+    """An engine and what was seen in it.
+
+    Attributes:
+        facts: what lies beside it.
+        asked: convolutions that were to run in the engine's precision, or might where TensorRT is free to choose.
+        reached: those that do; None where TensorRT did not say.
+        kernels: how many kernels one inference launches, with what TensorRT fused counted once; 0 where it did not say.
+        int8_throughout: how many of its convolutions read and write INT8.
+        parity: distance from ONNX Runtime's answers; None on a machine without a GPU.
+        seconds: of the build.
+    """
+
+    facts: EngineSidecar
+    asked: int
+    reached: int | None
+    kernels: int
+    int8_throughout: int
+    parity: Difference | None
+    seconds: float
+
+
+def compile_graph(
+    graph: onnx.ModelProto,
+    card: ModelCard,
+    plan: EnginePlan,
+    path: Path,
+    *,
+    reference: Path,
+    images: list[Image],
+    implicit: ImplicitInt8 | None,
+    rebuild: str,
+) -> BuiltEngine:
+    """Build, look inside, compare, and write the plan with its sidecar.
+
+    Args:
+        graph: with its precision inside, or float32 where the plan types weakly.
+        card: of the engine.
+        plan: how.
+        path: the engine to write, in a folder of its own until all is well.
+        reference: the .onnx file whose answers the engine must give.
+        images: BGR uint8 (H, W, 3), for a machine with a GPU.
+        implicit: scales and constraints, for the implicit INT8 path.
+        rebuild: the command that made it.
+
+    Returns:
+        What was built and seen.
+
+    Raises:
+        BuildError: TensorRT refused.
+        VerificationError: convolutions run in another precision than asked, or answers are too far off.
+        DeviceError: the engine does not run on the GPU in this machine.
+    """
+    graph = _suited(graph, plan)
+    content = graph.SerializeToString()
+    built = build(plan.api, _request(content, card, plan, path.name, implicit))
+    runs_here = _runs_here(plan)
+    layers = _layers(built, plan, runs_here=runs_here)
+    kept = implicit.float_nodes if plan.implicit and implicit is not None else frozenset()
+    asked, reached = _precision_reached(graph, card, plan, layers, kept)
+    path.write_bytes(built.plan)
+    facts = EngineSidecar(
+        card=card,
+        flavour=plan.api.flavour,
+        version=plan.api.version,
+        capabilities=plan.capabilities,
+        gpu=plan.gpu,
+        plan_sha256=hashlib.sha256(built.plan).hexdigest(),
+        plan_bytes=len(built.plan),
+        graph_sha256=hashlib.sha256(content).hexdigest(),
+        precision=card.precision,
+        profile=_profile(card),
+        rebuild=rebuild,
+        options=plan.options(),
+        convolutions={"asked": asked} | ({} if reached is None else {"reached": reached}),
+    )
+    write_sidecar(facts, sidecar_path(path))
+    found = parity(reference, path, card, images, f"cuda:{plan.device}") if runs_here else None
+    return BuiltEngine(facts, asked, reached, len(layers), int8_throughout(layers), found, built.seconds)
+
+
+def _suited(graph: onnx.ModelProto, plan: EnginePlan) -> onnx.ModelProto:
+    """The graph as this TensorRT can take it."""
+    if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
+        from hrnet_deploy.exporters.gemm import gemm_to_conv
+
+        return gemm_to_conv(graph)
+    if not plan.api.strong_typing:
+        from hrnet_deploy.exporters.baked_weights import with_float_weights
+
+        return with_float_weights(graph)
+    return graph
+
+
+def _request(
+    content: bytes, card: ModelCard, plan: EnginePlan, name: str, implicit: ImplicitInt8 | None
+) -> BuildRequest:
+    calibrator = None
+    if plan.implicit and implicit is not None:
+        from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
+
+        calibrator = make_calibrator(plan.api.module, implicit.amax)
+    text = next(iter(card_metadata(card).values()))
+    return BuildRequest(
+        graph=content,
+        name=name,
+        precision=card.precision,
+        typing=plan.typing,
+        profile=_profile(card),
+        targets=plan.targets,
+        network_name=text if len(text.encode()) < _NAME_LIMIT_BYTES else "",
+        workspace_bytes=plan.workspace_bytes,
+        timing_cache=plan.timing_cache,
+        optimization_level=plan.opt_level,
+        aux_streams=plan.aux_streams,
+        tf32=plan.tf32,
+        calibrator=calibrator,
+        float_nodes=implicit.float_nodes if plan.implicit and implicit is not None else frozenset(),
+        activate=_activation(plan),
+    )
+
+
+def _activation(plan: EnginePlan) -> Callable[[], None] | None:
+    """Makes the chosen GPU current in the thread that builds."""
+    if not plan.gpu or plan.device == 0:
+        return None
+    from hrnet_deploy.engines.cuda.provider import open_cuda
+
+    return functools.partial(open_cuda().activate, plan.device)
+
+
+def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
+    """Smallest, best and largest shape of the input; nothing where it is fixed."""
+    entry = card.inputs[0]
+    if all(isinstance(size, int) for size in entry.shape):
+        return {}
+    shapes = card.shapes
+    low, best, high = (
+        (n, h, w, 3) if card.pixels_in else (n, 3, h, w) for n, h, w in (shapes.min_nhw, shapes.opt_nhw, shapes.max_nhw)
+    )
+    return {entry.name: (low, best, high)}
+
+
+def _layers(built: BuiltPlan, plan: EnginePlan, *, runs_here: bool) -> tuple[Layer, ...]:
+    """What the inspector says where it can load the engine, else, or where it names no kernel's type, the log."""
+    if not runs_here:
+        return built.layers
+    from hrnet_deploy.engines.cuda.provider import open_cuda
+
+    try:
+        with open_cuda().active(plan.device):
+            inspected = inspect(plan.api, built.plan)
+    except BuildError:
+        if not built.layers:
+            raise
+        return built.layers
+    return inspected if any(x.convolves and x.data_type for x in inspected) or not built.layers else built.layers
+
+
+def _precision_reached(
+    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...], kept: frozenset[str]
+) -> tuple[int, int | None]:
+    """How many convolutions run as they were asked to.
+
+    Where the graph holds the precision, one that provably runs in another is an error. What TensorRT does not tell is a
+    warning, and so is an engine whose precision it chose itself and that has little of what was asked for.
+    """
+    from hrnet_deploy.exporters.conv_precision import conv_precisions
+
+    written = conv_precisions(graph)
+    # Told by flags, TensorRT takes a precision where it is faster: any of it is what was asked for.
+    freely = plan.typing is Typing.WEAK
+    asked = [
+        name
+        for name, precision in written.items()
+        if (plan.flags_set_precision and name not in kept) or precision is card.precision
+    ]
+    if not layers:
+        return len(asked), None
+    share = precision_share(layers, card.precision, asked)
+    known = len(asked) - len(share.unidentified)
+    if share.missing and (not freely or not share.reached):
+        raise VerificationError(
+            f"engine must run {len(asked)} convolutions in {card.precision.value}, got {share.reached}: not "
+            f"{_first(share.missing)}. "
+            "Nothing was written; choose another precision, or another --backend or --target."
+        )
+    if share.unidentified:
+        _LOG.warning(
+            "%s does not tell the precision of %d of %d convolutions: %s. Compare the engine's speed with FP16's.",
+            plan.api.label,
+            len(share.unidentified),
+            len(asked),
+            _first(share.unidentified),
+        )
+    if share.reached < _FEW * known:
+        _LOG.warning(
+            "only %d of %d convolutions run in %s, which TensorRT chose where it is faster: not %s. "
+            "Compare the engine's speed with another precision's%s.",
+            share.reached,
+            known,
+            card.precision.value,
+            _first(share.missing),
+            ", or try --int8-path qdq" if plan.implicit else "",
+        )
+    return len(asked), share.reached if known else None
+
+
+def _first(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:_SHOWN])}{' ...' if len(names) > _SHOWN else ''}"
+
+
+def _runs_here(plan: EnginePlan) -> bool:
+    if not plan.gpu:
+        return False
+    from hrnet_deploy.engines.cuda.provider import open_cuda
+
+    return open_cuda().capability(plan.device) in plan.capabilities

@@ -1,0 +1,85 @@
+"""Does an engine answer like ONNX Runtime? The same pictures through both."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.engines.difference import ALIKE, Difference, compare
+from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.export.filling import filled
+from hrnet_deploy.export.tolerances import Limits
+from hrnet_deploy.imaging.drawing import Image
+from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
+from hrnet_deploy.processing.preprocess import Preprocessor
+from hrnet_deploy.processing.two_classes import cut_of
+from hrnet_deploy.spec import ModelCard, OutputKind, Precision
+
+_LIMITS = Limits(
+    # TF32 has 10 bits, and INT8 rounds elsewhere than on a CPU.
+    logits={Precision.FP32: 2e-2, Precision.FP16: 5e-2, Precision.INT8: 0.5},
+    scores={Precision.FP32: 1e-2, Precision.FP16: 2e-2, Precision.INT8: 0.2},
+    labels={Precision.FP32: 0.998, Precision.FP16: 0.99, Precision.INT8: 0.95},
+    demand="engine must answer like ONNX Runtime",
+    advice="Nothing was written; try another precision, or --no-tf32.",
+)
+_COUNT = 4
+_LARGE_PX = 512 * 512
+
+
+def pictures(card: ModelCard, images: Sequence[os.PathLike[str]]) -> list[Image]:
+    """What an engine is tried on: some of the user's own images, else made ones with a photograph's statistics.
+
+    Args:
+        card: of the artefact.
+        images: the user's own; none for made ones.
+
+    Returns:
+        BGR uint8 (H, W, 3), four or so.
+    """
+    size = card.preprocessing.size_hw
+    # With open sizes the user's images may be beyond the profile.
+    if images and size is not None:
+        return [read_frame(os.fspath(image)).image for image in images[:_COUNT]]
+    height, width = size or card.shapes.opt_nhw[1:]
+    return synthetic_images(_COUNT if height * width <= _LARGE_PX else 1, (height, width))
+
+
+def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Image], device: str) -> Difference:
+    """Run both artefacts on the same pictures.
+
+    Args:
+        reference: the .onnx file the engine was built from, run by ONNX Runtime on the CPU.
+        engine: the engine, run on this machine's GPU.
+        card: of both.
+        images: BGR uint8 (H, W, 3).
+        device: "cuda:N".
+
+    Returns:
+        The worst difference over all pictures and outputs compared.
+
+    Raises:
+        VerificationError: beyond the precision's tolerance.
+        HrnetDeployError: whatever opening or running raises.
+    """
+    preprocess = Preprocessor(card.preprocessing)
+    theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
+    name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
+    worst = ALIKE
+    try:
+        for image in images:
+            tensor: NDArray[np.generic] = preprocess.pixels(image) if card.pixels_in else preprocess(image)
+            feed = {card.inputs[0].name: filled(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
+            cut = cut_of(card.threshold, card.output_kind)
+            found = compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1], cut)
+            worst = worst.worst(found)
+    finally:
+        theirs.close()
+        ours.close()
+    _LIMITS.check(worst, card)
+    return worst

@@ -1,0 +1,221 @@
+"""Which TensorRT compiles an engine for which GPU, and how it is told the precision."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrnet_deploy.engines.tensorrt.api import TrtApi, find_api
+from hrnet_deploy.engines.tensorrt.builder import Typing
+from hrnet_deploy.engines.tensorrt.load_checks import gpu_index
+from hrnet_deploy.errors import DeviceError, MissingDependencyError, UsageError
+from hrnet_deploy.spec import Precision
+from hrnet_deploy.system.cache_dir import cache_folder
+from hrnet_deploy.system.gpu_table import Runtime, find_gpu, gpus, refusal
+
+LOCAL = "local"
+INT8_PATHS = ("auto", "implicit", "qdq")
+_GIB = 1 << 30
+_MAX_LEVEL = 5
+"""Source: IBuilderConfig.builder_optimization_level."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineWishes:
+    """How an engine shall be built; `export_artifact` says what each field means."""
+
+    backend: str = "auto"
+    device: str = "auto"
+    target: str = LOCAL
+    timing_cache: str | Path | None = None
+    workspace: float | None = None
+    opt_level: int | None = None
+    aux_streams: int | None = None
+    tf32: bool = True
+    int8_path: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnginePlan:
+    """A build that this machine can do.
+
+    Attributes:
+        api: the TensorRT found here.
+        precision: of the engine.
+        typing: whether the precision is in the graph or in builder flags.
+        implicit: INT8 through the entropy calibrator instead of Q/DQ.
+        targets: compute capabilities to build for ("sm86"); none for the GPU in this machine.
+        capabilities: those the engine will run on.
+        device: index of the GPU that builds and is compared on.
+        gpu: its name, "" where there is none.
+        timing_cache: file of measured kernels, where this TensorRT keeps one.
+        workspace_bytes: most scratch memory a kernel may take; None for TensorRT's own limit.
+        opt_level: 0 to 5; None for TensorRT's own.
+        aux_streams: streams for parallel branches; None for TensorRT's own.
+        tf32: let FP32 convolutions round their inputs to 10 bits on tensor cores.
+    """
+
+    api: TrtApi
+    precision: Precision
+    typing: Typing
+    implicit: bool
+    targets: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    device: int
+    gpu: str
+    timing_cache: Path | None
+    workspace_bytes: int | None
+    opt_level: int | None
+    aux_streams: int | None
+    tf32: bool
+
+    @property
+    def flags_set_precision(self) -> bool:
+        """Whether TensorRT takes a float32 graph and is told the precision; a Q/DQ graph holds it all the same."""
+        return self.typing is Typing.WEAK and (self.implicit or self.precision is not Precision.INT8)
+
+    def options(self) -> Mapping[str, str]:
+        """What differs from TensorRT's own choice, for the sidecar."""
+        chosen = {
+            "typing": self.typing.value,
+            "int8": "implicit" if self.implicit else "",
+            "workspace_bytes": self.workspace_bytes,
+            "opt_level": self.opt_level,
+            "aux_streams": self.aux_streams,
+            "tf32": "" if self.tf32 else "off",
+        }
+        return {name: str(value) for name, value in chosen.items() if value not in {None, ""}}
+
+
+def plan_engine(wishes: EngineWishes, precision: Precision) -> EnginePlan:
+    """Decide all that a build needs, before any work is done.
+
+    Args:
+        wishes: from the user.
+        precision: of the engine.
+
+    Returns:
+        The plan.
+
+    Raises:
+        UsageError: an option out of range, or a precision the GPU or this TensorRT cannot run.
+        MissingDependencyError: no TensorRT is installed.
+        DeviceError: this TensorRT builds on a GPU only, and there is none.
+    """
+    _check(wishes)
+    api = find_api(wishes.backend)
+    runtime = Runtime(api.flavour)
+    device = gpu_index(wishes.device, "an engine")
+    targets, gpu = _targets(wishes.target, api, device)
+    for target in targets or (gpu.capability,):
+        known = {card.sm for card in gpus()}
+        # A card newer than the table is TensorRT's to judge.
+        why = refusal(find_gpu(target), runtime, precision, api.version) if target in known else None
+        if why is not None:
+            raise UsageError(why)
+    implicit = precision is Precision.INT8 and _implicit(wishes.int8_path, api)
+    weak = implicit or not api.strong_typing
+    if weak and not api.weak_typing:
+        raise MissingDependencyError(
+            f"TensorRT must have strong typing or precision flags, got {api.flavour} {api.version} with neither. "
+            "pip install 'hrnet-deploy[tensorrt]'."
+        )
+    return EnginePlan(
+        api=api,
+        precision=precision,
+        typing=Typing.WEAK if weak else Typing.STRONG,
+        implicit=implicit,
+        targets=targets,
+        capabilities=targets or (gpu.capability,),
+        device=device,
+        gpu=gpu.name,
+        timing_cache=_timing_cache(wishes.timing_cache, api, gpu),
+        workspace_bytes=None if wishes.workspace is None else int(wishes.workspace * _GIB),
+        opt_level=wishes.opt_level,
+        aux_streams=wishes.aux_streams,
+        tf32=wishes.tf32,
+    )
+
+
+@dataclass(frozen=True)
+class _Local:
+    """This machine's GPU; both empty where it has none."""
+
+    name: str = ""
+    capability: str = ""
+
+
+def _check(wishes: EngineWishes) -> None:
+    if wishes.int8_path not in INT8_PATHS:
+        raise UsageError(f"--int8-path must be one of {', '.join(INT8_PATHS)}, got '{wishes.int8_path}'. Choose one.")
+    if wishes.workspace is not None and not 0 < wishes.workspace < 1 << 20:
+        raise UsageError(f"--workspace must be a positive number of GiB, got {wishes.workspace}. Leave it out.")
+    if wishes.opt_level is not None and not 0 <= wishes.opt_level <= _MAX_LEVEL:
+        raise UsageError(f"--opt-level must be 0 to {_MAX_LEVEL}, got {wishes.opt_level}. Leave it out.")
+    if wishes.aux_streams is not None and wishes.aux_streams < 0:
+        raise UsageError(f"--aux-streams must be 0 or more, got {wishes.aux_streams}. Leave it out.")
+    if wishes.timing_cache is not None and Path(wishes.timing_cache).is_dir():
+        raise UsageError(f"--timing-cache must be a file, got the folder {wishes.timing_cache}. Add a file name.")
+
+
+def _targets(text: str, api: TrtApi, device: int) -> tuple[tuple[str, ...], _Local]:
+    """What to build for, and this machine's GPU."""
+    local = _local_gpu(device)
+    if text != LOCAL:
+        # A model name ("t4") means its compute capability.
+        targets = tuple(dict.fromkeys(find_gpu(part.strip()).sm for part in text.split(",")))
+        if not api.compute_targets and targets != (local.capability,):
+            raise UsageError(
+                f"TensorRT {api.version} builds for this machine's GPU only ({local.name or 'there is none'}), "
+                f"got --target {text}. Build there, or: --backend tensorrt-rtx"
+            )
+        return (targets if api.compute_targets else ()), local
+    if not local.capability:
+        if api.compute_targets:
+            raise UsageError(
+                "a machine without an NVIDIA GPU must name the one to build for, got --target local. "
+                "Example: --target sm86"
+            )
+        raise DeviceError(
+            f"building with TensorRT {api.version} needs an NVIDIA GPU, got none. Build on the machine that will run "
+            "the engine, or: --backend tensorrt-rtx --target sm86"
+        )
+    return ((local.capability,) if api.compute_targets else ()), local
+
+
+def _local_gpu(device: int) -> _Local:
+    from hrnet_deploy.engines.cuda.provider import open_cuda
+
+    try:
+        cuda = open_cuda()
+        count = cuda.device_count()
+    except (MissingDependencyError, DeviceError):
+        return _Local()
+    if count and device >= count:
+        raise DeviceError(f"--device must be one of the {count} GPUs here, got cuda:{device}. Use cuda:{count - 1}.")
+    return _Local(cuda.device_name(device), cuda.capability(device)) if count else _Local()
+
+
+def _implicit(path: str, api: TrtApi) -> bool:
+    """Whether INT8 goes through the calibrator: the default where it exists, since TensorRT then fuses as it likes."""
+    if path == "implicit" and not api.implicit_int8:
+        raise UsageError(
+            f"--int8-path implicit needs a TensorRT with calibrators (8.6 to 10), got {api.flavour} {api.version}. "
+            "Leave it out: Q/DQ from the same table is used instead."
+        )
+    return path != "qdq" and api.implicit_int8
+
+
+def _timing_cache(wish: str | Path | None, api: TrtApi, gpu: _Local) -> Path | None:
+    if not api.timing_cache:
+        if wish is not None:
+            raise UsageError(
+                f"--timing-cache needs a TensorRT that keeps timings, got {api.flavour} {api.version}. Leave it out."
+            )
+        return None
+    if wish is not None:
+        return Path(wish)
+    name = re.sub(r"[^\w.-]+", "_", f"{api.flavour}-{api.version}-{gpu.name}-{gpu.capability}")
+    return cache_folder("timing") / f"{name}.cache"

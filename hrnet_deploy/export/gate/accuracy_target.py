@@ -1,0 +1,145 @@
+"""How much accuracy may be lost, and the labelled images that say how much is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.evaluation import Dataset, find_dataset
+from hrnet_deploy.export.info import ModelInfo
+from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, TensorSpec
+
+if TYPE_CHECKING:
+    from hrnet_deploy.calibration.image_selection import CalibrationImage
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccuracyWishes:
+    """What accuracy may cost; `export_artifact` says what each field means."""
+
+    max_drop: float | None = None
+    data: str | Path | None = None
+    limit: int | None = None
+    keep_rejected: bool = False
+    waterfall: bool = False
+
+
+@dataclass(frozen=True)
+class AccuracyTarget:
+    """What an artefact may lose.
+
+    Attributes:
+        max_drop: percentage points of top-1 or mIoU.
+        dataset: the labelled images it is measured on.
+        keep_rejected: write the artefact even if it loses more.
+    """
+
+    max_drop: float
+    dataset: Dataset
+    keep_rejected: bool
+
+    def images(self, count: int | None = None) -> tuple[CalibrationImage, ...]:
+        """The images without their labels, grouped by class where they have one.
+
+        Args:
+            count: how many, spread evenly; None for all.
+
+        Returns:
+            The images in the data set's order.
+        """
+        from hrnet_deploy.calibration.image_selection import CalibrationImage
+
+        return tuple(
+            CalibrationImage(str(sample.label) if isinstance(sample.label, int) else "", sample.path)
+            for sample in self.dataset.limited(count).samples
+        )
+
+
+def check_budget(wishes: AccuracyWishes, precision: Precision) -> None:
+    """Refuse what no net could be measured by.
+
+    Args:
+        wishes: from the user.
+        precision: of the artefact; FP16 and INT8 have a floor of agreement without a budget, too.
+
+    Raises:
+        UsageError: no images to measure on, a drop or a number of images that is none, or flags without their use.
+    """
+    if wishes.max_drop is None:
+        if wishes.keep_rejected and precision is Precision.FP32:
+            raise UsageError(
+                "--keep-rejected goes with --max-drop, fp16 or int8, got fp32 without a budget. Leave it out."
+            )
+        if wishes.limit is not None and not wishes.waterfall:
+            raise UsageError("--eval-limit goes with --max-drop or --waterfall, got it alone. Leave it out.")
+    elif not (math.isfinite(wishes.max_drop) and wishes.max_drop >= 0):
+        raise UsageError(f"--max-drop must be points from 0 up, got {wishes.max_drop}. Half a point is 0.5.")
+    if wishes.limit is not None and wishes.limit < 1:
+        raise UsageError(f"--eval-limit must be at least 1, got {wishes.limit}. Leave it out for all images.")
+    flag = "--max-drop" if wishes.max_drop is not None else "--waterfall" if wishes.waterfall else ""
+    if flag and wishes.data is None:
+        raise UsageError(f"{flag} needs labelled images to measure on, got no --eval-data. Add --eval-data DIR.")
+
+
+def refuse_budget(wishes: AccuracyWishes) -> None:
+    """Refuse a budget for an artefact that is compiled as it is.
+
+    Args:
+        wishes: from the user.
+
+    Raises:
+        UsageError: there is nothing to measure it against.
+    """
+    if wishes.max_drop is not None or wishes.waterfall:
+        raise UsageError(
+            "--max-drop and --waterfall need the checkpoint or the FP32 graph to measure against, got an artefact that "
+            "is compiled as it is. Start from those, or compare with hrnet-report."
+        )
+
+
+def make_budget(
+    wishes: AccuracyWishes, facts: ModelInfo, classes: tuple[str, ...], preprocessing: Preprocessing, shapes: ShapeRange
+) -> AccuracyTarget | None:
+    """Find the images and see that their labels suit the net.
+
+    Args:
+        wishes: from the user, checked by `check_budget`.
+        facts: of the net.
+        classes: its class names.
+        preprocessing: from image to network input.
+        shapes: of the artefact.
+
+    Returns:
+        The budget; None where none is asked for.
+
+    Raises:
+        UsageError: images without labels, or with those of another task or other classes.
+        MissingFileError: there is no such folder.
+        ImageError: it holds no images.
+    """
+    if wishes.data is None or (wishes.max_drop is None and not wishes.waterfall):
+        return None
+    # All that labels must suit; the graph does not exist yet.
+    card = ModelCard(
+        task=facts.task,
+        variant=facts.variant,
+        classes=classes,
+        preprocessing=preprocessing,
+        precision=Precision.FP32,
+        inputs=(TensorSpec("input", "float32", ("batch", 3, "height", "width")),),
+        outputs=(TensorSpec("logits", "float32", ("batch", len(classes))),),
+        shapes=shapes,
+    )
+    try:
+        dataset = find_dataset(wishes.data, card).limited(wishes.limit)
+    except UsageError as error:
+        reason = str(error).rpartition(". ")[0] or str(error)
+        flag = "--waterfall" if wishes.max_drop is None else "--max-drop"
+        raise UsageError(
+            f"{flag} needs labels: {reason}. Give --eval-data with class folders, a label file beside the images, or "
+            "Cityscapes' gtFine."
+        ) from error
+    return None if wishes.max_drop is None else AccuracyTarget(wishes.max_drop, dataset, wishes.keep_rejected)

@@ -1,0 +1,275 @@
+"""One pass of images through the float32 graph gives a table; a table that still fits is used again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.errors import ArtifactError, ImageError, MissingFileError, UsageError
+from hrnet_deploy.export.filling import filled
+from hrnet_deploy.spec import Preprocessing
+from hrnet_deploy.system.progress import bar
+from hrnet_deploy.version import VERSION
+
+if TYPE_CHECKING:
+    import onnx
+
+    from hrnet_deploy.calibration.batches import Batches
+    from hrnet_deploy.calibration.histogram import Histogram
+    from hrnet_deploy.calibration.image_selection import CalibrationImage
+    from hrnet_deploy.calibration.provenance import Provenance
+    from hrnet_deploy.calibration.table import CalibrationTable
+
+DATA_VARIABLE = "HRNET_CALIB_DATA"
+_LOG = logging.getLogger(__name__)
+_HELD_OUT = 64
+_HELD_OUT_SHARE = 5
+"""Where every image was asked for, one in this many is set aside to judge the result."""
+
+
+@dataclass(frozen=True)
+class CalibrationSplit:
+    """Images to calibrate on, and others to judge the result by.
+
+    Attributes:
+        calibration: what ranges are measured on.
+        held_out: not among them.
+    """
+
+    calibration: tuple[CalibrationImage, ...]
+    held_out: tuple[CalibrationImage, ...]
+
+
+def named_folder(wish: str | Path | None) -> Path | None:
+    """The folder of images that the user or the environment names, if either does.
+
+    Args:
+        wish: from the user.
+
+    Returns:
+        The folder, or None.
+    """
+    named = wish or os.environ.get(DATA_VARIABLE)
+    return Path(named) if named else None
+
+
+def data_folder(wish: str | Path | None) -> Path:
+    """Where calibration images lie.
+
+    Args:
+        wish: from the user; None for the environment's.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: neither names one.
+    """
+    folder = named_folder(wish)
+    if folder is None:
+        raise UsageError(
+            "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred pictures "
+            f"like those the net will see (ImageNet's or Cityscapes' train, or your own), or set {DATA_VARIABLE}."
+        )
+    return folder
+
+
+def select_images(folder: Path, count: int, *, allow_val: bool) -> CalibrationSplit:
+    """Choose calibration images, balanced over classes, and set others aside.
+
+    Args:
+        folder: plain, ImageNet or Cityscapes layout.
+        count: to calibrate on.
+        allow_val: whether a split for evaluation may be used.
+
+    Returns:
+        Two disjoint lists; with fewer than two images the same one twice.
+
+    Raises:
+        UsageError: count below 1, or a split for evaluation.
+        HrnetDeployError: whatever finding the images raises.
+    """
+    from hrnet_deploy.calibration.image_folder import find_images
+    from hrnet_deploy.calibration.image_selection import choose
+
+    if count < 1:
+        raise UsageError(f"--calib-images must be at least 1, got {count}. The default is 512.")
+    found = find_images(folder, allow_val=allow_val)
+    ranked = choose(found, min(len(found), count + _HELD_OUT))
+    if len(ranked) == 1:
+        return CalibrationSplit(ranked, ranked)
+    # What was not asked for judges the result, and where that is little, some of what was.
+    aside = max(len(ranked) - count, min(_HELD_OUT, max(1, len(ranked) // _HELD_OUT_SHARE)))
+    return CalibrationSplit(ranked[:-aside], ranked[-aside:])
+
+
+def judged_by(
+    images: CalibrationSplit, evaluation: Path | Sequence[CalibrationImage] | None, *, allow_overlap: bool
+) -> CalibrationSplit:
+    """Make sure that what judges INT8 was not calibrated on, by content and not by name.
+
+    Args:
+        images: from `pick_images`.
+        evaluation: other images, or a folder of them; None for those set aside.
+        allow_overlap: let one of those be a calibration image, too.
+
+    Returns:
+        The same calibration images, and images that differ from all of them.
+
+    Raises:
+        UsageError: one of the other images is also a calibration image.
+        HrnetDeployError: whatever finding or reading the images raises.
+    """
+    from hrnet_deploy.calibration.image_folder import find_images
+    from hrnet_deploy.calibration.image_selection import check_disjoint, choose, content_hashes
+
+    if evaluation is not None:
+        others = find_images(evaluation, allow_val=True) if isinstance(evaluation, Path) else evaluation
+        check_disjoint(images.calibration, others, allow=allow_overlap)
+        return CalibrationSplit(images.calibration, choose(others, _HELD_OUT))
+    seen = set(content_hashes(images.calibration))
+    hashes = content_hashes(images.held_out)
+    distinct = tuple(image for image, digest in zip(images.held_out, hashes, strict=True) if digest not in seen)
+    return CalibrationSplit(images.calibration, distinct or images.held_out)
+
+
+def calibrate(
+    graph: onnx.ModelProto, images: CalibrationSplit, preprocessing: Preprocessing, method: str, cache: Path
+) -> CalibrationTable:
+    """Measure the range of every value that may be quantised, by every method, in one pass.
+
+    Args:
+        graph: simplified float32 graph.
+        images: from `pick_images`.
+        preprocessing: from image to network input.
+        method: "entropy", "percentile", "minmax" or "mse", which the table will name as the one in use.
+        cache: the table; used again where everything it was made from is the same, else replaced.
+
+    Returns:
+        The table.
+
+    Raises:
+        ImageError: an image that cannot be used.
+        UsageError: an unknown method, or a value that is not finite.
+    """
+    from hrnet_deploy.calibration.image_selection import content_hashes, image_list_hash
+    from hrnet_deploy.calibration.provenance import Provenance
+    from hrnet_deploy.calibration.table import CalibrationTable
+    from hrnet_deploy.calibration.tensor_range import TensorRange
+    from hrnet_deploy.calibration.thresholds import METHODS, amax
+
+    provenance = Provenance(
+        graph_sha256=hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),
+        image_list_sha256=image_list_hash(content_hashes(images.calibration)),
+        images=len(images.calibration),
+        preprocessing=json.loads(json.dumps(asdict(preprocessing))),
+        versions={"hrnet-deploy": VERSION},
+    )
+    names = _measured(graph)
+    known = _known(cache, provenance, names)
+    if known is not None:
+        # Its scores are of the graphs it was rendered to then, which may have been for another target.
+        return CalibrationTable(tensors=known.tensors, method=method, provenance=known.provenance)
+    histograms = _histograms(graph, names, images, preprocessing, cache, provenance)
+
+    def measured(histogram: Histogram) -> TensorRange:
+        amaxes = {m: amax(histogram, m, unsigned=histogram.low >= 0) for m in METHODS}
+        return TensorRange.measured(histogram, amaxes)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        ranges = pool.map(measured, histograms.values())
+        found = bar(ranges, total=len(histograms), unit="tensor", desc="finding thresholds")
+        tensors = dict(zip(histograms, found, strict=True))
+    table = CalibrationTable(tensors=tensors, method=method, provenance=provenance)
+    table.save(cache)
+    return table
+
+
+def input_batches(images: tuple[CalibrationImage, ...], preprocessing: Preprocessing, batch: int = 1) -> Batches:
+    """Network inputs made from images.
+
+    Args:
+        images: the files.
+        preprocessing: from image to network input.
+        batch: images per array.
+
+    Returns:
+        A re-iterable of float32 (batch, 3, H, W).
+    """
+    from hrnet_deploy.calibration.batches import Batches
+
+    return Batches(images, preprocessing, batch)
+
+
+def _measured(graph: onnx.ModelProto) -> tuple[str, ...]:
+    """Every value that any layout may quantise, so that one table serves all of them and any --keep-fp."""
+    from hrnet_deploy.calibration.qdq_placement import place_qdq
+    from hrnet_deploy.qdq_plan import QdqTarget, Residual
+
+    layouts = ((QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual))
+    names = (name for target, residual in layouts for name in place_qdq(graph, target, (), residual).measured)
+    return tuple(dict.fromkeys(names))
+
+
+def _known(cache: Path, provenance: Provenance, names: tuple[str, ...]) -> CalibrationTable | None:
+    from hrnet_deploy.calibration.table import CalibrationTable
+
+    if not cache.is_file():
+        return None
+    try:
+        table = CalibrationTable.load(cache)
+        reason = table.mismatch(provenance, tensors=names)
+    except ArtifactError as error:
+        reason = str(error).removeprefix(f"{cache}: ")
+    if reason is None:
+        return table
+    _LOG.warning("%s: calibrating again, since %s", cache.name, reason.removesuffix(" Calibrate again."))
+    return None
+
+
+def _histograms(
+    graph: onnx.ModelProto,
+    names: tuple[str, ...],
+    images: CalibrationSplit,
+    preprocessing: Preprocessing,
+    cache: Path,
+    provenance: Provenance,
+) -> dict[str, Histogram]:
+    from hrnet_deploy.calibration.collector import collect
+    from hrnet_deploy.exporters.intermediate_outputs import expose_tensors
+
+    tapped, taps = expose_tensors(graph, names)
+    engine = open_engine(tapped, device="cpu", backend="onnxruntime")
+    del tapped
+    spec = engine.inputs[0]
+    fixed = spec.shape[0]
+    batches = input_batches(images.calibration, preprocessing, fixed if isinstance(fixed, int) else 1)
+
+    def feeds(start: int) -> Iterator[NDArray[np.float32]]:
+        return (filled(batch, spec) for batch in batches.from_index(start))
+
+    state = cache.with_name(f"{cache.name}.partial")
+    try:
+        return collect(
+            engine,
+            taps,
+            feeds,
+            images=len(images.calibration),
+            state=state,
+            key=hashlib.sha256(json.dumps(asdict(provenance), sort_keys=True).encode()).hexdigest(),
+        )
+    except (ImageError, UsageError, MissingFileError):
+        # Without that image or with another graph the key is another one, so what is finished has no use.
+        state.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,111 @@
+"""Weights rounded to INT8 by what calibration images bring to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.export.filling import filled
+from hrnet_deploy.qdq_plan import stored_tensors
+from hrnet_deploy.system.progress import bar
+
+if TYPE_CHECKING:
+    import onnx
+
+    from hrnet_deploy.calibration.second_moments import Window
+
+    Readers = dict[Window, list[tuple[str, NDArray[np.float32]]]]
+    """By window, name and weights of every convolution that reads it."""
+
+ENOUGH_IMAGES = 32
+"""Four rounded the person net as well, sixteen the photo net."""
+_ROOM = 128_000_000
+"""Values of moments held at a time (512 MB); a net with more takes another pass over the images."""
+
+
+def rounded_weights(
+    graph: onnx.ModelProto, nodes: frozenset[str], images: Iterable[NDArray[np.float32]], *, per_channel: bool
+) -> dict[str, NDArray[np.int8]]:
+    """Round the weights of convolutions so that their answers to some images stay.
+
+    Args:
+        graph: simplified float32 graph.
+        nodes: names of those that may become INT8.
+        images: re-iterable network inputs, float32 (1, 3, H, W) each; `ENOUGH_IMAGES` are enough.
+        per_channel: one scale per output channel, else one per weight.
+
+    Returns:
+        INT8 levels by name of the weights; those that are missing go to the nearest level.
+    """
+    from hrnet_deploy.calibration.gptq import round_columns
+    from hrnet_deploy.exporters.qdq import weight_scales
+
+    readers = _readers(graph, nodes)
+    found = {}
+    with bar(total=sum(map(len, readers.values())), unit="layer", desc="rounding weights") as progress:
+        for group in _groups(readers):
+            for window, moments in _seen(graph, group, images):
+                for name, weights in readers[window]:
+                    found[name] = round_columns(weights, weight_scales(weights, per_channel=per_channel), moments)
+                    progress.update()
+    return found
+
+
+def _readers(graph: onnx.ModelProto, nodes: frozenset[str]) -> Readers:
+    from onnx import numpy_helper
+
+    from hrnet_deploy.calibration.qdq_placement import name_of
+    from hrnet_deploy.calibration.second_moments import Window
+
+    tensors = stored_tensors(graph)
+    wanted = [n for n in graph.graph.node if n.op_type == "Conv" and name_of(n) in nodes]
+    shared = Counter(node.input[1] for node in wanted)  # what is best for one reader may be worst for another
+    readers: Readers = {}
+    for node in wanted:
+        weights = numpy_helper.to_array(tensors[node.input[1]])
+        window = Window.of(node, weights)
+        if window is not None and shared[node.input[1]] == 1:
+            readers.setdefault(window, []).append((node.input[1], weights))
+    return readers
+
+
+def _groups(readers: Readers) -> Iterator[dict[Window, int]]:
+    """Windows whose moments fit into memory together, with their sizes."""
+    group: dict[Window, int] = {}
+    held = 0
+    for window, ((_, weights), *_) in readers.items():
+        size = weights[0].size
+        if group and held + size**2 > _ROOM:
+            yield group
+            group, held = {}, 0
+        group[window] = size
+        held += size**2
+    if group:
+        yield group
+
+
+def _seen(
+    graph: onnx.ModelProto, sizes: dict[Window, int], images: Iterable[NDArray[np.float32]]
+) -> Iterator[tuple[Window, NDArray[np.float32]]]:
+    """The moments of some windows; each is let go once it was used."""
+    from hrnet_deploy.calibration.second_moments import SecondMoment
+    from hrnet_deploy.exporters.intermediate_outputs import expose_tensors
+
+    moments = {window: SecondMoment(window, size) for window, size in sizes.items()}
+    tapped, taps = expose_tensors(graph, dict.fromkeys(window.value for window in moments))
+    engine = open_engine(tapped, device="cpu", backend="onnxruntime")
+    shown = {value: tap for tap, value in taps.items()}
+    entry = engine.inputs[0]
+    for image in images:
+        values = engine.run({entry.name: filled(image, entry)})
+        for window, moment in moments.items():
+            moment.add(np.asarray(values[shown[window.value]], np.float32))
+    engine.close()
+    while moments:
+        window = next(iter(moments))
+        yield window, moments.pop(window).mean()

@@ -1,0 +1,154 @@
+"""From what a person calls weights (a path, a zoo name, a URL) to a file on this machine.
+
+Downloads are resumed, checked against the publisher's digest, and appear under their name only when complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import urllib.parse
+from pathlib import Path
+
+from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
+from hrnet_deploy.models.checkpoints.folder import weights_in
+from hrnet_deploy.models.zoo import ZooEntry, entries, named_entry, suggestion
+from hrnet_deploy.system.cache_dir import cache_folder
+from hrnet_deploy.system.download import download, fetch_small, split_url
+
+CONFIG_SUFFIX = ".config.json"
+"""What the name of cached weights is extended by for timm's config, fetched from the same folder on the web."""
+_CONFIG_LIMIT_BYTES = 1 << 20
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_FILE_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams", ".onnx"})
+
+
+def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Path:
+    """The file that holds the weights, downloaded where needed.
+
+    Args:
+        source: an existing file, a folder with one weights file, a zoo name such as "hrnet_w18.mm_in1k" or its
+            publisher's name for it, or an http(s) URL.
+        cache_dir: where downloads are kept; default $HRNET_DEPLOY_CACHE, else $XDG_CACHE_HOME/hrnet_deploy, else
+            ~/.cache/hrnet_deploy. Files lie in its folder `weights`.
+
+    Returns:
+        Path of a complete file.
+
+    Raises:
+        UsageError: neither a file, a zoo name nor an http(s) URL, a name that two publishers use, or a folder without a
+            file to choose.
+        MissingFileError: a path with no file there.
+        DownloadError: the file cannot be fetched, must be fetched by hand, or has the wrong digest.
+    """
+    text = str(source)
+    local = Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises for an unknown user
+    if _kind(local) == "file":
+        return local
+    entry = zoo_entry(text) if isinstance(source, str) else None
+    if entry is not None:
+        return _from_zoo(entry, weights_folder(cache_dir))
+    if isinstance(source, str) and _URL.match(text):
+        return _from_url(text, weights_folder(cache_dir))
+    if _kind(local) == "folder":
+        return weights_in(local)
+    if isinstance(source, Path) or local.suffix.lower() in _FILE_SUFFIXES or any(sep in text for sep in "/\\"):
+        raise MissingFileError(
+            f"weights file must exist, got {local}. Check the path, or run hrnet-models for zoo names."
+        )
+    raise UsageError(
+        f"weights must be a file, a zoo name such as hrnet_w18.mm_in1k or an http(s) URL, got '{text}'. "
+        f"{suggestion(text)}"
+    )
+
+
+def zoo_entry(source: str) -> ZooEntry | None:
+    """The zoo row that a source of weights stands for.
+
+    Args:
+        source: as for `resolve_weights`.
+
+    Returns:
+        The row; None for a file, or where no row has that name or URL.
+
+    Raises:
+        UsageError: a name that two publishers use.
+    """
+    if _kind(Path(source)) == "file":
+        return None
+    return next((entry for entry in entries() if entry.url == source), None) or named_entry(source)
+
+
+def web_address(source: str) -> str | None:
+    """Where on the web a source of weights lies.
+
+    Args:
+        source: as for `resolve_weights`.
+
+    Returns:
+        The URL without what may be secret in it (user, query); None for a file, or one that is fetched by hand.
+    """
+    entry = zoo_entry(source)
+    url = source if entry is None else entry.url
+    if url is None or not _URL.match(url) or _kind(Path(source)) == "file":
+        return None
+    parts = split_url(url)
+    return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def weights_folder(cache_dir: Path | None = None) -> Path:
+    """Where downloaded weights lie.
+
+    Args:
+        cache_dir: the cache; default as in `resolve_weights`.
+
+    Returns:
+        The folder, which may not exist yet.
+    """
+    return Path(cache_dir) / "weights" if cache_dir else cache_folder("weights")
+
+
+def _kind(path: Path) -> str | None:
+    try:
+        return "file" if path.is_file() else "folder" if path.is_dir() else None
+    except OSError:  # too long for a path, as a signed URL may be
+        return None
+
+
+def _from_zoo(entry: ZooEntry, folder: Path) -> Path:
+    path = folder / entry.filename
+    if entry.url is not None:
+        return download(entry.url, path, digest=entry.digest)
+    if path.is_file():
+        return path
+    raise DownloadError(
+        f"{entry.name} must be fetched by hand, got no file {path}. {entry.note} Save it there, or give --weights PATH."
+    )
+
+
+def _from_url(url: str, folder: Path) -> Path:
+    last = urllib.parse.unquote(split_url(url).path.rsplit("/", 1)[-1])
+    # Many publishers call every file model.safetensors, so the address is part of the cached name.
+    address = hashlib.sha256(url.encode()).hexdigest()[:8]
+    name = re.sub(r"[^\w.-]+", "_", last)[-100:]
+    path = folder / f"{address}-{name or 'weights'}"
+    if not path.is_file():  # first, so that weights never stay without the config that belongs to them
+        _fetch_config(url, path.with_name(path.name + CONFIG_SUFFIX))
+    return download(url, path)
+
+
+def _fetch_config(url: str, path: Path) -> None:
+    """Keep timm's config of the weights at that URL, where there is one in the same folder."""
+    parts = split_url(url)
+    beside = urllib.parse.urlunsplit(parts._replace(path=f"{parts.path.rpartition('/')[0]}/config.json", fragment=""))
+    content = fetch_small(beside, _CONFIG_LIMIT_BYTES)
+    try:
+        known = content is not None and {"pretrained_cfg", "architecture"} & set(json.loads(content))
+    except (ValueError, TypeError, RecursionError):  # some servers answer any address
+        known = False
+    if content is not None and known:
+        with atomic_output(path) as temporary:
+            temporary.write_bytes(content)

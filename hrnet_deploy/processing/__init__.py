@@ -1,0 +1,1 @@
+"""NumPy and OpenCV from decoded images to network inputs, and from outputs to predictions."""

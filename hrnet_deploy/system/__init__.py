@@ -1,0 +1,1 @@
+"""The machine: hardware tables, packages, caches, progress and text."""

@@ -1,0 +1,63 @@
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnx
+import pytest
+
+from hrnet_deploy.engines import streams as room
+from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.engines.streams import streams_for, threads_per_stream
+from hrnet_deploy.errors import UsageError
+
+NET = onnx.parser.parse_model(
+    '<ir_version: 9, opset_import: ["" : 20]>\n'
+    "g (float[N, 3, 32, 32] x) => (float[N, 4, 32, 32] y) <float[4, 3, 3, 3] w = "
+    "{" + ", ".join(f"{(i * 37 % 19 - 9) / 9}" for i in range(108)) + "}>"
+    "{ c = Conv <pads = [1, 1, 1, 1]> (x, w) y = Relu(c) }"
+).SerializeToString()
+SMALL, LARGE = {"x": ("N", 3, 224, 224)}, {"x": ("N", 3, 1024, 2048)}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "asked", "threads", "cores", "want"),
+    [
+        (SMALL, None, None, 2, 2),
+        (SMALL, None, None, 16, 4),
+        (SMALL, None, 1, 16, 1),
+        (SMALL, None, 3, 16, 3),
+        (SMALL, 6, None, 2, 6),
+        (LARGE, None, None, 16, 1),
+        (LARGE, 2, None, 16, 2),
+        ({"x": ("N", 3, 512, 1024)}, None, None, 2, 2),
+        ({"x": ("N", 3, "height", "width")}, None, None, 16, 2),
+        ({"x": ("N", 3, "height", "width")}, None, None, 1, 1),
+        ({}, None, None, 2, 2),
+    ],
+)
+def test_how_many(inputs, asked, threads, cores, want, monkeypatch):
+    monkeypatch.setattr(room, "cores", lambda: cores)
+    assert streams_for(inputs, lanes=asked, threads=threads) == want
+
+
+def test_the_pool_and_its_callers_are_as_many_as_the_threads(monkeypatch):
+    monkeypatch.setattr(room, "cores", lambda: 8)
+    for lanes in (1, 2, 4, 8):
+        # ONNX Runtime counts the caller: of `n` it starts n - 1.
+        assert threads_per_stream(lanes, None) - 1 + lanes == 8
+    assert threads_per_stream(4, 2) == 1
+
+
+@pytest.mark.parametrize("lanes", [0, -1])
+def test_less_than_one_is_refused(lanes):
+    with pytest.raises(UsageError, match=f"lanes must be at least 1, got {lanes}"):
+        open_engine(NET, device="cpu", lanes=lanes)
+
+
+def test_lanes_side_by_side_answer_as_one_does():
+    batches = [np.random.default_rng(n).normal(size=(1 + n % 2, 3, 32, 32)).astype(np.float32) for n in range(12)]
+    one, many = (open_engine(NET, device="cpu", backend="onnxruntime", lanes=lanes) for lanes in (1, 3))
+    assert (one.lanes, many.lanes) == (1, 3)
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda batch: many.run({"x": batch})["y"], batches))
+    for batch, found in zip(batches, together, strict=True):
+        np.testing.assert_allclose(found, one.run({"x": batch})["y"], atol=1e-6)

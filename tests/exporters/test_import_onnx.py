@@ -1,0 +1,117 @@
+import onnx
+import pytest
+
+from hrnet_deploy.errors import ArtifactError
+from hrnet_deploy.exporters.import_onnx import Findings, examine, reshape
+from hrnet_deploy.spec import ShapeRange
+
+
+def dims(value):
+    return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+
+
+def net(parse, entry, tail="y = Identity(f)", answer="float[A, B]"):
+    """Mean of each channel, then whatever the tail says."""
+    return parse(f"g (float[{entry}] x) => ({answer} y) {{ p = GlobalAveragePool(x) f = Flatten(p) {tail} }}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "size", "batch"),
+    [
+        ("N, 3, 224, 192", (224, 192), None),
+        ("8, 3, 224, 224", (224, 224), 8),
+        ("N, 3, H, W", None, None),
+        ("N, 3, 224, W", None, None),
+        ("1, 3, ?, 224", None, 1),
+    ],
+)
+def test_a_graph_tells_its_classes_and_what_is_fixed(parse, entry, size, batch):
+    assert examine(net(parse, entry), "f.onnx") == Findings(3, size, batch, normalised=False)
+
+
+@pytest.mark.parametrize(
+    ("tail", "normalised"),
+    [
+        ("y = Softmax<axis = 1>(f)", True),
+        ("y = Sigmoid(f)", True),
+        ("s = Softmax(f) y = Identity(s)", True),
+        ("s = Softmax(f) i = Identity(s) y = Flatten(i)", True),
+        ("y = LogSoftmax(f)", False),
+        ("s = Softmax(f) y = Neg(s)", False),
+        ("s = Sigmoid(f) y = Mul(f, s)", False),
+    ],
+)
+def test_a_softmax_or_sigmoid_counts_only_at_the_end(parse, tail, normalised):
+    assert examine(net(parse, "N, 3, 8, 8", tail), "f.onnx").normalised is normalised
+
+
+def test_probabilities_upsampled_to_the_image_are_probabilities(parse):
+    model = parse(
+        "g (float[N, 3, 8, 8] x) => (float[A, B, C, D] y) {"
+        "s = Softmax<axis = 1>(x) f = Constant<value_floats = [1.0, 1.0, 2.0, 2.0]>() y = Resize(s, , f) }"
+    )
+    assert examine(model, "f.onnx").normalised
+
+
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ("float[N, 224, 224, 3]", r"FLOAT \[0, 224, 224, 3\]"),
+        ("float[N, 1, 8, 8]", r"FLOAT \[0, 1, 8, 8\]"),
+        ("float[3, 8, 8]", r"FLOAT \[3, 8, 8\]"),
+        ("uint8[N, 3, 8, 8]", "UINT8"),
+        ("float16[N, 3, 8, 8]", "FLOAT16"),
+    ],
+)
+def test_an_input_that_is_no_float_picture_is_refused(parse, entry, found):
+    model = parse(f"g ({entry} x) => ({entry} y) {{ y = Identity(x) }}")
+    with pytest.raises(ArtifactError, match=rf"f\.onnx must take float32 \(N, 3, H, W\), got {found}"):
+        examine(model, "f.onnx")
+
+
+def test_an_open_number_of_classes_is_refused(parse):
+    model = parse("g (float[N, 3, H, W] x) => (float[N, C, H, W] y) { i = NonZero(x) s = Shape(i) y = Tile(x, s) }")
+    with pytest.raises(ArtifactError, match="must have a fixed number of classes in dimension 1"):
+        examine(model, "f.onnx")
+
+
+def test_an_answer_without_classes_is_refused(parse):
+    model = parse("g (float[N, 3, 8, 8] x) => (float y) { y = ReduceSum<keepdims = 0>(x) }")
+    with pytest.raises(ArtifactError, match="must have a fixed number of classes in dimension 1"):
+        examine(model, "f.onnx")
+
+
+def test_labels_instead_of_scores_are_refused_rather_than_taken_for_classes(parse):
+    model = parse("g (float[N, 3, 8, 16] x) => (int64[N, 8, 16] y) { y = ArgMax<axis = 1, keepdims = 0>(x) }")
+    with pytest.raises(ArtifactError, match=r"f\.onnx must answer with a score for each class, got INT64"):
+        examine(model, "f.onnx")
+
+
+@pytest.mark.parametrize(
+    ("low", "opt", "high", "entry", "answer"),
+    [
+        ((2, 8, 8), (2, 8, 8), (2, 8, 8), [2, 3, 8, 8], [2, 3, 4, 4]),
+        ((1, 8, 8), (1, 8, 8), (4, 8, 8), ["batch", 3, 8, 8], ["batch", 3, 4, 4]),
+        ((1, 8, 8), (1, 8, 12), (1, 16, 16), [1, 3, "height", "width"], [1, 3]),
+        ((1, 8, 8), (1, 8, 8), (4, 16, 8), ["batch", 3, "height", "width"], ["batch", 3]),
+    ],
+)
+def test_the_sizes_asked_for_are_written_into_what_was_open(parse, run, noise, low, opt, high, entry, answer):
+    model = parse(
+        "g (float[N, 3, H, W] x) => (float[N, 3, A, B] y) { y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) }"
+    )
+    shaped = reshape(model, ShapeRange(low, opt, high))
+    onnx.checker.check_model(shaped, full_check=True)
+    assert dims(shaped.graph.input[0]) == entry
+    found = dims(shaped.graph.output[0])
+    assert [found[0] or answer[0], *found[1 : len(answer)]] == answer
+    assert run(shaped, noise(low[0], 3, 8, 8)).shape == (low[0], 3, 4, 4)
+
+
+def test_a_second_output_without_dimensions_does_not_stop_it(parse, run, noise):
+    model = parse(
+        "g (float[N, 3, 8, 8] x) => (float[N, 3, 8, 8] y, float z) { y = Relu(x) z = ReduceSum<keepdims = 0>(x) }"
+    )
+    shaped = reshape(model, ShapeRange((1, 8, 8), (1, 8, 8), (4, 8, 8)))
+    assert dims(shaped.graph.output[0])[0] == "batch"
+    assert run(shaped, noise(2, 3, 8, 8)).shape == (2, 3, 8, 8)
