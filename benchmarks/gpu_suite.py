@@ -43,9 +43,9 @@ _PACKAGES = (
 )
 _QUERY = ("name", "driver_version", "memory.total", "compute_cap")
 TEST_FILES = (
-    "tests/engines/test_ort.py",
-    "tests/engines/test_ort_gpu.py",
-    "tests/engines/test_ort_rtx.py",
+    "tests/engines/ort/test_engine.py",
+    "tests/engines/ort/test_cuda.py",
+    "tests/engines/ort/test_rtx.py",
     "tests/engines/tensorrt/test_engine_gpu.py",
 )
 """Those with tests marked `gpu`: collecting all others takes longer and needs more packages."""

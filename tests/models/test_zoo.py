@@ -103,28 +103,28 @@ def test_the_zoo_holds_nothing_else():
     assert len(entries()) == len(tested)
 
 
-@pytest.mark.parametrize("entry", [e for e in entries() if e.task is Task.CLASSIFICATION], ids=lambda e: e.name)
-def test_cost(entry):
-    with_bias, without, gmacs = COST[entry.variant]
-    unbiased = entry.source in {"mmpretrain", "paddleclas"} or "ssld" in entry.tag
-    assert entry.params == (without if unbiased else with_bias)
-    assert entry.gmacs == gmacs
-    assert entry.input_hw == (224, 224)
+@pytest.mark.parametrize("row", [e for e in entries() if e.task is Task.CLASSIFICATION], ids=lambda e: e.name)
+def test_cost(row):
+    with_bias, without, gmacs = COST[row.variant]
+    unbiased = row.source in {"mmpretrain", "paddleclas"} or "ssld" in row.tag
+    assert row.params == (without if unbiased else with_bias)
+    assert row.gmacs == gmacs
+    assert row.input_hw == (224, 224)
 
 
-@pytest.mark.parametrize("entry", entries(), ids=lambda e: e.name)
-def test_row_is_usable(entry):
-    assert entry.name == f"{entry.variant}.{entry.tag}" == entry.name.lower()
-    assert entry.preprocessing.size_hw == entry.input_hw
-    assert re.fullmatch(r"[\w.-]+", entry.filename)
-    assert entry.by_hand == (entry.url is None)
-    if entry.by_hand:
-        assert "OneDrive: https://1drv.ms/" in entry.note
-        assert "github.com/HRNet" in entry.note
+@pytest.mark.parametrize("row", entries(), ids=lambda e: e.name)
+def test_row_is_usable(row):
+    assert row.name == f"{row.variant}.{row.tag}" == row.name.lower()
+    assert row.preprocessing.size_hw == row.input_hw
+    assert re.fullmatch(r"[\w.-]+", row.filename)
+    assert row.by_hand == (row.url is None)
+    if row.by_hand:
+        assert "OneDrive: https://1drv.ms/" in row.note
+        assert "github.com/HRNet" in row.note
     else:
-        assert entry.url.startswith("https://")
-    if entry.digest:
-        assert entry.filename.endswith(f"-{entry.digest}.pth")
+        assert row.url.startswith("https://")
+    if row.digest:
+        assert row.filename.endswith(f"-{row.digest}.pth")
 
 
 def test_one_cached_name_never_means_two_files():

@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.engines.ort.engine import load
+from hrnet_deploy.engines.ort import load
 from hrnet_deploy.errors import DeviceError, MissingDependencyError
 
 FLOAT = onnx.parser.parse_model(

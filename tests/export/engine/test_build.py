@@ -22,7 +22,7 @@ from hrnet_deploy.engines.tensorrt.layers import Layer
 from hrnet_deploy.errors import BuildError
 from hrnet_deploy.export import export_artifact
 from hrnet_deploy.export.engine import build as compiling
-from hrnet_deploy.export.engine import place_qdq as engine_plan
+from hrnet_deploy.export.engine import plan as engine_plan
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget, Residual
