@@ -338,8 +338,8 @@ def test_palette_tiffs(depth):
 @pytest.mark.parametrize(
     ("bits", "photometric", "tags", "feature"),
     [
-        ([8, 8, 8], 1, {338: (3, [0, 0])}, "3 channels tagged as grey"),
-        ([8, 8, 8, 8], 1, {338: (3, [0, 0, 0])}, "4 channels tagged as grey"),
+        ([8, 8, 8], 1, {338: (3, [0, 0])}, "3 channels tagged as gray"),
+        ([8, 8, 8, 8], 1, {338: (3, [0, 0, 0])}, "4 channels tagged as gray"),
         ([8, 8, 8, 8, 8], 2, {338: (3, [0, 0])}, "5 channels"),
         ([8, 8, 8], 8, {}, r"CIE L\*a\*b\* colors"),
         ([32], 1, {}, "32-bit samples"),

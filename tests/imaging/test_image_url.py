@@ -10,7 +10,7 @@ import pytest
 
 from hrnet_deploy.errors import ImageError
 from hrnet_deploy.imaging import image_url
-from hrnet_deploy.imaging.sources import frames, is_single, items, read_frame
+from hrnet_deploy.imaging.sources import is_single, items, read_frame
 
 BGR = np.random.default_rng(5).integers(0, 256, (12, 17, 3), np.uint8)
 PNG = cv2.imencode(".png", BGR)[1].tobytes()
@@ -66,7 +66,7 @@ def test_urls_are_refused_unless_allowed(server):
     assert is_single(url)
     for given in (url, [url]):
         with pytest.raises(ImageError, match=r"got a URL, which is fetched only on request\. Add --allow-url"):
-            list(frames(given))
+            [item.load() for item in items(given)]
     assert server.asked == []
 
 

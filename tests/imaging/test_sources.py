@@ -11,11 +11,17 @@ import pytest
 from PIL import Image, ImageOps
 
 from hrnet_deploy.errors import HrnetDeployError, ImageError, MissingFileError
-from hrnet_deploy.imaging.image_header import declared_hw
-from hrnet_deploy.imaging.sources import Frame, frames, is_live, is_single, items, read_frame
+from hrnet_deploy.imaging.frame import Frame
+from hrnet_deploy.imaging.image_header import read_header
+from hrnet_deploy.imaging.sources import as_image_error, is_live, is_single, items, read_frame
 
 RNG = np.random.default_rng(7)
 BGR = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+
+
+def frames(source):
+    """Read every image of a source."""
+    return (item.load() for item in items(source))
 
 
 def encode(suffix, image=BGR, *options):
@@ -223,17 +229,17 @@ def test_an_unreadable_file_says_so(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".webp", ".tiff", ".avif", ".ppm"])
 def test_declared_sizes(suffix):
-    assert declared_hw(encode(suffix)) == (20, 30)
+    assert read_header(encode(suffix)).size_hw == (20, 30)
     for cut in range(2, 40, 3):
-        declared_hw(encode(suffix)[:cut])  # must not raise
+        read_header(encode(suffix)[:cut])  # must not raise
 
 
 def test_declared_sizes_of_rare_webp_and_bmp_kinds():
-    assert declared_hw(encode(".webp", BGR, cv2.IMWRITE_WEBP_QUALITY, 101)) == (20, 30)  # lossless
-    assert declared_hw(pil_bytes(Image.new("RGBA", (30, 20)), "WEBP", quality=50)) == (20, 30)
-    assert declared_hw(b"BM" + bytes(12) + struct.pack("<IHH", 12, 30, 20)) == (20, 30)
-    assert declared_hw(b"BM" + bytes(12) + struct.pack("<Iii", 40, 30, -20)) == (20, 30)
-    assert declared_hw(b"no image") is None
+    assert read_header(encode(".webp", BGR, cv2.IMWRITE_WEBP_QUALITY, 101)).size_hw == (20, 30)  # lossless
+    assert read_header(pil_bytes(Image.new("RGBA", (30, 20)), "WEBP", quality=50)).size_hw == (20, 30)
+    assert read_header(b"BM" + bytes(12) + struct.pack("<IHH", 12, 30, 20)).size_hw == (20, 30)
+    assert read_header(b"BM" + bytes(12) + struct.pack("<Iii", 40, 30, -20)).size_hw == (20, 30)
+    assert read_header(b"no image") is None
 
 
 def test_bytes_after_the_end_of_a_jpeg_are_no_harm():
@@ -312,11 +318,15 @@ def test_a_bad_item_is_raised_or_reported(folder):
     (folder / "broken.png").write_bytes(b"broken")
     with pytest.raises(ImageError, match=r"broken\.png"):
         list(frames(folder))
-    told = []
-    got = list(frames([folder, folder / "gone.png", None], on_error=lambda name, error: told.append((name, error))))
-    assert len(got) == 4
-    assert [Path(name).name for name, _ in told] == ["broken.png", "gone.png", "image_2"]
-    assert all(isinstance(error, ImageError) for _, error in told)
+    loaded, failed = [], []
+    for item in items([folder, folder / "gone.png", None]):
+        try:
+            loaded.append(item.load())
+        except (ImageError, MissingFileError) as error:  # noqa: PERF203
+            failed.append((Path(item.name).name, str(error), as_image_error(error)))
+    assert len(loaded) == 4
+    assert [name for name, _, _ in failed] == ["broken.png", "gone.png", "image_2"]
+    assert all(isinstance(error, ImageError) and str(error) == text for _, text, error in failed)
 
 
 # Video --------------------------------------------------------------------------------------------------------------
