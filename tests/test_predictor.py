@@ -33,9 +33,9 @@ def photos(photos_onnx):
 
 
 @pytest.fixture(scope="module", params=[1, 3])
-def laned(photos_onnx, request):
-    """The same with its lanes."""
-    return Predictor(photos_onnx, device="cpu", lanes=request.param)
+def parallel(photos_onnx, request):
+    """The same with one stream and with three."""
+    return Predictor(photos_onnx, device="cpu", streams=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_streaming_is_lazy_and_ordered(photos, folder):
             taken.append(path.name)
             yield cv2.imread(str(path))
 
-    stream = photos.predict(images(), stream=True)
+    stream = photos.stream(images())
     assert taken == []
     workers = readers()
     for count, result in enumerate(stream, start=1):
@@ -121,7 +121,7 @@ def test_videos_stream_frame_by_frame(photos, tmp_path):
     for image in synthetic_images(3, (64, 96)):
         writer.write(image)
     writer.release()
-    results = list(photos.predict(path, stream=True, batch=2))
+    results = list(photos.stream(path, batch=2))
     assert len(results) == 3
     assert len({result.name for result in results}) == 3
 
@@ -309,31 +309,31 @@ def alive():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("hrnet-")]
 
 
-def test_reading_ahead_ends_its_threads_when_it_is_done_or_left(laned, folder):
-    assert len(laned.predict(folder, batch=2)) == 5
+def test_reading_ahead_ends_its_threads_when_it_is_done_or_left(parallel, folder):
+    assert len(parallel.predict(folder, batch=2)) == 5
     assert not alive()
-    results = laned.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True, batch=2)
+    results = parallel.stream(20 * [str(path) for path in folder.glob("*.png")], batch=2)
     next(results)
     assert alive()
     results.close()
     assert not alive()
-    for _ in laned.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True):
+    for _ in parallel.stream(20 * [str(path) for path in folder.glob("*.png")]):
         break
     assert not alive()
 
 
-def test_an_error_comes_after_the_results_before_it_and_ends_the_threads(laned, folder):
+def test_an_error_comes_after_the_results_before_it_and_ends_the_threads(parallel, folder):
     (folder / "3.png").write_bytes(b"no image")
     for batch in (1, 2, 3, 8):
         seen = []
         with pytest.raises(ImageError, match=r"3\.png"):
-            seen.extend(result.name for result in laned.predict(folder, stream=True, batch=batch))
+            seen.extend(result.name for result in parallel.stream(folder, batch=batch))
         assert seen == ["0.png", "1.png", "2.png"]
         assert not alive()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 8])
-def test_bad_images_are_told_of_in_order_in_the_callers_thread(laned, folder, batch):
+def test_bad_images_are_told_of_in_order_in_the_callers_thread(parallel, folder, batch):
     events = []
 
     def skip(name, error):
@@ -343,14 +343,14 @@ def test_bad_images_are_told_of_in_order_in_the_callers_thread(laned, folder, ba
     (folder / "1.png").write_bytes(b"no image")
     (folder / "3.png").unlink()
     paths = [folder / f"{index}.png" for index in range(5)]
-    for result in laned.predict(paths, stream=True, batch=batch, on_error=skip):
+    for result in parallel.stream(paths, batch=batch, on_error=skip):
         events += [(result.name, threading.current_thread())]
     assert [name for name, _ in events] == ["0.png", "1.png", "2.png", "3.png", "4.png"]
     assert {thread for _, thread in events} == {threading.current_thread()}
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_an_error_of_the_caller_or_of_the_net_ends_the_threads(laned, folder, monkeypatch, error):
+def test_an_error_of_the_caller_or_of_the_net_ends_the_threads(parallel, folder, monkeypatch, error):
     def images():
         for index, path in enumerate(10 * sorted(folder.glob("*.png"))):
             if index == 30:
@@ -361,16 +361,16 @@ def test_an_error_of_the_caller_or_of_the_net_ends_the_threads(laned, folder, mo
         raise error
 
     with pytest.raises(error):
-        list(laned.predict(images(), batch=2))
+        list(parallel.predict(images(), batch=2))
     assert not alive()
     if issubclass(error, Exception):
-        monkeypatch.setattr(laned._engine, "run", fail)
+        monkeypatch.setattr(parallel._engine, "run", fail)
         with pytest.raises(error):
-            list(laned.predict(folder, stream=True))
+            list(parallel.stream(folder))
         assert not alive()
 
 
-def test_a_stream_holds_a_bounded_number_of_pictures(laned, picture):
+def test_a_stream_holds_a_bounded_number_of_pictures(parallel, picture):
     live = []
 
     def images():
@@ -380,22 +380,31 @@ def test_a_stream_holds_a_bounded_number_of_pictures(laned, picture):
             yield image
 
     most = 0
-    for _ in laned.predict(images(), stream=True, batch=2):
+    for _ in parallel.stream(images(), batch=2):
         most = max(most, sum(one() is not None for one in live))
-    assert most <= (2 * laned.lanes + 2) * 2 + 2 * readers() + 2
+    assert most <= (2 * parallel.streams + 2) * 2 + 2 * readers() + 2
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_lanes_change_no_answer_and_no_order(photos, laned, folder, batch):
+def test_streams_change_no_prediction_and_no_order(photos, parallel, folder, batch):
     sources = 8 * sorted(folder.glob("*.png"))
-    for result, expected in zip(laned.predict(sources, batch=batch), photos.predict(sources), strict=True):
+    for result, expected in zip(parallel.predict(sources, batch=batch), photos.predict(sources), strict=True):
         assert result.name == expected.name
         same(result, expected)
 
 
-def test_lanes_are_those_the_machine_suits_where_none_are_named(photos_onnx):
-    assert Predictor(photos_onnx, device="cpu", lanes=None, threads=3).lanes == 3
-    assert Predictor(photos_onnx, device="cpu").lanes == 1
+def test_streams_are_those_the_machine_suits_where_none_are_named(photos_onnx):
+    assert Predictor(photos_onnx, device="cpu", streams=None, threads=3).streams == 3
+    assert Predictor(photos_onnx, device="cpu").streams == 1
+
+
+def test_former_spellings_still_work(photos_onnx, photos, folder):
+    assert Predictor(photos_onnx, device="cpu", lanes=2).streams == 2
+    assert Predictor(photos_onnx, device="cpu", streams=2).lanes == 2
+    assert Predictor(photos_onnx, device="cpu", lanes=None, threads=3).streams == 3
+    results = photos.predict(folder, stream=True)
+    assert next(results).name == "0.png"
+    assert [result.name for result in results] == [f"{index}.png" for index in range(1, 5)]
 
 
 def test_opencvs_threads_are_left_alone(photos, folder):
@@ -415,5 +424,5 @@ def test_a_draft_decodes_large_jpegs_smaller_and_answers_nearly_the_same(photos,
     small = tmp_path / "small.jpg"
     cv2.imwrite(str(small), synthetic_images(1, (100, 150))[0])
     same(photos.predict(small, draft=True), photos.predict(small))
-    with pytest.raises(UsageError, match="draft must be False for a net that segments"):
+    with pytest.raises(UsageError, match="draft must be False for a model that segments"):
         street.predict(path, draft=True)

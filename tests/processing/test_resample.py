@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hrnet_deploy.errors import ImageError
-from hrnet_deploy.processing.resample import resize, resize_into
+from hrnet_deploy.processing.resample import resize_into
 from hrnet_deploy.processing.resample_filters import axis
 from hrnet_deploy.spec import Interpolation
 
@@ -18,6 +18,14 @@ SIDES = st.integers(1, 160)
 
 def picture(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def resize(image, size_hw, interpolation=Interpolation.BILINEAR, crop=None):
+    """The whole result or a crop, as `PIL.Image.resize(...).crop(...)` gives it."""
+    top, left, height, width = crop or (0, 0, *size_hw)
+    planes = np.empty((1 if image.ndim == 2 else image.shape[2], height, width), np.float32)
+    resize_into(planes, image, size_hw, (top, left), interpolation)
+    return np.squeeze(planes.astype(np.uint8).transpose(1, 2, 0), axis=2 if image.ndim == 2 else ())
 
 
 def by_pillow(image, size_hw, interpolation, crop):
