@@ -475,3 +475,11 @@ def test_damaged_headers_end_in_one_line(kind, data):
     except ImageError as error:
         message = str(error)
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("compression", [0, 3], ids=["plain", "bit masks"])
+def test_a_bmp_cut_within_its_header_is_refused(compression):
+    content = b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 30, 20, 1, 16, compression) + bytes(40)
+    for length in range(14, 66):
+        with pytest.raises(ImageError, match="cannot be decoded"):
+            read_frame(content[:length])
