@@ -140,7 +140,9 @@ def index_failure(index: str) -> str:
         except urllib.error.HTTPError as error:
             failures[:] = [] if error.code == 401 else [f"HTTP status {error.code}"]  # 401: pip has the password
         except (OSError, ValueError, http.client.HTTPException) as error:
-            failures[:] = [str(getattr(error, "reason", error))]
+            reason = getattr(error, "reason", error)
+            if not isinstance(reason, TimeoutError):
+                failures[:] = [str(reason)]
 
     # The timeout of urlopen does not cover the name lookup, hence the thread.
     thread = threading.Thread(target=request, daemon=True)
