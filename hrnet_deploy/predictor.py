@@ -107,12 +107,12 @@ class Predictor:
         try:
             self.card = card or card_from_metadata(self._engine.metadata, str(path))
             self._check_card(path)
-            self._loop = PredictionLoop(self._engine, self.card, threads)
+            self.device, self.backend, self.streams = self._engine.device, self._engine.backend, self._engine.lanes
+            self.arithmetic = self._engine.arithmetic
+            self._loop = PredictionLoop(self._engine, self.card, self.streams, threads)
         except BaseException:
             self._engine.close()
             raise
-        self.device, self.backend, self.streams = self._engine.device, self._engine.backend, self._engine.lanes
-        self.arithmetic = self._engine.arithmetic
 
     @property
     def lanes(self) -> int:

@@ -133,22 +133,22 @@ def test_a_batch_is_filled_to_the_smallest_that_is_open(photos_onnx, photos, fol
 
 
 @pytest.mark.parametrize("order", ["bgr", "rgb"])
-@pytest.mark.parametrize("answer", [False, "topk", "softmax"])
-def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_path, photos, picture, order, answer):
+@pytest.mark.parametrize("labels_out", [False, "topk", "softmax"])
+def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_path, photos, picture, order, labels_out):
     path = export(
         weights=demo / "hrnet_w18_small_v1_photos10.safetensors",
         classes=demo / "photos10.txt",
         imgsz=64,
         resize="squash",
         pixels_in=order,
-        labels_out=answer,
+        labels_out=labels_out,
         output=tmp_path / "ends.onnx",
     )
     predictor = Predictor(path)
     assert predictor.card.inputs[0].dtype == "uint8"
     ours, wanted = predictor.predict(picture), photos.predict(picture)
     assert ours.topk(5) == [(name, pytest.approx(score, abs=1e-5)) for name, score in wanted.topk(5)]
-    if answer == "topk":
+    if labels_out == "topk":
         with pytest.raises(UsageError, match="top-5"):
             _ = ours.probs
     else:
@@ -163,7 +163,7 @@ def test_a_mask_made_in_the_graph_equals_one_made_outside(demo, tmp_path, imgsz,
     predictor = Predictor(export(output=tmp_path / "plain.onnx", **common))
     plain = predictor.predict(image)
     inside = Predictor(export(output=tmp_path / "in.onnx", pixels_in=True, labels_out=True, **common)).predict(image)
-    # bfloat16 keeps 8 bits, also of the normalized pixels, which are float32 where they are made outside.
+    # bfloat16 keeps 8 bits, also of the normalized pixels, which are float32 where they are computed outside.
     assert np.mean(plain.mask == inside.mask) >= (0.99 if predictor.arithmetic == "bfloat16" else 0.999)
 
 
@@ -183,7 +183,7 @@ def test_several_threads_share_one_predictor(photos, folder):
         try:
             for ours, one in zip(photos.predict(folder, batch=2), wanted, strict=True):
                 same(ours, one)
-        except Exception as error:  # noqa: BLE001  # told to the main thread
+        except Exception as error:  # noqa: BLE001  # reported to the main thread
             failures.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(6)]

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import glob
-import os
 from pathlib import Path
 
 from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.imaging.decode_image import PIXEL_LIMIT
+from hrnet_deploy.imaging.folders import IMAGE_SUFFIXES, images_below
 
-IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}) | frozenset(
-    {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""Suffixes of image files in folders and patterns, in lower case."""
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 )
@@ -23,31 +19,20 @@ _CHUNK_BYTES = 1 << 20
 
 
 def images_in(folder: Path) -> list[Path]:
-    """Find the images below a folder, sorted; hidden files and folders are left out."""
-    found: list[Path] = []
-    seen: set[str] = set()
-    try:
-        for root, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-            if os.path.realpath(root) in seen:  # links may form a circle
-                folders.clear()
-                continue
-            seen.add(os.path.realpath(root))
-            folders[:] = [f for f in folders if not f.startswith(".")]
-            found += [Path(root, f) for f in files if not f.startswith(".") and _suffix(f) in IMAGE_SUFFIXES]
-    except OSError as error:
-        raise ImageError(f"folder '{folder}' cannot be read ({error.strerror}). Check its permissions.") from error
+    """Find the images below a folder, sorted; a folder without images is an error."""
+    found = images_below(folder)
     if not found:
         raise ImageError(
             f"folder '{folder}' must hold images, got none. Supported: {' '.join(sorted(IMAGE_SUFFIXES))}."
         )
-    return sorted(found)
+    return found
 
 
 def matching(pattern: str) -> list[Path]:
     """Find the images and videos that match a glob pattern, sorted."""
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     matches = map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    found = [path for path in matches if _suffix(path) in known and not path.is_dir()]
+    found = [path for path in matches if path.suffix.lower() in known and not path.is_dir()]
     if not found:
         raise MissingFileError(
             f"pattern '{pattern}' must match images, got no match. Check it, and quote it in a shell."
@@ -74,11 +59,3 @@ def read_file(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"image '{path}' cannot be read ({reason}). Check the path and its permissions.") from error
-
-
-def _suffix(path: str | Path) -> str:
-    return Path(path).suffix.lower()
-
-
-def _raise(error: OSError) -> None:
-    raise error

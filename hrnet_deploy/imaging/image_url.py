@@ -5,10 +5,9 @@ from __future__ import annotations
 import http.client
 import re
 import time
-import urllib.error
 
 from hrnet_deploy.errors import ImageError
-from hrnet_deploy.system.http_client import open_url
+from hrnet_deploy.system.http_client import failure_reason, open_url
 
 LIMIT_BYTES = 256 << 20
 """Largest body that is fetched."""
@@ -39,15 +38,11 @@ def fetch_image(url: str, what: str, *, allowed: bool) -> bytes:
     try:
         with open_url(url.strip(), timeout_s=_TIMEOUT_S) as response:
             return _body(response, what)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise _failure(what, f"HTTP {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise _failure(what, str(error.reason)) from error
     except ImageError:
         raise
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _failure(what, str(error) or type(error).__name__) from error
+        reason = " ".join(failure_reason(error).split())
+        raise ImageError(f"{what} must be downloadable, got: {reason}. Check the URL.") from error
 
 
 def _body(response: http.client.HTTPResponse, what: str) -> bytes:
@@ -70,7 +65,3 @@ def _body(response: http.client.HTTPResponse, what: str) -> bytes:
 
 def _too_large(what: str, got: str) -> ImageError:
     return ImageError(f"{what} must have at most {LIMIT_BYTES} bytes, got {got}. Download it yourself.")
-
-
-def _failure(what: str, reason: str) -> ImageError:
-    return ImageError(f"{what} must be downloadable, got: {' '.join(reason.split())}. Check the URL.")

@@ -18,7 +18,7 @@ from hrnet_deploy.imaging.frame import Item
 from hrnet_deploy.imaging.sources import OnError, as_image_error
 from hrnet_deploy.processing.image_pipeline import ImagePipeline, Prepared, Unusable
 from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered, readers
-from hrnet_deploy.protocols import Engine
+from hrnet_deploy.protocols import Engine, Tensors
 from hrnet_deploy.results import Result
 from hrnet_deploy.spec import ModelCard
 
@@ -30,8 +30,9 @@ Outcome = Future[Result] | Unusable
 class PredictionLoop:
     """Feeds items to an engine and yields their results in order; safe to use from several threads."""
 
-    def __init__(self, engine: Engine, card: ModelCard, threads: int | None) -> None:
+    def __init__(self, engine: Engine, card: ModelCard, streams: int, threads: int | None) -> None:
         self.pipeline = ImagePipeline(card)
+        self._streams = streams
         self._engine = engine
         self._input = card.inputs[0]
         self._min_batch = card.least_batch
@@ -41,20 +42,20 @@ class PredictionLoop:
     def one_by_one(self, found: Iterator[Item], on_error: OnError | None) -> Iterator[Result]:
         """Do everything in the caller's thread."""
         for item in found:
-            for outcome in self._run(_submit_here, [self.pipeline.prepare(item)]):
+            for _, outcome in self._run(_submit_here, [(0, self.pipeline.prepare(item))]):
                 if (result := _result(outcome, on_error)) is not None:
                     yield result
 
     def read_ahead(self, found: Iterator[Item], batch: int, on_error: OnError | None) -> Iterator[Result]:
         """Read, infer and decode on threads of their own; the caller's thread takes items and receives results."""
-        streams, fixed = self._engine.lanes, self._input.shape[0]
+        fixed, streams = self._input.shape[0], self._streams
         size = fixed if isinstance(fixed, int) else batch
         reading = ThreadPoolExecutor(self._reader_count, thread_name_prefix="hrnet-read")
         running = ThreadPoolExecutor(streams, thread_name_prefix="hrnet-run")
         window = size * streams + self._reader_count
         entries = ordered(reading, self.pipeline.prepare, found, most=window)
         groups = bucketed(entries, size, key=_shape, window=window)
-        run = functools.partial(self._run_placed, reading.submit)
+        run = functools.partial(self._run, reading.submit)
         try:
             # One group more than streams: the next batch is ready when the model has finished one.
             with contextlib.closing(ordered(running, run, groups, most=streams + 1)) as outcomes:
@@ -66,28 +67,24 @@ class PredictionLoop:
             running.shutdown(wait=True, cancel_futures=True)
             reading.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, submit: Submit, entries: list[Entry]) -> list[Outcome]:
-        """Infer images of one size and submit the decoding of each."""
-        used = [entry for entry in entries if isinstance(entry, Prepared)]
-        decoding: Iterator[Future[Result]] = iter(())
+    def _run(self, submit: Submit, placed: list[tuple[int, Entry]]) -> list[tuple[int, Outcome]]:
+        """Infer images of one size, and submit the decoding of each; positions stay."""
+        used = [entry for _, entry in placed if isinstance(entry, Prepared)]
+        outputs: Tensors = {}
+        share_ms = 0.0
         if used:
             began = time.perf_counter()
             outputs = self._engine.run({self._input.name: self._feed([entry.row for entry in used])})
             share_ms = 1e3 * (time.perf_counter() - began) / len(used)
-            decoding = iter(
-                [
-                    submit(
-                        self.pipeline.result, entry.frame, {"preprocess": entry.ms, "inference": share_ms}, outputs, i
-                    )
-                    for i, entry in enumerate(used)
-                ]
-            )
-        return [next(decoding) if isinstance(entry, Prepared) else entry for entry in entries]
+        index = itertools.count()
 
-    def _run_placed(self, submit: Submit, placed: list[tuple[int, Entry]]) -> list[tuple[int, Outcome]]:
-        """Do `_run` for entries with their positions in the order."""
-        outcomes = self._run(submit, [entry for _, entry in placed])
-        return [(place, outcome) for (place, _), outcome in zip(placed, outcomes, strict=True)]
+        def decode(entry: Entry) -> Outcome:
+            if isinstance(entry, Unusable):
+                return entry
+            speed = {"preprocess": entry.ms, "inference": share_ms}
+            return submit(self.pipeline.result, entry.frame, speed, outputs, next(index))
+
+        return [(place, decode(entry)) for place, entry in placed]
 
     def _feed(self, rows: list[NDArray[Any]]) -> NDArray[Any]:
         """Stack rows in a buffer of the thread, filled up to the smallest batch; a single row is used in place."""

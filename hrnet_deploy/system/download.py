@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from hrnet_deploy.errors import DownloadError
 from hrnet_deploy.system.file_lock import exclusive
-from hrnet_deploy.system.http_client import open_url, refuse_pages, split_url
+from hrnet_deploy.system.http_client import failure_reason, open_url, refuse_pages, split_url
 from hrnet_deploy.system.progress import bar
 
 _LOG = logging.getLogger(__name__)
@@ -50,20 +50,12 @@ def download(url: str, path: Path, *, digest: str | None = None) -> Path:
         _check(path, digest)
     except DownloadError:
         raise
-    except urllib.error.HTTPError as error:
-        raise _failure(url, path, f"HTTP {error.code} {error.reason}") from error
-    except urllib.error.URLError as error:
-        raise _failure(url, path, str(error.reason)) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _failure(url, path, str(error) or type(error).__name__) from error
+        raise DownloadError(
+            f"{url} must be downloadable, got: {failure_reason(error)}. "
+            f"Save it by hand as {path.name} in {path.parent}, or give --weights PATH."
+        ) from error
     return path
-
-
-def _failure(url: str, path: Path, reason: str) -> DownloadError:
-    return DownloadError(
-        f"{url} must be downloadable, got: {reason}. "
-        f"Save it by hand as {path.name} in {path.parent}, or give --weights PATH."
-    )
 
 
 def _transfer(url: str, path: Path, digest: str | None) -> None:

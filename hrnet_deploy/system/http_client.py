@@ -43,19 +43,13 @@ def fetch_small(url: str, limit_bytes: int) -> bytes | None:
         with open_url(url) as response:
             refuse_pages(response)
             content: bytes = response.read(limit_bytes + 1)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code in _ABSENT:
-            return None
-        raise DownloadError(
-            f"{url} must be downloadable or absent, got: HTTP {error.code} {error.reason}. Try again."
-        ) from error
-    except urllib.error.URLError as error:
-        raise DownloadError(f"{url} must be downloadable or absent, got: {error.reason}. Try again.") from error
     except ValueError:
         return None
     except (OSError, http.client.HTTPException) as error:
-        raise DownloadError(f"{url} must be downloadable or absent, got: {error}. Try again.") from error
+        reason = failure_reason(error)
+        if isinstance(error, urllib.error.HTTPError) and error.code in _ABSENT:
+            return None
+        raise DownloadError(f"{url} must be downloadable or absent, got: {reason}. Try again.") from error
     return content if len(content) <= limit_bytes else None
 
 
@@ -78,6 +72,16 @@ def split_url(url: str) -> urllib.parse.SplitResult:
     if parts.scheme not in {"http", "https"}:
         raise UsageError(f"weights URL must be http or https, got '{url}'. Download it yourself and give the path.")
     return parts
+
+
+def failure_reason(error: Exception) -> str:
+    """Describe a failed request in a few words, and close its response."""
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        return f"HTTP {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return str(error) or type(error).__name__
 
 
 def refuse_pages(response: http.client.HTTPResponse) -> None:

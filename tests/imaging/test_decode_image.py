@@ -109,14 +109,14 @@ def test_a_cmyk_jpeg_is_read():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_undone(orientation):
-    picture = Image.fromarray(cv2.resize(BGR[..., ::-1], (48, 32)))
+    pil_image = Image.fromarray(cv2.resize(BGR[..., ::-1], (48, 32)))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    content = saved(picture, "PNG", exif=exif)
+    content = saved(pil_image, "PNG", exif=exif)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))[..., ::-1]
     assert np.array_equal(read_frame(Image.open(io.BytesIO(content))).image, expected)
     assert np.array_equal(read_frame(content).image, expected)
-    content = saved(picture, "JPEG", exif=exif, quality=95)
+    content = saved(pil_image, "JPEG", exif=exif, quality=95)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))[..., ::-1]
     assert np.abs(read_frame(content).image.astype(int) - expected).max() <= 2
 

@@ -1,4 +1,4 @@
-"""Images from the web: on request only, within bounds. A server of this process answers."""
+"""Images from the web: on request only, within bounds. The server is in this process."""
 
 import contextlib
 import http.server
@@ -90,14 +90,14 @@ def test_an_allowed_url_is_fetched(server):
         ("page.html", "got a web page"),
     ],
 )
-def test_bad_answers_are_one_line(server, monkeypatch, name, message):
+def test_bad_responses_are_one_line(server, monkeypatch, name, message):
     monkeypatch.setattr(image_url, "LIMIT_BYTES", 1_000_000)
     with pytest.raises(ImageError, match=message) as caught:
         read_frame(f"{server.url}/{name}", allow_url=True)
     assert "\n" not in str(caught.value)
 
 
-def test_a_slow_answer_ends(server, monkeypatch):
+def test_a_slow_response_ends(server, monkeypatch):
     monkeypatch.setattr(image_url, "_DEADLINE_S", 0.05)
     with pytest.raises(ImageError, match="not complete after"):
         read_frame(f"{server.url}/endless.png", allow_url=True)

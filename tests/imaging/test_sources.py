@@ -36,7 +36,7 @@ def video(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    root = tmp_path / "pictures"
+    root = tmp_path / "images"
     (root / "b" / "deep").mkdir(parents=True)
     for name in ("z.png", "A.PNG", "b/one.bmp", "b/deep/two.webp", ".hidden.png"):
         cv2.imwrite(str(root / name.replace("A.PNG", "a.png")), BGR)
@@ -211,8 +211,10 @@ def test_only_cameras_are_live(source, live, tmp_path, monkeypatch):
     assert is_live(source) is live
 
 
-@pytest.mark.parametrize(("least", "shape"), [(None, (160, 240)), (161, (160, 240)), (80, (80, 120)), (20, (20, 30))])
-def test_drafts_of_jpegs_keep_the_pixels_asked_for(least, shape):
+@pytest.mark.parametrize(
+    ("draft_px", "shape"), [(None, (160, 240)), (161, (160, 240)), (80, (80, 120)), (20, (20, 30))]
+)
+def test_drafts_of_jpegs_keep_the_requested_pixels(draft_px, shape):
     image = cv2.resize(BGR, (240, 160))
-    assert read_frame(encode(".jpg", image), draft_px=least).image.shape[:2] == shape
-    assert read_frame(encode(".png", image), draft_px=least).image.shape[:2] == (160, 240)
+    assert read_frame(encode(".jpg", image), draft_px=draft_px).image.shape[:2] == shape
+    assert read_frame(encode(".png", image), draft_px=draft_px).image.shape[:2] == (160, 240)
