@@ -18,7 +18,7 @@ from hrnet_deploy.artifact import atomic_output
 from hrnet_deploy.drawing import Image, captioned, tint, with_rows
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.sources import VideoFrame
-from hrnet_deploy.terminal import printable
+from hrnet_deploy.system.text_table import printable
 
 _GREY = (140, 140, 140)
 _SHOWN_PX = 800

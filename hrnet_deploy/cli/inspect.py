@@ -15,7 +15,7 @@ from hrnet_deploy.evaluation.inspection import Inspection, inspect, kernels, lay
 from hrnet_deploy.evaluation.verification import Check, verify
 from hrnet_deploy.preprocess import described
 from hrnet_deploy.spec import ModelCard, TensorSpec
-from hrnet_deploy.terminal import printable, wrapped
+from hrnet_deploy.system.text_table import printable, wrapped
 
 _SHOWN_CLASSES = 6
 _SHOWN_NODES = 10

@@ -17,7 +17,7 @@ from hrnet_deploy.progress import bar
 from hrnet_deploy.results import ClassificationResult, Result
 from hrnet_deploy.sources import is_live, is_single
 from hrnet_deploy.spec import ModelCard, Task
-from hrnet_deploy.terminal import printable
+from hrnet_deploy.system.text_table import printable
 from hrnet_deploy.zoo import has_name
 
 _TOPK = 5

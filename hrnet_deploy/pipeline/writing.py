@@ -11,6 +11,7 @@ from hrnet_deploy.artifact import card_metadata
 from hrnet_deploy.engines.compare import Difference
 from hrnet_deploy.engines.tensorrt.facts import sidecar_path, write_facts
 from hrnet_deploy.evaluation.golden import seal
+from hrnet_deploy.evaluation.waterfall_result import Waterfall
 from hrnet_deploy.pipeline.agreement import Agreement
 from hrnet_deploy.pipeline.compiling import Compiled, compile_graph
 from hrnet_deploy.pipeline.describing import card_of
@@ -21,7 +22,6 @@ from hrnet_deploy.pipeline.planning import Plan
 from hrnet_deploy.pipeline.scoring import Score
 from hrnet_deploy.pipeline.verdict import Verdict
 from hrnet_deploy.pipeline.verifying import verify
-from hrnet_deploy.pipeline.waterfall import Waterfall
 from hrnet_deploy.spec import ModelCard
 
 IMPLICIT_LINEAGE = {"int8_path": "implicit", "measured_quantization": "qdq"}

@@ -11,7 +11,7 @@ import pytest
 from hrnet_deploy import export
 from hrnet_deploy.cli import report as report_command
 from hrnet_deploy.probe import probe_images
-from hrnet_deploy.report import writing
+from hrnet_deploy.report import write
 
 CLASSES = ("airplane", "bird", "cat")
 
@@ -108,7 +108,7 @@ def test_a_waterfall_stands_in_the_report(command, photos_onnx, photos_fp16, pho
     assert [step["name"] for step in steps][1:] == [
         "checkpoint, our preprocessing", "ONNX as traced", "ONNX simplified", "photos.onnx", "photos_fp16.onnx",
     ]  # fmt: skip
-    assert "Step by step" in (tmp_path / "work/here/report.html").read_text()
+    assert "Steps from the checkpoint" in (tmp_path / "work/here/report.html").read_text()
     assert "| ONNX simplified |" in (tmp_path / "work/here/report.md").read_text()
 
 
@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on(command, photos_onnx, photos, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hrnet_deploy.report.making.take_turns", interrupt)
+        patch.setattr("hrnet_deploy.report.build.take_turns", interrupt)
         code, out, err = command(*words)
     assert (code, out, err) == (130, "", ["hrnet-report: interrupted"])
     assert [p.name for p in (tmp_path / "work/here").iterdir()] == [".journal"]
@@ -156,7 +156,7 @@ def test_other_files_of_the_folder_stay(command, photos_onnx, photos, tmp_path):
         (("{photos}", "{photos}", "--data", "{data}", "--seconds", "0"), "seconds must be above 0"),
         (("{photos}", "{photos}", "--data", "{data}", "--waterfall", "gone.pth"), "gone.pth"),
         (("{photos}", "{photos}", "--data", "{data}", "--waterfall", "{weights}"), "needs the weights photos.onnx was"),
-        (("{street}", "{street}", "--data", "{scenes}", "--waterfall", "x", "--window", "64"), "on whole pictures"),
+        (("{street}", "{street}", "--data", "{scenes}", "--waterfall", "x", "--window", "64"), "on whole images"),
         (("{photos}", "{photos}", "--data", "{data}", "--window", "64"), "sliding windows are for segmentation"),
         (("{photos}", "{photos}", "--data", "{data}", "--device", "warp"), "warp"),
         (("{photos}", "--data", "{data}"), "the following arguments are required: CANDIDATE"),
@@ -194,9 +194,9 @@ def few(tmp_path_factory):
 
 def test_a_place_that_fails_after_all_is_one_line(command, photos_onnx, photos, monkeypatch):
     def full(_):
-        raise writing.UsageError("output folder must be writable, got here (No space left on device). Choose another.")
+        raise write.UsageError("output folder must be writable, got here (No space left on device). Choose another.")
 
-    monkeypatch.setattr("hrnet_deploy.report.writing.as_html", full)
+    monkeypatch.setattr("hrnet_deploy.report.write.as_html", full)
     code, _, err = command(photos_onnx, photos_onnx, "--data", photos, "--device", "cpu", "--out", "here")
     assert code == 2
     assert err[-1].startswith("hrnet-report: output folder must be writable")

@@ -1,0 +1,1 @@
+"""The machine, the terminal and the file system, as the rest of the package sees them."""
