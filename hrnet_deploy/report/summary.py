@@ -129,14 +129,14 @@ def _line(report: Report, row: Row) -> str:
     if comparison is None:
         return ""
     drop, worst, speed = comparison.drop, row.worst_class, report.speed_up(row)
+    outputs = "pixels" if report.segmentation else "outputs"
     if comparison.agreement == 1:
-        parts = [f"{row.label}: all outputs equal the reference's"]
+        parts = [f"{row.label}: all {outputs} equal the reference's"]
     else:
         parts = [f"{row.label}: {_cost(row)}"]
         if drop.low is not None:
             known = "" if drop.certain or points(drop.points) == "0.00" else ", not significant"
             parts[0] += f" (95% interval {interval(drop.low, drop.high)}{known})"
-        outputs = "pixels" if report.segmentation else "outputs"
         parts.append(f"{percent(comparison.agreement)} of {outputs} equal the reference's")
     if worst is not None:
         parts.append(f"largest loss on '{worst.name}' ({points(worst.points)} points)")

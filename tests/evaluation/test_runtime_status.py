@@ -75,6 +75,6 @@ def test_an_engine_stands_beside_the_graph_of_its_card():
     ],
 )
 def test_another_origin_is_no_pair(other):
-    made = CALIBRATED | {"qdq_target": "tensorrt"}
-    engine = _model("a.engine", "int8", device="cuda:0", backend="tensorrt", **made | other)
-    assert prediction_pairs([_model("a.onnx", "int8", **made), engine], [0.5, 0.5]) == ()
+    lineage = CALIBRATED | {"qdq_target": "tensorrt"}
+    engine = _model("a.engine", "int8", device="cuda:0", backend="tensorrt", **lineage | other)
+    assert prediction_pairs([_model("a.onnx", "int8", **lineage), engine], [0.5, 0.5]) == ()

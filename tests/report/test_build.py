@@ -1,4 +1,4 @@
-"""Reports are made of the same images for all, and refuse what cannot be compared."""
+"""A report compares all models on the same images, and refuse what cannot be compared."""
 
 import dataclasses
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_rows_hold_what_was_found(photos_report):
     assert [len(exhibit.panels) for exhibit in other.examples] == [1, 1, 1]
 
 
-def test_every_net_is_timed_on_single_images_from_the_first_on(photos, pixel_model):
+def test_every_model_is_timed_on_single_images_from_the_first_on(photos, pixel_model):
     calls = []
 
     class Watched(pixel_model):
@@ -33,15 +33,15 @@ def test_every_net_is_timed_on_single_images_from_the_first_on(photos, pixel_mod
             calls.append((self, len(pixels), int(pixels.flat[0])))
             return super().infer(feed)
 
-    nets = [Watched(Task.CLASSIFICATION) for _ in range(2)]
-    report = build_report(nets[0], nets[1:], photos, limit=4, batch=4, workers=1, seconds=0.01)
+    models = [Watched(Task.CLASSIFICATION) for _ in range(2)]
+    report = build_report(models[0], models[1:], photos, limit=4, batch=4, workers=1, seconds=0.01)
     runs = report.reference.latency.samples
     assert runs >= 5
     assert [row.latency.samples for row in report.rows] == [runs, runs]
     timed = calls[-2 * 2 * runs :]  # of two calls the second counts
-    assert [nets.index(net) for net, _, _ in timed[:8]] == [0, 0, 1, 1, 1, 1, 0, 0]
+    assert [models.index(model) for model, _, _ in timed[:8]] == [0, 0, 1, 1, 1, 1, 0, 0]
     assert {count for _, count, _ in timed} == {1}
-    levels = [[level for own, _, level in timed if own is net] for net in nets]
+    levels = [[level for own, _, level in timed if own is model] for model in models]
     assert levels[0] == levels[1]
     assert levels[0][:4] == levels[0][4:8] or runs < 8
 
@@ -56,16 +56,16 @@ def test_few_runs_have_no_tail(photos_report, tmp_path):
 
 @pytest.mark.parametrize("seconds", [0, -1, 3601, float("nan")])
 def test_time_to_spend(photos, pixel_model, seconds):
-    net = pixel_model(Task.CLASSIFICATION)
+    model = pixel_model(Task.CLASSIFICATION)
     with pytest.raises(UsageError, match=r"seconds must be above 0 and at most 3600, got "):
-        build_report(net, [net], photos, seconds=seconds)
+        build_report(model, [model], photos, seconds=seconds)
 
 
 @pytest.mark.parametrize("count", [0, 26])
 def test_number_of_candidates(photos, pixel_model, count):
-    net = pixel_model(Task.CLASSIFICATION)
+    model = pixel_model(Task.CLASSIFICATION)
     with pytest.raises(UsageError, match=rf"needs 1 to 25 candidates beside the reference, got {count}\."):
-        build_report(net, [net] * count, photos)
+        build_report(model, [model] * count, photos)
 
 
 @pytest.mark.parametrize(

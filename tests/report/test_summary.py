@@ -1,4 +1,4 @@
-"""The answer in words follows from the figures."""
+"""The conclusion follows from the figures."""
 
 import dataclasses
 
@@ -64,7 +64,7 @@ def test_headline(photos_report, changes, headline, best):
     assert summary.best is (None if best is None else report.rows[best])
 
 
-def test_lines_say_cost_place_and_luck(photos_report, hostile):
+def test_lines_state_cost_class_and_significance(photos_report, hostile):
     report = _with(photos_report, times=(10, 5, 2))
     like, other = summarize(report).lines
     assert "all outputs equal the reference's" in like
@@ -81,7 +81,7 @@ def test_a_prediction_has_no_speed(photos_report):
     assert any("did not run on their target" in caution for caution in summary.cautions)
 
 
-def test_a_busy_machine_is_told_of(photos_report):
+def test_a_busy_machine_is_reported(photos_report):
     quiet = _with(photos_report, times=(10, 5, 2))
     busy = _quiet(quiet, 9.0)
     assert any("load 9.0 on 2 cores" in caution for caution in summarize(busy).cautions)
@@ -92,7 +92,7 @@ def test_a_busy_machine_is_told_of(photos_report):
     )
 
 
-def test_few_images_are_told_of(photos_report):
+def test_few_images_are_reported(photos_report):
     quiet = _with(photos_report, times=(10, 5, 2))
     data = dataclasses.replace(quiet.comparison.reference.data, images=4)
     reference = dataclasses.replace(quiet.comparison.reference, data=data)
@@ -100,7 +100,7 @@ def test_few_images_are_told_of(photos_report):
     assert summarize(few).headline.startswith("Unconfirmed (only 4 images): FP16 seems worth it: ")
 
 
-def test_speeds_of_two_devices_are_told_of(photos_report):
+def test_speeds_of_two_devices_are_reported(photos_report):
     quiet = _with(photos_report, times=(10, 5, 2))
     row = quiet.rows[1]
     model = dataclasses.replace(row.model, device="cuda:0")
@@ -110,15 +110,15 @@ def test_speeds_of_two_devices_are_told_of(photos_report):
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
-def test_a_reference_at_chance_level_ends_in_no_summary(pixel_model, photos, scenes, task):
+def test_a_reference_at_chance_level_allows_no_conclusion(pixel_model, photos, scenes, task):
     from hrnet_deploy.report import build_report
 
     wrong = {0: 1, 1: 2, 2: 3, 3: 0}
-    nets = [
+    models = [
         pixel_model(Task(task), mistakes=wrong, precision=precision) for precision in (Precision.FP32, Precision.INT8)
     ]
     data = photos if task == "classification" else scenes
-    report = _with(build_report(nets[0], nets[1:], data, seconds=0.01), times=(10, 1))
+    report = _with(build_report(models[0], models[1:], data, seconds=0.01), times=(10, 1))
     summary = summarize(report)
     assert summary.headline.startswith("No conclusion from this comparison: the reference achieves 0.00% ")
     assert summary.best is None
@@ -135,7 +135,7 @@ def test_one_class_for_everything_is_chance_level(pixel_model, photos):
     assert summarize(report).headline.startswith("No conclusion")
 
 
-def test_a_reference_on_a_stand_in_has_no_speed_to_compare_with(photos_report):
+def test_a_reference_away_from_its_target_has_no_speed_to_compare_with(photos_report):
     report = _with(photos_report, times=(10, 5, 2))
     first = dataclasses.replace(report.rows[0], runtime_status=RuntimeStatus("here cpu", "TensorRT"))
     report = dataclasses.replace(report, rows=(first, *report.rows[1:]))

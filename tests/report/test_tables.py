@@ -61,11 +61,11 @@ def test_top_5_stands_in_every_table_of_more_than_five_classes(pixel_model, phot
     from hrnet_deploy.spec import Precision, Task
 
     names = tuple("abcdefgh")
-    nets = [
+    models = [
         pixel_model(Task.CLASSIFICATION, classes=names, mistakes=mistakes, precision=precision)
         for mistakes, precision in (({}, Precision.FP32), ({0: 7}, Precision.INT8))
     ]
-    report = build_report(nets[0], nets[1:], photos, seconds=0.01)
+    report = build_report(models[0], models[1:], photos, seconds=0.01)
     second = report.rows[1]
     assert report.second_metric == "top-5"
     assert second.top5 == second.evaluation.metrics.top5
