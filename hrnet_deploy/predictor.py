@@ -87,22 +87,19 @@ class Predictor:
             MissingDependencyError: the runtime is not installed.
             UsageError: an unknown device or backend, streams below 1, or a zoo name.
         """
-        if Path(path).suffix not in _SUFFIXES and has_name(str(path)) and not Path(path).exists():
-            raise UsageError(
-                f"artifact must be a file, got the zoo name {path}. Make one: hrnet-export {path} -o NAME.onnx; "
-                "hrnet-predict does so by itself."
-            )
+        _refuse_zoo_name(path)
         if not isinstance(lanes, EllipsisType):
             streams = lanes
-        # A pickled copy is created from these arguments, possibly in another folder.
-        self._options: dict[str, Any] = {
-            "device": device,
-            "backend": backend,
-            "threads": threads,
-            "streams": streams,
-            "card": card,
-        }
-        self._path = Path(path).absolute()
+        # A pickled copy may be opened in another folder.
+        self._reopen = functools.partial(
+            type(self),
+            Path(path).absolute(),
+            device=device,
+            backend=backend,
+            threads=threads,
+            streams=streams,
+            card=card,
+        )
         self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, lanes=streams)
         try:
             self.card = card or card_from_metadata(self._engine.metadata, str(path))
@@ -262,7 +259,7 @@ class Predictor:
         self._engine.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(type(self), **self._options), (self._path,)
+        return self._reopen, ()
 
     def __enter__(self) -> Predictor:
         return self
@@ -271,6 +268,15 @@ class Predictor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _refuse_zoo_name(path: str | Path) -> None:
+    """Explain how to export a model of the zoo, whose name is no artifact."""
+    if Path(path).suffix not in _SUFFIXES and has_name(str(path)) and not Path(path).exists():
+        raise UsageError(
+            f"artifact must be a file, got the zoo name {path}. Make one: hrnet-export {path} -o NAME.onnx; "
+            "hrnet-predict does so by itself."
+        )
 
 
 def _agree(spec: TensorSpec, other: TensorSpec) -> bool:

@@ -8,6 +8,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from helpers.image_content import save_images
 
 from hrnet_deploy import (
     ArtifactError,
@@ -38,9 +39,7 @@ def street(street_onnx):
 @pytest.fixture
 def folder(tmp_path):
     """Five pictures of different sizes."""
-    for index, size in enumerate([(40, 60), (64, 64), (33, 90), (120, 80), (64, 64)]):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), synthetic_images(1, size)[0])
-    return tmp_path
+    return save_images(tmp_path)
 
 
 def same(a, b):

@@ -5,10 +5,12 @@ import struct
 import warnings
 import zlib
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
 from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 HEIGHT, WIDTH = 23, 31
 ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
@@ -18,6 +20,13 @@ CLEAR = IMAGE.copy()
 CLEAR.putalpha(Image.fromarray((COLUMNS * 8 % 256).astype(np.uint8)))
 TOLERANCE = 1
 """Levels: where a decoder rounds and Pillow cuts off."""
+
+
+def save_images(folder):
+    """Five images of different sizes, 0.png to 4.png, in a folder."""
+    for index, size in enumerate([(40, 60), (64, 64), (33, 90), (120, 80), (64, 64)]):
+        cv2.imwrite(str(folder / f"{index}.png"), synthetic_images(1, size)[0])
+    return folder
 
 
 def saved(image, kind, **options):

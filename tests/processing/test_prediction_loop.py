@@ -6,12 +6,12 @@ import weakref
 import cv2
 import numpy as np
 import pytest
+from helpers.image_content import save_images
 
 from hrnet_deploy import (
     ImageError,
     Predictor,
 )
-from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.processing.prefetch import readers
 
 
@@ -29,9 +29,7 @@ def parallel(photos_onnx, request):
 @pytest.fixture
 def folder(tmp_path):
     """Five images of different sizes."""
-    for index, size in enumerate([(40, 60), (64, 64), (33, 90), (120, 80), (64, 64)]):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), synthetic_images(1, size)[0])
-    return tmp_path
+    return save_images(tmp_path)
 
 
 def same(a, b):
