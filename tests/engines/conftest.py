@@ -408,6 +408,28 @@ def cuda():
 
 
 @pytest.fixture
+def driver(monkeypatch):
+    """(major, minor) -> NVIDIA's driver library of a machine with one GPU of that compute capability is loaded."""
+    load = ctypes.CDLL
+
+    def install(*capability):
+        def get(device, number):
+            device._obj.value = 7
+            return 101 if number else 0  # CUDA_ERROR_INVALID_DEVICE
+
+        def attribute(value, which, device):
+            assert device.value == 7
+            value._obj.value = capability[which - 75]
+            return 0
+
+        library = types.SimpleNamespace(cuInit=lambda _flags: 0, cuDeviceGet=get, cuDeviceGetAttribute=attribute)
+        names = {"libcuda.so.1", "nvcuda.dll"}
+        monkeypatch.setattr(ctypes, "CDLL", lambda name, *rest: library if name in names else load(name, *rest))
+
+    return install
+
+
+@pytest.fixture
 def fake_cuda():
     """The class of the fake GPU."""
     return FakeCuda
