@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     import onnx
 
 PARTS = ("accuracy", "robustness", "speed", "latency")
+NETS = ("street", "photos", "person")
 METHODS = ("entropy", "percentile", "minmax", "mse", "auto")
 LAYOUTS: dict[str, dict[str, Any]] = {
     "cpu": {"target": QdqTarget.CPU},
@@ -629,18 +630,26 @@ def latency(graph: onnx.ModelProto, wishes: Plan, folder: Path) -> list[dict[str
     return rows
 
 
-def main() -> int:
-    """Run what was asked for and print tables; with --json also write the rows."""
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, default=Path(__file__).resolve().parents[2] / "shared")
     parser.add_argument("--modelopt", default=os.environ.get("MODELOPT_PYTHON"), help="interpreter that has it")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
-    parser.add_argument("--nets", nargs="+", default=("street", "photos", "person"))
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=NETS)
     parser.add_argument("--layouts", nargs="+", choices=tuple(LAYOUTS), help="of accuracy")
     parser.add_argument("--methods", nargs="+", choices=METHODS, help="of accuracy")
     parser.add_argument("--quick", action="store_true", help="fewer rows")
     parser.add_argument("--json", type=Path, help="write the rows there")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    if (args.layouts or args.methods) and "accuracy" not in args.only:
+        parser.error(f"--layouts and --methods choose rows of accuracy, got --only {' '.join(args.only)}")
+    return args
+
+
+def main() -> int:
+    """Run what was asked for and print tables; with --json also write the rows."""
+    args = parse_args()
     record: dict[str, Any] = {}
 
     def done(part: str, rows: list[dict[str, Any]]) -> None:
@@ -678,7 +687,11 @@ def _accuracy_table(rows: list[dict[str, Any]]) -> list[str]:
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        method = f"{row['method']} ({row['chosen']})" if row["method"].startswith("auto") else row["method"]
+        method = (
+            f"{row['method']} ({row['chosen']})"
+            if row["method"].startswith("auto") and "chosen" in row
+            else row["method"]
+        )
         head = f"| {row['net']} | {row['tool']} | {method} | "
         if "error" in row:
             lines.append(f"{head}{row['error']} | | | | |")
