@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/fast.py`: who takes part, what is measured, and what is kept of it."""
+"""The suites of `benchmarks/compare.py`, the baselines, and the records of what was measured."""

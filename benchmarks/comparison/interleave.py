@@ -1,4 +1,4 @@
-"""Calls that take turns, so that a machine that drifts does so for all of them alike."""
+"""Interleaved timing of several contenders, one median a round, so that figures of one round can be paired."""
 
 from __future__ import annotations
 
@@ -7,77 +7,53 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from hrnet_deploy.benchmark.timing import Clock, WarmUp, take_turns, warm_up
+
 Call = Callable[[], Any]
 Times = dict[str, list[float]]
-"""Seconds a call took, one figure a round, by contender; all lists are of one length."""
+"""Seconds of a call, one median a round, by contender; all lists have the same length."""
 
-_LEAST_ROUNDS = 3
-_PATIENCE = 4
-_PAUSE_S = 0.1
+_REST_S = 0.1
+"""Threads of ONNX Runtime and OpenMP spin for tens of milliseconds after a call and would slow the next contender."""
 _FAST_S = 0.3
-_TURN_S = 0.2
+"""Slower calls are not warmed up any further."""
 
 
-def in_turns(
-    calls: Mapping[str, Call], *, seconds: float, least: int = _LEAST_ROUNDS, pause_s: float = _PAUSE_S
+def time_rounds(
+    calls: Mapping[str, Call],
+    *,
+    seconds: float,
+    clock: Clock = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Times:
-    """Time calls that have been made once already: A B C C B A A B C ...
+    """Time contenders, interleaved, for about so many seconds in total."""
+    turns = 0
 
-    Args:
-        calls: by contender.
-        seconds: to spend on all of them together, about.
-        least: rounds to make however long they take, unless four times `seconds` are over.
-        pause_s: before each turn.
+    def rest(_seconds: float) -> None:
+        nonlocal turns
+        turns += 1
+        sleep(_REST_S)
 
-    Returns:
-        One figure a round for each call, at least one.
-    """
-    times: Times = {name: [] for name in calls}
-    order = list(calls)
-    began = time.perf_counter()
-    rounds = 0
-    while order:
-        for name in order:
-            times[name].append(round(_turn(calls[name], pause_s), 7))
-        order.reverse()
-        rounds += 1
-        spent = time.perf_counter() - began
-        if spent >= seconds and (rounds >= least or spent >= _PATIENCE * seconds):
-            break
-    return times
+    warm = [_warm(call, clock) for call in calls.values()]
+    count = max(len(calls), 1)
+    samples = take_turns(list(calls.values()), seconds=seconds / count, warm=warm, clock=clock, sleep=rest)
+    rounds = turns // count  # a contender that is alone has no rest, and nothing to pair
+    by_round = [np.reshape(taken, (rounds or len(taken), -1)) for taken in samples]
+    medians = [[round(float(value), 7) for value in np.median(taken, axis=1)] for taken in by_round]
+    return dict(zip(calls, medians, strict=True))
 
 
 def ratio(theirs: list[float], ours: list[float]) -> float:
-    """Median of the ratios of figures from the same round.
-
-    Args:
-        theirs: seconds, one a round.
-        ours: seconds, one a round.
-
-    Returns:
-        Theirs over ours: above 1 ours is faster.
-    """
+    """Return the median ratio over figures of the same round; above 1, ours is faster."""
     return statistics.median(a / b for a, b in zip(theirs, ours, strict=True))
 
 
-def _turn(call: Call, pause_s: float) -> float:
-    """One contender's turn.
-
-    The threads of ONNX Runtime and OpenMP (torch) go on spinning for tens of milliseconds when a call is done, and take
-    the cores from whoever comes next: hence the pause. A fast call is then made once uncounted, which wakes its own
-    threads and brings back into the caches what the others pushed out, and as often as fits into a fifth of a second.
-    """
-    time.sleep(pause_s)
-    first = _seconds(call)
-    if first >= _FAST_S:
-        return first
-    counted = [_seconds(call)]
-    while sum(counted) + counted[-1] < _TURN_S:
-        counted.append(_seconds(call))
-    return statistics.median(counted)
-
-
-def _seconds(call: Call) -> float:
-    start = time.perf_counter()
+def _warm(call: Call, clock: Clock) -> WarmUp:
+    start = clock()
     call()
-    return time.perf_counter() - start
+    first = clock() - start
+    if first >= _FAST_S:
+        return WarmUp(runs=1, stable=False, median_s=first)
+    return warm_up(call, limit_s=_FAST_S, clock=clock)

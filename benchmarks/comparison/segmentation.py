@@ -1,4 +1,4 @@
-"""Pixels in and labels out against the plain path, at the size of a street picture."""
+"""Pixels in and labels out against the plain path, at the size of a street image."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from contest import peers
-from contest.section import Key, Record, Records
-from contest.setting import Setting, say
-from contest.table import Table
-from contest.turns import Times, in_turns, ratio
+from comparison import baselines
+from comparison.config import Config, log
+from comparison.interleave import Times, ratio, time_rounds
+from comparison.suite import Key, Record, Records
+from comparison.table import Table
 from hrnet_deploy import Predictor
 from hrnet_deploy.models.variants import find_variant
 from hrnet_deploy.probe import probe_images
@@ -23,47 +23,47 @@ _PLAIN, _SHORT = "floats in, logits out", "pixels in, labels out"
 
 
 def keys(names: Sequence[str], *, quick: bool) -> list[Key]:
-    """(net, HxW), of the first net that segments."""
+    """Return (model, HxW) of the first model that segments."""
     chosen = [name for name in names if find_variant(name).task is Task.SEGMENTATION][:1] or ["hrnetv2_w18_small_v1"]
     return [(name, "256x512" if quick else "1024x2048") for name in chosen]
 
 
-def measure(setting: Setting, key: Key) -> Record:
-    """From one decoded picture to its mask, both ways."""
+def measure(config: Config, key: Key) -> Record:
+    """Time both paths from one decoded image to its mask."""
     name = key[0]
     height, width = (int(side) for side in key[1].split("x"))
     size_hw = (height, width)
     image = probe_images(1, size_hw)[0]
-    weights = peers.checkpoint(name, setting.folder)
-    ends: dict[str, tuple[str, ...]] = {_PLAIN: (), _SHORT: ("pixels_in", "labels_out")}
-    ways = {
-        way: Predictor(setting.artefact(name, "fp32", size_hw, weights, *end), device="cpu")
-        for way, end in ends.items()
+    weights = baselines.checkpoint(name, config.folder)
+    options: dict[str, tuple[str, ...]] = {_PLAIN: (), _SHORT: ("pixels_in", "labels_out")}
+    paths = {
+        path: Predictor(config.artifact(name, "fp32", size_hw, weights, *chosen), device="cpu")
+        for path, chosen in options.items()
     }
-    masks = [predictor.predict(image).mask for predictor in ways.values()]
-    say(f"segmentation {' '.join(key)}: measures {len(ways)} ways")
-    calls = {way: lambda p=predictor: p.predict(image) for way, predictor in ways.items()}
-    times = in_turns(calls, seconds=setting.seconds, least=setting.rounds)
-    traffic = {way: _traffic(predictor) for way, predictor in ways.items()}
+    masks = [predictor.predict(image).mask for predictor in paths.values()]
+    log(f"segmentation {' '.join(key)}: measures {len(paths)} paths")
+    calls = {path: lambda p=predictor: p.predict(image) for path, predictor in paths.items()}
+    times = time_rounds(calls, seconds=config.seconds)
+    traffic = {path: _traffic(predictor) for path, predictor in paths.items()}
     return {"times": times, "bytes": traffic, "alike": float(np.mean(masks[0] == masks[1])), "notes": []}
 
 
 def table(records: Records) -> Table:
-    """A line a way."""
-    head = ("net", "size", "path", "MB in", "MB out", "ms an image", "plain / it", "rounds")
+    """Tabulate one path a row."""
+    head = ("model", "size", "path", "MB in", "MB out", "ms an image", "plain / it", "rounds")
     lines = Table("Segmentation", head)
     for (name, size), record in records.items():
         times: Times = record["times"]
-        for way, taken in times.items():
-            megabytes = tuple(f"{count / 1e6:.1f}" for count in record["bytes"][way])
+        for path, taken in times.items():
+            megabytes = tuple(f"{count / 1e6:.1f}" for count in record["bytes"][path])
             cells = (f"{1e3 * statistics.median(taken):.0f}", f"{ratio(times[_PLAIN], taken):.2f}", str(len(taken)))
-            lines.rows.append((name, size, way, *megabytes, *cells))
-        lines.notes.append(f"{name}: {record['alike']:.4%} of the pixels alike at {size} (99.9 % wanted)")
+            lines.rows.append((name, size, path, *megabytes, *cells))
+        lines.notes.append(f"{name}: {record['alike']:.4%} of the pixels equal at {size} (99.9 % wanted)")
     return lines
 
 
 def _traffic(predictor: Predictor) -> tuple[int, int]:
-    """Bytes that enter and leave the engine for one picture."""
+    """Return the bytes that enter and leave the engine for one image."""
     spec = predictor.card.inputs[0]
     feed: NDArray[Any] = np.zeros(tuple(size if isinstance(size, int) else 1 for size in spec.shape), spec.dtype)
     return feed.nbytes, sum(array.nbytes for array in predictor.infer(feed).values())

@@ -1,4 +1,4 @@
-"""A script in a process of its own, and the most memory it held."""
+"""A script in a process of its own, with its duration and the largest memory that it held."""
 
 from __future__ import annotations
 
@@ -11,43 +11,39 @@ from dataclasses import dataclass
 from typing import Any
 
 _LAUNCHER = """
-import json, resource, subprocess, sys
+import json, resource, subprocess, sys, time
+began = time.perf_counter()
 done = subprocess.run([sys.executable, "-c", *sys.argv[1:]], capture_output=True, text=True, check=False)
-most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-print(json.dumps({"status": done.returncode, "out": done.stdout, "err": done.stderr, "mib": most}))
+seconds = time.perf_counter() - began
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+print(json.dumps({"status": done.returncode, "out": done.stdout, "err": done.stderr, "mib": peak, "seconds": seconds}))
 """
-"""A small process between: a child's peak starts from that of its parent, and ours has torch loaded."""
+"""A small process between: the peak of a child starts at that of its parent, and ours has torch loaded."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came of a script.
-
-    Attributes:
-        values: what it printed as JSON.
-        peak_mib: its largest resident set.
-    """
+class ScriptOutput:
+    """What a script printed as JSON, its duration, and its largest resident set."""
 
     values: dict[str, Any]
+    seconds: float
     peak_mib: float
 
+    def row(self) -> dict[str, Any]:
+        """Return the values with `seconds` and `peak_gib`."""
+        return self.values | {"seconds": self.seconds, "peak_gib": self.peak_mib / 1024}
 
-def child(script: str, *words: str, environment: Mapping[str, str] | None = None) -> Answer:
-    """Run a script in a fresh interpreter.
 
-    Args:
-        script: Python; a line that it prints and that begins with "{" is JSON.
-        words: its arguments.
-        environment: variables of its own.
-
-    Returns:
-        Its answer.
+def run_script(
+    script: str, *words: str, python: str = sys.executable, environment: Mapping[str, str] | None = None
+) -> ScriptOutput:
+    """Run Python code in a fresh interpreter; lines of its output that begin with "{" are JSON.
 
     Raises:
-        RuntimeError: it failed; with the last line it wrote to stderr.
+        RuntimeError: the script failed; the message has the last line of its stderr.
     """
     variables = os.environ | {"TQDM_DISABLE": "1"} | dict(environment or {})
-    launcher = [sys.executable, "-c", _LAUNCHER, script, *words]
+    launcher = [python, "-c", _LAUNCHER, script, *words]
     launched = subprocess.run(launcher, capture_output=True, text=True, check=True, env=variables)
     done = json.loads(launched.stdout)
     if done["status"]:
@@ -57,4 +53,4 @@ def child(script: str, *words: str, environment: Mapping[str, str] | None = None
     for line in done["out"].splitlines():
         if line.startswith("{"):
             values |= json.loads(line)
-    return Answer(values, done["mib"])
+    return ScriptOutput(values, done["seconds"], done["mib"])
