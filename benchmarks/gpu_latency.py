@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from comparison.table import Table
 from gpu_contenders import CONTENDERS, OURS, Call, Cell, LeftOutError
 
 from hrnet_deploy import export
@@ -38,33 +39,31 @@ _IMAGES = 8
 
 
 @dataclass
-class Table:
+class Figures:
     """Medians in ms, or reasons for their absence, by (model, contender, batch, precision)."""
 
     medians: dict[tuple[str, str, int, str], float] = field(default_factory=dict)
     reasons: dict[tuple[str, str, int, str], str] = field(default_factory=dict)
 
-    def lines(self, models: Sequence[str], batches: Sequence[int]) -> list[str]:
-        """Return Markdown: a row a model and contender, a column a batch and precision."""
+    def table(self, models: Sequence[str], batches: Sequence[int]) -> Table:
+        """Tabulate a model and contender a row, a batch and precision a column."""
         columns = [(batch, precision.value) for batch in batches for precision in Precision]
-        head = ["model", "", *(f"{batch} {precision}" for batch, precision in columns)]
-        rows = [head, ["---"] * 2 + ["---:"] * len(columns)]
+        lines = Table("", ("model", "", *(f"{batch} {precision}" for batch, precision in columns)))
         for model in models:
-            rows += [[model, name, *(self._cell(model, name, *column) for column in columns)] for name in CONTENDERS]
-            rows.append([model, "**ours against torch eager**", *(self.ratio(model, *column) for column in columns)])
-        lines = [f"| {' | '.join(row)} |" for row in rows]
+            for name in CONTENDERS:
+                medians = (self.medians.get((model, name, *column)) for column in columns)
+                lines.rows.append((model, name, *("-" if ms is None else f"{ms:.2f}" for ms in medians)))
+            ratios = (self.ratio(model, *column) for column in columns)
+            lines.rows.append((model, "**ours against torch eager**", *ratios))
         why = sorted({(name, precision, reason) for (_, name, _, precision), reason in self.reasons.items()})
-        return lines + [""] + [f"- {name}, {precision}: {reason}" for name, precision, reason in why]
+        lines.notes += [f"{name}, {precision}: {reason}" for name, precision, reason in why]
+        return lines
 
     def ratio(self, model: str, batch: int, precision: str) -> str:
         """Return the time of torch eager over that of our fastest in the same column."""
         ours = [t for (m, n, b, p), t in self.medians.items() if (m, b, p) == (model, batch, precision) and n in OURS]
         eager = self.medians.get((model, EAGER, batch, precision))
         return f"{eager / min(ours):.2f}x" if ours and eager is not None else "-"
-
-    def _cell(self, model: str, name: str, batch: int, precision: str) -> str:
-        median = self.medians.get((model, name, batch, precision))
-        return "-" if median is None else f"{median:.2f}"
 
 
 def measure(cell: Cell, names: Sequence[str], seconds: float) -> Iterator[tuple[str, Latency | str]]:
@@ -123,9 +122,9 @@ def graphs(model: str, imgsz: str, batches: Sequence[int], folder: Path) -> dict
     return found
 
 
-def run(args: argparse.Namespace, folder: Path) -> Table:
+def run(args: argparse.Namespace, folder: Path) -> Figures:
     """Measure everything that fits into the time."""
-    table, began = Table(), time.perf_counter()
+    figures, began = Figures(), time.perf_counter()
     names = [name for name in CONTENDERS if not (args.no_compile and name == "torch.compile")]
     for model in args.models:
         paths = graphs(model, args.models[model], args.batches, folder)
@@ -139,13 +138,13 @@ def run(args: argparse.Namespace, folder: Path) -> Table:
                 for name, found in measure(cell, names, args.seconds):
                     place = (model, name, batch, precision.value)
                     if isinstance(found, str):
-                        table.reasons[place] = found
+                        figures.reasons[place] = found
                         print(json.dumps(key | {"contender": name, "left_out": found}), flush=True)
                     else:
-                        table.medians[place] = found.median_ms
-                        figures = {"median_ms": round(found.median_ms, 4), "samples": found.samples}
-                        print(json.dumps(key | {"contender": name} | figures), flush=True)
-    return table
+                        figures.medians[place] = found.median_ms
+                        line = {"median_ms": round(found.median_ms, 4), "samples": found.samples}
+                        print(json.dumps(key | {"contender": name} | line), flush=True)
+    return figures
 
 
 def parse_args() -> argparse.Namespace:
@@ -172,14 +171,14 @@ def main() -> int:
     """Measure, and print the table."""
     args = parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        table = run(args, args.keep or Path(scratch))
-    text = "\n".join(table.lines(list(args.models), args.batches))
+        figures = run(args, args.keep or Path(scratch))
+    text = figures.table(list(args.models), args.batches).markdown()
     if args.dry_run:
         text = f"A dry run on the CPU: these figures mean nothing.\n\n{text}"
     print(f"\n{text}")
     if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
-    return 0 if any(name in OURS for _, name, *_ in table.medians) else 1
+        args.out.write_text(text, encoding="utf-8")
+    return 0 if any(name in OURS for _, name, *_ in figures.medians) else 1
 
 
 if __name__ == "__main__":
