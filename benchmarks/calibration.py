@@ -76,11 +76,11 @@ def main() -> int:
             if "robustness" in args.only:
                 add("robustness", robustness_rows(judge, folder, quick=args.quick))
         if {"speed", "latency"}.intersection(args.only):
-            graph, made = w18_graph(args.shared, folder)
+            graph, int8_plan = w18_graph(args.shared, folder)
             if "speed" in args.only:
                 add("speed", speed_rows(args.shared, folder, graph, quick=args.quick))
             if "latency" in args.only:
-                add("latency", latency_rows(graph, made, folder, quick=args.quick))
+                add("latency", latency_rows(graph, int8_plan, folder, quick=args.quick))
     return 0
 
 

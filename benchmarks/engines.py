@@ -62,7 +62,7 @@ def build_all(model: str, targets: Sequence[str], precisions: Sequence[str], fol
         else:
             graph = plain
         for target in targets:
-            row = {"net": model, "imgsz": imgsz, "precision": precision, "target": target}
+            row = {"model": model, "imgsz": imgsz, "precision": precision, "target": target}
             try:
                 found.append(row | _build(graph, target, folder / "model.engine"))
             except HrnetDeployError as error:
@@ -75,7 +75,7 @@ def _build(graph: Path, target: str, path: Path) -> dict[str, Any]:
     if built is None:
         raise TypeError("an engine export must describe its build")
     sizes = {"mib": built.facts.plan_bytes / 2**20, "seconds": built.seconds}
-    counts = {"asked": built.asked, "reached": built.reached, "kernels": built.kernels}
+    counts = {"requested": built.asked, "achieved": built.reached, "kernels": built.kernels}
     return counts | {"int8_throughout": built.int8_throughout} | sizes | {"version": built.facts.version}
 
 
@@ -84,11 +84,15 @@ def table(found: list[dict[str, Any]]) -> Table:
     counts = ("convolutions in it", "of them write INT8", "kernels")
     lines = Table("", ("model", "image", "precision", "target", *counts, "plan MiB", "build s"))
     for row in found:
-        head = (row["net"], row["imgsz"], row["precision"], row["target"])
+        head = (row["model"], row["imgsz"], row["precision"], row["target"])
         if "refused" in row:
             lines.rows.append((*head, f"refused: {row['refused']}", *["-"] * 4))
         else:
-            convolutions = (f"{row['reached']} of {row['asked']}", str(row["int8_throughout"]), str(row["kernels"]))
+            convolutions = (
+                f"{row['achieved']} of {row['requested']}",
+                str(row["int8_throughout"]),
+                str(row["kernels"]),
+            )
             lines.rows.append((*head, *convolutions, f"{row['mib']:.1f}", f"{row['seconds']:.1f}"))
     return lines
 

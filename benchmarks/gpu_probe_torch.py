@@ -37,11 +37,11 @@ def readers(bench: Bench) -> None:
             with torch.cuda.stream(side):
                 shared = read(found)
                 torch.cuda._sleep(_WAIT_CYCLES)  # noqa: SLF001 - as torch's own tests do
-                kept = shared.clone()
+                copied = shared.clone()
             del found, shared
             engine.run({"input": two})
             side.synchronize()
-            wrong += not np.allclose(kept.cpu().numpy(), wanted, atol=2e-2 * np.abs(wanted).max())
+            wrong += not np.allclose(copied.cpu().numpy(), wanted, atol=2e-2 * np.abs(wanted).max())
         bench.note(check=f"{name} on another stream reads its own result", holds=not wrong, wrong=wrong, turns=_TURNS)
     host = one.cpu().numpy()
     bench.note(

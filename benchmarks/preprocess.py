@@ -77,7 +77,7 @@ def compare(contents: list[bytes], rounds: int) -> dict[str, dict[str, float]]:
             pairs[name].append((min_ms(ours, rounds), min_ms(theirs, rounds)))
     report = {name: summary(taken) for name, taken in pairs.items()}
     levels = np.stack(distances)
-    shares = {"share_differing": float(np.mean(levels > 0.5)), "max_grey_levels": float(levels.max())}
+    shares = {"share_differing": float(np.mean(levels > 0.5)), "max_gray_levels": float(levels.max())}
     return report | {"agreement": {"values": levels.size} | shares}
 
 
@@ -124,7 +124,7 @@ def main() -> None:
             ratios = tuple(f"{row[key]:.2f}" for key in ("ratio_median", "ratio_min", "ratio_max"))
             table.rows.append((name, source, *times, *ratios))
         agreement = result["agreement"]
-        figures = f"{agreement['share_differing']:.1e}, at most {agreement['max_grey_levels']:.1f} levels"
+        figures = f"{agreement['share_differing']:.1e}, max. {agreement['max_gray_levels']:.1f} levels"
         table.notes.append(f"{name}: differing {figures}")
     print(table.markdown(), end="")
 

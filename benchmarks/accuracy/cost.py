@@ -91,8 +91,8 @@ def w18_graph(shared: Path, folder: Path) -> tuple[onnx.ModelProto, Plan]:
     checkpoint = folder / "w18.pth"
     torch.save(tensors, checkpoint)
     options = Wishes(precision="int8", imgsz=224, int8=Int8Wishes(data=shared / "data" / "imagenet" / "calib"))
-    _, made, graph = float32_graph("hrnet_w18", checkpoint, options)
-    return graph, made
+    _, int8_plan, graph = float32_graph("hrnet_w18", checkpoint, options)
+    return graph, int8_plan
 
 
 def speed_rows(shared: Path, folder: Path, graph: onnx.ModelProto, *, quick: bool) -> list[dict[str, Any]]:
@@ -114,13 +114,13 @@ def speed_rows(shared: Path, folder: Path, graph: onnx.ModelProto, *, quick: boo
     return rows
 
 
-def latency_rows(graph: onnx.ModelProto, made: Plan, folder: Path, *, quick: bool) -> list[dict[str, Any]]:
+def latency_rows(graph: onnx.ModelProto, int8_plan: Plan, folder: Path, *, quick: bool) -> list[dict[str, Any]]:
     """Compare INT8 with float32 on ONNX Runtime's CPU provider: medians in ms and their ratio by batch size.
 
     An export would reject this model, whose thousand classes are noise, so its steps are run one by one.
     """
-    images = pick_images(Path(made.int8.data or ""), 16, allow_val=False)
-    table = calibrate(graph, images, made.preprocessing, "entropy", folder / "latency.json")
+    images = pick_images(Path(int8_plan.int8.data or ""), 16, allow_val=False)
+    table = calibrate(graph, images, int8_plan.preprocessing, "entropy", folder / "latency.json")
     amax, layout = table.amax(), plan(graph, QdqTarget.CPU, float_by_default(graph, QdqTarget.CPU))
     ranges = {name: ActivationRange(-amax[name] if table.tensors[name].low < 0 else 0.0, amax[name]) for name in amax}
     models = {"fp32": graph, "int8": to_qdq(graph, layout, ranges)}

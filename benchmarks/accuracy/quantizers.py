@@ -98,7 +98,7 @@ def baseline_rows(judge: Judge, folder: Path, modelopt: str | None) -> list[dict
 
 
 def _head(judge: Judge, tool: str, method: str) -> dict[str, Any]:
-    about = {"net": judge.case.name, "float32": judge.float32, "judged": len(judge.case.judged)}
+    about = {"model": judge.case.name, "float32": judge.float32, "judged": len(judge.case.judged)}
     return about | {"tool": tool, "method": method}
 
 

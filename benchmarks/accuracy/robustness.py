@@ -31,7 +31,7 @@ def robustness_rows(judge: Judge, folder: Path, *, quick: bool) -> list[dict[str
         within = folder / name.replace(" ", "-").replace("%", "")
         within.mkdir(exist_ok=True)
         for target in list(QdqTarget)[: 1 if quick else None]:
-            row: dict[str, Any] = {"net": judge.case.name, "handicap": name, "target": target.value}
+            row: dict[str, Any] = {"model": judge.case.name, "handicap": name, "target": target.value}
             for method in bar(METHODS, desc=f"{judge.case.name} {target.value} {name}"):
                 row[method] = quantize_ours(judge, within, method=method, target=target, **options)
             rows.append(row)

@@ -18,7 +18,7 @@ def accuracy_table(rows: Rows) -> Table:
     table = Table("", (*head, "missed"))
     for row in rows:
         chosen = f" ({row['chosen']})" if row["method"].startswith("auto") and "chosen" in row else ""
-        first = (row["net"], row["tool"], row["method"] + chosen)
+        first = (row["model"], row["tool"], row["method"] + chosen)
         if "error" in row:
             table.rows.append((*first, row["error"], "", "", "", ""))
             continue
@@ -45,7 +45,7 @@ def robustness_table(rows: Rows) -> Table:
         auto, name, loss = row["auto"], "refused", "-"
         if "error" not in auto:
             name, loss = f"{auto['chosen']} {auto['agreement']:.2%}", f"{100 * (best - auto['agreement']):.2f}"
-        table.rows.append((row["net"], row["target"], row["handicap"], *cells, name, loss))
+        table.rows.append((row["model"], row["target"], row["handicap"], *cells, name, loss))
     return table
 
 

@@ -89,9 +89,9 @@ def measure(config: Config, key: Key) -> Record:
     rounds = 1 if config.quick else _ROUNDS
     log(f"cold_start {' '.join(key)}: {rounds} rounds")
     found = []
-    with tempfile.TemporaryDirectory() as kept:
+    with tempfile.TemporaryDirectory() as shared_cache:
         for index in range(-1, rounds):
-            cache = kept if way != _FIRST else f"{kept}/{index}"
+            cache = shared_cache if way != _FIRST else f"{shared_cache}/{index}"
             values = run_script(script, *words, environment={"HRNET_DEPLOY_CACHE": cache}).values
             if index >= 0:  # the first loads the files into the system's memory
                 found.append(values)

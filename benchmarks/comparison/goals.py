@@ -68,7 +68,7 @@ def _of_throughput(records: Records) -> list[Goal]:
         "onnxruntime": Goal("INT8 over our FP32, ONNX Runtime", 1.8),
     }
     whole = Goal("from JPEG bytes: torch eager / ours", 1.5)
-    alike = Goal("labels as the plain script's, FP32", 99.9, unit=" %")
+    equal = Goal("labels as the plain script's, FP32", 99.9, unit=" %")
     for key, record in records.items():
         times, row = record["times"], " ".join(key)
         ours, ours_whole = throughput.engine(times), throughput.from_jpeg(times)
@@ -83,9 +83,9 @@ def _of_throughput(records: Records) -> list[Goal]:
             gains[backend].found.append((gain, row))
         if throughput.EAGER_FROM_JPEG in times and ours_whole is not None:
             whole.found.append((ratio(times[throughput.EAGER_FROM_JPEG], times[ours_whole]), f"{row}: {ours_whole}"))
-        if "alike" in record:
-            alike.found.append((100 * record["alike"], row))
-    return [fastest, whole_int8, plain, *gains.values(), whole, alike]
+        if "equal" in record:
+            equal.found.append((100 * record["equal"], row))
+    return [fastest, whole_int8, plain, *gains.values(), whole, equal]
 
 
 def _of_streams(records: Records) -> list[Goal]:
@@ -100,7 +100,7 @@ def _of_streams(records: Records) -> list[Goal]:
 
 
 def _masks(records: Records) -> Goal:
-    found = [(100 * record["alike"], " ".join(key)) for key, record in records.items()]
+    found = [(100 * record["equal"], " ".join(key)) for key, record in records.items()]
     return Goal("segmentation: equal pixels, short path and plain one", 99.9, unit=" %", digits=3, found=found)
 
 

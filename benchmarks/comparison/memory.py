@@ -70,7 +70,7 @@ def measure(config: Config, key: Key) -> Record:
             log(f"memory {' '.join(key)}: exports first")
             run_script(_SCRIPTS[EXPORT], *exporting)
         source, batch = (_street(config), "1") if size == _STREET else (config.photos(32), "8")
-        words |= {PREDICT: (str(path), str(source), batch), EVALUATE: (str(path), str(_labelled(config)))}
+        words |= {PREDICT: (str(path), str(source), batch), EVALUATE: (str(path), str(_labeled(config)))}
     path.with_suffix(".calib.json").unlink(
         missing_ok=True
     )  # a calibration table of an earlier run would spare the work
@@ -87,10 +87,10 @@ def table(records: Records) -> Table:
     return lines
 
 
-def _labelled(config: Config) -> Path:
+def _labeled(config: Config) -> Path:
     """Return a folder with one folder of images a class."""
-    labelled = SHARED / "data" / "imagenet" / "val"
-    return labelled if labelled.is_dir() else config.data
+    labeled = SHARED / "data" / "imagenet" / "val"
+    return labeled if labeled.is_dir() else config.data
 
 
 def _street(config: Config) -> Path:

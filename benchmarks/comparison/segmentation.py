@@ -45,7 +45,7 @@ def measure(config: Config, key: Key) -> Record:
     calls = {path: lambda p=predictor: p.predict(image) for path, predictor in paths.items()}
     times = time_rounds(calls, seconds=config.seconds)
     traffic = {path: _traffic(predictor) for path, predictor in paths.items()}
-    return {"times": times, "bytes": traffic, "alike": float(np.mean(masks[0] == masks[1])), "notes": []}
+    return {"times": times, "bytes": traffic, "equal": float(np.mean(masks[0] == masks[1])), "notes": []}
 
 
 def table(records: Records) -> Table:
@@ -58,7 +58,7 @@ def table(records: Records) -> Table:
             megabytes = tuple(f"{count / 1e6:.1f}" for count in record["bytes"][path])
             cells = (f"{1e3 * statistics.median(taken):.0f}", f"{ratio(times[_PLAIN], taken):.2f}", str(len(taken)))
             lines.rows.append((name, size, path, *megabytes, *cells))
-        lines.notes.append(f"{name}: {record['alike']:.4%} of the pixels equal at {size} (99.9 % wanted)")
+        lines.notes.append(f"{name}: {record['equal']:.4%} of the pixels equal at {size} (99.9 % wanted)")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""A script in a process of its own, with its duration and the largest memory that it held."""
+"""A script in a process of its own, with its duration and its peak memory."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def measure(config: Config, key: Key) -> Record:
     record: Record = {"times": time_rounds(calls, seconds=config.seconds)}
     ours = engine(record["times"])
     if ours is not None and PLAIN in calls:
-        record["alike"] = float(np.mean(np.argmax(outputs[ours], 1) == np.argmax(outputs[PLAIN], 1)))
+        record["equal"] = float(np.mean(np.argmax(outputs[ours], 1) == np.argmax(outputs[PLAIN], 1)))
     return record | {"set_up_s": set_up_s, "notes": notes}
 
 
