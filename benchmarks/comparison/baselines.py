@@ -151,7 +151,7 @@ def openvino_request(path: Path, shape: Sequence[int], precision: str = "f32") -
     model.reshape(list(shape))
     compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision})
     request = compiled.create_infer_request()
-    return lambda batch: np.array(request.infer({0: batch}, share_inputs=True)[0])
+    return lambda batch: request.infer({0: batch}, share_inputs=True)[0]  # a copy
 
 
 def eager(variant: str, batch: Floats) -> Call:
