@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from hrnet_deploy import Predictor, export
 from hrnet_deploy.evaluation import Drop, compare
 from hrnet_deploy.export.agreement import AgreementError
-from hrnet_deploy.system.load_snapshot import describe, look, warnings
+from hrnet_deploy.system.load_snapshot import describe, take_snapshot, warnings
 
 STREET = SHARED / "weights" / "hrnetv2_w18_small_v1_street.pth"
 PHOTOS = SHARED / "weights" / "hrnet_w18_small_v1_photos10.safetensors"
@@ -256,7 +256,7 @@ def main() -> int:
         sys.exit(f"needs images and trained weights in {SHARED}")
     words = args.nets.split(",") if args.nets else [""]
     nets = [net for net in NETS if any(word in net.name for word in words)][: 1 if args.quick else None]
-    before = look()
+    before = take_snapshot()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (args.keep or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -275,7 +275,7 @@ def main() -> int:
         ]
         if not args.quick:
             tables.append(accuracy(folder))
-    facts = [*describe(before, look()), *(f"warning: {line}" for line in warnings(before))]
+    facts = [*describe(before, take_snapshot()), *(f"warning: {line}" for line in warnings(before))]
     head = "\n".join(["# Every arithmetic of this CPU", "", *(f"- {line}" for line in facts), ""])
     text = "\n".join([head, *(table.markdown() for table in tables)])
     if args.out:

@@ -39,7 +39,7 @@ class ImageError(HrnetDeployError, ValueError):
 
 
 class ArtifactError(HrnetDeployError, ValueError):
-    """An artefact (.onnx, .engine) or its model card is damaged, foreign or inconsistent."""
+    """An artifact (.onnx, .engine) or its model card is damaged, foreign or inconsistent."""
 
     exit_code = 2
 
@@ -49,7 +49,7 @@ class DownloadError(HrnetDeployError, OSError):
 
 
 class DeviceError(HrnetDeployError, RuntimeError):
-    """The device asked for is not there, or the runtime would silently use another."""
+    """The requested device is not there, or the runtime would silently use another."""
 
 
 class ExportError(HrnetDeployError, RuntimeError):
@@ -63,10 +63,23 @@ class VerificationError(ExportError):
 
 
 class BuildError(HrnetDeployError, RuntimeError):
-    """TensorRT made no engine of a graph, or one that is not what was asked for."""
+    """TensorRT built no engine from a graph, or one that is not what was requested."""
 
 
 class MissingDependencyError(HrnetDeployError, ImportError):
     """An optional package is needed; the message names the pip line."""
 
     exit_code = 2
+
+
+def one_line(error: object, limit: int | None = None) -> str:
+    """Put a message on one line.
+
+    Args:
+        error: the error, or any value with a text.
+        limit: longest result in characters; None for no limit.
+
+    Returns:
+        The text with each run of white space as one blank.
+    """
+    return " ".join(str(error).split())[:limit]

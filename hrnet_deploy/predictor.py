@@ -47,7 +47,7 @@ class Predictor:
         device: where it really runs, such as "cpu" or "cuda:0".
         backend: what runs it, such as "onnxruntime".
         arithmetic: what it computes in, such as "float32", "bfloat16" or "int8 and float32".
-        lanes: inferences side by side when there is more than one image.
+        streams: inferences side by side when there is more than one image.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Predictor:
         device: str = "auto",
         backend: str = "auto",
         threads: int | None = None,
-        lanes: int | None = 1,
+        streams: int | None = 1,
         card: ModelCard | None = None,
     ) -> None:
         """Open an artefact.
@@ -70,7 +70,7 @@ class Predictor:
             threads: CPU threads for inference, and at most half as many (1 to 8) for reading ahead; None for all
                 cores. With several predictors or processes on one machine, let their threads add up to its cores.
                 OpenCV's own threads are the application's: `cv2.setNumThreads` is never called here.
-            lanes: inferences side by side on the CPU, which share the threads. 1 gives the lowest latency of a single
+            streams: inferences side by side on the CPU, which share the threads. 1 gives the lowest latency of a single
                 image; more give more images a second from folders, streams and threads of yours, and need memory each.
                 None for what suits machine and net.
             card: for a file without one, or to override its own.
@@ -80,7 +80,7 @@ class Predictor:
             ArtifactError: it is damaged, or carries no card and none is given, or contradicts its card.
             DeviceError: the device is not there.
             MissingDependencyError: the runtime is not installed.
-            UsageError: an unknown device or backend, lanes below 1, or a zoo name.
+            UsageError: an unknown device or backend, streams below 1, or a zoo name.
         """
         if Path(path).suffix not in _SUFFIXES and has_name(str(path)) and not Path(path).exists():
             raise UsageError(
@@ -90,7 +90,7 @@ class Predictor:
         # First, while nothing but the arguments is there: a pickled copy is made from them.
         self._options = {name: value for name, value in locals().items() if name not in {"self", "path"}}
         self._path = Path(path).absolute()  # the copy may live in another folder
-        self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, lanes=lanes)
+        self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, streams=streams)
         try:
             self._adopt(path, card)
         except BaseException:
@@ -108,7 +108,7 @@ class Predictor:
                 f"{path} must have the inputs and outputs its card names, got {self._engine.inputs} and "
                 f"{self._engine.outputs}. Export it again."
             )
-        self.device, self.backend, self.lanes = self._engine.device, self._engine.backend, self._engine.lanes
+        self.device, self.backend, self.streams = self._engine.device, self._engine.backend, self._engine.streams
         self.arithmetic = self._engine.arithmetic
         self._input = self.card.inputs[0]
         self._work = PerImage(self.card)
@@ -126,8 +126,8 @@ class Predictor:
         """Classify or segment.
 
         Of more than one image, those to come are read and prepared on other threads while the net runs on one of its
-        own for each lane; at most two batches a lane, two more and a few images are held at a time;
-        cameras are not read ahead. Where a net takes images of several sizes, up to one more batch a lane and a few
+        own for each stream; at most two batches a stream, two more and a few images are held at a time;
+        cameras are not read ahead. Where a net takes images of several sizes, up to one more batch a stream and a few
         images are held, so that those of one size run together; results keep the order of the images.
 
         Args:
@@ -211,14 +211,14 @@ class Predictor:
         fixed = self._input.shape[0]
         size = fixed if isinstance(fixed, int) else batch
         reading = ThreadPoolExecutor(count, thread_name_prefix="hrnet-read")
-        running = ThreadPoolExecutor(self.lanes, thread_name_prefix="hrnet-run")
-        ahead = size * self.lanes + count
+        running = ThreadPoolExecutor(self.streams, thread_name_prefix="hrnet-run")
+        ahead = size * self.streams + count
         rows = ordered(reading, self._work.prepare, found, most=ahead)
         groups = bucketed(rows, size, key=_shape, window=ahead)
         answer = functools.partial(self._answer_placed, reading.submit)
         try:
             # One more than run: the next batch is ready when the net has done one.
-            with contextlib.closing(ordered(running, answer, groups, most=self.lanes + 1)) as answered:
+            with contextlib.closing(ordered(running, answer, groups, most=self.streams + 1)) as answered:
                 for one in in_order(itertools.chain.from_iterable(answered)):
                     if (result := _settled(one, on_error)) is not None:
                         yield result

@@ -34,8 +34,8 @@ def photos(photos_onnx):
 
 @pytest.fixture(scope="module", params=[1, 3])
 def laned(photos_onnx, request):
-    """The same with its lanes."""
-    return Predictor(photos_onnx, device="cpu", lanes=request.param)
+    """The same with its streams."""
+    return Predictor(photos_onnx, device="cpu", streams=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +382,7 @@ def test_a_stream_holds_a_bounded_number_of_pictures(laned, picture):
     most = 0
     for _ in laned.predict(images(), stream=True, batch=2):
         most = max(most, sum(one() is not None for one in live))
-    assert most <= (2 * laned.lanes + 2) * 2 + 2 * readers() + 2
+    assert most <= (2 * laned.streams + 2) * 2 + 2 * readers() + 2
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -394,8 +394,8 @@ def test_lanes_change_no_answer_and_no_order(photos, laned, folder, batch):
 
 
 def test_lanes_are_those_the_machine_suits_where_none_are_named(photos_onnx):
-    assert Predictor(photos_onnx, device="cpu", lanes=None, threads=3).lanes == 3
-    assert Predictor(photos_onnx, device="cpu").lanes == 1
+    assert Predictor(photos_onnx, device="cpu", streams=None, threads=3).streams == 3
+    assert Predictor(photos_onnx, device="cpu").streams == 1
 
 
 def test_opencvs_threads_are_left_alone(photos, folder):

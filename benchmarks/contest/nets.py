@@ -16,7 +16,7 @@ from contest.setting import ALL_INT8, CALIBRATION_IMAGES, NETS, Setting, say
 from contest.table import Table
 from contest.turns import Call, Times, in_turns, ratio
 from hrnet_deploy import Predictor
-from hrnet_deploy.engines.openvino.runtime import installed
+from hrnet_deploy.engines.openvino.runtime import is_installed
 
 FP32_TOO = "ours in FP32, onnxruntime"
 PLAIN = "plain script, ONNX Runtime"
@@ -126,7 +126,7 @@ def _makers(setting: Setting, key: Key) -> dict[str, Callable[[], Call]]:
 
     makers: dict[str, Callable[[], Call]] = {}
     for whole in (False, True):
-        for backend in ("onnxruntime", *(("openvino",) if installed() else ())):
+        for backend in ("onnxruntime", *(("openvino",) if is_installed() else ())):
             made = functools.partial(ours, backend, precision, whole=whole)
             makers[f"ours, {backend}{_FROM_JPEG * whole}"] = made
             if precision == "int8" and not whole:

@@ -44,13 +44,13 @@ def measure(setting: Setting, key: Key) -> Record:
     array = np.stack([peers.by_pillow(content, NETS[name]) for content in contents[:_BATCH]])
     words = [str(path), str(folder), "--batch", str(_BATCH), "--device", "cpu", "-q"]
     say(f"streams {' '.join(key)}: opens both predictors")
-    with Predictor(path, device="cpu") as single, Predictor(path, device="cpu", lanes=None) as several:
+    with Predictor(path, device="cpu") as single, Predictor(path, device="cpu", streams=None) as several:
         for predictor in (single, several):
-            _streamed(predictor, contents[: _BATCH * predictor.lanes])
-        with ThreadPoolExecutor(several.lanes) as pool:
+            _streamed(predictor, contents[: _BATCH * predictor.streams])
+        with ThreadPoolExecutor(several.streams) as pool:
             calls: dict[str, Call] = {
                 f"{_ENGINE}, one lane": functools.partial(_infer, single, array, count // _BATCH),
-                f"{_ENGINE}, {several.lanes} lanes": functools.partial(_side_by_side, pool, several, array, count),
+                f"{_ENGINE}, {several.streams} lanes": functools.partial(_side_by_side, pool, several, array, count),
                 "folder, predict(stream=True), one lane": functools.partial(_streamed, single, folder),
                 STREAMED[0]: functools.partial(_streamed, several, contents),
                 STREAMED[1]: functools.partial(_streamed, several, folder),
@@ -89,7 +89,7 @@ def _infer(predictor: Predictor, array: peers.Floats, count: int) -> None:
 
 def _side_by_side(pool: ThreadPoolExecutor, predictor: Predictor, array: peers.Floats, images: int) -> None:
     batches = images // _BATCH
-    shares = [batches // predictor.lanes + (lane < batches % predictor.lanes) for lane in range(predictor.lanes)]
+    shares = [batches // predictor.streams + (lane < batches % predictor.streams) for lane in range(predictor.streams)]
     list(pool.map(functools.partial(_infer, predictor, array), shares))
 
 

@@ -27,7 +27,7 @@ from hrnet_deploy.report.numbers import visible
 from hrnet_deploy.report.pictures import Exhibit, flip_exhibit, mask_exhibit
 from hrnet_deploy.report.standing import pairs, standing
 from hrnet_deploy.report.waterfall import Step
-from hrnet_deploy.system.load_snapshot import look
+from hrnet_deploy.system.load_snapshot import take_snapshot
 
 SECONDS = 5.0
 """Timing of one artefact takes about as long."""
@@ -104,14 +104,14 @@ def make_report(
     settings = make_settings(batch, workers, window, overlap, journal)
     compared = [reference, *candidates]
     with opened(compared, device=device, backend=backend, threads=threads) as models:
-        machine = look(gpu=False)  # before the work, so that its load is that of others
+        machine = take_snapshot(gpu=False)  # before the work, so that its load is that of others
         dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         comparison = comparison_of(measure(models, dataset, settings))
-    with opened(compared, device=device, backend=backend, threads=threads, lanes=1) as models:
+    with opened(compared, device=device, backend=backend, threads=threads, streams=1) as models:
         networks = [ModelRunner(each.model, settings.sliding) for each in models]
         latencies = _latencies(networks, _timed_images(dataset), seconds)
         if any(each.facts.device != "cpu" for each in models):
-            machine = dataclasses.replace(machine, gpus=look().gpus)  # a GPU at rest lowers its clock
+            machine = dataclasses.replace(machine, gpus=take_snapshot().gpus)  # a GPU at rest lowers its clock
         exhibits = [
             _exhibits(contrast, networks, place, dataset, photos=photos)
             for place, contrast in enumerate(comparison.candidates, start=1)
