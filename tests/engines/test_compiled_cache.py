@@ -10,7 +10,6 @@ from hrnet_deploy.engines import compiled_cache
 from hrnet_deploy.engines.compiled_cache import compiled_folder, open_cached
 from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.errors import ArtifactError
-from hrnet_deploy.system.processor import processor_key
 
 INT8 = onnx.parser.parse_model(
     '<ir_version: 9, opset_import: ["" : 20]>\n'
@@ -180,8 +179,3 @@ def test_many_first_starts_at_once_leave_one_file(artefact, cache):
         for engine in pool.map(lambda _: OrtEngine(artefact, device="cpu", threads=1), range(16)):
             check(engine)
     assert len(kept(cache)) == 1
-
-
-def test_a_processor_is_known_by_more_than_its_architecture():
-    assert processor_key() == processor_key()
-    assert len(processor_key()) > 3

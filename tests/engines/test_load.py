@@ -24,6 +24,12 @@ def test_an_onnx_file_opens_on_onnx_runtime(path, backend):
     assert (engine.backend, engine.device) == ("onnxruntime", "cpu")
 
 
+def test_a_path_may_be_a_text(path, tmp_path):
+    assert open_engine(str(path), device="cpu").inputs[0].name == "x"
+    with pytest.raises(MissingFileError, match="artifact must be a file, got"):
+        open_engine(str(tmp_path / "missing.engine"))
+
+
 def test_the_bytes_of_a_graph_open_as_well():
     assert open_engine(MODEL, device="cpu").inputs[0].name == "x"
 
