@@ -39,7 +39,7 @@ class ImageError(HrnetDeployError, ValueError):
 
 
 class ArtifactError(HrnetDeployError, ValueError):
-    """An artifact (.onnx, .engine) or its model card is damaged, foreign or inconsistent."""
+    """An artefact (.onnx, .engine) or its model card is damaged, foreign or inconsistent."""
 
     exit_code = 2
 
@@ -49,7 +49,7 @@ class DownloadError(HrnetDeployError, OSError):
 
 
 class DeviceError(HrnetDeployError, RuntimeError):
-    """The requested device is not there, or the runtime would silently use another."""
+    """The device asked for is not there, or the runtime would silently use another."""
 
 
 class ExportError(HrnetDeployError, RuntimeError):
@@ -63,7 +63,7 @@ class VerificationError(ExportError):
 
 
 class BuildError(HrnetDeployError, RuntimeError):
-    """TensorRT built no engine from a graph, or one that is not what was requested."""
+    """TensorRT made no engine of a graph, or one that is not what was asked for."""
 
 
 class MissingDependencyError(HrnetDeployError, ImportError):

@@ -94,7 +94,6 @@ class DeviceArray:
     device="cuda")` and `cupy.asarray(array)` do not copy either, but `__cuda_array_interface__` does not name the
     reader's stream: such memory is freed instead of reused, which costs a cudaMalloc. The memory is not reused before
     the array and all its readers are gone.
-
     """
 
     def __init__(self, pool: MemoryPool, shape: tuple[int, ...], dtype: np.dtype[Any], stream: int) -> None:

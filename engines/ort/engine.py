@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.arithmetic import arithmetic_of
+from hrnet_deploy.engines.arithmetic import arithmetic_of, onnxruntime_cpu_arithmetic
 from hrnet_deploy.engines.feed import check_array, check_names
 from hrnet_deploy.engines.graph_source import check_source
 from hrnet_deploy.engines.ort.cache import open_optimized
@@ -26,7 +26,6 @@ from hrnet_deploy.engines.ort.staging import open_staging
 from hrnet_deploy.engines.ort.worker import Worker
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, UsageError
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.system.processor import is_arm
 
 if TYPE_CHECKING:
     from hrnet_deploy.engines.ort.device_io import DeviceRunner
@@ -87,8 +86,7 @@ class OrtEngine:
         if self._header is None:
             return ""
         if self._gpu is None:
-            # On x86 ONNX Runtime has no half kernels for the CPU: it computes float16 nodes in float32.
-            return arithmetic_of(self._header, half="float16" if is_arm() else "float32")
+            return onnxruntime_cpu_arithmetic(self._header)
         return arithmetic_of(self._header, half="float16", single="TF32" if self._tuning.tf32 else "float32")
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
