@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.metadata
 import json
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +17,6 @@ import onnxruntime
 from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
 from hrnet_deploy.artifact.onnx_header import OnnxHeader
 from hrnet_deploy.engines.compiled_cache import compiled_folder, trim_cache
-from hrnet_deploy.engines.cuda.provider import open_cuda
 from hrnet_deploy.engines.ort.libraries import preload_libraries
 from hrnet_deploy.engines.ort.providers import (
     CPU,
@@ -27,9 +30,9 @@ from hrnet_deploy.engines.ort.providers import (
     tensorrt_options,
 )
 from hrnet_deploy.engines.ort.session import open_session, reason, session_options
-from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError, one_line
+from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError, one_line
 from hrnet_deploy.spec import ModelCard, Precision
-from hrnet_deploy.system.gpu_table import Runtime, find_gpu, objection
+from hrnet_deploy.system.gpu_table import Gpu, Runtime, find_gpu, objection, refusal
 from hrnet_deploy.system.processor import is_arm
 
 LENIENT: Mapping[str, str] = {"session.record_ep_graph_assignment_info": "1"}
@@ -38,6 +41,8 @@ STRICT: Mapping[str, str] = {**LENIENT, "session.disable_cpu_ep_fallback": "1"}
 """Session entries that require every node on the GPU."""
 HEAVY = frozenset({"Conv", "FusedConv", "Gemm", "MatMul"})
 """Operators that must not run on the CPU."""
+_CAPABILITY = (75, 76)
+"""Attributes of the compute capability's two numbers. Source: CUdevice_attribute in cuda.h."""
 _PACKAGE = Path(onnxruntime.__file__).parent / "capi"
 _TITLES = {CUDA: "CUDA", TENSORRT: "TensorRT"}
 _NEEDS = {CUDA: "CUDA and cuDNN", TENSORRT: "CUDA, cuDNN and TensorRT 10"}
@@ -83,6 +88,8 @@ def open_on_gpu(
     precision = card.precision if card is not None else Precision.FP16 if header.half else None
     if provider == CUDA and (refused := int8_refusal(precision, quantized=header.quantized)):
         raise DeviceError(refused)
+    if provider == CUDA and (refused := card_refusal(number, Runtime.ONNXRUNTIME_CUDA, precision or Precision.FP32)):
+        raise DeviceError(f"{refused}, or use device='cpu'.")
     preload_libraries()
     providers: list[Any] = []
     if provider == TENSORRT:
@@ -131,20 +138,59 @@ def nodes_on(session: Any, provider: str) -> frozenset[str]:
     return frozenset(node.op_type for part in assigned if part.ep_name == provider for node in part.get_nodes())
 
 
+def card_refusal(number: int, runtime: Runtime, precision: Precision) -> str | None:
+    """Return the table's reason against a GPU of this machine; None where it does not know the GPU or the build."""
+    gpu = _card(number)
+    cuda = runtime is Runtime.ONNXRUNTIME_CUDA
+    if gpu is None or (cuda and not _from_pypi()):
+        return None
+    return refusal(gpu, runtime, precision, onnxruntime.__version__ if cuda else None, arm=is_arm())
+
+
 def explain_failure(error: Exception, number: int | None) -> str:
     """Describe a failed run, with the GPU table's reason where this build has no code for the GPU."""
-    # A build for other GPUs opens a session and fails at its first run. The table describes PyPI's packages; other
-    # builds may have code for the GPU, so that the table is consulted after a failure only.
+    # Only PyPI's builds are refused early: others may hold code for more GPUs than the table lists.
     text = reason(error)
     if number is None or "no kernel image" not in one_line(error):
         return text
-    try:
-        gpu = find_gpu(open_cuda("cuda-python").capability(number))
-    except HrnetDeployError:
+    gpu = _card(number)
+    if gpu is None:
         return f"{text} (this ONNX Runtime has no code for the card, see hrnet-doctor)"
     found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, onnxruntime.__version__, arm=is_arm())
     why = f"{found.reason}; {found.way}" if found else f"this ONNX Runtime has no code for {gpu.sm}, see hrnet-doctor"
     return f"no kernel image for the card: {why}"
+
+
+def _card(number: int) -> Gpu | None:
+    """Return the table's row of a GPU of this machine; None where the driver or the row is missing."""
+    try:
+        return find_gpu(_capability(number))
+    except UsageError:
+        return None
+
+
+def _capability(number: int) -> str:
+    """Return a GPU's compute capability by NVIDIA's driver, without a Python package; "" without a driver."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return ""
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), number):
+        return ""
+    for attribute, value in zip(_CAPABILITY, (major, minor), strict=True):
+        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device):
+            return ""
+    return f"sm{major.value}{minor.value}"
+
+
+def _from_pypi() -> bool:
+    """Return whether this build can be PyPI's, which accepts no wheels with the platform tag "linux_*"."""
+    try:
+        tags = importlib.metadata.distribution("onnxruntime-gpu").read_text("WHEEL") or ""
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return re.search(r"^Tag: \S+-(manylinux|win_)", tags, re.MULTILINE) is not None
 
 
 def _not_loaded(device: str, provider: str, missing: str, active: str) -> DeviceError:
