@@ -78,7 +78,7 @@ def measure_waterfall(
     """
     if not artefacts:
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
-    with opened(list(artefacts), device=device, backend=backend, threads=threads, lanes=1) as ends:
+    with opened(list(artefacts), device=device, backend=backend, threads=threads, streams=1) as ends:
         card = ends[0].facts.card
         # A foreign graph with several outputs was asked for one when the artefact was made.
         output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
