@@ -9,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from hrnet_deploy.qdq_plan import WHOLE_LEVELS, ActivationRange, stored_tensors
+from hrnet_deploy.qdq_plan import INTEGER_INPUT, ActivationRange, stored_tensors
 
 _PREFIX = "levels/"
 
@@ -29,7 +29,7 @@ def add_integer_input(
         std: per channel on a 0..1 scale, likewise.
 
     Returns:
-        A new graph with the same answers (up to float32 rounding) and the range of its value `WHOLE_LEVELS`, which
+        A new graph with the same answers (up to float32 rounding) and the range of its value `INTEGER_INPUT`, which
         makes its scale 1; the same graph and no range where something other than one convolution reads the input.
     """
     stored = stored_tensors(model)
@@ -60,16 +60,16 @@ def add_integer_input(
     steps = (
         ("Pad", entries[0], "pads", _PREFIX + "padded"),
         ("Mul", _PREFIX + "padded", "level", _PREFIX + "centred"),
-        ("Sub", _PREFIX + "centred", "offset", WHOLE_LEVELS),
+        ("Sub", _PREFIX + "centred", "offset", INTEGER_INPUT),
     )
     name = first.name or first.output[0]
     head = [helper.make_node(kind, [a, _PREFIX + b], [made], f"{name}/{kind}") for kind, a, b, made in steps]
-    first.input[:] = [WHOLE_LEVELS, _PREFIX + "weight", _PREFIX + "bias"]
+    first.input[:] = [INTEGER_INPUT, _PREFIX + "weight", _PREFIX + "bias"]
     next(a for a in first.attribute if a.name == "pads").ints[:] = [0, 0, 0, 0]
     nodes = list(graph.node)
     del graph.node[:]
     graph.node.extend([*nodes[:at], *head, *nodes[at:]])
-    return result, {WHOLE_LEVELS: ActivationRange(-zero, 255 - zero)}
+    return result, {INTEGER_INPUT: ActivationRange(-zero, 255 - zero)}
 
 
 def _weights(

@@ -6,7 +6,7 @@ import pytest
 
 from hrnet_deploy.exporters.integer_input import add_integer_input
 from hrnet_deploy.exporters.uint8_input import add_uint8_input
-from hrnet_deploy.qdq_plan import WHOLE_LEVELS, ActivationRange
+from hrnet_deploy.qdq_plan import INTEGER_INPUT, ActivationRange
 from hrnet_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
 
 HALVES = (0.5, 0.5, 0.5)
@@ -42,11 +42,11 @@ def test_a_picture_is_whole_levels_and_its_border_the_mean(parse, run, noise, pi
     picture = normalised(pixels, mean, std)
     wanted = run(model, picture)
     np.testing.assert_allclose(run(made, picture), wanted, atol=1e-5 * np.abs(wanted).max())
-    made.graph.output.append(onnx.helper.make_tensor_value_info(WHOLE_LEVELS, onnx.TensorProto.FLOAT, None))
+    made.graph.output.append(onnx.helper.make_tensor_value_info(INTEGER_INPUT, onnx.TensorProto.FLOAT, None))
     _, levels = run(made, picture, every=True)
     top, left, bottom, right = (int(one) for one in pads.split(","))
     inside = levels[:, :, top : levels.shape[2] - bottom, left : levels.shape[3] - right]
-    low, high = ranges[WHOLE_LEVELS].low, ranges[WHOLE_LEVELS].high
+    low, high = ranges[INTEGER_INPUT].low, ranges[INTEGER_INPUT].high
     assert (high - low, low) == (255, np.rint(low))
     np.testing.assert_allclose(inside - low, pixels.transpose(0, 3, 1, 2), atol=1e-3)
     for channel, centre in enumerate(255 * np.array(mean)):
@@ -57,7 +57,7 @@ def test_a_picture_is_whole_levels_and_its_border_the_mean(parse, run, noise, pi
 
 def test_the_levels_of_imagenet_start_at_minus_114(simplified):
     assert add_integer_input(simplified("classification"), IMAGENET_MEAN, IMAGENET_STD)[1] == {
-        WHOLE_LEVELS: ActivationRange(-114.0, 141.0)
+        INTEGER_INPUT: ActivationRange(-114.0, 141.0)
     }
 
 
