@@ -12,7 +12,7 @@ _PREFIX = "conv1x1/"
 
 
 def gemm_to_conv(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn every Gemm with stored weights into Unsqueeze, a 1x1 Conv and Flatten: the same sums, another kernel.
+    """Replace every Gemm with stored weights by Unsqueeze, a 1x1 Conv and Flatten, which compute the same sums.
 
     TensorRT-RTX has no FP32 GEMM for Turing (SM 7.5), so a classifier does not compile there; its convolutions do.
 

@@ -1,4 +1,4 @@
-"""What each convolution of a graph costs."""
+"""Multiply-accumulates of each convolution of a graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hrnet_deploy.spec import ShapeRange
 
 
 def count_macs(model: onnx.ModelProto, size_hw: tuple[int, int]) -> dict[str, int]:
-    """Count the multiply-adds of convolutions for one image.
+    """Count the multiply-accumulates of convolutions for one image.
 
     Args:
         model: a float32 graph with a float (N, 3, H, W) input, left as it is.

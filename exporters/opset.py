@@ -20,11 +20,7 @@ _RESIZE_OPSET = 11
 
 @functools.cache
 def newest() -> int:
-    """The newest opset that the installed onnx writes and the installed ONNX Runtime opens, found by trying.
-
-    Returns:
-        Opset of the default domain.
-    """
+    """Find the newest opset that the installed onnx writes and the installed ONNX Runtime opens, by trying."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -48,11 +44,7 @@ def newest() -> int:
 
 
 def newest_ir() -> int:
-    """The IR version that the newest such opset needs.
-
-    Returns:
-        An IR version that ONNX Runtime opens.
-    """
+    """Return the IR version that the newest such opset needs."""
     return int(onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", newest())]))
 
 
@@ -60,7 +52,7 @@ def check(opset: int) -> int:
     """Refuse an opset that cannot be written.
 
     Args:
-        opset: wanted version.
+        opset: requested version.
 
     Returns:
         The same.
@@ -77,7 +69,7 @@ def check(opset: int) -> int:
 
 
 def written(model: onnx.ModelProto) -> int:
-    """The opset a graph really declares.
+    """Return the opset that a graph declares.
 
     Args:
         model: any ONNX model.
@@ -113,11 +105,11 @@ def _sample_as_before(model: onnx.ModelProto) -> None:
 
 
 def convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Bring a graph to an opset, with the oldest IR version that can hold it (old runtimes refuse newer ones).
+    """Convert a graph to an opset, with the oldest IR version that can hold it (old runtimes refuse newer ones).
 
     Args:
         model: any ONNX model.
-        opset: wanted version.
+        opset: requested version.
 
     Returns:
         The model, changed in place where it already had that opset.

@@ -1,4 +1,4 @@
-"""Labels out: the answer itself as graph output."""
+"""Output heads: softmax, labels or label maps inside the graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Dim = int | str | None
 
 
 def add_softmax(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Classification: softmax inside the graph.
+    """Add a softmax to a classifier.
 
     Args:
         model: graph whose first output is logits (N, classes); changed in place.
@@ -31,11 +31,11 @@ def add_softmax(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def add_topk(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
-    """Classification: softmax and the k best classes inside the graph.
+    """Add a softmax and the selection of the k best classes to a classifier.
 
     Args:
         model: graph whose first output is logits (N, classes); changed in place.
-        k: how many, at least 1.
+        k: number of classes, at least 1.
 
     Returns:
         The model; its outputs are `labels` int64 (N, k) and `scores` float32 (N, k), best first.
@@ -59,15 +59,15 @@ def add_topk(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
 
 
 def add_two_classes(model: onnx.ModelProto, cut: float | None) -> onnx.ModelProto:
-    """Classification with one output channel: sigmoid inside the graph, and the answer where a cut is given.
+    """Add a sigmoid to a classifier with one output channel, and the labels where a cut is given.
 
     Args:
         model: graph whose first output is one logit (N, 1); changed in place.
-        cut: the logit above which the second class is the answer; None for probabilities alone.
+        cut: the logit above which the second class is predicted; None for probabilities only.
 
     Returns:
-        The model; its only output is `probabilities`, float32 (N, 2), or its outputs are `labels` int64 (N, 2) and
-        `scores` float32 (N, 2), the answer first.
+        The model. Without a cut its only output is `probabilities`, float32 (N, 2); with one its outputs are `labels`
+        int64 (N, 2) and `scores` float32 (N, 2), the predicted class first.
     """
     graph = model.graph
     _free_names(graph, "probabilities", "labels", "scores")
@@ -99,7 +99,7 @@ def add_two_classes(model: onnx.ModelProto, cut: float | None) -> onnx.ModelProt
 
 
 def _above(graph: onnx.GraphProto, scores: str, cut: float, output: str, dtype: int) -> None:
-    """One where a score lies above the cut, else zero, under a name of its own."""
+    """Write 1 where a score is above the cut, else 0, to a value of a given name."""
     graph.initializer.append(numpy_helper.from_array(np.array(cut, np.float32), _PREFIX + "cut"))
     graph.node.extend(
         [
@@ -110,52 +110,36 @@ def _above(graph: onnx.GraphProto, scores: str, cut: float, output: str, dtype: 
 
 
 def add_argmax(model: onnx.ModelProto, *, align_corners: bool, cut: float | None = None) -> onnx.ModelProto:
-    """Segmentation: upsample to the input's size and argmax inside the graph.
+    """Add upsampling to the input's size and an argmax to a segmentation graph.
 
     Args:
         model: graph with input (N, 3, H, W) whose first output is logits (N, classes, h, w); changed in place.
-        align_corners: the mode the network was trained with.
-        cut: of a net with one channel, the score above which the second class is meant.
+        align_corners: the mode of the training.
+        cut: for a model with one channel, the score above which the second class is predicted.
 
     Returns:
         The model; its only output is `labels`, uint8 (N, H, W).
 
     Raises:
-        ExportError: the output has not four dimensions.
+        ExportError: the output does not have four dimensions.
     """
     graph = model.graph
     _free_names(graph, "labels")
     entry, logits = graph.input[0], graph.output[0]
     if len(_dims(logits)) != 4:
         raise ExportError(f"labels-out needs logits (N, classes, h, w), got {_dims(logits)}. Export without it.")
-    (batch, _, h, w), (_, _, low_h, low_w) = _dims(entry), _dims(logits)
-    factor_h, factor_w = _whole_factor(h, low_h), _whole_factor(w, low_w)
-    if factor_h and factor_w:
-        factors = np.array([1, 1, factor_h, factor_w], np.float32)
-        graph.initializer.append(numpy_helper.from_array(factors, _PREFIX + "scales"))
-        target = ["", _PREFIX + "scales"]
-    else:
-        target = ["", "", _target_size(graph, entry.name, logits.name)]
+    batch, _, h, w = _dims(entry)
+    full, index = _PREFIX + "full", _PREFIX + "index"
     mode = "align_corners" if align_corners else "half_pixel"
-    graph.node.extend(
-        [
-            helper.make_node(
-                "Resize",
-                [logits.name, *target],
-                [_PREFIX + "full"],
-                _PREFIX + "Resize",
-                mode="linear",
-                coordinate_transformation_mode=mode,
-            ),
-        ]
+    inputs = [logits.name, *_resize_target(graph, entry, logits)]
+    resize = helper.make_node(
+        "Resize", inputs, [full], _PREFIX + "Resize", mode="linear", coordinate_transformation_mode=mode
     )
-    index = _PREFIX + "index"
+    graph.node.append(resize)
     if cut is None:
-        graph.node.append(
-            helper.make_node("ArgMax", [_PREFIX + "full"], [index], _PREFIX + "ArgMax", axis=1, keepdims=0)
-        )
+        graph.node.append(helper.make_node("ArgMax", [full], [index], _PREFIX + "ArgMax", axis=1, keepdims=0))
     else:
-        _above(graph, _PREFIX + "full", cut, _PREFIX + "plane", TensorProto.INT32)
+        _above(graph, full, cut, _PREFIX + "plane", TensorProto.INT32)
         graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), _PREFIX + "channel"))
         graph.node.append(
             helper.make_node("Squeeze", [_PREFIX + "plane", _PREFIX + "channel"], [index], _PREFIX + "Squeeze")
@@ -165,8 +149,19 @@ def add_argmax(model: onnx.ModelProto, *, align_corners: bool, cut: float | None
     return model
 
 
+def _resize_target(graph: onnx.GraphProto, entry: onnx.ValueInfoProto, logits: onnx.ValueInfoProto) -> list[str]:
+    """Return Resize's further inputs: constant whole factors where the sizes are known, else a computed size."""
+    (_, _, h, w), (_, _, low_h, low_w) = _dims(entry), _dims(logits)
+    factor_h, factor_w = _whole_factor(h, low_h), _whole_factor(w, low_w)
+    if not (factor_h and factor_w):
+        return ["", "", _target_size(graph, entry.name, logits.name)]
+    factors = np.array([1, 1, factor_h, factor_w], np.float32)
+    graph.initializer.append(numpy_helper.from_array(factors, _PREFIX + "scales"))
+    return ["", _PREFIX + "scales"]
+
+
 def _target_size(graph: onnx.GraphProto, entry: str, logits: str) -> str:
-    """The name of (N, classes, H, W) computed from the shapes of logits and input."""
+    """Compute (N, classes, H, W) from the shapes of logits and input; return the value's name."""
     size = _PREFIX + "size"
     graph.node.extend(
         [
@@ -183,15 +178,15 @@ def _dims(value: onnx.ValueInfoProto) -> list[_Dim]:
 
 
 def _whole_factor(size: _Dim, low: _Dim) -> int:
-    """How many times a known size is another; 0 where either is open or it does not divide."""
+    """Return how many times a known size contains another; 0 where either is open or it does not divide."""
     known = isinstance(size, int) and isinstance(low, int)
     return int(size) // int(low) if known and int(size) % int(low) == 0 else 0  # type: ignore[arg-type]
 
 
 def _free_names(graph: onnx.GraphProto, *names: str) -> None:
-    """Rename what a foreign graph computes under a name that the answer is to have."""
-    made = {output for node in graph.node for output in node.output}
-    new = {name: f"{_PREFIX}inner_{name}" for name in names if name in made}
+    """Rename values of a foreign graph that have the name of a new output."""
+    computed = {output for node in graph.node for output in node.output}
+    new = {name: f"{_PREFIX}inner_{name}" for name in names if name in computed}
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]

@@ -42,10 +42,11 @@ def _traced(classifier, segmenter):
 
     def make(kind):
         if kind not in made:
-            network = classifier if kind == "classification" else segmenter
+            network = classifier if kind.endswith("classification") else segmenter
             low, opt, high = {
                 "classification": ((1, 64, 64), (1, 64, 64), (4, 64, 64)),
                 "segmentation": ((1, 64, 96), (1, 64, 96), (4, 64, 96)),
+                "open classification": ((1, 32, 32), (1, 64, 96), (1, 512, 512)),
                 "open segmentation": ((1, 32, 32), (1, 64, 96), (1, 512, 512)),
             }[kind]
             made[kind] = trace(network, ShapeRange(low, opt, high), 20)

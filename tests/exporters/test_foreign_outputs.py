@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.exporters.foreign_outputs import flatten_scores, keep_output, tell_classes
+from hrnet_deploy.exporters.foreign_outputs import declare_classes, flatten_scores, keep_output
 
 TWO = (
     "g (float[N, 3, 8, 8] x) => (float[N, 3, 4, 4] aux, float[N, 3, 8, 8] out) "
@@ -61,5 +61,5 @@ def test_other_scores_stay(parse, shape, answered):
 
 def test_classes_that_a_reshape_hides_are_written_down(parse):
     model = parse("g (float[N, 3, 8, 8] x) => (float[N, C] y) { p = GlobalAveragePool(x) y = Flatten(p) }")
-    tell_classes(model, (1, 3))
+    declare_classes(model, (1, 3))
     assert dims(model.graph.output[0]) == ["N", 3]

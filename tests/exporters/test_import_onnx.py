@@ -26,11 +26,11 @@ def net(parse, entry, tail="y = Identity(f)", answer="float[A, B]"):
     ],
 )
 def test_a_graph_tells_its_classes_and_what_is_fixed(parse, entry, size, batch):
-    assert examine(net(parse, entry), "f.onnx") == Findings(3, size, batch, normalised=False)
+    assert examine(net(parse, entry), "f.onnx") == Findings(3, size, batch, normalized=False)
 
 
 @pytest.mark.parametrize(
-    ("tail", "normalised"),
+    ("tail", "normalized"),
     [
         ("y = Softmax<axis = 1>(f)", True),
         ("y = Sigmoid(f)", True),
@@ -41,8 +41,8 @@ def test_a_graph_tells_its_classes_and_what_is_fixed(parse, entry, size, batch):
         ("s = Sigmoid(f) y = Mul(f, s)", False),
     ],
 )
-def test_a_softmax_or_sigmoid_counts_only_at_the_end(parse, tail, normalised):
-    assert examine(net(parse, "N, 3, 8, 8", tail), "f.onnx").normalised is normalised
+def test_a_softmax_or_sigmoid_counts_only_at_the_end(parse, tail, normalized):
+    assert examine(net(parse, "N, 3, 8, 8", tail), "f.onnx").normalized is normalized
 
 
 def test_probabilities_upsampled_to_the_image_are_probabilities(parse):
@@ -50,7 +50,7 @@ def test_probabilities_upsampled_to_the_image_are_probabilities(parse):
         "g (float[N, 3, 8, 8] x) => (float[A, B, C, D] y) {"
         "s = Softmax<axis = 1>(x) f = Constant<value_floats = [1.0, 1.0, 2.0, 2.0]>() y = Resize(s, , f) }"
     )
-    assert examine(model, "f.onnx").normalised
+    assert examine(model, "f.onnx").normalized
 
 
 @pytest.mark.parametrize(

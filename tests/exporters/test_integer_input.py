@@ -18,7 +18,7 @@ def pixels():
     return np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
 
 
-def normalised(pixels, mean=IMAGENET_MEAN, std=IMAGENET_STD):
+def normalized(pixels, mean=IMAGENET_MEAN, std=IMAGENET_STD):
     return ((pixels / 255.0 - np.array(mean)) / np.array(std)).transpose(0, 3, 1, 2).astype(np.float32)
 
 
@@ -28,8 +28,8 @@ def test_the_answers_stay(simplified, run, pixels, kind):
     before = original.SerializeToString(deterministic=True)
     made, _ = add_integer_input(original, IMAGENET_MEAN, IMAGENET_STD)
     onnx.checker.check_model(made, full_check=True)
-    wanted = run(original, normalised(pixels[:1]))
-    assert np.abs(run(made, normalised(pixels[:1])) - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    wanted = run(original, normalized(pixels[:1]))
+    assert np.abs(run(made, normalized(pixels[:1])) - wanted).max() <= 1e-5 * np.abs(wanted).max()
     assert original.SerializeToString(deterministic=True) == before
     assert len(made.graph.node) == len(original.graph.node) + 3
 
@@ -39,7 +39,7 @@ def test_the_answers_stay(simplified, run, pixels, kind):
 def test_a_picture_is_whole_levels_and_its_border_the_mean(parse, run, noise, pixels, mean, std, pads, bias):
     model = parse(PLAIN.format(pads=pads, bias=bias), {"w": noise(4, 3, 3, 3)} | ({"b": noise(4)} if bias else {}))
     made, ranges = add_integer_input(model, mean, std)
-    picture = normalised(pixels, mean, std)
+    picture = normalized(pixels, mean, std)
     wanted = run(model, picture)
     np.testing.assert_allclose(run(made, picture), wanted, atol=1e-5 * np.abs(wanted).max())
     made.graph.output.append(onnx.helper.make_tensor_value_info(INTEGER_INPUT, onnx.TensorProto.FLOAT, None))
@@ -69,7 +69,7 @@ def test_a_bias_that_others_share_is_left_to_them(parse, run, noise, pixels):
         node.attribute.append(onnx.helper.make_attribute("pads", [0, 0, 0, 0]))
     made, ranges = add_integer_input(model, IMAGENET_MEAN, IMAGENET_STD)
     assert ranges
-    np.testing.assert_allclose(run(made, normalised(pixels)), run(model, normalised(pixels)), atol=1e-4)
+    np.testing.assert_allclose(run(made, normalized(pixels)), run(model, normalized(pixels)), atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_other_beginnings_are_left_alone(parse, noise, body):
 @pytest.mark.parametrize("swap", [False, True], ids=["rgb", "bgr"])
 def test_such_a_graph_takes_bytes_in_either_order(simplified, run, pixels, swap):
     made, _ = add_integer_input(simplified("classification"), IMAGENET_MEAN, IMAGENET_STD)
-    wanted = run(made, normalised(pixels[..., ::-1] if swap else pixels))
+    wanted = run(made, normalized(pixels[..., ::-1] if swap else pixels))
     found = run(add_uint8_input(made, IMAGENET_MEAN, IMAGENET_STD, swap=swap), pixels)
     assert np.abs(found - wanted).max() <= 1e-4 * np.abs(wanted).max()
