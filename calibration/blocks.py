@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import onnx
 
-from hrnet_deploy.calibration.data_flow import name_of
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.qdq_plan import name_of
 
 _STAGE = re.compile(r"/stage(\d)/stage\d\.\d+/(?:branches\.(\d)/)?")
 _PREFIXES = (
@@ -23,14 +23,11 @@ _CONVOLUTIONS_PER_RUN = 6
 
 
 def blocks(model: onnx.ModelProto) -> dict[str, frozenset[str]]:
-    """Group a graph's nodes by the PyTorch module they come from.
-
-    Args:
-        model: any graph.
+    """Group the node names of a graph by the PyTorch module they come from.
 
     Returns:
-        Node names by block, in graph order: stem, layer1, transitionN, stageN.branchM, stageN.fuse, head. A graph
-        without HRNet's names has the blocks conv0-5, conv6-11 and so on.
+        By block, in graph order: stem, layer1, transitionN, stageN.branchM, stageN.fuse, head. A graph without HRNet's
+        names has the blocks conv0-5, conv6-11 and so on.
     """
     nodes = [node for node in model.graph.node if node.op_type not in {"Constant", "Shape", "Slice"}]
     block_of = {name_of(node): _block(name_of(node)) for node in nodes}
@@ -43,14 +40,7 @@ def blocks(model: onnx.ModelProto) -> dict[str, frozenset[str]]:
 
 
 def resolve(patterns: Iterable[str], model: onnx.ModelProto) -> frozenset[str]:
-    """Find the nodes that block names, node names or patterns select.
-
-    Args:
-        patterns: such as "stage4.fuse" or "/last_layer/*".
-        model: the graph.
-
-    Returns:
-        Node names.
+    """Find the nodes that block names, node names or patterns select, such as "stage4.fuse" or "/last_layer/*".
 
     Raises:
         UsageError: a pattern that matches nothing.

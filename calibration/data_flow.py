@@ -16,16 +16,13 @@ _SIZES = {"Shape", "Size"}
 
 @dataclass(frozen=True)
 class Flow:
-    """The nodes of a graph that compute data.
+    """The nodes of a graph that compute data, in graph order, without sizes computed from shapes.
 
     Attributes:
-        nodes: in graph order, without sizes computed from shapes.
         weights: names of stored tensors.
         producer: by value, the node that computes it.
         readers: by value, the nodes that read it.
         shape_readers: by value, the nodes that read only its shape.
-        inputs: of the graph.
-        outputs: of the graph.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -82,8 +79,3 @@ def data_flow(model: onnx.ModelProto) -> Flow:
         for name in data.intersection(node.input):
             flow.readers.setdefault(name, []).append(node)
     return flow
-
-
-def name_of(node: onnx.NodeProto) -> str:
-    """Return the name that plans and --keep-fp use for a node: its own, else that of its first output."""
-    return node.name or node.output[0]

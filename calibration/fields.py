@@ -21,7 +21,7 @@ class Provenance:
         image_list_sha256: digest of the images, from `image_selection.image_list_hash`.
         images: number of images.
         preprocessing: from the card, converted to plain JSON values.
-        versions: version by package, for packages that affect the numbers.
+        versions: by package, for packages that affect the numbers.
     """
 
     graph_sha256: str

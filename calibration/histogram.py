@@ -39,14 +39,7 @@ class Histogram:
     """
 
     def __init__(self, bins: int = BINS) -> None:
-        """Create an empty histogram.
-
-        Args:
-            bins: number of bins.
-
-        Raises:
-            UsageError: not a power of two from 2048 to 65536.
-        """
+        """Create an empty histogram; `bins` is a power of two from 2048 to 65536, else UsageError."""
         if not _MIN_BINS <= bins <= _MAX_BINS or bins & (bins - 1):
             raise UsageError(f"bins must be a power of two from {_MIN_BINS} to {_MAX_BINS}, got {bins}. Use {BINS}.")
         self.bins = bins

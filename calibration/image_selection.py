@@ -60,13 +60,7 @@ def choose(images: Iterable[CalibrationImage], count: int, seed: int = SEED) -> 
 
 
 def content_hashes(images: Iterable[AnyPath]) -> tuple[str, ...]:
-    """Compute the digest of each file's content.
-
-    Args:
-        images: the files.
-
-    Returns:
-        SHA-256 in hex, one per file, in order.
+    """Compute the SHA-256 of each file's content, in hex.
 
     Raises:
         MissingFileError: a file is gone.

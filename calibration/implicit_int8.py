@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import onnx
 
-from hrnet_deploy.calibration.data_flow import Flow, data_flow, name_of
-from hrnet_deploy.qdq_plan import ActivationRange
+from hrnet_deploy.calibration.data_flow import Flow, data_flow
+from hrnet_deploy.qdq_plan import ActivationRange, name_of
 
 _SCALE_PRESERVING = {
     "Relu", "Resize", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity",

@@ -10,11 +10,9 @@ from collections.abc import Collection
 
 import onnx
 
-from hrnet_deploy.calibration.data_flow import Flow, data_flow, name_of
+from hrnet_deploy.calibration.data_flow import Flow, data_flow
 from hrnet_deploy.calibration.tensorrt_layout import place_for_tensorrt
-from hrnet_deploy.qdq_plan import INTEGER_INPUT, QdqPlan, QdqTarget, Residual
-
-__all__ = ["float_by_default", "name_of", "place_qdq", "residual_inputs", "threshold_floors"]
+from hrnet_deploy.qdq_plan import INTEGER_INPUT, QdqPlan, QdqTarget, Residual, name_of
 
 _WEIGHTED = {"Conv", "Gemm"}
 _CPU_OPS = {"Conv", "Relu", "Add", "Resize", "Concat", "MaxPool"}

@@ -38,13 +38,7 @@ class CalibrationTable:
     scores: Mapping[str, float] = field(default_factory=dict)
 
     def amax(self, method: str | None = None) -> dict[str, float]:
-        """Return the threshold of every tensor.
-
-        Args:
-            method: None for the one in use.
-
-        Returns:
-            By tensor name, in the table's order.
+        """Return the threshold of every tensor by name; `method` is None for the one in use.
 
         Raises:
             UsageError: a tensor was not measured by that method.
@@ -90,12 +84,6 @@ class CalibrationTable:
     def from_json(cls, text: str) -> CalibrationTable:
         """Read the table that `to_json` wrote.
 
-        Args:
-            text: the JSON.
-
-        Returns:
-            An equal table.
-
         Raises:
             ArtifactError: another file, another schema, an edited table, or values that no calibration gives.
         """
@@ -122,26 +110,13 @@ class CalibrationTable:
             ) from error
 
     def save(self, path: str | Path) -> None:
-        """Write the table atomically.
-
-        Args:
-            path: the file; an existing one is replaced.
-
-        Raises:
-            UsageError: the place cannot be written to.
-        """
+        """Write the table atomically; UsageError where the place cannot be written to."""
         with atomic_output(Path(path)) as temporary:
             temporary.write_text(self.to_json(), encoding="ascii", newline="\n")
 
     @classmethod
     def load(cls, path: str | Path) -> CalibrationTable:
         """Read a table from a file.
-
-        Args:
-            path: the file.
-
-        Returns:
-            The table.
 
         Raises:
             MissingFileError: no such file.

@@ -27,7 +27,7 @@ class TensorRange:
         amax: by method, the magnitude that is mapped to the last code; positive.
         count: number of values.
         zeros: number of values that are exactly zero.
-        quantiles: summary of the histogram: magnitudes below which 1/16, 2/16, ... 16/16 of all values lie.
+        quantiles: magnitudes below which 1/16, 2/16, ... 16/16 of all values lie.
     """
 
     low: float
@@ -39,18 +39,7 @@ class TensorRange:
 
     @classmethod
     def measured(cls, histogram: Histogram, amax: Mapping[str, float]) -> TensorRange:
-        """Summarize a histogram.
-
-        Args:
-            histogram: at least one value.
-            amax: by method.
-
-        Returns:
-            The range with the histogram's summary.
-
-        Raises:
-            UsageError: no values.
-        """
+        """Summarize a histogram; `amax` is by method. An empty histogram raises UsageError."""
         if not histogram.count:
             raise UsageError("a histogram must hold values, got none. Give calibration images.")
         running = np.cumsum(histogram.counts)

@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 import onnx
 
-from hrnet_deploy.calibration.data_flow import PASSIVE, Flow, name_of
-from hrnet_deploy.qdq_plan import QdqPlan, QdqTarget, Residual
+from hrnet_deploy.calibration.data_flow import PASSIVE, Flow
+from hrnet_deploy.qdq_plan import QdqPlan, QdqTarget, Residual, name_of
 
 _READ_INT8 = {"Resize", "MaxPool", "AveragePool", "GlobalAveragePool"}
 

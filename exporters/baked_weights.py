@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from hrnet_deploy.exporters.graph_edit import copy_of, replace_nodes
 from hrnet_deploy.exporters.qdq import weight_scales
 from hrnet_deploy.qdq_plan import stored_tensors
 
@@ -27,8 +28,7 @@ def with_rounded_weights(model: onnx.ModelProto, rounded: Mapping[str, NDArray[n
     Returns:
         A new graph.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     tensors = stored_tensors(result)
     for name, codes in rounded.items():
         tensor = tensors[name]
@@ -43,14 +43,9 @@ def with_rounded_weights(model: onnx.ModelProto, rounded: Mapping[str, NDArray[n
 def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Store the INT8 weights of a Q/DQ graph as float32 behind a QuantizeLinear, the form TensorRT 8 documents.
 
-    Args:
-        model: a Q/DQ graph, left as it is.
-
-    Returns:
-        A new graph with equal outputs.
+    The result is a new graph with equal outputs.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph = result.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}
     nodes = []
@@ -68,7 +63,5 @@ def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
             quantize.attribute.extend(node.attribute)
             nodes.append(quantize)
         nodes.append(node)
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+    replace_nodes(graph, nodes)
     return result

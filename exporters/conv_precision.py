@@ -6,18 +6,12 @@ import onnx
 from onnx import TensorProto
 
 from hrnet_deploy.exporters.shape_inference import value_types
+from hrnet_deploy.qdq_plan import name_of
 from hrnet_deploy.spec import Precision
 
 
 def conv_precisions(model: onnx.ModelProto) -> dict[str, Precision]:
-    """Read the precision at each convolution's data input: Q/DQ, half or float.
-
-    Args:
-        model: a float, FP16 or Q/DQ graph.
-
-    Returns:
-        By node name, in graph order.
-    """
+    """Read the precision at each convolution's data input (Q/DQ, half or float), by node name in graph order."""
     types = value_types(model)
     producers = {name: node.op_type for node in model.graph.node for name in node.output}
     precisions: dict[str, Precision] = {}
@@ -30,5 +24,5 @@ def conv_precisions(model: onnx.ModelProto) -> dict[str, Precision]:
         else:
             half = data in types and types[data].elem_type == TensorProto.FLOAT16
             precision = Precision.FP16 if half else Precision.FP32
-        precisions[node.name or node.output[0]] = precision
+        precisions[name_of(node)] = precision
     return precisions

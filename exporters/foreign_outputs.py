@@ -6,6 +6,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.exporters.graph_edit import replace_nodes
 from hrnet_deploy.exporters.intermediate_outputs import needed
 from hrnet_deploy.exporters.shape_inference import value_types
 
@@ -39,11 +40,10 @@ def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
             f"them, such as --graph-output {last}; HRNet-OCR's own evaluation takes its last, and feature maps are "
             "no scores."
         )
-    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in needed(list(graph.node), frozenset({wanted}))]
+    replace_nodes(graph, needed(list(graph.node), frozenset({wanted})))
     output = onnx.ValueInfoProto.FromString(outputs[wanted].SerializeToString())
-    del graph.output[:], graph.node[:]
+    del graph.output[:]
     graph.output.append(output)
-    graph.node.extend(nodes)
     return True
 
 

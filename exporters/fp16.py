@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError
 from hrnet_deploy.exporters.shape_inference import value_types
+from hrnet_deploy.qdq_plan import name_of
 
 FP16_MAX = 65504.0
 """Largest finite half. Source: IEEE 754 binary16."""
@@ -23,13 +24,7 @@ _CONSTANT_KINDS = {"value", "value_float", "value_floats"}
 
 @dataclass(frozen=True)
 class Fp16Graph:
-    """A converted graph and the effect of the conversion on its weights.
-
-    Attributes:
-        model: float32 inputs and outputs; half inside, except the nodes kept in float32.
-        kept: names of nodes kept in float32.
-        underflowed: number of nonzero weights that became zero.
-    """
+    """A converted graph, the names of nodes kept in float32, and the number of nonzero weights that became zero."""
 
     model: onnx.ModelProto
     kept: tuple[str, ...]
@@ -62,7 +57,7 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     tensors = (*model.graph.initializer, *_lifted_constants(graph))
     weights = {t.name: t for t in tensors if t.data_type == TensorProto.FLOAT}
     graph.initializer.extend(t for t in tensors if t.name not in weights)
-    kept = frozenset(_name(n) for n in graph.node if _name(n) in keep or _overflows(n, weights))
+    kept = frozenset(name_of(n) for n in graph.node if name_of(n) in keep or _overflows(n, weights))
     floats = {name for name, kind in value_types(model).items() if kind.elem_type == TensorProto.FLOAT}
     floats -= weights.keys()  # Constants are values of the old graph, weights of the new
     stays = kept | _size_arithmetic(graph, {t.name for t in tensors})
@@ -75,10 +70,6 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
         reason = " ".join(str(error).split())
         raise ExportError(f"FP16 graph must be valid, got {reason}. Report this graph; use fp32.") from error
     return Fp16Graph(result, tuple(sorted(kept)), underflowed)
-
-
-def _name(node: onnx.NodeProto) -> str:
-    return node.name or node.output[0]
 
 
 def _fp32_slots(node: onnx.NodeProto) -> tuple[int, ...]:
@@ -132,7 +123,7 @@ def _size_arithmetic(graph: onnx.GraphProto, weights: set[str]) -> frozenset[str
         data = {name for name in node.input if name and name not in weights}
         if node.op_type in {"Shape", "Size"} or (data and data <= sizes):
             sizes.update(node.output)
-            found.add(_name(node))
+            found.add(name_of(node))
     return frozenset(found)
 
 
@@ -142,7 +133,7 @@ def _convert_weights(graph: onnx.GraphProto, weights: dict[str, TensorProto], ke
     floats = {v.name for v in graph.output}  # a weight may be an output itself
     underflowed = 0
     for node in graph.node:
-        slots, stays = _fp32_slots(node), _name(node) in kept
+        slots, stays = _fp32_slots(node), name_of(node) in kept
         for slot, name in enumerate(node.input):
             if name not in weights:
                 continue
@@ -176,7 +167,7 @@ def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]
         return casts[key]
 
     for node in graph.node:
-        stays, slots = _name(node) in kept, _fp32_slots(node)
+        stays, slots = name_of(node) in kept, _fp32_slots(node)
         for slot, name in enumerate(node.input):
             wants_half = not stays and slot not in slots
             if name in inputs | floats and wants_half and name not in half:

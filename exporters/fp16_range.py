@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from hrnet_deploy.exporters.fp16 import FP16_MAX
 from hrnet_deploy.exporters.serialized import with_graph
 from hrnet_deploy.exporters.shape_inference import value_types
+from hrnet_deploy.qdq_plan import name_of
 
 _HEADROOM = 2.0
 """Values within this factor of the limit count as beyond it, since other images may give larger ones."""
@@ -19,9 +20,6 @@ _FP16_MIN_NORMAL = 2.0**-14
 
 def expose_absmax(model: onnx.ModelProto) -> tuple[bytes, dict[str, str]]:
     """Replace a graph's outputs by max|x| of every float value, so that no activation is stored.
-
-    Args:
-        model: float32 graph, left as it is.
 
     Returns:
         The serialized graph with float scalar outputs, and a map from output name to value name.
@@ -45,10 +43,7 @@ def fp16_overflows(model: onnx.ModelProto, absmax: Mapping[str, float]) -> froze
     Args:
         model: the float32 graph.
         absmax: largest |x| by value name, over representative images.
-
-    Returns:
-        Names of nodes to keep in float32.
     """
     limit = FP16_MAX / _HEADROOM
     bad = {name for name, value in absmax.items() if not value <= limit or 0 < value < _FP16_MIN_NORMAL}
-    return frozenset(n.name or n.output[0] for n in model.graph.node if bad & {*n.input, *n.output})
+    return frozenset(name_of(n) for n in model.graph.node if bad & {*n.input, *n.output})

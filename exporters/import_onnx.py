@@ -21,8 +21,8 @@ class Findings:
 
     Attributes:
         num_classes: dimension 1 of the first output.
-        fixed_hw: the only image size it takes, if it has one.
-        fixed_batch: the only batch it takes, if it has one.
+        fixed_hw: the only image size it takes, or None.
+        fixed_batch: the only batch it takes, or None.
         normalized: whether the output is probabilities (a softmax or sigmoid ends the graph).
     """
 
@@ -33,14 +33,7 @@ class Findings:
 
 
 def examine(model: onnx.ModelProto, name: str) -> Findings:
-    """Read a foreign graph's input and output.
-
-    Args:
-        model: a checked model with one input.
-        name: the file, for errors.
-
-    Returns:
-        The findings.
+    """Read a foreign graph's input and output; `name` is the file, for errors.
 
     Raises:
         ArtifactError: the input is not float32 (N, 3, H, W), the first output is no float, or its dimension 1 is open.
@@ -64,14 +57,7 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
 
 
 def check_input(model: onnx.ModelProto, name: str) -> list[int]:
-    """Refuse an input that is no image.
-
-    Args:
-        model: a checked model with one input.
-        name: the file, for the error.
-
-    Returns:
-        The sizes of the input; 0 where one is open.
+    """Return the sizes of the input, 0 where one is open; `name` is the file, for errors.
 
     Raises:
         ArtifactError: the input is not float32 (N, 3, H, W).
@@ -101,14 +87,9 @@ def _advice(elem_type: int, dims: list[int]) -> str:
 
 
 def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:
-    """Write sizes into a graph that leaves them open.
+    """Write sizes into the open dimensions of a graph, in place, and infer output shapes.
 
-    Args:
-        model: changed in place.
-        shapes: dimensions that may vary get a name, the others a number.
-
-    Returns:
-        The model with inferred output shapes.
+    Dimensions of `shapes` that may vary get a name, the others a number.
     """
     dims = model.graph.input[0].type.tensor_type.shape.dim
     n, h, w = shapes.opt_nhw

@@ -9,7 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from hrnet_deploy.qdq_plan import INTEGER_INPUT, ActivationRange, stored_tensors
+from hrnet_deploy.exporters.graph_edit import copy_of, replace_nodes
+from hrnet_deploy.qdq_plan import INTEGER_INPUT, ActivationRange, name_of, stored_tensors
 
 _PREFIX = "levels/"
 
@@ -41,8 +42,7 @@ def add_integer_input(
     ]
     if len(entries) != 1 or len(readers) != 1 or (weights := _weights(model.graph.node[readers[0]], stored)) is None:
         return model, {}
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph, at = result.graph, readers[0]
     first = graph.node[at]
     zero = float(np.rint((255 * np.asarray(mean, np.float64)).mean()))
@@ -53,13 +53,11 @@ def add_integer_input(
         ("Mul", _PREFIX + "padded", "level", _PREFIX + "centred"),
         ("Sub", _PREFIX + "centred", "offset", INTEGER_INPUT),
     )
-    name = first.name or first.output[0]
+    name = name_of(first)
     head = [helper.make_node(kind, [a, _PREFIX + b], [output], f"{name}/{kind}") for kind, a, b, output in steps]
     first.input[:] = [INTEGER_INPUT, _PREFIX + "weight", _PREFIX + "bias"]
     next(a for a in first.attribute if a.name == "pads").ints[:] = [0, 0, 0, 0]
-    nodes = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*nodes[:at], *head, *nodes[at:]])
+    replace_nodes(graph, [*graph.node[:at], *head, *graph.node[at:]])
     return result, {INTEGER_INPUT: ActivationRange(-zero, 255 - zero)}
 
 

@@ -55,25 +55,12 @@ def read(path: Path) -> onnx.ModelProto:
 
 
 def describe(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Describe the inputs and outputs of a graph.
-
-    Args:
-        model: any ONNX model.
-
-    Returns:
-        The inputs that are not initializers, and the outputs.
-    """
+    """Describe the inputs that are not initializers, and the outputs."""
     return tuple(map(_spec, _inputs(model))), tuple(map(_spec, model.graph.output))
 
 
 def write(model: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
-    """Write one file.
-
-    Args:
-        model: the graph; gets the metadata.
-        path: destination; the caller makes the write atomic.
-        metadata: string properties to set.
-    """
+    """Write one file with string properties; the caller makes the write atomic."""
     onnx.helper.set_model_props(model, metadata)
     onnx.save_model(model, str(path))
 
@@ -84,15 +71,7 @@ def weight_bytes(model: onnx.ModelProto) -> int:
 
 
 def check_size(size_bytes: int, name: str) -> None:
-    """Refuse weights that no ONNX file can hold, before any work is done.
-
-    Args:
-        size_bytes: of all weights as float32.
-        name: name of the model, for the error.
-
-    Raises:
-        UsageError: they are too large.
-    """
+    """Raise UsageError for float32 weights that no ONNX file can hold, before any work is done."""
     if size_bytes > _ONE_FILE_LIMIT_BYTES:
         raise UsageError(
             f"weights of {name} must take less than {_ONE_FILE_LIMIT_BYTES / 1e9:g} GB, the most that one ONNX file "

@@ -49,17 +49,7 @@ def newest_ir() -> int:
 
 
 def check(opset: int) -> int:
-    """Refuse an opset that cannot be written.
-
-    Args:
-        opset: requested version.
-
-    Returns:
-        The same.
-
-    Raises:
-        UsageError: out of range.
-    """
+    """Return the opset; raise UsageError where it cannot be written."""
     if not MIN_OPSET <= opset <= newest():
         raise UsageError(
             f"opset must be {MIN_OPSET} to {newest()}, got {opset}. The default is {DEFAULT_OPSET}; the installed "
@@ -69,26 +59,12 @@ def check(opset: int) -> int:
 
 
 def written(model: onnx.ModelProto) -> int:
-    """Return the opset that a graph declares.
-
-    Args:
-        model: any ONNX model.
-
-    Returns:
-        Version of the default domain, 0 if it declares none.
-    """
+    """Return the opset that a graph declares, 0 without one."""
     return max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
 
 
 def has_old_resize(model: onnx.ModelProto) -> bool:
-    """Whether a graph resizes as opsets 7 to 10 define it.
-
-    Args:
-        model: any ONNX model.
-
-    Returns:
-        True where an Upsample or Resize node is of such an opset.
-    """
+    """Whether a graph has Resize or Upsample nodes as opsets 7 to 10 define them."""
     return written(model) < _RESIZE_OPSET and any(n.op_type in {"Resize", "Upsample"} for n in model.graph.node)
 
 
@@ -108,11 +84,11 @@ def convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """Convert a graph to an opset, with the oldest IR version that can hold it (old runtimes refuse newer ones).
 
     Args:
-        model: any ONNX model.
+        model: any ONNX model; changed in place where it already has that opset.
         opset: requested version.
 
     Returns:
-        The model, changed in place where it already had that opset.
+        The converted model.
 
     Raises:
         ExportError: onnx cannot convert it.

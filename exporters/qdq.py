@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from hrnet_deploy.qdq_plan import ActivationRange, QdqPlan, QdqTarget, is_stored, stored_tensors
+from hrnet_deploy.exporters.graph_edit import copy_of, drop_unused_tensors, read_names, replace_nodes
+from hrnet_deploy.qdq_plan import ActivationRange, QdqPlan, QdqTarget, is_stored, name_of, stored_tensors
 
 SCALE_FLOOR = 1e-8
 """Smallest scale: a dead channel or an all-zero tensor would give 0, which TensorRT refuses (issue 3020)."""
@@ -20,15 +21,7 @@ _PREFIX = "int8/"
 
 
 def weight_scales(weights: NDArray[np.float32], *, per_channel: bool) -> NDArray[np.float32]:
-    """Compute the INT8 scales of a weight.
-
-    Args:
-        weights: (outputs, ...).
-        per_channel: one scale per output, else the same for all.
-
-    Returns:
-        The scale of each output, at least `SCALE_FLOOR`.
-    """
+    """Compute the INT8 scale of each output of a weight (outputs, ...), at least `SCALE_FLOOR`, or one for all."""
     largest = np.abs(weights.reshape(len(weights), -1)).max(axis=1)
     largest = largest if per_channel else np.full_like(largest, largest.max())
     scales: NDArray[np.float32] = np.maximum(largest / 127, SCALE_FLOOR).astype(np.float32)
@@ -59,8 +52,7 @@ def to_qdq(
     Returns:
         A new graph.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph = result.graph
     del graph.value_info[:]
     weights = stored_tensors(model)
@@ -68,7 +60,7 @@ def to_qdq(
     for entry in graph.input:
         writer.pair(entry.name)
     for node in graph.node:
-        name = node.name or node.output[0]
+        name = name_of(node)
         if name in plan.weighted:
             writer.weights(node, weights)
         for slot, value in enumerate(node.input):
@@ -83,14 +75,11 @@ def to_qdq(
 
 def _replace_content(graph: onnx.GraphProto, writer: _Writer, weights: Collection[str]) -> None:
     """Put the written nodes and tensors into the graph, without weights that nothing reads any more."""
-    used = {name for node in writer.nodes for name in node.input} | {v.name for v in graph.output}
-    tensors = [t for t in graph.initializer if t.name in used]
-    nodes = (n for n in writer.nodes if n.output[0] in used or not is_stored(n))
-    copies = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
-    del graph.initializer[:]
-    graph.initializer.extend([*tensors, *writer.tensors])
+    replace_nodes(graph, writer.nodes)
+    used = read_names(graph)
+    replace_nodes(graph, [n for n in graph.node if n.output[0] in used or not is_stored(n)])
+    graph.initializer.extend(writer.tensors)
+    drop_unused_tensors(graph)
     # Up to IR version 3 weights are inputs too; a runtime would require one that was removed.
     inputs = [v for v in graph.input if v.name in used or v.name not in weights]
     del graph.input[:]

@@ -11,13 +11,7 @@ from hrnet_deploy.exporters.resize import resize_by_scales
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants, remove unused nodes, and replace Resize targets by whole factors.
-
-    Args:
-        model: a traced or foreign graph.
-
-    Returns:
-        A new model; the export checks its equality with the original on images.
+    """Fold constants, remove unused nodes, and replace Resize targets by whole factors; the result is a new model.
 
     Raises:
         ExportError: the simplifier reports failure.

@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError
+from hrnet_deploy.exporters.graph_edit import replace_nodes
 
 _PREFIX = "pixels_in/"
 NORMALIZED = _PREFIX + "normalised"
@@ -62,9 +63,7 @@ def add_uint8_input(
         helper.make_node("Mul", [_PREFIX + "nchw", _PREFIX + "scale"], [_PREFIX + "scaled"], _PREFIX + "Mul"),
         helper.make_node("Add", [_PREFIX + "scaled", _PREFIX + "shift"], [normalized], _PREFIX + "Add"),
     ]
-    body = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*head, *body])
+    replace_nodes(graph, [*head, *graph.node])
     entry.CopyFrom(helper.make_tensor_value_info(name, TensorProto.UINT8, [n, h, w, 3]))
     return model
 

@@ -40,12 +40,7 @@ DEFAULT_RESIDUAL = Residual.FLOAT
 
 @dataclass(frozen=True)
 class ActivationRange:
-    """The range that a tensor's values are clipped to.
-
-    Attributes:
-        low: smallest representable value, at most 0.
-        high: largest representable value, at least 0.
-    """
+    """The range that a tensor's values are clipped to; it contains zero."""
 
     low: float
     high: float
@@ -80,19 +75,17 @@ class QdqPlan:
         return tuple(dict.fromkeys(self.scale_of.get(name, name) for name in self.tensors))
 
 
+def name_of(node: onnx.NodeProto) -> str:
+    """Return the name that plans and --keep-fp use for a node: its own, else that of its first output."""
+    return node.name or node.output[0]
+
+
 def is_stored(node: onnx.NodeProto) -> bool:
     """Whether a node is a Constant with a tensor, as other exporters store weights."""
     return node.op_type == "Constant" and node.attribute[0].name == "value"
 
 
 def stored_tensors(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """Collect the stored tensors of a graph: initializers and Constants.
-
-    Args:
-        model: any graph.
-
-    Returns:
-        By name.
-    """
+    """Collect the stored tensors of a graph by name: initializers and Constants."""
     constants = {node.output[0]: node.attribute[0].t for node in model.graph.node if is_stored(node)}
     return {tensor.name: tensor for tensor in model.graph.initializer} | constants

@@ -41,7 +41,7 @@ def values(model):
     return {"x", *(name for node in model.graph.node for name in node.output)}
 
 
-def test_every_value_but_the_answer_has_a_scale(model, measured):
+def test_every_value_but_the_output_has_a_scale(model, measured):
     found = implicit_int8(model, measured, ()).amax
     # TensorRT runs a layer in INT8 only if all it reads and makes has one; what was measured is half of that.
     assert set(found) == values(model) - {"y"}

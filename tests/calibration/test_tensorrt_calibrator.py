@@ -38,7 +38,7 @@ def fake_tensorrt(version: str = "10.13.0.35", *, calibrators: bool = True):
 
 
 def build(calibrator) -> bytes | None:
-    """What TensorRT 10.13.0 does with a calibrator: the cache it used, or None where it asked for images."""
+    """What TensorRT 10.13.0 does with a calibrator: the cache it used, or None where it requested images."""
     assert calibrator.bound
     assert calibrator.get_batch_size() == 1
     cache = calibrator.read_calibration_cache()

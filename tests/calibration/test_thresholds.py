@@ -181,7 +181,7 @@ def test_every_amax_is_usable(values, method, unsigned):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_scaling_by_a_power_of_two_scales_the_answer(method):
+def test_scaling_by_a_power_of_two_scales_the_output(method):
     values = np.append(np.maximum(normal(50_000), 0), 9)
     found = amax(of(values), method, unsigned=True)
     assert amax(of(values * 64), method, unsigned=True) == pytest.approx(64 * found, rel=1e-9)

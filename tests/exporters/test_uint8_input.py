@@ -90,7 +90,7 @@ def test_without_swapping_anything_may_come_first(parse, run, noise, pixels):
 @pytest.mark.parametrize(
     "entry", ["float[N, 1, 4, 4]", "float[N, 4, 4, 3]", "uint8[N, 3, 4, 4]", "float16[N, 3, 4, 4]"]
 )
-def test_an_input_that_is_no_float_picture_is_refused(parse, entry):
+def test_an_input_that_is_no_float_image_is_refused(parse, entry):
     model = parse(f"g ({entry} x) => ({entry} y) {{ y = Identity(x) }}")
     with pytest.raises(ExportError, match="pixels-in needs a float32 input with 3 channels"):
         add_uint8_input(model, IMAGENET_MEAN, IMAGENET_STD, swap=False)
