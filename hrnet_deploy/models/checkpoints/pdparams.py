@@ -104,7 +104,8 @@ def _numeric(dtype: Any) -> np.dtype[Any]:
     code, order = dtype.arguments[0], dtype.state[1] if dtype.state else "|"
     if code not in _NUMERIC or order not in ("<", ">", "|", "="):
         raise pickle.UnpicklingError(f"arrays must be of plain numbers, got dtype {code!r}")
-    return np.dtype(order + code if order in "<>" else code)
+    numeric: np.dtype[Any] = np.dtype(order + code if order in "<>" else code)
+    return numeric
 
 
 def _raw(data: Any) -> Any:
