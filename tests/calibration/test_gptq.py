@@ -27,7 +27,7 @@ def test_it_comes_near_the_best_of_all_roundings():
     found, plain, best = [], [], []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        inputs = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)) + 2  # they go together, as neighbouring pixels do
+        inputs = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)) + 2  # they go together, as neighboring pixels do
         weights = rng.normal(size=(4, 6)).astype(np.float32)
         scales, power = np.abs(weights).max(axis=1) / 5, moments(inputs)
         found += [*error(weights, scales, round_columns(weights, scales, power), power)]

@@ -9,7 +9,7 @@ from hrnet_deploy.errors import UsageError
 from hrnet_deploy.qdq_plan import ActivationRange
 
 
-def test_a_histogram_is_summarised():
+def test_a_histogram_is_summarized():
     values = np.random.default_rng(0).normal(size=100_000).astype(np.float32)
     values[:1000] = 0
     histogram = Histogram()
@@ -22,7 +22,7 @@ def test_a_histogram_is_summarised():
     assert measured.quantiles[-1] == histogram.absmax
 
 
-def test_a_histogram_of_zeros_is_summarised_and_one_of_nothing_is_refused():
+def test_a_histogram_of_zeros_is_summarized_and_one_of_nothing_is_refused():
     histogram = Histogram()
     with pytest.raises(UsageError, match="must hold values"):
         TensorRange.measured(histogram, {"minmax": 1.0})

@@ -150,7 +150,7 @@ def squared_error(values, threshold, steps):
 
 @pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("tail", ["gauss", "outlier", "laplace"])
-def test_mse_is_the_least_squared_error_of_real_quantisation(unsigned, tail):
+def test_mse_is_the_least_squared_error_of_real_quantization(unsigned, tail):
     rng = np.random.default_rng(0)
     values = rng.laplace(size=200_000) if tail == "laplace" else rng.normal(size=200_000)
     values = np.append(values, 20.0 if tail == "outlier" else 0.0)

@@ -59,10 +59,10 @@ def quantized(_ranges, noise):
     return make
 
 
-def optimised(model, tmp_path):
+def optimized(model, tmp_path):
     """Kinds of nodes ONNX Runtime makes of a graph."""
     options = onnxruntime.SessionOptions()
-    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return kinds(onnx.load(options.optimized_model_filepath))
@@ -129,7 +129,7 @@ def test_no_float_copy_of_a_quantized_weight_is_left(simplified, quantized, targ
 @pytest.mark.parametrize("kind", KINDS)
 def test_onnx_runtime_fuses_the_cpu_layout(simplified, quantized, noise, tmp_path, kind):
     model = simplified(kind)
-    found = optimised(quantized(model, CPU), tmp_path)
+    found = optimized(quantized(model, CPU), tmp_path)
     answering = kind == "open segmentation"  # its last layer reads INT8, too, but no kernel of that kind gives floats
     assert found["QLinearConv"] == kinds(model)["Conv"] - 1 - answering
     content, outputs = expose_tensors(model, [n.output[0] for n in model.graph.node if n.op_type == "Add"])
@@ -266,7 +266,7 @@ def test_per_tensor_weights_have_one_scale(simplified, quantized, run, noise, ta
     assert sqnr_db(run(found, images), run(model, images)) > 10
 
 
-def test_squeeze_and_excitation_quantises_and_runs(quantized, run, noise):
+def test_squeeze_and_excitation_quantizes_and_runs(quantized, run, noise):
     torch.manual_seed(0)
     small = find_variant("hrnet_w18_small_v1")
     network = build_network(dataclasses.replace(small, squeeze_excitation=True, head_bias=False), 10)

@@ -81,7 +81,7 @@ def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
         if tensor.dtype not in _FLOATS or tensor.layout is not torch.strided or tensor.is_quantized:
             kind = f"{tensor.layout} {tensor.dtype}".replace("torch.", "").replace("strided ", "")
             raise CheckpointError(
-                f"{origin} must hold float weights, got {kind} for '{name}'. Give weights that are not quantised."
+                f"{origin} must hold float weights, got {kind} for '{name}'. Give weights that are not quantized."
             )
 
 

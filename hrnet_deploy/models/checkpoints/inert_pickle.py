@@ -95,10 +95,6 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
         arguments = self.stack.pop()
         self.stack[-1] = self._call(self.stack[-1], arguments)
 
-    def _newobj(self) -> None:
-        arguments = self.stack.pop()
-        self.stack[-1] = self._call(self.stack[-1], arguments)
-
     def _newobj_ex(self) -> None:
         keywords = self.stack.pop()
         arguments = self.stack.pop()
@@ -148,7 +144,7 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
 
     for opcode, method in (
         (pickle.REDUCE, _reduce),
-        (pickle.NEWOBJ, _newobj),
+        (pickle.NEWOBJ, _reduce),
         (pickle.NEWOBJ_EX, _newobj_ex),
         (pickle.BUILD, _build),
         (pickle.APPEND, _append),

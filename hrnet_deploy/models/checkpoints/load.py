@@ -179,7 +179,7 @@ def _log_left_out(weights: ModelWeights, ignored: Iterable[str], origin: str) ->
             " and ".join(f"'{place}'" for place in weights.others),
         )
     if names:
-        hint = " If these normalise images, see --mean and --std." if any(map(_MOMENT.search, names)) else ""
+        hint = " If these normalize images, see --mean and --std." if any(map(_MOMENT.search, names)) else ""
         _LOG.warning("%s: ignored %d tensor(s) beside the net: %s.%s", origin, len(names), _few(names), hint)
 
 

@@ -42,7 +42,7 @@ _SUBCLASS = frozenset({"torch._tensor._rebuild_from_type", "torch._tensor._rebui
 _UNREADABLE = (
     ("_rebuild_meta_tensor", "on the meta device, without numbers"),
     ("_rebuild_sparse", "sparse"),
-    ("_rebuild_qtensor", "quantised"),
+    ("_rebuild_qtensor", "quantized"),
     ("ShardedTensor", "sharded over several files"),
     ("DTensor", "sharded over several files"),
     ("torch._utils._rebuild_", "of a kind only PyTorch itself can make"),
@@ -160,6 +160,6 @@ def tensor_of(call: PickledObject) -> StoredTensor | UnreadableTensor | None:
             named = getattr(torch, call.arguments[6].name.rpartition(".")[2], None)
             dtype = named if isinstance(named, torch.dtype) else None
         if dtype is None:
-            return UnreadableTensor("quantised")
+            return UnreadableTensor("quantized")
         return StoredTensor(storage, dtype, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
     return next((UnreadableTensor(kind) for part, kind in _UNREADABLE if part in call.name), None)

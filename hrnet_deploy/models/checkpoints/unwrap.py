@@ -241,7 +241,7 @@ def _opened(name: str, leaf: Leaf, origin: str) -> Tensor:
     if isinstance(leaf, UnreadableTensor):
         raise CheckpointError(
             f"{origin} must hold dense tensors, got '{name}' {leaf.kind}. "
-            "Gather or dequantise the weights first, and save model.state_dict() again."
+            "Gather or dequantize the weights first, and save model.state_dict() again."
         )
     return leaf.open() if isinstance(leaf, StoredTensor) else leaf
 

@@ -282,7 +282,7 @@ def test_tensors_of_every_layout_come_back(tmp_path, tensor, kind):
     [
         (torch.ones(2, 2).to_sparse(), "'conv1.weight' sparse"),
         (torch.ones(2, device="meta"), "'conv1.weight' on the meta device, without numbers"),
-        ("quantised", "'conv1.weight' quantised"),
+        ("quantized", "'conv1.weight' quantized"),
     ],
 )
 def test_tensors_without_plain_numbers_are_one_line(tmp_path, tensor, message):
