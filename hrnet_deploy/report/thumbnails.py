@@ -13,8 +13,8 @@ from hrnet_deploy.errors import ImageError
 from hrnet_deploy.evaluation.comparison import ChangedImage, LabelChange
 from hrnet_deploy.evaluation.metrics.segmentation import IGNORE
 from hrnet_deploy.evaluation.model_runner import ModelRunner
-from hrnet_deploy.imaging.palettes import colors_of
 from hrnet_deploy.imaging.drawing import Image, tint
+from hrnet_deploy.imaging.palettes import colors_of
 from hrnet_deploy.imaging.sources import read_frame
 
 LOST_RGB = (213, 94, 0)
