@@ -1,4 +1,4 @@
-"""HRNet's blocks by name, so that a sensitivity or a --keep-fp speaks of PyTorch modules."""
+"""Names of HRNet's blocks, which sensitivity and --keep-fp share with the PyTorch modules."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import onnx
 
-from hrnet_deploy.calibration.qdq_placement import name_of
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.qdq_plan import name_of
 
 _STAGE = re.compile(r"/stage(\d)/stage\d\.\d+/(?:branches\.(\d)/)?")
 _PREFIXES = (
@@ -18,50 +18,40 @@ _PREFIXES = (
     (re.compile(r"/(?:incre_modules|downsamp_modules|final_layer|last_layer|classifier)"), "head"),
 )
 _STEM = re.compile(r"/(?:conv[12]|bn[12]|relu|Relu(?:_1)?)(?:/|$)")
-_FOREIGN_CONVOLUTIONS = 6
+_CONVOLUTIONS_PER_RUN = 6
 """A graph without HRNet's names is cut into runs of this many convolutions."""
 
 
 def blocks(model: onnx.ModelProto) -> dict[str, frozenset[str]]:
-    """Group a graph's nodes by the PyTorch module they came from.
-
-    Args:
-        model: traced by us, or foreign.
+    """Group the node names of a graph by the PyTorch module they come from.
 
     Returns:
-        Node names by block, in graph order: stem, layer1, transitionN, stageN.branchM, stageN.fuse, head; of a foreign
-        graph conv0-5, conv6-11 and so on.
+        By block, in graph order: stem, layer1, transitionN, stageN.branchM, stageN.fuse, head. A graph without HRNet's
+        names has the blocks conv0-5, conv6-11 and so on.
     """
     nodes = [node for node in model.graph.node if node.op_type not in {"Constant", "Shape", "Slice"}]
-    named = {name_of(node): _block(name_of(node)) for node in nodes}
-    if not any(block and block.startswith("stage") for block in named.values()):
-        named = _by_position(nodes)
+    block_of = {name_of(node): _block(name_of(node)) for node in nodes}
+    if not any(block and block.startswith("stage") for block in block_of.values()):
+        block_of = _by_position(nodes)
     grouped: dict[str, set[str]] = {}
-    for name, block in named.items():
+    for name, block in block_of.items():
         grouped.setdefault(block or "head", set()).add(name)
     return {block: frozenset(names) for block, names in grouped.items()}
 
 
-def resolve(wishes: Iterable[str], model: onnx.ModelProto) -> frozenset[str]:
-    """The nodes a user means by block names, node names or patterns.
-
-    Args:
-        wishes: such as "stage4.fuse", "/last_layer/*".
-        model: the graph.
-
-    Returns:
-        Node names.
+def resolve(patterns: Iterable[str], model: onnx.ModelProto) -> frozenset[str]:
+    """Find the nodes that block names, node names or patterns select, such as "stage4.fuse" or "/last_layer/*".
 
     Raises:
-        UsageError: a wish that matches nothing.
+        UsageError: a pattern that matches nothing.
     """
     known = blocks(model)
     names = [name_of(node) for node in model.graph.node]
     found: set[str] = set()
-    for wish in wishes:
-        matched = known.get(wish) or frozenset(fnmatch.filter(names, wish))
+    for pattern in patterns:
+        matched = known.get(pattern) or frozenset(fnmatch.filter(names, pattern))
         if not matched:
-            raise UsageError(f"--keep-fp must name a block or a node, got '{wish}'. Blocks: {', '.join(known)}.")
+            raise UsageError(f"--keep-fp must name a block or a node, got '{pattern}'. Blocks: {', '.join(known)}.")
         found |= matched
     return frozenset(found)
 
@@ -78,10 +68,10 @@ def _block(name: str) -> str | None:
 
 
 def _by_position(nodes: Iterable[onnx.NodeProto]) -> dict[str, str | None]:
-    named: dict[str, str | None] = {}
+    block_of: dict[str, str | None] = {}
     count = 0
     for node in nodes:
-        first = max(count - (node.op_type != "Conv"), 0) // _FOREIGN_CONVOLUTIONS * _FOREIGN_CONVOLUTIONS
-        named[name_of(node)] = f"conv{first}-{first + _FOREIGN_CONVOLUTIONS - 1}"
+        first = max(count - (node.op_type != "Conv"), 0) // _CONVOLUTIONS_PER_RUN * _CONVOLUTIONS_PER_RUN
+        block_of[name_of(node)] = f"conv{first}-{first + _CONVOLUTIONS_PER_RUN - 1}"
         count += node.op_type == "Conv"
-    return named
+    return block_of

@@ -1,82 +1,51 @@
-"""What a field of a calibration table must hold, whoever wrote it."""
+"""Fields of a calibration table: its provenance, and the check of the values that a file holds."""
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from hrnet_deploy.calibration.thresholds import METHODS
-from hrnet_deploy.errors import UsageError
-
 AGAIN = "Calibrate again."
-"""What to do about a field that cannot be used."""
+"""The advice about a table that cannot be used."""
 
 
-def checked_number(name: str, value: Any) -> float:
-    """Bring a number to float.
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a table depends on.
 
-    Args:
-        name: of the field, for the error.
-        value: what was read.
-
-    Returns:
-        The value as a float.
-
-    Raises:
-        UsageError: not a number, or not finite.
+    Attributes:
+        graph_sha256: digest of the float32 graph, weights and structure.
+        image_list_sha256: digest of the images, from `image_selection.image_list_hash`.
+        images: number of images.
+        preprocessing: from the card, converted to plain JSON values.
+        versions: by package, for packages that affect the numbers.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UsageError(f"{name} must be a finite number, got {value!r:.60}. {AGAIN}")
-    return float(value)
+
+    graph_sha256: str
+    image_list_sha256: str
+    images: int
+    preprocessing: Mapping[str, Any]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preprocessing", json.loads(json.dumps(self.preprocessing)))
 
 
-def checked_positive(name: str, value: Any) -> float:
-    """Bring a positive number to float.
-
-    Args:
-        name: of the field, for the error.
-        value: what was read.
-
-    Returns:
-        The value as a float.
-
-    Raises:
-        UsageError: not a finite number above zero.
-    """
-    number = checked_number(name, value)
-    if number <= 0:
-        raise UsageError(f"{name} must be positive, got {value!r:.60}. {AGAIN}")
-    return number
+def is_finite_number(value: object) -> bool:
+    """Whether a value read from JSON is a finite number."""
+    return type(value) in {int, float} and math.isfinite(value)  # type: ignore[arg-type]
 
 
-def checked_whole(name: str, value: Any, least: int) -> None:
-    """Refuse what is no whole number from `least` up.
-
-    Args:
-        name: of the field, for the error.
-        value: what was read.
-        least: smallest that is allowed.
-
-    Raises:
-        UsageError: another type, or too small.
-    """
-    if type(value) is not int or value < least:
-        raise UsageError(f"{name} must be a whole number from {least} up, got {value!r:.60}. {AGAIN}")
-
-
-def checked_method(name: str, method: Any) -> str:
-    """Refuse what is no calibration method.
-
-    Args:
-        name: of the field, for the error.
-        method: what was read.
-
-    Returns:
-        Its name.
-
-    Raises:
-        UsageError: not among METHODS.
-    """
-    if method not in METHODS:
-        raise UsageError(f"{name} must be of a method among {', '.join(METHODS)}, got {method!r:.60}. {AGAIN}")
-    return str(method)
+def provenance_from_json(content: Mapping[str, Any]) -> Provenance:
+    """Read a provenance; raises TypeError or ValueError on fields of another type."""
+    provenance = Provenance(**content)
+    digests = (provenance.graph_sha256, provenance.image_list_sha256)
+    tables = (provenance.preprocessing, provenance.versions)
+    if not all(isinstance(d, str) for d in digests) or type(provenance.images) is not int:
+        raise TypeError("a provenance must hold two digests and a number of images")
+    if not all(isinstance(table, Mapping) for table in tables):
+        raise TypeError("a provenance must hold preprocessing and versions by name")
+    return provenance

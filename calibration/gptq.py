@@ -1,9 +1,9 @@
-"""Weights rounded so that a layer's answers stay, and not each weight.
+"""Weight rounding that keeps a layer's output close to the float one.
 
-To the nearest level every weight is off by a quarter of a step on average, and since neighbouring pixels and channels
-go together, these errors add up in the answer. Rounded one after the other, each weight makes up for those before it.
-Source: Babai, "On Lovasz' lattice reduction and the nearest lattice point problem" (nearest plane); for weights this is
-GPTQ (Frantar et al., arXiv:2210.17323).
+Rounding to the nearest code shifts every weight by a quarter of a step on average. Neighboring pixels and channels are
+correlated, so these errors add up in the output. Rounded one after the other, each weight compensates for those before
+it. Source: Babai, "On Lovasz' lattice reduction and the nearest lattice point problem" (nearest plane); for weights
+this is GPTQ (Frantar et al., arXiv:2210.17323).
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-_LEVELS = 127
+_MAX_CODE = 127
 _DAMPING = 0.01
-"""Share of the mean power that is added to each input's own: what few images do not show is not taken for certain.
-0.001 and 0.1 rounded the photo net and the person net equally well."""
+"""Share of the mean power added to each input's own, since few images do not show every correlation.
+0.001 and 0.1 rounded the photo model and the person model equally well."""
 _BLOCK = 64
 
 
@@ -26,49 +26,47 @@ def round_columns(
     Args:
         weights: (outputs, ...), of any further shape.
         scales: of each output, positive.
-        moments: mean of x xT over the inputs x that an output's weights meet, (inputs, inputs).
+        moments: mean of x xT over the inputs x of one output value, (inputs, inputs).
 
     Returns:
-        Levels from -127 to 127 in the shape of the weights. No output's mean square error on those inputs is larger
-        than with each weight rounded to its nearest level.
+        Codes from -127 to 127 in the shape of the weights. On these inputs, no output has a larger mean square error
+        than with every weight rounded to its nearest code.
     """
-    exact = np.ascontiguousarray((weights.reshape(len(weights), -1) / scales[:, None]).T)  # a row an input
-    nearest = np.clip(np.rint(exact), -_LEVELS, _LEVELS)
+    exact = np.ascontiguousarray((weights.reshape(len(weights), -1) / scales[:, None]).T)  # one row per input
+    nearest = np.clip(np.rint(exact), -_MAX_CODE, _MAX_CODE)
     strength = np.diag(moments).astype(np.float64)
     damping = _DAMPING * float(strength.mean())
-    found = nearest
-    if 0 < damping < np.inf:  # something came in, and no more than float32 holds the squares of
-        # The weights that meet most go first, so that those that meet least are left with the rest.
+    codes = nearest
+    if 0 < damping < np.inf:  # the inputs were not all zero, and float32 holds their squares
+        # Strong inputs go first, so that the remaining error falls on the weakest.
         order = np.argsort(-strength, kind="stable")
         power = moments[np.ix_(order, order)].astype(np.float64)
         power[np.diag_indices_from(power)] += damping
-        found = np.empty_like(exact)
-        found[order] = _one_by_one(exact[order], power)
-        found = np.where(_error(exact - found, moments) > _error(exact - nearest, moments), nearest, found)
-    return np.ascontiguousarray(found.T.astype(np.int8)).reshape(weights.shape)
+        codes = np.empty_like(exact)
+        codes[order] = _one_by_one(exact[order], power)
+        codes = np.where(_error(exact - codes, moments) > _error(exact - nearest, moments), nearest, codes)
+    return np.ascontiguousarray(codes.T.astype(np.int8)).reshape(weights.shape)
 
 
 def _one_by_one(exact: NDArray[np.float32], power: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Round rows in order, each shifted by what the errors of those before it are worth in its place.
-
-    With power = U UT and U upper triangular the square error of e is |e U|^2, whose component j holds the errors up to
-    j alone: each rounding makes one component as small as it can.
-    """
+    """Round rows in order, each shifted to compensate for the errors of the rows before it."""
+    # With power = U UT and U upper triangular the square error of e is |e U|^2, whose component j depends on the errors
+    # up to j alone: each rounding minimizes one component.
     upper = np.linalg.cholesky(power[::-1, ::-1])[::-1, ::-1]
     shares = np.ascontiguousarray((upper / np.diag(upper)).T, np.float32)
-    found, errors = np.empty_like(exact), np.empty_like(exact)
+    codes, errors = np.empty_like(exact), np.empty_like(exact)
     for start in range(0, len(exact), _BLOCK):
         block = slice(start, start + _BLOCK)
-        wanted = exact[block] + shares[block, :start] @ errors[:start]
-        within, levels, off = shares[block, block], found[block], errors[block]
-        for row in range(len(wanted)):
-            wish = np.rint(wanted[row] + within[row, :row] @ off[:row])
-            np.clip(wish, -_LEVELS, _LEVELS, out=levels[row])
-            np.subtract(exact[start + row], levels[row], out=off[row])
-    return found
+        shifted = exact[block] + shares[block, :start] @ errors[:start]
+        within, block_codes, block_errors = shares[block, block], codes[block], errors[block]
+        for row in range(len(shifted)):
+            target = np.rint(shifted[row] + within[row, :row] @ block_errors[:row])
+            np.clip(target, -_MAX_CODE, _MAX_CODE, out=block_codes[row])
+            np.subtract(exact[start + row], block_codes[row], out=block_errors[row])
+    return codes
 
 
 def _error(errors: NDArray[np.float32], moments: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mean square error of each output; a row an input."""
+    """Return the mean square error of each output; one row of errors per input."""
     result: NDArray[np.float32] = np.einsum("io,io->o", moments @ errors, errors)
     return result

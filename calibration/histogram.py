@@ -1,4 +1,4 @@
-"""How the magnitudes of one tensor are distributed, gathered batch by batch in a fixed amount of memory."""
+"""Distribution of the magnitudes of one tensor, gathered batch by batch in constant memory."""
 
 from __future__ import annotations
 
@@ -14,43 +14,34 @@ from hrnet_deploy.errors import ArtifactError, UsageError
 
 BINS = 4096
 """Default resolution. The range is less than twice the largest value, so at least 2048 bins lie below that value."""
-_FEWEST_BINS = 2048
-_MOST_BINS = 1 << 16
-_SMALLEST_LIMIT = 2.0**-100
-"""Below it `bins / limit` would leave float32; the range of such a tensor is far under any amax that is ever used."""
+_MIN_BINS = 2048
+_MAX_BINS = 1 << 16
+_MIN_LIMIT = 2.0**-100
+"""Below it `bins / limit` would overflow float32; every amax in use is far larger."""
 _CHUNK_VALUES = 1 << 20
-"""Small enough for the scratch to stay in cache; far under 2**24, above which calcHist's float32 counts are inexact."""
+"""The scratch stays in cache, and counts stay far under 2**24, above which calcHist's float32 is inexact."""
 
 
 class Histogram:
     """Counts of |x| in equal bins over [0, limit); bin k holds k * width <= |x| < (k + 1) * width.
 
-    The limit is the smallest power of two above every |x| seen. So a width is a power of two as well, a value finds its
-    bin without rounding, doubling the range merges bins pairwise without loss, and the result depends neither on the
-    order of the values nor on how they were split into batches.
+    The limit is the smallest power of two above every |x| seen. The width is then a power of two as well, a value finds
+    its bin without rounding, and doubling the range merges bins pairwise without loss. So the result depends neither on
+    the order of the values nor on the batches.
 
     Attributes:
         bins: number of bins, a power of two from 2048 to 65536.
         limit: upper end of the range; 0.0 until a value other than zero was seen.
         counts: int64 (bins,), values per bin.
-        zeros: how many of the first bin's values are exactly zero.
+        zeros: number of values that are exactly zero; the first bin counts them too.
         low: smallest value seen, with its sign; inf before any.
         high: largest value seen, with its sign; -inf before any.
     """
 
     def __init__(self, bins: int = BINS) -> None:
-        """Begin without values.
-
-        Args:
-            bins: number of bins.
-
-        Raises:
-            UsageError: not a power of two from 2048 to 65536.
-        """
-        if not _FEWEST_BINS <= bins <= _MOST_BINS or bins & (bins - 1):
-            raise UsageError(
-                f"bins must be a power of two from {_FEWEST_BINS} to {_MOST_BINS}, got {bins}. Use {BINS}."
-            )
+        """Create an empty histogram; `bins` is a power of two from 2048 to 65536, else UsageError."""
+        if not _MIN_BINS <= bins <= _MAX_BINS or bins & (bins - 1):
+            raise UsageError(f"bins must be a power of two from {_MIN_BINS} to {_MAX_BINS}, got {bins}. Use {BINS}.")
         self.bins = bins
         self.limit = 0.0
         self.counts: NDArray[np.int64] = np.zeros(bins, np.int64)
@@ -60,12 +51,12 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """How many values were added."""
+        """Number of values added."""
         return int(self.counts.sum())
 
     @property
     def absmax(self) -> float:
-        """Largest |x|, exactly; 0.0 before any value."""
+        """Largest |x|, exact; 0.0 before any value."""
         return max(-self.low, self.high, 0.0)
 
     @property
@@ -74,11 +65,11 @@ class Histogram:
         return self.limit / self.bins
 
     def add(self, values: NDArray[np.float32], name: str = "values") -> None:
-        """Count one more array; where it cannot be counted, nothing changes.
+        """Count an array; an array that cannot be counted changes nothing.
 
         Args:
-            values: float32, any shape; an empty one is no values.
-            name: what they are, for the error.
+            values: float32, any shape; may be empty.
+            name: name of the tensor, for the error.
 
         Raises:
             UsageError: not float32; or NaN or an infinity is among them.
@@ -93,7 +84,7 @@ class Histogram:
             raise UsageError(
                 f"activation '{name}' must be finite, got {worst}. Check the weights, the images and the preprocessing."
             )
-        self._reach(max(-low, high))
+        self._widen(max(-low, high))
         self.low, self.high = min(self.low, low), max(self.high, high)
         flat = values.reshape(-1)
         for start in range(0, flat.size, _CHUNK_VALUES):
@@ -104,44 +95,28 @@ class Histogram:
         if not self.limit:
             self.counts[0] += values.size
             return
-        # A power of two times a float32 is exact, and cut to an integer it is the floor.
+        # A power of two times a float32 is exact, and its integer part is the floor.
         scaled = values * np.float32(self.bins / self.limit)
         index = (np.abs(scaled, out=scaled) if signed else scaled).astype(np.uint16)
         # 0.6 to 1.8 ms per million values; np.bincount 1.5 to 3.4, calcHist of floats 1.7 to 3.8, np.histogram 5 to 7.
         found = cv2.calcHist([index.reshape(1, -1)], [0], None, [self.bins], [0, self.bins])
         self.counts += found.reshape(-1).astype(np.int64)
 
-    def merge(self, other: Histogram) -> None:
-        """Add all that another histogram has counted.
-
-        Args:
-            other: of as many bins; left as it is.
-
-        Raises:
-            UsageError: another number of bins.
-        """
-        if other.bins != self.bins:
-            raise UsageError(f"histograms must have as many bins, got {self.bins} and {other.bins}. Use one number.")
-        limit = max(self.limit, other.limit)
-        self.counts = _rescaled(self.counts, self.limit, limit) + _rescaled(other.counts, other.limit, limit)
-        self.limit = limit
-        self.zeros += other.zeros
-        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
-
-    def _reach(self, magnitude: float) -> None:
+    def _widen(self, magnitude: float) -> None:
+        """Double the range until the magnitude lies in it."""
         if magnitude < self.limit or magnitude == 0.0:
             return
         # frexp: magnitude = m * 2**e with 0.5 <= m < 1.
-        limit = max(2.0 ** math.frexp(magnitude)[1], _SMALLEST_LIMIT)
-        self.counts = _rescaled(self.counts, self.limit, limit)
+        limit = max(2.0 ** math.frexp(magnitude)[1], _MIN_LIMIT)
+        if self.limit:
+            group = int(min(limit / self.limit, self.bins))
+            merged = np.zeros_like(self.counts)
+            merged[: self.bins // group] = self.counts.reshape(-1, group).sum(axis=1)
+            self.counts = merged
         self.limit = limit
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it as arrays, for saving.
-
-        Returns:
-            `counts` int64 (bins,), `zeros` int64 (), `range` float64 (3,): limit, low, high.
-        """
+        """Return `counts` int64 (bins,), `zeros` int64 (), `range` float64 (3,): limit, low, high."""
         return {
             "counts": self.counts.copy(),
             "zeros": np.array(self.zeros, np.int64),
@@ -150,17 +125,7 @@ class Histogram:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Histogram:
-        """The inverse of `to_arrays`.
-
-        Args:
-            arrays: what it returned.
-
-        Returns:
-            An equal histogram.
-
-        Raises:
-            ArtifactError: an array is missing or of another form.
-        """
+        """Restore a histogram from `to_arrays`; raises ArtifactError on arrays of another form."""
         try:
             counts, zeros, bounds = arrays["counts"], arrays["zeros"], arrays["range"]
             forms = [(a.dtype, a.ndim) for a in (counts, zeros, bounds)]
@@ -177,13 +142,3 @@ class Histogram:
         except (KeyError, ValueError) as error:
             raise ArtifactError(f"a saved histogram must be whole, got {error}. Delete it.") from error
         return histogram
-
-
-def _rescaled(counts: NDArray[np.int64], limit: float, wider: float) -> NDArray[np.int64]:
-    """The same counts over a wider range; both limits are powers of two, or 0 where only zeros were seen."""
-    if limit in (0.0, wider):
-        return counts
-    group = int(min(wider / limit, counts.size))
-    merged = np.zeros_like(counts)
-    merged[: counts.size // group] = counts.reshape(-1, group).sum(axis=1)
-    return merged

@@ -1,4 +1,4 @@
-"""Which files of a folder may be calibrated on."""
+"""The images of a folder that calibration may use."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.imaging.folders import IMAGE_SUFFIXES
 
-# With the year or size some data sets add, such as val2017 or val_256.
+# Some data sets add a year or a size, such as val2017 or val_256.
 _TRAINING = re.compile(r"(calib|calibration|train|training)[-_]?\d*")
-_HELD_OUT = re.compile(r"((.+[-_])?(val|valid|validation)|test|testing|eval|evaluation)[-_]?\d*")
+_EVALUATION = re.compile(r"((.+[-_])?(val|valid|validation)|test|testing|eval|evaluation)[-_]?\d*")
 _WNID = re.compile(r"n\d{8}")
 _FRAMES = "leftImg8bit"
 _LABEL_FILE = re.compile(r".*_(gtFine|gtCoarse|disparity)(_.*)?\.[^.]+")
@@ -25,24 +25,24 @@ _ALLOW = "Name the training images, or allow it with allow_val=True (--allow-val
 
 
 def find_images(folder: str | Path, *, allow_val: bool = False) -> tuple[CalibrationImage, ...]:
-    """Find the images of a folder that may be calibrated on.
+    """Find the images of a folder that calibration may use.
 
-    1. Of a folder with splits the one named calib is taken, else the one named train, at any depth.
-    2. Splits for evaluation (val, test) are left out where they lie beside other folders.
-    3. Cityscapes: below `leftImg8bit` only frames count. Label images never do, there or beside `images`.
+    1. Among splits, the one named calib is used, else the one named train, at any depth.
+    2. Evaluation splits (val, test) beside other folders are left out.
+    3. Below Cityscapes' `leftImg8bit` only frames count; label images never do, there or beside `images`.
     4. Otherwise every image counts, recursively; hidden files and folders are left out.
 
     Args:
         folder: plain, ImageNet's (`<split>/<wnid>/*.JPEG`, or any part of it) or Cityscapes'
             (`leftImg8bit/<split>/<city>/*_leftImg8bit.png`).
-        allow_val: take a split for evaluation where the folder is one or holds nothing else.
+        allow_val: accept an evaluation split where the folder is one or holds nothing else.
 
     Returns:
-        The images in order of their paths, whatever the order on disk.
+        The images, sorted by path.
 
     Raises:
         MissingFileError: no such folder.
-        UsageError: a file, or only images for evaluation.
+        UsageError: a file, or only evaluation images.
         ImageError: no images, or a folder below cannot be read.
     """
     root = Path(folder)
@@ -50,13 +50,13 @@ def find_images(folder: str | Path, *, allow_val: bool = False) -> tuple[Calibra
         raise MissingFileError(f"calibration folder must exist, got {root}. Check the path.")
     if not root.is_dir():
         raise UsageError(f"calibration data must be a folder, got the file {root}. Name the folder it lies in.")
-    # A link called train may lead to val; "." and ".." have their names only once they are resolved.
+    # A link named train may point to val; "." and ".." get their names when they are resolved.
     places = (Path(os.path.abspath(root)), root.resolve())  # noqa: PTH100 - Path.absolute keeps ".."
-    held_out = next((place for place in places if _is_held_out(place)), None)
-    if held_out is not None and not allow_val:
-        raise UsageError(f"calibration images must not be a split for evaluation, got {held_out}. {_ALLOW}")
+    evaluation = next((place for place in places if _is_evaluation(place)), None)
+    if evaluation is not None and not allow_val:
+        raise UsageError(f"calibration images must not be a split for evaluation, got {evaluation}. {_ALLOW}")
     search = _Search(allow_val=allow_val)
-    within_split = held_out is not None or any(_TRAINING.fullmatch(p.name.lower()) for p in places)
+    within_split = evaluation is not None or any(_TRAINING.fullmatch(p.name.lower()) for p in places)
     search.walk(root, root, may_split=not within_split, frames_only=_FRAMES in places[1].parts)
     if not search.found and search.left_out:
         raise UsageError(f"calibration images must not be a split for evaluation, got only {search.left_out}. {_ALLOW}")
@@ -69,7 +69,7 @@ def find_images(folder: str | Path, *, allow_val: bool = False) -> tuple[Calibra
 
 @dataclass
 class _Search:
-    """A walk through folders and what it has met."""
+    """A walk through folders and the images found."""
 
     allow_val: bool
     found: list[CalibrationImage] = dataclasses.field(default_factory=list)
@@ -93,38 +93,38 @@ class _Search:
         group = "" if folder == base else folder.relative_to(base).as_posix()
         self.found += [CalibrationImage(group, folder / n) for n in files if _counts(n, frames_only=frames_only)]
         for name in _without_labels(folders):
-            if may_split and not self.allow_val and _HELD_OUT.fullmatch(name.lower()):
+            if may_split and not self.allow_val and _EVALUATION.fullmatch(name.lower()):
                 self.left_out = self.left_out or folder / name
             else:
                 self.walk(base, folder / name, may_split=may_split, frames_only=frames_only)
 
     def _training_split(self, folder: Path, names: Sequence[str]) -> str | None:
-        """The split to take, if these are splits at all: `train` may be a class beside `bus` and `car`."""
+        """Return the split to use, or None: `train` may also be a class beside `bus` and `car`."""
         training = [name for name in names if _TRAINING.fullmatch(name.lower())]
         others = [name for name in _without_labels(names) if name not in training]
-        is_split = any(_HELD_OUT.fullmatch(name.lower()) for name in others)
+        is_split = any(_EVALUATION.fullmatch(name.lower()) for name in others)
         if not training or not (is_split or not any(_holds_images(folder / name) for name in others)):
             return None
         return min(training, key=lambda name: (not name.lower().startswith("calib"), name))
 
 
-def _is_held_out(folder: Path) -> bool:
-    """Whether a folder is a split for evaluation, or one class or city of it."""
-    if _HELD_OUT.fullmatch(folder.name.lower()):
+def _is_evaluation(folder: Path) -> bool:
+    """Whether a folder is an evaluation split, or one class or city of it."""
+    if _EVALUATION.fullmatch(folder.name.lower()):
         return True
     parent, above = folder.parent, folder.parent.parent
-    if not _HELD_OUT.fullmatch(parent.name.lower()):
+    if not _EVALUATION.fullmatch(parent.name.lower()):
         return False
     if _WNID.fullmatch(folder.name) or above.name == _FRAMES:
         return True
     try:
         return any(_TRAINING.fullmatch(name.lower()) for name in _listing(above)[0])
-    except ImageError:  # a folder above may be closed to us; the images are not there
+    except ImageError:  # a folder above may be unreadable; the images are not there
         return False
 
 
 def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the folders and of the files in a folder, sorted."""
+    """Return the sorted names of the folders and of the files in a folder."""
     try:
         with os.scandir(folder) as entries:
             visible = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
@@ -141,7 +141,7 @@ def _counts(name: str, *, frames_only: bool) -> bool:
 
 
 def _without_labels(names: Sequence[str]) -> list[str]:
-    """Folders that may hold images; `masks` is a class of photos unless it lies beside `images`."""
+    """Return the folders that may hold images; `masks` is a class unless it lies beside `images`."""
     beside_images = any(name.lower() in _IMAGE_FOLDERS for name in names)
     return [name for name in names if not (beside_images and name.lower() in _LABEL_FOLDERS)]
 

@@ -1,4 +1,4 @@
-"""Calibration images: which of many, told apart by content, and never those that accuracy is measured on."""
+"""Selection of calibration images, and the check that evaluation uses others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 
-COUNT = 512
-"""Default number of calibration images."""
 SEED = 20
 """Default seed of `choose`."""
 
@@ -22,7 +20,7 @@ class CalibrationImage(os.PathLike[str]):
     """One file; usable wherever a path is.
 
     Attributes:
-        group: what the choice is balanced over: the class, the city, or the folder below the given one; "" without.
+        group: class, city, or folder below the given one, over which the selection is balanced; "" without.
         path: the file.
     """
 
@@ -34,28 +32,23 @@ class CalibrationImage(os.PathLike[str]):
 
 
 AnyPath = str | os.PathLike[str]
-"""A file by name, as a path or as a `CalibrationImage`."""
+"""A file name, a path or a `CalibrationImage`."""
 
 
-def choose(images: Iterable[CalibrationImage], count: int = COUNT, seed: int = SEED) -> tuple[CalibrationImage, ...]:
-    """Choose images evenly over the groups: one of each, then another of each, until there are enough.
+def choose(images: Iterable[CalibrationImage], count: int, seed: int = SEED) -> tuple[CalibrationImage, ...]:
+    """Choose images evenly over the groups: one of each, then another of each, up to the count.
 
-    The choice depends on the names of groups and files alone, so it is the same on every machine and wherever the
-    folder lies; a smaller count gives the beginning of a larger one's choice.
+    The choice depends only on the names of groups and files, so it is the same on every machine. A smaller count gives
+    the beginning of a larger one's choice.
 
     Args:
-        images: to choose from, in any order.
-        count: how many.
-        seed: another one gives another choice.
+        images: the images to choose from, in any order.
+        count: number of images, positive.
+        seed: another seed gives another choice.
 
     Returns:
         `count` images, or all where there are fewer.
-
-    Raises:
-        UsageError: count is not positive.
     """
-    if count < 1:
-        raise UsageError(f"number of calibration images must be positive, got {count}. Use {COUNT}.")
     groups: dict[str, list[CalibrationImage]] = {}
     for image in sorted(images):
         groups.setdefault(image.group, []).append(image)
@@ -67,13 +60,7 @@ def choose(images: Iterable[CalibrationImage], count: int = COUNT, seed: int = S
 
 
 def content_hashes(images: Iterable[AnyPath]) -> tuple[str, ...]:
-    """Digest of each file's content.
-
-    Args:
-        images: the files.
-
-    Returns:
-        SHA-256 in hex, one per file, in order.
+    """Compute the SHA-256 of each file's content, in hex.
 
     Raises:
         MissingFileError: a file is gone.
@@ -83,27 +70,20 @@ def content_hashes(images: Iterable[AnyPath]) -> tuple[str, ...]:
 
 
 def image_list_hash(hashes: Iterable[str]) -> str:
-    """One digest for a list of images; it depends on their contents and order, not on where they lie.
-
-    Args:
-        hashes: what `content_hashes` returned.
-
-    Returns:
-        SHA-256 in hex.
-    """
+    """Compute one SHA-256 for a list of images, from the `content_hashes` in order; paths do not count."""
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def check_disjoint(calibration: Iterable[AnyPath], evaluation: Iterable[AnyPath], *, allow: bool = False) -> None:
-    """Refuse to measure on what was calibrated on.
+    """Refuse evaluation images that calibration used, by content.
 
     Args:
-        calibration: files that ranges are found on.
-        evaluation: files that accuracy is measured on. Only those as long as one of the others are read.
-        allow: do not check.
+        calibration: the calibration images.
+        evaluation: the evaluation images; a file is read only if a calibration image has the same size.
+        allow: skip the check.
 
     Raises:
-        UsageError: two files have the same content; the first evaluation file that clashes is named.
+        UsageError: two files have the same content; the message names the first such evaluation file.
         MissingFileError: a file is gone.
         ImageError: a file cannot be read.
     """

@@ -1,4 +1,4 @@
-"""The quantisation of a Q/DQ graph as scales and constraints, which TensorRT 8.6 to 10 takes with a float32 graph."""
+"""The quantization of a Q/DQ graph as scales and constraints, which TensorRT 8.6 to 10 takes with a float32 graph."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import onnx
 
-from hrnet_deploy.calibration.data_flow import Flow, data_flow, name_of
-from hrnet_deploy.qdq_plan import ActivationRange
+from hrnet_deploy.calibration.data_flow import Flow, data_flow
+from hrnet_deploy.qdq_plan import ActivationRange, name_of
 
-_CARRIED = {"Relu", "Resize", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity"}
+_SCALE_PRESERVING = {
+    "Relu", "Resize", "MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Identity",
+}  # fmt: skip
 """Their output lies within their input's range. Source: NVIDIA's qdq_translator.py copies scales across them."""
 _CONSTRAINED = {"Conv", "Gemm", "Add", "Relu", "Resize", "MaxPool", "AveragePool", "GlobalAveragePool"}
 
@@ -21,56 +23,48 @@ class ImplicitInt8:
     """Scales and constraints for TensorRT's calibrator.
 
     Attributes:
-        amax: by value of the float32 graph, the magnitude mapped to 127; a layer whose values have none stays in float.
-        float_nodes: names of the nodes that must stay in floating point although their values have scales.
+        amax: by value of the float32 graph, the magnitude mapped to 127; a layer without scales stays in float.
+        float_nodes: names of the nodes that must stay in float although their values have scales.
     """
 
     amax: Mapping[str, float]
     float_nodes: frozenset[str]
 
     def renamed(self, old: str, new: str) -> ImplicitInt8:
-        """The same for a graph in which a value has another name.
-
-        Args:
-            old: its name here.
-            new: its name there.
-
-        Returns:
-            Scales for that graph.
-        """
+        """Return the scales for a graph in which the value `old` is named `new`."""
         amax = {new if name == old else name: value for name, value in self.amax.items()}
         return dataclasses.replace(self, amax=amax)
 
 
 def implicit_int8(model: onnx.ModelProto, ranges: Mapping[str, ActivationRange], keep: Collection[str]) -> ImplicitInt8:
-    """Give every value that an INT8 layer reads or computes a scale.
+    """Derive a scale for every value that an INT8 layer reads or computes.
 
-    TensorRT runs a layer in INT8 only if all its inputs and outputs have one, those that it fuses away included
-    (NVIDIA/TensorRT issues 2031 and 2114). Calibration measures what a Q/DQ graph quantises; the rest follows from it.
+    TensorRT runs a layer in INT8 only if all its inputs and outputs have scales, also those that it fuses away
+    (NVIDIA/TensorRT issues 2031 and 2114). Calibration measures the values with Q/DQ pairs; the others follow from it.
 
     Args:
         model: the float32 graph that TensorRT will parse.
         ranges: of measured values, clipped as in the Q/DQ graph.
-        keep: names of nodes that stay in floating point.
+        keep: names of nodes kept in float.
 
     Returns:
-        Scales in graph order, without those of values that only kept nodes meet, and the kept nodes.
+        Scales in graph order, without those of values that only kept nodes use, and the kept nodes.
     """
     flow = data_flow(model)
     amax = {value: ranges[value].amax for value in flow.values if value in ranges}
     for node in flow.nodes:
-        if node.op_type in _CARRIED and node.input[0] in amax:
+        if node.op_type in _SCALE_PRESERVING and node.input[0] in amax:
             amax.setdefault(node.output[0], amax[node.input[0]])
     for node in reversed(flow.nodes):
-        # What a ReLU alone reads is never written: the ReLU is part of the kernel before it.
+        # A value that only a ReLU reads is never written: the ReLU is part of the kernel before it.
         if node.op_type == "Relu" and node.output[0] in amax and len(flow.readers[node.input[0]]) == 1:
             amax.setdefault(node.input[0], amax[node.output[0]])
-    needed = {value: amax[value] for value in flow.values if value in amax and not _met_by(flow, value) <= set(keep)}
+    needed = {value: amax[value] for value in flow.values if value in amax and not _users(flow, value) <= set(keep)}
     constrained = frozenset(name_of(n) for n in flow.nodes if n.op_type in _CONSTRAINED and name_of(n) in keep)
     return ImplicitInt8(needed, constrained)
 
 
-def _met_by(flow: Flow, value: str) -> set[str]:
-    """The nodes that compute or read a value."""
-    makers = [flow.maker[value]] if value in flow.maker else []
-    return {name_of(node) for node in (*makers, *flow.readers.get(value, ()))}
+def _users(flow: Flow, value: str) -> set[str]:
+    """Return the names of the nodes that compute or read a value."""
+    producers = [flow.producer[value]] if value in flow.producer else []
+    return {name_of(node) for node in (*producers, *flow.readers.get(value, ()))}

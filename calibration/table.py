@@ -1,4 +1,4 @@
-"""The calibration table: what one pass of images found out about every tensor, as one JSON file."""
+"""The calibration table: the ranges that one pass of images found for every tensor, as one JSON file."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.artifact.files import atomic_output
-from hrnet_deploy.calibration.fields import AGAIN, checked_method, checked_number
-from hrnet_deploy.calibration.provenance import Provenance
+from hrnet_deploy.calibration.fields import AGAIN, Provenance, is_finite_number, provenance_from_json
 from hrnet_deploy.calibration.tensor_range import TensorRange
+from hrnet_deploy.calibration.thresholds import METHODS
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 
 SCHEMA = 1
 """Version of the JSON; another one is refused."""
-AUTO = "auto"
-"""The method that is chosen by scores."""
 _KIND = "hrnet-deploy calibration table"
 
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationTable:
-    """Ranges of every tensor by every method; all renderings are made from it.
+    """Ranges of every tensor by every method; all INT8 graphs and caches derive from it.
 
     Attributes:
         tensors: by name.
         method: the one in use.
-        provenance: what it was made from.
-        scores: of each method tried by the automatic choice, higher is better; empty where the user chose.
+        provenance: what the table depends on.
+        scores: by method, from the automatic choice, higher is better; empty where the user chose.
     """
 
     tensors: Mapping[str, TensorRange]
@@ -39,25 +37,8 @@ class CalibrationTable:
     provenance: Provenance
     scores: Mapping[str, float] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        if not self.tensors:
-            raise UsageError(f"tensors must hold at least one, got none. {AGAIN}")
-        checked_method("method", self.method)
-        if not isinstance(self.scores, Mapping):
-            raise UsageError(f"scores must map methods to numbers, got {self.scores!r:.60}. {AGAIN}")
-        scores = {checked_method("scores", m): checked_number(f"scores {m}", v) for m, v in self.scores.items()}
-        object.__setattr__(self, "scores", scores)
-        object.__setattr__(self, "tensors", dict(self.tensors))
-        self.amax()
-
     def amax(self, method: str | None = None) -> dict[str, float]:
-        """Largest magnitude of every tensor.
-
-        Args:
-            method: None for the one in use.
-
-        Returns:
-            By tensor name, in the table's order.
+        """Return the threshold of every tensor by name; `method` is None for the one in use.
 
         Raises:
             UsageError: a tensor was not measured by that method.
@@ -69,55 +50,42 @@ class CalibrationTable:
             raise UsageError(f"tensor '{missing}' must have an amax by '{wanted}', got {known}. {AGAIN}")
         return {name: tensor.amax[wanted] for name, tensor in self.tensors.items()}
 
-    def mismatch(self, expected: Provenance, method: str | None = None, tensors: Collection[str] = ()) -> str | None:
-        """Why this table cannot stand for a new calibration.
+    def mismatch(self, expected: Provenance, tensors: Collection[str] = ()) -> str | None:
+        """Explain why this table cannot replace a new calibration.
 
         Args:
-            expected: what a new one would be made from; packages it does not name may be of any version.
-            method: the one asked for, AUTO included; None for any.
-            tensors: names that must be in it.
+            expected: provenance of a new table; packages that it does not name may have any version.
+            tensors: names that the table must hold.
 
         Returns:
-            The reason, such as "the images changed (512 before, 256 now)"; None where it can be used.
+            The reason, such as "the images changed (512 before, 256 now)"; None where the table can be used.
         """
-        mine = self.provenance
-        if mine.graph_sha256 != expected.graph_sha256:
-            return f"the graph changed ({mine.graph_sha256[:12]} before, {expected.graph_sha256[:12]} now)"
-        if mine.image_list_sha256 != expected.image_list_sha256 or mine.images != expected.images:
-            return f"the images changed ({mine.images} before, {expected.images} now)"
+        own = self.provenance
+        if own.graph_sha256 != expected.graph_sha256:
+            return f"the graph changed ({own.graph_sha256[:12]} before, {expected.graph_sha256[:12]} now)"
+        if own.image_list_sha256 != expected.image_list_sha256 or own.images != expected.images:
+            return f"the images changed ({own.images} before, {expected.images} now)"
         for what, before, now in (
-            ("preprocessing", mine.preprocessing, expected.preprocessing),
-            ("version of", {k: v for k, v in mine.versions.items() if k in expected.versions}, expected.versions),
+            ("preprocessing", own.preprocessing, expected.preprocessing),
+            ("version of", {k: v for k, v in own.versions.items() if k in expected.versions}, expected.versions),
         ):
             key = next((k for k in (*now, *before) if before.get(k) != now.get(k)), None)
             if key is not None:
                 return f"the {what} {key} changed ({before.get(key)} before, {now.get(key)} now)"
-        if method == AUTO and not self.scores:
-            return f"the method {AUTO} is missing: no scores were recorded"
-        for name in (*tensors, *self.tensors):
-            if name not in self.tensors:
-                return f"the tensor '{name}' is missing"
-            if method not in (None, AUTO, *self.tensors[name].amax):
-                return f"the method {method} is missing for the tensor '{name}'"
-        return None
+        missing = next((name for name in tensors if name not in self.tensors), None)
+        return None if missing is None else f"the tensor '{missing}' is missing"
 
     def to_json(self) -> str:
-        """Indented JSON with a digest of its content; equal tables give equal texts."""
+        """Return indented JSON with a digest of its content; equal tables give equal texts."""
         content = {"kind": _KIND, "schema": SCHEMA, **dataclasses.asdict(self)}
         return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> CalibrationTable:
-        """Read a table.
-
-        Args:
-            text: what `to_json` wrote.
-
-        Returns:
-            An equal table.
+        """Read the table that `to_json` wrote.
 
         Raises:
-            ArtifactError: no table, one of another schema, a value that cannot be used, or edited by hand.
+            ArtifactError: another file, another schema, an edited table, or values that no calibration gives.
         """
         try:
             content = json.loads(text)
@@ -130,40 +98,19 @@ class CalibrationTable:
                 f"calibration table must have schema {SCHEMA}, got {content.get('schema')!r:.20}."
                 " Upgrade hrnet-deploy, or calibrate again."
             )
-        digest = content.pop("digest", None)
-        where = ""
         try:
-            tensors = {}
-            for name, entry in content["tensors"].items():
-                where = f"tensor {name!r:.82}: "
-                tensors[name] = TensorRange(**entry)
-            where = ""
-            provenance = Provenance(**content["provenance"])
-            table = cls(
-                tensors=tensors, method=content["method"], provenance=provenance, scores=content.get("scores", {})
-            )
-            genuine = digest == _digest(content)
-        except UsageError as error:
-            raise ArtifactError(f"calibration table: {where}{_on_one_line(error)}") from error
-        except KeyError as error:
-            raise ArtifactError(f"calibration table must have a field {error}, got none. {AGAIN}") from error
-        except (TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            digest = content.pop("digest", None)
+            if digest != _digest(content):
+                raise ArtifactError(f"calibration table must be as it was written, got one that was edited. {AGAIN}")
+            return _checked(content)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+            reason = " ".join(str(error).split())
             raise ArtifactError(
-                f"calibration table must have the fields of schema {SCHEMA}, got {where}{_on_one_line(error)}. {AGAIN}"
+                f"calibration table must have the fields of schema {SCHEMA}, got {reason:.160}. {AGAIN}"
             ) from error
-        if not genuine:
-            raise ArtifactError(f"calibration table must be as it was written, got one that was edited. {AGAIN}")
-        return table
 
     def save(self, path: str | Path) -> None:
-        """Write the table, whole or not at all.
-
-        Args:
-            path: the file; an existing one is replaced.
-
-        Raises:
-            UsageError: the place cannot be written to.
-        """
+        """Write the table atomically; UsageError where the place cannot be written to."""
         with atomic_output(Path(path)) as temporary:
             temporary.write_text(self.to_json(), encoding="ascii", newline="\n")
 
@@ -171,15 +118,9 @@ class CalibrationTable:
     def load(cls, path: str | Path) -> CalibrationTable:
         """Read a table from a file.
 
-        Args:
-            path: the file.
-
-        Returns:
-            The table.
-
         Raises:
             MissingFileError: no such file.
-            ArtifactError: as `from_json`, after the file's name; or it cannot be read.
+            ArtifactError: as `from_json`, after the file's name; or the file cannot be read.
         """
         try:
             return cls.from_json(Path(path).read_text(encoding="ascii"))
@@ -193,9 +134,25 @@ class CalibrationTable:
             raise ArtifactError(f"{path}: {error}") from error
 
 
-def _on_one_line(error: Exception) -> str:
-    """What it says; Python's own messages quote names as they are."""
-    return " ".join(str(error).split())
+def _checked(content: Mapping[str, Any]) -> CalibrationTable:
+    """Build a table from JSON whose digest is right, but whose author may be hostile."""
+    table = CalibrationTable(
+        tensors={
+            name: TensorRange(**{**entry, "quantiles": tuple(entry["quantiles"])})
+            for name, entry in content["tensors"].items()
+        },
+        method=content["method"],
+        provenance=provenance_from_json(content["provenance"]),
+        scores=content["scores"],
+    )
+    for name, tensor in table.tensors.items():
+        numbers = (tensor.low, tensor.high, tensor.count, tensor.zeros, *tensor.amax.values(), *tensor.quantiles)
+        possible = all(map(is_finite_number, numbers)) and table.method in tensor.amax
+        if not possible or tensor.low > tensor.high or min(tensor.amax.values()) <= 0:
+            raise ValueError(f"ranges of tensor '{name:.80}' that no calibration gives")
+    if not table.tensors or table.method not in METHODS or not all(map(is_finite_number, table.scores.values())):
+        raise ValueError("no tensors, or a method that no calibration knows")
+    return table
 
 
 def _digest(content: Mapping[str, Any]) -> str:

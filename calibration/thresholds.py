@@ -1,4 +1,4 @@
-"""From a histogram of |x| to the largest magnitude int8 shall hold: four ways to weigh clipping against rounding."""
+"""Threshold of a tensor from its histogram of |x|: four trade-offs between clipping and rounding."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from hrnet_deploy.calibration.histogram import Histogram
 from hrnet_deploy.errors import UsageError
 
 PERCENTILE = 99.99
-"""Share of the values other than zero, in percent, that `percentile` leaves unclipped."""
+"""Percentage of the values other than zero that `percentile` leaves unclipped."""
 FLOOR = 1e-3
-"""Smallest amax, also that of a tensor that is all zero.
+"""Smallest amax, also of a tensor that is all zero.
 
 TensorRT 8.5 and later abort on a scale of 0 (NVIDIA/TensorRT issues 3020 and 4446). Far smaller values fail in other
-ways: a scale below 2**-24 is 0 again once written as FP16, and a bias of 1 beside weights of scale 1e-3 needs more than
-int32 where the input's scale is under 5e-7. 1e-3 keeps both away by a factor of ten and more, and costs nothing:
-activations are of the order of 1, so a tensor that never reaches 0.001 is as good as zero.
+ways. A scale below 2**-24 becomes 0 in FP16. A bias of 1 beside weights of scale 1e-3 overflows int32 where the input's
+scale is under 5e-7. 1e-3 avoids both by a factor of ten and more, and costs nothing: activations are of the order of 1,
+so a tensor that never reaches 0.001 is as good as zero.
 """
-_LEVELS = 128
-"""Magnitudes of the entropy calibrator's int8, for signed and unsigned tensors alike."""
+_CODES = 128
+"""Magnitudes of the entropy calibrator's int8, for signed and unsigned tensors."""
 _FIRST_CANDIDATE = 128
 _TIE_NATS = 1e-12
 _SIGNED_STEPS = 127
 _UNSIGNED_STEPS = 255
 _MSE_COARSE = 16
-"""Candidates per octave of `mse`; the best one's neighbourhood is then searched in steps an eighth as large."""
+"""Candidates per octave of `mse`; the neighborhood of the best one is then searched in steps an eighth as large."""
 
 
 def amax(histogram: Histogram, method: str, *, unsigned: bool) -> float:
-    """The magnitude to be mapped to the last quantisation level; larger ones are clipped.
+    """Compute the magnitude to be mapped to the last code; larger ones are clipped.
 
     Args:
         histogram: at least one value.
-        method: one of METHODS. All but `minmax` leave out values that are exactly zero: every scale holds them, and
+        method: one of METHODS. All but `minmax` leave out values that are exactly zero: any scale represents them, and
             after a ReLU they outnumber the others.
-        unsigned: the values never are negative and will use all 256 codes; only `mse` tells the difference.
+        unsigned: whether the values are never negative and use all 256 codes; only `mse` depends on it.
 
     Returns:
         From FLOOR up, and never above the largest |x| unless that is below FLOOR.
@@ -57,14 +57,14 @@ def amax(histogram: Histogram, method: str, *, unsigned: bool) -> float:
 
 
 def divergences(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """KL divergence (nats) of every candidate threshold of the entropy calibrator.
+    """Compute the KL divergence (nats) of every candidate threshold of the entropy calibrator.
 
-    Candidate i keeps bins 0..i-1. P is their counts, with all that lies beyond added to bin i-1. Q spreads, within each
-    of 128 equal levels, the level's count without that addition evenly over the level's bins that are not empty. Both
-    are normalised; where P holds what Q lacks, the divergence is infinite.
+    Candidate i keeps bins 0..i-1. P is their counts, with all counts beyond added to bin i-1. Q spreads, within each of
+    128 equal levels, the level's count without that addition evenly over its bins that are not empty. Both are
+    normalized. Where P has counts and Q has none, the divergence is infinite.
 
-    The first bin takes the count of the second. It is full of zeros, which any scale holds exactly; left in, they would
-    be all that counts after a ReLU.
+    The first bin takes the count of the second. It is full of zeros, which any scale represents exactly; they would
+    dominate the divergence after a ReLU.
 
     Args:
         counts: int64 (n,), n at least 128.
@@ -81,37 +81,37 @@ def divergences(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     total = density.sum()
     before = _running(density)
     filled = _running(density > 0)
-    kept = np.arange(_FIRST_CANDIDATE, len(counts) + 1)
+    widths = np.arange(_FIRST_CANDIDATE, len(counts) + 1)
     # Level l of candidate i begins at the first bin j with j / i >= l / 128.
-    edges = -(-kept[:, None] * np.arange(_LEVELS + 1) // _LEVELS)
+    edges = -(-widths[:, None] * np.arange(_CODES + 1) // _CODES)
     mass, bins = np.diff(before[edges]), np.diff(filled[edges])
-    outliers = total - before[kept]
+    outliers = total - before[widths]
     # KL = sum p log p - sum p log q; Q is constant within a level, so sums over levels of prefix sums are enough.
     log_q = np.log(mass / np.maximum(bins, 1), out=np.zeros_like(mass), where=mass > 0)
-    last = density[kept - 1]
+    last = density[widths - 1]
     mass[:, -1] += outliers
-    own = _running(_x_log_x(density))[kept - 1] + _x_log_x(last + outliers)
+    own = _running(_x_log_x(density))[widths - 1] + _x_log_x(last + outliers)
     cross = (mass * log_q).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: NDArray[np.float64] = (own - cross) / total - np.log(total) + np.log(before[kept])
+        found: NDArray[np.float64] = (own - cross) / total - np.log(total) + np.log(before[widths])
     found[(last == 0) & (outliers > 0)] = np.inf
     return found
 
 
 def _entropy(histogram: Histogram, _steps: int) -> float:
-    # Empty bins at the end can only make levels coarser.
+    # Empty bins at the end could only widen the levels.
     found = divergences(histogram.counts[: _used(histogram)])
-    # The largest of equals: it clips least.
+    # The largest of equal candidates clips fewest values.
     best = int(np.flatnonzero(found <= found.min() + _TIE_NATS)[-1]) + _FIRST_CANDIDATE
     return (best + 0.5) * histogram.width
 
 
 def _percentile(histogram: Histogram, _steps: int) -> float:
     counts = _without_zeros(histogram)
-    wanted = counts.sum() * (PERCENTILE / 100)
+    rank = counts.sum() * (PERCENTILE / 100)
     above = np.cumsum(counts)
-    k = int(np.searchsorted(above, wanted))
-    return float((k + 1 - (above[k] - wanted) / counts[k]) * histogram.width)
+    k = int(np.searchsorted(above, rank))
+    return float((k + 1 - (above[k] - rank) / counts[k]) * histogram.width)
 
 
 def _minmax(histogram: Histogram, _steps: int) -> float:
@@ -126,7 +126,7 @@ def _mse(histogram: Histogram, steps: int) -> float:
         errors = [counts @ np.diff(_squared_error_up_to(edges, float(t), steps)) for t in candidates]
         return float(candidates[int(np.argmin(errors))])
 
-    # Downwards from the maximum in equal ratios, so that a far outlier costs no resolution where the values are.
+    # Candidates fall from the maximum in equal ratios, so that an outlier costs no resolution among the other values.
     octaves = math.log2(histogram.bins / _FIRST_CANDIDATE)
     coarse = best(histogram.absmax * np.exp2(-np.arange(0, octaves, 1 / _MSE_COARSE)))
     fine = coarse * np.exp2(np.arange(8, -9, -1) / (8 * _MSE_COARSE))
@@ -134,7 +134,7 @@ def _mse(histogram: Histogram, steps: int) -> float:
 
 
 def _squared_error_up_to(x: NDArray[np.float64], threshold: float, steps: int) -> NDArray[np.float64]:
-    """Integral from 0 to x of the squared error of rounding to threshold / steps and clipping at threshold."""
+    """Integrate from 0 to x the squared error of rounding to threshold / steps and clipping at threshold."""
     step = threshold / steps
     inside = np.minimum(x, threshold)
     nearest = np.rint(inside / step)
@@ -144,7 +144,7 @@ def _squared_error_up_to(x: NDArray[np.float64], threshold: float, steps: int) -
 
 
 def _used(histogram: Histogram) -> int:
-    """Number of bins up to the one that holds the largest value; at least half of them all."""
+    """Return the number of bins up to that of the largest value; at least half of them."""
     return int(np.flatnonzero(histogram.counts)[-1]) + 1
 
 
@@ -155,7 +155,7 @@ def _without_zeros(histogram: Histogram) -> NDArray[np.int64]:
 
 
 def _running(values: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Sums of the first 0, 1, ... n values."""
+    """Return the sums of the first 0, 1, ... n values."""
     return np.concatenate([[0.0], np.cumsum(values, dtype=np.float64)])
 
 

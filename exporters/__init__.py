@@ -1,1 +1,1 @@
-"""Exporters: PyTorch to ONNX, simplified, with the precision written into the graph."""
+"""Exporters: from a PyTorch network or a foreign graph to the ONNX graphs that artifacts hold."""

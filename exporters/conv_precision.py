@@ -1,4 +1,4 @@
-"""Which arithmetic a graph asks of each convolution."""
+"""The precision of each convolution in a graph."""
 
 from __future__ import annotations
 
@@ -6,29 +6,23 @@ import onnx
 from onnx import TensorProto
 
 from hrnet_deploy.exporters.shape_inference import value_types
+from hrnet_deploy.qdq_plan import name_of
 from hrnet_deploy.spec import Precision
 
 
 def conv_precisions(model: onnx.ModelProto) -> dict[str, Precision]:
-    """The precision written at each convolution's data input: Q/DQ, half or float.
-
-    Args:
-        model: a float, FP16 or Q/DQ graph.
-
-    Returns:
-        By node name, in graph order.
-    """
+    """Read the precision at each convolution's data input (Q/DQ, half or float), by node name in graph order."""
     types = value_types(model)
-    makers = {name: node.op_type for node in model.graph.node for name in node.output}
-    asked: dict[str, Precision] = {}
+    producers = {name: node.op_type for node in model.graph.node for name in node.output}
+    precisions: dict[str, Precision] = {}
     for node in model.graph.node:
         if node.op_type != "Conv":
             continue
         data = node.input[0]
-        if makers.get(data) == "DequantizeLinear":
+        if producers.get(data) == "DequantizeLinear":
             precision = Precision.INT8
         else:
             half = data in types and types[data].elem_type == TensorProto.FLOAT16
             precision = Precision.FP16 if half else Precision.FP32
-        asked[node.name or node.output[0]] = precision
-    return asked
+        precisions[name_of(node)] = precision
+    return precisions

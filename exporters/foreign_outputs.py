@@ -1,4 +1,4 @@
-"""The output of somebody else's graph that holds the scores, brought to the form our own graphs have."""
+"""The score output of a foreign graph, in the form of our own graphs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.exporters.graph_edit import replace_nodes
 from hrnet_deploy.exporters.intermediate_outputs import needed
 from hrnet_deploy.exporters.shape_inference import value_types
 
@@ -13,18 +14,18 @@ _FLAT = "/flat"
 
 
 def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
-    """Leave one output, and the nodes that compute it.
+    """Remove all outputs but one, and the nodes that only they need.
 
     Args:
         model: changed in place.
-        wanted: name of the output; None where the graph has but one.
+        wanted: name of the output; None where the graph has only one.
         name: the file, for errors.
 
     Returns:
         Whether anything changed.
 
     Raises:
-        UsageError: several outputs and none is named, or one that the graph does not have.
+        UsageError: several outputs and no name, or an output that the graph does not have.
     """
     graph = model.graph
     outputs = {value.name: value for value in graph.output}
@@ -39,29 +40,27 @@ def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
             f"them, such as --graph-output {last}; HRNet-OCR's own evaluation takes its last, and feature maps are "
             "no scores."
         )
-    kept = outputs[wanted]
-    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in needed(list(graph.node), frozenset({wanted}))]
-    output = onnx.ValueInfoProto.FromString(kept.SerializeToString())
-    del graph.output[:], graph.node[:]
+    replace_nodes(graph, needed(list(graph.node), frozenset({wanted})))
+    output = onnx.ValueInfoProto.FromString(outputs[wanted].SerializeToString())
+    del graph.output[:]
     graph.output.append(output)
-    graph.node.extend(nodes)
     return True
 
 
-def flatten_scores(model: onnx.ModelProto, answered: tuple[int, ...] | None) -> bool:
-    """Turn scores of (N, classes, 1, 1) into (N, classes), as a head of 1x1 convolutions gives them.
+def flatten_scores(model: onnx.ModelProto, output_shape: tuple[int, ...] | None) -> bool:
+    """Turn scores (N, classes, 1, 1), as a head of 1x1 convolutions gives them, into (N, classes).
 
     Args:
         model: changed in place.
-        answered: shape of its answer to an image; None to go by what the graph says.
+        output_shape: shape of its output for an image; None to use the declared one.
 
     Returns:
-        Whether it had such an output.
+        Whether the graph had such an output.
     """
     graph = model.graph
     output = graph.output[0]
     kind = value_types(model).get(output.name, output.type.tensor_type)
-    sizes = answered or tuple(dim.dim_value for dim in kind.shape.dim)
+    sizes = output_shape or tuple(dim.dim_value for dim in kind.shape.dim)
     if len(sizes) < 3 or any(size != 1 for size in sizes[2:]):
         return False
     name = f"{output.name}{_FLAT}"
@@ -73,18 +72,18 @@ def flatten_scores(model: onnx.ModelProto, answered: tuple[int, ...] | None) -> 
     return True
 
 
-def tell_classes(model: onnx.ModelProto, answered: tuple[int, ...]) -> None:
-    """Write the number of classes into the first output where it is left open, as after a Reshape.
+def declare_classes(model: onnx.ModelProto, output_shape: tuple[int, ...]) -> None:
+    """Write the number of classes into the first output where it is open, as after a Reshape.
 
     Args:
         model: changed in place.
-        answered: shape of its answer to an image.
+        output_shape: shape of its output for an image.
     """
     output = model.graph.output[0]
     dims = output.type.tensor_type.shape.dim
-    declared = [dim.dim_value or dim.dim_param or None for dim in dims] or [None] * len(answered)
-    if len(declared) == len(answered) > 1 and not isinstance(declared[1], int):
-        declared[1] = answered[1]
+    declared = [dim.dim_value or dim.dim_param or None for dim in dims] or [None] * len(output_shape)
+    if len(declared) == len(output_shape) > 1 and not isinstance(declared[1], int):
+        declared[1] = output_shape[1]
         output.CopyFrom(helper.make_tensor_value_info(output.name, output.type.tensor_type.elem_type, declared))
 
 

@@ -1,4 +1,4 @@
-"""FP16 written into the graph."""
+"""Conversion of a float32 graph to FP16."""
 
 from __future__ import annotations
 
@@ -12,24 +12,19 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError
 from hrnet_deploy.exporters.shape_inference import value_types
+from hrnet_deploy.qdq_plan import name_of
 
 FP16_MAX = 65504.0
 """Largest finite half. Source: IEEE 754 binary16."""
 
 _FP32_INPUTS = {"Resize": (1, 2)}
-"""Inputs that ONNX types as float whatever the data is: Resize's roi and scales."""
+"""Inputs that ONNX defines as float whatever the data type: Resize's roi and scales."""
 _CONSTANT_KINDS = {"value", "value_float", "value_floats"}
 
 
 @dataclass(frozen=True)
 class Fp16Graph:
-    """A converted graph and what the conversion did to its weights.
-
-    Attributes:
-        model: inputs and outputs float32, all else half but for the nodes kept.
-        kept: names of nodes left in float32.
-        underflowed: weights that are not zero but became zero.
-    """
+    """A converted graph, the names of nodes kept in float32, and the number of nonzero weights that became zero."""
 
     model: onnx.ModelProto
     kept: tuple[str, ...]
@@ -39,20 +34,20 @@ class Fp16Graph:
 def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     """Convert a float32 graph to half, with float32 inputs and outputs.
 
-    1. Every float initializer and Constant becomes half, but for Resize's roi and scales.
-    2. A weight beyond the half range keeps its node in float32, as does a name in `keep`.
-    3. What is computed from shapes alone stays float32: half cannot count beyond 2048.
-    4. One Cast where a value crosses between the two, and none where it does not.
+    1. Every float initializer and Constant becomes half, except Resize's roi and scales.
+    2. A node with a weight beyond the half range stays in float32, as does a node named in `keep`.
+    3. Nodes that compute sizes from shapes stay in float32: half cannot count beyond 2048.
+    4. A value that crosses between the two types gets one Cast.
 
     Args:
         model: float32 graph, left as it is.
-        keep: node names to leave in float32.
+        keep: names of nodes to keep in float32.
 
     Returns:
-        The new graph and the report.
+        The new graph and its report.
 
     Raises:
-        ExportError: the graph holds others (If, Loop, Scan), or the result is not valid.
+        ExportError: the graph contains subgraphs (If, Loop, Scan), or the result is not valid.
     """
     within = next((n.op_type for n in model.graph.node if any(a.type == a.GRAPH for a in n.attribute)), None)
     if within is not None:
@@ -62,7 +57,7 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     tensors = (*model.graph.initializer, *_lifted_constants(graph))
     weights = {t.name: t for t in tensors if t.data_type == TensorProto.FLOAT}
     graph.initializer.extend(t for t in tensors if t.name not in weights)
-    kept = frozenset(_name(n) for n in graph.node if _name(n) in keep or _overflows(n, weights))
+    kept = frozenset(name_of(n) for n in graph.node if name_of(n) in keep or _overflows(n, weights))
     floats = {name for name, kind in value_types(model).items() if kind.elem_type == TensorProto.FLOAT}
     floats -= weights.keys()  # Constants are values of the old graph, weights of the new
     stays = kept | _size_arithmetic(graph, {t.name for t in tensors})
@@ -77,16 +72,12 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     return Fp16Graph(result, tuple(sorted(kept)), underflowed)
 
 
-def _name(node: onnx.NodeProto) -> str:
-    return node.name or node.output[0]
-
-
 def _fp32_slots(node: onnx.NodeProto) -> tuple[int, ...]:
     return _FP32_INPUTS.get(node.op_type, ())
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without initializers: each is copied once, converted. Stale value types stay behind, too."""
+    """Copy a graph without initializers, which are converted one by one, and without stale value types."""
     copy = onnx.ModelProto(ir_version=model.ir_version)
     copy.opset_import.extend(model.opset_import)
     copy.functions.extend(model.functions)
@@ -99,7 +90,7 @@ def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _lifted_constants(graph: onnx.GraphProto) -> list[TensorProto]:
-    """Take the float Constant nodes out of a graph and return their tensors, so that there is one kind of weight."""
+    """Remove the float Constant nodes and return their tensors, so that there is one kind of weight."""
     lifted = []
     for node in [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name in _CONSTANT_KINDS]:
         attribute = node.attribute[0]
@@ -125,24 +116,24 @@ def _overflows(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> bool:
 
 
 def _size_arithmetic(graph: onnx.GraphProto, weights: set[str]) -> frozenset[str]:
-    """Names of the nodes that see shapes and weights only."""
+    """Return the names of the nodes that read only shapes and weights."""
     sizes: set[str] = set()
     found = set()
     for node in graph.node:
         data = {name for name in node.input if name and name not in weights}
         if node.op_type in {"Shape", "Size"} or (data and data <= sizes):
             sizes.update(node.output)
-            found.add(_name(node))
+            found.add(name_of(node))
     return frozenset(found)
 
 
 def _convert_weights(graph: onnx.GraphProto, weights: dict[str, TensorProto], kept: frozenset[str]) -> int:
-    """Give each node its weights in the type it computes in; returns how many weights became zero."""
+    """Give each node its weights in the type it computes in; return how many weights became zero."""
     halves: dict[str, str] = {}
     floats = {v.name for v in graph.output}  # a weight may be an output itself
     underflowed = 0
     for node in graph.node:
-        slots, stays = _fp32_slots(node), _name(node) in kept
+        slots, stays = _fp32_slots(node), name_of(node) in kept
         for slot, name in enumerate(node.input):
             if name not in weights:
                 continue
@@ -161,10 +152,10 @@ def _convert_weights(graph: onnx.GraphProto, weights: dict[str, TensorProto], ke
 
 
 def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]) -> None:
-    """Cast each value once per direction, right after what makes it."""
+    """Cast each value at most once per direction, right after its producer."""
     outputs = {v.name for v in graph.output} & floats
     inputs = {v.name for v in graph.input} & floats
-    half: set[str] = set()  # values that are half now
+    half: set[str] = set()  # values in half precision
     casts: dict[tuple[str, int], str] = {}
     nodes: list[onnx.NodeProto] = []
 
@@ -176,27 +167,27 @@ def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]
         return casts[key]
 
     for node in graph.node:
-        stays, slots = _name(node) in kept, _fp32_slots(node)
+        stays, slots = name_of(node) in kept, _fp32_slots(node)
         for slot, name in enumerate(node.input):
             wants_half = not stays and slot not in slots
             if name in inputs | floats and wants_half and name not in half:
                 node.input[slot] = cast(name, TensorProto.FLOAT16)
             elif name in half and not wants_half:
                 node.input[slot] = cast(name, TensorProto.FLOAT)
-        made = [o for o in node.output if o in floats]
+        computed = [o for o in node.output if o in floats]
         if not stays:
             _retarget(node)
-            half.update(made)
+            half.update(computed)
         nodes.append(node)
-        for name in outputs & half & set(made):
-            # Whoever reads the output inside the graph takes the half one.
+        for name in outputs & half & set(computed):
+            # Readers inside the graph take the half value.
             casts[name, TensorProto.FLOAT16] = _cast_output(node, nodes, name, half)
     del graph.node[:]
     graph.node.extend(nodes)
 
 
 def _cast_output(node: onnx.NodeProto, nodes: list[onnx.NodeProto], name: str, half: set[str]) -> str:
-    """Keep a graph output float32 under its own name: the node writes a half one, a Cast follows."""
+    """Keep a graph output float32 under its name: the node writes a half value, and a Cast follows."""
     inner = f"{name}_half"
     node.output[list(node.output).index(name)] = inner
     nodes.append(helper.make_node("Cast", [inner], [name], f"{name}_cast", to=TensorProto.FLOAT))
@@ -206,7 +197,7 @@ def _cast_output(node: onnx.NodeProto, nodes: list[onnx.NodeProto], name: str, h
 
 
 def _retarget(node: onnx.NodeProto) -> None:
-    """A node whose attribute names float as its output type now names half."""
+    """Replace float by half in attributes that name the output type."""
     if node.op_type == "ConstantOfShape" and not node.attribute:  # its default is a float zero
         node.attribute.append(helper.make_attribute("value", numpy_helper.from_array(np.zeros(1, np.float16))))
     for attribute in node.attribute:

@@ -8,11 +8,14 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from hrnet_deploy.exporters.graph_edit import copy_of, drop_unused_tensors, replace_nodes
+from hrnet_deploy.qdq_plan import name_of
+
 _PREFIX = "conv1x1/"
 
 
 def gemm_to_conv(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn every Gemm with stored weights into Unsqueeze, a 1x1 Conv and Flatten: the same sums, another kernel.
+    """Replace every Gemm with stored weights by Unsqueeze, a 1x1 Conv and Flatten, which compute the same sums.
 
     TensorRT-RTX has no FP32 GEMM for Turing (SM 7.5), so a classifier does not compile there; its convolutions do.
 
@@ -25,8 +28,7 @@ def gemm_to_conv(model: onnx.ModelProto) -> onnx.ModelProto:
     Source: TensorRT-RTX 1.7.1, "Cannot compile operation '/classifier/Gemm' for Turing (SM75): FP32 GEMM is not
     supported".
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph = result.graph
     weights = {t.name: t for t in graph.initializer}
     nodes: list[onnx.NodeProto] = []
@@ -35,13 +37,8 @@ def gemm_to_conv(model: onnx.ModelProto) -> onnx.ModelProto:
     if any(n.name.startswith(_PREFIX) for n in nodes):
         axes = np.array([2, 3], np.int64)
         graph.initializer.append(numpy_helper.from_array(axes, _PREFIX + "axes"))
-    used = {name for node in nodes for name in node.input} | {v.name for v in graph.output}
-    kept = [t for t in graph.initializer if t.name in used]
-    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
+    replace_nodes(graph, nodes)
+    drop_unused_tensors(graph)
     return result
 
 
@@ -56,7 +53,7 @@ def _rewritten(
     matrix = matrix if options.get("transB") else matrix.T
     if options.get("transA") or (bias is not None and bias.reshape(-1).shape != matrix.shape[:1]):
         return [node]
-    name = _PREFIX + (node.name or node.output[0])
+    name = _PREFIX + name_of(node)
     kernel = np.ascontiguousarray(matrix * matrix.dtype.type(options.get("alpha", 1.0)))[:, :, None, None]
     tensors = [numpy_helper.from_array(kernel, f"{name}_weight")]
     if bias is not None:

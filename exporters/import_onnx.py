@@ -1,4 +1,4 @@
-"""Somebody else's graph: what it takes and gives."""
+"""Inspection of a foreign graph: its input and output."""
 
 from __future__ import annotations
 
@@ -10,37 +10,30 @@ from onnx import TensorProto
 from hrnet_deploy.errors import ArtifactError
 from hrnet_deploy.spec import ShapeRange
 
-_NORMALISERS = {"Softmax", "Sigmoid"}
+_NORMALIZERS = {"Softmax", "Sigmoid"}
 _PASSIVE = {"Identity", "Cast", "Resize", "Reshape", "Flatten", "Squeeze", "Transpose"}
 _SCORE_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What a graph says of itself.
+    """Properties of a foreign graph.
 
     Attributes:
         num_classes: dimension 1 of the first output.
-        fixed_hw: the only image size it takes, if it has one.
-        fixed_batch: the only batch it takes, if it has one.
-        normalised: whether the output is probabilities already (a softmax or sigmoid ends the graph).
+        fixed_hw: the only image size it takes, or None.
+        fixed_batch: the only batch it takes, or None.
+        normalized: whether the output is probabilities (a softmax or sigmoid ends the graph).
     """
 
     num_classes: int
     fixed_hw: tuple[int, int] | None
     fixed_batch: int | None
-    normalised: bool
+    normalized: bool
 
 
 def examine(model: onnx.ModelProto, name: str) -> Findings:
-    """Read a foreign graph's inputs and outputs.
-
-    Args:
-        model: a checked model with one input.
-        name: the file, for errors.
-
-    Returns:
-        The findings.
+    """Read a foreign graph's input and output; `name` is the file, for errors.
 
     Raises:
         ArtifactError: the input is not float32 (N, 3, H, W), the first output is no float, or its dimension 1 is open.
@@ -48,9 +41,9 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
     dims = check_input(model, name)
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model).graph
-    answer = inferred.output[0].type.tensor_type.elem_type
-    if answer not in _SCORE_TYPES:
-        kind = TensorProto.DataType.Name(answer)
+    output_type = inferred.output[0].type.tensor_type.elem_type
+    if output_type not in _SCORE_TYPES:
+        kind = TensorProto.DataType.Name(output_type)
         raise ArtifactError(f"{name} must answer with a score for each class, got {kind}. Cut off what follows them.")
     output = [d.dim_value for d in inferred.output[0].type.tensor_type.shape.dim]
     if len(output) < 2 or not output[1]:
@@ -59,19 +52,12 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
         num_classes=output[1],
         fixed_hw=(dims[2], dims[3]) if dims[2] and dims[3] else None,
         fixed_batch=dims[0] or None,
-        normalised=_ends_normalised(graph),
+        normalized=_ends_normalized(graph),
     )
 
 
 def check_input(model: onnx.ModelProto, name: str) -> list[int]:
-    """Refuse an input that is no image.
-
-    Args:
-        model: a checked model with one input.
-        name: the file, for the error.
-
-    Returns:
-        The sizes of the input; 0 where one is open.
+    """Return the sizes of the input, 0 where one is open; `name` is the file, for errors.
 
     Raises:
         ArtifactError: the input is not float32 (N, 3, H, W).
@@ -80,13 +66,13 @@ def check_input(model: onnx.ModelProto, name: str) -> list[int]:
     dims = [d.dim_value for d in tensor.shape.dim]
     if tensor.elem_type != TensorProto.FLOAT or len(dims) != 4 or dims[1] not in {0, 3}:
         kind = TensorProto.DataType.Name(tensor.elem_type)
-        advice = _way_out(tensor.elem_type, dims)
+        advice = _advice(tensor.elem_type, dims)
         raise ArtifactError(f"{name} must take float32 (N, 3, H, W), got {kind} {dims}. {advice}")
     return dims
 
 
-def _way_out(elem_type: int, dims: list[int]) -> str:
-    """What to do about an input that is no float image in planes."""
+def _advice(elem_type: int, dims: list[int]) -> str:
+    """Advise what to do about an input that is no planar float image."""
     if len(dims) != 4:
         return "Export it with a batch, channels, height and width."
     if dims[3] in {1, 3, 4} and dims[1] not in {1, 3, 4}:
@@ -101,23 +87,18 @@ def _way_out(elem_type: int, dims: list[int]) -> str:
 
 
 def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:
-    """Write the sizes asked for into a graph that leaves them open.
+    """Write sizes into the open dimensions of a graph, in place, and infer output shapes.
 
-    Args:
-        model: changed in place.
-        shapes: what may vary gets a name, the rest a number.
-
-    Returns:
-        The model with inferred output shapes.
+    Dimensions of `shapes` that may vary get a name, the others a number.
     """
     dims = model.graph.input[0].type.tensor_type.shape.dim
     n, h, w = shapes.opt_nhw
-    wanted: list[int | str] = [
+    sizes: list[int | str] = [
         "batch" if shapes.dynamic_batch else n,
         3,
         *(("height", "width") if shapes.dynamic_hw else (h, w)),
     ]
-    for dim, value in zip(dims, wanted, strict=True):
+    for dim, value in zip(dims, sizes, strict=True):
         if isinstance(value, str):
             dim.dim_param = value
         else:
@@ -133,9 +114,9 @@ def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:
     return onnx.shape_inference.infer_shapes(model)
 
 
-def _ends_normalised(graph: onnx.GraphProto) -> bool:
-    makers = {name: node for node in graph.node for name in node.output}
-    node = makers.get(graph.output[0].name)
+def _ends_normalized(graph: onnx.GraphProto) -> bool:
+    producers = {name: node for node in graph.node for name in node.output}
+    node = producers.get(graph.output[0].name)
     while node is not None and node.op_type in _PASSIVE:
-        node = makers.get(node.input[0])
-    return node is not None and node.op_type in _NORMALISERS
+        node = producers.get(node.input[0])
+    return node is not None and node.op_type in _NORMALIZERS

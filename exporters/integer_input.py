@@ -1,4 +1,4 @@
-"""A first convolution that reads whole grey levels, so that its input loses nothing in INT8."""
+"""A first convolution that reads integer pixel values, which INT8 represents exactly."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from hrnet_deploy.qdq_plan import WHOLE_LEVELS, ActivationRange, stored_tensors
+from hrnet_deploy.exporters.graph_edit import copy_of, replace_nodes
+from hrnet_deploy.qdq_plan import INTEGER_INPUT, ActivationRange, name_of, stored_tensors
 
 _PREFIX = "levels/"
 
@@ -17,20 +18,20 @@ _PREFIX = "levels/"
 def add_integer_input(
     model: onnx.ModelProto, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[onnx.ModelProto, dict[str, ActivationRange]]:
-    """Let the first convolution read grey levels instead of what they were normalised to.
+    """Let the first convolution read integers from 0 to 255, minus a zero point, instead of normalized values.
 
-    A normalised picture has 256 values a channel, which are not the 256 codes that one scale gives all three: rounded
-    to these, it is off by a third of a level. Counted in levels again every value is a code. The zeros around the
-    picture are put there before that, where they stand for the mean.
+    A normalized image has 256 values per channel, which differ from the 256 codes of one scale for all channels:
+    quantization would shift each by a third of a step on average. Scaled back to integers, every value is a code. The
+    zero padding is inserted before that, where it stands for the mean.
 
     Args:
         model: simplified float32 graph, left as it is.
-        mean: per channel on a 0..1 scale, in the order the network expects.
-        std: per channel on a 0..1 scale, likewise.
+        mean: per channel on a 0..1 scale, in the network's channel order.
+        std: per channel on a 0..1 scale, in the network's channel order.
 
     Returns:
-        A new graph with the same answers (up to float32 rounding) and the range of its value `WHOLE_LEVELS`, which
-        makes its scale 1; the same graph and no range where something other than one convolution reads the input.
+        A new graph with the same outputs (up to float32 rounding), and the range of its value `INTEGER_INPUT`, which
+        gives it a scale of 1; the same graph and no range where the input has other readers than one convolution.
     """
     stored = stored_tensors(model)
     entries = [v.name for v in model.graph.input if v.name not in stored]
@@ -41,41 +42,50 @@ def add_integer_input(
     ]
     if len(entries) != 1 or len(readers) != 1 or (weights := _weights(model.graph.node[readers[0]], stored)) is None:
         return model, {}
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph, at = result.graph, readers[0]
     first = graph.node[at]
-    before, after = _pads(first)[:2], _pads(first)[2:]
-    level, centre = 255 * np.asarray(std, np.float64), 255 * np.asarray(mean, np.float64)
-    zero = float(np.rint(centre.mean()))  # what is left of the mean, some levels a channel, goes into the bias
-    kernel = weights[0] / level[:, None, None]
-    constants: dict[str, NDArray[np.generic]] = {
-        "pads": np.array([0, 0, *before, 0, 0, *after], np.int64),
-        "level": level.astype(np.float32).reshape(1, 3, 1, 1),
-        "offset": (zero - centre).astype(np.float32).reshape(1, 3, 1, 1),
-        "weight": kernel.astype(np.float32),
-        "bias": (weights[1] + (kernel * (zero - centre)[:, None, None]).sum((1, 2, 3))).astype(np.float32),
-    }
+    zero = float(np.rint((255 * np.asarray(mean, np.float64)).mean()))
+    constants = _constants(weights, mean, std, zero, _pads(first))
     graph.initializer.extend(numpy_helper.from_array(array, _PREFIX + key) for key, array in constants.items())
     steps = (
         ("Pad", entries[0], "pads", _PREFIX + "padded"),
         ("Mul", _PREFIX + "padded", "level", _PREFIX + "centred"),
-        ("Sub", _PREFIX + "centred", "offset", WHOLE_LEVELS),
+        ("Sub", _PREFIX + "centred", "offset", INTEGER_INPUT),
     )
-    name = first.name or first.output[0]
-    head = [helper.make_node(kind, [a, _PREFIX + b], [made], f"{name}/{kind}") for kind, a, b, made in steps]
-    first.input[:] = [WHOLE_LEVELS, _PREFIX + "weight", _PREFIX + "bias"]
+    name = name_of(first)
+    head = [helper.make_node(kind, [a, _PREFIX + b], [output], f"{name}/{kind}") for kind, a, b, output in steps]
+    first.input[:] = [INTEGER_INPUT, _PREFIX + "weight", _PREFIX + "bias"]
     next(a for a in first.attribute if a.name == "pads").ints[:] = [0, 0, 0, 0]
-    nodes = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*nodes[:at], *head, *nodes[at:]])
-    return result, {WHOLE_LEVELS: ActivationRange(-zero, 255 - zero)}
+    replace_nodes(graph, [*graph.node[:at], *head, *graph.node[at:]])
+    return result, {INTEGER_INPUT: ActivationRange(-zero, 255 - zero)}
+
+
+def _constants(
+    weights: tuple[NDArray[np.float64], NDArray[np.float64]],
+    mean: Sequence[float],
+    std: Sequence[float],
+    zero: float,
+    pads: Sequence[int],
+) -> dict[str, NDArray[np.generic]]:
+    """Compute the tensors of the new head, and weights and bias that undo its scaling."""
+    scale, center = 255 * np.asarray(std, np.float64), 255 * np.asarray(mean, np.float64)
+    kernel = weights[0] / scale[:, None, None]
+    # The rest of each channel's mean, a few steps, goes into the bias.
+    rest = (kernel * (zero - center)[:, None, None]).sum((1, 2, 3))
+    return {
+        "pads": np.array([0, 0, *pads[:2], 0, 0, *pads[2:]], np.int64),
+        "level": scale.astype(np.float32).reshape(1, 3, 1, 1),
+        "offset": (zero - center).astype(np.float32).reshape(1, 3, 1, 1),
+        "weight": kernel.astype(np.float32),
+        "bias": (weights[1] + rest).astype(np.float32),
+    }
 
 
 def _weights(
     node: onnx.NodeProto, stored: Mapping[str, onnx.TensorProto]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    """Weights (outputs, 3, height, width) and bias of a convolution of pictures that pads by given zeros, else None."""
+    """Return weights and bias of an image convolution with explicit padding, else None."""
     if node.op_type != "Conv" or any(name not in stored for name in node.input[1:]) or len(_pads(node)) != 4:
         return None
     weights, *bias = (numpy_helper.to_array(stored[name]).astype(np.float64) for name in node.input[1:])

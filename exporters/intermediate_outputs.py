@@ -1,4 +1,4 @@
-"""A graph that also gives away values from its inside."""
+"""Graphs whose outputs are intermediate values."""
 
 from __future__ import annotations
 
@@ -17,36 +17,27 @@ def expose_tensors(model: onnx.ModelProto, values: Iterable[str]) -> tuple[bytes
 
     Args:
         model: float32 graph, left as it is.
-        values: names of float values, graph inputs among them.
+        values: names of float values; graph inputs are allowed.
 
     Returns:
-        The graph, serialised, and a map from its output names to the values.
+        The serialized graph, and a map from its output names to the values.
     """
-    graph = model.graph
-    inputs = {v.name for v in graph.input}
+    inputs = {v.name for v in model.graph.input}
     # A graph input cannot be an output itself.
-    taps = {f"{name}{_SUFFIX}" if name in inputs else name: name for name in values}
-    kept = needed(list(graph.node), frozenset(taps.values()))
-    copies = [helper.make_node("Identity", [name], [tap]) for tap, name in taps.items() if tap != name]
-    outputs = [helper.make_tensor_value_info(tap, TensorProto.FLOAT, None) for tap in taps]
-    return with_graph(model, [*kept, *copies], outputs), taps
+    outputs = {f"{name}{_SUFFIX}" if name in inputs else name: name for name in values}
+    producers = needed(list(model.graph.node), frozenset(outputs.values()))
+    copies = [helper.make_node("Identity", [name], [output]) for output, name in outputs.items() if output != name]
+    infos = [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in outputs]
+    return with_graph(model, [*producers, *copies], infos), outputs
 
 
 def needed(nodes: list[onnx.NodeProto], values: frozenset[str]) -> list[onnx.NodeProto]:
-    """Nodes that values are made by; ONNX Runtime would run the others as well.
-
-    Args:
-        nodes: of a graph, in order.
-        values: names of values.
-
-    Returns:
-        Those of the nodes, in order; all of them where a node holds a graph of its own.
-    """
-    if any(given.type == AttributeProto.GRAPH for node in nodes for given in node.attribute):
-        return nodes  # a graph within reads values that its node does not list
-    wanted, needed = set(values), []
-    for node in reversed(nodes):
+    """Return the nodes that compute the values, in order; all nodes where one contains a subgraph."""
+    if any(attribute.type == AttributeProto.GRAPH for node in nodes for attribute in node.attribute):
+        return nodes  # a subgraph reads values that its node does not list
+    wanted, found = set(values), []
+    for node in reversed(nodes):  # ONNX Runtime would also run the nodes that no output needs
         if not wanted.isdisjoint(node.output):
             wanted.update(node.input)
-            needed.append(node)
-    return needed[::-1]
+            found.append(node)
+    return found[::-1]

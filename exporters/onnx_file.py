@@ -1,4 +1,4 @@
-"""ONNX files: read a foreign one, describe it, write ours."""
+"""Reading, description and writing of ONNX files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hrnet_deploy.spec import TensorSpec
 
 _LOG = logging.getLogger(__name__)
 _ONE_FILE_LIMIT_BYTES = 2_000_000_000
-"""Protobuf cannot hold 2 GiB; a little under it, as names and attributes take room, too."""
+"""Protobuf cannot hold 2 GiB; names and attributes need a little of it."""
 
 
 def read(path: Path) -> onnx.ModelProto:
@@ -30,9 +30,9 @@ def read(path: Path) -> onnx.ModelProto:
 
     Raises:
         MissingFileError: there is no such file.
-        ArtifactError: it is no ONNX model, a broken one, of a newer opset than runs here, or one whose weights lie
-            outside its folder.
-        UsageError: its weights are larger than one file can hold.
+        ArtifactError: no ONNX model, a damaged one, a newer opset than the installed runtime opens, or weights outside
+            the file's folder.
+        UsageError: the weights are larger than one file can hold.
     """
     if not path.is_file():
         raise MissingFileError(f"ONNX file must exist, got {path}. Check the path.")
@@ -50,72 +50,28 @@ def read(path: Path) -> onnx.ModelProto:
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise ArtifactError(f"{path.name} must be a valid ONNX model, got: {reason}. Export it again.") from error
-    # Old files (IR < 4) list weights as inputs, which would make them runtime-settable and block every folding.
-    inputs = _inputs(model)
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    if len(inputs) != 1:
-        names = f" of {', '.join(value.name for value in inputs)}" if inputs else ""
-        raise ArtifactError(
-            f"{path.name} must have one input, got {len(inputs)}. Cut the graph to one image input{names}."
-        )
-    known = onnx.helper.get_all_tensor_dtypes()
-    typed = all(v.type.tensor_type.elem_type in known for v in (*inputs, *model.graph.output))
-    if not typed or not model.graph.output:
-        raise ArtifactError(f"{path.name} must take and give tensors, got something else. Export it so.")
-    try:
-        describe(model)  # a damaged name or size is no text
-    except UsageError as error:
-        raise ArtifactError(f"{path.name} must be a valid ONNX model, got: {error} Export it again.") from error
+    _check_interface(model, path.name)
     return model
 
 
 def describe(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of a graph.
-
-    Args:
-        model: any ONNX model.
-
-    Returns:
-        The inputs that are not initializers, and the outputs.
-    """
+    """Describe the inputs that are not initializers, and the outputs."""
     return tuple(map(_spec, _inputs(model))), tuple(map(_spec, model.graph.output))
 
 
 def write(model: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
-    """Write one file.
-
-    Args:
-        model: the graph; gets the metadata.
-        path: where to; the caller makes it atomic.
-        metadata: string properties to set.
-    """
+    """Write one file with string properties; the caller makes the write atomic."""
     onnx.helper.set_model_props(model, metadata)
     onnx.save_model(model, str(path))
 
 
 def weight_bytes(model: onnx.ModelProto) -> int:
-    """How much room a graph's weights take, also those in a file of their own that was not read.
-
-    Args:
-        model: any ONNX model.
-
-    Returns:
-        Bytes.
-    """
+    """Return the size of a graph's weights, also of those in an external file that was not read."""
     return sum(math.prod(t.dims) * _item_bytes(t.data_type) for t in model.graph.initializer)
 
 
 def check_size(size_bytes: int, name: str) -> None:
-    """Refuse weights that no ONNX file can hold, before any work is done.
-
-    Args:
-        size_bytes: of all weights as float32.
-        name: of the net, for the error.
-
-    Raises:
-        UsageError: they are too large.
-    """
+    """Raise UsageError for float32 weights that no ONNX file can hold, before any work is done."""
     if size_bytes > _ONE_FILE_LIMIT_BYTES:
         raise UsageError(
             f"weights of {name} must take less than {_ONE_FILE_LIMIT_BYTES / 1e9:g} GB, the most that one ONNX file "
@@ -123,19 +79,38 @@ def check_size(size_bytes: int, name: str) -> None:
         )
 
 
+def _check_interface(model: onnx.ModelProto, name: str) -> None:
+    """Require one input and tensors as outputs; weights among the inputs are removed from them."""
+    # Old files (IR < 4) list weights as inputs, which would make them runtime-settable and block every folding.
+    inputs = _inputs(model)
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    if len(inputs) != 1:
+        names = f" of {', '.join(value.name for value in inputs)}" if inputs else ""
+        raise ArtifactError(f"{name} must have one input, got {len(inputs)}. Cut the graph to one image input{names}.")
+    known = onnx.helper.get_all_tensor_dtypes()
+    typed = all(v.type.tensor_type.elem_type in known for v in (*inputs, *model.graph.output))
+    if not typed or not model.graph.output:
+        raise ArtifactError(f"{name} must take and give tensors, got something else. Export it so.")
+    try:
+        describe(model)  # fails on a damaged name or size
+    except UsageError as error:
+        raise ArtifactError(f"{name} must be a valid ONNX model, got: {error} Export it again.") from error
+
+
 def _item_bytes(data_type: int) -> int:
     try:
         return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)
     except (KeyError, TypeError, ValueError):
-        return 0  # an unknown type is the checker's to refuse
+        return 0  # the checker refuses an unknown type
 
 
 def _check_versions(model: onnx.ModelProto, name: str) -> None:
-    """Refuse an opset that nothing here runs; a newer IR version around operators that do run is only a label."""
-    opset, most = written(model), newest()
-    if opset > most:
+    """Refuse an opset that the installed runtime cannot open, and lower an IR version that is too new."""
+    opset, limit = written(model), newest()
+    if opset > limit:
         raise ArtifactError(
-            f"{name} must be of opset {most} at most, the newest that the installed ONNX Runtime opens, got {opset}. "
+            f"{name} must be of opset {limit} at most, the newest that the installed ONNX Runtime opens, got {opset}. "
             "Export it again with an older one, or: pip install -U onnx onnxruntime."
         )
     if model.ir_version > newest_ir():
@@ -148,7 +123,7 @@ def _check_versions(model: onnx.ModelProto, name: str) -> None:
 
 
 def _open_negative_sizes(model: onnx.ModelProto) -> None:
-    """A size of -1 means an open one to Paddle's and TensorFlow's exporters; to ONNX it is no size."""
+    """Open sizes of -1, which Paddle's and TensorFlow's exporters write for open ones; ONNX has no such size."""
     graph = model.graph
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:

@@ -20,11 +20,7 @@ _RESIZE_OPSET = 11
 
 @functools.cache
 def newest() -> int:
-    """The newest opset that the installed onnx writes and the installed ONNX Runtime opens, found by trying.
-
-    Returns:
-        Opset of the default domain.
-    """
+    """Find the newest opset that the installed onnx writes and the installed ONNX Runtime opens, by trying."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -48,26 +44,12 @@ def newest() -> int:
 
 
 def newest_ir() -> int:
-    """The IR version that the newest such opset needs.
-
-    Returns:
-        An IR version that ONNX Runtime opens.
-    """
+    """Return the IR version that the newest such opset needs."""
     return int(onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", newest())]))
 
 
 def check(opset: int) -> int:
-    """Refuse an opset that cannot be written.
-
-    Args:
-        opset: wanted version.
-
-    Returns:
-        The same.
-
-    Raises:
-        UsageError: out of range.
-    """
+    """Return the opset; raise UsageError where it cannot be written."""
     if not MIN_OPSET <= opset <= newest():
         raise UsageError(
             f"opset must be {MIN_OPSET} to {newest()}, got {opset}. The default is {DEFAULT_OPSET}; the installed "
@@ -77,26 +59,12 @@ def check(opset: int) -> int:
 
 
 def written(model: onnx.ModelProto) -> int:
-    """The opset a graph really declares.
-
-    Args:
-        model: any ONNX model.
-
-    Returns:
-        Version of the default domain, 0 if it declares none.
-    """
+    """Return the opset that a graph declares, 0 without one."""
     return max((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), default=0)
 
 
 def has_old_resize(model: onnx.ModelProto) -> bool:
-    """Whether a graph resizes as opsets 7 to 10 define it.
-
-    Args:
-        model: any ONNX model.
-
-    Returns:
-        True where an Upsample or Resize node is of such an opset.
-    """
+    """Whether a graph has Resize or Upsample nodes as opsets 7 to 10 define them."""
     return written(model) < _RESIZE_OPSET and any(n.op_type in {"Resize", "Upsample"} for n in model.graph.node)
 
 
@@ -113,14 +81,14 @@ def _sample_as_before(model: onnx.ModelProto) -> None:
 
 
 def convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """Bring a graph to an opset, with the oldest IR version that can hold it (old runtimes refuse newer ones).
+    """Convert a graph to an opset, with the oldest IR version that can hold it (old runtimes refuse newer ones).
 
     Args:
-        model: any ONNX model.
-        opset: wanted version.
+        model: any ONNX model; changed in place where it already has that opset.
+        opset: requested version.
 
     Returns:
-        The model, changed in place where it already had that opset.
+        The converted model.
 
     Raises:
         ExportError: onnx cannot convert it.

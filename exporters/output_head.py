@@ -1,9 +1,12 @@
-"""Labels out: the answer itself as graph output."""
+"""Output heads: softmax, labels or label maps inside the graph."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError, UsageError
@@ -14,7 +17,7 @@ _Dim = int | str | None
 
 
 def add_softmax(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Classification: softmax inside the graph.
+    """Add a softmax to a classifier.
 
     Args:
         model: graph whose first output is logits (N, classes); changed in place.
@@ -22,20 +25,21 @@ def add_softmax(model: onnx.ModelProto) -> onnx.ModelProto:
     Returns:
         The model; its only output is `probabilities`, float32 (N, classes).
     """
-    _free_names(model.graph, "probabilities")
-    logits = model.graph.output[0]
+    graph = model.graph
+    _free_names(graph, "probabilities")
+    logits = graph.output[0]
     batch, classes = _dims(logits)
-    model.graph.node.append(helper.make_node("Softmax", [logits.name], ["probabilities"], _PREFIX + "Softmax", axis=1))
-    _replace_outputs(model.graph, [("probabilities", TensorProto.FLOAT, [batch, classes])])
+    _add(graph, "Softmax", [logits.name], ["probabilities"], axis=1)
+    _replace_outputs(graph, [("probabilities", TensorProto.FLOAT, [batch, classes])])
     return model
 
 
 def add_topk(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
-    """Classification: softmax and the k best classes inside the graph.
+    """Add a softmax and the selection of the k best classes to a classifier.
 
     Args:
         model: graph whose first output is logits (N, classes); changed in place.
-        k: how many, at least 1.
+        k: number of classes, at least 1.
 
     Returns:
         The model; its outputs are `labels` int64 (N, k) and `scores` float32 (N, k), best first.
@@ -43,139 +47,112 @@ def add_topk(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
     Raises:
         UsageError: k is not 1 to the number of classes.
     """
-    _free_names(model.graph, "labels", "scores")
-    batch, classes = _dims(model.graph.output[0])
+    graph = model.graph
+    _free_names(graph, "labels", "scores")
+    batch, classes = _dims(graph.output[0])
     if not isinstance(classes, int) or not 1 <= k <= classes:
         raise UsageError(f"top-k must be 1 to {classes}, got {k}. Ask for fewer.")
     add_softmax(model)
-    model.graph.initializer.append(numpy_helper.from_array(np.array([k], np.int64), _PREFIX + "k"))
-    model.graph.node.append(
-        helper.make_node("TopK", ["probabilities", _PREFIX + "k"], ["scores", "labels"], _PREFIX + "TopK", axis=1)
-    )
-    _replace_outputs(
-        model.graph, [("labels", TensorProto.INT64, [batch, k]), ("scores", TensorProto.FLOAT, [batch, k])]
-    )
+    count = _constant(graph, "k", np.array([k], np.int64))
+    _add(graph, "TopK", ["probabilities", count], ["scores", "labels"], axis=1)
+    _replace_outputs(graph, [("labels", TensorProto.INT64, [batch, k]), ("scores", TensorProto.FLOAT, [batch, k])])
     return model
 
 
 def add_two_classes(model: onnx.ModelProto, cut: float | None) -> onnx.ModelProto:
-    """Classification with one output channel: sigmoid inside the graph, and the answer where a cut is given.
+    """Add a sigmoid to a classifier with one output channel, and the labels where a cut is given.
 
     Args:
         model: graph whose first output is one logit (N, 1); changed in place.
-        cut: the logit above which the second class is the answer; None for probabilities alone.
+        cut: the logit above which the second class is predicted; None for probabilities only.
 
     Returns:
-        The model; its only output is `probabilities`, float32 (N, 2), or its outputs are `labels` int64 (N, 2) and
-        `scores` float32 (N, 2), the answer first.
+        The model. Without a cut its only output is `probabilities`, float32 (N, 2); with one its outputs are `labels`
+        int64 (N, 2) and `scores` float32 (N, 2), the predicted class first.
     """
     graph = model.graph
     _free_names(graph, "probabilities", "labels", "scores")
     logits = graph.output[0]
     batch = _dims(logits)[0]
-    one, other, first, second = (_PREFIX + name for name in ("one", "other", "first", "second"))
-    graph.initializer.append(numpy_helper.from_array(np.array([[1]], np.float32), one))
-    graph.node.extend(
-        [
-            helper.make_node("Sigmoid", [logits.name], [_PREFIX + "share"], _PREFIX + "Sigmoid"),
-            helper.make_node("Sub", [one, _PREFIX + "share"], [other], _PREFIX + "Sub"),
-            helper.make_node("Concat", [other, _PREFIX + "share"], ["probabilities"], _PREFIX + "Concat", axis=1),
-        ]
-    )
+    share, other, first, second = (_PREFIX + name for name in ("share", "other", "first", "second"))
+    _add(graph, "Sigmoid", [logits.name], [share])
+    _add(graph, "Sub", [_constant(graph, "one", np.array([[1]], np.float32)), share], [other])
+    _add(graph, "Concat", [other, share], ["probabilities"], axis=1)
     if cut is None:
         _replace_outputs(graph, [("probabilities", TensorProto.FLOAT, [batch, 2])])
         return model
-    graph.initializer.append(numpy_helper.from_array(np.array([[1]], np.int64), _PREFIX + "last"))
-    _above(graph, logits.name, cut, first, TensorProto.INT64)
-    graph.node.extend(
-        [
-            helper.make_node("Sub", [_PREFIX + "last", first], [second], _PREFIX + "Other"),
-            helper.make_node("Concat", [first, second], ["labels"], _PREFIX + "Labels", axis=1),
-            helper.make_node("GatherElements", ["probabilities", "labels"], ["scores"], _PREFIX + "Scores", axis=1),
-        ]
-    )
+    _add_above(graph, logits.name, cut, first, TensorProto.INT64)
+    _add(graph, "Sub", [_constant(graph, "last", np.array([[1]], np.int64)), first], [second], name="Other")
+    _add(graph, "Concat", [first, second], ["labels"], name="Labels", axis=1)
+    _add(graph, "GatherElements", ["probabilities", "labels"], ["scores"], name="Scores", axis=1)
     _replace_outputs(graph, [("labels", TensorProto.INT64, [batch, 2]), ("scores", TensorProto.FLOAT, [batch, 2])])
     return model
 
 
-def _above(graph: onnx.GraphProto, scores: str, cut: float, output: str, dtype: int) -> None:
-    """One where a score lies above the cut, else zero, under a name of its own."""
-    graph.initializer.append(numpy_helper.from_array(np.array(cut, np.float32), _PREFIX + "cut"))
-    graph.node.extend(
-        [
-            helper.make_node("Greater", [scores, _PREFIX + "cut"], [_PREFIX + "above"], _PREFIX + "Greater"),
-            helper.make_node("Cast", [_PREFIX + "above"], [output], _PREFIX + "CastAbove", to=dtype),
-        ]
-    )
-
-
 def add_argmax(model: onnx.ModelProto, *, align_corners: bool, cut: float | None = None) -> onnx.ModelProto:
-    """Segmentation: upsample to the input's size and argmax inside the graph.
+    """Add upsampling to the input's size and an argmax to a segmentation graph.
 
     Args:
         model: graph with input (N, 3, H, W) whose first output is logits (N, classes, h, w); changed in place.
-        align_corners: the mode the network was trained with.
-        cut: of a net with one channel, the score above which the second class is meant.
+        align_corners: the mode of the training.
+        cut: for a model with one channel, the score above which the second class is predicted.
 
     Returns:
         The model; its only output is `labels`, uint8 (N, H, W).
 
     Raises:
-        ExportError: the output has not four dimensions.
+        ExportError: the output does not have four dimensions.
     """
     graph = model.graph
     _free_names(graph, "labels")
     entry, logits = graph.input[0], graph.output[0]
     if len(_dims(logits)) != 4:
         raise ExportError(f"labels-out needs logits (N, classes, h, w), got {_dims(logits)}. Export without it.")
-    (batch, _, h, w), (_, _, low_h, low_w) = _dims(entry), _dims(logits)
-    factor_h, factor_w = _whole_factor(h, low_h), _whole_factor(w, low_w)
-    if factor_h and factor_w:
-        factors = np.array([1, 1, factor_h, factor_w], np.float32)
-        graph.initializer.append(numpy_helper.from_array(factors, _PREFIX + "scales"))
-        target = ["", _PREFIX + "scales"]
-    else:
-        target = ["", "", _target_size(graph, entry.name, logits.name)]
+    batch, _, h, w = _dims(entry)
+    full, index, plane = _PREFIX + "full", _PREFIX + "index", _PREFIX + "plane"
     mode = "align_corners" if align_corners else "half_pixel"
-    graph.node.extend(
-        [
-            helper.make_node(
-                "Resize",
-                [logits.name, *target],
-                [_PREFIX + "full"],
-                _PREFIX + "Resize",
-                mode="linear",
-                coordinate_transformation_mode=mode,
-            ),
-        ]
-    )
-    index = _PREFIX + "index"
+    target = _resize_target(graph, entry, logits)
+    _add(graph, "Resize", [logits.name, *target], [full], mode="linear", coordinate_transformation_mode=mode)
     if cut is None:
-        graph.node.append(
-            helper.make_node("ArgMax", [_PREFIX + "full"], [index], _PREFIX + "ArgMax", axis=1, keepdims=0)
-        )
+        _add(graph, "ArgMax", [full], [index], axis=1, keepdims=0)
     else:
-        _above(graph, _PREFIX + "full", cut, _PREFIX + "plane", TensorProto.INT32)
-        graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), _PREFIX + "channel"))
-        graph.node.append(
-            helper.make_node("Squeeze", [_PREFIX + "plane", _PREFIX + "channel"], [index], _PREFIX + "Squeeze")
-        )
-    graph.node.append(helper.make_node("Cast", [index], ["labels"], _PREFIX + "Cast", to=TensorProto.UINT8))
+        _add_above(graph, full, cut, plane, TensorProto.INT32)
+        _add(graph, "Squeeze", [plane, _constant(graph, "channel", np.array([1], np.int64))], [index])
+    _add(graph, "Cast", [index], ["labels"], to=TensorProto.UINT8)
     _replace_outputs(graph, [("labels", TensorProto.UINT8, [batch, h, w])])
     return model
 
 
-def _target_size(graph: onnx.GraphProto, entry: str, logits: str) -> str:
-    """The name of (N, classes, H, W) computed from the shapes of logits and input."""
-    size = _PREFIX + "size"
-    graph.node.extend(
-        [
-            helper.make_node("Shape", [logits], [_PREFIX + "nc"], _PREFIX + "Shape", end=2),
-            helper.make_node("Shape", [entry], [_PREFIX + "hw"], _PREFIX + "InputShape", start=2),
-            helper.make_node("Concat", [_PREFIX + "nc", _PREFIX + "hw"], [size], _PREFIX + "Concat", axis=0),
-        ]
-    )
-    return size
+def _add_above(graph: onnx.GraphProto, scores: str, cut: float, output: str, dtype: int) -> None:
+    """Compute 1 where a score is above the cut, else 0."""
+    above = _PREFIX + "above"
+    _add(graph, "Greater", [scores, _constant(graph, "cut", np.array(cut, np.float32))], [above])
+    _add(graph, "Cast", [above], [output], name="CastAbove", to=dtype)
+
+
+def _resize_target(graph: onnx.GraphProto, entry: onnx.ValueInfoProto, logits: onnx.ValueInfoProto) -> list[str]:
+    """Return Resize's further inputs: constant whole factors where the sizes are known, else a computed size."""
+    (_, _, h, w), (_, _, low_h, low_w) = _dims(entry), _dims(logits)
+    factor_h, factor_w = _whole_factor(h, low_h), _whole_factor(w, low_w)
+    if factor_h and factor_w:
+        return ["", _constant(graph, "scales", np.array([1, 1, factor_h, factor_w], np.float32))]
+    batch_and_classes, height_and_width, size = _PREFIX + "nc", _PREFIX + "hw", _PREFIX + "size"
+    _add(graph, "Shape", [logits.name], [batch_and_classes], end=2)
+    _add(graph, "Shape", [entry.name], [height_and_width], name="InputShape", start=2)
+    _add(graph, "Concat", [batch_and_classes, height_and_width], [size], axis=0)
+    return ["", "", size]
+
+
+def _add(
+    graph: onnx.GraphProto, kind: str, inputs: list[str], outputs: list[str], *, name: str = "", **attributes: Any
+) -> None:
+    graph.node.append(helper.make_node(kind, inputs, outputs, _PREFIX + (name or kind), **attributes))
+
+
+def _constant(graph: onnx.GraphProto, name: str, array: NDArray[np.generic]) -> str:
+    """Store a tensor; return its name."""
+    graph.initializer.append(numpy_helper.from_array(array, _PREFIX + name))
+    return _PREFIX + name
 
 
 def _dims(value: onnx.ValueInfoProto) -> list[_Dim]:
@@ -183,15 +160,15 @@ def _dims(value: onnx.ValueInfoProto) -> list[_Dim]:
 
 
 def _whole_factor(size: _Dim, low: _Dim) -> int:
-    """How many times a known size is another; 0 where either is open or it does not divide."""
+    """Return how many times a known size contains another; 0 where either is open or it does not divide."""
     known = isinstance(size, int) and isinstance(low, int)
     return int(size) // int(low) if known and int(size) % int(low) == 0 else 0  # type: ignore[arg-type]
 
 
 def _free_names(graph: onnx.GraphProto, *names: str) -> None:
-    """Rename what a foreign graph computes under a name that the answer is to have."""
-    made = {output for node in graph.node for output in node.output}
-    new = {name: f"{_PREFIX}inner_{name}" for name in names if name in made}
+    """Rename values of a foreign graph that have the name of a new output."""
+    computed = {output for node in graph.node for output in node.output}
+    new = {name: f"{_PREFIX}inner_{name}" for name in names if name in computed}
     for node in graph.node:
         node.input[:] = [new.get(name, name) for name in node.input]
         node.output[:] = [new.get(name, name) for name in node.output]

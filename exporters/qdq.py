@@ -1,8 +1,8 @@
-"""INT8 written into the graph as QuantizeLinear and DequantizeLinear pairs."""
+"""INT8 graphs with QuantizeLinear and DequantizeLinear pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,25 +10,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from hrnet_deploy.qdq_plan import ActivationRange, QdqPlan, QdqTarget, is_stored, stored_tensors
+from hrnet_deploy.exporters.graph_edit import copy_of, drop_unused_tensors, read_names, replace_nodes
+from hrnet_deploy.qdq_plan import ActivationRange, QdqPlan, QdqTarget, is_stored, name_of, stored_tensors
 
 SCALE_FLOOR = 1e-8
-"""No scale is smaller: a dead channel or an all-zero tensor would give 0, which TensorRT refuses (issue 3020)."""
+"""Smallest scale: a dead channel or an all-zero tensor would give 0, which TensorRT refuses (issue 3020)."""
 _INT32_ROOM = 2.0**30
 _PREFIX = "int8/"
-"""Of every new name, since foreign graphs have a value `a` beside a weight `a_scale`."""
+"""Prefix of every new name, since foreign graphs have a value `a` beside a weight `a_scale`."""
 
 
 def weight_scales(weights: NDArray[np.float32], *, per_channel: bool) -> NDArray[np.float32]:
-    """What one INT8 level of a weight is worth.
-
-    Args:
-        weights: (outputs, ...).
-        per_channel: one scale per output, else the same for all.
-
-    Returns:
-        The scale of each output, at least `SCALE_FLOOR`.
-    """
+    """Compute the INT8 scale of each output of a weight (outputs, ...), at least `SCALE_FLOOR`, or one for all."""
     largest = np.abs(weights.reshape(len(weights), -1)).max(axis=1)
     largest = largest if per_channel else np.full_like(largest, largest.max())
     scales: NDArray[np.float32] = np.maximum(largest / 127, SCALE_FLOOR).astype(np.float32)
@@ -43,24 +36,23 @@ def to_qdq(
     per_channel: bool = True,
     rounded: Mapping[str, NDArray[np.int8]] | None = None,
 ) -> onnx.ModelProto:
-    """Insert Q/DQ pairs and quantise weights.
+    """Insert Q/DQ pairs and quantize weights.
 
-    1. Each value of the plan gets one pair, read by the nodes the plan names.
+    1. Each value of the plan gets one pair, read by the nodes that the plan names.
     2. Weights are stored as INT8, symmetric, one scale per output channel.
     3. For the CPU biases are stored as INT32 at the product of both scales; for TensorRT they stay as they are.
 
     Args:
         model: simplified float32 graph, left as it is.
-        plan: where.
+        plan: the placement.
         ranges: of every value in `plan.measured`.
         per_channel: one scale per output channel, else one per weight.
-        rounded: by name, weights already in levels of `weight_scales`; others go to the nearest level.
+        rounded: by name, weights that are already codes of `weight_scales`; others go to the nearest code.
 
     Returns:
         A new graph.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = copy_of(model)
     graph = result.graph
     del graph.value_info[:]
     weights = stored_tensors(model)
@@ -68,36 +60,38 @@ def to_qdq(
     for entry in graph.input:
         writer.pair(entry.name)
     for node in graph.node:
-        name = node.name or node.output[0]
+        name = name_of(node)
         if name in plan.weighted:
             writer.weights(node, weights)
         for slot, value in enumerate(node.input):
             if name in plan.readers.get(value, ()):
-                node.input[slot] = _dequantised(value)
+                node.input[slot] = _dequantized(value)
         writer.nodes.append(node)
-        for made in node.output:
-            writer.pair(made)
-    used = {name for node in writer.nodes for name in node.input} | {v.name for v in graph.output}
-    kept = [t for t in graph.initializer if t.name in used]
-    nodes = (n for n in writer.nodes if n.output[0] in used or not is_stored(n))
-    new_nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in nodes]
-    del graph.node[:]
-    graph.node.extend(new_nodes)
-    del graph.initializer[:]
-    graph.initializer.extend([*kept, *writer.tensors])
-    # Up to IR version 3 weights are inputs too; one that is gone would be asked for.
-    inputs = [v for v in graph.input if v.name in used or v.name not in weights]
-    del graph.input[:]
-    graph.input.extend(inputs)
+        for value in node.output:
+            writer.pair(value)
+    _replace_content(graph, writer, weights)
     return result
 
 
-def _dequantised(value: str) -> str:
+def _replace_content(graph: onnx.GraphProto, writer: _Writer, weights: Collection[str]) -> None:
+    """Put the written nodes and tensors into the graph, without weights that nothing reads any more."""
+    replace_nodes(graph, writer.nodes)
+    used = read_names(graph)
+    replace_nodes(graph, [n for n in graph.node if n.output[0] in used or not is_stored(n)])
+    graph.initializer.extend(writer.tensors)
+    drop_unused_tensors(graph)
+    # Up to IR version 3 weights are inputs too; a runtime would require one that was removed.
+    inputs = [v for v in graph.input if v.name in used or v.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
+
+
+def _dequantized(value: str) -> str:
     return f"{_PREFIX}{value}_DequantizeLinear_Output"
 
 
 class _Writer:
-    """Collects the new nodes and tensors in graph order."""
+    """The new nodes and tensors, in graph order."""
 
     def __init__(
         self,
@@ -118,7 +112,7 @@ class _Writer:
         self._stored: dict[str, NDArray[np.float32]] = {}
 
     def pair(self, value: str) -> None:
-        """Quantise and dequantise a value, if the plan says so."""
+        """Quantize and dequantize a value, if the plan places a pair there."""
         if value not in self._planned:
             return
         scale, zero = _parameters(self._ranges[self._plan.scale_of.get(value, value)], self._plan.target)
@@ -126,10 +120,10 @@ class _Writer:
         self._tensor(f"{value}_scale", np.float32(scale))
         self._tensor(f"{value}_zero_point", zero)
         self._link("QuantizeLinear", value, f"{_PREFIX}{value}_QuantizeLinear_Output", value)
-        self._link("DequantizeLinear", f"{_PREFIX}{value}_QuantizeLinear_Output", _dequantised(value), value)
+        self._link("DequantizeLinear", f"{_PREFIX}{value}_QuantizeLinear_Output", _dequantized(value), value)
 
     def weights(self, node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) -> None:
-        """Store a node's weights as INT8, and its bias as INT32 where the target wants it."""
+        """Store a node's weights as INT8, and its bias as INT32 where the target needs it."""
         name = node.input[1]
         source = self._scales[node.input[0]]
         bias = None
@@ -137,7 +131,9 @@ class _Writer:
             bias = numpy_helper.to_array(weights[node.input[2]]).astype(np.float64)
         array = numpy_helper.to_array(weights[name])
         if bias is not None and np.any(np.abs(bias) > _INT32_ROOM * source * self._stored.get(name, np.inf)):
-            name = f"{node.output[0]}_weight"  # shared with a node whose scales cannot hold this bias
+            name = (
+                f"{node.output[0]}_weight"  # another node that shares the weights has scales that cannot hold this bias
+            )
         if name not in self._stored:
             self._stored[name] = self._store(name, array, self._rounded.get(node.input[1]), bias, source)
         if bias is not None:
@@ -145,8 +141,8 @@ class _Writer:
             stored = np.clip(np.rint(bias / scales), -_INT32_ROOM, _INT32_ROOM).astype(np.int32)
             own = f"{node.output[0]}_bias"
             self._constant(own, stored, np.broadcast_to(scales, bias.shape).astype(np.float32))
-            node.input[2] = _dequantised(own)
-        node.input[1] = _dequantised(name)
+            node.input[2] = _dequantized(own)
+        node.input[1] = _dequantized(name)
 
     def _store(
         self,
@@ -158,20 +154,20 @@ class _Writer:
     ) -> NDArray[np.float32]:
         usual = scales = weight_scales(array, per_channel=self._per_channel)
         if bias is not None:
-            # A near-dead channel with a bias would need more than 32 bits for it; its weights can do with fewer.
+            # A near-dead channel with a bias would need more than 32 bits for it, so its scale grows.
             scales = np.maximum(usual, (np.abs(bias) / (source * _INT32_ROOM)).astype(np.float32))
         columns = scales.reshape(-1, *[1] * (array.ndim - 1))
-        levels = np.clip(np.rint(array / columns), -127, 127).astype(np.int8)
+        codes = np.clip(np.rint(array / columns), -127, 127).astype(np.int8)
         if rounded is not None:
-            levels = np.where(columns == usual.reshape(columns.shape), rounded, levels)
-        self._constant(name, levels, scales)
+            codes = np.where(columns == usual.reshape(columns.shape), rounded, codes)
+        self._constant(name, codes, scales)
         return scales
 
     def _constant(self, name: str, stored: NDArray[np.generic], scales: NDArray[np.float32]) -> None:
         self._tensor(f"{name}_quantized", stored)
         self._tensor(f"{name}_scale", scales)
         self._tensor(f"{name}_zero_point", np.zeros(scales.shape, stored.dtype))
-        self._link("DequantizeLinear", f"{_PREFIX}{name}_quantized", _dequantised(name), name, axis=0)
+        self._link("DequantizeLinear", f"{_PREFIX}{name}_quantized", _dequantized(name), name, axis=0)
 
     def _tensor(self, name: str, array: NDArray[np.generic] | np.generic) -> None:
         self.tensors.append(numpy_helper.from_array(np.asarray(array), f"{_PREFIX}{name}"))
@@ -182,7 +178,7 @@ class _Writer:
 
 
 def _parameters(span: ActivationRange, target: QdqTarget) -> tuple[float, np.generic]:
-    """Scale and zero point: uint8 over the range for the CPU, int8 around zero for TensorRT."""
+    """Compute scale and zero point: uint8 over the range for the CPU, int8 around zero for TensorRT."""
     if target is QdqTarget.TENSORRT:
         return float(np.float32(max(span.amax / 127, SCALE_FLOOR))), np.int8(0)
     scale = float(np.float32(max((span.high - span.low) / 255, SCALE_FLOOR)))

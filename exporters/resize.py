@@ -10,18 +10,10 @@ from hrnet_deploy.exporters.shape_inference import value_types
 
 
 def resize_by_scales(model: onnx.ModelProto) -> bool:
-    """Give Resize nodes constant factors where input and output sizes are known and divide evenly.
+    """Give Resize nodes constant factors where both sizes are known; return whether any node changed.
 
-    1. Only nodes with a `sizes` input, no `axes`, and static height and width on both sides.
-    2. Only whole factors: others could round to another size.
-
-    Batch may stay dynamic, which spares a Shape-Slice-Concat chain per node.
-
-    Args:
-        model: changed in place.
-
-    Returns:
-        Whether anything changed.
+    Only nodes with a `sizes` input, no `axes`, static height and width on both sides, and whole factors: others could
+    round to another size. Batch may stay dynamic, which saves a Shape-Slice-Concat chain per node.
     """
     sizes = {name: [d.dim_value for d in kind.shape.dim] for name, kind in value_types(model).items()}
     changed = False

@@ -1,4 +1,4 @@
-"""The bytes of a graph with other nodes and outputs; the graph itself is neither changed nor copied."""
+"""Serialization of a graph with other nodes and outputs, without copying the graph."""
 
 from __future__ import annotations
 
@@ -16,18 +16,10 @@ _BYTES = 2
 def with_graph(
     model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], outputs: Iterable[onnx.ValueInfoProto]
 ) -> bytes:
-    """Serialize a model with other nodes and outputs.
+    """Serialize a model with other nodes and outputs; the model itself is left as it is.
 
-    Weights are written one after the other behind the rest: readers of protocol buffers merge the parts of a message.
-    So they are in memory twice, not three times as with a copy.
-
-    Args:
-        model: left as it is.
-        nodes: in place of its own.
-        outputs: in place of its own.
-
-    Returns:
-        An ONNX file's content.
+    Weights are written one after the other behind the rest, since readers of protocol buffers merge the parts of a
+    message. They are then in memory twice, not three times as with a copy.
     """
     rest = onnx.ModelProto(ir_version=model.ir_version)
     rest.opset_import.extend(model.opset_import)
@@ -51,7 +43,7 @@ def with_graph(
 
 
 def _head(number: int, size: int) -> bytes:
-    """Tag and length of a message field."""
+    """Encode the tag and length of a message field."""
     return _varint(number << 3 | _BYTES) + _varint(size)
 
 

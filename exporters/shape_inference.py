@@ -1,4 +1,4 @@
-"""Types and shapes of a graph's values, found without touching its weights."""
+"""Types and shapes of a graph's values, inferred without its weights."""
 
 from __future__ import annotations
 
@@ -12,17 +12,10 @@ _SMALL = 1024
 
 
 def value_types(model: onnx.ModelProto, *, strict: bool = False) -> dict[str, onnx.TypeProto.Tensor]:
-    """Infer what every value is; weights are declared, not copied, so a wide net costs no memory.
+    """Infer element type and shape by name, of graph inputs and computed values.
 
-    Args:
-        model: left as it is.
-        strict: whether a contradiction is an error.
-
-    Returns:
-        Element type and shape by name, of graph inputs and of what nodes make.
-
-    Raises:
-        onnx.shape_inference.InferenceError: `strict` and the graph contradicts itself.
+    Weights are declared, not copied, so a wide model costs no memory. With `strict` a contradiction raises
+    `onnx.shape_inference.InferenceError`.
     """
     skeleton = onnx.ModelProto(ir_version=model.ir_version)
     skeleton.opset_import.extend(model.opset_import)

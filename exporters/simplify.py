@@ -1,4 +1,4 @@
-"""Fewer nodes, same numbers."""
+"""Graph simplification."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ from hrnet_deploy.exporters.resize import resize_by_scales
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants, drop what computes nothing, and turn Resize targets into factors where they are whole.
-
-    Args:
-        model: a traced or foreign graph.
-
-    Returns:
-        A new model. Its equality with the PyTorch network is checked by whoever exports, on images.
+    """Fold constants, remove unused nodes, and replace Resize targets by whole factors; the result is a new model.
 
     Raises:
         ExportError: the simplifier reports failure.
@@ -30,7 +24,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
         reason = " ".join(str(error).split())
         raise ExportError(f"graph must simplify, got {reason}. Use --no-simplify.") from error
     if resize_by_scales(simplified):
-        # The shape arithmetic behind the old targets is dead now.
+        # The shape arithmetic of the old targets is unused now.
         simplified, _ = onnxsim.simplify(simplified, check_n=0)
     result: onnx.ModelProto = simplified
     return result

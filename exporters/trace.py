@@ -1,4 +1,4 @@
-"""PyTorch network to ONNX graph."""
+"""ONNX graph from a PyTorch network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto
 
     Args:
         network: in evaluation mode; float32 (N, 3, H, W) -> logits.
-        shapes: what may vary becomes a named dimension: batch, height, width.
+        shapes: dimensions that may vary get a name: batch, height, width.
         opset: ONNX opset to write.
 
     Returns:
@@ -36,33 +36,13 @@ def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto
         ExportError: the tracer failed or wrote another opset.
     """
     n, h, w = shapes.opt_nhw
-    # A traced 1 would be taken for a broadcast dimension.
+    # The tracer would take a batch of 1 for a broadcast dimension.
     example = torch.zeros(2 if shapes.dynamic_batch else n, 3, h, w)
-    axes: dict[str, dict[int, str]] = {INPUT: {}, OUTPUT: {}}
-    if shapes.dynamic_batch:
-        axes[INPUT][0] = axes[OUTPUT][0] = "batch"
-    if shapes.dynamic_hw:
-        axes[INPUT] |= {2: "height", 3: "width"}
-        axes[OUTPUT] |= {2: "height/4", 3: "width/4"}
     try:
-        # Through a file: in memory the graph would exist three times while it is handed over.
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            file = str(Path(folder, "traced.onnx"))
-            torch.onnx.export(
-                network,
-                (example,),
-                file,
-                dynamo=False,
-                opset_version=min(opset, TRACE_MAX_OPSET),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_axes=axes,
-            )
-            model = onnx.load(file)
+        model = _export(network, example, shapes, min(opset, TRACE_MAX_OPSET))
     except (UsageError, MemoryError):
         raise
-    except Exception as error:  # whatever the tracer raises is its failure, with its own words kept
+    except Exception as error:  # the tracer raises errors of any type; their words are kept
         raise ExportError(
             f"tracing must give an ONNX graph, got {type(error).__name__}: {error}. Run with -v."
         ) from error
@@ -72,3 +52,27 @@ def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto
     if written(converted) != opset:
         raise ExportError(f"opset must be {opset} as asked, got {written(converted)} in the file. Ask for that one.")
     return converted
+
+
+def _export(network: nn.Module, example: torch.Tensor, shapes: ShapeRange, opset: int) -> onnx.ModelProto:
+    axes: dict[str, dict[int, str]] = {INPUT: {}, OUTPUT: {}}
+    if shapes.dynamic_batch:
+        axes[INPUT][0] = axes[OUTPUT][0] = "batch"
+    if shapes.dynamic_hw:
+        axes[INPUT] |= {2: "height", 3: "width"}
+        axes[OUTPUT] |= {2: "height/4", 3: "width/4"}
+    # Through a file: in memory the graph would exist three times during the transfer.
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        file = str(Path(folder, "traced.onnx"))
+        torch.onnx.export(
+            network,
+            (example,),
+            file,
+            dynamo=False,
+            opset_version=opset,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes=axes,
+        )
+        return onnx.load(file)

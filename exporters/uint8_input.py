@@ -1,4 +1,4 @@
-"""Pixels in: a uint8 image batch as graph input, normalised inside."""
+"""A uint8 image batch as graph input, normalized inside."""
 
 from __future__ import annotations
 
@@ -9,79 +9,78 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError
+from hrnet_deploy.exporters.graph_edit import replace_nodes
 
 _PREFIX = "pixels_in/"
-NORMALISED = _PREFIX + "normalised"
-"""What stands where the float input stood."""
-_ALIKE = {"Cast", "Pad", "QuantizeLinear", "DequantizeLinear"}
+NORMALIZED = _PREFIX + "normalised"
+"""The value that replaces the float input."""
+_UNIFORM = {"Cast", "Pad", "QuantizeLinear", "DequantizeLinear"}
 _BY_CHANNEL = {"Mul", "Sub"}
-"""What an INT8 graph has before its first convolution: some treat all channels alike, some have a number for each."""
+"""The nodes of an INT8 graph before its first convolution: uniform over the channels, or with a number for each."""
 
 
 def add_uint8_input(
     model: onnx.ModelProto, mean: Sequence[float], std: Sequence[float], *, swap: bool
 ) -> onnx.ModelProto:
-    """Put Cast, Transpose, Mul, Add before a graph, so that it takes bytes as a camera or decoder leaves them.
+    """Put Cast, Transpose, Mul and Add before a graph, so that it takes bytes in a camera's or decoder's layout.
 
-    TensorRT fuses the four into one kernel, and a quarter of the bytes travel to the device.
+    TensorRT fuses the four into one kernel, and a quarter of the bytes go to the device.
 
     Args:
         model: graph with one float32 input (N, 3, H, W); changed in place.
-        mean: per channel on a 0..1 scale, in the order the network expects.
-        std: per channel on a 0..1 scale, likewise.
-        swap: take the channels in reverse order; the first convolution's weights are turned round, which costs nothing.
+        mean: per channel on a 0..1 scale, in the network's channel order.
+        std: per channel on a 0..1 scale, in the network's channel order.
+        swap: take the channels in reverse order; the first convolution's weights are reversed, which costs nothing.
 
     Returns:
         The model; its input has the same name and is uint8 (N, H, W, 3).
 
     Raises:
-        ExportError: the input does not have three channels, or something other than a convolution takes it.
+        ExportError: the input does not have three channels, or its reader is no convolution.
     """
     graph = model.graph
     entry = graph.input[0]
     n, channels, h, w = (d.dim_param or d.dim_value for d in entry.type.tensor_type.shape.dim)
     if channels != 3 or entry.type.tensor_type.elem_type != TensorProto.FLOAT:
         raise ExportError(f"pixels-in needs a float32 input with 3 channels, got {channels}. Export without it.")
-    name, normalised = entry.name, NORMALISED
+    name, normalized = entry.name, NORMALIZED
     for node in graph.node:
-        node.input[:] = [normalised if i == name else i for i in node.input]
+        node.input[:] = [normalized if i == name else i for i in node.input]
     scale = 1 / (255 * np.asarray(std, np.float64))
     shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
     if swap:
-        _reverse_first_convolution(graph, normalised)
+        _reverse_first_convolution(graph, normalized)
         scale, shift = scale[::-1], shift[::-1]
     for key, values in (("scale", scale), ("shift", shift)):
         array = np.ascontiguousarray(values, np.float32).reshape(1, 3, 1, 1)
         graph.initializer.append(numpy_helper.from_array(array, _PREFIX + key))
     head = [
-        # Cast first: TensorRT lets nothing else read a uint8 input.
+        # Cast comes first: in TensorRT only a Cast may read a uint8 input.
         helper.make_node("Cast", [name], [_PREFIX + "float"], _PREFIX + "Cast", to=TensorProto.FLOAT),
         helper.make_node(
             "Transpose", [_PREFIX + "float"], [_PREFIX + "nchw"], _PREFIX + "Transpose", perm=[0, 3, 1, 2]
         ),
         helper.make_node("Mul", [_PREFIX + "nchw", _PREFIX + "scale"], [_PREFIX + "scaled"], _PREFIX + "Mul"),
-        helper.make_node("Add", [_PREFIX + "scaled", _PREFIX + "shift"], [normalised], _PREFIX + "Add"),
+        helper.make_node("Add", [_PREFIX + "scaled", _PREFIX + "shift"], [normalized], _PREFIX + "Add"),
     ]
-    body = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*head, *body])
+    replace_nodes(graph, [*head, *graph.node])
     entry.CopyFrom(helper.make_tensor_value_info(name, TensorProto.UINT8, [n, h, w, 3]))
     return model
 
 
 def _reverse_first_convolution(graph: onnx.GraphProto, value: str) -> None:
-    """Turn round the input channels of whatever convolution reads `value`, and of what stands between them."""
+    """Reverse the input channels of the convolution that reads `value`, and of the nodes between them."""
     stored = {t.name: t for t in graph.initializer}
-    levels = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    codes = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
     frontier, reversed_ = {value}, set()
     for node in graph.node:
         if node.op_type == "Shape" or frontier.isdisjoint(node.input):
             continue
-        if node.op_type in _ALIKE | _BY_CHANNEL and node.input[0] in frontier:
+        if node.op_type in _UNIFORM | _BY_CHANNEL and node.input[0] in frontier:
             frontier.add(node.output[0])
-        if node.op_type in _ALIKE:
+        if node.op_type in _UNIFORM:
             continue
-        name = levels.get(node.input[1], node.input[1]) if node.op_type in {"Conv", *_BY_CHANNEL} else None
+        name = codes.get(node.input[1], node.input[1]) if node.op_type in {"Conv", *_BY_CHANNEL} else None
         if name not in stored:
             raise ExportError(
                 f"swapping channels needs a convolution as first node, got {node.op_type}. Use --pixels-in rgb."

@@ -1,4 +1,4 @@
-"""What an INT8 graph computes in INT8: the plan that calibration makes and the exporter writes."""
+"""The plan of an INT8 graph: calibration decides it and the exporter writes it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ if TYPE_CHECKING:
     import onnx
 
 
-WHOLE_LEVELS = "levels/whole"
-"""The value by which the first convolution reads grey levels (`exporters.levels`): in INT8 it loses nothing."""
+INTEGER_INPUT = "levels/whole"
+"""The value through which the first convolution reads integers (`exporters.integer_input`); INT8 represents it
+exactly."""
 
 
 class QdqTarget(str, enum.Enum):
-    """Whose INT8 kernels a Q/DQ graph is laid out for."""
+    """The runtime whose INT8 kernels a Q/DQ graph suits."""
 
     CPU = "cpu"
     """ONNX Runtime and OpenVINO: unsigned activations with a zero point on every value, INT32 biases."""
@@ -39,12 +40,7 @@ DEFAULT_RESIDUAL = Residual.FLOAT
 
 @dataclass(frozen=True)
 class ActivationRange:
-    """What a tensor's values are clipped to.
-
-    Attributes:
-        low: smallest representable value, at most 0.
-        high: largest representable value, at least 0.
-    """
+    """The range that a tensor's values are clipped to; it contains zero."""
 
     low: float
     high: float
@@ -57,14 +53,14 @@ class ActivationRange:
 
 @dataclass(frozen=True)
 class QdqPlan:
-    """Where Q/DQ pairs go.
+    """Placement of Q/DQ pairs.
 
     Attributes:
-        target: whose kernels the layout suits.
+        target: the runtime.
         tensors: values that get a pair, in graph order.
-        weighted: nodes whose weights are quantised.
-        readers: by value, the nodes that read the dequantised copy; others read the value itself.
-        scale_of: a value to the one whose range it shares; values without an entry have their own.
+        weighted: nodes with INT8 weights.
+        readers: by value, the nodes that read the dequantized copy; others read the value itself.
+        scale_of: from a value to the one whose range it shares; values without an entry have their own.
     """
 
     target: QdqTarget
@@ -75,30 +71,21 @@ class QdqPlan:
 
     @property
     def measured(self) -> tuple[str, ...]:
-        """The values whose ranges calibration must find."""
+        """The values whose ranges calibration measures."""
         return tuple(dict.fromkeys(self.scale_of.get(name, name) for name in self.tensors))
 
 
+def name_of(node: onnx.NodeProto) -> str:
+    """Return the name that plans and --keep-fp use for a node: its own, else that of its first output."""
+    return node.name or node.output[0]
+
+
 def is_stored(node: onnx.NodeProto) -> bool:
-    """Whether a node is a stored tensor, as other exporters write weights.
-
-    Args:
-        node: any node.
-
-    Returns:
-        True for a Constant whose `value` is a tensor.
-    """
+    """Whether a node is a Constant with a tensor, as other exporters store weights."""
     return node.op_type == "Constant" and node.attribute[0].name == "value"
 
 
 def stored_tensors(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """What a graph stores, whichever way: weights, biases, sizes.
-
-    Args:
-        model: any graph.
-
-    Returns:
-        By name.
-    """
+    """Collect the stored tensors of a graph by name: initializers and Constants."""
     constants = {node.output[0]: node.attribute[0].t for node in model.graph.node if is_stored(node)}
     return {tensor.name: tensor for tensor in model.graph.initializer} | constants

@@ -196,7 +196,7 @@ class OnnxSource:
     ) -> None:
         try:
             from hrnet_deploy.exporters import import_onnx, onnx_file
-            from hrnet_deploy.exporters.foreign_outputs import flatten_scores, keep_output, tell_classes
+            from hrnet_deploy.exporters.foreign_outputs import declare_classes, flatten_scores, keep_output
             from hrnet_deploy.exporters.opset import written
         except ImportError as error:
             raise _extra_missing(error) from error
@@ -223,11 +223,11 @@ class OnnxSource:
         if kind is Task.CLASSIFICATION and flatten_scores(self._model, None if answer is None else answer.shape):
             self._engine = foreign_session.opened(self._model, path.name)
         elif answer is not None:
-            tell_classes(self._model, answer.shape)
+            declare_classes(self._model, answer.shape)
         found = import_onnx.examine(self._model, path.name)
         (entry,), outputs = onnx_file.describe(self._model)
-        normalised = found.normalised or (answer is not None and foreign_session.sums_to_one(answer))
-        if normalised and not found.normalised:
+        normalised = found.normalized or (answer is not None and foreign_session.sums_to_one(answer))
+        if normalised and not found.normalized:
             _LOG.warning("%s: its scores add up to 1, so they are taken for probabilities", path.name)
         if num_classes is not None and num_classes != found.num_classes:
             raise UsageError(f"--num-classes must be what {path.name} has, {found.num_classes}, got {num_classes}.")

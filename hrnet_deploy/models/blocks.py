@@ -1,4 +1,4 @@
-"""The residual blocks every HRNet is made of; attribute names are those of the official code."""
+"""The residual blocks of HRNet; attribute names are those of the official code."""
 
 from __future__ import annotations
 
@@ -12,18 +12,7 @@ SE_REDUCTION = 16
 
 
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, *, bias: bool = False) -> list[nn.Module]:
-    """A convolution and its batch norm, to unpack into a Sequential.
-
-    Args:
-        inputs: input channels.
-        outputs: output channels.
-        kernel: kernel size, odd; the padding keeps the size at stride 1.
-        stride: step of the convolution.
-        bias: whether the convolution has one of its own.
-
-    Returns:
-        The two modules, in order.
-    """
+    """Return a convolution and its batch norm; the padding keeps the size at stride 1."""
     return [nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=bias), nn.BatchNorm2d(outputs)]
 
 
@@ -42,14 +31,7 @@ class SqueezeExcitation(nn.Module):
         self.fc_excitation = nn.Conv2d(channels // SE_REDUCTION, channels, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Recalibrate.
-
-        Args:
-            features: float (N, C, H, W).
-
-        Returns:
-            float (N, C, H, W).
-        """
+        """Recalibrate float (N, C, H, W)."""
         hidden = F.relu(self.fc_squeeze(F.adaptive_avg_pool2d(features, 1)))
         gates: Tensor = self.fc_excitation(hidden).sigmoid()
         return features * gates
@@ -72,14 +54,7 @@ class BasicBlock(nn.Module):
         self.se = _recalibration(channels, squeeze_excitation=squeeze_excitation)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Compute the block.
-
-        Args:
-            features: float (N, C, H, W).
-
-        Returns:
-            float (N, C, H, W).
-        """
+        """Compute the block on float (N, C, H, W); the shape stays."""
         hidden = F.relu(self.bn1(self.conv1(features)))
         return F.relu(self.se(self.bn2(self.conv2(hidden))) + features)
 
@@ -100,14 +75,7 @@ class Bottleneck(nn.Module):
         self.downsample = nn.Sequential(*conv_bn(inputs, outputs, 1)) if inputs != outputs else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
-        """Compute the block.
-
-        Args:
-            features: float (N, inputs, H, W).
-
-        Returns:
-            float (N, 4 * planes, H, W).
-        """
+        """Compute the block: float (N, inputs, H, W) to (N, 4 * planes, H, W)."""
         hidden = F.relu(self.bn1(self.conv1(features)))
         hidden = F.relu(self.bn2(self.conv2(hidden)))
         return F.relu(self.se(self.bn3(self.conv3(hidden))) + self.downsample(features))

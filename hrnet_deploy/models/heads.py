@@ -1,4 +1,4 @@
-"""The two nets: the trunk with a classification or a segmentation head."""
+"""The two models: the trunk with a classification or a segmentation head."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from hrnet_deploy.models.trunk import Trunk, resize_corners_to, resize_to
 from hrnet_deploy.models.variants import BOTTLENECK_EXPANSION, Variant
 
 CLASSIFICATION_STRIDE = 32
-"""Classification inputs must be multiples of this: nearest upsampling by a factor meets its sizes only there."""
+"""Classification inputs must be multiples of this: only there does nearest upsampling match the branch sizes."""
 
 _HEAD_PLANES = (32, 64, 128, 256)
 _HEAD_CHANNELS = tuple(BOTTLENECK_EXPANSION * planes for planes in _HEAD_PLANES)
 _FEATURES = 2048
 
 
-class ClassificationNet(Trunk):
+class ClassificationModel(Trunk):
     """Image classifier.
 
     Source: HRNet-Image-Classification, lib/models/cls_hrnet.py.
@@ -42,10 +42,10 @@ class ClassificationNet(Trunk):
         self.classifier = nn.Linear(_FEATURES, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Classify.
+        """Classify normalized RGB images.
 
         Args:
-            images: float (N, 3, H, W), normalised RGB; H and W multiples of 32.
+            images: float (N, 3, H, W); H and W multiples of 32.
 
         Returns:
             Logits, float (N, classes).
@@ -65,7 +65,7 @@ class ClassificationNet(Trunk):
 
 
 def _is_captured() -> bool:
-    """Whether a graph is being recorded, where sizes are no plain numbers."""
+    """Whether a graph is being recorded; sizes are then no plain numbers."""
     return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
 
 
@@ -78,8 +78,8 @@ def _check_size(images: Tensor) -> None:
         )
 
 
-class SegmentationNet(Trunk):
-    """Labels pixels, at a quarter of the input's size.
+class SegmentationModel(Trunk):
+    """Pixel classifier with output at a quarter of the input's size.
 
     Source: HRNet-Semantic-Segmentation pytorch-v1.1, lib/models/seg_hrnet.py.
     """
@@ -93,10 +93,10 @@ class SegmentationNet(Trunk):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Score every class at every fourth pixel.
+        """Score every class at every fourth pixel of normalized RGB images.
 
         Args:
-            images: float (N, 3, H, W), normalised RGB, of any size.
+            images: float (N, 3, H, W), of any size.
 
         Returns:
             Logits, float (N, classes, ceil(H / 4), ceil(W / 4)).

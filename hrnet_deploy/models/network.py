@@ -1,4 +1,4 @@
-"""From a variant to its network."""
+"""Construction of a variant's network."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.models.heads import ClassificationNet, SegmentationNet
+from hrnet_deploy.models.heads import ClassificationModel, SegmentationModel
 from hrnet_deploy.models.variants import Variant
 from hrnet_deploy.spec import Task
 
-_NETS: dict[Task, type[ClassificationNet | SegmentationNet]] = {
-    Task.CLASSIFICATION: ClassificationNet,
-    Task.SEGMENTATION: SegmentationNet,
+_MODELS: dict[Task, type[ClassificationModel | SegmentationModel]] = {
+    Task.CLASSIFICATION: ClassificationModel,
+    Task.SEGMENTATION: SegmentationModel,
 }
 
 
@@ -21,9 +21,9 @@ def build_network(variant: Variant, num_classes: int, *, device: str = "cpu") ->
 
     Args:
         variant: the architecture.
-        num_classes: classes it tells apart.
-        device: where its float32 parameters live, initialised at random as PyTorch does (seed with
-            `torch.manual_seed`). "meta" allocates nothing: for counting, and for weights that follow from a file.
+        num_classes: number of classes.
+        device: device of its float32 parameters, which get PyTorch's random initialization (seed with
+            `torch.manual_seed`). "meta" allocates nothing: for counting, and for weights that a file provides.
 
     Returns:
         A module that maps float (N, 3, H, W) to logits, float (N, classes) or, for segmentation,
@@ -35,4 +35,4 @@ def build_network(variant: Variant, num_classes: int, *, device: str = "cpu") ->
     if num_classes < 1:
         raise UsageError(f"number of classes must be at least 1, got {num_classes}. Correct --num-classes.")
     with torch.device(device):
-        return _NETS[variant.task](variant, num_classes).eval()
+        return _MODELS[variant.task](variant, num_classes).eval()

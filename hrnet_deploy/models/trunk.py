@@ -1,4 +1,4 @@
-"""What all HRNets share: stem, first layer, and three stages of parallel branches that keep exchanging features."""
+"""The trunk of all HRNets: stem, first layer, and three stages of parallel branches that exchange features."""
 
 from __future__ import annotations
 
@@ -15,14 +15,7 @@ _STEM_CHANNELS = 64
 
 
 def resize_to(features: Tensor, target: Tensor) -> Tensor:
-    """Upsample bilinearly to another map's size, as the segmentation nets do.
-
-    Args:
-        features: float (N, C, h, w).
-        target: float (N, D, H, W).
-
-    Returns:
-        float (N, C, H, W).
+    """Upsample bilinearly to another map's size.
 
     Source: HRNet-Semantic-Segmentation pytorch-v1.1, lib/models/seg_hrnet.py (align_corners False).
     """
@@ -32,20 +25,13 @@ def resize_to(features: Tensor, target: Tensor) -> Tensor:
 def resize_corners_to(features: Tensor, target: Tensor) -> Tensor:
     """Upsample as `resize_to`, but so that the corner pixels of both maps coincide.
 
-    Args:
-        features: float (N, C, h, w).
-        target: float (N, D, H, W).
-
-    Returns:
-        float (N, C, H, W).
-
     Source: HRNet-Semantic-Segmentation HRNet-OCR, lib/models/seg_hrnet.py (align_corners True).
     """
     return F.interpolate(features, size=target.shape[-2:], mode="bilinear", align_corners=True)
 
 
 def _down(source: int, target: int, steps: int) -> nn.Sequential:
-    """`steps` stride-2 convolutions; only the last changes the channels, and it alone has no ReLU."""
+    """Build `steps` stride-2 convolutions; only the last changes the channels, and it has no ReLU."""
     hidden = [nn.Sequential(*conv_bn(source, source, 3, 2), nn.ReLU()) for _ in range(steps - 1)]
     return nn.Sequential(*hidden, nn.Sequential(*conv_bn(source, target, 3, 2)))
 
@@ -75,25 +61,18 @@ class Exchange(nn.Module):
         )
 
     def _path(self, channels: tuple[int, ...], i: int, j: int) -> nn.Module:
-        """From branch j to branch i."""
+        """Build the path from branch j to branch i."""
         if j == i:
             return nn.Identity()
         if j < i:
             return _down(channels[j], channels[i], i - j)
         narrow = conv_bn(channels[j], channels[i], 1)
-        # Bilinear maps are resized in `forward`, to the size they meet there.
+        # Bilinear maps are resized in `forward`, to the size of the target branch.
         widen = [] if self.bilinear else [nn.Upsample(scale_factor=float(2 ** (j - i)), mode="nearest")]
         return nn.Sequential(*narrow, *widen)
 
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
-        """Compute the module.
-
-        Args:
-            inputs: float (N, C_i, H / 2^i, W / 2^i) for each branch i.
-
-        Returns:
-            The same shapes.
-        """
+        """Compute the module on float (N, C_i, H / 2^i, W / 2^i) for each branch i; the shapes stay."""
         branches = [branch(features) for branch, features in zip(self.branches, inputs, strict=True)]
         return [self._fuse(i, branches) for i in range(len(branches))]
 
@@ -110,7 +89,7 @@ class Exchange(nn.Module):
 
 
 def _transition(sources: tuple[int, ...], targets: tuple[int, ...]) -> nn.ModuleList:
-    """Bring the branches of one stage to the channels of the next, and grow the new one from the last."""
+    """Bring the branches of one stage to the channels of the next, and derive the new one from the last."""
     steps = nn.ModuleList()
     for i, width in enumerate(targets):
         if i >= len(sources):
@@ -150,10 +129,7 @@ class Trunk(nn.Module):
         self.stage4 = nn.Sequential(*(Exchange(variant, 4) for _ in range(variant.modules[2])))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Compute the four branches.
-
-        Args:
-            images: float (N, 3, H, W), normalised RGB.
+        """Compute the four branches of normalized RGB images, float (N, 3, H, W).
 
         Returns:
             float (N, C * 2^i, H / 2^(i+2), W / 2^(i+2)) for i = 0..3, sizes rounded up.

@@ -1,4 +1,4 @@
-"""Which HRNets there are, as data; loads without torch."""
+"""The HRNet architectures as data; loads without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hrnet_deploy.errors import UsageError
 from hrnet_deploy.spec import Task
 
 BOTTLENECK_EXPANSION = 4
-"""A bottleneck block puts out this many times its planes."""
+"""Output channels of a bottleneck block over its planes."""
 
 _WIDTHS = (18, 30, 32, 40, 44, 48, 64)
 _INPUT_HW = MappingProxyType({Task.CLASSIFICATION: (224, 224), Task.SEGMENTATION: (1024, 2048)})
@@ -22,17 +22,14 @@ class Variant:
     """One architecture.
 
     Attributes:
-        name: name throughout this package, such as "hrnet_w18".
-        task: what the net answers; it decides the head and how branches are upsampled.
-        layer1_blocks: bottleneck blocks of the first layer.
-        layer1_planes: their planes; the layer puts out four times as many channels.
+        layer1_planes: planes of the first layer's bottleneck blocks; it has four times as many output channels.
         channels: channels of the four branches, finest first.
         blocks_per_branch: basic blocks of each branch in each module.
         modules: high-resolution modules of stages 2, 3 and 4.
         squeeze_excitation: whether every block recalibrates its channels (PaddleClas SE_HRNet).
         head_bias: whether the head's convolutions before a batch norm have a bias (official files: yes).
-        align_corners: how a segmentation head resizes branches; the last resize, to the image, is done likewise.
-        align_corners_fuse: how the fuse layers of a segmentation net resize branches.
+        align_corners: resize mode of a segmentation head and of the final resize to the image.
+        align_corners_fuse: resize mode of the fuse layers of a segmentation model.
 
     Source: the yaml configurations of HRNet-Image-Classification and HRNet-Semantic-Segmentation (pytorch-v1.1).
     """
@@ -51,7 +48,7 @@ class Variant:
 
     @property
     def layer1_channels(self) -> int:
-        """Channels that enter the first transition."""
+        """Input channels of the first transition."""
         return BOTTLENECK_EXPANSION * self.layer1_planes
 
     @property
@@ -65,14 +62,7 @@ class Variant:
         return 1000 if self.task is Task.CLASSIFICATION else 19
 
     def same_graph(self, other: Variant) -> bool:
-        """Whether both have the same layers, the bias of the head's convolutions aside.
-
-        Args:
-            other: the variant to compare with.
-
-        Returns:
-            True where weights of one fit the other.
-        """
+        """Whether both have the same layers, except for the bias of the head's convolutions."""
         return self._layers == other._layers
 
     @property
@@ -138,14 +128,14 @@ _NO_HEAD_BIAS_SUFFIX = "_ssld"
 
 
 def find_variant(name: str) -> Variant:
-    """Look a variant up by the name its publisher uses.
+    """Look a variant up by a publisher's name.
 
     Args:
-        name: a key of `VARIANTS`, or timm's ("hrnet_w18_small", "hrnet_w18_ssld") or PaddleClas'
-            ("SE_HRNet_W64_C") name for it; case does not matter.
+        name: a key of `VARIANTS`, or timm's ("hrnet_w18_small", "hrnet_w18_ssld") or PaddleClas' ("SE_HRNet_W64_C")
+            name; case does not matter.
 
     Returns:
-        The variant; "..._ssld" gives the one without bias in the head's convolutions, as those weights are.
+        The variant; for "..._ssld" the one without bias in the head's convolutions, as in those weights.
 
     Raises:
         UsageError: no such variant; the message names the closest ones.

@@ -1,4 +1,4 @@
-"""From what a person calls weights (a path, a zoo name, a URL) to a file on this machine.
+"""Weights files by path, zoo name or URL.
 
 Downloads are resumed, checked against the publisher's digest, and appear under their name only when complete.
 """
@@ -21,19 +21,19 @@ from hrnet_deploy.system.download import download
 from hrnet_deploy.system.http_client import fetch_small, split_url
 
 CONFIG_SUFFIX = ".config.json"
-"""What the name of cached weights is extended by for timm's config, fetched from the same folder on the web."""
+"""Suffix of timm's config beside cached weights; it is fetched from the same folder on the web."""
 _CONFIG_LIMIT_BYTES = 1 << 20
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FILE_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams", ".onnx"})
 
 
 def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Path:
-    """The file that holds the weights, downloaded where needed.
+    """Find the file that holds the weights; download it where needed.
 
     Args:
         source: an existing file, a folder with one weights file, a zoo name such as "hrnet_w18.mm_in1k" or its
             publisher's name for it, or an http(s) URL.
-        cache_dir: where downloads are kept; default $HRNET_DEPLOY_CACHE, else $XDG_CACHE_HOME/hrnet_deploy, else
+        cache_dir: folder of downloads; default $HRNET_DEPLOY_CACHE, else $XDG_CACHE_HOME/hrnet_deploy, else
             ~/.cache/hrnet_deploy. Files lie in its folder `weights`.
 
     Returns:
@@ -67,13 +67,7 @@ def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Pat
 
 
 def zoo_entry(source: str) -> ZooEntry | None:
-    """The zoo row that a source of weights stands for.
-
-    Args:
-        source: as for `resolve_weights`.
-
-    Returns:
-        The row; None for a file, or where no row has that name or URL.
+    """Find the zoo row of a weights source; None for a file, or where no row has that name or URL.
 
     Raises:
         UsageError: a name that two publishers use.
@@ -84,14 +78,7 @@ def zoo_entry(source: str) -> ZooEntry | None:
 
 
 def web_address(source: str) -> str | None:
-    """Where on the web a source of weights lies.
-
-    Args:
-        source: as for `resolve_weights`.
-
-    Returns:
-        The URL without what may be secret in it (user, query); None for a file, or one that is fetched by hand.
-    """
+    """Return the URL of a weights source, without user and query, which may be secret; None without a URL."""
     entry = zoo_entry(source)
     url = source if entry is None else entry.url
     if url is None or not _URL.match(url) or _kind(Path(source)) == "file":
@@ -101,21 +88,14 @@ def web_address(source: str) -> str | None:
 
 
 def weights_folder(cache_dir: Path | None = None) -> Path:
-    """Where downloaded weights lie.
-
-    Args:
-        cache_dir: the cache; default as in `resolve_weights`.
-
-    Returns:
-        The folder, which may not exist yet.
-    """
+    """Return the folder of downloaded weights; it may not exist yet."""
     return Path(cache_dir) / "weights" if cache_dir else cache_folder("weights")
 
 
 def _kind(path: Path) -> str | None:
     try:
         return "file" if path.is_file() else "folder" if path.is_dir() else None
-    except OSError:  # too long for a path, as a signed URL may be
+    except OSError:  # too long for a path, such as a signed URL
         return None
 
 
@@ -136,19 +116,19 @@ def _from_url(url: str, folder: Path) -> Path:
     address = hashlib.sha256(url.encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.-]+", "_", last)[-100:]
     path = folder / f"{address}-{name or 'weights'}"
-    if not path.is_file():  # first, so that weights never stay without the config that belongs to them
+    if not path.is_file():  # config first, so that weights never lack it
         _fetch_config(url, path.with_name(path.name + CONFIG_SUFFIX))
     return download(url, path)
 
 
 def _fetch_config(url: str, path: Path) -> None:
-    """Keep timm's config of the weights at that URL, where there is one in the same folder."""
+    """Store timm's config from the folder of a URL, where there is one."""
     parts = split_url(url)
     beside = urllib.parse.urlunsplit(parts._replace(path=f"{parts.path.rpartition('/')[0]}/config.json", fragment=""))
     content = fetch_small(beside, _CONFIG_LIMIT_BYTES)
     try:
         known = content is not None and {"pretrained_cfg", "architecture"} & set(json.loads(content))
-    except (ValueError, TypeError, RecursionError):  # some servers answer any address
+    except (ValueError, TypeError, RecursionError):  # some servers return content for any address
         known = False
     if content is not None and known:
         with atomic_output(path) as temporary:

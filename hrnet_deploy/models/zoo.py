@@ -1,4 +1,4 @@
-"""Where trained weights live, and what their publishers say they reach."""
+"""Published weights: where they are, and the figures of their publishers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from hrnet_deploy.models.variants import VARIANTS
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding, Task
 
 _SIMILAR = 0.5
-"""Share of matching characters from which on a name is worth suggesting."""
+"""Minimum share of matching characters for a suggestion."""
 _LONGEST_NAME = 120
 _HUB = re.compile(r"hf[-_]hub:|https?://(?:www\.)?huggingface\.co/(?=[^/]+/[^/]+/?$)")
-"""What may stand before the name of a repository on the Hugging Face hub."""
+"""Possible prefixes of the name of a repository on the Hugging Face hub."""
 _HUB_FILE = re.compile(r"https://huggingface\.co/(timm/([^/]+))/")
 _FILE_SUFFIX = re.compile(r"\.(?:pth\.tar|pth|pdparams|safetensors)$")
 _MMSEGMENTATION = re.compile(r"(?:fcn|ocrnet)_hr(18s|18|48)_")
-_MMSEGMENTATION_NETS = {"18s": "hrnetv2_w18_small_v2", "18": "hrnetv2_w18", "48": "hrnetv2_w48"}
+_MMSEGMENTATION_VARIANTS = {"18s": "hrnetv2_w18_small_v2", "18": "hrnetv2_w18", "48": "hrnetv2_w48"}
 """Source: mmsegmentation, configs/hrnet."""
 
 
@@ -31,26 +31,18 @@ class ZooEntry:
     """One set of published weights.
 
     Attributes:
-        name: `variant.tag`, what `--weights` takes.
-        variant: architecture name, such as "hrnet_w18".
-        tag: which training, and who publishes it.
+        name: `variant.tag`, the value of `--weights`.
         source: publisher: official, timm, mmpretrain or paddleclas.
-        task: what the net answers.
-        params: learned parameters; those without head bias (mmpretrain, PaddleClas, SSLD) are counted without.
+        params: learned parameters; without head bias where the weights have none (mmpretrain, PaddleClas, SSLD).
         gmacs: 1e9 multiply-accumulates of convolutions and linear layers for one image of `input_hw`.
         top1: ImageNet top-1 in percent as published, or None.
-        top5: ImageNet top-5 in percent as published, or None.
         miou: Cityscapes val mean IoU in percent as published, or None.
-        input_hw: (height, width) in pixels of the published evaluation.
-        resize: how that evaluation reaches the size.
-        crop_pct: size / short side before the centre crop.
-        interpolation: its resampling filter.
-        rounding: its dialect of rounding.
-        url: where the file can be downloaded, or None where only a browser gets it.
+        input_hw: (height, width) in pixels of the published evaluation; its preprocessing follows.
+        crop_pct: size / short side before the center crop.
+        url: address of the file, or None where it must be fetched with a browser.
         digest: first hex digits of the file's SHA-256, or None where the publisher gives none.
         filename: the file's name in the cache, unique to its content.
         aliases: the publisher's own names of the weights and of the file, in lower case.
-        note: where to get it by hand, or what to know about it.
 
     Source: the publishers' model tables; parameters and MACs counted on the reference models.
     """
@@ -78,12 +70,12 @@ class ZooEntry:
 
     @property
     def by_hand(self) -> bool:
-        """Whether only a browser gets the file."""
+        """Whether the file must be fetched with a browser."""
         return self.url is None
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """From image to network input as the published figures were measured."""
+        """Preprocessing of the published figures."""
         return Preprocessing(
             resize=self.resize,
             size_hw=self.input_hw,
@@ -95,23 +87,16 @@ class ZooEntry:
 
 @functools.cache
 def entries() -> tuple[ZooEntry, ...]:
-    """Every row of the zoo, by variant.
-
-    Returns:
-        The rows; read once.
-    """
+    """Read every row of the zoo once, by variant."""
     text = files("hrnet_deploy.data").joinpath("zoo.csv").read_text(encoding="utf-8")
     return tuple(_entry(row) for row in csv.DictReader(text.splitlines()))
 
 
 def list_models(pattern: str = "*") -> tuple[ZooEntry, ...]:
-    """Rows whose name, variant or published name matches.
+    """List the rows whose name, variant or published name matches.
 
     Args:
         pattern: shell-style wildcards, any case, such as "hrnet_w18.*", "*ssld*" or "HRNet_W18_C".
-
-    Returns:
-        The rows; empty where none matches.
     """
     wanted = _plain(pattern)
     return tuple(
@@ -122,10 +107,10 @@ def list_models(pattern: str = "*") -> tuple[ZooEntry, ...]:
 
 
 def named_entry(name: str) -> ZooEntry | None:
-    """The row a name stands for, if it stands for one.
+    """Find the row of a name.
 
     Args:
-        name: `variant.tag`, or what the publisher calls the weights or their file ("HRNet_W18_C_ssld",
+        name: `variant.tag`, or the publisher's name of the weights or their file ("HRNet_W18_C_ssld",
             "hrnet-w18_3rdparty_8xb32_in1k", "timm/hrnet_w18.ms_in1k"), any case.
 
     Returns:
@@ -144,30 +129,13 @@ def named_entry(name: str) -> ZooEntry | None:
 
 
 def has_name(text: str) -> bool:
-    """Whether a text is a name of the zoo rather than of a file.
-
-    Args:
-        text: what was typed.
-
-    Returns:
-        True for rows, their publishers' names for them, and variants; also for a name that two publishers use.
-    """
+    """Whether a text is a name of the zoo rather than of a file: a row, a publisher's name or a variant."""
     wanted = _plain(text)
     return any(wanted in {entry.name, entry.variant, *entry.aliases} for entry in entries())
 
 
 def find_entry(name: str) -> ZooEntry:
-    """The row of that name.
-
-    Args:
-        name: as for `named_entry`.
-
-    Returns:
-        The row.
-
-    Raises:
-        UsageError: no such row, or more than one; the message names the closest.
-    """
+    """Return the row of a name, as `named_entry`; raise UsageError, which names the closest, where there is none."""
     entry = named_entry(name)
     if entry is None:
         raise UsageError(f"zoo name must be one of those hrnet-models lists, got '{name}'. {suggestion(name)}")
@@ -175,28 +143,13 @@ def find_entry(name: str) -> ZooEntry:
 
 
 def default_entry(variant: str) -> ZooEntry | None:
-    """The weights of a variant to begin with: a file that downloads, if possible one whose digest is known.
-
-    Args:
-        variant: architecture name, such as "hrnet_w18".
-
-    Returns:
-        The row; None where the zoo has none that can be downloaded.
-    """
+    """Choose a variant's default weights: a file that downloads, if possible with a known digest; None without one."""
     known = [entry for entry in entries() if entry.variant == variant and not entry.by_hand]
     return min(known, key=lambda entry: entry.digest is None, default=None)
 
 
 def closest_names(name: str, count: int = 4) -> tuple[str, ...]:
-    """Zoo names a person may have meant.
-
-    Args:
-        name: what was typed.
-        count: how many at most.
-
-    Returns:
-        The names, likeliest first: all of one variant where its name was given, else similar spellings; may be empty.
-    """
+    """Return similar zoo names, likeliest first: all of a variant where its name is given, else similar spellings."""
     wanted = _plain(name)[:_LONGEST_NAME]
     variant = _variant_meant(wanted)
     same_variant = [entry.name for entry in entries() if entry.variant == variant]
@@ -206,19 +159,12 @@ def closest_names(name: str, count: int = 4) -> tuple[str, ...]:
         entry.name: max(difflib.SequenceMatcher(None, known, wanted).ratio() for known in (entry.name, *entry.aliases))
         for entry in entries()
     }
-    # A stable sort, so that of two equally close names the smaller net comes first.
+    # The sort is stable: of two equally close names, the smaller model comes first.
     return tuple(sorted((n for n in scores if scores[n] >= _SIMILAR), key=lambda n: -scores[n])[:count])
 
 
 def suggestion(name: str) -> str:
-    """The closing sentences of an error about an unknown name.
-
-    Args:
-        name: what was typed.
-
-    Returns:
-        Where else the file can be had, where that is known; the closest rows, or the command that lists all.
-    """
+    """Write the end of an error about an unknown name: another source, the closest rows, or the list command."""
     wanted = _plain(name)
     advice = ""
     if _HUB.match(name.strip().lower()):
@@ -230,20 +176,20 @@ def suggestion(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """A name in lower case, without what says that it is of the hub."""
+    """Return a name in lower case, without prefixes of the hub."""
     return _HUB.sub("", name.strip().lower(), count=1).rstrip("/")
 
 
 def _variant_meant(name: str) -> str:
-    """The variant whose name it is, as publishers spell it; else the name itself."""
+    """Return the variant that a publisher's spelling names; else the name itself."""
     if match := _MMSEGMENTATION.match(name):
-        return _MMSEGMENTATION_NETS[match[1]]
+        return _MMSEGMENTATION_VARIANTS[match[1]]
     plain = name.rpartition("/")[2].replace("-", "_")
     return next((known for known in (plain, plain.removesuffix("_c")) if known in VARIANTS), name)
 
 
 def _aliases(row: dict[str, str]) -> tuple[str, ...]:
-    """What the publisher calls these weights: its table's names, its file, its repository on the hub."""
+    """Return the publisher's names: in its table, of its file, and of its repository on the hub."""
     names = [name for name in row["published"].split(";") if name]
     names += [row["filename"], _FILE_SUFFIX.sub("", row["filename"])]
     if match := _HUB_FILE.match(row["url"]):

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from hrnet_deploy.calibration.blocks import blocks, resolve
-from hrnet_deploy.calibration.qdq_placement import name_of
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.exporters.trace import trace
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.models.variants import find_variant
+from hrnet_deploy.qdq_plan import name_of
 from hrnet_deploy.spec import ShapeRange
 
 STAGES = ["transition1", "transition2", "transition3"]
@@ -78,7 +78,7 @@ def test_names_and_patterns_and_blocks_resolve_to_nodes(model):
     assert resolve([], model) == frozenset()
 
 
-@pytest.mark.parametrize("wish", ["stage5.fuse", "/nowhere/*", ""])
-def test_a_wish_that_matches_nothing_is_refused_with_the_blocks_there_are(model, wish):
+@pytest.mark.parametrize("option", ["stage5.fuse", "/nowhere/*", ""])
+def test_a_pattern_that_matches_nothing_is_refused_with_the_blocks_there_are(model, option):
     with pytest.raises(UsageError, match=r"must name a block or a node, got .*Blocks: stem, layer1"):
-        resolve([wish], model)
+        resolve([option], model)

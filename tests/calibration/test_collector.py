@@ -12,7 +12,7 @@ from hrnet_deploy.calibration.collector import collect
 from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.errors import UsageError
 
-TAPS = {"sum_out": "net/sum", "positive": "net/relu"}
+OUTPUTS = {"sum_out": "net/sum", "positive": "net/relu"}
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def assert_same(found, wanted):
             np.testing.assert_array_equal(found[tensor].to_arrays()[field], array)
 
 
-def test_every_tap_is_counted_under_its_tensor_s_name(engine, images):
-    found = collect(engine, TAPS, of(images), images=18)
+def test_every_output_is_counted_under_its_tensor_s_name(engine, images):
+    found = collect(engine, OUTPUTS, of(images), images=18)
     assert list(found) == ["net/sum", "net/relu"]
     values = np.sqrt(np.concatenate(images)) - 2
     assert found["net/sum"].count == found["net/relu"].count == values.size
@@ -69,7 +69,7 @@ def test_every_tap_is_counted_under_its_tensor_s_name(engine, images):
 
 def test_the_batch_size_does_not_matter(engine, images):
     single = [image[None] for batch in images for image in batch]
-    assert_same(collect(engine, TAPS, of(single)), collect(engine, TAPS, of(images)))
+    assert_same(collect(engine, OUTPUTS, of(single)), collect(engine, OUTPUTS, of(images)))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_the_batch_size_does_not_matter(engine, images):
 def test_an_interrupted_run_goes_on_where_it_stopped(engine, images, tmp_path, error, after):
     state = tmp_path / "new" / "state"
     with pytest.raises(type(error)) as caught:
-        collect(engine, TAPS, failing(images, after, error), state=state, key="k")
+        collect(engine, OUTPUTS, failing(images, after, error), state=state, key="k")
     assert caught.value is error
     assert [p.name for p in state.parent.iterdir()] == ["state"]
     starts = []
@@ -88,7 +88,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(engine, images, tmp_path, e
         starts.append(start)
         return images[start:]
 
-    assert_same(collect(engine, TAPS, source, state=state, key="k"), collect(engine, TAPS, of(images)))
+    assert_same(collect(engine, OUTPUTS, source, state=state, key="k"), collect(engine, OUTPUTS, of(images)))
     assert starts == [after]
     assert not list(state.parent.iterdir())
 
@@ -106,31 +106,31 @@ def test_an_interrupt_during_the_run_loses_only_that_batch(engine, images, tmp_p
 
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
-        collect(Interrupted(), TAPS, of(images), state=state, key="k")
+        collect(Interrupted(), OUTPUTS, of(images), state=state, key="k")
     starts = []
-    resumed = collect(engine, TAPS, lambda start: starts.append(start) or images[start:], state=state, key="k")
+    resumed = collect(engine, OUTPUTS, lambda start: starts.append(start) or images[start:], state=state, key="k")
     assert starts == [4]
-    assert_same(resumed, collect(engine, TAPS, of(images)))
+    assert_same(resumed, collect(engine, OUTPUTS, of(images)))
 
 
 def test_a_signal_in_the_middle_of_counting_keeps_the_batches_whole(engine, images, tmp_path, monkeypatch):
-    counted = collector._Tally.add
+    counted = collector._Progress.add
 
-    def interrupting(tally, values, count):
-        if tally.batches == 3:
+    def interrupting(progress, values, count):
+        if progress.batches == 3:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             time.sleep(0.05)
-        counted(tally, values, count)
+        counted(progress, values, count)
 
     state = tmp_path / "state"
-    monkeypatch.setattr(collector._Tally, "add", interrupting)
+    monkeypatch.setattr(collector._Progress, "add", interrupting)
     with pytest.raises(KeyboardInterrupt):
-        collect(engine, TAPS, of(images), state=state, key="k")
+        collect(engine, OUTPUTS, of(images), state=state, key="k")
     monkeypatch.undo()
     starts = []
-    resumed = collect(engine, TAPS, lambda start: starts.append(start) or images[start:], state=state, key="k")
+    resumed = collect(engine, OUTPUTS, lambda start: starts.append(start) or images[start:], state=state, key="k")
     assert starts[0] >= 4
-    assert_same(resumed, collect(engine, TAPS, of(images)))
+    assert_same(resumed, collect(engine, OUTPUTS, of(images)))
 
 
 def test_a_killed_run_leaves_what_it_saved_last(engine, images, tmp_path, saving_often):
@@ -142,23 +142,23 @@ def test_a_killed_run_leaves_what_it_saved_last(engine, images, tmp_path, saving
             copies.append(state.read_bytes() if state.exists() else None)
             yield batch
 
-    whole = collect(engine, TAPS, source, state=state, key="k")
+    whole = collect(engine, OUTPUTS, source, state=state, key="k")
     assert copies[-1] is not None
     state.write_bytes(copies[-1])
     starts = []
     assert_same(
-        collect(engine, TAPS, lambda start: starts.append(start) or images[start:], state=state, key="k"), whole
+        collect(engine, OUTPUTS, lambda start: starts.append(start) or images[start:], state=state, key="k"), whole
     )
     assert starts[0] > 0
     assert starts[0] % 2 == 0
 
 
-@pytest.mark.parametrize(("key", "taps"), [("other", TAPS), ("k", {"positive": "net/relu"})])
-def test_another_run_s_state_is_not_used(engine, images, tmp_path, key, taps):
+@pytest.mark.parametrize(("key", "outputs"), [("other", OUTPUTS), ("k", {"positive": "net/relu"})])
+def test_another_run_s_state_is_not_used(engine, images, tmp_path, key, outputs):
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
-        collect(engine, TAPS, failing(images, 4, KeyboardInterrupt()), state=state, key="k")
-    assert_same(collect(engine, taps, of(images), state=state, key=key), collect(engine, taps, of(images)))
+        collect(engine, OUTPUTS, failing(images, 4, KeyboardInterrupt()), state=state, key="k")
+    assert_same(collect(engine, outputs, of(images), state=state, key=key), collect(engine, outputs, of(images)))
 
 
 def cut(content):
@@ -171,53 +171,53 @@ def flipped(content):
 
 
 @pytest.mark.parametrize("damage", [cut, flipped, lambda _: b"", lambda _: b"not a state"])
-def test_a_damaged_state_is_named_and_made_anew(engine, images, tmp_path, caplog, damage):
+def test_a_damaged_state_is_named_and_replaced(engine, images, tmp_path, caplog, damage):
     state = tmp_path / "state"
     with pytest.raises(KeyboardInterrupt):
-        collect(engine, TAPS, failing(images, 4, KeyboardInterrupt()), state=state, key="k")
+        collect(engine, OUTPUTS, failing(images, 4, KeyboardInterrupt()), state=state, key="k")
     state.write_bytes(damage(state.read_bytes()))
     with caplog.at_level(logging.WARNING):
-        found = collect(engine, TAPS, of(images), state=state, key="k")
+        found = collect(engine, OUTPUTS, of(images), state=state, key="k")
     assert "calibration state must be whole" in caplog.text
     assert str(state) in caplog.text
-    assert_same(found, collect(engine, TAPS, of(images)))
+    assert_same(found, collect(engine, OUTPUTS, of(images)))
 
 
 def test_a_bare_array_is_no_state(engine, images, tmp_path, caplog):
     np.save(tmp_path / "state.npy", np.zeros(3))
-    collect(engine, TAPS, of(images), state=tmp_path / "state.npy", key="k")
+    collect(engine, OUTPUTS, of(images), state=tmp_path / "state.npy", key="k")
     assert "calibration state must be whole" in caplog.text
 
 
 def test_a_folder_is_no_state(engine, images, tmp_path):
     with pytest.raises(UsageError, match="must be a file, got the folder"):
-        collect(engine, TAPS, of(images), state=tmp_path)
+        collect(engine, OUTPUTS, of(images), state=tmp_path)
 
 
 def test_a_state_that_cannot_be_written_does_not_hide_the_error(engine, images, tmp_path, caplog):
     (tmp_path / "file").write_text("")
     with pytest.raises(KeyboardInterrupt):
-        collect(engine, TAPS, failing(images, 4, KeyboardInterrupt()), state=tmp_path / "file" / "state")
+        collect(engine, OUTPUTS, failing(images, 4, KeyboardInterrupt()), state=tmp_path / "file" / "state")
     assert "what is finished is lost" in caplog.text
 
 
 def test_nan_names_the_tensor_and_is_not_saved(engine, images, tmp_path):
     images[5][0, 0, 0, 0] = -1
     with pytest.raises(UsageError, match="activation 'net/sum' must be finite, got NaN"):
-        collect(engine, TAPS, of(images), state=tmp_path / "state")
+        collect(engine, OUTPUTS, of(images), state=tmp_path / "state")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_batch_that_does_not_fit_is_the_engine_s_to_refuse(engine):
     with pytest.raises(UsageError, match="input 'input' must be float32"):
-        collect(engine, TAPS, of([np.zeros((2, 3, 9, 9), np.float32)]))
+        collect(engine, OUTPUTS, of([np.zeros((2, 3, 9, 9), np.float32)]))
 
 
-def test_a_tap_the_graph_lacks_is_named(engine, images):
+def test_an_output_the_graph_lacks_is_named(engine, images):
     with pytest.raises(UsageError, match="tap must be an output of the graph, got 'nowhere'"):
         collect(engine, {"nowhere": "x"}, of(images))
 
 
 def test_no_images_are_an_error(engine):
     with pytest.raises(UsageError, match="at least one image, got none"):
-        collect(engine, TAPS, of([]))
+        collect(engine, OUTPUTS, of([]))

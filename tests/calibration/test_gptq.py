@@ -1,4 +1,4 @@
-"""Rounding that keeps a layer's answers: against all roundings where there are few, and against the nearest one."""
+"""Rounding that keeps a layer's outputs: against all roundings where there are few, and against the nearest one."""
 
 import itertools
 
@@ -27,7 +27,7 @@ def test_it_comes_near_the_best_of_all_roundings():
     found, plain, best = [], [], []
     for seed in range(20):
         rng = np.random.default_rng(seed)
-        inputs = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)) + 2  # they go together, as neighbouring pixels do
+        inputs = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)) + 2  # they go together, as neighboring pixels do
         weights = rng.normal(size=(4, 6)).astype(np.float32)
         scales, power = np.abs(weights).max(axis=1) / 5, moments(inputs)
         found += [*error(weights, scales, round_columns(weights, scales, power), power)]
@@ -40,7 +40,7 @@ def test_it_comes_near_the_best_of_all_roundings():
     assert sum(plain) > 1.8 * sum(best)
 
 
-def test_a_smooth_picture_keeps_its_brightness():
+def test_a_smooth_image_keeps_its_brightness():
     ramp = np.linspace(0, 1, 500)[:, None] + np.random.default_rng(0).normal(scale=0.01, size=(500, 9))
     weights = np.full((1, 9), 0.3, np.float32)
     weights[0, 0] = 1.0

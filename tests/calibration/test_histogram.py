@@ -57,12 +57,6 @@ def test_neither_split_nor_order_changes_anything(batches, random):
     mixed = np.concatenate(batches)
     random.shuffle(mixed)
     assert same(of(mixed[: len(mixed) // 3], mixed[len(mixed) // 3 :]), whole)
-    parts = [of(batch) for batch in batches]
-    random.shuffle(parts)
-    merged = Histogram()
-    for part in parts:
-        merged.merge(part)
-    assert same(merged, whole)
 
 
 @given(DATA, st.integers(0, 20))
@@ -153,19 +147,6 @@ def test_other_types_than_float32_are_refused():
 def test_an_unusable_number_of_bins_is_refused(bins):
     with pytest.raises(UsageError, match=f"got {bins}"):
         Histogram(bins)
-
-
-def test_histograms_of_unlike_resolution_do_not_merge():
-    with pytest.raises(UsageError, match="4096 and 2048"):
-        of([1]).merge(Histogram(2048))
-
-
-def test_merging_leaves_the_other_as_it_is():
-    one, other = of([1.0]), of([100.0])
-    kept = other.to_arrays()
-    one.merge(other)
-    one.add(np.array([5.0], np.float32))
-    assert all(np.array_equal(v, kept[k]) for k, v in other.to_arrays().items())
 
 
 @given(st.one_of(DATA, st.just(np.zeros(0, np.float32))))

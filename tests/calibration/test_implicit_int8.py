@@ -31,7 +31,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def measured(model):
-    """What a calibration table holds: every value that any layout quantises, each with a range of its own."""
+    """What a calibration table holds: every value that any layout quantizes, each with a range of its own."""
     layouts = [(QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual)]
     names = dict.fromkeys(name for target, kind in layouts for name in place_qdq(model, target, (), kind).measured)
     return {name: ActivationRange(-1.0, 1.0 + index) for index, name in enumerate(names)}
@@ -41,7 +41,7 @@ def values(model):
     return {"x", *(name for node in model.graph.node for name in node.output)}
 
 
-def test_every_value_but_the_answer_has_a_scale(model, measured):
+def test_every_value_but_the_output_has_a_scale(model, measured):
     found = implicit_int8(model, measured, ()).amax
     # TensorRT runs a layer in INT8 only if all it reads and makes has one; what was measured is half of that.
     assert set(found) == values(model) - {"y"}
@@ -53,7 +53,7 @@ def test_every_value_but_the_answer_has_a_scale(model, measured):
     ("value", "source"),
     [("d", "dr"), ("f", "fr"), ("j", "jr"), ("k", "kr"), ("u", "i"), ("p", "kr")],
 )
-def test_what_was_not_measured_follows_from_its_neighbour(model, measured, value, source):
+def test_what_was_not_measured_follows_from_its_neighbor(model, measured, value, source):
     found = implicit_int8(model, measured, ()).amax
     assert found[value] == found[source]
 

@@ -56,7 +56,7 @@ def test_the_stem_is_not_clipped_harder_than_it_stands(model):
     assert threshold_floors(model) == {"x": "minmax", "ar": "mse"}
 
 
-def test_for_the_cpu_the_last_layer_reads_int8_and_answers_in_floating_point(model):
+def test_for_the_cpu_the_last_layer_reads_int8_and_computes_floats(model):
     found = place_qdq(model, CPU, ())
     assert {"head", "stem1", "stem2"} <= found.weighted
     assert found.readers["n"] == {"head"}
@@ -67,7 +67,7 @@ def test_for_the_cpu_the_last_layer_reads_int8_and_answers_in_floating_point(mod
     ("attributes", "integer"),
     [("transB = 1", True), ("transB = 1, alpha = 1.0", True), ("transB = 0", False), ("transB = 1, beta = 2.0", False)],
 )
-def test_for_the_cpu_a_classifier_reads_int8_where_each_row_of_its_weights_makes_an_answer(attributes, integer):
+def test_for_the_cpu_a_classifier_reads_int8_where_each_row_of_its_weights_makes_an_output(attributes, integer):
     model = parse(
         BODY.replace(
             "[head] y = Conv(n, h)",
@@ -157,12 +157,12 @@ def test_for_the_cpu_what_is_upsampled_is_summed_at_the_resolution_of_the_other(
     assert found.readers["p"] == {"end"}
 
 
-def test_summands_enter_sums_that_end_in_a_relu_and_nothing_else():
+def test_residual_inputs_enter_sums_that_end_in_a_relu_and_nothing_else():
     # Not an identity, which a convolution reads as well; not k, read twice; nor p, whose sum has no ReLU.
     assert residual_inputs(parse(LOW)) == {"c", "f", "i", "u", "m"}
 
 
-def test_a_value_that_is_also_an_answer_is_no_summand():
+def test_a_value_that_is_also_an_output_is_no_residual_input():
     assert residual_inputs(parse(LOW, "float[N, C, A, B] y, float[N, 4, A, B] m")) == {"c", "f", "i", "u"}
 
 
@@ -177,7 +177,7 @@ def test_a_chain_of_them_shares_one_scale():
     assert place_qdq(parse(twice), CPU, ()).scale_of["gg"] == "fr"
 
 
-def test_for_the_cpu_a_float_value_is_quantised_for_its_integer_readers_only(model):
+def test_for_the_cpu_a_float_value_is_quantized_for_its_integer_readers_only(model):
     found = place_qdq(model, CPU, {*float_by_default(model, CPU), "stem2", "stem2r", "one", "one_r"})
     assert found.readers["cr"] == {"sum"}
     assert found.readers["dr"] == {"two"}

@@ -150,7 +150,7 @@ def squared_error(values, threshold, steps):
 
 @pytest.mark.parametrize("unsigned", [False, True])
 @pytest.mark.parametrize("tail", ["gauss", "outlier", "laplace"])
-def test_mse_is_the_least_squared_error_of_real_quantisation(unsigned, tail):
+def test_mse_is_the_least_squared_error_of_real_quantization(unsigned, tail):
     rng = np.random.default_rng(0)
     values = rng.laplace(size=200_000) if tail == "laplace" else rng.normal(size=200_000)
     values = np.append(values, 20.0 if tail == "outlier" else 0.0)
@@ -181,7 +181,7 @@ def test_every_amax_is_usable(values, method, unsigned):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_scaling_by_a_power_of_two_scales_the_answer(method):
+def test_scaling_by_a_power_of_two_scales_the_output(method):
     values = np.append(np.maximum(normal(50_000), 0), 9)
     found = amax(of(values), method, unsigned=True)
     assert amax(of(values * 64), method, unsigned=True) == pytest.approx(64 * found, rel=1e-9)

@@ -38,30 +38,31 @@ def segmenter():
 
 @pytest.fixture(scope="session")
 def _traced(classifier, segmenter):
-    made = {}
+    created = {}
 
     def make(kind):
-        if kind not in made:
-            network = classifier if kind == "classification" else segmenter
+        if kind not in created:
+            network = classifier if kind.endswith("classification") else segmenter
             low, opt, high = {
                 "classification": ((1, 64, 64), (1, 64, 64), (4, 64, 64)),
                 "segmentation": ((1, 64, 96), (1, 64, 96), (4, 64, 96)),
+                "open classification": ((1, 32, 32), (1, 64, 96), (1, 512, 512)),
                 "open segmentation": ((1, 32, 32), (1, 64, 96), (1, 512, 512)),
             }[kind]
-            made[kind] = trace(network, ShapeRange(low, opt, high), 20)
-        return _copy(made[kind])
+            created[kind] = trace(network, ShapeRange(low, opt, high), 20)
+        return _copy(created[kind])
 
     return make
 
 
 @pytest.fixture(scope="session")
 def _simplified(_traced):
-    made = {}
+    created = {}
 
     def make(kind):
-        if kind not in made:
-            made[kind] = simplify(_traced(kind))
-        return _copy(made[kind])
+        if kind not in created:
+            created[kind] = simplify(_traced(kind))
+        return _copy(created[kind])
 
     return make
 
@@ -96,16 +97,16 @@ def parse():
 def run():
     """(model, *inputs in order) -> its first output, or all with `every`, on ONNX Runtime's CPU provider."""
 
-    def compute(model, *arrays, every=False, optimise=True):
+    def compute(model, *arrays, every=False, optimize=True):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = 1
-        if not optimise:
+        if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         feed = dict(zip((value.name for value in session.get_inputs()), arrays, strict=True))
-        answers = session.run(None, feed)
-        return answers if every else answers[0]
+        outputs = session.run(None, feed)
+        return outputs if every else outputs[0]
 
     return compute
 

@@ -1,4 +1,4 @@
-"""Weights stored in other ways that answer the same."""
+"""Weights stored in other ways that output the same."""
 
 import numpy as np
 import onnx
@@ -27,7 +27,7 @@ def model():
     return model
 
 
-def answer(model):
+def output(model):
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return session.run(None, {"x": np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)})[0]
@@ -68,9 +68,9 @@ def test_float_weights_behind_a_pair_give_the_same_bits(model, per_channel):
     stored = {t.data_type for t in other.graph.initializer if len(t.dims) == 4}
     assert stored == {TensorProto.FLOAT}
     assert {t.data_type for t in graph.graph.initializer if len(t.dims) == 4} == {TensorProto.INT8}
-    np.testing.assert_array_equal(answer(other), answer(graph))
-    quantised = [node for node in other.graph.node if node.op_type == "QuantizeLinear"]
-    assert len(quantised) == len({node.name for node in quantised}) == 4
+    np.testing.assert_array_equal(output(other), output(graph))
+    quantized = [node for node in other.graph.node if node.op_type == "QuantizeLinear"]
+    assert len(quantized) == len({node.name for node in quantized}) == 4
 
 
 def test_a_float_graph_is_left_alone(model):

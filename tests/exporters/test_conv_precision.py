@@ -24,5 +24,5 @@ def test_a_pair_before_a_convolution_asks_for_int8(photos_onnx):
     node = [n for n in model.graph.node if n.op_type == "Conv"][5]
     value = node.input[0]
     plan = QdqPlan(QdqTarget.TENSORRT, (value,), frozenset({node.name}), {value: frozenset({node.name})}, {})
-    asked = conv_precisions(to_qdq(model, plan, {value: ActivationRange(-1.0, float(np.pi))}))
-    assert [n for n, p in asked.items() if p is Precision.INT8] == [node.name]
+    requested = conv_precisions(to_qdq(model, plan, {value: ActivationRange(-1.0, float(np.pi))}))
+    assert [n for n, p in requested.items() if p is Precision.INT8] == [node.name]

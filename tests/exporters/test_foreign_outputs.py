@@ -5,7 +5,7 @@ import onnx
 import pytest
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.exporters.foreign_outputs import flatten_scores, keep_output, tell_classes
+from hrnet_deploy.exporters.foreign_outputs import declare_classes, flatten_scores, keep_output
 
 TWO = (
     "g (float[N, 3, 8, 8] x) => (float[N, 3, 4, 4] aux, float[N, 3, 8, 8] out) "
@@ -24,8 +24,8 @@ def test_the_output_that_is_named_is_the_only_one_left(parse, run, noise, wanted
     assert keep_output(model, wanted, "f.onnx")
     onnx.checker.check_model(model, full_check=True)
     assert [node.op_type for node in model.graph.node] == [kind]
-    (answer,) = run(model, noise(1, 3, 8, 8), every=True)
-    np.testing.assert_array_equal(answer, both[wanted])
+    (result,) = run(model, noise(1, 3, 8, 8), every=True)
+    np.testing.assert_array_equal(result, both[wanted])
 
 
 @pytest.mark.parametrize("wanted", [None, "logits"])
@@ -42,24 +42,24 @@ def test_one_output_needs_no_name_and_may_have_its_own(parse):
         keep_output(parse(text), "z", "f.onnx")
 
 
-@pytest.mark.parametrize("answered", [None, (2, 3, 1, 1)])
-def test_scores_of_a_1x1_map_are_flattened(parse, run, noise, answered):
+@pytest.mark.parametrize("predicted", [None, (2, 3, 1, 1)])
+def test_scores_of_a_1x1_map_are_flattened(parse, run, noise, predicted):
     model = parse("g (float[N, 3, 8, 8] x) => (float[N, A, B, C] y) { y = GlobalAveragePool(x) }")
     before = run(model, noise(2, 3, 8, 8))
-    assert flatten_scores(model, answered)
+    assert flatten_scores(model, predicted)
     onnx.checker.check_model(model, full_check=True)
     assert dims(model.graph.output[0])[1:] == [3]
     np.testing.assert_array_equal(run(model, noise(2, 3, 8, 8)), before[:, :, 0, 0])
 
 
-@pytest.mark.parametrize(("shape", "answered"), [("N, 3, 8, 8", None), ("N, 3, A, B", (1, 3, 8, 8)), ("N, 3", (1, 3))])
-def test_other_scores_stay(parse, shape, answered):
+@pytest.mark.parametrize(("shape", "predicted"), [("N, 3, 8, 8", None), ("N, 3, A, B", (1, 3, 8, 8)), ("N, 3", (1, 3))])
+def test_other_scores_stay(parse, shape, predicted):
     tail = "y = Relu(x)" if shape.count(",") == 3 else "p = GlobalAveragePool(x) y = Flatten(p)"
     model = parse(f"g (float[N, 3, 8, 8] x) => (float[{shape}] y) {{ {tail} }}")
-    assert not flatten_scores(model, answered)
+    assert not flatten_scores(model, predicted)
 
 
 def test_classes_that_a_reshape_hides_are_written_down(parse):
     model = parse("g (float[N, 3, 8, 8] x) => (float[N, C] y) { p = GlobalAveragePool(x) y = Flatten(p) }")
-    tell_classes(model, (1, 3))
+    declare_classes(model, (1, 3))
     assert dims(model.graph.output[0]) == ["N", 3]

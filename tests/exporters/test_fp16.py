@@ -197,15 +197,15 @@ def test_an_input_or_a_weight_may_be_an_output_itself(parse, run, noise):
 
 def test_an_input_handed_straight_out_stays_float(run, noise):
     value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])
-    answer = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [answer, value])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [4])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [value], [result, value])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
     np.testing.assert_array_equal(run(to_fp16(model).model, noise(4), every=True)[1], noise(4))
 
 
 @pytest.mark.parametrize("value", ["", "<value = float[1] {1.5}>", "<value = int64[1] {3}>"])
 @pytest.mark.parametrize("keep", [(), ("c",)])
-def test_filled_tensors_are_made_in_the_type_their_reader_computes_in(parse, run, noise, value, keep):
+def test_filled_tensors_are_created_in_the_type_their_reader_computes_in(parse, run, noise, value, keep):
     cast = "d = Cast<to = 1>(c)" if "int64" in value else "d = Identity(c)"
     model = parse(
         f"g (float[2, 3] x) => (float[2, 3] y) {{ s = Shape(x) c = ConstantOfShape{value}(s) {cast} y = Add(x, d) }}"
@@ -282,17 +282,17 @@ def test_any_graph_with_any_keep_set_stays_valid_and_close(run, noise, drawn):
     assert all(found[name] == "FLOAT" for name in keep)
     images = noise(1, 2, 5, 5, scale=0.5)
     # Every value must be close, so errors of half are measured against the largest there is.
-    largest = max(1.0, *(np.abs(v).max() for v in run(every_value(model), images, every=True, optimise=False)))
+    largest = max(1.0, *(np.abs(v).max() for v in run(every_value(model), images, every=True, optimize=False)))
     for ours, wanted in zip(run(converted.model, images, every=True), run(model, images, every=True), strict=True):
         assert ours.dtype == np.float32
         assert np.abs(ours - wanted).max() <= 64 * HALF_STEP * largest
 
 
 def every_value(model):
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
-    del tapped.graph.output[:]
-    tapped.graph.output.extend(
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    del exposed.graph.output[:]
+    exposed.graph.output.extend(
         helper.make_tensor_value_info(o, TensorProto.FLOAT, None) for n in model.graph.node for o in n.output
     )
-    return tapped
+    return exposed

@@ -24,8 +24,10 @@ def in_half(model, x):
 
 
 def measured(run, model, *inputs):
-    tapped, taps = expose_absmax(model)
-    return dict(zip(taps.values(), map(float, run(onnx.load_from_string(tapped), *inputs, every=True)), strict=True))
+    content, outputs = expose_absmax(model)
+    return dict(
+        zip(outputs.values(), map(float, run(onnx.load_from_string(content), *inputs, every=True)), strict=True)
+    )
 
 
 def test_the_largest_values_are_those_of_the_whole_tensors(simplified, run, noise):
@@ -40,12 +42,12 @@ def test_the_largest_values_are_those_of_the_whole_tensors(simplified, run, nois
     assert model.SerializeToString() == before
 
 
-def test_only_float_values_are_tapped(parse, run, noise):
+def test_only_float_values_are_exposed(parse, run, noise):
     model = parse("g (float[2, 3] x) => (int64[2] y) { a = Exp(x) y = ArgMax<axis = 1, keepdims = 0>(a) }")
     assert list(measured(run, model, noise(2, 3))) == ["a"]
 
 
-# ONNX Runtime's ReduceMax passes over NaN; a float32 net that makes one fails the comparison with its original.
+# ONNX Runtime's ReduceMax passes over NaN; a float32 model that makes one fails the comparison with its original.
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 @pytest.mark.parametrize("place", [0, 500, 999])
 def test_an_infinite_value_is_not_lost_in_the_maximum(parse, run, value, place):
@@ -78,7 +80,7 @@ def test_what_makes_and_what_reads_a_value_beyond_half_is_named(parse, large, ke
     assert fp16_overflows(parse(CHAIN), large) == kept
 
 
-def test_a_net_whose_values_overflow_half_is_right_once_the_named_nodes_are_kept(parse, run):
+def test_a_model_whose_values_overflow_half_is_right_once_the_named_nodes_are_kept(parse, run):
     model = parse(
         "g (float[2] x) => (float[2] y) <float[1] k = {1000}> "
         "{ a = Mul(x, k) b = Mul(a, k) c = Div(b, k) y = Div(c, k) }"

@@ -28,7 +28,7 @@ def dense(matrix, bias, **attributes):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def answer(model, feed):
+def output(model, feed):
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, feed)
 
 
@@ -52,7 +52,7 @@ def test_same_sums(shape, trans, bias, alpha, beta, seed):
     onnx.checker.check_model(rewritten, full_check=True)
     assert [n.op_type for n in rewritten.graph.node] == ["Unsqueeze", "Conv", "Flatten"]
     x = rng.standard_normal((3, inner)).astype(np.float32)
-    np.testing.assert_allclose(answer(rewritten, {"x": x})[0], answer(model, {"x": x})[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(output(rewritten, {"x": x})[0], output(model, {"x": x})[0], rtol=1e-5, atol=1e-5)
 
 
 def test_a_scalar_bias_stays_a_gemm():
@@ -61,7 +61,7 @@ def test_a_scalar_bias_stays_a_gemm():
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_a_classifier_answers_the_same(photos_onnx, half):
+def test_a_classifier_keeps_its_outputs(photos_onnx, half):
     model = read(photos_onnx)
     model = to_fp16(model).model if half else model
     before = model.SerializeToString()
@@ -70,4 +70,4 @@ def test_a_classifier_answers_the_same(photos_onnx, half):
     assert "Gemm" not in {n.op_type for n in rewritten.graph.node}
     onnx.checker.check_model(rewritten, full_check=True)
     x = np.random.default_rng(0).standard_normal((2, 3, 64, 64)).astype(np.float32)
-    np.testing.assert_allclose(answer(rewritten, {"input": x})[0], answer(model, {"input": x})[0], atol=2e-3)
+    np.testing.assert_allclose(output(rewritten, {"input": x})[0], output(model, {"input": x})[0], atol=2e-3)

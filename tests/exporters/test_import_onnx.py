@@ -10,9 +10,9 @@ def dims(value):
     return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
 
 
-def net(parse, entry, tail="y = Identity(f)", answer="float[A, B]"):
+def graph_of(parse, entry, tail="y = Identity(f)", result="float[A, B]"):
     """Mean of each channel, then whatever the tail says."""
-    return parse(f"g (float[{entry}] x) => ({answer} y) {{ p = GlobalAveragePool(x) f = Flatten(p) {tail} }}")
+    return parse(f"g (float[{entry}] x) => ({result} y) {{ p = GlobalAveragePool(x) f = Flatten(p) {tail} }}")
 
 
 @pytest.mark.parametrize(
@@ -26,11 +26,11 @@ def net(parse, entry, tail="y = Identity(f)", answer="float[A, B]"):
     ],
 )
 def test_a_graph_tells_its_classes_and_what_is_fixed(parse, entry, size, batch):
-    assert examine(net(parse, entry), "f.onnx") == Findings(3, size, batch, normalised=False)
+    assert examine(graph_of(parse, entry), "f.onnx") == Findings(3, size, batch, normalized=False)
 
 
 @pytest.mark.parametrize(
-    ("tail", "normalised"),
+    ("tail", "normalized"),
     [
         ("y = Softmax<axis = 1>(f)", True),
         ("y = Sigmoid(f)", True),
@@ -41,8 +41,8 @@ def test_a_graph_tells_its_classes_and_what_is_fixed(parse, entry, size, batch):
         ("s = Sigmoid(f) y = Mul(f, s)", False),
     ],
 )
-def test_a_softmax_or_sigmoid_counts_only_at_the_end(parse, tail, normalised):
-    assert examine(net(parse, "N, 3, 8, 8", tail), "f.onnx").normalised is normalised
+def test_a_softmax_or_sigmoid_counts_only_at_the_end(parse, tail, normalized):
+    assert examine(graph_of(parse, "N, 3, 8, 8", tail), "f.onnx").normalized is normalized
 
 
 def test_probabilities_upsampled_to_the_image_are_probabilities(parse):
@@ -50,7 +50,7 @@ def test_probabilities_upsampled_to_the_image_are_probabilities(parse):
         "g (float[N, 3, 8, 8] x) => (float[A, B, C, D] y) {"
         "s = Softmax<axis = 1>(x) f = Constant<value_floats = [1.0, 1.0, 2.0, 2.0]>() y = Resize(s, , f) }"
     )
-    assert examine(model, "f.onnx").normalised
+    assert examine(model, "f.onnx").normalized
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_probabilities_upsampled_to_the_image_are_probabilities(parse):
         ("float16[N, 3, 8, 8]", "FLOAT16"),
     ],
 )
-def test_an_input_that_is_no_float_picture_is_refused(parse, entry, found):
+def test_an_input_that_is_no_float_image_is_refused(parse, entry, found):
     model = parse(f"g ({entry} x) => ({entry} y) {{ y = Identity(x) }}")
     with pytest.raises(ArtifactError, match=rf"f\.onnx must take float32 \(N, 3, H, W\), got {found}"):
         examine(model, "f.onnx")
@@ -75,7 +75,7 @@ def test_an_open_number_of_classes_is_refused(parse):
         examine(model, "f.onnx")
 
 
-def test_an_answer_without_classes_is_refused(parse):
+def test_an_output_without_classes_is_refused(parse):
     model = parse("g (float[N, 3, 8, 8] x) => (float y) { y = ReduceSum<keepdims = 0>(x) }")
     with pytest.raises(ArtifactError, match="must have a fixed number of classes in dimension 1"):
         examine(model, "f.onnx")
@@ -88,7 +88,7 @@ def test_labels_instead_of_scores_are_refused_rather_than_taken_for_classes(pars
 
 
 @pytest.mark.parametrize(
-    ("low", "opt", "high", "entry", "answer"),
+    ("low", "opt", "high", "entry", "result"),
     [
         ((2, 8, 8), (2, 8, 8), (2, 8, 8), [2, 3, 8, 8], [2, 3, 4, 4]),
         ((1, 8, 8), (1, 8, 8), (4, 8, 8), ["batch", 3, 8, 8], ["batch", 3, 4, 4]),
@@ -96,7 +96,7 @@ def test_labels_instead_of_scores_are_refused_rather_than_taken_for_classes(pars
         ((1, 8, 8), (1, 8, 8), (4, 16, 8), ["batch", 3, "height", "width"], ["batch", 3]),
     ],
 )
-def test_the_sizes_asked_for_are_written_into_what_was_open(parse, run, noise, low, opt, high, entry, answer):
+def test_the_sizes_requested_are_written_into_what_was_open(parse, run, noise, low, opt, high, entry, result):
     model = parse(
         "g (float[N, 3, H, W] x) => (float[N, 3, A, B] y) { y = MaxPool<kernel_shape = [2, 2], strides = [2, 2]>(x) }"
     )
@@ -104,7 +104,7 @@ def test_the_sizes_asked_for_are_written_into_what_was_open(parse, run, noise, l
     onnx.checker.check_model(shaped, full_check=True)
     assert dims(shaped.graph.input[0]) == entry
     found = dims(shaped.graph.output[0])
-    assert [found[0] or answer[0], *found[1 : len(answer)]] == answer
+    assert [found[0] or result[0], *found[1 : len(result)]] == result
     assert run(shaped, noise(low[0], 3, 8, 8)).shape == (low[0], 3, 4, 4)
 
 

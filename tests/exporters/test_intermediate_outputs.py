@@ -15,19 +15,19 @@ def model(parse):
 
 
 def test_values_from_the_inside_become_the_only_outputs(model, run, noise):
-    content, taps = expose_tensors(model, ["b", "a"])
-    tapped = onnx.load_from_string(content)
-    assert taps == {"b": "b", "a": "a"}
-    assert [v.name for v in tapped.graph.output] == ["b", "a"]
+    content, outputs = expose_tensors(model, ["b", "a"])
+    exposed = onnx.load_from_string(content)
+    assert outputs == {"b": "b", "a": "a"}
+    assert [v.name for v in exposed.graph.output] == ["b", "a"]
     x = noise(2, 2, 3, 5)
-    b, a = run(tapped, x, every=True)
+    b, a = run(exposed, x, every=True)
     np.testing.assert_array_equal(a, np.maximum(x, 0))
     np.testing.assert_array_equal(b, -np.maximum(x, 0))
 
 
-def test_the_input_can_be_tapped_too(model, run, noise):
-    content, taps = expose_tensors(model, ["x", "y"])
-    assert list(taps.values()) == ["x", "y"]
+def test_the_input_can_be_exposed_too(model, run, noise):
+    content, outputs = expose_tensors(model, ["x", "y"])
+    assert list(outputs.values()) == ["x", "y"]
     shown, _ = run(onnx.load_from_string(content), noise(1, 2, 3, 3), every=True)
     np.testing.assert_array_equal(shown, noise(1, 2, 3, 3))
 
@@ -52,14 +52,14 @@ def test_the_graph_is_left_as_it_is(model):
 
 
 @pytest.mark.parametrize("kind", ["classification", "open segmentation"])
-def test_every_value_a_plan_needs_can_be_tapped(simplified, run, noise, kind):
+def test_every_value_a_plan_needs_can_be_exposed(simplified, run, noise, kind):
     from hrnet_deploy.calibration.qdq_placement import place_qdq
     from hrnet_deploy.qdq_plan import QdqTarget
 
     model = simplified(kind)
     names = place_qdq(model, QdqTarget.CPU, ()).measured
-    content, taps = expose_tensors(model, names)
-    tapped = onnx.load_from_string(content)
-    found = run(tapped, noise(1, 3, 64, 64), every=True)
-    assert tuple(taps.values()) == names
+    content, outputs = expose_tensors(model, names)
+    exposed = onnx.load_from_string(content)
+    found = run(exposed, noise(1, 3, 64, 64), every=True)
+    assert tuple(outputs.values()) == names
     assert all(value.dtype == np.float32 and np.isfinite(value).all() for value in found)

@@ -162,7 +162,7 @@ def test_a_graph_must_have_one_input(tmp_path, parse, text, count):
 @pytest.mark.parametrize(
     "text", ["g (float[2] x) => () { y = Relu(x) }", "g (float[2] x) => (seq(float[2]) y) { y = SequenceConstruct(x) }"]
 )
-def test_a_graph_must_answer_with_tensors(tmp_path, text):
+def test_a_graph_must_output_tensors(tmp_path, text):
     model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ArtifactError, match=r"net\.onnx must"):

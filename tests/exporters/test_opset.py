@@ -15,7 +15,7 @@ ORT_OPENS = 26
 
 
 @pytest.mark.parametrize("opset", ALL)
-def test_every_opset_that_may_be_asked_for_is_the_one_written(traced, opset):
+def test_every_opset_that_may_be_requested_is_the_one_written(traced, opset):
     converted = simplify(convert(traced("classification"), opset))
     assert written(converted) == opset
     assert converted.ir_version == IR_VERSIONS.get(opset, onnx.helper.find_min_ir_version_for(converted.opset_import))

@@ -31,10 +31,10 @@ def assert_masks_equal(found, logits, size, align_corners):
     assert (planes.max(axis=1) - chosen).max() <= 1e-4 * np.abs(planes).max()
 
 
-def segmenting(parse, noise, entry="N, 3, 16, 24", answer="N, 5, 4, 6", name="logits"):
+def segmenting(parse, noise, entry="N, 3, 16, 24", result="N, 5, 4, 6", name="logits"):
     """Five classes from 4x4 patches: a convolution of stride four, padded at the end."""
     text = (
-        f"g (float[{entry}] x) => (float[{answer}] {name}) "
+        f"g (float[{entry}] x) => (float[{result}] {name}) "
         f"{{ {name} = Conv<kernel_shape = [4, 4], strides = [4, 4], pads = [0, 0, 3, 3]>(x, w) }}"
     )
     return parse(text, {"w": noise(5, 3, 4, 4)})
@@ -42,7 +42,7 @@ def segmenting(parse, noise, entry="N, 3, 16, 24", answer="N, 5, 4, 6", name="lo
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(
-    ("entry", "answer", "size", "whole"),
+    ("entry", "result", "size", "whole"),
     [
         ("N, 3, 16, 24", "N, 5, 4, 6", (16, 24), True),
         ("2, 3, 16, 24", "2, 5, 4, 6", (16, 24), True),
@@ -52,24 +52,24 @@ def segmenting(parse, noise, entry="N, 3, 16, 24", answer="N, 5, 4, 6", name="lo
         ("N, 3, H, 24", "N, 5, h, 6", (13, 24), False),
     ],
 )
-def test_the_mask_is_torchs_upsampled_argmax(parse, run, noise, entry, answer, size, whole, align_corners):
-    model = segmenting(parse, noise, entry, answer)
+def test_the_mask_is_torchs_upsampled_argmax(parse, run, noise, entry, result, size, whole, align_corners):
+    model = segmenting(parse, noise, entry, result)
     images = noise(2, 3, *size, seed=1)
     logits = run(model, images)
-    made = add_argmax(model, align_corners=align_corners)
-    onnx.checker.check_model(made, full_check=True)
-    assert ("Shape" in {n.op_type for n in made.graph.node}) == (not whole)
-    assert_masks_equal(run(made, images), logits, size, align_corners)
+    created = add_argmax(model, align_corners=align_corners)
+    onnx.checker.check_model(created, full_check=True)
+    assert ("Shape" in {n.op_type for n in created.graph.node}) == (not whole)
+    assert_masks_equal(run(created, images), logits, size, align_corners)
 
 
 @pytest.mark.parametrize("kind", ["segmentation", "open segmentation"])
-def test_a_real_nets_mask_is_torchs(simplified, run, noise, kind):
+def test_a_real_models_mask_is_torchs(simplified, run, noise, kind):
     images = noise(1, 3, 64, 96)
     logits = run(simplified(kind), images)
-    made = add_argmax(simplified(kind), align_corners=False)
+    created = add_argmax(simplified(kind), align_corners=False)
     height_width = [64, 96] if kind == "segmentation" else ["height", "width"]
-    assert outputs(made)["labels"][1][1:] == height_width
-    assert_masks_equal(run(made, images), logits, (64, 96), align_corners=False)
+    assert outputs(created)["labels"][1][1:] == height_width
+    assert_masks_equal(run(created, images), logits, (64, 96), align_corners=False)
 
 
 def test_a_foreign_graph_that_does_not_say_its_output_size_gets_a_mask_all_the_same(parse, run, noise):
@@ -88,21 +88,21 @@ def test_of_equal_logits_the_lower_class_is_in_the_mask(parse, run, noise):
 
 
 @pytest.mark.parametrize("name", ["labels", "probabilities", "scores"])
-def test_a_foreign_output_may_have_the_name_of_an_answer(parse, run, noise, name):
+def test_a_foreign_output_may_have_the_name_of_ours(parse, run, noise, name):
     images = noise(1, 3, 16, 24)
     logits = run(segmenting(parse, noise, name=name), images)
-    made = add_argmax(segmenting(parse, noise, name=name), align_corners=False)
-    onnx.checker.check_model(made, full_check=True)
-    assert_masks_equal(run(made, images), logits, (16, 24), align_corners=False)
+    created = add_argmax(segmenting(parse, noise, name=name), align_corners=False)
+    onnx.checker.check_model(created, full_check=True)
+    assert_masks_equal(run(created, images), logits, (16, 24), align_corners=False)
     text = f"g (float[N, 8] x) => (float[N, 8] {name}) {{ {name} = Neg(x) }}"
     for change in (add_softmax, lambda m: add_topk(m, 3)):
-        made = change(parse(text))
-        onnx.checker.check_model(made, full_check=True)
-        best = run(made, noise(2, 8), every=True)[-1].max(axis=1)
+        created = change(parse(text))
+        onnx.checker.check_model(created, full_check=True)
+        best = run(created, noise(2, 8), every=True)[-1].max(axis=1)
         np.testing.assert_allclose(best, exact_softmax(-noise(2, 8)).max(axis=1), rtol=1e-5)
 
 
-def test_a_mask_of_a_net_that_classifies_is_refused(simplified):
+def test_a_mask_of_a_model_that_classifies_is_refused(simplified):
     with pytest.raises(ExportError, match=r"labels-out needs logits \(N, classes, h, w\), got \['batch', 10\]"):
         add_argmax(simplified("classification"), align_corners=False)
 
@@ -110,32 +110,32 @@ def test_a_mask_of_a_net_that_classifies_is_refused(simplified):
 def test_probabilities_are_the_softmax_of_the_logits(simplified, run, noise):
     images = noise(3, 3, 64, 64)
     logits = run(simplified("classification"), images)
-    made = add_softmax(simplified("classification"))
-    assert outputs(made) == {"probabilities": (onnx.TensorProto.FLOAT, ["batch", 10])}
-    np.testing.assert_allclose(run(made, images), exact_softmax(logits), atol=1e-6)
+    created = add_softmax(simplified("classification"))
+    assert outputs(created) == {"probabilities": (onnx.TensorProto.FLOAT, ["batch", 10])}
+    np.testing.assert_allclose(run(created, images), exact_softmax(logits), atol=1e-6)
 
 
 @pytest.mark.parametrize("k", [1, 5, 10])
 def test_the_best_classes_and_their_scores_come_best_first(simplified, run, noise, k):
     images = noise(3, 3, 64, 64)
     wanted = exact_softmax(run(simplified("classification"), images))
-    made = add_topk(simplified("classification"), k)
-    assert outputs(made) == {
+    created = add_topk(simplified("classification"), k)
+    assert outputs(created) == {
         "labels": (onnx.TensorProto.INT64, ["batch", k]),
         "scores": (onnx.TensorProto.FLOAT, ["batch", k]),
     }
-    labels, scores = run(made, images, every=True)
+    labels, scores = run(created, images, every=True)
     np.testing.assert_array_equal(labels, np.argsort(-wanted, axis=1, kind="stable")[:, :k])
     np.testing.assert_allclose(scores, -np.sort(-wanted, axis=1)[:, :k], atol=1e-6)
 
 
 def test_of_equal_scores_the_lower_class_comes_first(parse, run):
-    made = add_topk(parse("g (float[N, 4] x) => (float[N, 4] y) { y = Identity(x) }"), 3)
-    labels = run(made, np.array([[0, 1, 1, 0]], np.float32))
+    created = add_topk(parse("g (float[N, 4] x) => (float[N, 4] y) { y = Identity(x) }"), 3)
+    labels = run(created, np.array([[0, 1, 1, 0]], np.float32))
     assert labels.tolist() == [[1, 2, 0]]
 
 
 @pytest.mark.parametrize("k", [0, -1, 11])
-def test_more_classes_than_there_are_cannot_be_asked_for(simplified, k):
+def test_more_classes_than_there_are_cannot_be_requested(simplified, k):
     with pytest.raises(UsageError, match=f"top-k must be 1 to 10, got {k}"):
         add_topk(simplified("classification"), k)

@@ -11,9 +11,9 @@ from hrnet_deploy.exporters.serialized import with_graph
 @pytest.fixture
 def model(parse):
     text = "g (float[N, 400] x) => (float[N, 400] y) { s = Add(x, w) y = Mul(s, v) }"
-    made = parse(text, {"w": np.arange(400), "v": np.linspace(0, 1, 400)})
-    made.metadata_props.add(key="k", value="ü")
-    return made
+    created = parse(text, {"w": np.arange(400), "v": np.linspace(0, 1, 400)})
+    created.metadata_props.add(key="k", value="ü")
+    return created
 
 
 def test_the_same_parts_give_the_same_model(model):
@@ -31,7 +31,7 @@ def test_other_nodes_read_the_same_weights(model, run, noise):
 
 
 @pytest.mark.parametrize("module", [intermediate_outputs, fp16_range])
-def test_a_graph_stays_as_it_is_when_its_bytes_cannot_be_made(model, module, monkeypatch):
+def test_a_graph_stays_as_it_is_when_its_bytes_cannot_be_created(model, module, monkeypatch):
     """What fails on the way, such as for lack of memory, leaves nothing half done."""
     before = model.SerializeToString(deterministic=True)
 

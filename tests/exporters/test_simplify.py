@@ -19,7 +19,7 @@ def kinds(model):
 @pytest.mark.parametrize(
     ("kind", "size"), [("classification", (64, 64)), ("segmentation", (64, 96)), ("open segmentation", (72, 56))]
 )
-def test_a_simplified_net_computes_what_it_did(traced, simplified, run, noise, kind, size):
+def test_a_simplified_model_computes_what_it_did(traced, simplified, run, noise, kind, size):
     images = noise(1, 3, *size)
     original = run(traced(kind), images)
     found = run(simplified(kind), images)

@@ -19,7 +19,7 @@ def reference(network, images):
 
 
 class Scaled(nn.Module):
-    """The least net with a convolution, a batch norm and a stride of four."""
+    """The least model with a convolution, a batch norm and a stride of four."""
 
     def __init__(self):
         super().__init__()
@@ -43,7 +43,7 @@ class Scaled(nn.Module):
         ("open segmentation", 1, (50, 70)),
     ],
 )
-def test_a_traced_net_answers_as_pytorch_does(traced, run, noise, request, kind, batch, size):
+def test_a_traced_model_computes_what_pytorch_does(traced, run, noise, request, kind, batch, size):
     network = request.getfixturevalue("classifier" if kind == "classification" else "segmenter")
     images = noise(batch, 3, *size)
     wanted = reference(network, images)
@@ -53,18 +53,18 @@ def test_a_traced_net_answers_as_pytorch_does(traced, run, noise, request, kind,
 
 
 @pytest.mark.parametrize(
-    ("kind", "entry", "answer"),
+    ("kind", "entry", "result"),
     [
         ("classification", ["batch", 3, 64, 64], ["batch", 10]),
         ("segmentation", ["batch", 3, 64, 96], ["batch", 5]),
         ("open segmentation", [1, 3, "height", "width"], [1, 5, "height/4", "width/4"]),
     ],
 )
-def test_what_may_vary_has_a_name_and_the_rest_a_number(traced, kind, entry, answer):
+def test_what_may_vary_has_a_name_and_the_rest_a_number(traced, kind, entry, result):
     graph = traced(kind).graph
     assert [(v.name, dims(v)) for v in graph.input] == [("input", entry)]
     # The tracer makes up names where it does not follow a number; simplifying finds the number.
-    assert [(v.name, [d for d in dims(v) if "logits_dim" not in str(d)]) for v in graph.output] == [("logits", answer)]
+    assert [(v.name, [d for d in dims(v) if "logits_dim" not in str(d)]) for v in graph.output] == [("logits", result)]
 
 
 def test_a_fixed_batch_is_written_as_a_number(run, noise):
@@ -81,7 +81,7 @@ def test_batch_norms_are_folded_and_all_weights_are_inside(traced, kind):
     onnx.checker.check_model(model, full_check=True)
 
 
-def test_pictures_of_a_small_net_may_be_open_in_every_dimension(run, noise):
+def test_images_of_a_small_model_may_be_open_in_every_dimension(run, noise):
     network = Scaled().eval()
     model = trace(network, ShapeRange((1, 8, 8), (1, 32, 32), (4, 64, 64)), 20)
     for shape in ((1, 3, 8, 8), (4, 3, 33, 61)):
@@ -89,7 +89,7 @@ def test_pictures_of_a_small_net_may_be_open_in_every_dimension(run, noise):
         np.testing.assert_allclose(run(model, images), reference(network, images), atol=1e-5)
 
 
-def test_a_net_that_cannot_be_traced_says_why():
+def test_a_model_that_cannot_be_traced_says_why():
     class Broken(nn.Module):
         def forward(self, x):
             raise ValueError("no such layer")

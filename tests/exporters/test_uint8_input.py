@@ -10,7 +10,7 @@ from hrnet_deploy.spec import IMAGENET_MEAN, IMAGENET_STD
 CONV = "g (float[N, 3, H, W] x) => (float[N, 2, A, B] y) {{ {before} y = Conv<kernel_shape = [3, 3]>({entry}, w) }}"
 
 
-def normalised(pixels, *, swap):
+def normalized(pixels, *, swap):
     """The network's input for uint8 (N, H, W, 3), computed in float64."""
     ordered = pixels[..., ::-1] if swap else pixels
     scaled = (ordered / 255.0 - np.array(IMAGENET_MEAN)) / np.array(IMAGENET_STD)
@@ -23,8 +23,8 @@ def pixels():
 
 
 @pytest.mark.parametrize("swap", [False, True], ids=["rgb", "bgr"])
-def test_bytes_in_give_what_normalised_floats_gave(simplified, run, pixels, swap):
-    wanted = run(simplified("classification"), normalised(pixels, swap=swap))
+def test_bytes_in_give_what_normalized_floats_gave(simplified, run, pixels, swap):
+    wanted = run(simplified("classification"), normalized(pixels, swap=swap))
     model = add_uint8_input(simplified("classification"), IMAGENET_MEAN, IMAGENET_STD, swap=swap)
     onnx.checker.check_model(model, full_check=True)
     assert np.abs(run(model, pixels) - wanted).max() <= 1e-5 * np.abs(wanted).max()
@@ -39,7 +39,7 @@ def test_the_channels_order_matters(simplified, run, pixels):
 
 @pytest.mark.parametrize("swap", [False, True])
 def test_a_half_graph_takes_bytes_too(simplified, run, pixels, swap):
-    wanted = run(simplified("classification"), normalised(pixels, swap=swap))
+    wanted = run(simplified("classification"), normalized(pixels, swap=swap))
     half = to_fp16(simplified("classification")).model
     found = run(add_uint8_input(half, IMAGENET_MEAN, IMAGENET_STD, swap=swap), pixels)
     assert np.abs(found - wanted).max() <= 2e-2 * wanted.std()
@@ -65,7 +65,7 @@ def test_a_weight_read_by_several_first_convolutions_is_turned_once(parse, run, 
     text = "g (float[N, 3, H, W] x) => (float[N, 2, A, B] y) { a = Conv(x, w) b = Conv(x, w) y = Add(a, b) }"
     weights = {"w": noise(2, 3, 3, 3)}
     model = parse(text if readers == 2 else CONV.format(before="", entry="x"), weights)
-    wanted = run(model, normalised(pixels, swap=True))
+    wanted = run(model, normalized(pixels, swap=True))
     found = run(add_uint8_input(model, IMAGENET_MEAN, IMAGENET_STD, swap=True), pixels)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
@@ -81,7 +81,7 @@ def test_swapping_is_refused_where_no_convolution_comes_first(parse, noise, befo
 
 def test_without_swapping_anything_may_come_first(parse, run, noise, pixels):
     model = parse(CONV.format(before="a = Relu(x)", entry="a"), {"w": noise(2, 3, 3, 3)})
-    wanted = run(model, normalised(pixels, swap=False))
+    wanted = run(model, normalized(pixels, swap=False))
     np.testing.assert_allclose(
         run(add_uint8_input(model, IMAGENET_MEAN, IMAGENET_STD, swap=False), pixels), wanted, atol=1e-4
     )
@@ -90,7 +90,7 @@ def test_without_swapping_anything_may_come_first(parse, run, noise, pixels):
 @pytest.mark.parametrize(
     "entry", ["float[N, 1, 4, 4]", "float[N, 4, 4, 3]", "uint8[N, 3, 4, 4]", "float16[N, 3, 4, 4]"]
 )
-def test_an_input_that_is_no_float_picture_is_refused(parse, entry):
+def test_an_input_that_is_no_float_image_is_refused(parse, entry):
     model = parse(f"g ({entry} x) => ({entry} y) {{ y = Identity(x) }}")
     with pytest.raises(ExportError, match="pixels-in needs a float32 input with 3 channels"):
         add_uint8_input(model, IMAGENET_MEAN, IMAGENET_STD, swap=False)

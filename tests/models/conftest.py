@@ -106,3 +106,18 @@ def small_state(library):
 
     weights = library.weights("official", "w18_small_v1")
     return {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+
+
+@pytest.fixture(scope="session")
+def load_state():
+    """Build the network of a state dict in memory; keywords as for `load.Reading`."""
+    import torch
+
+    from hrnet_deploy.models.checkpoints.load import Reading, load_weights
+    from hrnet_deploy.models.checkpoints.unwrap import find_model
+
+    def load(state, **options):
+        tensors = {name: torch.from_numpy(t) if isinstance(t, np.ndarray) else t for name, t in state.items()}
+        return load_weights(find_model(tensors, "state dict"), Reading(**options), "state dict")
+
+    return load

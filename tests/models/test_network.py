@@ -1,6 +1,7 @@
 """The network as a module: shapes, seeds, devices, and what its exported graph looks like."""
 
 import collections
+import dataclasses
 import warnings
 
 import pytest
@@ -33,7 +34,7 @@ def test_class_count_must_be_positive():
         build_network(CLS, 0)
 
 
-def test_seeded_initialisation_repeats():
+def test_seeded_initialization_repeats():
     states = []
     for _ in range(2):
         torch.manual_seed(3)
@@ -106,3 +107,38 @@ def test_segmentation_graph_follows_the_input_size(tmp_path):
     with torch.inference_mode():
         want = network(images).numpy()
     assert abs(got - want).max() <= 1e-4 * max(1.0, abs(want).max())
+
+
+def count_parameters(variant, num_classes=None):
+    network = build_network(variant, num_classes or variant.default_num_classes, device="meta")
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+# HRNET.md, e: name, parameters, parameters without head bias.
+PARAMETERS = [
+    ("hrnet_w18_small_v1", 13_187_464, None),
+    ("hrnet_w18_small_v2", 15_597_464, None),
+    ("hrnet_w18", 21_299_004, 21_295_164),
+    ("hrnet_w30", 37_712_220, 37_708_380),
+    ("hrnet_w32", 41_232_680, 41_228_840),
+    ("hrnet_w40", 57_557_160, 57_553_320),
+    ("hrnet_w44", 67_064_984, 67_061_144),
+    ("hrnet_w48", 77_469_864, 77_466_024),
+    ("hrnet_w64", 128_059_944, 128_056_104),
+    ("se_hrnet_w64", 128_991_264, None),
+    ("hrnetv2_w18_small_v1", 1_540_819, None),
+    ("hrnetv2_w18_small_v2", 3_939_579, None),
+    ("hrnetv2_w48", 65_859_379, None),
+]
+
+
+@pytest.mark.parametrize(("name", "params", "without_bias"), PARAMETERS)
+def test_variants_have_the_published_parameters(name, params, without_bias):
+    variant = find_variant(name)
+    assert count_parameters(variant) == params
+    if without_bias:
+        assert count_parameters(dataclasses.replace(variant, head_bias=False)) == without_bias
+
+
+def test_classes_change_the_head_only():
+    assert count_parameters(CLS) - count_parameters(CLS, 10) == 990 * 2049

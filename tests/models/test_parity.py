@@ -1,4 +1,4 @@
-"""Every dialect's tensors find their place, and the net then computes what the dialect's own code computes."""
+"""Every dialect's tensors find their place, and the model then computes what the dialect's own code computes."""
 
 import pytest
 import torch
@@ -7,8 +7,7 @@ from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant
 from hrnet_deploy.models.checkpoints.dialects import detect, to_official
 from hrnet_deploy.models.checkpoints.fit import check_names_and_shapes
-from hrnet_deploy.models.checkpoints.load import load_tensors
-from hrnet_deploy.models.checkpoints.unwrap import find_net
+from hrnet_deploy.models.checkpoints.unwrap import find_model
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.spec import Interpolation, Resize, Rounding
 
@@ -25,7 +24,7 @@ def expected_name(entry):
 def test_every_key_list_maps_without_rest(library, entry):
     rows = entry.rows
     assert len(rows) == entry.n_keys
-    stored = find_net({key: torch.empty(shape, device="meta") for key, shape, _ in rows}, "fixture").tensors
+    stored = find_model({key: torch.empty(shape, device="meta") for key, shape, _ in rows}, "fixture").tensors
     dialect = detect(stored)
     assert dialect.name == ("official" if entry.source == "timm" else entry.source)
     state = to_official(stored, dialect, "fixture")
@@ -38,9 +37,9 @@ def test_every_key_list_maps_without_rest(library, entry):
     check_names_and_shapes(shapes, build_network(variant, classes, device="meta"), variant, "fixture")
 
 
-def test_logits_agree_with_the_source(library, golden_entry):
+def test_logits_agree_with_the_source(load_state, library, golden_entry):
     align_corners = True if golden_entry.align_corners else None
-    loaded = load_tensors(library.rule.state_dict(golden_entry.rows), align_corners=align_corners)
+    loaded = load_state(library.rule.state_dict(golden_entry.rows), align_corners=align_corners)
     float32 = 3e-4 if (golden_entry.source, golden_entry.variant) in LOOSE else 1e-4
     for dtype, tolerance in ((torch.float32, float32), (torch.float64, 1e-9)):
         network = loaded.network.to(dtype)
@@ -53,22 +52,22 @@ def test_logits_agree_with_the_source(library, golden_entry):
             assert abs(logits - golden).max() <= tolerance * max(1.0, golden.std()), (name, dtype)
 
 
-def test_corners_of_the_wrong_branch_are_another_net(library):
+def test_corners_of_the_wrong_branch_are_another_model(load_state, library):
     """The same tensors, so that only the flag tells the two branches apart."""
     entry = library.find("official-seg", "w18_small_v2_ac")
-    network = load_tensors(library.rule.state_dict(entry.rows)).network
+    network = load_state(library.rule.state_dict(entry.rows)).network
     golden = entry.golden["1x3x96x160"]
     with torch.inference_mode():
         logits = network(torch.from_numpy(library.rule.network_input((1, 3, 96, 160)))).numpy()
     assert abs(logits - golden).max() > 0.1 * golden.std()
 
 
-def test_ocr_nets_are_refused_by_name(library, ocr_entry):
+def test_ocr_models_are_refused_by_name(load_state, library, ocr_entry):
     if ocr_entry is None:
         pytest.skip("needs the parity fixtures of HRNet-OCR in ../shared/fixtures_ocr")
     stored = {key: torch.empty(shape, device="meta") for key, shape, _ in ocr_entry.rows}
     with pytest.raises(CheckpointError, match=r"HRNet-OCR.*hrnet-export FILE\.onnx --task segmentation"):
-        load_tensors(stored)
+        load_state(stored)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +81,7 @@ def test_ocr_nets_are_refused_by_name(library, ocr_entry):
         ("mmseg", "hr18s", Resize.NONE, Interpolation.OPENCV_LINEAR, Rounding.TORCHVISION),
     ],
 )
-def test_each_dialect_brings_its_preprocessing(library, source, variant, resize, interpolation, rounding):
-    found = load_tensors(library.weights(source, variant)).preprocessing
+def test_each_dialect_brings_its_preprocessing(load_state, library, source, variant, resize, interpolation, rounding):
+    found = load_state(library.weights(source, variant)).preprocessing
     assert (found.resize, found.interpolation, found.rounding) == (resize, interpolation, rounding)
     assert found.size_hw == (None if resize is Resize.NONE else (224, 224))

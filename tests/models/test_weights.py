@@ -32,7 +32,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         here = self.server
-        asked = self.headers.get("Range")
+        requested = self.headers.get("Range")
         if self.path.partition("?")[0].endswith("/config.json"):
             here.configs.append(self.path)
             if here.config is None:
@@ -42,7 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(here.config)
             return
-        here.asked.append((self.path, asked, self.headers.get("If-Range")))
+        here.requested.append((self.path, requested, self.headers.get("If-Range")))
         if here.redirect:
             self.send_response(302)
             self.send_header("Location", here.redirect)
@@ -52,8 +52,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_error(here.status)
             return
         start = 0
-        if asked and here.ranges and self.headers.get("If-Range") == here.etag:
-            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
+        if requested and here.ranges and self.headers.get("If-Range") == here.etag:
+            start = int(re.fullmatch(r"bytes=(\d+)-", requested)[1])
         if start and here.refuse_ranges:
             self.send_error(416)
             return
@@ -91,7 +91,7 @@ def server(monkeypatch):
         running.ranges, running.refuse_ranges, running.wrong_start = True, False, 0
         running.etag, running.length, running.redirect, running.headers = '"v1"', True, None, {}
         running.config, running.no_config, running.configs = None, 404, []
-        running.drops, running.delay_s, running.asked, running.served = [], 0, [], []
+        running.drops, running.delay_s, running.requested, running.served = [], 0, [], []
         running.url = f"http://127.0.0.1:{running.server_port}/net.pth"
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -116,7 +116,7 @@ def test_download(server, tmp_path, capsys):
     assert listing(path.parent) == ["net.pth"], "no partial, validator or lock is left"
     assert capsys.readouterr().out == ""
     download(server.url, path, digest=SHA256[:8])
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
 
 
 def test_dropped_connection_is_resumed_at_once(server, tmp_path):
@@ -124,7 +124,7 @@ def test_dropped_connection_is_resumed_at_once(server, tmp_path):
     path = download(server.url, tmp_path / "net.pth", digest=SHA256)
     assert path.read_bytes() == CONTENT
     assert server.served == [300_000, 200_000, len(CONTENT) - 500_000]
-    assert [asked[1] for asked in server.asked] == [None, "bytes=300000-", "bytes=500000-"]
+    assert [requested[1] for requested in server.requested] == [None, "bytes=300000-", "bytes=500000-"]
     assert listing(tmp_path) == ["net.pth"]
 
 
@@ -139,7 +139,7 @@ def test_next_call_fetches_only_the_rest(server, tmp_path, validator):
     assert (tmp_path / "net.pth.partial").stat().st_size == 700_000
     assert download(server.url, path, digest=SHA256).read_bytes() == CONTENT
     assert server.served == [700_000, len(CONTENT) - 700_000]
-    assert server.asked[1][2] == validator
+    assert server.requested[1][2] == validator
     assert listing(tmp_path) == ["net.pth"]
 
 
@@ -170,7 +170,7 @@ def test_endless_drops_are_given_up(server, tmp_path):
     server.drops = [10] * 20
     with pytest.raises(DownloadError, match="closed after 40 of"):
         download(server.url, tmp_path / "net.pth")
-    assert len(server.asked) == 4
+    assert len(server.requested) == 4
 
 
 def test_wrong_digest_removes_the_file_and_names_both(server, tmp_path):
@@ -194,7 +194,7 @@ def test_file_put_there_by_hand_is_checked_and_kept(server, tmp_path):
         download(server.url, path, digest=SHA256[:8])
     assert path.read_bytes() == b"something else"
     assert download(server.url, path) == path
-    assert server.asked == []
+    assert server.requested == []
 
 
 @pytest.mark.parametrize("status", [403, 404, 500])
@@ -233,7 +233,7 @@ def test_redirect_from_https_to_http_is_refused():
 
 def test_redirect_within_http_is_followed(server, tmp_path):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as front:
-        front.redirect, front.asked = server.url, []
+        front.redirect, front.requested = server.url, []
         thread = threading.Thread(target=front.handle_request)
         thread.start()
         url = f"http://127.0.0.1:{front.server_port}/moved"
@@ -262,7 +262,7 @@ def test_web_page_does_not_spoil_what_has_arrived(server, tmp_path):
     assert partial.stat().st_size == 5000
 
 
-def test_compressed_and_empty_answers_are_refused(server, tmp_path):
+def test_compressed_and_empty_responses_are_refused(server, tmp_path):
     server.headers = {"Content-Encoding": "gzip"}
     with pytest.raises(DownloadError, match="gzip"):
         download(server.url, tmp_path / "net.pth")
@@ -330,7 +330,7 @@ def test_threads_share_one_download(server, tmp_path):
     for thread in threads:
         thread.join()
     assert found == [CONTENT] * 4
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
     assert listing(tmp_path) == ["net.pth"]
 
 
@@ -386,7 +386,7 @@ def test_zoo_name(server, local_zoo, tmp_path):
     assert path.read_bytes() == CONTENT
     assert resolve_weights("hrnet_w18.mm_in1k", cache_dir=tmp_path) == path
     assert resolve_weights(server.url, cache_dir=tmp_path) == path, "a zoo URL is the zoo row, digest and all"
-    assert len(server.asked) == 1
+    assert len(server.requested) == 1
 
 
 def test_zoo_row_without_url(tmp_path):
@@ -497,11 +497,11 @@ def test_weights_from_a_url_need_no_config(server, tmp_path, content, status):
     assert listing(path.parent) == [path.name]
 
 
-def test_weights_never_stay_without_the_config_that_could_not_be_asked_for(server, tmp_path):
+def test_weights_never_stay_without_the_config_that_could_not_be_requested(server, tmp_path):
     server.no_config = 500
     with pytest.raises(DownloadError, match=r"config\.json must be downloadable or absent, got: HTTP 500"):
         resolve_weights(server.url, cache_dir=tmp_path)
-    assert not server.asked
+    assert not server.requested
     server.config = CONFIG
     path = resolve_weights(server.url, cache_dir=tmp_path)
     assert path.with_name(path.name + weights.CONFIG_SUFFIX).is_file()

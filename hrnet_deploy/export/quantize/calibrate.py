@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import onnx
 
     from hrnet_deploy.calibration.batches import Batches
+    from hrnet_deploy.calibration.fields import Provenance
     from hrnet_deploy.calibration.histogram import Histogram
     from hrnet_deploy.calibration.image_selection import CalibrationImage
-    from hrnet_deploy.calibration.provenance import Provenance
     from hrnet_deploy.calibration.table import CalibrationTable
 
 DATA_VARIABLE = "HRNET_CALIB_DATA"
@@ -163,8 +163,8 @@ def calibrate(
         ImageError: an image that cannot be used.
         UsageError: an unknown method, or a value that is not finite.
     """
+    from hrnet_deploy.calibration.fields import Provenance
     from hrnet_deploy.calibration.image_selection import content_hashes, image_list_hash
-    from hrnet_deploy.calibration.provenance import Provenance
     from hrnet_deploy.calibration.table import CalibrationTable
     from hrnet_deploy.calibration.tensor_range import TensorRange
     from hrnet_deploy.calibration.thresholds import METHODS, amax

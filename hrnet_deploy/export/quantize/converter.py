@@ -156,10 +156,10 @@ class Converter:
 
     def _renamed(self, implicit: ImplicitInt8) -> ImplicitInt8:
         """The values as they are called with the ends that were asked for."""
-        from hrnet_deploy.exporters.uint8_input import NORMALISED
+        from hrnet_deploy.exporters.uint8_input import NORMALIZED
 
         (entry,) = self.original.graph.input
-        return implicit if self._plan.pixels is None else implicit.renamed(entry.name, NORMALISED)
+        return implicit if self._plan.pixels is None else implicit.renamed(entry.name, NORMALIZED)
 
     def _with_ends(self, graph: onnx.ModelProto) -> onnx.ModelProto:
         """The same graph, changed in place."""

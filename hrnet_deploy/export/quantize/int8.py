@@ -346,7 +346,7 @@ class _Renderer:
         found = {}
         for name in names:
             threshold = max(amax[table.method][name], amax[self._floors.get(name, table.method)][name])
-            found[name] = table.tensors[name].clipped(threshold, summand=name in self._summands)
+            found[name] = table.tensors[name].clipped(threshold, residual_input=name in self._summands)
         return found
 
 

@@ -59,8 +59,8 @@ def rounded_weights(
 def _readers(graph: onnx.ModelProto, nodes: frozenset[str]) -> Readers:
     from onnx import numpy_helper
 
-    from hrnet_deploy.calibration.qdq_placement import name_of
     from hrnet_deploy.calibration.second_moments import Window
+    from hrnet_deploy.qdq_plan import name_of
 
     tensors = stored_tensors(graph)
     wanted = [n for n in graph.graph.node if n.op_type == "Conv" and name_of(n) in nodes]

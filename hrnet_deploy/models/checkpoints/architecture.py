@@ -1,4 +1,4 @@
-"""Which variant a set of official names and shapes is."""
+"""The variant of a checkpoint, from official names and shapes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hrnet_deploy.errors import CheckpointError
-from hrnet_deploy.models.checkpoints.families import refuse_other_nets
+from hrnet_deploy.models.checkpoints.families import refuse_other_models
 from hrnet_deploy.models.variants import VARIANTS, Variant
 from hrnet_deploy.spec import Task
 
@@ -21,18 +21,7 @@ _STAGES = ("stage2", "stage3", "stage4")
 
 
 def closest_variant(shapes: Shapes, origin: str) -> Variant:
-    """Find the variant that fits best; whether it fits in full is for the caller to compare.
-
-    Args:
-        shapes: shapes by official names.
-        origin: the file, for messages.
-
-    Returns:
-        The variant, with `head_bias` as found.
-
-    Raises:
-        CheckpointError: no HRNet, one of another family, or one without a head.
-    """
+    """Find the variant that fits best, with `head_bias` as found; raises CheckpointError on other models."""
     task = _task(shapes, origin)
     found = _fingerprint(shapes)
     candidates = (variant for variant in VARIANTS.values() if variant.task is task)
@@ -41,21 +30,13 @@ def closest_variant(shapes: Shapes, origin: str) -> Variant:
 
 
 def class_count(shapes: Shapes, task: Task) -> int | None:
-    """How many classes the head tells apart.
-
-    Args:
-        shapes: shapes by official names.
-        task: what the net answers.
-
-    Returns:
-        The number, or None where the last layer is not there.
-    """
+    """Return the number of classes of the head, or None without a last layer."""
     shape = shapes.get(_LAST[task])
     return shape[0] if shape and shape[0] else None
 
 
 def _task(shapes: Shapes, origin: str) -> Task:
-    refuse_other_nets(shapes, origin)
+    refuse_other_models(shapes, origin)
     roots = {name.partition(".")[0] for name in shapes}
     if not set(_STAGES) <= roots:
         raise CheckpointError(
@@ -76,7 +57,7 @@ def _few(names: Iterable[str]) -> str:
 
 
 def _count(shapes: Shapes, prefix: str) -> int:
-    """One more than the highest index that follows `prefix`."""
+    """Return one more than the highest index that follows `prefix`."""
     pattern = re.compile(re.escape(prefix) + r"\.(\d{1,3})\.")
     return max((int(match[1]) + 1 for match in map(pattern.match, shapes) if match), default=0)
 
@@ -94,6 +75,6 @@ def _fingerprint_of(variant: Variant) -> tuple[int, ...]:
 
 
 def _distance(found: tuple[int, ...], known: tuple[int, ...]) -> tuple[int, int]:
-    """How many figures differ, then by how much."""
+    """Return how many figures differ, then by how much."""
     differences = [abs(a - b) for a, b in zip(found, known, strict=True)]
     return sum(map(bool, differences)), sum(differences)

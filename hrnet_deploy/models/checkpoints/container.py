@@ -1,4 +1,4 @@
-"""Open a checkpoint of any format and hand out its weights under clean names."""
+"""Opening of a checkpoint of any format."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ from hrnet_deploy.models.checkpoints.fileformat import FileFormat, identify
 from hrnet_deploy.models.checkpoints.names import ClassInfo, class_info
 from hrnet_deploy.models.checkpoints.pdparams import read_pdparams
 from hrnet_deploy.models.checkpoints.torchfile import read_torch
-from hrnet_deploy.models.checkpoints.unwrap import Net, find_net
+from hrnet_deploy.models.checkpoints.unwrap import ModelWeights, find_model
 
 
 @dataclass(frozen=True)
 class Container:
-    """What a checkpoint file holds, as far as weights go.
+    """The content of a checkpoint file.
 
     Attributes:
-        file_format: how it is stored.
-        net: weights by the names the source's own code gives them, and where they were found.
-        architecture: timm's name of the net, where a training file states it.
-        checksums: whether each part had a checksum that was right.
-        content: all that the file holds, in plain containers.
-        classes: what the file says of its classes.
+        weights: the model's weights, by the names of the source's own code.
+        architecture: timm's name of the model, where a training file contains it.
+        checksums: whether the parts had checksums, which then were right.
+        content: everything in the file, in plain containers.
     """
 
     file_format: FileFormat
-    net: Net
+    weights: ModelWeights
     architecture: str | None
     checksums: bool
     content: object
@@ -36,27 +34,12 @@ class Container:
 
 
 def read_container(path: Path, *, ema: bool = False, key: str | None = None) -> Container:
-    """Read a checkpoint; nothing in it is executed.
-
-    Args:
-        path: .pth, .pt, .bin, .tar, .safetensors or .pdparams; told apart by content.
-        ema: take the averaged copy that training files of timm and mmengine hold. By default the plain weights are
-            taken, with one exception: mmengine's EMAHook stores the average as `state_dict` itself.
-        key: where in the file the net lies, such as "model_b" or "state_dict.student"; None to look for it.
-
-    Returns:
-        Its weights, on the CPU, in their stored dtype.
-
-    Raises:
-        MissingFileError: there is no such file.
-        MissingDependencyError: a .safetensors file, and the package is not installed.
-        CheckpointError: damaged, not a checkpoint, without an HRNet, or with several.
-    """
+    """Read a checkpoint without executing anything in it; the arguments and errors are those of `load_checkpoint`."""
     file_format = identify(path)
     origin = f"checkpoint '{path}'"
     try:
         content, checksums = _read(path, file_format)
-        net = find_net(content, origin, ema=ema, key=key)
+        weights = find_model(content, origin, ema=ema, key=key)
     except HrnetDeployError:
         raise
     except Exception as error:
@@ -68,7 +51,7 @@ def read_container(path: Path, *, ema: bool = False, key: str | None = None) -> 
     architecture = content.get("arch") if isinstance(content, Mapping) else None
     return Container(
         file_format=file_format,
-        net=net,
+        weights=weights,
         architecture=architecture if isinstance(architecture, str) else None,
         checksums=checksums,
         content=content,

@@ -1,4 +1,4 @@
-"""Whether a segmentation net was trained with align_corners, which its tensors do not tell."""
+"""The align_corners mode of a segmentation model, which its tensors do not determine."""
 
 from __future__ import annotations
 
@@ -25,41 +25,21 @@ _MMSEG_FIELD = re.compile(r"align_corners\s*=\s*(True|False)")
 
 @dataclass(frozen=True)
 class Statement:
-    """What something says of a net.
-
-    Attributes:
-        value: align_corners.
-        source: who says so.
-    """
+    """A value of align_corners and its source."""
 
     value: bool
     source: str
 
 
 def resolve_corners(
-    variant: Variant, dialect: Dialect, origin: str, *, asked: bool | None, content: object, path: Path | None
+    variant: Variant, dialect: Dialect, origin: str, *, requested: bool | None, content: object, path: Path | None
 ) -> Variant:
-    """Fill in what the tensors do not tell.
-
-    Args:
-        variant: as its tensors tell.
-        dialect: whose it is. Trunks of mmsegmentation never align corners, only their heads may.
-        origin: the file, for messages.
-        asked: what the user says; None for nothing.
-        content: what the file holds; None for tensors in memory.
-        path: the file, beside which a yaml may lie.
-
-    Returns:
-        The variant with `align_corners` and `align_corners_fuse`; what had to be assumed is logged.
-
-    Raises:
-        UsageError: it is asked for, and the net is no segmentation net.
-    """
+    """Add align_corners to a variant: from the user, the file, a yaml beside it, or a logged assumption."""
     if variant.task is not Task.SEGMENTATION:
-        if asked is not None:
+        if requested is not None:
             raise UsageError(f"--align-corners is for segmentation nets, got {variant.name}. Leave it out.")
         return variant
-    value = asked
+    value = requested
     if value is None:
         stated = _stated_by_file(content, mmseg=dialect is MMSEG)
         if stated is None and path is not None and dialect is OFFICIAL_SEG:
@@ -77,10 +57,8 @@ def resolve_corners(
 
 
 def _stated_by_yaml(weights_path: Path) -> Statement | None:
-    """`MODEL.ALIGN_CORNERS` of the yaml with the weights' own name, else of all beside them; None where two differ.
-
-    Source: HRNet-Semantic-Segmentation, lib/config/default.py of the branches HRNet-OCR (True) and pytorch-v1.1.
-    """
+    """Read `MODEL.ALIGN_CORNERS` of the weights' own yaml, else of all beside them; None where two differ."""
+    # Source: HRNet-Semantic-Segmentation, lib/config/default.py of the branches HRNet-OCR (True) and pytorch-v1.1.
     files = sorted(path for suffix in _SUFFIXES for path in weights_path.parent.glob(suffix) if path.is_file())
     named = [path for path in files if weights_path.name.startswith(f"{path.stem}.")]
     found = [statement for path in named or files if (statement := _of_yaml(path)) is not None]
@@ -88,7 +66,7 @@ def _stated_by_yaml(weights_path: Path) -> Statement | None:
 
 
 def _stated_by_file(content: object, *, mmseg: bool) -> Statement | None:
-    """What the configuration says that training code stored with the weights; mmsegmentation's is a text."""
+    """Read the configuration that training code stored with the weights; mmsegmentation's is a text."""
     if mmseg:
         texts = [text for key in ("cfg", "config") for text in values_named(content, key) if isinstance(text, str)]
         values = {word == "True" for text in texts for word in _MMSEG_FIELD.findall(text)}

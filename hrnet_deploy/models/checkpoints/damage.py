@@ -1,4 +1,4 @@
-"""Signs of damage in weights that came without checksums."""
+"""Signs of damage in weights without checksums."""
 
 from __future__ import annotations
 
@@ -7,20 +7,13 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 _BLOCK = 512
-"""Numbers looked at together: a page of 4 KiB, what a file loses at least, holds one whole block of them."""
+"""Numbers checked together: a page of 4 KiB, the smallest loss in a file, contains one whole block."""
 _ABSURD = 1e6
 """A flipped bit in an exponent multiplies by 2^16 and more; weights of trained layers stay below a hundred."""
 
 
 def signs_of_damage(state: Mapping[str, Tensor]) -> Iterator[str]:
-    """Look for what holes and flipped bits leave behind.
-
-    Args:
-        state: dense float weights by name.
-
-    Yields:
-        One phrase for every tensor with a run of zeros or a weight that no training gives.
-    """
+    """Yield one phrase for every tensor with a run of zeros or a weight that no training gives."""
     for name, tensor in state.items():
         if tensor.ndim < 2 or not tensor.numel():
             continue

@@ -1,4 +1,4 @@
-"""How each source names and lays out HRNet's tensors, and how it prepares its images."""
+"""Tensor names, layouts and preprocessing of each checkpoint source."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Dialect:
 
     Attributes:
         name: "official", "timm", "mmpretrain", "ppcls", "ppcls-legacy", "official-seg" or "mmseg".
-        rename: a stored name to the official one; names it does not know stay as they are.
-        preprocessing: how the source evaluates.
+        rename: from a stored name to the official one; unknown names stay.
+        preprocessing: of the source's evaluation.
         linear_in_out: whether weights of linear layers are stored (in, out).
     """
 
@@ -72,14 +72,7 @@ MMSEG = Dialect("mmseg", _by_prefix(_MMSEG), _CITYSCAPES)
 
 
 def detect(names: Mapping[str, object]) -> Dialect:
-    """Tell the dialect from the names of the tensors.
-
-    Args:
-        names: clean names (`unwrap.clean_names`), as keys.
-
-    Returns:
-        The dialect. timm uses the official names, so its files come out as "official" here.
-    """
+    """Detect the dialect from clean names (`unwrap.find_model`); timm's names are the official ones."""
     heads = {name.partition(".")[0] for name in names}
     if "conv_layer1_1" in heads:
         legacy = any(name.startswith("conv_layer1_1._conv.") for name in names)
@@ -90,19 +83,7 @@ def detect(names: Mapping[str, object]) -> Dialect:
 
 
 def to_official(tensors: Mapping[str, Tensor], dialect: Dialect, origin: str) -> dict[str, Tensor]:
-    """Give every tensor its official name and layout.
-
-    Args:
-        tensors: weights by clean names.
-        dialect: where they come from.
-        origin: the file, for messages.
-
-    Returns:
-        Views of the same data by official names; names the dialect does not know are kept.
-
-    Raises:
-        CheckpointError: two tensors mean the same one.
-    """
+    """Give every tensor its official name and layout; raises CheckpointError where two tensors get one name."""
     renamed: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         name = dialect.rename(key)

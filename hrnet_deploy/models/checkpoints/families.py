@@ -1,4 +1,4 @@
-"""Nets around an HRNet that this package does not run, told from the names of their heads."""
+"""Unsupported models with an HRNet backbone, recognized by the names of their heads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hrnet_deploy.errors import CheckpointError
 _OWN_GRAPH = "Export it to ONNX with its own code, and give that: hrnet-export FILE.onnx --task segmentation"
 _OTHER_TASK = "Only image classification and semantic segmentation are supported; run it with its own code"
 
+# Source: the model code of HRNet's repositories on GitHub, mmsegmentation, mmdetection and mmpose.
 _FAMILIES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
     (re.compile(pattern), what, advice)
     for pattern, what, advice in (
@@ -41,18 +42,8 @@ _FAMILIES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
 _TRAINING_HEAD = re.compile(r"auxiliary_head\.")
 
 
-def refuse_other_nets(names: Iterable[str], origin: str) -> None:
-    """Say what a file is, where it is no net of this package.
-
-    Args:
-        names: names of its tensors, as stored below the net's own root.
-        origin: the file, for the message.
-
-    Raises:
-        CheckpointError: it has the head of another kind of net.
-
-    Source: the model code of HRNet's repositories on GitHub, mmsegmentation, mmdetection and mmpose.
-    """
+def refuse_other_models(names: Iterable[str], origin: str) -> None:
+    """Raise CheckpointError, which names the kind of model, if tensor names belong to the head of another one."""
     names = list(names)
     for pattern, what, advice in _FAMILIES:
         if any(pattern.match(name) for name in names):
@@ -62,12 +53,5 @@ def refuse_other_nets(names: Iterable[str], origin: str) -> None:
 
 
 def is_training_head(name: str) -> bool:
-    """Whether a tensor belongs to a head that only training uses.
-
-    Args:
-        name: its name below the net's own root.
-
-    Returns:
-        True for mmsegmentation's auxiliary heads.
-    """
+    """Whether a tensor belongs to a head that only training uses: mmsegmentation's auxiliary heads."""
     return _TRAINING_HEAD.match(name) is not None

@@ -1,4 +1,4 @@
-"""What a weights file is, told from its bytes; names and endings are not trusted."""
+"""File format of weights, identified by content; names and endings are not trusted."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HEAD_BYTES = 512
 
 _FOREIGN: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
-    (
-        re.compile(rb"version https://git-lfs"),
-        "a git-lfs pointer",
-        "Fetch the file itself with 'git lfs pull'",
-    ),
+    (re.compile(rb"version https://git-lfs"), "a git-lfs pointer", "Fetch the file itself with 'git lfs pull'"),
     (
         re.compile(rb"(\xef\xbb\xbf)?\s*<(!|html|\?xml|head|body|error)", re.IGNORECASE),
         "a web page",
@@ -44,31 +40,19 @@ _FOREIGN: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
         "an ONNX graph",
         "Give a checkpoint here, or pass the .onnx in place of the model's name",
     ),
-    (
-        re.compile(rb"ftrt"),
-        "a TensorRT engine",
-        "Weights cannot be taken out of an engine; give a checkpoint",
-    ),
+    (re.compile(rb"ftrt"), "a TensorRT engine", "Weights cannot be taken out of an engine; give a checkpoint"),
     (
         re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf"),
         "a compressed archive",
         "Unpack it and give the file inside",
     ),
-    (
-        re.compile(rb".{257}ustar", re.DOTALL),
-        "a tar archive",
-        "Unpack it and give the file inside",
-    ),
-    (
-        re.compile(rb"\x89HDF|\x93NUMPY"),
-        "an HDF5 or NumPy file",
-        "Give a .pth, .safetensors or .pdparams file",
-    ),
+    (re.compile(rb".{257}ustar", re.DOTALL), "a tar archive", "Unpack it and give the file inside"),
+    (re.compile(rb"\x89HDF|\x93NUMPY"), "an HDF5 or NumPy file", "Give a .pth, .safetensors or .pdparams file"),
 )
 
 
 class FileFormat(str, enum.Enum):
-    """How a checkpoint is stored."""
+    """Storage format of a checkpoint."""
 
     TORCH_ZIP = "torch"
     """torch.save since 1.6: a zip with one pickle."""
@@ -80,18 +64,7 @@ class FileFormat(str, enum.Enum):
 
 
 def identify(path: Path) -> FileFormat:
-    """Tell a checkpoint's format.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its format.
-
-    Raises:
-        MissingFileError: there is no such file.
-        CheckpointError: it is empty, cut short, or something else than weights; the message says what.
-    """
+    """Identify a checkpoint's format; raises CheckpointError, which names the actual content of another file."""
     if path.is_dir():
         raise CheckpointError(f"checkpoint must be a file, got the folder '{path}'. Name the weights file inside it.")
     try:
@@ -108,13 +81,13 @@ def identify(path: Path) -> FileFormat:
 
 
 def something_else(path: Path) -> str | None:
-    """What a file is that cannot be read as a model, where its first bytes tell.
+    """Identify a file that is no model from its first bytes.
 
     Args:
         path: an existing file.
 
     Returns:
-        As "a git-lfs pointer. Fetch the file itself with 'git lfs pull'."; None where they do not tell.
+        A phrase such as "a git-lfs pointer. Fetch the file itself with 'git lfs pull'."; None for unknown content.
     """
     try:
         with path.open("rb") as file:
@@ -153,7 +126,7 @@ def _from_head(path: Path, head: bytes, size: int) -> FileFormat:
 
 
 def _text(head: bytes) -> str:
-    """How a file of readable text begins, as a server's message does; empty for all else."""
+    """Return the beginning of a readable text file, such as a server's message; empty for others."""
     try:
         words = " ".join(head.decode("utf-8", "ignore" if len(head) == _HEAD_BYTES else "strict").split())
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Whether weights fit a network in full: names, shapes, dtypes, values."""
+"""Complete match of weights and a network: names, shapes, dtypes, values."""
 
 from __future__ import annotations
 
@@ -22,17 +22,8 @@ _NETWORK_PARTS = re.compile(
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 
 
-def split_beside(state: Mapping[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Part the network's own tensors from what training leaves beside them.
-
-    Args:
-        state: weights by official names.
-        network: the network, on any device.
-
-    Returns:
-        What may belong to the network, and what cannot: heads that only training uses, parts of losses and metrics,
-        and tensors that no layer has (profilers' counters, means of images). A layer more is no such thing.
-    """
+def split_extras(state: Mapping[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Split tensors into those that may belong to the network and leftovers of training."""
     wanted = network.state_dict().keys()
     beside = {name: tensor for name, tensor in state.items() if name not in wanted and _is_beside(name, tensor)}
     return {name: tensor for name, tensor in state.items() if name not in beside}, beside
@@ -47,17 +38,7 @@ def _is_beside(name: str, tensor: Tensor) -> bool:
 
 
 def check_names_and_shapes(shapes: Shapes, network: nn.Module, variant: Variant, origin: str) -> None:
-    """Require exactly the tensors the network has, batch counters aside.
-
-    Args:
-        shapes: shapes of the weights by official names.
-        network: the network, on any device.
-        variant: its variant, for the message.
-        origin: the file, for the message.
-
-    Raises:
-        CheckpointError: any difference; one message names the first few of each kind.
-    """
+    """Require exactly the network's tensors, except batch counters; the error names the first few differences."""
     wanted = {
         name: tuple(tensor.shape)
         for name, tensor in network.state_dict().items()
@@ -91,15 +72,7 @@ def _describe(what: str, names: list[str]) -> str:
 
 
 def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
-    """Require dense floating-point weights.
-
-    Args:
-        state: weights by official names.
-        origin: the file, for the message.
-
-    Raises:
-        CheckpointError: quantised, sparse or integer weights, or none (meta device).
-    """
+    """Require dense floating-point weights, else raise CheckpointError."""
     for name, tensor in state.items():
         if tensor.is_meta:
             raise CheckpointError(
@@ -108,20 +81,12 @@ def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
         if tensor.dtype not in _FLOATS or tensor.layout is not torch.strided or tensor.is_quantized:
             kind = f"{tensor.layout} {tensor.dtype}".replace("torch.", "").replace("strided ", "")
             raise CheckpointError(
-                f"{origin} must hold float weights, got {kind} for '{name}'. Give weights that are not quantised."
+                f"{origin} must hold float weights, got {kind} for '{name}'. Give weights that are not quantized."
             )
 
 
 def check_values(network: nn.Module, origin: str) -> None:
-    """Require finite weights and variances that are not negative.
-
-    Args:
-        network: the filled network.
-        origin: the file, for the message.
-
-    Raises:
-        CheckpointError: NaN, infinity, or a negative variance.
-    """
+    """Require finite weights and variances that are not negative, else raise CheckpointError."""
     tensors: Iterable[tuple[str, Tensor]] = network.state_dict().items()
     for name, tensor in tensors:
         if not bool(torch.isfinite(tensor).all()):

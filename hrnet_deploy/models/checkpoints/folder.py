@@ -1,4 +1,4 @@
-"""Which file in a folder holds the weights; loads without torch."""
+"""The weights file of a folder; loads without torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hrnet_deploy.errors import UsageError
 
 _SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams"})
 _PUBLISHED = ("model.safetensors", "pytorch_model.bin")
-"""The same weights twice, as the Hugging Face hub has them; the first is taken."""
+"""The Hugging Face hub has the same weights in both files; the first is used."""
 _INFERENCE = frozenset({".pdiparams", ".pdmodel"})
 _SHOWN = 4
 
@@ -19,21 +19,11 @@ PADDLE_INFERENCE = (
         "hrnet-export FILE.onnx --task classification"
     ),
 )
-"""What the files of paddle.jit.save are, and what works instead."""
+"""Description of the files of paddle.jit.save, and the alternative."""
 
 
 def weights_in(folder: Path) -> Path:
-    """The one weights file in a folder.
-
-    Args:
-        folder: such as a snapshot of the Hugging Face hub, with config.json beside the weights.
-
-    Returns:
-        Its path.
-
-    Raises:
-        UsageError: none, several, a sharded checkpoint or a Paddle inference model.
-    """
+    """Find the one weights file of a folder, such as a snapshot of the Hugging Face hub; else raise UsageError."""
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     found = [name for name in names if Path(name).suffix.lower() in _SUFFIXES]
     published = [name for name in _PUBLISHED if name in found]

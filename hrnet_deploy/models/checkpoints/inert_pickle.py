@@ -1,4 +1,4 @@
-"""Read a pickle without calling, importing or making anything it names."""
+"""Reading of pickles without calling, importing or creating anything that they name."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _MAPPINGS = frozenset({"builtins.dict", "collections.OrderedDict", "collections.defaultdict", "collections.Counter"})
 _SCALARS = (str, int, float, bytes, type(None))
 _MAX_OBJECTS = 5_000_000
-"""An object takes two bytes of a pickle and a hundred of memory; training files hold some ten thousand."""
+"""An object takes two bytes of a pickle and a hundred of memory; training files hold about ten thousand."""
 
 _PythonUnpickler: Any = vars(pickle)["_Unpickler"]
-"""Python's own unpickler in Python. Its memo is a dict, where the one in C takes 64 GiB if an opcode says so."""
+"""The pure-Python unpickler. Its memo is a dict, where the C one allocates 64 GiB if an opcode requests it."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,14 @@ class PickledName:
 
 @dataclass(eq=False)
 class PickledObject:
-    """What a pickle would have made by a call; the call is written down instead.
+    """A call in a pickle, recorded instead of executed.
 
     Attributes:
-        name: what would have been called.
-        arguments: with what.
-        state: what would have been given to `__setstate__`, or None.
-        items: what would have been appended or added.
-        entries: what would have been set by key.
+        name: the callable.
+        arguments: its arguments.
+        state: the argument of `__setstate__`, or None.
+        items: values to append or add.
+        entries: values to set by key.
     """
 
     name: str
@@ -50,8 +50,8 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
     Every opcode that calls something or touches an object's attributes is replaced.
 
     Args:
-        file: where the pickle starts; read up to its end and no further.
-        persistent_load: from a persistent id to what it stands for.
+        file: a stream at the start of the pickle; read up to its end and no further.
+        persistent_load: from a persistent id to its object.
     """
 
     dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)
@@ -66,7 +66,7 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
         return self._persistent(pid)
 
     def find_class(self, module_name: str, global_name: str, /) -> PickledName:
-        """Write the name down."""
+        """Record the name."""
         return PickledName(f"{_PYTHON2_MODULES.get(module_name, module_name)}.{global_name}")
 
     def get_extension(self, code: int) -> None:
@@ -84,35 +84,31 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
             raise pickle.UnpicklingError(f"a pickle must make at most {_MAX_OBJECTS:,} objects")
         if called.name not in _MAPPINGS:
             return PickledObject(called.name, arguments)
-        made: dict[Any, Any] = {}
+        mapping: dict[Any, Any] = {}
         for argument in arguments:
             pairs = argument.items() if isinstance(argument, dict) else argument if isinstance(argument, list) else ()
             for key, value in pairs:
-                _put(made, key, value)
-        return made
+                _put(mapping, key, value)
+        return mapping
 
     def _reduce(self) -> None:
-        arguments = self.stack.pop()
-        self.stack[-1] = self._call(self.stack[-1], arguments)
-
-    def _newobj(self) -> None:
         arguments = self.stack.pop()
         self.stack[-1] = self._call(self.stack[-1], arguments)
 
     def _newobj_ex(self) -> None:
         keywords = self.stack.pop()
         arguments = self.stack.pop()
-        made = self._call(self.stack[-1], arguments)
-        _put_all(made, keywords.items())
-        self.stack[-1] = made
+        created = self._call(self.stack[-1], arguments)
+        _put_all(created, keywords.items())
+        self.stack[-1] = created
 
     def _build(self) -> None:
         state = self.stack.pop()
-        made = self.stack[-1]
-        if isinstance(made, PickledObject):
-            made.state = state
-        elif not isinstance(made, (dict, list)):  # these may have attributes, such as a state dict's `_metadata`
-            raise pickle.UnpicklingError(f"a pickle must give state to objects, got {type(made).__name__}")
+        target = self.stack[-1]
+        if isinstance(target, PickledObject):
+            target.state = state
+        elif not isinstance(target, (dict, list)):  # dicts and lists may have attributes, such as `_metadata`
+            raise pickle.UnpicklingError(f"a pickle must give state to objects, got {type(target).__name__}")
 
     def _append(self) -> None:
         value = self.stack.pop()
@@ -133,9 +129,9 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
 
     def _dict(self) -> None:
         values = self.pop_mark()
-        made: dict[Any, Any] = {}
-        _put_all(made, zip(values[::2], values[1::2], strict=True))
-        self.append(made)
+        mapping: dict[Any, Any] = {}
+        _put_all(mapping, zip(values[::2], values[1::2], strict=True))
+        self.append(mapping)
 
     def _frozenset(self) -> None:
         self.append(PickledObject("builtins.frozenset", items=self.pop_mark()))
@@ -144,11 +140,11 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
         self.append(PickledObject("builtins.set"))
 
     def _bytearray(self) -> None:
-        self.append(self.read(int.from_bytes(self.read(8), "little")))  # Python's own takes the memory first
+        self.append(self.read(int.from_bytes(self.read(8), "little")))  # Python's own method allocates the memory first
 
     for opcode, method in (
         (pickle.REDUCE, _reduce),
-        (pickle.NEWOBJ, _newobj),
+        (pickle.NEWOBJ, _reduce),
         (pickle.NEWOBJ_EX, _newobj_ex),
         (pickle.BUILD, _build),
         (pickle.APPEND, _append),
@@ -183,6 +179,6 @@ def _put_all(target: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
 
 
 def _put(target: dict[Any, Any], key: Any, value: Any) -> None:
-    """Set an item; keys that are no scalars name no weights, and hashing nested ones can take for ever."""
+    """Set an item; other keys than scalars name no weights, and hashing nested ones can take forever."""
     if isinstance(key, _SCALARS):
         target[key] = value

@@ -10,14 +10,7 @@ _EPSILON = 1e-5
 
 
 def norm_scales(state: Mapping[str, Tensor]) -> list[str]:
-    """Names of the scales of batch norms.
-
-    Args:
-        state: weights by official names.
-
-    Returns:
-        Those of one dimension that have running statistics beside them.
-    """
+    """Return the names of the scales of batch norms: 1-D weights with running statistics beside them."""
     return [
         name
         for name in state
@@ -26,13 +19,7 @@ def norm_scales(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def with_magnitudes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give plain batch norms the scales that InPlaceABN computes.
-
-    Args:
-        state: weights by official names.
-
-    Returns:
-        The same weights, with |weight| + 1e-5 for every scale.
+    """Replace every batch-norm scale by |scale| + 1e-5, as InPlaceABN computes it.
 
     Source: mapillary/inplace_abn v0.1, inplace_abn_cuda.cu, as in HRNet-Semantic-Segmentation's master branch.
     """
@@ -40,12 +27,5 @@ def with_magnitudes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def negative_scales(state: Mapping[str, Tensor]) -> int:
-    """How many channels two kinds of batch norm disagree on.
-
-    Args:
-        state: weights by official names.
-
-    Returns:
-        The number of scales below zero.
-    """
+    """Count the channels where InPlaceABN and a plain batch norm differ."""
     return sum(int((state[name] < 0).sum()) for name in norm_scales(state))

@@ -1,4 +1,4 @@
-"""From a checkpoint to a network that is ready to run, and all that is known about it."""
+"""A network that is ready to run, and all information on it, from a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hrnet_deploy.artifact.files import sha256_file
@@ -20,13 +16,12 @@ from hrnet_deploy.models.checkpoints.architecture import class_count, closest_va
 from hrnet_deploy.models.checkpoints.container import Container, read_container
 from hrnet_deploy.models.checkpoints.corners import resolve_corners
 from hrnet_deploy.models.checkpoints.damage import signs_of_damage
-from hrnet_deploy.models.checkpoints.dialects import OFFICIAL, OFFICIAL_SEG, TIMM, detect, to_official
-from hrnet_deploy.models.checkpoints.fit import check_dtypes, check_names_and_shapes, check_values, split_beside
+from hrnet_deploy.models.checkpoints.dialects import OFFICIAL, OFFICIAL_SEG, TIMM, Dialect, detect, to_official
+from hrnet_deploy.models.checkpoints.fit import check_dtypes, check_names_and_shapes, check_values, split_extras
 from hrnet_deploy.models.checkpoints.inplace_abn import negative_scales, with_magnitudes
 from hrnet_deploy.models.checkpoints.names import ClassInfo
 from hrnet_deploy.models.checkpoints.timm_config import read_timm_config
-from hrnet_deploy.models.checkpoints.tree import Leaf
-from hrnet_deploy.models.checkpoints.unwrap import Net, find_net
+from hrnet_deploy.models.checkpoints.unwrap import ModelWeights
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.spec import Preprocessing
@@ -42,12 +37,10 @@ class Checkpoint:
 
     Attributes:
         network: in evaluation mode, float32, on the CPU; it owns its memory.
-        variant: the architecture found; its `head_bias` says whether the head's convolutions have one.
-        dialect: whose file it is (`dialects.Dialect.name`).
-        num_classes: classes the head tells apart.
-        preprocessing: how its source evaluates.
-        classes: what the file, or timm's config beside it, says of the classes.
-        sha256: hex digest of the file; empty for tensors given in memory.
+        dialect: source of the file (`dialects.Dialect.name`).
+        preprocessing: of the source's evaluation.
+        classes: class information in the file, or in timm's config beside it.
+        sha256: hex digest of the file.
     """
 
     network: nn.Module
@@ -60,8 +53,8 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Reading:
-    """How weights are to be understood; `load_checkpoint` says what each field means."""
+class Reading:
+    """Expectations and options of `load_checkpoint`."""
 
     variant: str | None = None
     num_classes: int | None = None
@@ -79,35 +72,35 @@ def load_checkpoint(
     align_corners: bool | None = None,
     inplace_abn: bool = False,
 ) -> Checkpoint:
-    """Load weights of any supported source; nothing in the file is executed.
+    """Load weights of any supported source without executing anything in the file.
 
-    What is assumed or left out is logged, one line each.
+    Each assumption and each ignored part is logged in one line.
 
     Args:
-        path: .pth, .pt, .bin, .tar, .safetensors or .pdparams; told apart by content.
-        variant: the variant expected; None to take the one found.
-        num_classes: the number of classes expected; None to take the one found.
-        ema: take the averaged copy of a training file instead of its plain weights (mmengine stores the average
-            as the plain weights already).
-        weights_key: where in the file the net lies, such as "model_b" or "state_dict.student"; None to look for it.
-        align_corners: how a segmentation net resizes; None for what the file or a yaml beside it says, else False.
+        path: .pth, .pt, .bin, .tar, .safetensors or .pdparams; identified by content.
+        variant: the expected variant; None to take the one found.
+        num_classes: the expected number of classes; None to take the one found.
+        ema: load the averaged copy of a training file instead of its plain weights (mmengine stores the average as
+            the plain weights already).
+        weights_key: location of the model in the file, such as "model_b" or "state_dict.student"; None to search.
+        align_corners: resize mode of a segmentation model; None for that of the file or a yaml beside it, else False.
         inplace_abn: whether its batch norms are InPlaceABN's, which scale by magnitudes.
 
     Returns:
-        The network and what is known about it.
+        The network and the information on it.
 
     Raises:
         MissingFileError: there is no such file.
         MissingDependencyError: a .safetensors file, and the package is not installed.
-        UsageError: no such variant, or an option that does not apply to this net.
-        CheckpointError: damaged, not an HRNet, or not the variant or number of classes expected.
+        UsageError: no such variant, or an option that does not apply to this model.
+        CheckpointError: damaged, no HRNet, or not the expected variant or number of classes.
     """
     path = Path(path)
     if variant is not None:
         find_variant(variant)  # before the file is read
-    reading = _Reading(variant=variant, num_classes=num_classes, align_corners=align_corners, inplace_abn=inplace_abn)
+    reading = Reading(variant=variant, num_classes=num_classes, align_corners=align_corners, inplace_abn=inplace_abn)
     container = read_container(path, ema=ema, key=weights_key)
-    loaded = _load(container.net, reading, f"checkpoint '{path}'", container=container, path=path)
+    loaded = load_weights(container.weights, reading, f"checkpoint '{path}'", container=container, path=path)
     classes = container.classes
     if loaded.dialect == OFFICIAL.name:
         config = read_timm_config(path, loaded.variant, loaded.num_classes)
@@ -119,92 +112,85 @@ def load_checkpoint(
     return replace(loaded, classes=classes, sha256=sha256_file(path))
 
 
-def load_tensors(
-    tensors: Mapping[str, Tensor | NDArray[Any]],
+def load_weights(
+    weights: ModelWeights,
+    reading: Reading,
+    origin: str,
     *,
-    variant: str | None = None,
-    num_classes: int | None = None,
-    align_corners: bool | None = None,
+    container: Container | None = None,
+    path: Path | None = None,
 ) -> Checkpoint:
-    """Load weights that are in memory already.
-
-    Args:
-        tensors: a state dict of any supported source: float tensors or arrays by name.
-        variant: as for `load_checkpoint`.
-        num_classes: as for `load_checkpoint`.
-        align_corners: how a segmentation net resizes; None for False.
-
-    Returns:
-        The network and what is known about it; the tensors are copied.
-
-    Raises:
-        UsageError: no such variant, or an option that does not apply to this net.
-        CheckpointError: not an HRNet, or not the variant or number of classes expected.
-    """
-    given = {name: torch.from_numpy(t) if isinstance(t, np.ndarray) else t for name, t in tensors.items()}
-    reading = _Reading(variant=variant, num_classes=num_classes, align_corners=align_corners)
-    origin = "state dict"
-    return _load(find_net(given, origin), reading, origin)
-
-
-def _load(
-    net: Net, reading: _Reading, origin: str, *, container: Container | None = None, path: Path | None = None
-) -> Checkpoint:
-    expected = None if reading.variant is None else find_variant(reading.variant)
-    dialect = detect(net.tensors)
-    state = to_official(net.tensors, dialect, origin)
-    found = closest_variant({name: tuple(tensor.shape) for name, tensor in state.items()}, origin)
-    if expected is not None and not expected.same_graph(found):
-        raise CheckpointError(
-            f"{origin} must hold {expected.name} ({expected.task.value}), got {found.name} ({found.task.value}). "
-            "Leave the name out to take what the file holds, or give other weights."
-        )
+    """Build the network of the weights and fill it; `container` and `path` are None for tensors in memory."""
+    dialect = detect(weights.tensors)
+    state = to_official(weights.tensors, dialect, origin)
+    variant = _expected_variant(state, reading, origin)
     content = container.content if container else None
-    found = resolve_corners(found, dialect, origin, asked=reading.align_corners, content=content, path=path)
-    classes = class_count({name: tuple(tensor.shape) for name, tensor in state.items()}, found.task)
+    variant = resolve_corners(variant, dialect, origin, requested=reading.align_corners, content=content, path=path)
+    classes = class_count(_shapes(state), variant.task)
     if reading.num_classes is not None and classes is not None and classes != reading.num_classes:
         raise CheckpointError(
             f"{origin} must have {reading.num_classes} classes, got {classes}. Correct --num-classes or leave it out."
         )
-    network = build_network(found, classes or found.default_num_classes, device="meta")
-    state, beside = split_beside(state, network)
-    check_names_and_shapes({name: tuple(tensor.shape) for name, tensor in state.items()}, network, found, origin)
+    network = build_network(variant, classes or variant.default_num_classes, device="meta")
+    state, extras = split_extras(state, network)
+    check_names_and_shapes(_shapes(state), network, variant, origin)
     check_dtypes(state, origin)
     if reading.inplace_abn:
         state = with_magnitudes(state)
     _fill(network, state)
     check_values(network, origin)
-    _report(net, {**net.ignored, **beside}, origin)
-    if not reading.inplace_abn and dialect is OFFICIAL_SEG and not net.counters and (count := negative_scales(state)):
+    _log_left_out(weights, {**weights.ignored, **extras}, origin)
+    if not reading.inplace_abn:
+        _log_negative_scales(weights, state, dialect, origin)
+    if container is not None and not container.checksums and (signs := list(signs_of_damage(state))):
+        _LOG.warning("%s has no checksums and may be damaged: %s. Compare its digest.", origin, _few(signs))
+    return Checkpoint(
+        network=network,
+        variant=variant,
+        dialect=dialect.name,
+        num_classes=classes or variant.default_num_classes,
+        preprocessing=dialect.preprocessing,
+    )
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _expected_variant(state: Mapping[str, Tensor], reading: Reading, origin: str) -> Variant:
+    """Return the variant of the weights; refuse one that differs from the expected variant."""
+    expected = None if reading.variant is None else find_variant(reading.variant)
+    found = closest_variant(_shapes(state), origin)
+    if expected is not None and not expected.same_graph(found):
+        raise CheckpointError(
+            f"{origin} must hold {expected.name} ({expected.task.value}), got {found.name} ({found.task.value}). "
+            "Leave the name out to take what the file holds, or give other weights."
+        )
+    return found
+
+
+def _log_left_out(weights: ModelWeights, ignored: Iterable[str], origin: str) -> None:
+    names = list(ignored)
+    if weights.others:
+        _LOG.warning(
+            "%s holds several HRNets: took '%s', left out %s. Choose with --weights-key.",
+            origin,
+            weights.place,
+            " and ".join(f"'{place}'" for place in weights.others),
+        )
+    if names:
+        hint = " If these normalize images, see --mean and --std." if any(map(_MOMENT.search, names)) else ""
+        _LOG.warning("%s: ignored %d tensor(s) beside the net: %s.%s", origin, len(names), _few(names), hint)
+
+
+def _log_negative_scales(weights: ModelWeights, state: Mapping[str, Tensor], dialect: Dialect, origin: str) -> None:
+    if dialect is OFFICIAL_SEG and not weights.counts_batches and (count := negative_scales(state)):
         _LOG.warning(
             "%s: %d scales of its batch norms are negative, and it counts no batches, as files of the PyTorch 0.4.1 "
             "branch do; taken as plain batch norms. If it was trained with InPlaceABN, add --inplace-abn.",
             origin,
             count,
         )
-    if container is not None and not container.checksums and (signs := list(signs_of_damage(state))):
-        _LOG.warning("%s has no checksums and may be damaged: %s. Compare its digest.", origin, _few(signs))
-    return Checkpoint(
-        network=network,
-        variant=found,
-        dialect=dialect.name,
-        num_classes=classes or found.default_num_classes,
-        preprocessing=dialect.preprocessing,
-    )
-
-
-def _report(net: Net, ignored: Mapping[str, Leaf], origin: str) -> None:
-    """Say what was left out."""
-    if net.others:
-        _LOG.warning(
-            "%s holds several HRNets: took '%s', left out %s. Choose with --weights-key.",
-            origin,
-            net.place,
-            " and ".join(f"'{place}'" for place in net.others),
-        )
-    if ignored:
-        hint = " If these normalise images, see --mean and --std." if any(map(_MOMENT.search, ignored)) else ""
-        _LOG.warning("%s: ignored %d tensor(s) beside the net: %s.%s", origin, len(ignored), _few(ignored), hint)
 
 
 def _few(words: Iterable[str]) -> str:
@@ -218,5 +204,5 @@ def _fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     network.to_empty(device="cpu")
     network.load_state_dict(dict(state), strict=False)
     for name, buffer in network.named_buffers():
-        if name.endswith("num_batches_tracked"):  # the only tensors no file has to bring
+        if name.endswith("num_batches_tracked"):  # the only tensors that a file may lack
             buffer.zero_()

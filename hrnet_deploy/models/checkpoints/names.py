@@ -1,4 +1,4 @@
-"""What a training file says of its classes: their names, their colours, and where a single score divides two."""
+"""Class information in a training file: names, colors, and the threshold between two classes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _THRESHOLD = re.compile(r"""\bthreshold\b['"]?\s*[=:]\s*([0-9.eE+-]+)""")
 _LONGEST_CONFIG = 1 << 20
 
 Palette = tuple[tuple[int, int, int], ...]
-"""Class colours, RGB 0..255."""
+"""Class colors, RGB 0..255."""
 
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """What a file says of its classes.
+    """Class information in a file.
 
     Attributes:
-        names: by class index; None where it says nothing that can be used.
-        palette: colours by class index, or None.
-        threshold: probability above which the one output channel of a segmenter means the class, or None.
+        names: by class index; None without usable names.
+        palette: colors by class index, or None.
+        threshold: probability above which the one output channel of a segmentation model means the class, or None.
     """
 
     names: tuple[str, ...] | None = None
@@ -38,16 +38,9 @@ class ClassInfo:
 
 
 def class_info(content: object, origin: str) -> ClassInfo:
-    """Read what stands beside the weights.
+    """Read the class information beside the weights; unusable names and colors are left out and logged.
 
-    Args:
-        content: what the file holds.
-        origin: the file, for messages.
-
-    Returns:
-        What was found; names and colours that cannot be used are left out, and a line says so.
-
-    Source: mmseg 0.x, meta["CLASSES"] and meta["PALETTE"]; mmengine, meta["dataset_meta"]; plain training scripts keep
+    Source: mmseg 0.x, meta["CLASSES"] and meta["PALETTE"]; mmengine, meta["dataset_meta"]; plain training scripts store
         the same beside the weights.
     """
     if not isinstance(content, Mapping):
@@ -55,10 +48,10 @@ def class_info(content: object, origin: str) -> ClassInfo:
     meta = _mapping(content.get("meta"))
     places = (_mapping(meta.get("dataset_meta")), meta, content)
     names = next((place[key] for place in places for key in _CLASSES if _holds_names(place.get(key))), None)
-    colours = next((place[key] for place in places for key in _PALETTE if _filled(place.get(key))), None)
+    colors = next((place[key] for place in places for key in _PALETTE if _filled(place.get(key))), None)
     return ClassInfo(
         names=None if names is None else _names(names, origin),
-        palette=None if colours is None else _palette(colours, origin),
+        palette=None if colors is None else _palette(colors, origin),
         threshold=_threshold(meta.get("cfg") or meta.get("config")),
     )
 
@@ -72,7 +65,7 @@ def _filled(value: object) -> bool:
 
 
 def _holds_names(value: object) -> bool:
-    """Whether it is filled with what may be names; a state dict may have an entry called "classes" as well."""
+    """Whether a value may hold names; a state dict may also have an entry called "classes"."""
     if not _filled(value):
         return False
     items = [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)  # type: ignore[call-overload]
@@ -96,7 +89,7 @@ def _palette(value: object, origin: str) -> Palette | None:
 
 
 def _threshold(config: object) -> float | None:
-    """The decode head's own, from the text of mmsegmentation's configuration."""
+    """Read the decode head's own threshold from the text of mmsegmentation's configuration."""
     if not isinstance(config, str) or len(config) > _LONGEST_CONFIG:
         return None
     match = _HEAD.search(config)
@@ -109,7 +102,7 @@ def _threshold(config: object) -> float | None:
 
 
 def _own_level(text: str) -> str:
-    """What stands before the bracket that closes the text's own level, without what inner brackets hold."""
+    """Return the text before the bracket that closes its own level, without the content of inner brackets."""
     depth, kept = 0, []
     for part in re.split(r"([()\[\]{}])", text):
         if part and part in ")]}":

@@ -1,4 +1,4 @@
-"""PaddleClas' names of HRNet's tensors, in both generations, as official names."""
+"""Official names for PaddleClas' names of HRNet's tensors, in both generations."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import re
 from collections.abc import Callable
 
 _TAIL = r"(?P<tail>\.conv\d|\.conv_down|\.se\.(?:fc_)?squeeze|\.se\.(?:fc_)?excitation)"
-_TAILS = {
-    ".conv_down": ".downsample",
-    ".se.squeeze": ".se.fc_squeeze",
-    ".se.excitation": ".se.fc_excitation",
-}
+_TAILS = {".conv_down": ".downsample", ".se.squeeze": ".se.fc_squeeze", ".se.excitation": ".se.fc_excitation"}
 _UNIT = re.compile(r"(?P<unit>.+)\.(?P<part>_?conv|bn|_batch_norm)")
 _NAMED_CONV = re.compile(r"(.*\.)?conv(\d)")
 _LEAVES = {"_mean": "running_mean", "_variance": "running_var"}
@@ -26,13 +22,7 @@ def _rule(pattern: str, replace: str | Callable[[re.Match[str]], str]) -> _Rule:
 
 
 def fuse_slots(branches: int) -> list[str]:
-    """The convolutions of a module's fuse layers, in the order Paddle lists them.
-
-    Args:
-        branches: branches of the module.
-
-    Returns:
-        Official paths below `fuse_layers`: "i.j" (upwards) or "i.j.k" (step k downwards).
+    """List the convolutions of a module's fuse layers in Paddle's order: "i.j" (upwards) or "i.j.k" (step k downwards).
 
     Source: PaddleClas d178931, ppcls/arch/backbone/legendary_models/hrnet.py, FuseLayers.
     """
@@ -102,7 +92,7 @@ _LEGACY: tuple[_Rule, ...] = (
 
 
 def _member(unit: str, part: str) -> str:
-    """The official name of a unit's convolution or batch norm."""
+    """Return the official name of a unit's convolution or batch norm."""
     named = _NAMED_CONV.fullmatch(unit)
     is_conv = part.endswith("conv")
     if named:
@@ -124,13 +114,7 @@ def _translate(key: str, rules: tuple[_Rule, ...]) -> str:
 
 
 def official_name(key: str) -> str:
-    """Translate a name of PaddleClas 2.2 and later.
-
-    Args:
-        key: such as "st2.stage_func_list.0.fuse_func.residual_func_list.0.conv.weight".
-
-    Returns:
-        The official name, such as "stage2.0.fuse_layers.0.1.0.weight"; an unknown key as it is.
+    """Translate a name of PaddleClas 2.2 and later; an unknown name stays.
 
     Source: PaddleClas d178931, ppcls/arch/backbone/legendary_models/hrnet.py.
     """
@@ -138,13 +122,7 @@ def official_name(key: str) -> str:
 
 
 def official_name_legacy(key: str) -> str:
-    """Translate a name of PaddleClas 2.0 and 2.1.
-
-    Args:
-        key: such as "st2.stage_st2_1.fuse_func.residual_st2_1_layer_1_2._conv.weight".
-
-    Returns:
-        The official name; an unknown key as it is.
+    """Translate a name of PaddleClas 2.0 and 2.1; an unknown name stays.
 
     Source: PaddleClas release/2.1 (a518e45), ppcls/modeling/architectures/hrnet.py.
     """

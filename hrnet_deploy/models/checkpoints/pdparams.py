@@ -1,17 +1,16 @@
-"""Read Paddle's .pdparams, one pickle of NumPy arrays, without running anything it contains.
+"""Reading of Paddle's .pdparams, one pickle of NumPy arrays, without running anything it contains.
 
-No name in the pickle reaches NumPy: records defined here take its place, and arrays are made from checked bytes after
-the pickle has ended.
+No name in the pickle reaches NumPy: calls are recorded, and arrays are created from checked bytes after the pickle has
+ended.
 """
 
 from __future__ import annotations
 
 import math
 import pickle
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -19,99 +18,42 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.checkpoints.inert_pickle import InertUnpickler, PickledName, PickledObject
 
 NAME_TABLE_KEY = "StructuredToParameterName@@"
 """Paddle's table of internal parameter names; no weights."""
 SPLIT_TABLE_KEY = "UnpackBigParamInfor@@"
-"""Says how arrays of a gigabyte and more were cut for pickle protocols 2 and 3."""
+"""Paddle's table of the arrays of a gigabyte and more that pickle protocols 2 and 3 split."""
 
 _NUMERIC = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"})
 _ARRAY_MODULES = frozenset({"numpy", "numpy.core.multiarray", "numpy._core.multiarray"})
+_ARRAY_NAMES = frozenset({"ndarray", "_reconstruct", "dtype", "scalar"})
+_OTHER_NAMES = frozenset({("collections", "OrderedDict"), ("_codecs", "encode")})
 
 
-class _Record:
-    """Keeps what a pickle calls it with, and the state it sets; never more than data."""
+class _Unpickler(InertUnpickler):
+    """An inert unpickler that refuses every name but those of arrays, before it reads on."""
 
-    arguments: tuple[Any, ...]
-    state: Any
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-        self.state = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _Array(_Record):
-    pass
-
-
-class _DType(_Record):
-    def numeric(self) -> np.dtype[Any]:
-        code, order = self.arguments[0], self.state[1] if self.state else "|"
-        if code not in _NUMERIC or order not in ("<", ">", "|", "="):
-            raise pickle.UnpicklingError(f"arrays must be of plain numbers, got dtype {code!r}")
-        numeric: np.dtype[Any] = np.dtype(order + code if order in "<>" else code)
-        return numeric
-
-
-class _Scalar(_Record):
-    def array(self) -> NDArray[Any]:
-        dtype, data = self.arguments
-        return _from_bytes((), dtype, data, fortran=False)
-
-
-class _EncodedBytes(bytes):
-    """What `_codecs.encode` gives for the bytes of protocol 2, and for nothing else."""
-
-    def __new__(cls, text: str, encoding: str) -> Any:
-        if encoding not in ("latin1", "latin-1"):
-            raise pickle.UnpicklingError(f"bytes must be stored as latin1, got '{encoding}'")
-        return text.encode("latin1")
-
-    def __setstate__(self, state: Any) -> None:
-        raise pickle.UnpicklingError("bytes have no state")
-
-
-_ARRAY_NAMES: Mapping[str, Any] = {"ndarray": "ndarray", "_reconstruct": _Array, "dtype": _DType, "scalar": _Scalar}
-_OTHER_NAMES: Mapping[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _EncodedBytes,
-}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Looks names up in a table; never imports."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        found = _ARRAY_NAMES.get(global_name) if module_name in _ARRAY_MODULES else None
-        found = found or _OTHER_NAMES.get((module_name, global_name))
-        if found is None:
-            raise CheckpointError(
-                f"a Paddle checkpoint must hold arrays only, got a pickle that needs '{module_name}.{global_name}'. "
-                "Loading it could run foreign code, so it is refused; save a plain state dict."
-            )
-        return found
+    def find_class(self, module_name: str, global_name: str, /) -> PickledName:
+        if module_name in _ARRAY_MODULES and global_name in _ARRAY_NAMES:
+            return PickledName(f"numpy.{global_name}")
+        if (module_name, global_name) in _OTHER_NAMES:
+            return PickledName(f"{module_name}.{global_name}")
+        raise CheckpointError(
+            f"a Paddle checkpoint must hold arrays only, got a pickle that needs '{module_name}.{global_name}'. "
+            "Loading it could run foreign code, so it is refused; save a plain state dict."
+        )
 
 
 def read_pdparams(path: Path) -> dict[str, Tensor]:
-    """Read the weights of a .pdparams file.
+    """Read tensors by name, as stored (linear weights are (in, out)); bfloat16, stored as uint16, is restored.
 
-    Args:
-        path: the file; pickle protocols 2 to 5.
-
-    Returns:
-        Tensors by name, as stored (linear weights are (in, out)); bfloat16, which Paddle stores as uint16, is restored.
-
-    Raises:
-        CheckpointError: it names anything but arrays, or holds something else than named arrays.
-        Exception: damaged bytes make pickle fail in many ways.
+    Anything but named arrays raises CheckpointError; damaged bytes make pickle fail in many ways.
 
     Source: Paddle, python/paddle/framework/io.py.
     """
     with path.open("rb") as file:
-        content = _Unpickler(file, encoding="latin1").load()
+        content = _Unpickler(file, _refuse).load()
         rest = path.stat().st_size - file.tell()
     if rest:
         raise CheckpointError(
@@ -128,28 +70,51 @@ def read_pdparams(path: Path) -> dict[str, Tensor]:
     return {name: _as_tensor(array) for name, array in _join(arrays, splits).items()}
 
 
+def _refuse(_pid: object) -> NoReturn:
+    raise pickle.UnpicklingError("a Paddle checkpoint has no persistent ids")
+
+
 def _as_array(name: object, value: Any) -> NDArray[Any]:
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
         value = value[1]  # (internal name, array), from paddle.save outside a state dict
-    if not isinstance(name, str) or not isinstance(value, (_Array, _Scalar)):
-        kind = type(value).__name__.lstrip("_")
-        raise CheckpointError(f"a Paddle checkpoint must hold named arrays, got {kind} under {name!r}. Give weights.")
-    if isinstance(value, _Scalar):
-        return value.array()
+    kind = value.name if isinstance(value, PickledObject) else ""
+    if not isinstance(name, str) or kind not in {"numpy._reconstruct", "numpy.scalar"}:
+        found = "Array" if kind else type(value).__name__
+        raise CheckpointError(f"a Paddle checkpoint must hold named arrays, got {found} under {name!r}. Give weights.")
+    if kind == "numpy.scalar":
+        dtype, data = value.arguments
+        return _from_bytes((), dtype, data, fortran=False)
     _, shape, dtype, fortran, data = value.state
     return _from_bytes(shape, dtype, data, fortran=bool(fortran))
 
 
 def _from_bytes(shape: tuple[int, ...], dtype: Any, data: Any, *, fortran: bool) -> NDArray[Any]:
-    if not isinstance(dtype, _DType):
-        raise pickle.UnpicklingError("an array must have a dtype")
-    raw = data.encode("latin1") if isinstance(data, str) else data
-    numeric = dtype.numeric()
+    numeric, raw = _numeric(dtype), _raw(data)
     if not isinstance(raw, bytes) or len(raw) != math.prod(shape) * numeric.itemsize:
         raise pickle.UnpicklingError("an array's bytes must fill its shape")
     # The copy makes it writable and native, as torch needs it.
     array = np.frombuffer(raw, numeric).reshape(shape, order="F" if fortran else "C")
     return np.array(array, dtype=numeric.newbyteorder("="), order="C")
+
+
+def _numeric(dtype: Any) -> np.dtype[Any]:
+    """Create the dtype of a recorded call, if it is of plain numbers."""
+    if not isinstance(dtype, PickledObject) or dtype.name != "numpy.dtype":
+        raise pickle.UnpicklingError("an array must have a dtype")
+    code, order = dtype.arguments[0], dtype.state[1] if dtype.state else "|"
+    if code not in _NUMERIC or order not in ("<", ">", "|", "="):
+        raise pickle.UnpicklingError(f"arrays must be of plain numbers, got dtype {code!r}")
+    numeric: np.dtype[Any] = np.dtype(order + code if order in "<>" else code)
+    return numeric
+
+
+def _raw(data: Any) -> Any:
+    """Return stored bytes; protocol 2 writes them as text or as a call of `_codecs.encode`."""
+    if isinstance(data, PickledObject) and data.name == "_codecs.encode":
+        data, encoding = data.arguments
+        if encoding not in ("latin1", "latin-1"):
+            raise pickle.UnpicklingError(f"bytes must be stored as latin1, got '{encoding}'")
+    return data.encode("latin1") if isinstance(data, str) else data
 
 
 def _join(arrays: dict[str, NDArray[Any]], splits: Mapping[str, Any]) -> dict[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""Tensors as torch.save wrote them: described by a pickle, with their numbers elsewhere in the file."""
+"""Tensors as torch.save writes them: described by a pickle, with their numbers elsewhere in the file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SUBCLASS = frozenset({"torch._tensor._rebuild_from_type", "torch._tensor._rebui
 _UNREADABLE = (
     ("_rebuild_meta_tensor", "on the meta device, without numbers"),
     ("_rebuild_sparse", "sparse"),
-    ("_rebuild_qtensor", "quantised"),
+    ("_rebuild_qtensor", "quantized"),
     ("ShardedTensor", "sharded over several files"),
     ("DTensor", "sharded over several files"),
     ("torch._utils._rebuild_", "of a kind only PyTorch itself can make"),
@@ -55,11 +55,11 @@ class Storage:
     """A run of numbers in the file.
 
     Attributes:
-        dtype: of the numbers; None for quantised ones.
-        key: how the file calls it.
-        count: how many numbers.
-        read: from the key and a count of bytes to a uint8 tensor of them, mapped from the file.
-        swapped: whether the bytes of each number stand in the other order than this machine's.
+        dtype: of the numbers; None for quantized ones.
+        key: name of the run in the file.
+        count: number of numbers.
+        read: from the key and a number of bytes to a uint8 tensor, mapped from the file.
+        swapped: whether the byte order differs from this machine's.
         start: first number, where the storage is a part of another.
     """
 
@@ -76,7 +76,7 @@ class StoredTensor:
     """A tensor that has not been read yet.
 
     Attributes:
-        storage: where its numbers are.
+        storage: location of its numbers.
         dtype: of the numbers.
         offset: its first number in the storage.
         shape: its sizes.
@@ -90,11 +90,7 @@ class StoredTensor:
     stride: tuple[int, ...]
 
     def open(self) -> Tensor:
-        """The tensor, mapped from the file.
-
-        Raises:
-            UnpicklingError: it reaches beyond its storage, or the storage beyond the file.
-        """
+        """Map the tensor from the file; raises UnpicklingError where it exceeds its storage or the file."""
         step = self.dtype.itemsize
         stored = self.storage.dtype or torch.uint8
         numbers = (*self.shape, *self.stride, self.offset, self.storage.count, self.storage.start)
@@ -117,21 +113,15 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class UnreadableTensor:
-    """A tensor that weights of a network cannot be taken from, and why."""
+    """A tensor without usable numbers, and the reason."""
 
     kind: str
 
 
 def storage_of(pid: Any, read: Callable[[str, int], Tensor], *, swapped: bool) -> Storage | PickledObject:
-    """What a persistent id of torch.save stands for.
+    """Return the storage of a persistent id, or a placeholder for ids of another kind; `read` reads a storage.
 
-    Args:
-        pid: ("storage", class, key, device, count) and, before PyTorch 1.6, the part it is of another storage.
-        read: reads a storage.
-        swapped: whether bytes stand in the other order.
-
-    Returns:
-        The storage; or a placeholder, for ids of another kind.
+    An id is ("storage", class, key, device, count) and, before PyTorch 1.6, a part of another storage.
 
     Source: torch/serialization.py, persistent_id.
     """
@@ -148,37 +138,28 @@ def storage_of(pid: Any, read: Callable[[str, int], Tensor], *, swapped: bool) -
     return found
 
 
-def tensor_of(made: PickledObject) -> StoredTensor | UnreadableTensor | None:
-    """The tensor a call would have made.
-
-    Args:
-        made: the call.
-
-    Returns:
-        The tensor; None where the call makes something else.
-
-    Raises:
-        Exception: arguments that torch.save never writes.
+def tensor_of(call: PickledObject) -> StoredTensor | UnreadableTensor | None:
+    """Return the tensor that a recorded call would create; None where it creates something else.
 
     Source: torch/_utils.py, the `_rebuild_` functions.
     """
-    while made.name in _WRAPPERS or made.name in _SUBCLASS:
-        if made.name in _SUBCLASS:
-            function, _, arguments = made.arguments[:3]
-            made = PickledObject(function.name, tuple(arguments))
-        elif made.arguments and isinstance(made.arguments[0], PickledObject):
-            made = made.arguments[0]
+    while call.name in _WRAPPERS or call.name in _SUBCLASS:
+        if call.name in _SUBCLASS:
+            function, _, arguments = call.arguments[:3]
+            call = PickledObject(function.name, tuple(arguments))
+        elif call.arguments and isinstance(call.arguments[0], PickledObject):
+            call = call.arguments[0]
         else:
             return None
-    if made.name in _PLAIN or made.name == _TYPED:
-        storage, offset, shape, stride = made.arguments[:4]
+    if call.name in _PLAIN or call.name == _TYPED:
+        storage, offset, shape, stride = call.arguments[:4]
         if not isinstance(storage, Storage):
             raise pickle.UnpicklingError("a tensor must have a storage")
         dtype = storage.dtype
-        if made.name == _TYPED:
-            named = getattr(torch, made.arguments[6].name.rpartition(".")[2], None)
+        if call.name == _TYPED:
+            named = getattr(torch, call.arguments[6].name.rpartition(".")[2], None)
             dtype = named if isinstance(named, torch.dtype) else None
         if dtype is None:
-            return UnreadableTensor("quantised")
+            return UnreadableTensor("quantized")
         return StoredTensor(storage, dtype, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
-    return next((UnreadableTensor(kind) for part, kind in _UNREADABLE if part in made.name), None)
+    return next((UnreadableTensor(kind) for part, kind in _UNREADABLE if part in call.name), None)

@@ -1,4 +1,4 @@
-"""timm's config.json, which lies beside the weights it publishes: their preprocessing and their class names."""
+"""timm's config.json beside the weights it publishes: their preprocessing and their class names."""
 
 from __future__ import annotations
 
@@ -21,36 +21,23 @@ _LIMIT_BYTES = 1 << 20
 _CROP_MODES = {"center": Resize.SHORT_SIDE, "squash": Resize.SQUASH}
 _INTERPOLATIONS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
 _AVERAGES = frozenset({"avg", "fast", "fastavg"})
-"""What timm calls global average pooling. Source: timm, layers/adaptive_avgmax_pool.py."""
+"""timm's names of global average pooling. Source: timm, layers/adaptive_avgmax_pool.py."""
 _OWN_LAYERS = {"first_conv": "conv1", "classifier": "classifier"}
 
 
 @dataclass(frozen=True)
 class TimmConfig:
-    """What a config says.
-
-    Attributes:
-        preprocessing: how its net is evaluated.
-        classes: class names by index, or None.
-    """
+    """The content of a config: preprocessing of the evaluation, and class names by index, or None."""
 
     preprocessing: Preprocessing
     classes: tuple[str, ...] | None
 
 
 def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> TimmConfig | None:
-    """Read what belongs to weights as timm publishes them.
+    """Read timm's "config.json" beside the weights, or the one fetched with them from their URL; None without one.
 
-    Args:
-        weights_path: the weights; "config.json" beside them is read, or what was fetched with them from their URL.
-        variant: the architecture of the weights.
-        num_classes: classes their head tells apart.
-
-    Returns:
-        What it says, or None where there is no config or not one of timm's. Paths and addresses in it are not followed.
-
-    Raises:
-        CheckpointError: it is damaged, asks for what this package cannot do, or is of another net.
+    Paths and addresses in it are not followed. A damaged one, one of another model, or one with options that this
+    package does not support raises CheckpointError.
 
     Source: timm, timm/models/_hub.py, save_config_for_hf and load_model_config_from_hf.
     """
@@ -72,7 +59,7 @@ def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> 
         own = _timms(content) if isinstance(content, dict) else None
         if own is None:
             return None
-        _check_net(own, variant)
+        _check_model(own, variant)
         return TimmConfig(_preprocessing(own), _classes(own, num_classes, path))
     except (ValueError, TypeError, KeyError, AttributeError, HrnetDeployError) as error:
         raise _unusable(path, error) from error
@@ -86,7 +73,7 @@ def _unusable(path: Path, error: Exception) -> CheckpointError:
 
 
 def _timms(content: dict[str, Any]) -> dict[str, Any] | None:
-    """One flat table, in which the outer level wins; None for a config of something else."""
+    """Flatten a config; the outer level wins. None for a config of something else."""
     inner = content.get("pretrained_cfg")
     if inner is None and not str(content.get("architecture", "")).startswith("hrnet_"):
         return None
@@ -96,8 +83,8 @@ def _timms(content: dict[str, Any]) -> dict[str, Any] | None:
     return own
 
 
-def _check_net(config: Mapping[str, Any], variant: Variant) -> None:
-    """Refuse what contradicts the tensors or what they cannot show."""
+def _check_model(config: Mapping[str, Any], variant: Variant) -> None:
+    """Refuse contradictions to the tensors, and options that the tensors cannot show."""
     name = config.get("architecture")
     if name is not None and not find_variant(str(name)).same_graph(variant):
         raise ValueError(f"architecture '{name}', while the weights are of {variant.name}")
@@ -126,7 +113,7 @@ def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def _classes(config: Mapping[str, Any], num_classes: int, path: Path) -> tuple[str, ...] | None:
-    """Names by index; where they are WordNet ids their descriptions."""
+    """Return names by index; descriptions where the names are WordNet ids."""
     stated = config.get("num_classes")
     if stated is not None and stated != num_classes:
         _LOG.warning(

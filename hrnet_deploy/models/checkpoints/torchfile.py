@@ -1,4 +1,4 @@
-"""Read what torch.save wrote, without importing or calling anything a file names."""
+"""Reading of files of torch.save, without importing or calling anything they name."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _LEGACY_HEAD = (0x1950A86A20F9469CFC6C, 1001)
 
 @dataclass(frozen=True)
 class TorchContent:
-    """What torch.save was given.
+    """The object given to torch.save.
 
     Attributes:
-        tree: plain containers, `PickledObject` for all else; tensors are calls that `stored_tensor` understands.
+        tree: plain containers, with `PickledObject` for all else; `stored_tensor` understands the calls that are
+            tensors.
         checksums: whether the file had any, which then were right.
     """
 
@@ -39,21 +40,9 @@ class TorchContent:
 
 
 def read_torch(path: Path, file_format: FileFormat) -> TorchContent:
-    """Read a file that torch.save wrote.
+    """Read a file of torch.save; classes of other packages become placeholders with their content.
 
-    Training files name classes of other packages (mmengine's message hub, omegaconf's nodes, whole modules): each
-    becomes a placeholder that holds what the file gives it.
-
-    Args:
-        path: the file.
-        file_format: TORCH_ZIP or TORCH_LEGACY.
-
-    Returns:
-        What was saved.
-
-    Raises:
-        CheckpointError: a member with the wrong checksum.
-        Exception: damaged bytes make reading fail in many ways.
+    A member with the wrong checksum raises CheckpointError; damaged bytes make reading fail in many ways.
 
     Source: torch/serialization.py, `_load` and `_legacy_load`.
     """
@@ -123,7 +112,7 @@ def _refuse(pid: Any) -> Any:
 
 
 def _mapped(path: Path) -> Tensor:
-    """All bytes of a file, mapped; writing changes memory only."""
+    """Map all bytes of a file; writing changes memory only."""
     size = path.stat().st_size
     storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
     return torch.empty(0, dtype=torch.uint8).set_(cast("torch.UntypedStorage", storage))

@@ -1,4 +1,4 @@
-"""The tensors in what a file holds, wherever they lie, under dotted names."""
+"""The tensors in the content of a file, under dotted names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Leaf = Tensor | StoredTensor | UnreadableTensor
 
 _MAX_DEPTH = 64
 _MAX_NAME = 1000
-# What nn.Module keeps its parts in; a state dict leaves these words out of its names.
+# Attributes of nn.Module; a state dict leaves them out of its names.
 _MODULE_PARTS = frozenset({"_parameters", "_buffers", "_modules"})
 
 
@@ -25,7 +25,7 @@ class Entry:
 
     Attributes:
         name: keys from the outermost container to the tensor, joined by dots.
-        container: the part of `name` that its own container has, with a dot at its end, or empty.
+        container: the prefix of `name` for the tensor's own container, with a dot at its end, or empty.
         leaf: the tensor.
     """
 
@@ -35,14 +35,7 @@ class Entry:
 
 
 def tensors_in(content: object) -> Iterator[Entry]:
-    """Walk dicts, lists and objects, each of them once.
-
-    Args:
-        content: what was read.
-
-    Yields:
-        Its tensors, in the order they are stored.
-    """
+    """Walk dicts, lists and objects once each, and yield their tensors in stored order."""
     seen: set[int] = set()
     pending: list[tuple[str, int, Any]] = [("", 0, content)]
     while pending:
@@ -69,7 +62,7 @@ def _leaf(value: object) -> Leaf | None:
 
 
 def _children(value: object) -> Iterator[tuple[str, Any]]:
-    """Parts of a container by name; those of an object that has only one of a kind need none."""
+    """Yield the parts of a container by name; those of an object that has only one of a kind need none."""
     if isinstance(value, Mapping):
         yield from ((str(key), child) for key, child in value.items())
     elif isinstance(value, (list, tuple)):
@@ -79,15 +72,7 @@ def _children(value: object) -> Iterator[tuple[str, Any]]:
 
 
 def values_named(content: object, key: str) -> Iterator[object]:
-    """Everything that any dict in a file holds under one key.
-
-    Args:
-        content: what was read.
-        key: the key.
-
-    Yields:
-        The values, wherever they lie.
-    """
+    """Yield everything that any dict in a file holds under one key."""
     seen: set[int] = set()
     pending: list[Any] = [content]
     while pending:

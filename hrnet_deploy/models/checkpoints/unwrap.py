@@ -1,4 +1,4 @@
-"""From what a file holds to the weights of one HRNet: the right tensors, without the names of what is around them."""
+"""The weights of one HRNet in the content of a file, without the names of the containers around it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from hrnet_deploy.models.checkpoints.tree import Entry, Leaf, tensors_in
 _TRUNK = re.compile(
     r"(?:^|(?<=\.))(?:stage[234]\.\d+\.(?:branches|fuse_layers)\.|st[234]\.(?:stage_func_list\.|stage_st[234]_\d+\.))"
 )
-"""Names that only an HRNet's stages have, in PyTorch and in both generations of PaddleClas."""
+"""Names of the stages of HRNet and no other model, in PyTorch and in both generations of PaddleClas."""
 _HEADS = re.compile(r"(?:incre_modules|classifier|last_layer|last_cls|fc|out)\.")
 _BACKBONE = "backbone."
 _OUTSIDE_HEADS = re.compile(r"(?:neck|(?:\w+_)?head|ocr|scale_attn|aspp)\.")
-"""What the libraries of OpenMMLab, and NVIDIA's segmentation nets, put beside their backbone."""
+"""Parts beside the backbone in the libraries of OpenMMLab and in NVIDIA's segmentation models."""
 _PARAMETERS = frozenset({"weight", "bias", "running_mean", "running_var", "_mean", "_variance"})
 _BATCH_COUNTER = "num_batches_tracked"
 _LOSS = "loss."
-"""HRNet-Semantic-Segmentation's FullModel: the net, and the class weights of its loss."""
+"""HRNet-Semantic-Segmentation's FullModel holds the model and the class weights of its loss."""
 _EMA_COUNTERS = frozenset({"steps", "n_averaged"})
 _AVERAGED = frozenset({"ema", "swa", "averaged", "average", "avg", "shadow"})
 _TEACHER = frozenset({"teacher"})
@@ -35,26 +35,26 @@ _PREFERRED = frozenset({"state_dict", "model"})
 _SWAPPED = "ema_state_dict."
 """mmengine's EMAHook swaps on saving: `state_dict` is then the average, and this the plain weights."""
 _SHOWN = 4
-_MAX_NETS = 64
+_MAX_MODELS = 64
 
 
 @dataclass(frozen=True)
-class Net:
+class ModelWeights:
     """The weights of one HRNet.
 
     Attributes:
-        tensors: by the names the net itself gives them, batch counters left out.
-        place: where in the file they lie, as `--weights-key` takes it; empty for all of it.
+        tensors: by the model's own names, without batch counters.
+        place: their location in the file, a value of `--weights-key`; empty for all of it.
         ignored: the tensors beside them, by their full names.
-        others: where other nets lie that were not taken.
-        counters: whether its batch norms count batches.
+        others: locations of other models that were not used.
+        counts_batches: whether its batch norms count batches.
     """
 
     tensors: dict[str, Tensor]
     place: str = ""
     ignored: Mapping[str, Leaf] = field(default_factory=dict)
     others: tuple[str, ...] = ()
-    counters: bool = False
+    counts_batches: bool = False
 
 
 @dataclass(eq=False)
@@ -72,24 +72,15 @@ class _Candidate:
         return set(re.split(r"[._]", self.root.lower()))
 
 
-def find_net(content: object, origin: str, *, ema: bool = False, key: str | None = None) -> Net:
-    """Find the HRNet in what a file holds.
+def find_model(content: object, origin: str, *, ema: bool = False, key: str | None = None) -> ModelWeights:
+    """Find the HRNet in the content of a file, or in a state dict; its tensors are mapped from the file.
 
-    1. Its stages have names nothing else has: whatever stands before them are the names of containers and wrappers.
-    2. Averaged copies, teachers and what optimizers keep are other nets than the one that was trained.
-    3. Of two nets under `state_dict` and `model` the first is taken, as the official code does, and the other reported.
+    1. The stages of HRNet have unique names; anything before them is the name of a container or wrapper.
+    2. Averaged copies, teachers and optimizer state are other models than the trained one.
+    3. Of two models under `state_dict` and `model` the first is used, as in the official code, and the other reported.
 
-    Args:
-        content: what was read, or a state dict.
-        origin: the file, for messages.
-        ema: take the averaged copy instead of the plain weights.
-        key: where the net lies, if there are several.
-
-    Returns:
-        Its tensors; those of a file are mapped from it.
-
-    Raises:
-        CheckpointError: no HRNet, several that could be meant, no averaged copy, or tensors without numbers.
+    With `ema` the averaged copy is used; `key` selects a location. CheckpointError: no HRNet, several candidates, no
+    averaged copy, or tensors without numbers.
     """
     entries = list(tensors_in(content))
     candidates = _candidates(entries, origin)
@@ -98,60 +89,70 @@ def find_net(content: object, origin: str, *, ema: bool = False, key: str | None
     chosen, others = _choose(candidates, entries, origin, ema=ema, key=key)
     outside = [other.root for other in candidates if other is not chosen and len(other.root) > len(chosen.root)]
     own = [entry for entry in chosen.entries if not entry.name.startswith(tuple(outside))]
-    leaves: dict[str, Leaf] = {}
-    counters = False
-    for entry in own:
-        name = entry.name.removeprefix(chosen.root)
-        if name.endswith(_BATCH_COUNTER):
-            counters = True
-        elif not name.startswith(_LOSS) and name not in _EMA_COUNTERS:
-            # Some dicts keep their items as attributes too, so that a tensor is met twice.
-            if name in leaves and not _same(leaves[name], entry.leaf):
-                raise CheckpointError(f"{origin} must hold each tensor once, got '{name}' twice. Save it again.")
-            leaves[name] = entry.leaf
-    taken = {entry.name for entry in own}
-    near = {entry.container for entry in own}
-    ignored = {
-        entry.name: entry.leaf
-        for entry in entries
-        if entry.container in near and entry.name not in taken and not entry.name.endswith(_BATCH_COUNTER)
-    }
-    return Net(
-        tensors={name: _opened(name, leaf, origin) for name, leaf in leaves.items()},
+    return ModelWeights(
+        tensors={name: _opened(name, leaf, origin) for name, leaf in _leaves(own, chosen.root, origin).items()},
         place=chosen.place,
-        ignored={name: leaf for name, leaf in ignored.items() if not _is_loss(name, chosen.root)},
+        ignored=_ignored(entries, own, chosen.root),
         others=tuple(other.place or "the outermost dict" for other in others),
-        counters=counters,
+        counts_batches=any(entry.name.endswith(_BATCH_COUNTER) for entry in own),
     )
 
 
+def _leaves(own: Sequence[Entry], root: str, origin: str) -> dict[str, Leaf]:
+    """Return the model's tensors by its own names."""
+    leaves: dict[str, Leaf] = {}
+    for entry in own:
+        name = entry.name.removeprefix(root)
+        if name.endswith(_BATCH_COUNTER) or name.startswith(_LOSS) or name in _EMA_COUNTERS:
+            continue
+        # Some dicts have their items as attributes too, so that the walk yields a tensor twice.
+        if name in leaves and not _same(leaves[name], entry.leaf):
+            raise CheckpointError(f"{origin} must hold each tensor once, got '{name}' twice. Save it again.")
+        leaves[name] = entry.leaf
+    return leaves
+
+
+def _ignored(entries: Sequence[Entry], own: Sequence[Entry], root: str) -> dict[str, Leaf]:
+    """Return the tensors beside the model's in the same containers, by full names."""
+    names = {entry.name for entry in own}
+    containers = {entry.container for entry in own}
+    return {
+        entry.name: entry.leaf
+        for entry in entries
+        if entry.container in containers
+        and entry.name not in names
+        and not entry.name.endswith(_BATCH_COUNTER)
+        and not _is_loss(entry.name, root)
+    }
+
+
 def _is_loss(name: str, root: str) -> bool:
-    """Whether it is FullModel's, whose net has the prefix `model.`."""
+    """Whether a tensor is the loss of FullModel, whose model has the prefix `model.`."""
     return root.endswith("model.") and name.startswith(f"{root.removesuffix('model.')}{_LOSS}")
 
 
 def _candidates(entries: Sequence[Entry], origin: str) -> list[_Candidate]:
-    """Every place that has at least half as much of an HRNet as the one that has most."""
+    """Return every place that has at least half as many HRNet tensors as the largest."""
     counts: Counter[str] = Counter()
     for entry in entries:
         found = _TRUNK.search(entry.name)
         if found and entry.name.rpartition(".")[2] in _PARAMETERS:
             counts[entry.name[: found.start()]] += 1
-    if len(counts) > _MAX_NETS:
+    if len(counts) > _MAX_MODELS:
         raise CheckpointError(
-            f"{origin} must hold at most {_MAX_NETS} nets, got {len(counts)}. Save one of them alone."
+            f"{origin} must hold at most {_MAX_MODELS} nets, got {len(counts)}. Save one of them alone."
         )
-    most = max(counts.values(), default=0)
+    largest = max(counts.values(), default=0)
     roots: dict[str, _Candidate] = {}
     for trunk, count in counts.items():
-        if 2 * count >= most:
+        if 2 * count >= largest:
             candidate = _rooted(trunk, entries)
             roots.setdefault(candidate.root, candidate)
     return list(roots.values())
 
 
 def _rooted(trunk: str, entries: Sequence[Entry]) -> _Candidate:
-    """From the names before the stages to those before the whole net, whose head may lie beside the backbone."""
+    """Extend the prefix of the stages to that of the whole model, whose head may lie beside the backbone."""
     below = [entry for entry in entries if entry.name.startswith(trunk)]
     head = any(_HEADS.match(entry.name, len(trunk)) for entry in below)
     outer = trunk.removesuffix(_BACKBONE)
@@ -213,7 +214,7 @@ def _averaged(candidates: Sequence[_Candidate], entries: Sequence[Entry], origin
 
 
 def _distinct(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """Without copies of one that came before."""
+    """Remove copies of earlier candidates."""
     found: list[_Candidate] = []
     for candidate in candidates:
         if not any(_equal(candidate, other) for other in found):
@@ -240,7 +241,7 @@ def _opened(name: str, leaf: Leaf, origin: str) -> Tensor:
     if isinstance(leaf, UnreadableTensor):
         raise CheckpointError(
             f"{origin} must hold dense tensors, got '{name}' {leaf.kind}. "
-            "Gather or dequantise the weights first, and save model.state_dict() again."
+            "Gather or dequantize the weights first, and save model.state_dict() again."
         )
     return leaf.open() if isinstance(leaf, StoredTensor) else leaf
 

@@ -1,4 +1,4 @@
-"""The members of a zip that torch.save wrote: whole, plain, and with the checksums they were stored with."""
+"""The members of a zip of torch.save: complete, uncompressed, and with their checksums."""
 
 from __future__ import annotations
 
@@ -13,19 +13,10 @@ _LOCAL_HEADER_BYTES = 30
 
 
 def checked_members(archive: zipfile.ZipFile, origin: str) -> tuple[Mapping[str, zipfile.ZipInfo], bool]:
-    """Read every member once and compare its CRC-32.
+    """Read every member once and compare its CRC-32; return members by name, and whether there were checksums.
 
-    PyTorch itself compares none of them, and stores 0 for all where `set_crc32_options(False)` was called.
-
-    Args:
-        archive: the open file.
-        origin: the file, for messages.
-
-    Returns:
-        Members by name, and whether there were checksums.
-
-    Raises:
-        CheckpointError: a member that is damaged, compressed or there twice; the message names it.
+    PyTorch itself compares none of them, and stores 0 for all after `set_crc32_options(False)`. A damaged, compressed
+    or duplicate member raises CheckpointError, which names it.
     """
     members: dict[str, zipfile.ZipInfo] = {}
     computed = any(entry.CRC for entry in archive.infolist())
@@ -46,15 +37,7 @@ def checked_members(archive: zipfile.ZipFile, origin: str) -> tuple[Mapping[str,
 
 
 def data_start(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
-    """Where a stored member's bytes begin.
-
-    Args:
-        archive: the open file.
-        entry: the member, which `checked_members` has read.
-
-    Returns:
-        Its position in the file.
-    """
+    """Return the position of a stored member's bytes in the file."""
     handle = archive.fp
     if handle is None:
         raise ValueError("the archive is closed")
@@ -64,15 +47,7 @@ def data_start(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> int:
 
 
 def member_bytes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    """A stored member's bytes, whether they have a checksum or not.
-
-    Args:
-        archive: the open file.
-        entry: the member, which `checked_members` has read.
-
-    Returns:
-        All of them.
-    """
+    """Return a stored member's bytes, with or without a checksum."""
     handle = archive.fp
     if handle is None:
         raise ValueError("the archive is closed")
@@ -81,7 +56,7 @@ def member_bytes(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
 
 
 def _whole(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, *, compare: bool) -> bool:
-    """Whether all bytes are there and, if wanted, have the checksum stored for them."""
+    """Whether all bytes are present and, if requested, match their checksum."""
     handle = archive.fp
     if handle is None or entry.flag_bits & 1:
         raise zipfile.BadZipFile(f"'{entry.filename}' is encrypted")

@@ -91,9 +91,9 @@ def test_pdparams_run_nothing(attack, tmp_path):
 def test_a_call_is_written_down_instead(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     as_torch_zip(call("subprocess", "check_call", "touch PWNED"), tmp_path / "a.pth")
-    made = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree["x"]
-    assert isinstance(made, PickledObject)
-    assert (made.name, made.arguments) == ("subprocess.check_call", ("touch PWNED",))
+    created = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree["x"]
+    assert isinstance(created, PickledObject)
+    assert (created.name, created.arguments) == ("subprocess.check_call", ("touch PWNED",))
     assert not (tmp_path / "PWNED").exists()
 
 
@@ -131,9 +131,9 @@ def test_an_object_calls_itself_no_further(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     program = b"\x80\x02}X\x01\x00\x00\x00xcoperator\nattrgetter\nX\x06\x00\x00\x00system\x85Rcos\n_\n\x85R)Rs."
     as_torch_zip(program, tmp_path / "a.pth")
-    made = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree["x"]
-    assert isinstance(made, PickledObject)
-    assert made.name == "operator.attrgetter"
+    created = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree["x"]
+    assert isinstance(created, PickledObject)
+    assert created.name == "operator.attrgetter"
 
 
 def test_keys_that_take_for_ever_to_hash_are_left_out(tmp_path):
@@ -170,7 +170,7 @@ def test_objects_with_state_run_nothing(tmp_path, monkeypatch):
             "a.pth",
             _use_new_zipfile_serialization=not legacy,
         )
-        assert list(read_container(tmp_path / "a.pth").net.tensors) == [WEIGHT]
+        assert list(read_container(tmp_path / "a.pth").weights.tensors) == [WEIGHT]
     assert not (tmp_path / "PWNED").exists()
 
 

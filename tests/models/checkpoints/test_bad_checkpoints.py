@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from hrnet_deploy.errors import CheckpointError, MissingDependencyError, MissingFileError, UsageError
-from hrnet_deploy.models.checkpoints.load import load_checkpoint, load_tensors
+from hrnet_deploy.models.checkpoints.load import load_checkpoint
 
 
 class Net(torch.nn.Module):
@@ -135,22 +135,22 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_state_dicts_that_do_not_fit(small_state, name):
+def test_state_dicts_that_do_not_fit(load_state, small_state, name):
     change, message = BAD[name]
     with pytest.raises(CheckpointError, match=message):
-        load_tensors(change(small_state))
+        load_state(change(small_state))
 
 
-def test_expectations(small_state):
-    loaded = load_tensors(small_state, variant="hrnet_w18_small", num_classes=1000)
+def test_expectations(load_state, small_state):
+    loaded = load_state(small_state, variant="hrnet_w18_small", num_classes=1000)
     assert loaded.variant.name == "hrnet_w18_small_v1"
     with pytest.raises(CheckpointError, match=r"must hold hrnet_w18 \(classification\), got hrnet_w18_small_v1"):
-        load_tensors(small_state, variant="hrnet_w18")
+        load_state(small_state, variant="hrnet_w18")
     with pytest.raises(
         CheckpointError, match=r"must hold hrnetv2_w18_small_v1 \(segmentation\), got .* \(classification\)"
     ):
-        load_tensors(small_state, variant="hrnetv2_w18_small_v1")
+        load_state(small_state, variant="hrnetv2_w18_small_v1")
     with pytest.raises(CheckpointError, match="must have 10 classes, got 1000"):
-        load_tensors(small_state, num_classes=10)
+        load_state(small_state, num_classes=10)
     with pytest.raises(UsageError, match="known HRNet"):
-        load_tensors(small_state, variant="resnet50")
+        load_state(small_state, variant="resnet50")

@@ -73,7 +73,7 @@ def test_any_flipped_bit_of_a_zip_is_found_or_harmless(tmp_path, position, bit):
     content[position] ^= 1 << bit
     (tmp_path / "a.pth").write_bytes(content)
     try:
-        found = read_container(tmp_path / "a.pth").net.tensors
+        found = read_container(tmp_path / "a.pth").weights.tensors
     except CheckpointError:
         return
     assert found.keys() == STATE.keys()
@@ -115,7 +115,7 @@ def test_files_without_checksums_are_read(tmp_path):
     (tmp_path / "a.pth").write_bytes(content)
     found = read_container(tmp_path / "a.pth")
     assert not found.checksums
-    assert torch.equal(found.net.tensors["conv1.weight"], STATE["conv1.weight"])
+    assert torch.equal(found.weights.tensors["conv1.weight"], STATE["conv1.weight"])
     (tmp_path / "b.pth").write_bytes(ZIP)
     assert read_container(tmp_path / "b.pth").checksums
 
@@ -128,7 +128,7 @@ def test_a_repacked_zip_is_read_only_if_it_is_plain(tmp_path):
         ):
             for entry in source.infolist():
                 target.writestr(entry.filename, source.read(entry))
-    found = read_container(tmp_path / "plain.pth").net.tensors
+    found = read_container(tmp_path / "plain.pth").weights.tensors
     assert torch.equal(found["classifier.weight"], STATE["classifier.weight"])
     with pytest.raises(CheckpointError, match=r"must hold plain members, got 'archive/\S+' compressed"):
         read_container(tmp_path / "packed.pth")

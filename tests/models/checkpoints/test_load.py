@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from hrnet_deploy.errors import CheckpointError
-from hrnet_deploy.models.checkpoints.load import load_checkpoint, load_tensors
+from hrnet_deploy.models.checkpoints.load import load_checkpoint
 from hrnet_deploy.spec import Interpolation, Resize
 
 
@@ -27,7 +27,7 @@ def save_safetensors(state, path):
 
 
 @pytest.mark.parametrize("save", [save_torch, save_legacy, save_safetensors])
-def test_formats_are_told_by_content(tmp_path, small_state, save):
+def test_formats_are_identified_by_content(tmp_path, small_state, save):
     path = tmp_path / "weights.anything"
     save(small_state, path)
     loaded = load_checkpoint(path)
@@ -48,28 +48,28 @@ def test_pdparams_file(tmp_path, library):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_become_float32(small_state, dtype):
+def test_weights_become_float32(load_state, small_state, dtype):
     state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in small_state.items()}
-    network = load_tensors(state).network
+    network = load_state(state).network
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     assert torch.equal(network.conv1.weight, state["conv1.weight"].float())
 
 
-def test_the_network_owns_its_memory(tmp_path, small_state):
+def test_the_network_owns_its_memory(load_state, tmp_path, small_state):
     path = tmp_path / "a.pth"
     torch.save(small_state, path)
     network = load_checkpoint(path).network
     path.write_bytes(b"")
     assert torch.equal(network.conv1.weight, small_state["conv1.weight"])
     given = {name: tensor.clone() for name, tensor in small_state.items()}
-    network = load_tensors(given).network
+    network = load_state(given).network
     given["conv1.weight"].zero_()
     assert network.conv1.weight.abs().sum() > 0
 
 
-def test_batch_counters_are_optional(small_state):
+def test_batch_counters_are_optional(load_state, small_state):
     bare = {name: tensor for name, tensor in small_state.items() if not name.endswith("num_batches_tracked")}
-    assert load_tensors(bare).network.bn1.num_batches_tracked.item() == 0
+    assert load_state(bare).network.bn1.num_batches_tracked.item() == 0
 
 
 def test_timm_training_file(tmp_path, small_state):
@@ -190,7 +190,7 @@ def test_timm_config_beside_weights_of_any_name(tmp_path, small_state, name, fla
         ({"label_names": ["a", "a"] * 500}, "must differ from entry 0"),
     ],
 )
-def test_timm_config_of_another_net_is_refused(tmp_path, small_state, changes, reason):
+def test_timm_config_of_another_model_is_refused(tmp_path, small_state, changes, reason):
     torch.save(small_state, tmp_path / "w.pth")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | changes))
     with pytest.raises(CheckpointError, match=reason):

@@ -24,7 +24,7 @@ COLOURS = [[0, 0, 0], [200, 10, 10], (90, 90, 90)]
         {"id2label": {2: "road", 0: "background", 1: "building"}, "palette": COLOURS},
     ],
 )
-def test_names_and_colours(content):
+def test_names_and_colors(content):
     found = class_info(content | {"state_dict": {}}, "checkpoint 'x'")
     assert found.names == LAND
     assert found.palette == ((0, 0, 0), (200, 10, 10), (90, 90, 90))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hrnet_deploy.errors import CheckpointError, UsageError
-from hrnet_deploy.models.checkpoints.load import load_checkpoint, load_tensors
+from hrnet_deploy.models.checkpoints.load import load_checkpoint
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.models.variants import find_variant
 
@@ -19,8 +19,8 @@ MM_TEXT = "model = dict(decode_head=dict(type='FCNHead', align_corners={}))"
 @pytest.fixture(scope="module")
 def state():
     torch.manual_seed(0)
-    net = build_network(find_variant("hrnetv2_w18_small_v1"), 3)
-    return dict(net.state_dict())
+    model = build_network(find_variant("hrnetv2_w18_small_v1"), 3)
+    return dict(model.state_dict())
 
 
 @pytest.fixture
@@ -53,10 +53,10 @@ def test_the_branch_is_assumed_aloud(save, caplog):
     assert "--align-corners" in record.getMessage()
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_the_flag_decides(save, caplog, asked, tmp_path):
-    (tmp_path / "net.yaml").write_text(YAML.format(f"  ALIGN_CORNERS: {str(not asked).lower()}\n"))
-    assert corners(save(), align_corners=asked) == (asked, asked)
+@pytest.mark.parametrize("requested", [True, False])
+def test_the_flag_decides(save, caplog, requested, tmp_path):
+    (tmp_path / "net.yaml").write_text(YAML.format(f"  ALIGN_CORNERS: {str(not requested).lower()}\n"))
+    assert corners(save(), align_corners=requested) == (requested, requested)
     assert not caplog.records
 
 
@@ -101,9 +101,9 @@ def test_only_the_head_of_mmsegmentation_aligns(save, state, caplog, aligned):
     assert not caplog.records
 
 
-def test_classifiers_have_no_corners(small_state):
+def test_classifiers_have_no_corners(load_state, small_state):
     with pytest.raises(UsageError, match="--align-corners is for segmentation nets, got hrnet_w18_small_v1"):
-        load_tensors(small_state, align_corners=True)
+        load_state(small_state, align_corners=True)
 
 
 def negative(state, share=0.1):
@@ -163,9 +163,9 @@ OTHER_NETS = {
 
 
 @pytest.mark.parametrize("what", OTHER_NETS)
-def test_other_nets_are_named(what):
+def test_other_models_are_named(load_state, what):
     with pytest.raises(CheckpointError, match=re.escape(what.strip())) as caught:
-        load_tensors(OTHER_NETS[what])
+        load_state(OTHER_NETS[what])
     assert "\n" not in str(caught.value)
 
 

@@ -1,4 +1,4 @@
-"""Weights are found in whatever training scripts wrap around them, and nothing of it is made or called."""
+"""Weights are found in whatever training scripts wrap around them, and nothing of it is created or called."""
 
 import argparse
 import collections
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.container import read_container
-from hrnet_deploy.models.checkpoints.unwrap import find_net
+from hrnet_deploy.models.checkpoints.unwrap import find_model
 
 NAMES = (
     "conv1.weight",
@@ -69,7 +69,7 @@ def same(found, wanted=PLAIN):
     ids=range(18),
 )
 def test_plain_weights_are_the_default(content):
-    assert same(find_net(content, "file").tensors)
+    assert same(find_model(content, "file").tensors)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_plain_weights_are_the_default(content):
     ids=range(6),
 )
 def test_averaged_weights_on_request(content):
-    assert same(find_net(content, "file", ema=True).tensors, AVERAGED)
+    assert same(find_model(content, "file", ema=True).tensors, AVERAGED)
 
 
 @pytest.mark.parametrize(
@@ -108,24 +108,24 @@ def test_averaged_weights_on_request(content):
     ],
 )
 def test_what_cannot_be_chosen_is_refused(content, options, message):
-    if message is None:  # the same dict under many names is one net
-        assert same(find_net(content, "file", **options).tensors)
+    if message is None:  # the same dict under many names is one model
+        assert same(find_model(content, "file", **options).tensors)
         return
     with pytest.raises(CheckpointError, match=message):
-        find_net(content, "file", **options)
+        find_model(content, "file", **options)
 
 
 def test_a_key_chooses():
     content = {"a": PLAIN, "b": {"net": prefixed("module.", AVERAGED)}}
-    assert same(find_net(content, "file", key="a").tensors)
+    assert same(find_model(content, "file", key="a").tensors)
     for key in ("b", "b.net", "b.net.module"):
-        found = find_net(content, "file", key=key)
+        found = find_model(content, "file", key=key)
         assert same(found.tensors, AVERAGED)
         assert found.place == "b.net.module"
 
 
-def test_the_other_net_is_reported():
-    assert find_net({"model": AVERAGED, "state_dict": PLAIN}, "file").others == ("model",)
+def test_the_other_model_is_reported():
+    assert find_model({"model": AVERAGED, "state_dict": PLAIN}, "file").others == ("model",)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_the_other_net_is_reported():
     ],
 )
 def test_what_lies_beside_is_reported(beside, prefix, reported):
-    found = find_net({**beside, **prefixed(prefix)}, "file")
+    found = find_model({**beside, **prefixed(prefix)}, "file")
     assert same(found.tensors)
     assert set(found.ignored) == reported
 
@@ -152,7 +152,7 @@ WRAPPERS = st.sampled_from(
 
 @given(st.lists(WRAPPERS, max_size=6))
 def test_any_prefix_is_stripped(prefixes):
-    assert same(find_net(prefixed("".join(f"{word}." for word in prefixes)), "file").tensors)
+    assert same(find_model(prefixed("".join(f"{word}." for word in prefixes)), "file").tensors)
 
 
 class ForeignDict(dict):
@@ -179,15 +179,15 @@ class ForeignHub:
 LAYERS = st.sampled_from(
     [
         lambda inner: {"state_dict": inner, "epoch": 3},
-        lambda inner: ForeignDict(net=inner, lr=0.1),
+        lambda inner: ForeignDict(model=inner, lr=0.1),
         lambda inner: collections.defaultdict(int, {"weights": inner}),
         lambda inner: OrderedDict(weights=inner),
         lambda inner: [None, inner],
         lambda inner: (inner, "text"),
         lambda inner: ForeignList([inner]),
-        lambda inner: AttributeDict(net=inner),
+        lambda inner: AttributeDict(model=inner),
         lambda inner: collections.deque([range(3), inner]),
-        lambda inner: argparse.Namespace(net=inner, path=pathlib.PurePosixPath("a/b"), lr=1e-3),
+        lambda inner: argparse.Namespace(model=inner, path=pathlib.PurePosixPath("a/b"), lr=1e-3),
         lambda inner: ForeignHub({"x": inner, "score": np.float64(1.5), "curve": np.arange(3)}),
     ]
 )
@@ -200,7 +200,7 @@ def test_weights_are_found_in_containers_of_any_class(tmp_path, layers, kind):
     for layer in layers:
         content = layer(content)
     torch.save(content, tmp_path / "a.pth", **FORMATS[kind])
-    assert same(read_container(tmp_path / "a.pth").net.tensors)
+    assert same(read_container(tmp_path / "a.pth").weights.tensors)
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -217,7 +217,7 @@ def test_training_files_with_foreign_objects_are_read(tmp_path, kind):
     }
     torch.save(content, tmp_path / "checkpoint.pth.tar", **FORMATS[kind])
     found = read_container(tmp_path / "checkpoint.pth.tar")
-    assert same(found.net.tensors)
+    assert same(found.weights.tensors)
     assert found.architecture == "hrnet_w18"
 
 
@@ -239,12 +239,12 @@ class Whole(torch.nn.Module):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", FORMATS)
-@pytest.mark.parametrize("wrap", [lambda net: net, torch.nn.DataParallel, lambda net: {"model": net}])
+@pytest.mark.parametrize("wrap", [lambda model: model, torch.nn.DataParallel, lambda model: {"model": model}])
 def test_a_whole_pickled_module_gives_its_state(tmp_path, kind, wrap):
-    net = Whole()
-    torch.save(wrap(net), tmp_path / "net.pth", **FORMATS[kind])
-    wanted = {name: tensor for name, tensor in net.state_dict().items() if "num_batches" not in name}
-    assert same(read_container(tmp_path / "net.pth").net.tensors, wanted)
+    model = Whole()
+    torch.save(wrap(model), tmp_path / "net.pth", **FORMATS[kind])
+    wanted = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
+    assert same(read_container(tmp_path / "net.pth").weights.tensors, wanted)
 
 
 def described(shape, stride=None):
@@ -271,7 +271,7 @@ def described(shape, stride=None):
 def test_tensors_of_every_layout_come_back(tmp_path, tensor, kind):
     tied = torch.arange(9, dtype=torch.int8)  # leaves what follows at an odd address in the old format
     torch.save({"tied": tied, "again": tied, **PLAIN, "conv1.weight": tensor}, tmp_path / "a.pth", **FORMATS[kind])
-    found = read_container(tmp_path / "a.pth").net.tensors["conv1.weight"]
+    found = read_container(tmp_path / "a.pth").weights.tensors["conv1.weight"]
     assert found.dtype is tensor.dtype
     assert torch.equal(found, tensor.detach())
 
@@ -282,7 +282,7 @@ def test_tensors_of_every_layout_come_back(tmp_path, tensor, kind):
     [
         (torch.ones(2, 2).to_sparse(), "'conv1.weight' sparse"),
         (torch.ones(2, device="meta"), "'conv1.weight' on the meta device, without numbers"),
-        ("quantised", "'conv1.weight' quantised"),
+        ("quantized", "'conv1.weight' quantized"),
     ],
 )
 def test_tensors_without_plain_numbers_are_one_line(tmp_path, tensor, message):
