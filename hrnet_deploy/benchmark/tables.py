@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrnet_deploy.benchmark.result import Artefact, Benchmark, Row, Scope
+from hrnet_deploy.benchmark.result import ArtifactInfo, Benchmark, Row, Scope
 from hrnet_deploy.system import load_snapshot
 from hrnet_deploy.system.terminal import aligned, printable, wrapped
 
@@ -45,10 +45,10 @@ def sections(found: Benchmark) -> list[Section]:
     Returns:
         Artefacts, one table a figure, streams, published figures, circumstances; those that are empty are left out.
     """
-    names = short_names([artefact.name for artefact in found.artefacts])
-    parts = [Section("Artefacts", notes=tuple(map(_described, names, found.artefacts)))]
+    names = short_names([artefact.name for artefact in found.artifacts])
+    parts = [Section("Artefacts", notes=tuple(map(_described, names, found.artifacts)))]
     for figure in Scope:
-        rows = tuple(_cells(row, names) for row in found.rows if row.figure is figure)
+        rows = tuple(_cells(row, names) for row in found.rows if row.scope is figure)
         if rows:
             header = ("batch", "artefact", "median ms", "p95", "p99", "samples", "images/s", "speed-up")
             parts.append(Section(_TITLES[figure], header, rows))
@@ -61,7 +61,7 @@ def sections(found: Benchmark) -> list[Section]:
     if found.skipped:
         by_reason: dict[tuple[int, str], list[str]] = {}
         for one in found.skipped:
-            by_reason.setdefault((one.artefact, one.reason), []).append(str(one.batch))
+            by_reason.setdefault((one.artifact, one.reason), []).append(str(one.batch))
         notes = tuple(
             f"batch {', '.join(sizes)} of {names[index]}: it {reason}" for (index, reason), sizes in by_reason.items()
         )
@@ -151,19 +151,19 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def _described(name: str, artefact: Artefact) -> str:
+def _described(name: str, artefact: ArtifactInfo) -> str:
     height, width = artefact.input_hw
     return (
         f"{name}: {printable(artefact.variant)} {artefact.precision.value}, input {height}x{width}, "
         f"{artefact.backend} on {artefact.device} in {artefact.arithmetic}, {artefact.size_bytes / 1e6:.1f} MB, "
-        f"answering {printable(artefact.picture)}"
+        f"answering {printable(artefact.image)}"
     )
 
 
 def _cells(row: Row, names: Sequence[str]) -> tuple[str, ...]:
     return (
         str(row.batch),
-        names[row.artefact],
+        names[row.artifact],
         milliseconds(row.latency.median_ms),
         milliseconds(row.latency.p95_ms),
         milliseconds(row.latency.p99_ms),
@@ -177,12 +177,12 @@ def _streams(found: Benchmark, names: Sequence[str]) -> Section:
     rows = tuple(
         (
             str(row.batch),
-            names[row.artefact],
-            str(row.flow.streams),
+            names[row.artifact],
+            str(row.throughput.streams),
             _rate(row.images_per_second),
             f"{row.gain:.2f}",
-            milliseconds(row.flow.latency.median_ms),
-            milliseconds(row.flow.latency.p95_ms),
+            milliseconds(row.throughput.latency.median_ms),
+            milliseconds(row.throughput.latency.p95_ms),
         )
         for row in found.streams
     )
@@ -197,15 +197,15 @@ def _published(found: Benchmark, names: Sequence[str]) -> Section:
     settings = sorted({row.setting for row in published}, key=lambda text: (text.split()[::-1], text))
     rows = []
     for row in found.rows:
-        artefact = found.artefacts[row.artefact]
+        artefact = found.artifacts[row.artifact]
         theirs = {
             one.setting: one.latency_ms
             for one in published
             if (one.variant, one.batch, one.input_hw) == (artefact.variant, row.batch, artefact.input_hw)
         }
-        if row.figure is Scope.ENGINE and theirs:
+        if row.scope is Scope.ENGINE and theirs:
             cells = (milliseconds(theirs.get(setting)) for setting in settings)
-            rows.append((str(row.batch), names[row.artefact], milliseconds(row.latency.median_ms), *cells))
+            rows.append((str(row.batch), names[row.artifact], milliseconds(row.latency.median_ms), *cells))
     title = "Published figures: other hardware, not comparable with this machine"
     sources: dict[str, list[str]] = {}
     for one in published:
@@ -215,7 +215,7 @@ def _published(found: Benchmark, names: Sequence[str]) -> Section:
     notes = [f"other hardware: {', '.join(labels)}; source: {source}" for source, labels in sources.items()]
     without = dict.fromkeys(
         f"{printable(artefact.variant)} at {artefact.input_hw[0]}x{artefact.input_hw[1]}"
-        for artefact in found.artefacts
+        for artefact in found.artifacts
         if not any((one.variant, one.input_hw) == (artefact.variant, artefact.input_hw) for one in published)
     )
     notes += [f"nothing is published for {net}" for net in without]

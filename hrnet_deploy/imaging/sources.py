@@ -18,12 +18,9 @@ from numpy.typing import NDArray
 from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.imaging import image_objects
 from hrnet_deploy.imaging.decode_image import PIXEL_LIMIT, from_array, from_bytes, from_pil, is_pil
+from hrnet_deploy.imaging.folders import IMAGE_SUFFIXES, images_below
 from hrnet_deploy.imaging.image_url import fetch_image, url_scheme
 
-IMAGE_SUFFIXES = frozenset({".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}) | frozenset(
-    {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
-"""Files a folder or a glob pattern is searched for; upper case counts too."""
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 )
@@ -294,42 +291,23 @@ def _kind(source: str | Path) -> str:
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    found: list[Path] = []
-    seen: set[str] = set()
-    try:
-        for root, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-            if os.path.realpath(root) in seen:  # links may form a circle
-                folders.clear()
-                continue
-            seen.add(os.path.realpath(root))
-            folders[:] = [f for f in folders if not f.startswith(".")]
-            found += [Path(root, f) for f in files if not f.startswith(".") and _suffix(f) in IMAGE_SUFFIXES]
-    except OSError as error:
-        raise ImageError(f"folder '{folder}' cannot be read ({error.strerror}). Check its permissions.") from error
+    found = images_below(folder)
     if not found:
         raise ImageError(
             f"folder '{folder}' must hold images, got none. Supported: {' '.join(sorted(IMAGE_SUFFIXES))}."
         )
-    return sorted(found)
+    return found
 
 
 def _matching(pattern: str) -> list[Path]:
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     matches = map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    found = [path for path in matches if _suffix(path) in known and not path.is_dir()]
+    found = [path for path in matches if path.suffix.lower() in known and not path.is_dir()]
     if not found:
         raise MissingFileError(
             f"pattern '{pattern}' must match images, got no match. Check it, and quote it in a shell."
         )
     return sorted(found)
-
-
-def _suffix(path: str | Path) -> str:
-    return Path(path).suffix.lower()
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _video(address: str | int, name: str, path: Path | None) -> Iterator[Item]:

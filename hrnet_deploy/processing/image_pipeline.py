@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.imaging.palettes import colors_of
 from hrnet_deploy.imaging.sources import Frame, Item
-from hrnet_deploy.processing.postprocess import best_classes, label_map_at, upsampled_argmax
+from hrnet_deploy.processing.model_io import decode_classes, decode_mask, network_input
 from hrnet_deploy.processing.preprocess import Preprocessor
-from hrnet_deploy.processing.two_classes import cut_of, two_scores
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
-from hrnet_deploy.spec import ModelCard, OutputKind, Task
+from hrnet_deploy.spec import ModelCard, Task
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,10 +78,7 @@ class PerImage:
         try:
             frame = item.load()
             began = time.perf_counter()
-            if self.card.pixels_in:
-                row: NDArray[Any] = self.preprocessor.pixels(frame.image)
-            else:
-                row = self.preprocessor(frame.image)
+            row = network_input(self.card, self.preprocessor, frame.image)
         except (ImageError, MissingFileError) as error:
             return Unusable(item.name, error)
         return Prepared(frame, row, frame.decode_ms + 1e3 * (time.perf_counter() - began))
@@ -116,17 +112,9 @@ class PerImage:
 
     def _decoded(self, outputs: Tensors, index: int, image: NDArray[np.uint8]) -> Any:
         """(indices, scores), or a mask at the picture's size."""
-        kind = self.card.output_kind
-        batch: NDArray[Any] = outputs[self.card.outputs[0].name]
-        first: NDArray[Any] = batch[index]
-        if self.card.task is Task.SEGMENTATION:
-            size_hw = (image.shape[0], image.shape[1])
-            if kind is OutputKind.LABELS:
-                labels = label_map_at(first, size_hw)
-                # A part of a batch would keep all of it in memory.
-                return labels.copy() if labels is first and len(batch) > 1 else labels
-            planes = two_scores(first, cut_of(self.card.threshold, kind))
-            return upsampled_argmax(planes, size_hw, align_corners=self.card.align_corners)
-        if kind is OutputKind.TOPK:
-            return first, outputs[self.card.outputs[1].name][index]
-        return best_classes(first, kind, self.card.threshold)
+        rows: list[NDArray[Any]] = [outputs[spec.name][index] for spec in self.card.outputs]
+        if self.card.task is Task.CLASSIFICATION:
+            return decode_classes(self.card, rows)
+        mask = decode_mask(self.card, rows[0], (image.shape[0], image.shape[1]))
+        # A view of one row would keep the whole batch in memory.
+        return mask.copy() if mask is rows[0] and len(outputs[self.card.outputs[0].name]) > 1 else mask

@@ -9,7 +9,7 @@ from hrnet_deploy.benchmark.timing import Latency
 from hrnet_deploy.evaluation.comparison import CandidateComparison, ClassDelta, Comparison, Drop
 from hrnet_deploy.evaluation.evaluate import Evaluation
 from hrnet_deploy.evaluation.metrics.classification import TOP, ClassificationMetrics
-from hrnet_deploy.evaluation.run_info import ModelFacts
+from hrnet_deploy.evaluation.run_info import EvaluatedModel
 from hrnet_deploy.report.pictures import Exhibit
 from hrnet_deploy.report.standing import Pair, Standing
 from hrnet_deploy.report.waterfall import Step
@@ -43,7 +43,7 @@ class Row:
     exhibits: tuple[Exhibit, ...] = field(default=(), repr=False)
 
     @property
-    def model(self) -> ModelFacts:
+    def model(self) -> EvaluatedModel:
         """The artefact."""
         return self.evaluation.model
 

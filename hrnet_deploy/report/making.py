@@ -18,8 +18,9 @@ from hrnet_deploy.evaluation.comparison import CandidateComparison, Comparison, 
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
 from hrnet_deploy.evaluation.evaluate import make_settings
+from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.evaluation.model_runner import InputRows, Model, ModelRunner
-from hrnet_deploy.evaluation.run import DataOptions, dataset_for, measure, opened
+from hrnet_deploy.evaluation.run import DataOptions, dataset_for, measure
 from hrnet_deploy.evaluation.sliding_window import OVERLAP
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.report.content import Report, Row
@@ -103,14 +104,14 @@ def make_report(
         )
     settings = make_settings(batch, workers, window, overlap, journal)
     compared = [reference, *candidates]
-    with opened(compared, device=device, backend=backend, threads=threads) as models:
+    with open_models(compared, device=device, backend=backend, threads=threads) as models:
         machine = look(gpu=False)  # before the work, so that its load is that of others
         dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         comparison = comparison_of(measure(models, dataset, settings))
-    with opened(compared, device=device, backend=backend, threads=threads, lanes=1) as models:
+    with open_models(compared, device=device, backend=backend, threads=threads, streams=1) as models:
         networks = [ModelRunner(each.model, settings.sliding) for each in models]
         latencies = _latencies(networks, _timed_images(dataset), seconds)
-        if any(each.facts.device != "cpu" for each in models):
+        if any(each.info.device != "cpu" for each in models):
             machine = dataclasses.replace(machine, gpus=look().gpus)  # a GPU at rest lowers its clock
         exhibits = [
             _exhibits(contrast, networks, place, dataset, photos=photos)
@@ -184,7 +185,7 @@ def _latencies(networks: Sequence[ModelRunner], images: Sequence[NDArray[np.uint
     limit = min(LONGEST_WARM_UP_S, 2 * seconds)
     warm = [warm_up(_call(*each), limit_s=limit) for each in zip(networks, rows, strict=True)]
     calls = [_call(*each) for each in zip(networks, rows, strict=True)]
-    return [Latency.of(found) for found in time_interleaved(calls, seconds=seconds, warm=warm, singly=True)]
+    return [Latency.of(found) for found in time_interleaved(calls, seconds=seconds, warm_ups=warm, single_calls=True)]
 
 
 def _call(network: ModelRunner, pictures: Sequence[InputRows]) -> Call:

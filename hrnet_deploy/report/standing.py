@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hrnet_deploy.engines.load import ENGINE_SUFFIXES
-from hrnet_deploy.evaluation.run_info import ModelFacts
+from hrnet_deploy.evaluation.run_info import EvaluatedModel
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Precision
 
@@ -67,7 +67,7 @@ class Pair:
         return {"predicted": labels[self.predicted], "measured": labels[self.measured], "gap_points": self.gap}
 
 
-def standing(facts: ModelFacts) -> Standing:
+def standing(facts: EvaluatedModel) -> Standing:
     """Where a net ran and what that says.
 
     Args:
@@ -86,7 +86,7 @@ def standing(facts: ModelFacts) -> Standing:
     return Standing(runtime, GPU if facts.card.precision is Precision.FP16 and not half else "")
 
 
-def pairs(models: Sequence[ModelFacts], values: Sequence[float]) -> tuple[Pair, ...]:
+def pairs(models: Sequence[EvaluatedModel], values: Sequence[float]) -> tuple[Pair, ...]:
     """Predictions and measurements of the same net.
 
     Args:
@@ -107,7 +107,7 @@ def pairs(models: Sequence[ModelFacts], values: Sequence[float]) -> tuple[Pair, 
     return tuple(found)
 
 
-def is_engine(facts: ModelFacts) -> bool:
+def is_engine(facts: EvaluatedModel) -> bool:
     """Whether a net is a TensorRT engine.
 
     Args:
@@ -119,7 +119,7 @@ def is_engine(facts: ModelFacts) -> bool:
     return facts.path is not None and facts.path.suffix.lower() in ENGINE_SUFFIXES
 
 
-def _origin(facts: ModelFacts) -> tuple[str, ...]:
+def _origin(facts: EvaluatedModel) -> tuple[str, ...]:
     """What a net was made from and how; equal for an engine and the graph that predicts it."""
     card = facts.card
     keys = ("weights_sha256", "graph_sha256", "calib_method", "calib_images_sha256", "kept_fp", "qdq_target")

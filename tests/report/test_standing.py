@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hrnet_deploy.evaluation import ModelFacts
+from hrnet_deploy.evaluation import EvaluatedModel
 from hrnet_deploy.report.standing import pairs, standing
 from hrnet_deploy.spec import Precision, Task
 
@@ -17,7 +17,7 @@ def facts(pixel_net):
         card = pixel_net(
             Task.CLASSIFICATION, precision=Precision(precision), lineage={"weights_sha256": "1" * 64, **lineage}
         ).card
-        return ModelFacts(
+        return EvaluatedModel(
             name=name, path=Path(name), sha256="0" * 64, size_bytes=1, card=card, device=device, backend=backend
         )
 
