@@ -127,18 +127,15 @@ def time_interleaved(
     """Time several calls in turns, A B C C B A A B C ..., so that a drifting machine affects all of them equally.
 
     Every other round runs backwards, because one call's heat and turbo state affect its successor. All turns take about
-    the same time: 50 ms, or one call of the slowest. Their number of calls is fixed beforehand, so that a slow spell
-    does not cost one call more samples than another. A fast call's turn starts with an uncounted call that refills the
-    caches. Each turn starts with a rest, because runtime threads keep spinning after a call: without it, a call that
-    followed ONNX Runtime took up to twice as long.
+    the same time: 50 ms, or one call of the slowest.
 
     Args:
         calls: the calls to time.
         seconds: approximate time for each, rests included; each is timed at least five times.
         warm_ups: of each call.
         single_calls: count one call per turn, for a busy machine: several fast calls fit between two interruptions and
-            a slow one does not, which favors the fast one. (Speed-up 1.8 on an idle machine; beside four busy processes
-            on two cores 1.2 to 1.8 with single calls, 1.2 to 18 in longer turns.)
+            a slow one does not. (Speed-up 1.8 on an idle machine; beside four busy processes on two cores 1.2 to 1.8
+            with single calls, 1.2 to 18 in longer turns.)
         clock: seconds.
         sleep: rests for a number of seconds.
 
@@ -148,6 +145,7 @@ def time_interleaved(
     samples: list[list[float]] = [[] for _ in calls]
     medians = [max(state.median_s, _MIN_S) for state in warm_ups]
     turn = max(_TURN_S, *medians) if medians else _TURN_S
+    # Fixed beforehand, so that a slow spell does not cost one call more samples than another.
     counts = [1 if single_calls else max(1, round(turn / median)) for median in medians]
     # With single calls, all make the same number of calls per turn, because their inputs may rotate.
     cold = [len(calls) > 1 and (min(medians) if single_calls else median) < _COLD_BELOW_S for median in medians]
@@ -158,9 +156,9 @@ def time_interleaved(
             began = clock()
             for index, call in order:
                 if len(calls) > 1:
-                    sleep(_REST_S)
+                    sleep(_REST_S)  # threads of the previous call's runtime keep spinning for a while
                 if cold[index]:
-                    call()
+                    call()  # refills the caches
                 for _ in range(counts[index]):
                     start = clock()
                     call()
