@@ -119,18 +119,7 @@ def benchmark(paths: Sequence[Path], settings: Settings | None = None, *, step: 
 
 
 def plan_batches(models: Sequence[TimedModel], batches: Sequence[int]) -> tuple[BatchPlan, list[Skipped]]:
-    """Assign the artifacts to batch sizes; one with a fixed batch is measured at that, requested or not.
-
-    Args:
-        models: the artifacts.
-        batches: requested batch sizes.
-
-    Returns:
-        The plan, and the combinations that are left out.
-
-    Raises:
-        UsageError: nothing is left.
-    """
+    """Assign artifacts to batch sizes, also to a fixed one that was not requested; return what is left out too."""
     fixed = {model.fixed_batch for model in models if model.fixed_batch is not None}
     plan: dict[int, tuple[int, ...]] = {}
     skipped = []

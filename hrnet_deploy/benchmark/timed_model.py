@@ -87,16 +87,7 @@ class TimedModel:
     """
 
     def __init__(self, path: Path, predictor: Predictor, image: EncodedImage | None = None) -> None:
-        """Prepare the input.
-
-        Args:
-            path: the file.
-            predictor: opened on it; the caller closes it.
-            image: None for a generated one.
-
-        Raises:
-            ImageError: the image cannot be used.
-        """
+        """Prepare the input from an image, or from a generated one."""
         self.path, self.name = path, path.name
         self.predictor = predictor
         self.card = predictor.card
@@ -130,18 +121,7 @@ class TimedModel:
         return None if low <= batch <= high else f"takes batches of {low} to {high}"
 
     def engine_call(self, batch: int) -> Call:
-        """Create a call without copies between host and GPU: input and output stay in the engine's memory.
-
-        Args:
-            batch: images per inference.
-
-        Returns:
-            The call; it returns after the inference has finished.
-
-        Raises:
-            DeviceError: no GPU memory.
-            MissingDependencyError: CUDA's Python bindings are missing.
-        """
+        """Create a call without copies between host and GPU; it returns after the inference has finished."""
         if not self.on_gpu:
             return self.copying_call(batch)
         feed = {name: _upload(array, self.predictor.device) for name, array in self._feed(batch).items()}

@@ -19,12 +19,12 @@ from hrnet_deploy.evaluation.comparison import (
     LabelChange,
 )
 from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample
-from hrnet_deploy.evaluation.evaluate import Evaluation, evaluation_of, make_settings
+from hrnet_deploy.evaluation.evaluate import Evaluation, evaluation_of
 from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.evaluation.metrics.bootstrap import RESAMPLES, SEED, Statistic, paired_interval
 from hrnet_deploy.evaluation.metrics.classification import TOP
 from hrnet_deploy.evaluation.model_runner import Model
-from hrnet_deploy.evaluation.run import DataOptions, Measurement, dataset_for, measure
+from hrnet_deploy.evaluation.run import DataOptions, Measurement, Settings, dataset_for, measure
 from hrnet_deploy.evaluation.sliding_window import OVERLAP
 
 
@@ -80,7 +80,7 @@ def compare(
     """
     if not candidates:
         raise UsageError("a comparison needs a candidate, got none. Name at least one artifact beside the reference.")
-    settings = make_settings(batch, workers, window, overlap, journal)
+    settings = Settings(batch, workers, window, overlap, journal)
     with open_models([reference, *candidates], device=device, backend=backend, threads=threads) as models:
         dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         measurement = measure(models, dataset, settings)
@@ -162,7 +162,7 @@ def _segmentation(
         _drop("mIoU", rows, _miou_drop, resamples, seed),
         _drop("pixel accuracy", rows, _pixel_drop, resamples, seed),
     )
-    pixels, judged = np.maximum(1, counts.pixels), np.maximum(1, counts.labeled.sum(axis=1))
+    pixels, labeled = np.maximum(1, counts.pixels), np.maximum(1, counts.labeled.sum(axis=1))
     ours, theirs = counts.image_miou(0), counts.image_miou(model)
     images = [
         ChangedImage(
@@ -170,8 +170,8 @@ def _segmentation(
             path=samples[index].path,
             label_path=Path(str(samples[index].label)),
             changed=float(counts.changed[model, index] / pixels[index]),
-            lost=float(counts.lost[model, index] / judged[index]),
-            gained=float(counts.gained[model, index] / judged[index]),
+            lost=float(counts.lost[model, index] / labeled[index]),
+            gained=float(counts.gained[model, index] / labeled[index]),
             reference_miou=float(ours[index]),
             candidate_miou=float(theirs[index]),
             transitions=counts.largest_transitions(model, index),
@@ -211,8 +211,8 @@ def _miou_drop(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _pixel_drop(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     labeled, ours, _, theirs, _ = np.split(sums, 5, axis=1)
-    judged = np.maximum(1, labeled.sum(axis=1))
-    return np.asarray(100 * (ours.sum(axis=1) - theirs.sum(axis=1)) / judged, np.float64)
+    total = np.maximum(1, labeled.sum(axis=1))
+    return np.asarray(100 * (ours.sum(axis=1) - theirs.sum(axis=1)) / total, np.float64)
 
 
 def _class_deltas(reference: Evaluation, candidate: Evaluation) -> tuple[ClassDelta, ...]:

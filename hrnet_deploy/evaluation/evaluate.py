@@ -17,7 +17,7 @@ from hrnet_deploy.evaluation.metrics.segmentation import SegmentationMetrics
 from hrnet_deploy.evaluation.model_runner import Model
 from hrnet_deploy.evaluation.run import DataOptions, Measurement, Settings, dataset_for, measure
 from hrnet_deploy.evaluation.run_info import DataInfo, EvaluatedModel, RunInfo
-from hrnet_deploy.evaluation.sliding_window import OVERLAP, SlidingWindow
+from hrnet_deploy.evaluation.sliding_window import OVERLAP
 
 Metrics = ClassificationMetrics | SegmentationMetrics
 """The metrics of either task; both have `name`, `value`, `class_values`, `support` and `to_dict()`."""
@@ -161,36 +161,10 @@ def evaluate(
     Raises:
         HrnetDeployError: bad input, one line each; see `find_dataset`, `measure` and Predictor.
     """
-    settings = make_settings(batch, workers, window, overlap, journal)
+    settings = Settings(batch, workers, window, overlap, journal)
     with open_models([model], device=device, backend=backend, threads=threads) as models:
         dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         return evaluation_of(measure(models, dataset, settings), 0)
-
-
-def make_settings(
-    batch: int, workers: int | None, window: tuple[int, int] | None, overlap: float, journal: str | Path | None
-) -> Settings:
-    """Create settings from the keywords of `evaluate`.
-
-    Args:
-        batch: as for `evaluate`.
-        workers: as for `evaluate`.
-        window: as for `evaluate`.
-        overlap: as for `evaluate`.
-        journal: as for `evaluate`.
-
-    Returns:
-        The settings.
-
-    Raises:
-        UsageError: one that cannot be used.
-    """
-    return Settings(
-        batch=batch,
-        workers=workers,
-        sliding=None if window is None else SlidingWindow.with_overlap(window, overlap),
-        journal=None if journal is None else Path(journal),
-    )
 
 
 def evaluation_of(measurement: Measurement, model: int) -> Evaluation:

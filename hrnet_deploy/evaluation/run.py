@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from hrnet_deploy.evaluation.journal import Journal
 from hrnet_deploy.evaluation.loaded_model import LoadedModel, check_comparable
 from hrnet_deploy.evaluation.model_runner import ModelRunner
 from hrnet_deploy.evaluation.run_info import DataInfo, EvaluatedModel, RunInfo
-from hrnet_deploy.evaluation.sliding_window import SlidingWindow
+from hrnet_deploy.evaluation.sliding_window import OVERLAP, SlidingWindow
 from hrnet_deploy.evaluation.streaming import InferenceTimer, stream
 from hrnet_deploy.spec import Task
 from hrnet_deploy.system.cores import cores
@@ -31,23 +32,23 @@ _MAX_WORKERS = 8
 _MAX_NAMED_CLASSES = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Settings:
-    """Settings of a run.
-
-    Attributes:
-        batch: images per inference.
-        workers: threads that read and count; None to suit the machine.
-        sliding: windows over images at their own size; None to resize images to the model's size.
-        journal: folder of journals; None for no journal.
-    """
+    """Settings of a run; see `evaluate`."""
 
     batch: int = 1
     workers: int | None = None
-    sliding: SlidingWindow | None = None
-    journal: Path | None = None
+    window: tuple[int, int] | None = None
+    overlap: float = OVERLAP
+    journal: str | Path | None = None
+
+    @functools.cached_property
+    def sliding(self) -> SlidingWindow | None:
+        """Windows over images at their own size; None to resize images to the model's size."""
+        return None if self.window is None else SlidingWindow.with_overlap(self.window, self.overlap)
 
     def __post_init__(self) -> None:
+        _ = self.sliding  # an invalid window is an error before any model is opened
         for name in ("batch", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -56,15 +57,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class DataOptions:
-    """The selection of images and the meaning of their labels; see `evaluate`.
-
-    Attributes:
-        labels: label file of an image folder.
-        split: subfolder to use if there are several.
-        limit: number of images.
-        label_values: value of each class in label images.
-        ignore_label: value in label images that no metric counts.
-    """
+    """The selection of images and the meaning of their labels; see `evaluate`."""
 
     labels: str | Path | None = None
     split: str | None = None
@@ -127,7 +120,7 @@ def dataset_for(models: Sequence[LoadedModel], data: str | Path | Dataset, optio
     if (dataset.task, dataset.classes) != (card.task, len(card.classes)):
         raise UsageError(
             f"evaluation data must be for {card.task.value} with {len(card.classes)} classes as {reference.name}, got"
-            f" {dataset.task.value} with {dataset.classes}. Use a data set of the model's own classes."
+            f" {dataset.task.value} with {dataset.classes}. Use a dataset of the model's own classes."
         )
     return dataset.limited(options.limit)
 
@@ -155,7 +148,7 @@ def measure(models: Sequence[LoadedModel], dataset: Dataset, settings: Settings)
     kind = SegmentationAccumulator if dataset.task is Task.SEGMENTATION else ClassificationAccumulator
     counts: Accumulator = kind(dataset, len(runners))
     timer = InferenceTimer([0.0] * len(runners))
-    journal = None if settings.journal is None else _journal(settings.journal, settings.sliding, models, dataset)
+    journal = None if settings.journal is None else _journal(Path(settings.journal), settings.sliding, models, dataset)
     start = time.perf_counter()
     resumed = _accumulate(runners, dataset, counts, timer, journal, batch=settings.batch, workers=workers)
     if isinstance(counts, SegmentationAccumulator):

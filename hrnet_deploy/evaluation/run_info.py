@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +71,7 @@ class DataInfo:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        return {
-            "root": str(self.root),
-            "layout": self.layout,
-            "images": self.images,
-            "total": self.total,
-            "digest": self.digest,
-        }
+        return asdict(self) | {"root": str(self.root)}
 
 
 @dataclass(frozen=True, kw_only=True)

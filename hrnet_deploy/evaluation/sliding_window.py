@@ -84,19 +84,9 @@ def blended_argmax(
     *,
     align_corners: bool = False,
 ) -> NDArray[np.uint8]:
-    """Average the upsampled logits of overlapping windows and take the best class of each pixel.
+    """Average the upsampled logits (classes, h, w) of overlapping windows and take the best class of each pixel.
 
-    One class is computed at a time, so memory does not grow with the number of classes.
-
-    Args:
-        logits: (classes, h, w) of each window.
-        corners: (top, left) of each window.
-        window_hw: (height, width) of a window in pixels.
-        size_hw: the image's (height, width); windows may extend beyond it.
-        align_corners: upsampling mode of the logits, as in torch.
-
-    Returns:
-        uint8 (height, width).
+    Windows may extend beyond the image. One class is computed at a time, so memory does not grow with their number.
 
     Source: mmseg, slide_inference: `preds += logits; count += 1; preds / count`.
     """

@@ -72,24 +72,8 @@ def stream(
     Workers read and preprocess images ahead of the models, and count predictions behind them; the models run one after
     the other, on as many threads as they have streams. At most (2 x streams + 1) x batch + workers images wait before
     the models, and 2 x batch + workers after; if models take images of several sizes, streams x batch + workers more,
-    so that images of one size run together.
-
-    Args:
-        runners: the models, the reference first.
-        dataset: the images.
-        indices: which of them, in order.
-        timer: updated by the run.
-        batch: images per run.
-        workers: threads beside the caller's.
-
-    Yields:
-        One record per image, in order. Before an error, the records of all earlier images. Closing the iterator ends
-        the threads.
-
-    Raises:
-        ImageError: an image or label cannot be used; the message starts with its name.
-        MissingFileError: a file is missing.
-        DeviceError: the runtime failed.
+    so that images of one size run together. Records come in order; before an error, those of all earlier images.
+    Closing the iterator ends the threads.
     """
     streams = max(runner.streams for runner in runners)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluation")
@@ -119,7 +103,7 @@ def _read(runners: Sequence[ModelRunner], dataset: Dataset, index: int) -> _Prep
     try:
         content = sample.path.read_bytes()
     except FileNotFoundError as error:
-        raise MissingFileError(f"image '{sample.path}' must exist, got no such file. Check the data set.") from error
+        raise MissingFileError(f"image '{sample.path}' must exist, got no such file. Check the dataset.") from error
     except OSError as error:
         raise ImageError(f"image '{sample.path}' cannot be read ({error.strerror}). Check its permissions.") from error
     image = read_frame(content, str(sample.path)).image

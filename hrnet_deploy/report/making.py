@@ -17,10 +17,9 @@ from hrnet_deploy.evaluation.compare import comparison_of
 from hrnet_deploy.evaluation.comparison import CandidateComparison, Comparison, LabelChange
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
-from hrnet_deploy.evaluation.evaluate import make_settings
 from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.evaluation.model_runner import InputRows, Model, ModelRunner
-from hrnet_deploy.evaluation.run import DataOptions, dataset_for, measure
+from hrnet_deploy.evaluation.run import DataOptions, Settings, dataset_for, measure
 from hrnet_deploy.evaluation.sliding_window import OVERLAP
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.report.content import Report, Row
@@ -102,7 +101,7 @@ def make_report(
         raise UsageError(
             f"seconds must be above 0 and at most {_LONGEST_S}, got {seconds}. The default is {SECONDS:g}."
         )
-    settings = make_settings(batch, workers, window, overlap, journal)
+    settings = Settings(batch, workers, window, overlap, journal)
     compared = [reference, *candidates]
     with open_models(compared, device=device, backend=backend, threads=threads) as models:
         machine = look(gpu=False)  # before the work, so that its load is that of others

@@ -41,17 +41,7 @@ def find_scenes(root: Path, classes: Sequence[str], *, split: str | None = None)
     2. `images` beside `labels`, `masks` or `annotations` (`img_dir` beside `ann_dir`), with or without split folders;
        a label is a PNG of the image's name that holds class indices, and 255 for ignored pixels.
 
-    Args:
-        root: the folder.
-        classes: the model's class names by index.
-        split: subfolder to use; None for "val" if it exists, else `root` itself.
-
-    Returns:
-        The images, sorted by path.
-
-    Raises:
-        ImageError: no images.
-        UsageError: no such layout, missing labels, or label ids for a model of other than Cityscapes' classes.
+    Without `split`, the folder "val" is used if it exists, else `root` itself.
     """
     frames, labels = _places(root)
     frames, labels = _in_split(frames, labels, split)
@@ -65,7 +55,7 @@ def find_scenes(root: Path, classes: Sequence[str], *, split: str | None = None)
     if kind == "labelIds" and len(classes) != len(CITYSCAPES_CLASSES):
         raise UsageError(
             f"Cityscapes label ids need a model of {len(CITYSCAPES_CLASSES)} classes, got one of {len(classes)}. Use a"
-            " data set of the model's own classes."
+            " dataset of the model's own classes."
         )
     return Dataset(
         root=frames,
@@ -122,7 +112,7 @@ def read_values(path: Path) -> NDArray[Any]:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise MissingFileError(f"label image must exist, got no {path}. Check the data set.") from error
+        raise MissingFileError(f"label image must exist, got no {path}. Check the dataset.") from error
     except OSError as error:
         raise ImageError(f"label image '{path}' cannot be read ({error.strerror}). Check its permissions.") from error
     return read_label_values(content, f"label image '{path}'")

@@ -91,5 +91,5 @@ def _stamp(path: Path) -> list[str]:
     try:
         status = path.stat()
     except OSError as error:
-        raise MissingFileError(f"file must exist, got {error.strerror} for {path}. Check the data set.") from error
+        raise MissingFileError(f"file must exist, got {error.strerror} for {path}. Check the dataset.") from error
     return [path.name, str(status.st_size), str(status.st_mtime_ns)]

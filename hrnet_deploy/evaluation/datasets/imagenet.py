@@ -36,19 +36,7 @@ def find_photos(root: Path, classes: Sequence[str], *, labels: Path | None = Non
        has classes, in sorted order.
     3. A folder of images with a label file: `labels`, or one of the usual names in or beside the folder.
 
-    Args:
-        root: folder or label file.
-        classes: the model's class names by index.
-        labels: label file of a folder.
-        split: folder below `root` to use; None for the first of `SPLITS` that exists.
-
-    Returns:
-        The photos, sorted by path, or in the label file's order.
-
-    Raises:
-        MissingFileError: no label file at this path.
-        ImageError: no images.
-        UsageError: labels that are missing, no classes of the model, or not for these images.
+    Without `split`, the first of `SPLITS` that exists is used. Photos are sorted by path, or in the label file's order.
     """
     if root.is_file():
         return _listed(read_label_file(root, classes), classes)

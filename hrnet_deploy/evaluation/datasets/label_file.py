@@ -61,18 +61,9 @@ def normalize_name(name: str) -> str:
 def read_label_file(path: Path, classes: Sequence[str]) -> LabelFile:
     """Read a list of images and labels.
 
-    Args:
-        path: UTF-8 text with lines of `image label`, separated by the last space or a tab (ILSVRC, Caffe, PaddleClas,
-            mmpretrain), or CSV with or without a header (Kaggle's LOC_val_solution.csv too). A label is an index
-            from 0, a WordNet id or a class name.
-        classes: class names by index.
-
-    Returns:
-        The labels.
-
-    Raises:
-        MissingFileError: no such file.
-        UsageError: no such list, a label that is no class, a repeated image, or the order of the development kit.
+    The file is UTF-8 text with lines of `image label`, separated by the last space or a tab (ILSVRC, Caffe, PaddleClas,
+    mmpretrain), or CSV with or without a header (Kaggle's LOC_val_solution.csv too). A label is an index from 0, a
+    WordNet id or a class name.
     """
     rows = _rows(path)
     names = ClassNames(classes)

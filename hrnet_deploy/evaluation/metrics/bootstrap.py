@@ -22,19 +22,10 @@ _MAX_COUNTS = 1 << 22  # counts drawn at once (32 MB)
 def paired_interval(
     rows: NDArray[np.integer], statistic: Statistic, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float, float] | None:
-    """Compute the 95 % percentile bootstrap interval of a statistic of sums over images.
+    """Compute the 95 % percentile bootstrap interval of a statistic of rows (images, k); None below two images.
 
-    Each drawn image brings the counts of both models, so the interval is narrow where they mostly agree. Equal rows
-    are drawn together as one multinomial count, which has the same distribution at less cost.
-
-    Args:
-        rows: counts of both models, (images, k).
-        statistic: its interval is computed.
-        resamples: number of resampled sets.
-        seed: of the random generator.
-
-    Returns:
-        (low, high); None for fewer than two images.
+    Each row holds the counts of both models for one image, so the interval is narrow where they mostly agree. Equal
+    rows are drawn together as one multinomial count, which has the same distribution at less cost.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """

@@ -38,6 +38,7 @@ class ClassificationMetrics:
     hits: NDArray[np.int64]
     hits5: NDArray[np.int64]
     images: NDArray[np.int64]
+    name = "top-1"
 
     @property
     def top1(self) -> float:
@@ -60,11 +61,6 @@ class ClassificationMetrics:
         """Mean of `class_top1` over the classes that have images, 0..1."""
         present = self.images > 0
         return float(np.mean(self.hits[present] / self.images[present])) if present.any() else 0.0
-
-    @property
-    def name(self) -> str:
-        """Name of `value`."""
-        return "top-1"
 
     @property
     def value(self) -> float:

@@ -71,6 +71,7 @@ class SegmentationMetrics:
     """
 
     confusion: NDArray[np.int64]
+    name = "mIoU"
 
     @property
     def class_iou(self) -> NDArray[np.float64]:
@@ -109,11 +110,6 @@ class SegmentationMetrics:
     def mean_accuracy_official(self) -> float:
         """Mean pixel accuracy of all classes, an absent one as 0: the official HRNet code's convention."""
         return float((self._hits / np.maximum(1, self.support)).mean())
-
-    @property
-    def name(self) -> str:
-        """Name of `value`."""
-        return "mIoU"
 
     @property
     def value(self) -> float:
