@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict, and print one line or one JSON object per image; return 2 if an image was skipped."""
     if args.topk is not None and args.topk < 1:
         raise UsageError(f"topk must be at least 1, got {args.topk}. The default is 5.")
+    card = None if args.card is None else _card(Path(args.card))
     # Several images, such as a shell's photos/*.jpg, form one source and are read ahead; camera frames must not wait.
     live = any(map(is_live, args.source))
     sources = args.source if live or len(args.source) == 1 else [args.source]
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
             backend=args.backend,
             threads=args.threads,
             lanes=1 if live or all(map(is_single, sources)) else None,
-            card=None if args.card is None else _card(Path(args.card)),
+            card=card,
         ) as predictor,
         ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,
     ):
