@@ -46,11 +46,8 @@ class Settings:
         batches: images per inference, each 1 to 1024.
         threads: CPU threads for one inference; None for all cores.
         streams: inferences side by side, 1 to 64; 1 skips that measurement.
-        device: "cpu", "cuda", "cuda:N" or "auto".
-        backend: as for Predictor.
         image: input image; None for a generated one.
         seconds: for each artifact, batch and scope, above 0.
-        reference: include published latencies.
     """
 
     batches: tuple[int, ...] = (1, 4, 8)

@@ -17,12 +17,7 @@ class PublishedLatency:
     Attributes:
         variant: architecture name, such as "hrnet_w18".
         hardware: such as "Tesla T4".
-        runtime: such as "TensorRT".
-        precision: of the engine.
-        input_hw: (height, width) of the model input.
-        batch: images per inference.
         latency_ms: of one batch.
-        source: publisher and document.
     """
 
     variant: str

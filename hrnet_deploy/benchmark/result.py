@@ -32,12 +32,6 @@ class ArtifactInfo:
     """A measured artifact.
 
     Attributes:
-        name: file name.
-        path: as given.
-        sha256: of the file, in hex.
-        size_bytes: of the file.
-        variant: architecture name.
-        precision: from its card.
         input_hw: (height, width) of the model input.
         device: device it ran on, such as "cpu" or "cuda:0".
         backend: its runtime, such as "onnxruntime".
@@ -64,10 +58,7 @@ class Row:
 
     Attributes:
         artifact: index in `Benchmark.artifacts`.
-        batch: images per call.
         scope: the timed part.
-        latency: of one call.
-        warm_up: the calls before.
         speed_up: median of the first artifact at this batch, over this one's: 2 is twice as fast; None if the first
             was not measured.
     """
@@ -91,7 +82,6 @@ class StreamRow:
 
     Attributes:
         artifact: index in `Benchmark.artifacts`.
-        batch: images per call.
         throughput: of all threads.
         single: of one thread.
     """
@@ -118,7 +108,6 @@ class Skipped:
 
     Attributes:
         artifact: index in `Benchmark.artifacts`.
-        batch: images per call.
         reason: a clause.
     """
 
@@ -133,14 +122,10 @@ class Benchmark:
 
     Attributes:
         artifacts: in the order given; the first is the reference of the speed-ups.
-        rows: by scope, batch and artifact.
         streams: rows with several threads; empty if not requested.
-        skipped: batch sizes that were not measured, with reasons.
-        threads: CPU threads for one inference; None for all cores.
         seconds: per artifact, batch and scope.
         before: the machine's load before.
         after: the machine's load after.
-        published: published latencies of the same architectures, sizes and batches; None if not requested.
         warnings: conditions that may have distorted the results.
     """
 

@@ -32,12 +32,7 @@ _LIMIT_PX = 1 << 25
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """The input of every prediction.
-
-    Attributes:
-        content: an encoded image file.
-        name: for the report.
-    """
+    """The input of every prediction."""
 
     content: bytes
     name: str
@@ -74,17 +69,7 @@ def generate_image(card: ModelCard) -> EncodedImage:
 
 
 class TimedModel:
-    """An opened artifact and its timed calls.
-
-    Attributes:
-        path: the file.
-        name: its file name.
-        predictor: opened on it.
-        card: its model card.
-        image: input of the calls.
-        size_bytes: of the file.
-        sha256: of the file, in hex.
-    """
+    """An opened artifact and its timed calls."""
 
     def __init__(self, path: Path, predictor: Predictor, image: EncodedImage | None = None) -> None:
         """Prepare the input from an image, or from a generated one."""

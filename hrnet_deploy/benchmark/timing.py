@@ -34,9 +34,6 @@ class Latency:
 
     Attributes:
         samples: number of timed calls.
-        median_ms: 50th percentile.
-        mean_ms: mean of all.
-        min_ms: the fastest.
         p95_ms: 95th percentile; None for fewer than 20 samples.
         p99_ms: 99th percentile; None for fewer than 100 samples.
     """

@@ -21,7 +21,6 @@ class ClassificationAccumulator:
     """The rankings of every model for every image.
 
     Attributes:
-        done: whether an image was added, bool (images,).
         labels: class indices, int64 (images,).
         top: best classes, int32 (models, images, TOP); -1 where a graph has fewer outputs.
         scores: their probabilities, float32 (models, images, TOP).
@@ -78,13 +77,11 @@ class SegmentationAccumulator:
     """Confusion matrices of every model, and the counts per image that resampling needs.
 
     Attributes:
-        done: whether an image was added, bool (images,).
         confusion: pixels, int64 (models, classes, classes): label, prediction.
         transitions: pixels, int64 (models, classes, classes): the reference's prediction, this model's.
         labeled: pixels per label, int64 (images, classes).
         hits: correctly predicted pixels per label, int64 (models, images, classes).
         predicted: labeled pixels per predicted class, int64 (models, images, classes).
-        pixels: pixels of each image, int64 (images,).
         changed: pixels that differ from the reference's prediction, int64 (models, images).
         lost: labeled pixels that only the reference predicts correctly, int64 (models, images).
         gained: labeled pixels that only this model predicts correctly, int64 (models, images).

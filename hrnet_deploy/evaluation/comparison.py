@@ -44,11 +44,8 @@ class ClassDelta:
     """One class in both models.
 
     Attributes:
-        index: of the class.
-        name: of the class.
         support: labeled images (classification) or pixels (segmentation).
         reference: the reference's top-1 or IoU, 0..1; None if undefined.
-        candidate: the candidate's top-1 or IoU, 0..1; None if undefined.
     """
 
     index: int
@@ -75,10 +72,6 @@ class LabelChange:
 
     Attributes:
         name: path below the dataset's root.
-        path: the file.
-        label: index of the correct class.
-        reference: the reference's prediction.
-        candidate: the candidate's prediction.
     """
 
     name: str
@@ -118,13 +111,10 @@ class ChangedImage:
 
     Attributes:
         name: path below the dataset's root.
-        path: the file.
-        label_path: its label image.
         changed: share of all pixels whose class differs, 0..1.
         lost: share of labeled pixels that only the reference predicts correctly, 0..1.
         gained: share of labeled pixels that only the candidate predicts correctly, 0..1.
         reference_miou: the reference's mean IoU over the classes labeled in the image, 0..1.
-        candidate_miou: the candidate's mean IoU over these classes, 0..1.
         transitions: the largest changes: (reference's class index, candidate's, pixels), most pixels first.
     """
 
@@ -161,7 +151,6 @@ class CandidateComparison:
     """One candidate against the reference.
 
     Attributes:
-        evaluation: of the candidate.
         drops: top-1 and top-5, or mIoU and pixel accuracy; the first is the main one.
         agreement: share of equal predictions, 0..1: best classes of images, or all pixels, labeled or not.
         lost: share of images, or of labeled pixels, that only the reference predicts correctly, 0..1.
@@ -206,10 +195,7 @@ class Comparison:
     """Candidates against a reference, on the same images in the same run.
 
     Attributes:
-        reference: its evaluation.
-        candidates: each candidate, in the order given.
         resamples: resampled sets of each confidence interval.
-        seed: of the resampling.
     """
 
     reference: Evaluation

@@ -29,9 +29,6 @@ class ClassifiedImage:
 
     Attributes:
         name: path below the dataset's root.
-        path: the file.
-        label: index of the correct class.
-        ranking: the best classes and their probabilities.
     """
 
     name: str
@@ -51,8 +48,6 @@ class SegmentedImage:
 
     Attributes:
         name: path below the dataset's root.
-        path: the file.
-        label_path: its label image.
         judged: pixels with a label.
         correct: labeled pixels that are predicted correctly.
         miou: mean IoU over the classes labeled in it, 0..1.
@@ -75,12 +70,8 @@ class Evaluation:
     """The accuracy of an artifact.
 
     Attributes:
-        model: the artifact.
-        data: the images.
         run: settings and duration of the run.
         inference_s: seconds inside the graph in this run.
-        classes: class names by index.
-        metrics: the metrics over all images.
         images: the prediction for each image, in the dataset's order.
     """
 

@@ -21,9 +21,6 @@ class Journal:
 
     A different model, image, label or setting leads to a different file, so stale records are never read. An incomplete
     line, as a killed run leaves behind, is ignored.
-
-    Attributes:
-        path: the file.
     """
 
     def __init__(self, folder: Path, key: Mapping[str, object]) -> None:

@@ -68,12 +68,7 @@ class InputRows:
 
 
 class ModelRunner:
-    """A model with its preprocessing and decoding; its methods may be called from several threads.
-
-    Attributes:
-        model: the model.
-        card: its card.
-    """
+    """A model with its preprocessing and decoding; its methods may be called from several threads."""
 
     def __init__(self, model: Model, sliding: SlidingWindow | None = None) -> None:
         """Check that the model supports the windows.

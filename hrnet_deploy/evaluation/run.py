@@ -71,12 +71,7 @@ class Measurement:
     """The result of a run.
 
     Attributes:
-        models: the models, in order.
-        dataset: the images.
-        data: their provenance.
-        run: settings and duration.
         inference_s: seconds inside each model's graph in this run.
-        counts: the counts of all models.
     """
 
     models: tuple[EvaluatedModel, ...]

@@ -20,9 +20,6 @@ class EvaluatedModel:
         path: the artifact; None for a model passed as an object.
         sha256: its digest in hex; "" without a file.
         size_bytes: its size; 0 without a file.
-        card: its model card.
-        device: device it ran on, such as "cpu".
-        backend: its runtime, such as "onnxruntime"; "" if unknown.
         arithmetic: data type of its computations, such as "bfloat16"; "" if unknown.
     """
 
@@ -56,7 +53,6 @@ class DataInfo:
     """The images of an evaluation.
 
     Attributes:
-        root: their folder.
         layout: the layout that was recognized, such as "Cityscapes labelIds".
         images: number of images used.
         total: number of images found.
@@ -79,9 +75,7 @@ class RunInfo:
     """The settings and the duration of a run.
 
     Attributes:
-        batch: images per inference.
         workers: threads that read and count.
-        sliding: windows, if any.
         seconds: wall time of this run.
         computed: images evaluated in this run.
         resumed: images read from the journal.

@@ -28,10 +28,8 @@ class Inspection:
     """The properties of a file.
 
     Attributes:
-        path: the file.
         kind: "onnx" or "engine".
         size_bytes: of the file and of external weights.
-        sha256: of the file, in hex.
         card: None for another tool's file, or an engine without its sidecar.
         sidecar: of an engine; None if it is missing.
         flavour: of an engine, "tensorrt", "tensorrt-rtx" or "".

@@ -19,7 +19,6 @@ class Check:
     """One verified property.
 
     Attributes:
-        name: of the property.
         outcome: "ok" or "not checked".
         detail: one clause for a person.
     """

@@ -17,7 +17,6 @@ class Sample:
 
     Attributes:
         name: path below the dataset's root, with forward slashes.
-        path: the file.
         label: class index (classification), or the label image (segmentation).
     """
 
@@ -33,9 +32,6 @@ class Dataset:
     Attributes:
         root: the folder that sample names are relative to.
         layout: the layout that was recognized, such as "ImageNet folders".
-        task: task of the labels.
-        classes: number of classes.
-        samples: the images.
         total: number of images before a limit.
         label_ids: value in a label image -> class index or 255; None if the values are class indices.
     """

@@ -25,7 +25,6 @@ class LabelFile:
     """The labels of a label file.
 
     Attributes:
-        path: the file.
         labels: image name -> class index, in the file's order.
     """
 

@@ -18,7 +18,6 @@ class Ranking:
 
     Attributes:
         top: indices of the best classes, best first, at most `TOP`.
-        scores: their probabilities, 0..1.
     """
 
     top: tuple[int, ...]
