@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import MissingDependencyError, UsageError
-from hrnet_deploy.evaluation import DataInfo, Dataset, Drop, Evaluation, Model, compare, evaluate
+from hrnet_deploy.evaluation import Dataset, Evaluation, Model, compare, evaluate
 from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.evaluation.run import DataOptions, dataset_for
+from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, Feed, OnnxModel
 from hrnet_deploy.export.info import RANDOM
 from hrnet_deploy.export.quantize.fp16 import fp16_unsafe_nodes
@@ -33,69 +33,6 @@ if TYPE_CHECKING:
 _RANGE_IMAGES = 32
 _FLOAT = TensorSpec("input", "float32", ("batch", 3, "height", "width"))
 _PIXELS = TensorSpec("input", "uint8", ("batch", "height", "width", 3))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One row.
-
-    Attributes:
-        name: what is measured.
-        value: its metric, 0..1; None where it could not be measured.
-        drop: against the row before, with its paired interval; None for the first.
-        total: points lost since the first row.
-        agreement: share of answers equal to those of the row before, 0..1; None for the first.
-        reason: why it could not be measured, in one line.
-    """
-
-    name: str
-    value: float | None = None
-    drop: Drop | None = None
-    total: float = 0.0
-    agreement: float | None = None
-    reason: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {**vars(self), "drop": None if self.drop is None else self.drop.to_dict()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Waterfall:
-    """Every step from the checkpoint to the artefacts.
-
-    Attributes:
-        metric: what is measured, such as "top-1".
-        data: the images.
-        steps: in order.
-    """
-
-    metric: str
-    data: DataInfo
-    steps: tuple[Step, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {"metric": self.metric, "data": self.data.to_dict(), "steps": [step.to_dict() for step in self.steps]}
-
-    def __str__(self) -> str:
-        """The table a person reads."""
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
-        wide = max(len(step.name) for step in self.steps)
-        yield f"waterfall: {self.metric} on {self.data.images} images, in points lost"
-        yield f"  {'':<{wide}}  {self.metric:>6}  {'step':>6}  {'95 % interval':>16}  {'total':>6}  same as before"
-        for step in self.steps:
-            if step.value is None:
-                yield f"  {step.name:<{wide}}  {step.reason}"
-                continue
-            head = f"  {step.name:<{wide}}  {100 * step.value:>6.2f}"
-            if step.drop is None or step.agreement is None:
-                yield head
-                continue
-            ends = "-" if step.drop.low is None else f"{step.drop.low:+.2f} to {step.drop.high:+.2f}"
-            yield f"{head}  {step.drop.points:>+6.2f}  {ends:>16}  {step.total:>+6.2f}  {step.agreement:>14.2%}"
 
 
 def measure_waterfall(
@@ -235,23 +172,23 @@ def _plain(card: ModelCard, origin: SourceModel) -> ModelCard:
 
 def _measured(rows: Sequence[tuple[str, Model | str]], dataset: Dataset) -> Waterfall:
     """Each row against the one before; a model that is met twice answers once."""
-    steps: list[Step] = []
+    steps: list[WaterfallStep] = []
     first: Evaluation | None = None
     before: Model | None = None
     for name, model in rows:
         if isinstance(model, str):
-            steps.append(Step(name=name, reason=model))
+            steps.append(WaterfallStep(name=name, reason=model))
             continue
         current = CachedModel(model)
         if first is None or before is None:
             first = evaluate(current, dataset, batch=_batch(current))
-            steps.append(Step(name=name, value=first.metrics.value))
+            steps.append(WaterfallStep(name=name, value=first.metrics.value))
         else:
             comparison = compare(before, [current], dataset, batch=_batch(before, current))
             (contrast,) = comparison.candidates
             value = contrast.evaluation.metrics.value
             steps.append(
-                Step(
+                WaterfallStep(
                     name=name,
                     value=value,
                     drop=contrast.drop,

@@ -10,7 +10,7 @@ from pathlib import Path
 from hrnet_deploy.artifact.card import card_metadata
 from hrnet_deploy.artifact.engine_sidecar import sidecar_path, write_sidecar
 from hrnet_deploy.engines.difference import Difference
-from hrnet_deploy.export.accuracy_waterfall import Waterfall
+from hrnet_deploy.evaluation.waterfall_result import Waterfall
 from hrnet_deploy.export.agreement import Agreement
 from hrnet_deploy.export.card import card_of
 from hrnet_deploy.export.engine.build import BuiltEngine, compile_graph

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from hrnet_deploy.evaluation import Evaluation, Model, compare
+from hrnet_deploy.evaluation.runtime_status import TENSORRT, runtime_status
 from hrnet_deploy.export.card import card_of, plain_card
 from hrnet_deploy.export.gate.accuracy_target import AccuracyTarget
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
 from hrnet_deploy.export.gate.result import AccuracyGateError, GateResult, Trial, within
 from hrnet_deploy.export.info import ModelInfo
 from hrnet_deploy.export.plan import Plan
-from hrnet_deploy.report.standing import TENSORRT, standing
 from hrnet_deploy.spec import Precision
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Gate:
         comparison = compare(self._original, [candidate], self._budget.dataset, batch=batch, device=device)
         self._references.append(comparison.reference)
         (contrast,) = comparison.candidates
-        stands = standing(contrast.evaluation.model)
+        stands = runtime_status(contrast.evaluation.model)
         if plan.engine is not None and not isinstance(candidate, Path):
             stands = dataclasses.replace(stands, target=TENSORRT)
         return Trial(

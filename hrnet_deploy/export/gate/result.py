@@ -9,7 +9,7 @@ from typing import Any
 
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.evaluation import DataInfo, Drop
-from hrnet_deploy.report.standing import Standing
+from hrnet_deploy.evaluation.runtime_status import RuntimeStatus
 from hrnet_deploy.spec import Precision
 
 _ROUNDING = 1e-9
@@ -35,7 +35,7 @@ class Trial:
     value: float
     drop: Drop
     agreement: float
-    standing: Standing
+    standing: RuntimeStatus
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
