@@ -66,7 +66,7 @@ def found():
 def test_columns_line_up_within_100(found):
     lines = as_text(sections(found)).splitlines()
     assert max(map(len, lines)) <= 100
-    start = lines.index("Engine only: the input lies where it computes, the output stays there")
+    start = lines.index("Engine only: input and output stay in the engine's memory")
     header, *rows = lines[start + 1 : start + 6]
     assert [r.split() for r in rows[:2]] == [
         ["1", "w18.engine", "6.50", "7.15", "-", "120", "153.8", "1.00"],
@@ -78,15 +78,15 @@ def test_columns_line_up_within_100(found):
 def test_sections_come_in_order(found):
     titles = [part.title.split(":")[0] for part in sections(found)]
     assert titles == [
-        *("Artefacts", "Engine only", "With copies", "End to end", "Streams that share one engine"),
-        *("Published figures", "Not measured", "Circumstances", "Warnings"),
+        *("Artifacts", "Engine only", "With copies", "End to end", "Streams that share one engine"),
+        *("Published latencies", "Not measured", "Conditions", "Warnings"),
     ]
 
 
 def test_published_figures_are_labelled_as_other_hardware(found):
     (part,) = [part for part in sections(found) if part.title.startswith("Published")]
     assert "other hardware" in part.title
-    assert part.header == ("batch", "artefact", "ours, ms", "Tesla T4 fp16", "Tesla T4 fp32", "Tesla V100 fp32")
+    assert part.header == ("batch", "artifact", "ours, ms", "Tesla T4 fp16", "Tesla T4 fp32", "Tesla V100 fp32")
     assert part.rows[0] == ("1", "w18.engine", "6.50", "6.79", "7.41", "6.66")
     assert any(n.startswith("other hardware: Tesla V100 (TensorRT); source: PaddleClas docs/") for n in part.notes)
     assert part.notes[-1] == "nothing is published for hrnetv2_w48 at 224x224"

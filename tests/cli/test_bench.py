@@ -76,7 +76,7 @@ def test_a_net_of_any_size_on_the_users_picture(command, street_onnx, picture, t
         assert (code, err) == (0, [])
         assert (tmp_path / "new" / name).read_text().startswith(start)
     assert "street.png, 96x128" in out
-    assert "With copies: as engine only" in out
+    assert "With copies: equal to engine only" in out
     assert max(map(len, out.splitlines())) <= 100
 
 
