@@ -88,7 +88,7 @@ def benchmark(paths: Sequence[Path], settings: Settings | None = None, *, step: 
     settings = settings or Settings()
     if not paths:
         raise UsageError("a benchmark needs an artifact, got none. Example: hrnet-bench w18.onnx")
-    before = load_snapshot.look()
+    before = load_snapshot.take_snapshot()
     with ExitStack() as stack:
         models = _open(stack, paths, settings, step)
         plan, skipped = plan_batches(models, settings.batches)
@@ -99,7 +99,7 @@ def benchmark(paths: Sequence[Path], settings: Settings | None = None, *, step: 
                 rows += _measure(models, members, batch, scope, settings, single_calls=before.processor.busy)
         streams = _measure_streams(stack, paths, models, plan, settings, step) if settings.streams > 1 else []
         artifacts = tuple(map(_info, models))
-    after = load_snapshot.look()
+    after = load_snapshot.take_snapshot()
     published = [p for m in models for batch in plan for p in published_for(m.card.variant, batch, m.input_hw)]
     return Benchmark(
         artifacts=artifacts,
@@ -145,7 +145,7 @@ def _open(
     for path in paths:
         step(f"opening {path.name}")
         predictor = Predictor(
-            path, device=settings.device, backend=settings.backend, threads=settings.threads, lanes=streams
+            path, device=settings.device, backend=settings.backend, threads=settings.threads, streams=streams
         )
         models.append(TimedModel(path, stack.enter_context(predictor), image))
     return models

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
         reference=args.reference is not None,
     )
     # Printed before the measurement, while the user can still stop other work.
-    for line in load_snapshot.warnings(load_snapshot.look()):
+    for line in load_snapshot.warnings(load_snapshot.take_snapshot()):
         print_message(args, f"hrnet-bench: warning: {line}")
     progress = _Progress(shown=not args.quiet and sys.stderr.isatty())
     try:

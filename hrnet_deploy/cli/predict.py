@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
             device=args.device,
             backend=args.backend,
             threads=args.threads,
-            lanes=1 if live or all(map(is_single, sources)) else None,
+            streams=1 if live or all(map(is_single, sources)) else None,
             card=card,
         ) as predictor,
         ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,

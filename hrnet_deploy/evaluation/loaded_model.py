@@ -52,7 +52,7 @@ def open_models(
             if not isinstance(model, (str, Path)):
                 loaded.append(LoadedModel(model, _info(model, None)))
                 continue
-            predictor = Predictor(model, device=device, backend=backend, threads=threads, lanes=streams)
+            predictor = Predictor(model, device=device, backend=backend, threads=threads, streams=streams)
             stack.enter_context(predictor)
             loaded.append(LoadedModel(predictor, _info(predictor, Path(model))))
         yield tuple(loaded)

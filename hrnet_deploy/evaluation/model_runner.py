@@ -94,7 +94,7 @@ class ModelRunner:
     @property
     def streams(self) -> int:
         """Runs the model computes side by side; 1 if the model does not specify it."""
-        return int(getattr(self.model, "streams", getattr(self.model, "lanes", 1)))
+        return int(getattr(self.model, "streams", 1))
 
     @property
     def input_key(self) -> tuple[Preprocessing, bool]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.engines.difference import ALIKE, Difference, compare
+from hrnet_deploy.engines.difference import NO_DIFFERENCE, Difference, compare
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.export.filling import filled
@@ -107,7 +107,7 @@ def verify(path: Path, card: ModelCard, probes: list[ReferenceBatch]) -> Differe
         VerificationError: beyond the precision's tolerance.
     """
     engine = open_engine(path, device="cpu", backend="onnxruntime")
-    worst = ALIKE
+    worst = NO_DIFFERENCE
     for probe in probes:
         wanted = _answer(probe, card)
         fixed = card.inputs[0].shape[0]
