@@ -93,7 +93,7 @@ class Bench:
     def median_ms(self, call: Callable[[], object]) -> float:
         """Return the median time of a call."""
         seconds = 0.0 if self.dry else 0.5
-        (times,) = time_interleaved([call], seconds=seconds, warm=[warm_up(call, limit_s=seconds)])
+        (times,) = time_interleaved([call], seconds=seconds, warm_ups=[warm_up(call, limit_s=seconds)])
         return round(Latency.of(times).median_ms, 4)
 
     def used_mib(self) -> int:

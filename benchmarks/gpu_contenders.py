@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy import Predictor, export
 from hrnet_deploy.artifact.onnx_header import read_header
-from hrnet_deploy.benchmark.timed_model import Subject
+from hrnet_deploy.benchmark.timed_model import TimedModel
 from hrnet_deploy.engines.ort.cuda import check_placement
 from hrnet_deploy.engines.ort.libraries import preload_libraries
 from hrnet_deploy.engines.ort.providers import CUDA
@@ -43,7 +43,7 @@ class Cell:
 def ours_onnx(cell: Cell) -> Iterator[Call]:
     """Run the .onnx file on ONNX Runtime."""
     with Predictor(cell.path, device=cell.device, backend="onnxruntime") as predictor:
-        yield Subject(cell.path, predictor).engine_call(cell.batch)
+        yield TimedModel(cell.path, predictor).engine_call(cell.batch)
 
 
 @contextlib.contextmanager
@@ -55,7 +55,7 @@ def ours_engine(cell: Cell) -> Iterator[Call]:
     if not path.exists():
         export(str(cell.path), output=path)
     with Predictor(path, device=cell.device) as predictor:
-        yield Subject(path, predictor).engine_call(cell.batch)
+        yield TimedModel(path, predictor).engine_call(cell.batch)
 
 
 @contextlib.contextmanager

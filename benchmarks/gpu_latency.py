@@ -77,7 +77,7 @@ def measure(cell: Cell, names: Sequence[str], seconds: float) -> Iterator[tuple[
             else:
                 calls[name] = found
         warm = [warm_up(call, limit_s=seconds) for call in calls.values()]
-        samples = time_interleaved(list(calls.values()), seconds=seconds, warm=warm)
+        samples = time_interleaved(list(calls.values()), seconds=seconds, warm_ups=warm)
         for name, times in zip(calls, samples, strict=True):
             yield name, Latency.of(times)
 

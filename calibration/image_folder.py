@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.imaging.folders import IMAGE_SUFFIXES
+from hrnet_deploy.imaging.folders import IMAGE_SUFFIXES, is_image, list_folder
 
 # Some data sets add a year or a size, such as val2017 or val_256.
 _TRAINING = re.compile(r"(calib|calibration|train|training)[-_]?\d*")
@@ -82,7 +82,7 @@ class _Search:
         if real in self._seen:  # links may form a circle
             return
         self._seen.add(real)
-        folders, files = _listing(folder)
+        folders, files = list_folder(folder)
         if _FRAMES in folders:
             self.walk(folder / _FRAMES, folder / _FRAMES, may_split=True, frames_only=True)
             return
@@ -118,26 +118,15 @@ def _is_evaluation(folder: Path) -> bool:
     if _WNID.fullmatch(folder.name) or above.name == _FRAMES:
         return True
     try:
-        return any(_TRAINING.fullmatch(name.lower()) for name in _listing(above)[0])
+        return any(_TRAINING.fullmatch(name.lower()) for name in list_folder(above)[0])
     except ImageError:  # a folder above may be unreadable; the images are not there
         return False
 
 
-def _listing(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the sorted names of the folders and of the files in a folder."""
-    try:
-        with os.scandir(folder) as entries:
-            visible = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
-    except OSError as error:
-        raise ImageError(f"folder '{folder}' cannot be read ({error.strerror}). Check its permissions.") from error
-    return [name for name, is_dir in visible if is_dir], [name for name, is_dir in visible if not is_dir]
-
-
 def _counts(name: str, *, frames_only: bool) -> bool:
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - a Path per file of ImageNet takes seconds
-    if suffix.lower() not in IMAGE_SUFFIXES or _LABEL_FILE.fullmatch(name):
+    if not is_image(name) or _LABEL_FILE.fullmatch(name):
         return False
-    return not frames_only or stem.endswith(_FRAMES)
+    return not frames_only or name.rpartition(".")[0].endswith(_FRAMES)
 
 
 def _without_labels(names: Sequence[str]) -> list[str]:
@@ -147,8 +136,4 @@ def _without_labels(names: Sequence[str]) -> list[str]:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(
-        os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - as above
-        for _, _, names in os.walk(folder)
-        for name in names
-    )
+    return any(is_image(name) for _, _, names in os.walk(folder) for name in names)

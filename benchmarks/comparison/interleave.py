@@ -26,7 +26,9 @@ def time_rounds(
     """Time contenders, interleaved, for about so many seconds in total, but in five rounds or more."""
     warm = [warm_up(call, limit_s=_WARM_UP_S, clock=clock) for call in calls.values()]
     each = seconds / max(len(calls), 1)
-    samples = time_interleaved(list(calls.values()), seconds=each, warm=warm, singly=True, clock=clock, sleep=sleep)
+    samples = time_interleaved(
+        list(calls.values()), seconds=each, warm_ups=warm, single_calls=True, clock=clock, sleep=sleep
+    )
     return {name: [round(taken, 7) for taken in times] for name, times in zip(calls, samples, strict=True)}
 
 

@@ -1,1 +1,1 @@
-"""How fast artefacts are: measured side by side, with everything that could explain a figure."""
+"""The speed of artifacts, measured side by side under recorded conditions."""

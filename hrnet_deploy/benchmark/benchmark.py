@@ -1,19 +1,18 @@
-"""A benchmark from start to end: open, warm up, measure in turns, and note the circumstances."""
+"""A complete benchmark: open the artifacts, warm up, measure them interleaved, and record the conditions."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from hrnet_deploy.benchmark.published_latency import published_for
-from hrnet_deploy.benchmark.result import Artefact, Benchmark, Row, Scope, Skipped, StreamRow
-from hrnet_deploy.benchmark.timed_model import Picture, Subject, check_room, read_picture
+from hrnet_deploy.benchmark.result import ArtifactInfo, Benchmark, Row, Scope, Skipped, StreamRow
+from hrnet_deploy.benchmark.timed_model import TimedModel, read_image
 from hrnet_deploy.benchmark.timing import (
     LONGEST_WARM_UP_S,
-    Call,
     Latency,
     Throughput,
     measure_throughput,
@@ -28,21 +27,27 @@ MAX_BATCH = 1024
 MAX_STREAMS = 64
 _ROUNDS = 2
 _INPUT_LIMIT_BYTES = 4 << 30
+_CALLS = {
+    Scope.ENGINE: TimedModel.engine_call,
+    Scope.COPIES: TimedModel.copying_call,
+    Scope.WHOLE: TimedModel.whole_call,
+}
+BatchPlan = Mapping[int, tuple[int, ...]]
+"""Indices of the artifacts by batch size, smallest first."""
+Step = Callable[[str], None]
+"""Receives the name of the next measurement."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to measure.
+    """Settings of a benchmark.
 
     Attributes:
         batches: images per inference, each 1 to 1024.
         threads: CPU threads for one inference; None for all cores.
-        streams: inferences side by side, in as many streams on a CPU, 1 to 64; 1 leaves that measurement out.
-        device: "cpu", "cuda", "cuda:N" or "auto".
-        backend: as for Predictor.
-        image: picture to answer; None for made ones.
-        seconds: to spend on each artefact, batch and figure, above 0.
-        reference: put published figures beside ours.
+        streams: inferences side by side, 1 to 64; 1 skips that measurement.
+        image: input image; None for a generated one.
+        seconds: for each artifact, batch and scope, above 0.
     """
 
     batches: tuple[int, ...] = (1, 4, 8)
@@ -65,50 +70,39 @@ class Settings:
             raise UsageError(f"seconds must be above 0 and at most 3600, got {self.seconds}. The default is 2.")
 
 
-def benchmark(
-    paths: Sequence[Path], settings: Settings | None = None, *, step: Callable[[str], None] = lambda _: None
-) -> Benchmark:
-    """Measure artefacts side by side.
+def benchmark(paths: Sequence[Path], settings: Settings | None = None, *, step: Step = lambda _: None) -> Benchmark:
+    """Measure artifacts side by side.
 
     Args:
-        paths: .onnx or .engine files made by hrnet-export; the first is what the others are compared with.
-        settings: how; None for the defaults.
-        step: told what is measured next.
+        paths: .onnx or .engine files created by hrnet-export; the first is the reference of the speed-ups.
+        settings: None for the defaults.
+        step: called with the name of the next measurement.
 
     Returns:
-        What was found.
+        The result.
 
     Raises:
-        UsageError: no artefact, no batch size that any of them takes, or one too large for the memory.
+        UsageError: no artifact, no batch size that any of them takes, or one too large for the memory.
         HrnetDeployError: whatever opening and running them raise.
     """
     settings = settings or Settings()
     if not paths:
-        raise UsageError("a benchmark needs an artefact, got none. Example: hrnet-bench w18.onnx")
+        raise UsageError("a benchmark needs an artifact, got none. Example: hrnet-bench w18.onnx")
     before = load_snapshot.take_snapshot()
-    picture = None if settings.image is None else read_picture(settings.image)
     with ExitStack() as stack:
-        subjects = []
-        for path in paths:
-            step(f"opening {path.name}")
-            subjects.append(_opened(stack, path, settings, picture))
-        plan, skipped = plan_batches(subjects, settings.batches)
+        models = _open(stack, paths, settings, step)
+        plan, skipped = plan_batches(models, settings.batches)
         rows: list[Row] = []
-        for figure in (figure for figure in Scope if figure is not Scope.COPIES or any(s.on_gpu for s in subjects)):
-            for batch, members in plan.items():
-                step(f"{figure.value.replace('_', ' ')}, batch {batch}")
-                rows += _measured(subjects, members, batch, figure, settings, singly=before.processor.busy)
-        streams: list[StreamRow] = []
-        if settings.streams > 1:
-            streamed = [_opened(stack, path, settings, picture, streams=settings.streams) for path in paths]
-            for batch, members in plan.items():
-                step(f"{settings.streams} streams, batch {batch}")
-                streams += _streamed(subjects, streamed, members, batch, settings)
-        artefacts = tuple(map(_artefact, subjects))
+        for scope, (batch, members) in itertools.product(Scope, plan.items()):
+            if scope is not Scope.COPIES or any(model.on_gpu for model in models):
+                step(f"{scope.value.replace('_', ' ')}, batch {batch}")
+                rows += _measure(models, members, batch, scope, settings, single_calls=before.processor.busy)
+        streams = _measure_streams(stack, paths, models, plan, settings, step) if settings.streams > 1 else []
+        artifacts = tuple(map(_info, models))
     after = load_snapshot.take_snapshot()
-    found = [f for s in subjects for batch in plan for f in published_for(s.card.variant, batch, s.input_hw)]
+    published = [p for m in models for batch in plan for p in published_for(m.card.variant, batch, m.input_hw)]
     return Benchmark(
-        artefacts=artefacts,
+        artifacts=artifacts,
         rows=tuple(rows),
         streams=tuple(streams),
         skipped=tuple(skipped),
@@ -116,125 +110,127 @@ def benchmark(
         seconds=settings.seconds,
         before=before,
         after=after,
-        published=tuple(dict.fromkeys(found)) if settings.reference else None,
-        warnings=tuple(load_snapshot.warnings(before, after) + _restless(rows, artefacts)),
+        published=tuple(dict.fromkeys(published)) if settings.reference else None,
+        warnings=tuple(load_snapshot.warnings(before, after) + _unstable(rows, artifacts)),
     )
 
 
-def plan_batches(
-    subjects: Sequence[Subject], batches: Sequence[int]
-) -> tuple[dict[int, tuple[int, ...]], list[Skipped]]:
-    """Which artefacts are measured at which batch size.
-
-    Args:
-        subjects: the artefacts; one with a fixed batch is measured at that, asked for or not.
-        batches: asked for.
-
-    Returns:
-        Indices of the artefacts by batch size, smallest first, and what is left out.
-
-    Raises:
-        UsageError: nothing is left.
-    """
-    fixed = {s.fixed_batch for s in subjects if s.fixed_batch is not None}
+def plan_batches(models: Sequence[TimedModel], batches: Sequence[int]) -> tuple[BatchPlan, list[Skipped]]:
+    """Assign artifacts to batch sizes, also to a fixed one that was not requested; return what is left out too."""
+    fixed = {model.fixed_batch for model in models if model.fixed_batch is not None}
     plan: dict[int, tuple[int, ...]] = {}
     skipped = []
     for batch in sorted({*batches, *fixed}):
         members = []
-        for index, subject in enumerate(subjects):
-            reason = subject.refusal(batch)
-            if reason is None and (batch in batches or subject.fixed_batch == batch):
-                check_room(subject, batch, _INPUT_LIMIT_BYTES)
+        for index, model in enumerate(models):
+            reason = model.why_unsupported(batch)
+            if reason is None and (batch in batches or model.fixed_batch == batch):
+                model.check_memory(batch, _INPUT_LIMIT_BYTES)
                 members.append(index)
             elif batch in batches:
                 skipped.append(Skipped(index, batch, str(reason)))
         if members:
             plan[batch] = tuple(members)
     if not plan:
-        refused = "; ".join(f"{subjects[one.artefact].name} {one.reason}" for one in skipped[: len(subjects)])
-        raise UsageError(f"batch must be one an artefact takes, got {', '.join(map(str, batches))}: {refused}.")
+        refused = "; ".join(f"{models[one.artifact].name} {one.reason}" for one in skipped[: len(models)])
+        raise UsageError(f"batch must be one an artifact takes, got {', '.join(map(str, batches))}: {refused}.")
     return plan, skipped
 
 
-def _opened(stack: ExitStack, path: Path, settings: Settings, picture: Picture | None, streams: int = 1) -> Subject:
-    predictor = Predictor(
-        path, device=settings.device, backend=settings.backend, threads=settings.threads, streams=streams
-    )
-    return Subject(path, stack.enter_context(predictor), picture)
+def _open(
+    stack: ExitStack, paths: Sequence[Path], settings: Settings, step: Step, streams: int = 1
+) -> list[TimedModel]:
+    image = None if settings.image is None else read_image(settings.image)
+    models = []
+    for path in paths:
+        step(f"opening {path.name}")
+        predictor = Predictor(
+            path, device=settings.device, backend=settings.backend, threads=settings.threads, streams=streams
+        )
+        models.append(TimedModel(path, stack.enter_context(predictor), image))
+    return models
 
 
-def _call(subject: Subject, batch: int, figure: Scope) -> Call:
-    make = {
-        Scope.ENGINE: subject.engine_call,
-        Scope.COPIES: subject.copying_call,
-        Scope.WHOLE: subject.whole_call,
-    }[figure]
-    return make(batch)
-
-
-def _measured(
-    subjects: Sequence[Subject], members: Sequence[int], batch: int, figure: Scope, settings: Settings, *, singly: bool
+def _measure(
+    models: Sequence[TimedModel],
+    members: Sequence[int],
+    batch: int,
+    scope: Scope,
+    settings: Settings,
+    *,
+    single_calls: bool,
 ) -> list[Row]:
-    if figure is Scope.COPIES:
-        members = [index for index in members if subjects[index].on_gpu]
-    calls = [_call(subjects[index], batch, figure) for index in members]
-    warm = [warm_up(call, limit_s=min(LONGEST_WARM_UP_S, 2 * settings.seconds)) for call in calls]
-    times = time_interleaved(calls, seconds=settings.seconds, warm=warm, singly=singly)
-    latencies = [Latency.of(found) for found in times]
+    """Time the members of one batch size in one scope, interleaved."""
+    if scope is Scope.COPIES:
+        members = [index for index in members if models[index].on_gpu]
+    calls = [_CALLS[scope](models[index], batch) for index in members]
+    warm_ups = [warm_up(call, limit_s=min(LONGEST_WARM_UP_S, 2 * settings.seconds)) for call in calls]
+    times = time_interleaved(calls, seconds=settings.seconds, warm_ups=warm_ups, single_calls=single_calls)
+    latencies = [Latency.of(samples) for samples in times]
     first = latencies[0].median_ms if members and members[0] == 0 else None
     return [
         Row(
-            artefact=index,
+            artifact=index,
             batch=batch,
-            figure=figure,
+            scope=scope,
             latency=latency,
             warm_up=state,
             speed_up=None if first is None else first / latency.median_ms,
         )
-        for index, latency, state in zip(members, latencies, warm, strict=True)
+        for index, latency, state in zip(members, latencies, warm_ups, strict=True)
     ]
 
 
-def _streamed(
-    subjects: Sequence[Subject], streamed: Sequence[Subject], members: Sequence[int], batch: int, settings: Settings
+def _measure_streams(
+    stack: ExitStack,
+    paths: Sequence[Path],
+    models: Sequence[TimedModel],
+    plan: BatchPlan,
+    settings: Settings,
+    step: Step,
 ) -> list[StreamRow]:
-    """One call after the other and several in streams, in turns over the artefacts; the better of two rounds each."""
+    """Measure the throughput of one and of several threads, interleaved; the better of two rounds each."""
+    shared = _open(stack, paths, settings, step, streams=settings.streams)
     part = settings.seconds / _ROUNDS
-    crews = {
-        (index, count): [subject.copying_call(batch) for _ in range(count)]
-        for index in members
-        for subject, count in ((subjects[index], 1), (streamed[index], settings.streams))
-    }
-    for calls in crews.values():
-        measure_throughput(calls, seconds=part / 4)  # the first run of a thread allocates its buffers
-    best: dict[tuple[int, int], Throughput] = {}
-    for _, (key, calls) in itertools.product(range(_ROUNDS), crews.items()):
-        reached = measure_throughput(calls, seconds=part)
-        if key not in best or reached.runs_per_second > best[key].runs_per_second:
-            best[key] = reached
-    return [
-        StreamRow(artefact=index, batch=batch, flow=best[index, settings.streams], single=best[index, 1])
-        for index in members
-    ]
+    rows = []
+    for batch, members in plan.items():
+        step(f"{settings.streams} streams, batch {batch}")
+        calls = {
+            (index, count): [model.copying_call(batch) for _ in range(count)]
+            for index in members
+            for model, count in ((models[index], 1), (shared[index], settings.streams))
+        }
+        for own in calls.values():
+            measure_throughput(own, seconds=part / 4)  # the first run of a thread allocates its buffers
+        best: dict[tuple[int, int], Throughput] = {}
+        for _, (key, own) in itertools.product(range(_ROUNDS), calls.items()):
+            achieved = measure_throughput(own, seconds=part)
+            if key not in best or achieved.runs_per_second > best[key].runs_per_second:
+                best[key] = achieved
+        rows += [
+            StreamRow(artifact=index, batch=batch, throughput=best[index, settings.streams], single=best[index, 1])
+            for index in members
+        ]
+    return rows
 
 
-def _artefact(subject: Subject) -> Artefact:
-    return Artefact(
-        name=subject.name,
-        path=str(subject.path),
-        sha256=subject.sha256,
-        size_bytes=subject.size_bytes,
-        variant=subject.card.variant,
-        precision=subject.card.precision,
-        input_hw=subject.input_hw,
-        device=subject.predictor.device,
-        backend=subject.predictor.backend,
-        arithmetic=subject.predictor.arithmetic,
-        picture=subject.picture.name,
+def _info(model: TimedModel) -> ArtifactInfo:
+    return ArtifactInfo(
+        name=model.name,
+        path=str(model.path),
+        sha256=model.sha256,
+        size_bytes=model.size_bytes,
+        variant=model.card.variant,
+        precision=model.card.precision,
+        input_hw=model.input_hw,
+        device=model.predictor.device,
+        backend=model.predictor.backend,
+        arithmetic=model.predictor.arithmetic,
+        image=model.image.name,
     )
 
 
-def _restless(rows: Sequence[Row], artefacts: Sequence[Artefact]) -> list[str]:
-    """Which calls never settled."""
-    shaky = dict.fromkeys(artefacts[row.artefact].name for row in rows if not row.warm_up.stable)
-    return [f"run times of {name} had not settled when measuring began; give --seconds more" for name in shaky]
+def _unstable(rows: Sequence[Row], artifacts: Sequence[ArtifactInfo]) -> list[str]:
+    """Return a warning for each artifact whose run times did not settle."""
+    names = dict.fromkeys(artifacts[row.artifact].name for row in rows if not row.warm_up.stable)
+    return [f"run times of {name} had not settled when measuring began; give --seconds more" for name in names]

@@ -1,4 +1,4 @@
-"""Latencies others published, to stand beside ours; measured on other hardware, and labelled so."""
+"""Published latencies, measured on other hardware."""
 
 from __future__ import annotations
 
@@ -11,18 +11,13 @@ from hrnet_deploy.spec import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedLatency:
     """One published latency.
 
     Attributes:
         variant: architecture name, such as "hrnet_w18".
         hardware: such as "Tesla T4".
-        runtime: what ran it.
-        precision: of the engine.
-        input_hw: (height, width) of the network input.
-        batch: images per inference.
         latency_ms: of one batch.
-        source: who says so, and where.
     """
 
     variant: str
@@ -41,17 +36,11 @@ class Published:
 
 
 @functools.cache
-def published() -> tuple[Published, ...]:
-    """Every row of the table.
-
-    Returns:
-        By variant, hardware, precision and batch.
-
-    Source: data/published.csv, which names one for each row.
-    """
+def published_latencies() -> tuple[PublishedLatency, ...]:
+    """Return every row of the table data/published.csv, which names a source for each."""
     text = files("hrnet_deploy.data").joinpath("published.csv").read_text(encoding="utf-8")
     return tuple(
-        Published(
+        PublishedLatency(
             variant=row["variant"],
             hardware=row["hardware"],
             runtime=row["runtime"],
@@ -65,16 +54,7 @@ def published() -> tuple[Published, ...]:
     )
 
 
-def published_for(variant: str, batch: int, input_hw: tuple[int, int]) -> tuple[Published, ...]:
-    """What is published for a net.
-
-    Args:
-        variant: architecture name.
-        batch: images per inference.
-        input_hw: (height, width) of the network input.
-
-    Returns:
-        The rows of just that net, batch and size; empty where there are none.
-    """
+def published_for(variant: str, batch: int, input_hw: tuple[int, int]) -> tuple[PublishedLatency, ...]:
+    """Return the published latencies of an architecture at exactly this batch and (height, width)."""
     wanted = (variant, batch, input_hw)
-    return tuple(row for row in published() if (row.variant, row.batch, row.input_hw) == wanted)
+    return tuple(row for row in published_latencies() if (row.variant, row.batch, row.input_hw) == wanted)

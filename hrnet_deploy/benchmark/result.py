@@ -1,4 +1,4 @@
-"""What a benchmark found, and its JSON."""
+"""The result of a benchmark, and its JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from hrnet_deploy.benchmark.published_latency import Published
+from hrnet_deploy.benchmark.published_latency import PublishedLatency
 from hrnet_deploy.benchmark.timing import Latency, Throughput, WarmUp
 from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.load_snapshot import Snapshot
@@ -17,32 +17,26 @@ SCHEMA = 1
 
 
 class Scope(str, enum.Enum):
-    """What lies between start and end of a timed call."""
+    """The part of an inference that a timed call covers."""
 
     ENGINE = "engine"
-    """The engine alone: the input lies where it computes, the output stays there."""
+    """The engine alone: input and output stay in the engine's memory."""
     COPIES = "with_copies"
-    """NumPy array in, NumPy array out. Measured on a GPU only: a CPU has nothing to copy."""
+    """NumPy array in, NumPy array out. Measured on a GPU only, because a CPU copies nothing."""
     WHOLE = "end_to_end"
-    """Encoded images in, answers out, through Predictor."""
+    """Encoded images in, predictions out, through Predictor."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Artefact:
-    """What was measured.
+class ArtifactInfo:
+    """A measured artifact.
 
     Attributes:
-        name: file name.
-        path: as given.
-        sha256: of the file, in hex.
-        size_bytes: of the file.
-        variant: architecture name.
-        precision: from its card.
-        input_hw: (height, width) of the network input.
-        device: where it ran, such as "cpu" or "cuda:0".
-        backend: what ran it, such as "onnxruntime".
-        arithmetic: what it computed in, such as "bfloat16".
-        picture: what the input was made from.
+        input_hw: (height, width) of the model input.
+        device: device it ran on, such as "cpu" or "cuda:0".
+        backend: its runtime, such as "onnxruntime".
+        arithmetic: data type of its computations, such as "bfloat16".
+        image: name of the input image.
     """
 
     name: str
@@ -55,96 +49,87 @@ class Artefact:
     device: str
     backend: str
     arithmetic: str
-    picture: str
+    image: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One artefact at one batch size, between two points.
+    """The latency of one artifact at one batch size, in one scope.
 
     Attributes:
-        artefact: index in `Benchmark.artefacts`.
-        batch: images per call.
-        figure: what was timed.
-        latency: of one call.
-        warm_up: what came before.
-        speed_up: median of the first artefact at this batch, over this one's: 2 is twice as fast; None where the first
+        artifact: index in `Benchmark.artifacts`.
+        scope: the timed part.
+        speed_up: median of the first artifact at this batch, over this one's: 2 is twice as fast; None if the first
             was not measured.
     """
 
-    artefact: int
+    artifact: int
     batch: int
-    figure: Scope
+    scope: Scope
     latency: Latency
     warm_up: WarmUp
     speed_up: float | None
 
     @property
     def images_per_second(self) -> float:
-        """From the median."""
+        """Throughput at the median latency."""
         return 1e3 * self.batch / self.latency.median_ms
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamRow:
-    """One artefact in use by several threads.
+    """The throughput of one artifact that several threads share.
 
     Attributes:
-        artefact: index in `Benchmark.artefacts`.
-        batch: images per call.
-        flow: what was reached.
-        single: the same with one thread.
+        artifact: index in `Benchmark.artifacts`.
+        throughput: of all threads.
+        single: of one thread.
     """
 
-    artefact: int
+    artifact: int
     batch: int
-    flow: Throughput
+    throughput: Throughput
     single: Throughput
 
     @property
     def images_per_second(self) -> float:
         """Of all threads together."""
-        return self.batch * self.flow.runs_per_second
+        return self.batch * self.throughput.runs_per_second
 
     @property
     def gain(self) -> float:
         """Throughput over that of one thread."""
-        return self.flow.runs_per_second / self.single.runs_per_second
+        return self.throughput.runs_per_second / self.single.runs_per_second
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A batch size that an artefact does not take.
+    """A batch size that an artifact does not take.
 
     Attributes:
-        artefact: index in `Benchmark.artefacts`.
-        batch: images per call.
+        artifact: index in `Benchmark.artifacts`.
         reason: a clause.
     """
 
-    artefact: int
+    artifact: int
     batch: int
     reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """Everything that was found.
+    """The whole result.
 
     Attributes:
-        artefacts: in the order given; the first is what the others are compared with.
-        rows: by figure, batch and artefact.
-        streams: rows with several threads; empty unless asked for.
-        skipped: what was not measured, and why.
-        threads: CPU threads for one inference; None for all cores.
-        seconds: spent on each artefact, batch and figure.
-        before: the machine before.
-        after: and after.
-        published: others' figures for the same nets, sizes and batches; None where not asked for.
-        warnings: what may have spoilt the figures.
+        artifacts: in the order given; the first is the reference of the speed-ups.
+        streams: rows with several threads; empty if not requested.
+        seconds: per artifact, batch and scope.
+        before: the machine's load before.
+        after: the machine's load after.
+        warnings: conditions that may have distorted the results.
     """
 
-    artefacts: tuple[Artefact, ...]
+    artifacts: tuple[ArtifactInfo, ...]
     rows: tuple[Row, ...]
     streams: tuple[StreamRow, ...]
     skipped: tuple[Skipped, ...]
@@ -152,21 +137,21 @@ class Benchmark:
     seconds: float
     before: Snapshot
     after: Snapshot
-    published: tuple[Published, ...] | None
+    published: tuple[PublishedLatency, ...] | None
     warnings: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON: names instead of indices, times in ms."""
+        """Return plain values, ready for JSON: names instead of indices, times in ms."""
         return {
             "schema": SCHEMA,
             "threads": self.threads,
             "seconds": self.seconds,
-            "artefacts": [_plain(artefact) for artefact in self.artefacts],
+            "artefacts": [_plain_artifact(artifact) for artifact in self.artifacts],
             "rows": [
                 {
-                    "artefact": self.artefacts[row.artefact].path,
+                    "artefact": self.artifacts[row.artifact].path,
                     "batch": row.batch,
-                    "figure": row.figure.value,
+                    "figure": row.scope.value,
                     **dataclasses.asdict(row.latency),
                     "images_per_second": row.images_per_second,
                     "speed_up": row.speed_up,
@@ -177,23 +162,28 @@ class Benchmark:
             ],
             "streams": [
                 {
-                    "artefact": self.artefacts[row.artefact].path,
+                    "artefact": self.artifacts[row.artifact].path,
                     "batch": row.batch,
-                    "streams": row.flow.streams,
+                    "streams": row.throughput.streams,
                     "images_per_second": row.images_per_second,
                     "gain": row.gain,
-                    **dataclasses.asdict(row.flow.latency),
+                    **dataclasses.asdict(row.throughput.latency),
                 }
                 for row in self.streams
             ],
             "skipped": [
-                {"artefact": self.artefacts[one.artefact].path, "batch": one.batch, "reason": one.reason}
+                {"artefact": self.artifacts[one.artifact].path, "batch": one.batch, "reason": one.reason}
                 for one in self.skipped
             ],
             "published": None if self.published is None else [_plain(row) for row in self.published],
             "machine": {"before": self.before.to_dict(), "after": self.after.to_dict()},
             "warnings": list(self.warnings),
         }
+
+
+def _plain_artifact(artifact: ArtifactInfo) -> dict[str, Any]:
+    content = _plain(artifact)
+    return content | {"picture": content.pop("image")}
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -5,30 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrnet_deploy.benchmark.result import Artefact, Benchmark, Row, Scope
+from hrnet_deploy.benchmark.result import ArtifactInfo, Benchmark, Row, Scope
 from hrnet_deploy.system import load_snapshot
 from hrnet_deploy.system.text_table import Table, printable, wrapped
 
 _LONGEST_NAME = 34
-_LEFT_ALIGNED = frozenset({"artefact", "net", "reason"})
+_LEFT_ALIGNED = frozenset({"artifact"})
 _TITLES = {
-    Scope.ENGINE: "Engine only: the input lies where it computes, the output stays there",
+    Scope.ENGINE: "Engine only: input and output stay in the engine's memory",
     Scope.COPIES: "With copies: NumPy array in, NumPy array out",
-    Scope.WHOLE: "End to end: encoded images in, answers out (decode, preprocess, infer, decide)",
+    Scope.WHOLE: "End to end: encoded images in, predictions out",
 }
 _NOTHING = "-"
 
 
 @dataclass(frozen=True)
 class Section:
-    """A table with its title and notes.
-
-    Attributes:
-        title: one line.
-        header: one name a column; none for a section of notes only.
-        rows: cells as texts.
-        notes: lines below it.
-    """
+    """A title, a table (none if the header is empty) and the notes below it."""
 
     title: str
     header: tuple[str, ...] = ()
@@ -36,53 +29,36 @@ class Section:
     notes: tuple[str, ...] = ()
 
 
-def sections(found: Benchmark) -> list[Section]:
-    """Arrange what was found.
-
-    Args:
-        found: the benchmark.
-
-    Returns:
-        Artefacts, one table a figure, streams, published figures, circumstances; those that are empty are left out.
-    """
-    names = short_names([artefact.name for artefact in found.artefacts])
-    parts = [Section("Artefacts", notes=tuple(map(_described, names, found.artefacts)))]
-    for figure in Scope:
-        rows = tuple(_cells(row, names) for row in found.rows if row.figure is figure)
+def sections(benchmark: Benchmark) -> list[Section]:
+    """Arrange a benchmark: artifacts, one table per scope, streams, published latencies, conditions, warnings."""
+    names = short_names([artifact.name for artifact in benchmark.artifacts])
+    parts = [Section("Artifacts", notes=tuple(map(_describe, names, benchmark.artifacts)))]
+    for scope in Scope:
+        rows = tuple(_cells(row, names) for row in benchmark.rows if row.scope is scope)
         if rows:
-            header = ("batch", "artefact", "median ms", "p95", "p99", "samples", "images/s", "speed-up")
-            parts.append(Section(_TITLES[figure], header, rows))
-        elif figure is Scope.COPIES:
-            parts.append(Section("With copies: as engine only, for on a CPU nothing is copied"))
-    if found.streams:
-        parts.append(_streams(found, names))
-    if found.published is not None:
-        parts.append(_published(found, names))
-    if found.skipped:
-        by_reason: dict[tuple[int, str], list[str]] = {}
-        for one in found.skipped:
-            by_reason.setdefault((one.artefact, one.reason), []).append(str(one.batch))
-        notes = tuple(
-            f"batch {', '.join(sizes)} of {names[index]}: it {reason}" for (index, reason), sizes in by_reason.items()
-        )
-        parts.append(Section("Not measured", notes=notes))
-    threads = "all cores" if found.threads is None else f"{found.threads} CPU threads"
-    how = f"{threads} for one inference; {found.seconds:g} s for each cell, artefacts in turns; speed-up over the first"
-    parts.append(Section("Circumstances", notes=(*load_snapshot.describe(found.before, found.after), how)))
-    if found.warnings:
-        parts.append(Section("Warnings", notes=found.warnings))
+            header = ("batch", "artifact", "median ms", "p95", "p99", "samples", "images/s", "speed-up")
+            parts.append(Section(_TITLES[scope], header, rows))
+        elif scope is Scope.COPIES:
+            parts.append(Section("With copies: equal to engine only, because a CPU copies nothing"))
+    if benchmark.streams:
+        parts.append(_streams(benchmark, names))
+    if benchmark.published is not None:
+        parts.append(_published(benchmark, names))
+    if benchmark.skipped:
+        parts.append(_skipped(benchmark, names))
+    threads = "all cores" if benchmark.threads is None else f"{benchmark.threads} CPU threads"
+    how = (
+        f"{threads} for one inference; {benchmark.seconds:g} s per cell, artifacts interleaved; speed-up over the first"
+    )
+    conditions = load_snapshot.describe(benchmark.before, benchmark.after)
+    parts.append(Section("Conditions", notes=(*conditions, how)))
+    if benchmark.warnings:
+        parts.append(Section("Warnings", notes=benchmark.warnings))
     return parts
 
 
 def as_text(parts: Sequence[Section]) -> str:
-    """For a terminal, at most 100 columns wide.
-
-    Args:
-        parts: what to show.
-
-    Returns:
-        Lines, without a line end at the end.
-    """
+    """Render sections for a terminal, at most 100 columns wide."""
     blocks = []
     for part in parts:
         lines = [part.title]
@@ -95,14 +71,7 @@ def as_text(parts: Sequence[Section]) -> str:
 
 
 def as_markdown(parts: Sequence[Section]) -> str:
-    """For a pull request or a README.
-
-    Args:
-        parts: what to show.
-
-    Returns:
-        Markdown, ending in a line end.
-    """
+    """Render sections as Markdown."""
     blocks = ["# Benchmark"]
     for part in parts:
         blocks.append(f"## {part.title}" if part.header or part.notes else part.title)
@@ -114,14 +83,7 @@ def as_markdown(parts: Sequence[Section]) -> str:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Names that fit a column, and differ.
-
-    Args:
-        names: file names; two folders may hold the same.
-
-    Returns:
-        Each with control characters escaped, the middle of a long one left out, and numbered where it comes twice.
-    """
+    """Return distinct file names that fit a column, with escaped control characters."""
     short: list[str] = []
     for name in map(printable, names):
         half = (_LONGEST_NAME - 1) // 2
@@ -136,32 +98,25 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def milliseconds(value: float | None) -> str:
-    """A time as people compare it: three digits that matter.
-
-    Args:
-        value: in ms; None where it is not known.
-
-    Returns:
-        The text.
-    """
+    """Format milliseconds: three decimals below 1, two below 100, else none."""
     if value is None:
         return _NOTHING
     return f"{value:.3f}" if value < 1 else f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
-def _described(name: str, artefact: Artefact) -> str:
-    height, width = artefact.input_hw
+def _describe(name: str, artifact: ArtifactInfo) -> str:
+    height, width = artifact.input_hw
     return (
-        f"{name}: {printable(artefact.variant)} {artefact.precision.value}, input {height}x{width}, "
-        f"{artefact.backend} on {artefact.device} in {artefact.arithmetic}, {artefact.size_bytes / 1e6:.1f} MB, "
-        f"answering {printable(artefact.picture)}"
+        f"{name}: {printable(artifact.variant)} {artifact.precision.value}, input {height}x{width}, "
+        f"{artifact.backend} on {artifact.device} in {artifact.arithmetic}, {artifact.size_bytes / 1e6:.1f} MB, "
+        f"input image {printable(artifact.image)}"
     )
 
 
 def _cells(row: Row, names: Sequence[str]) -> tuple[str, ...]:
     return (
         str(row.batch),
-        names[row.artefact],
+        names[row.artifact],
         milliseconds(row.latency.median_ms),
         milliseconds(row.latency.p95_ms),
         milliseconds(row.latency.p99_ms),
@@ -171,40 +126,39 @@ def _cells(row: Row, names: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _streams(found: Benchmark, names: Sequence[str]) -> Section:
+def _streams(benchmark: Benchmark, names: Sequence[str]) -> Section:
     rows = tuple(
         (
             str(row.batch),
-            names[row.artefact],
-            str(row.flow.streams),
+            names[row.artifact],
+            str(row.throughput.streams),
             _rate(row.images_per_second),
             f"{row.gain:.2f}",
-            milliseconds(row.flow.latency.median_ms),
-            milliseconds(row.flow.latency.p95_ms),
+            milliseconds(row.throughput.latency.median_ms),
+            milliseconds(row.throughput.latency.p95_ms),
         )
-        for row in found.streams
+        for row in benchmark.streams
     )
-    header = ("batch", "artefact", "streams", "images/s", "gain", "median ms", "p95")
+    header = ("batch", "artifact", "streams", "images/s", "gain", "median ms", "p95")
     note = "gain: throughput over that of one stream; each stream is a thread, NumPy in and out"
     return Section("Streams that share one engine", header, rows, (note,))
 
 
-def _published(found: Benchmark, names: Sequence[str]) -> Section:
-    """Ours and theirs side by side, under their own names."""
-    published = found.published or ()
+def _published(benchmark: Benchmark, names: Sequence[str]) -> Section:
+    """Return our and the published latencies side by side."""
+    published = benchmark.published or ()
     settings = sorted({row.setting for row in published}, key=lambda text: (text.split()[::-1], text))
     rows = []
-    for row in found.rows:
-        artefact = found.artefacts[row.artefact]
+    for row in benchmark.rows:
+        artifact = benchmark.artifacts[row.artifact]
         theirs = {
             one.setting: one.latency_ms
             for one in published
-            if (one.variant, one.batch, one.input_hw) == (artefact.variant, row.batch, artefact.input_hw)
+            if (one.variant, one.batch, one.input_hw) == (artifact.variant, row.batch, artifact.input_hw)
         }
-        if row.figure is Scope.ENGINE and theirs:
+        if row.scope is Scope.ENGINE and theirs:
             cells = (milliseconds(theirs.get(setting)) for setting in settings)
-            rows.append((str(row.batch), names[row.artefact], milliseconds(row.latency.median_ms), *cells))
-    title = "Published figures: other hardware, not comparable with this machine"
+            rows.append((str(row.batch), names[row.artifact], milliseconds(row.latency.median_ms), *cells))
     sources: dict[str, list[str]] = {}
     for one in published:
         label = f"{one.hardware} ({one.runtime})"
@@ -212,12 +166,21 @@ def _published(found: Benchmark, names: Sequence[str]) -> Section:
             sources[one.source].append(label)
     notes = [f"other hardware: {', '.join(labels)}; source: {source}" for source, labels in sources.items()]
     without = dict.fromkeys(
-        f"{printable(artefact.variant)} at {artefact.input_hw[0]}x{artefact.input_hw[1]}"
-        for artefact in found.artefacts
-        if not any((one.variant, one.input_hw) == (artefact.variant, artefact.input_hw) for one in published)
+        f"{printable(artifact.variant)} at {artifact.input_hw[0]}x{artifact.input_hw[1]}"
+        for artifact in benchmark.artifacts
+        if not any((one.variant, one.input_hw) == (artifact.variant, artifact.input_hw) for one in published)
     )
-    notes += [f"nothing is published for {net}" for net in without]
-    return Section(title, ("batch", "artefact", "ours, ms", *settings) if rows else (), tuple(rows), tuple(notes))
+    notes += [f"nothing is published for {model}" for model in without]
+    title = "Published latencies: other hardware, not comparable with this machine"
+    return Section(title, ("batch", "artifact", "ours, ms", *settings) if rows else (), tuple(rows), tuple(notes))
+
+
+def _skipped(benchmark: Benchmark, names: Sequence[str]) -> Section:
+    batches: dict[tuple[int, str], list[str]] = {}
+    for one in benchmark.skipped:
+        batches.setdefault((one.artifact, one.reason), []).append(str(one.batch))
+    notes = (f"batch {', '.join(sizes)} of {names[index]}: it {reason}" for (index, reason), sizes in batches.items())
+    return Section("Not measured", notes=tuple(notes))
 
 
 def _rate(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Clocks and statistics: warm-up, turns that several calls take, percentiles, and threads that share one engine."""
+"""Timers and statistics: warm-up, interleaved timing of several calls, percentiles, and throughput of threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,28 +17,25 @@ Clock = Callable[[], float]
 """Seconds, as time.perf_counter."""
 
 LONGEST_WARM_UP_S = 10.0
-"""After that a call that has not settled will not."""
+"""Limit of a warm-up; a call that has not settled by then will not."""
 _WINDOW = 5
 _STABLE_WITHIN = 0.05
 _TURN_S = 0.05
 _COLD_BELOW_S = 0.05
 _REST_S = 0.05
 _SAMPLES_FOR = {95: 20, 99: 100}
-_LEAST_SAMPLES = 5
-_LEAST_S = 1e-6
+_MIN_SAMPLES = 5
+_MIN_S = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
 class Latency:
-    """How long a call takes.
+    """Statistics of a call's duration.
 
     Attributes:
-        samples: how many were timed.
-        median_ms: half are faster.
-        mean_ms: of all.
-        min_ms: the fastest.
-        p95_ms: 95 % are faster; None for fewer than 20 samples, which cannot tell.
-        p99_ms: 99 % are faster; None for fewer than 100 samples.
+        samples: number of timed calls.
+        p95_ms: 95th percentile; None for fewer than 20 samples.
+        p99_ms: 99th percentile; None for fewer than 100 samples.
     """
 
     samples: int
@@ -51,10 +47,10 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Latency:
-        """Summarise samples.
+        """Summarize samples.
 
         Args:
-            seconds: one a call, at least one.
+            seconds: one per call, at least one.
 
         Returns:
             The summary; percentiles are interpolated as numpy.percentile does.
@@ -76,11 +72,11 @@ class Latency:
 
 @dataclass(frozen=True, kw_only=True)
 class WarmUp:
-    """What came before the samples.
+    """The calls before the samples.
 
     Attributes:
         runs: calls that were not counted.
-        stable: the last ones took as long as those before, within 5 %.
+        stable: whether the last ones took as long as those before, within 5 %.
         median_s: of the last few.
     """
 
@@ -90,15 +86,15 @@ class WarmUp:
 
 
 def warm_up(call: Call, *, limit_s: float, clock: Clock = time.perf_counter) -> WarmUp:
-    """Call until two windows of five calls take equally long, or the time is over.
+    """Repeat a call until two windows of five calls take equally long, or a time limit is reached.
 
     Args:
-        call: what will be timed.
-        limit_s: give up after that many seconds, but not before three calls.
+        call: the call to time later.
+        limit_s: time limit in seconds; at least three calls are made.
         clock: seconds.
 
     Returns:
-        What it took.
+        The result.
     """
     began = clock()
     times: list[float] = []
@@ -120,49 +116,46 @@ def time_interleaved(
     calls: Sequence[Call],
     *,
     seconds: float,
-    warm: Sequence[WarmUp],
-    singly: bool = False,
+    warm_ups: Sequence[WarmUp],
+    single_calls: bool = False,
     clock: Clock = time.perf_counter,
     sleep: Callable[[float], object] = time.sleep,
 ) -> list[list[float]]:
-    """Time several calls in turns, A B C C B A A B C ..., so that a machine that drifts does so for all of them alike.
+    """Time several calls in turns, A B C C B A A B C ..., so that a drifting machine affects all of them equally.
 
-    Every other round goes backwards: what one call leaves behind (heat, a worn turbo) does not always fall on the same
-    one. All turns take about as long: 50 ms, or one call of the slowest. How many calls that are is settled beforehand,
-    for a slow spell must not lower the number of samples of one call more than that of another. A fast call's turn
-    begins with one that is not counted: it brings back into the caches what the others pushed out. Before every turn
-    there is a rest, for threads of runtimes go on for a while when a call is done: right after a call of ONNX Runtime
-    the next took up to twice as long.
+    Every other round runs backwards, because one call's heat and turbo state affect its successor. All turns take about
+    the same time: 50 ms, or one call of the slowest.
 
     Args:
-        calls: what to time.
-        seconds: to spend on each, about, rests included; each is timed at least five times.
-        warm: of each call.
-        singly: in every turn one call counts, as suits a busy machine: several fast calls fit between two
-            interruptions, a slow one does not, which flatters the fast. (A net 1.8 times as fast at rest, beside four
-            busy processes on two cores: 1.2 to 1.8 in turns of one call, 1.2 to 18 in longer ones.)
+        calls: the calls to time.
+        seconds: approximate time for each, rests included; each is timed at least five times.
+        warm_ups: of each call.
+        single_calls: count one call per turn, for a busy machine: several fast calls fit between two interruptions and
+            a slow one does not. (Speed-up 1.8 on an idle machine; beside four busy processes on two cores 1.2 to 1.8
+            with single calls, 1.2 to 18 in longer turns.)
         clock: seconds.
-        sleep: rests for so many seconds.
+        sleep: rests for a number of seconds.
 
     Returns:
-        Seconds a call took, for each call.
+        Seconds of each timed call, per call.
     """
     samples: list[list[float]] = [[] for _ in calls]
-    medians = [max(state.median_s, _LEAST_S) for state in warm]
+    medians = [max(state.median_s, _MIN_S) for state in warm_ups]
     turn = max(_TURN_S, *medians) if medians else _TURN_S
-    counts = [1 if singly else max(1, round(turn / median)) for median in medians]
-    # Singly, all make as many calls a turn: what they are called on may go round.
-    cold = [len(calls) > 1 and (min(medians) if singly else median) < _COLD_BELOW_S for median in medians]
+    # Fixed beforehand, so that a slow spell does not cost one call more samples than another.
+    counts = [1 if single_calls else max(1, round(turn / median)) for median in medians]
+    # With single calls, all make the same number of calls per turn, because their inputs may rotate.
+    cold = [len(calls) > 1 and (min(medians) if single_calls else median) < _COLD_BELOW_S for median in medians]
     spent = 0.0
     order = list(enumerate(calls))
-    with _no_collection():
-        while calls and (spent < seconds * len(calls) or min(map(len, samples)) < _LEAST_SAMPLES):
+    with _no_garbage_collection():
+        while calls and (spent < seconds * len(calls) or min(map(len, samples)) < _MIN_SAMPLES):
             began = clock()
             for index, call in order:
                 if len(calls) > 1:
-                    sleep(_REST_S)
+                    sleep(_REST_S)  # threads of the previous call's runtime keep spinning for a while
                 if cold[index]:
-                    call()
+                    call()  # refills the caches
                 for _ in range(counts[index]):
                     start = clock()
                     call()
@@ -174,13 +167,13 @@ def time_interleaved(
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """What several threads get out of one engine.
+    """The throughput of several threads that share one engine.
 
     Attributes:
         streams: threads.
-        runs: calls that ended.
+        runs: finished calls.
         seconds: wall time.
-        latency: of single calls, as each thread saw them.
+        latency: of single calls, as each thread measured them.
     """
 
     streams: int
@@ -195,18 +188,18 @@ class Throughput:
 
 
 def measure_throughput(calls: Sequence[Call], *, seconds: float, clock: Clock = time.perf_counter) -> Throughput:
-    """Run one call in each of several threads at once.
+    """Repeat each call in its own thread, all threads at once.
 
     Args:
-        calls: one a thread.
-        seconds: after that no thread begins another call.
+        calls: one per thread.
+        seconds: no thread starts another call after this time.
         clock: seconds.
 
     Returns:
-        What was reached between the common start and the end of the last call.
+        The throughput between the common start and the end of the last call.
 
     Raises:
-        Exception: the first that a thread met.
+        Exception: the first one raised in a thread.
     """
     start_line = threading.Barrier(len(calls) + 1)
     times: list[list[float]] = [[] for _ in calls]
@@ -220,7 +213,7 @@ def measure_throughput(calls: Sequence[Call], *, seconds: float, clock: Clock = 
                 began = clock()
                 call()
                 own.append(clock() - began)
-        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread
+        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             failures.append(error)
 
     threads = [
@@ -240,8 +233,8 @@ def measure_throughput(calls: Sequence[Call], *, seconds: float, clock: Clock = 
 
 
 @contextmanager
-def _no_collection() -> Iterator[Any]:
-    """A collection of garbage in the middle of a sample would be blamed on the net."""
+def _no_garbage_collection() -> Iterator[None]:
+    """Collect garbage before the samples instead of during one."""
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()

@@ -1,1 +1,1 @@
-"""Commands: the only place that prints or exits. Each module is parse_args, run, main."""
+"""The commands, and the only code that prints or exits. Each module has parse_args, run and main."""

@@ -1,6 +1,6 @@
-"""What every command shares: common flags, exit codes, and where text goes.
+"""The common part of all commands: shared flags, exit codes, and output.
 
-stdout carries data only (a table, JSON); messages, progress and the next command to type go to stderr.
+stdout carries data only (a table, JSON); messages, progress and the next command go to stderr.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from hrnet_deploy.errors import HrnetDeployError
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and exit with 2; an empty text is one, as of an unset variable."""
+    """An argument parser whose errors are one line and exit with 2."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and refuse values that are empty: as a path they would mean the current folder."""
+        """Parse arguments; refuse empty ones, which as paths would mean the current folder."""
         found, left = super().parse_known_args(args, namespace)
         for action in self._actions:
             value = getattr(found, action.dest, None)
@@ -36,62 +36,52 @@ class Parser(argparse.ArgumentParser):
         return found, left
 
     def error(self, message: str) -> NoReturn:
-        """Report wrong usage."""
+        """Print one line and exit with 2."""
         print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
 
 def parser(prog: str, description: str) -> Parser:
-    """A parser with the flags every command has: --json, -v, -q.
-
-    Args:
-        prog: command name.
-        description: one sentence for --help.
-
-    Returns:
-        The parser, ready for the command's own arguments.
-    """
+    """Create a parser with the flags of every command: --json, -v, -q."""
     result = Parser(prog=prog, description=description)
     result.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     noise = result.add_mutually_exclusive_group()
     noise.add_argument("-v", "--verbose", action="store_true", help="log details; show a traceback on error")
-    noise.add_argument("-q", "--quiet", action="store_true", help="no messages, warnings or progress; errors remain")
+    noise.add_argument(
+        "-q", "--quiet", action="store_true", help="print no messages, warnings or progress; only errors"
+    )
     return result
 
 
-def print_message(args: argparse.Namespace, text: str) -> None:
-    """A message for a person: stderr, unless -q.
+def add_runtime_flags(arguments: argparse.ArgumentParser) -> None:
+    """Add the flags that select the runtime: --device, --backend, --threads."""
+    arguments.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
+    arguments.add_argument(
+        "--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto (default: auto)"
+    )
+    arguments.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads for one inference (default: all cores)"
+    )
 
-    Args:
-        args: the parsed command line.
-        text: one or more lines.
-    """
+
+def print_message(args: argparse.Namespace, text: str) -> None:
+    """Print a message on stderr, unless -q is given."""
     if not args.quiet:
         print(text, file=sys.stderr)
 
 
 def next_command(args: argparse.Namespace, *words: object) -> None:
-    """Show what to type next.
-
-    Args:
-        args: the parsed command line.
-        words: the command's words; quoted for a shell where needed.
-    """
+    """Suggest the next command, quoted for a shell."""
     print_message(args, "Next: " + shlex.join(str(word) for word in words))
 
 
 def print_json(value: Any, *, compact: bool = False) -> None:
-    """Data as JSON on stdout.
-
-    Args:
-        value: anything JSON can hold.
-        compact: on one line, for streams of records.
-    """
+    """Print JSON on stdout, on one line if `compact`."""
     indent = None if compact else 2
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # also of a file name that is no UTF-8; JSON has escapes of its own
+    except UnicodeEncodeError:  # also for a file name that is not UTF-8; JSON has its own escapes
         text = json.dumps(value, indent=indent)
     print(text)
 
@@ -99,7 +89,7 @@ def print_json(value: Any, *, compact: bool = False) -> None:
 def launch(
     prog: str, parse: Callable[[Sequence[str] | None], argparse.Namespace], run: Callable[[argparse.Namespace], int]
 ) -> int:
-    """Run one command and turn what it raises into one line and an exit code.
+    """Run one command and convert its errors to one line and an exit code.
 
     Args:
         prog: command name, for the error line.
@@ -107,7 +97,7 @@ def launch(
         run: the command; returns its exit code.
 
     Returns:
-        0 done, 1 failed, 2 wrong usage or bad input, 3 an accuracy gate was missed, 130 interrupted.
+        0 success, 1 failure, 2 wrong usage or bad input, 3 a missed accuracy gate, 130 interrupted.
     """
     _escape_unprintable()
     args = parse(None)
@@ -123,27 +113,27 @@ def launch(
         print(f"{prog}: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader of stdout (head, less) has gone; Python would complain again while closing it.
+        # The reader of stdout (head, less) has exited; without this, Python reports it again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def _escape_unprintable() -> None:
-    """Print what a terminal or a redirect cannot encode as an escape of ASCII characters; a run goes on."""
+    """Print characters that the terminal cannot encode as ASCII escapes instead of ending the run."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _set_noise(prog: str, *, verbose: bool, quiet: bool) -> None:
-    """How much is said on stderr beside errors: everything, warnings and progress, or nothing."""
+    """Set the output on stderr beside errors: everything, warnings and progress, or nothing."""
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"
         warnings.simplefilter("ignore")
     level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
     origin = "%(levelname)s %(name)s" if verbose else prog
     logging.basicConfig(level=level, format=f"{origin}: %(message)s")
-    if not verbose:  # what OpenCV and FFmpeg log of a broken file; the error says it in one line
+    if not verbose:  # OpenCV and FFmpeg log about a broken file too; the error is one line
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         if os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT") == "SILENT" and "cv2" in sys.modules:
             logs = sys.modules["cv2"].utils.logging

@@ -1,4 +1,4 @@
-"""`hrnet-doctor`: what this machine, or a card, can run, and what to install for it."""
+"""`hrnet-doctor`: the runtimes and precisions that a machine or a GPU supports, and what to install."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hrnet_deploy.system.text_table import Table, wrapped
 
 _YES, _NO, _BUILD = "yes", "no", "build"
 _HEADER = ("runtime", "version", *(precision.value for precision in Precision))
-_LABEL = 14
+_LABEL_WIDTH = 14
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,9 @@ class Row:
     """One runtime.
 
     Attributes:
-        runtime: name for people.
-        version: what is installed, or the last that fits the card ("<= 10.4"), or "any".
-        cells: yes, no, or build (without running), one a precision.
-        reason: why not, and what works instead.
+        version: the installed version, or the last one that supports the GPU ("<= 10.4"), or "any".
+        cells: "yes", "no", or "build" (without running), one per precision.
+        reason: reason for "no", and an alternative.
     """
 
     runtime: str
@@ -39,47 +38,28 @@ class Row:
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        argv: the arguments; None for the process's own.
-
-    Returns:
-        target, and the common flags.
-    """
-    arguments = parser("hrnet-doctor", "Show what this machine, or a card, can run, and what to install for it.")
+    """Read the command line."""
+    arguments = parser(
+        "hrnet-doctor", "Show the runtimes and precisions that this machine or a GPU supports, and what to install."
+    )
     arguments.add_argument(
-        "--target", default="local", metavar="GPU", help="local (default), or a card: v100, t4, 'RTX 3090', sm86 ..."
+        "--target", default="local", metavar="GPU", help="local (default) or a GPU: v100, t4, 'RTX 3090', sm86 ..."
     )
     return arguments.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what can run.
-
-    Args:
-        args: what `parse_args` returned.
-
-    Returns:
-        0, also where nothing is accelerated.
-
-    Raises:
-        UsageError: an unknown card.
-    """
-    return _local(args) if args.target.strip().lower() == "local" else _card(args, find_gpu(args.target))
+    """Print the supported runtimes of this machine or of the target GPU."""
+    return _local(args) if args.target.strip().lower() == "local" else _target(args, find_gpu(args.target))
 
 
 def main() -> int:
-    """Entry point of hrnet-doctor.
-
-    Returns:
-        The exit code.
-    """
+    """Run hrnet-doctor and return the exit code."""
     return launch("hrnet-doctor", parse_args, run)
 
 
-def _card(args: argparse.Namespace, gpu: Gpu) -> int:
-    rows = [_card_row(gpu, runtime) for runtime in Runtime]
+def _target(args: argparse.Namespace, gpu: Gpu) -> int:
+    rows = [_target_row(gpu, runtime) for runtime in Runtime]
     install = pip_lines(gpu)
     if args.json:
         print_json({"gpu": dataclasses.asdict(gpu), "runtimes": [_record(row) for row in rows], "install": install})
@@ -89,19 +69,19 @@ def _card(args: argparse.Namespace, gpu: Gpu) -> int:
         print("\n".join([*_table(rows), *_arm_note(gpu), "", "Install what you need:", *(f"  {p}" for p in install)]))
         if args.verbose:
             print(f"\nSource: {gpu.source}")
-    next_command(args, *_export(engine=True))
+    next_command(args, *_export_command(engine=True))
     return 0
 
 
 def _arm_note(gpu: Gpu) -> list[str]:
-    """What is different where the card sits in an ARM computer."""
+    """Return the restrictions of this GPU in an ARM computer."""
     if objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32):
         return []
     found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, arm=True)
     return [] if found is None else ["", f"In an ARM host: no ONNX Runtime CUDA, {found.reason}."]
 
 
-def _card_row(gpu: Gpu, runtime: Runtime) -> Row:
+def _target_row(gpu: Gpu, runtime: Runtime) -> Row:
     last = {Runtime.ONNXRUNTIME_CUDA: gpu.last_onnxruntime(), Runtime.TENSORRT: gpu.tensorrt_max}.get(runtime)
     found = [objection(gpu, runtime, precision) for precision in Precision]
     version = "-" if all(found) else f"<= {last}" if last else "any"
@@ -134,12 +114,12 @@ def _local(args: argparse.Namespace) -> int:
         print_message(args, f"Next: {install[0]}")
     else:
         next_command(
-            args, *_export(engine=any(_YES in row.cells for row in rows if row.runtime.startswith("TensorRT")))
+            args, *_export_command(engine=any(_YES in row.cells for row in rows if row.runtime.startswith("TensorRT")))
         )
     return 0
 
 
-def _export(*, engine: bool) -> tuple[str, ...]:
+def _export_command(*, engine: bool) -> tuple[str, ...]:
     words = ("hrnet-export", "hrnet_w18", "--weights", "hrnet_w18.mm_in1k")
     return (*words, "--precision", "fp16", "-o", "w18.engine") if engine else (*words, "-o", "w18.onnx")
 
@@ -150,7 +130,7 @@ def _description(machine: Environment) -> list[str]:
     export = [f"{name} {packages[name]}" for name in EXPORT_PACKAGES if name in packages and name != "torch"]
     opencv = [f"{name.removeprefix('opencv-')} {v}" for name, v in packages.items() if name.startswith("opencv")]
     loads = [name for name, reason in machine.providers.items() if not reason]
-    # The missing library's name; with a GPU, the whole reason stands among the problems.
+    # Only the name of the missing library; with a GPU, the problems below show the whole reason.
     fails = [f"{name} ({r.partition(': cannot open')[0]})" for name, r in machine.providers.items() if r]
     build = "GPU build" if "onnxruntime-gpu" in packages else "CPU build"
     lines = {
@@ -179,7 +159,7 @@ def _description(machine: Environment) -> list[str]:
             None: "VNNI unknown",
         }[machine.vnni],
     }
-    return [line for label, text in lines.items() for line in wrapped(text, label.ljust(_LABEL))]
+    return [line for label, text in lines.items() for line in wrapped(text, label.ljust(_LABEL_WIDTH))]
 
 
 def _engine_line(version: str, abilities: str) -> str:
@@ -231,9 +211,9 @@ def _local_row(machine: Environment, runtime: Runtime, version: str) -> Row:
 
 
 def _missing(machine: Environment) -> list[str]:
-    """Pip lines of what is not there and would run here."""
+    """Return the pip commands of packages that are missing and would run here."""
     packages = machine.packages
-    there = {
+    installed = {
         "[openvino": machine.half,
         "[onnxruntime-rtx": packages.get("onnxruntime-ep-nv-tensorrt-rtx", ""),
         "onnxruntime": machine.onnxruntime,
@@ -243,14 +223,14 @@ def _missing(machine: Environment) -> list[str]:
     try:
         known = pip_lines(find_gpu(machine.gpu.capability), arm=machine.arm)
         if any("onnxruntime-gpu" in line for line in known):
-            there["onnxruntime"] = packages.get("onnxruntime-gpu", "")
+            installed["onnxruntime"] = packages.get("onnxruntime-gpu", "")
     except HrnetDeployError:
         known = ("pip install 'hrnet-deploy[cpu]'", "pip install 'hrnet-deploy[openvino]'")
     lines = []
     for line in known:
-        part = next((part for part in there if part in line), "onnxruntime")
-        if not there[part]:
-            # The two builds share a folder, so the one for the CPU goes first.
+        part = next((part for part in installed if part in line), "onnxruntime")
+        if not installed[part]:
+            # The two builds share a folder, so the CPU build is removed first.
             lines += ["pip uninstall -y onnxruntime"] if "onnxruntime-gpu" in line and machine.onnxruntime else []
             lines.append(line)
     if any(name not in packages for name in EXPORT_PACKAGES) and not any("[export" in line for line in lines):

@@ -1,8 +1,9 @@
-"""`hrnet-inspect`: what an artefact is, where it came from, and whether it is intact."""
+"""`hrnet-inspect`: the properties, the origin and the integrity of an artifact."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 from hrnet_deploy.cli.console import launch, next_command, parser
 from hrnet_deploy.integrity.fingerprint import ANSWER_KEY, GRAPH_KEY, PICTURE_KEY
-from hrnet_deploy.integrity.inspect import Inspection, inspect, kernels, layers_by_precision
+from hrnet_deploy.integrity.inspect import Inspection, convolutions_by_type, inspect, read_kernels
 from hrnet_deploy.integrity.verify import Check, verify
 from hrnet_deploy.processing.preprocess import described
 from hrnet_deploy.spec import ModelCard, TensorSpec
@@ -19,7 +20,7 @@ from hrnet_deploy.system.text_table import printable, wrapped
 
 _SHOWN_CLASSES = 6
 _SHOWN_NODES = 10
-_LABEL = 15
+_LABEL_WIDTH = 15
 _WEIGHTS = {
     "zoo": "zoo entry",
     "weights": "",
@@ -39,164 +40,142 @@ _CALIBRATION = {
     "measured_quantization": "figures are of",
     "kept_fp": "kept in float",
 }
-_SEALS = (GRAPH_KEY, PICTURE_KEY, ANSWER_KEY)
+_FINGERPRINT_KEYS = (GRAPH_KEY, PICTURE_KEY, ANSWER_KEY)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _DIGEST_DIGITS = 16
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        argv: the arguments; None for the process's own.
-
-    Returns:
-        One attribute per flag.
-    """
-    p = parser("hrnet-inspect", "Show what an artefact is, where it came from and what was measured on it.")
-    p.add_argument("artefact", metavar="ARTEFACT", help="an .onnx or .engine file")
+    """Read the command line."""
+    p = parser("hrnet-inspect", "Show an artifact's properties, its origin and its measured error.")
+    p.add_argument("artifact", metavar="ARTIFACT", help="an .onnx or .engine file")
     p.add_argument(
-        "--verify", action="store_true", help="recompute digests and ask for the golden answer again (runs the file)"
+        "--verify", action="store_true", help="recompute digests and the output fingerprint (this runs the file)"
     )
     p.add_argument(
-        "--layers", action="store_true", help="load an engine with TensorRT and count its kernels (runs the file)"
+        "--layers", action="store_true", help="load an engine with TensorRT and count its kernels (this runs the file)"
     )
     p.add_argument("--device", default="auto", metavar="D", help="GPU to verify an engine on (default: auto)")
     return p.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is known.
-
-    Args:
-        args: from `parse_args`.
-
-    Returns:
-        0.
-
-    Raises:
-        ArtifactError: the file is damaged, foreign, or not what its digests say.
-        VerificationError: it answers otherwise than when it was exported.
-        HrnetDeployError: whatever loading an engine raises, where that was asked for.
-    """
-    found = inspect(Path(args.artefact))
-    loaded = layers_by_precision(kernels(found)) if args.layers else None
-    checks = verify(found, device=args.device) if args.verify else ()
+    """Print the properties."""
+    inspection = inspect(Path(args.artifact))
+    kernels = convolutions_by_type(read_kernels(inspection)) if args.layers else None
+    checks = verify(inspection, device=args.device) if args.verify else ()
     if args.json:
-        _print_json(_record(found, loaded, checks if args.verify else None))
+        _print_json(_record(inspection, kernels, checks if args.verify else None))
     else:
-        print("\n".join(_lines(found, loaded, checks)))
+        print("\n".join(_lines(inspection, kernels, checks)))
     if not args.verify:
-        next_command(args, "hrnet-inspect", args.artefact, "--verify")
-    elif found.card is None and found.kind == "onnx":
-        next_command(args, "hrnet-export", args.artefact, "--task", "classification", "-o", "NEW.onnx")
+        next_command(args, "hrnet-inspect", args.artifact, "--verify")
+    elif inspection.card is None and inspection.kind == "onnx":
+        next_command(args, "hrnet-export", args.artifact, "--task", "classification", "-o", "NEW.onnx")
     else:
-        next_command(args, "hrnet-bench", args.artefact)
+        next_command(args, "hrnet-bench", args.artifact)
     return 0
 
 
 def main() -> int:
-    """Entry point of hrnet-inspect.
-
-    Returns:
-        The exit code.
-    """
+    """Run hrnet-inspect and return the exit code."""
     return launch("hrnet-inspect", parse_args, run)
 
 
 def _print_json(value: Mapping[str, Any]) -> None:
-    """JSON in which nothing steers a terminal: what a foreign file holds is escaped, as JSON allows."""
+    """Print JSON with escaped control characters: a file's strings must not control the terminal."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
-def _lines(found: Inspection, loaded: Mapping[str, int] | None, checks: Sequence[Check]) -> list[str]:
-    lines = [printable(found.path.name)]
-    for label, text in _entries(found, loaded):
-        if checks and label == "golden answer":
-            continue
-        lines += wrapped(printable(text), f"  {label:<{_LABEL}} ")
+def _lines(inspection: Inspection, kernels: Mapping[str, int] | None, checks: Sequence[Check]) -> list[str]:
+    lines = [printable(inspection.path.name)]
+    checked = {check.name for check in checks}
+    for label, text in _entries(inspection, kernels):
+        if label != "fingerprint" or label not in checked:
+            lines += wrapped(printable(text), f"  {label:<{_LABEL_WIDTH}} ")
     for check in checks:
-        lines += wrapped(printable(f"{check.outcome}: {check.detail}"), f"  {check.name:<{_LABEL}} ")
+        lines += wrapped(printable(f"{check.outcome}: {check.detail}"), f"  {check.name:<{_LABEL_WIDTH}} ")
     return lines
 
 
-def _entries(found: Inspection, loaded: Mapping[str, int] | None) -> list[tuple[str, str]]:
-    entries = [("file", f"{found.size_bytes:,} bytes"), ("SHA-256", found.sha256)]
-    if found.kind == "engine":
-        entries += _engine(found)
-    if found.card is None:
-        missing = "its sidecar is not beside it" if found.kind == "engine" else "made by another tool"
+def _entries(inspection: Inspection, kernels: Mapping[str, int] | None) -> list[tuple[str, str]]:
+    entries = [("file", f"{inspection.size_bytes:,} bytes"), ("SHA-256", inspection.sha256)]
+    if inspection.kind == "engine":
+        entries += _engine_entries(inspection)
+    if inspection.card is None:
+        missing = "its sidecar is not beside it" if inspection.kind == "engine" else "created by another tool"
         entries.append(("card", f"none: {missing}"))
     else:
-        entries += _card(found.card)
-    if found.convolutions is not None:
-        entries.append(("convolutions", _counts(found.convolutions) or "none"))
-    if found.nodes:
-        shown = dict(list(found.nodes.items())[:_SHOWN_NODES])
-        more = f" and {len(found.nodes) - len(shown)} other kinds" if len(found.nodes) > len(shown) else ""
-        entries.append(("nodes", f"{sum(found.nodes.values()):,}: {_counts(shown)}{more}"))
-    if loaded is not None:
-        entries.append(("kernels", f"convolutions by the type they read: {_counts(loaded) or 'none seen'}"))
+        entries += _card_entries(inspection.card)
+    if inspection.convolutions is not None:
+        entries.append(("convolutions", _counts(inspection.convolutions) or "none"))
+    if inspection.nodes:
+        shown = dict(list(inspection.nodes.items())[:_SHOWN_NODES])
+        more = len(inspection.nodes) - len(shown)
+        others = f" and {more} other kinds" if more else ""
+        entries.append(("nodes", f"{sum(inspection.nodes.values()):,}: {_counts(shown)}{others}"))
+    if kernels is not None:
+        entries.append(("kernels", f"convolutions by input type: {_counts(kernels) or 'none'}"))
     return entries
 
 
-def _card(card: ModelCard) -> list[tuple[str, str]]:
+def _card_entries(card: ModelCard) -> list[tuple[str, str]]:
     names = ", ".join(card.classes[:_SHOWN_CLASSES]) + (", …" if len(card.classes) > _SHOWN_CLASSES else "")
-    pixels = ", pixels in" if card.pixels_in else ""
+    pixels = ", pixel input" if card.pixels_in else ""
+    lineage = dict(card.lineage)
+    weights, calibration = _pop_entries(lineage, _WEIGHTS), _pop_entries(lineage, _CALIBRATION)
+    tools = ", ".join(f"{key} {value}" for key, value in lineage.items() if key not in _FINGERPRINT_KEYS)
+    measured = ", ".join(f"{name} {value:.4g}" for name, value in card.measured.items())
     entries = [
-        ("net", f"{card.variant}, {card.task.value}"),
+        ("model", f"{card.variant}, {card.task.value}"),
         ("classes", f"{len(card.classes)}: {names}"),
-        *([] if card.threshold is None else [("answer", _threshold(card))]),
-        ("precision", f"{card.precision.value}, opset {card.opset}, answers with {card.output_kind.value}{pixels}"),
+        ("threshold", "" if card.threshold is None else _threshold(card)),
+        ("precision", f"{card.precision.value}, opset {card.opset}, {card.output_kind.value} output{pixels}"),
         ("preprocessing", described(card.preprocessing)),
-        *([("resizes", "with align_corners")] if card.align_corners else []),
-        ("takes", _range(card)),
+        ("resizes", "with align_corners" if card.align_corners else ""),
+        ("shapes", _shapes(card)),
         *(("input", _tensor(spec)) for spec in card.inputs),
         *(("output", _tensor(spec)) for spec in card.outputs),
+        ("exported from", weights),
+        ("calibration", calibration),
+        ("fingerprint", "stored, see --verify" if ANSWER_KEY in card.lineage else "none stored"),
+        ("exported with", tools),
+        ("measured", measured or "nothing"),
     ]
-    lineage = dict(card.lineage)
-    parts = {
-        "made from": _told(lineage, _WEIGHTS),
-        "calibration": _told(lineage, _CALIBRATION),
-        "golden answer": "stored, see --verify" if ANSWER_KEY in lineage else "none stored",
-    }
-    rest = {key: value for key, value in lineage.items() if key not in _SEALS}
-    parts["made with"] = ", ".join(f"{key} {value}" for key, value in rest.items())
-    parts["measured"] = ", ".join(f"{name} {value:.4g}" for name, value in card.measured.items()) or "nothing"
-    return entries + [(label, text) for label, text in parts.items() if text]
+    return [(label, text) for label, text in entries if text]
 
 
 def _threshold(card: ModelCard) -> str:
-    return f"one channel: {card.classes[1]} where its sigmoid is above {card.threshold:g}, else {card.classes[0]}"
+    return f"one channel: {card.classes[1]} if its sigmoid is above {card.threshold:g}, else {card.classes[0]}"
 
 
-def _told(lineage: dict[str, str], names: Mapping[str, str]) -> str:
-    """Take these entries out of the lineage, and say them in words."""
+def _pop_entries(lineage: dict[str, str], names: Mapping[str, str]) -> str:
+    """Remove entries from the lineage and describe them."""
     taken = [(label, lineage.pop(name)) for name, label in names.items() if name in lineage]
     short = [(label, f"{value[:_DIGEST_DIGITS]}…" if _DIGEST.fullmatch(value) else value) for label, value in taken]
     return ", ".join(f"{label} {value or '-'}".strip() for label, value in short)
 
 
-def _engine(found: Inspection) -> list[tuple[str, str]]:
-    built = f"{found.flavour or 'TensorRT'} {found.version or 'of unknown version'}"
-    facts = found.facts
-    if facts is None:
-        known = ", ".join(f"{key} {value:.60}" for key, value in found.metadata.items())
+def _engine_entries(inspection: Inspection) -> list[tuple[str, str]]:
+    built = f"{inspection.flavour or 'TensorRT'} {inspection.version or 'of unknown version'}"
+    sidecar = inspection.sidecar
+    if sidecar is None:
+        known = ", ".join(f"{key} {value:.60}" for key, value in inspection.metadata.items())
         return [("built by", built), *([("metadata", known)] if known else [])]
-    gpu = f" ({facts.gpu})" if facts.gpu else ""
+    gpu = f" ({sidecar.gpu})" if sidecar.gpu else ""
     entries = [
         ("built by", built),
-        ("built for", f"{', '.join(facts.capabilities)}{gpu}"),
-        ("profile", _profile(facts.profile) or "fixed shapes"),
-        ("convolutions", _counts(facts.convolutions) or "not counted"),
+        ("built for", f"{', '.join(sidecar.capabilities)}{gpu}"),
+        ("profile", _profile(sidecar.profile) or "fixed shapes"),
+        ("convolutions", _counts(sidecar.convolutions) or "not counted"),
     ]
-    if facts.options:
-        entries.append(("options", ", ".join(f"{key} {value}" for key, value in facts.options.items())))
-    return [*entries, ("graph", f"SHA-256 {facts.graph_sha256}"), ("rebuild", facts.rebuild)]
+    if sidecar.options:
+        entries.append(("options", ", ".join(f"{key} {value}" for key, value in sidecar.options.items())))
+    return [*entries, ("graph", f"SHA-256 {sidecar.graph_sha256}"), ("rebuild", sidecar.rebuild)]
 
 
-def _range(card: ModelCard) -> str:
+def _shapes(card: ModelCard) -> str:
     low, best, high = card.shapes.min_nhw, card.shapes.opt_nhw, card.shapes.max_nhw
     batch = f"batch {low[0]} to {high[0]} (best {best[0]})" if card.shapes.dynamic_batch else f"batch {best[0]}"
     sizes = [f"{height}x{width}" for _, height, width in (low, best, high)]
@@ -218,26 +197,27 @@ def _counts(table: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in table.items())
 
 
-def _record(found: Inspection, loaded: Mapping[str, int] | None, checks: Sequence[Check] | None) -> dict[str, Any]:
-    facts = found.facts
+def _record(
+    inspection: Inspection, kernels: Mapping[str, int] | None, checks: Sequence[Check] | None
+) -> dict[str, Any]:
+    engine = None
+    if inspection.kind == "engine":
+        sidecar = None if inspection.sidecar is None else json.loads(inspection.sidecar.to_json())
+        engine = {
+            "flavour": inspection.flavour,
+            "version": inspection.version,
+            "metadata": dict(inspection.metadata),
+            "sidecar": None if sidecar is None else {key: sidecar[key] for key in sidecar if key != "card"},
+            "kernels": None if kernels is None else dict(kernels),
+        }
     return {
-        "path": str(found.path),
-        "kind": found.kind,
-        "size_bytes": found.size_bytes,
-        "sha256": found.sha256,
-        "card": None if found.card is None else json.loads(found.card.to_json()),
-        "nodes": dict(found.nodes),
-        "convolutions": None if found.convolutions is None else dict(found.convolutions),
-        "engine": None
-        if found.kind != "engine"
-        else {
-            "flavour": found.flavour,
-            "version": found.version,
-            "metadata": dict(found.metadata),
-            "sidecar": None if facts is None else {k: v for k, v in json.loads(facts.to_json()).items() if k != "card"},
-            "kernels": None if loaded is None else dict(loaded),
-        },
-        "checks": None
-        if checks is None
-        else [{"name": check.name, "outcome": check.outcome, "detail": check.detail} for check in checks],
+        "path": str(inspection.path),
+        "kind": inspection.kind,
+        "size_bytes": inspection.size_bytes,
+        "sha256": inspection.sha256,
+        "card": None if inspection.card is None else json.loads(inspection.card.to_json()),
+        "nodes": dict(inspection.nodes),
+        "convolutions": None if inspection.convolutions is None else dict(inspection.convolutions),
+        "engine": engine,
+        "checks": None if checks is None else [dataclasses.asdict(check) for check in checks],
     }

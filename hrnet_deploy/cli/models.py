@@ -1,4 +1,4 @@
-"""`hrnet-models`: the zoo as a table."""
+"""`hrnet-models`: the published weights as a table."""
 
 from __future__ import annotations
 
@@ -19,56 +19,35 @@ _NOTES_UP_TO = 4
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        argv: the arguments; None for the process's own.
-
-    Returns:
-        pattern, and the common flags.
-    """
-    arguments = parser("hrnet-models", "List published HRNet weights: size, cost, published accuracy, and where from.")
+    """Read the command line."""
+    arguments = parser("hrnet-models", "List published HRNet weights: size, cost, published accuracy and publisher.")
     arguments.add_argument(
-        "pattern", nargs="?", default="*", metavar="PATTERN", help="part of a name, or wildcards such as 'hrnet_w18.*'"
+        "pattern", nargs="?", default="*", metavar="PATTERN", help="part of a name, or a pattern such as 'hrnet_w18.*'"
     )
     return arguments.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the rows that match.
-
-    Args:
-        args: what `parse_args` returned.
-
-    Returns:
-        0.
-
-    Raises:
-        UsageError: nothing matches.
-    """
+    """Print the matching rows."""
     rows = _matching(args.pattern)
     if args.json:
         print_json([_record(entry) for entry in rows])
     else:
         print("\n".join(Table(_HEADER, [_cells(entry) for entry in rows], _WORDS).text()))
     if any(entry.by_hand for entry in rows):
-        print_message(args, "* fetch by hand in a browser, then give --weights PATH; --json shows where each file is")
+        print_message(args, "* download by hand in a browser, then use --weights PATH; --json shows each file's URL")
     if len(rows) <= _NOTES_UP_TO and not args.json:
         for entry in rows:
             if entry.note:
                 print_message(args, f"{entry.name}: {entry.note}")
-    # Best to start with: a file that downloads and whose digest is known.
+    # The best start is a file that can be downloaded and has a known digest.
     best = min(rows, key=lambda entry: (entry.by_hand, entry.digest is None))
     next_command(args, "hrnet-export", best.variant, "--weights", best.filename if best.by_hand else best.name)
     return 0
 
 
 def main() -> int:
-    """Entry point of hrnet-models.
-
-    Returns:
-        The exit code.
-    """
+    """Run hrnet-models and return the exit code."""
     return launch("hrnet-models", parse_args, run)
 
 

@@ -1,14 +1,15 @@
-"""hrnet-predict: run an artefact on images, folders, globs or video."""
+"""`hrnet-predict`: predictions for images, folders, patterns or video."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
+from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
 from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.errors import ArtifactError, ImageError, UsageError
 from hrnet_deploy.imaging.sources import is_live, is_single
@@ -24,129 +25,117 @@ _TOPK = 5
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the command line.
-
-    Args:
-        argv: the arguments; None for the process's own.
-
-    Returns:
-        One attribute per flag.
-    """
-    p = parser("hrnet-predict", "Classify or segment images with an exported net.")
+    """Read the command line."""
+    p = parser("hrnet-predict", "Classify or segment images with an exported model.")
     p.add_argument(
-        "artefact",
-        metavar="ARTEFACT",
-        help="an .onnx or .engine file made by hrnet-export, or a zoo name (exported once)",
+        "artifact",
+        metavar="ARTIFACT",
+        help="an .onnx or .engine file created by hrnet-export, or a zoo name (exported once)",
     )
     p.add_argument(
         "source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern, video file or camera index"
     )
-    p.add_argument("--save", metavar="DIR", help="write a picture of each result there, of a video a video")
-    p.add_argument("--topk", type=int, metavar="N", help="classes to print per image, of a classifier (default: 5)")
-    p.add_argument("--batch", type=int, metavar="N", help="images per inference (default: 1, or the artefact's own)")
-    p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
-    p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
-    p.add_argument("--card", metavar="FILE", help="take the model card of that .onnx, or .engine with its sidecar")
-    p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    p.add_argument("--save", metavar="DIR", help="write an overlay image of each result, or an overlay video")
+    p.add_argument("--topk", type=int, metavar="N", help="classes to print per image, for a classifier (default: 5)")
+    p.add_argument("--batch", type=int, metavar="N", help="images per inference (default: 1, or the artifact's own)")
+    add_runtime_flags(p)
+    p.add_argument("--card", metavar="FILE", help="use the model card of another .onnx, or .engine with its sidecar")
     p.add_argument(
-        "--draft", action="store_true", help="decode large JPEGs smaller: faster, not exact; for nets that classify"
+        "--draft", action="store_true", help="decode large JPEGs at a smaller size: faster, not exact; classifiers only"
     )
-    p.add_argument("--allow-url", action="store_true", help="fetch sources that are http(s) URLs; refused otherwise")
-    p.add_argument("--skip-bad", action="store_true", help="report images that cannot be read, go on, and exit with 2")
+    p.add_argument("--allow-url", action="store_true", help="allow http(s) URLs as sources")
+    p.add_argument("--skip-bad", action="store_true", help="report unreadable images, continue, and exit with 2")
     return p.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict and print one line, or one JSON object, per image.
-
-    Args:
-        args: from `parse_args`.
-
-    Returns:
-        0, or 2 if an image was skipped.
-    """
+    """Predict, and print one line or one JSON object per image; return 2 if an image was skipped."""
     if args.topk is not None and args.topk < 1:
         raise UsageError(f"topk must be at least 1, got {args.topk}. The default is 5.")
+    card = None if args.card is None else _card(Path(args.card))
+    # Several images, such as a shell's photos/*.jpg, form one source and are read ahead; camera frames must not wait.
+    live = any(map(is_live, args.source))
+    sources = args.source if live or len(args.source) == 1 else [args.source]
     skipped: list[str] = []
+    count = 0
+    with (
+        Predictor(
+            _artifact(args),
+            device=args.device,
+            backend=args.backend,
+            threads=args.threads,
+            streams=1 if live or all(map(is_single, sources)) else None,
+            card=card,
+        ) as predictor,
+        ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,
+    ):
+        _check_options(args, predictor.card)
+        with contextlib.closing(_save(args, _predict(args, predictor, sources, skipped), writing)) as results:
+            for result, path in bar(results, unit="image"):
+                count += 1
+                _print(args, result, path)
+    print_message(args, f"{count} images on {predictor.device}" + (f", {len(skipped)} skipped" if skipped else ""))
+    if args.save is None:
+        next_command(args, "hrnet-predict", args.artifact, *args.source, "--save", "out")
+    return 2 if skipped else 0
+
+
+def _predict(
+    args: argparse.Namespace, predictor: Predictor, sources: Sequence[Any], skipped: list[str]
+) -> Iterator[Result]:
+    """Yield results; with --skip-bad, append the names of unreadable images to `skipped`."""
 
     def skip(name: str, error: ImageError) -> None:
         skipped.append(name)
         print_message(args, f"hrnet-predict: skipped {name}: {error}")
 
-    folder = None if args.save is None else Path(args.save)
-    card = None if args.card is None else _card(Path(args.card))
-    count = 0
-    # Together they are read ahead as one, such as a shell's photos/*.jpg; a camera's frames must not wait for others.
-    live = any(map(is_live, args.source))
-    sources = args.source if live or len(args.source) == 1 else [args.source]
-    latency = live or all(map(is_single, sources))
-    with (
-        Predictor(
-            _artefact(args),
-            device=args.device,
-            backend=args.backend,
-            threads=args.threads,
-            streams=1 if latency else None,
-            card=card,
-        ) as predictor,
-        ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,
-    ):
-        _check_applies(args, predictor.card)
-        on_error = skip if args.skip_bad else None
-        found = (
-            result
-            for source in sources
-            for result in predictor.predict(
-                source,
-                stream=True,
-                batch=args.batch or 1,
-                on_error=on_error,
-                draft=args.draft,
-                allow_url=args.allow_url,
-            )
+    for source in sources:
+        yield from predictor.predict(
+            source,
+            stream=True,
+            batch=args.batch or 1,
+            on_error=skip if args.skip_bad else None,
+            draft=args.draft,
+            allow_url=args.allow_url,
         )
-        finished: Generator[tuple[Result, Path | None], None, None]
-        if folder is not None:
-            finished = Saver(folder, writing, lambda text: print_message(args, f"hrnet-predict: {text}")).saved(found)
-        else:
-            finished = ((result, None) for result in found)
-        with contextlib.closing(finished):
-            for result, saved in bar(finished, unit="image"):
-                count += 1
-                _print(args, result, saved)
-    print_message(args, f"{count} images on {predictor.device}" + (f", {len(skipped)} skipped" if skipped else ""))
-    if folder is None:
-        next_command(args, "hrnet-predict", args.artefact, *args.source, "--save", "out")
-    return 2 if skipped else 0
 
 
-def _artefact(args: argparse.Namespace) -> Path:
-    """The file; what is none but has a name in the zoo is exported into the cache, and a line says which it is."""
-    path = Path(args.artefact)
-    if not has_name(args.artefact) or path.exists():
+def _save(
+    args: argparse.Namespace, results: Iterator[Result], pool: ThreadPoolExecutor
+) -> Generator[tuple[Result, Path | None], None, None]:
+    """Yield each result with its overlay file, if --save is given."""
+    if args.save is None:
+        return ((result, None) for result in results)
+    return Saver(Path(args.save), pool, lambda text: print_message(args, f"hrnet-predict: {text}")).saved(results)
+
+
+def _artifact(args: argparse.Namespace) -> Path:
+    """Return the file; a zoo name is exported into the cache first."""
+    path = Path(args.artifact)
+    if not has_name(args.artifact) or path.exists():
         return path
     from hrnet_deploy.export.named import named_artifact
 
-    found, entry, digest = named_artifact(args.artefact)
-    print_message(args, f"{entry.name}, published by {entry.source}, weights SHA-256 {digest}: {found}")
-    return found
+    exported, entry, digest = named_artifact(args.artifact)
+    print_message(args, f"{entry.name}, published by {entry.source}, weights SHA-256 {digest}: {exported}")
+    return exported
 
 
-def _check_applies(args: argparse.Namespace, card: ModelCard) -> None:
-    """Refuse options that would do nothing with this artefact."""
+def _check_options(args: argparse.Namespace, card: ModelCard) -> None:
+    """Refuse options that do not apply to this artifact."""
     if args.topk is not None and card.task is not Task.CLASSIFICATION:
-        raise UsageError(f"--topk applies to classification only, got a net for {card.task.value}. Leave it out.")
+        raise UsageError(f"--topk applies to classification only, got a model for {card.task.value}. Leave it out.")
     fixed = card.inputs[0].shape[0]
     if args.batch is not None and args.batch < 1:
         raise UsageError(f"batch must be at least 1, got {args.batch}. Use 1 for one image at a time.")
     if args.batch is not None and isinstance(fixed, int) and args.batch != fixed:
         raise UsageError(
-            f"--batch must be {fixed}, the only one that {args.artefact} takes, got {args.batch}. Leave it out."
+            f"--batch must be {fixed}, the only one that {args.artifact} takes, got {args.batch}. Leave it out."
         )
 
 
 def _card(path: Path) -> ModelCard:
-    """The card of another file, for an engine that came without one."""
+    """Read the card of another file, for an engine without one."""
     from hrnet_deploy.integrity.inspect import inspect
 
     card = inspect(path).card
@@ -156,7 +145,7 @@ def _card(path: Path) -> ModelCard:
 
 
 def main() -> int:
-    """Entry point."""
+    """Run hrnet-predict and return the exit code."""
     return launch("hrnet-predict", parse_args, run)
 
 
@@ -169,6 +158,6 @@ def _print(args: argparse.Namespace, result: Result, saved: Path | None) -> None
         print_json(record | where, compact=True)
         return
     milliseconds = sum(result.speed.values())
-    answer = result.summary(args.topk or _TOPK) if isinstance(result, ClassificationResult) else result.summary()
-    text = f"{result.name}: {answer} ({milliseconds:.1f} ms)"
+    summary = result.summary(args.topk or _TOPK) if isinstance(result, ClassificationResult) else result.summary()
+    text = f"{result.name}: {summary} ({milliseconds:.1f} ms)"
     print(" ".join(printable(part) for part in (text, *where.values())))  # one line, whatever a file is called

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
+from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
 from hrnet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,10 +45,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--waterfall", metavar="WEIGHTS", help="checkpoint of the artifacts: also measure the loss of each export step"
     )
     p.add_argument("--window", metavar="H[xW]", help="sliding windows over whole images (segmentation)")
-    p.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    add_runtime_flags(p)
     p.add_argument("--seconds", type=float, default=5.0, metavar="S", help="time for timing each artifact (default: 5)")
-    p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
-    p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
     p.add_argument("--no-photos", dest="photos", action="store_false", help="omit the images themselves from the page")
     args = p.parse_args(argv)
     args.command = shlex.join(["hrnet-report", *(sys.argv[1:] if argv is None else argv)])

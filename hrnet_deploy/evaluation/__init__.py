@@ -1,4 +1,4 @@
-"""How good an artefact is, and what a cheaper one loses: metrics, data sets, comparisons."""
+"""The accuracy of artifacts and of quantized candidates: metrics, datasets, comparisons."""
 
 from hrnet_deploy.evaluation.compare import compare
 from hrnet_deploy.evaluation.comparison import (
@@ -12,11 +12,11 @@ from hrnet_deploy.evaluation.comparison import (
 from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample
 from hrnet_deploy.evaluation.datasets.find_dataset import find_dataset
 from hrnet_deploy.evaluation.evaluate import ClassifiedImage, Evaluation, SegmentedImage, evaluate
-from hrnet_deploy.evaluation.metrics.classification import ClassificationMetrics, Ranking, classification_metrics
+from hrnet_deploy.evaluation.metrics.classification import ClassificationMetrics, Ranking
 from hrnet_deploy.evaluation.metrics.segmentation import SegmentationMetrics, confusion_matrix
 from hrnet_deploy.evaluation.model_runner import Model, ModelRunner
-from hrnet_deploy.evaluation.run_info import DataFacts, ModelFacts, RunFacts
-from hrnet_deploy.evaluation.sliding_window import Sliding
+from hrnet_deploy.evaluation.run_info import DataInfo, EvaluatedModel, RunInfo
+from hrnet_deploy.evaluation.sliding_window import SlidingWindow
 
 __all__ = [
     "CandidateComparison",
@@ -25,21 +25,20 @@ __all__ = [
     "ClassificationMetrics",
     "ClassifiedImage",
     "Comparison",
-    "DataFacts",
+    "DataInfo",
     "Dataset",
     "Drop",
+    "EvaluatedModel",
     "Evaluation",
     "LabelChange",
     "Model",
-    "ModelFacts",
     "ModelRunner",
     "Ranking",
-    "RunFacts",
+    "RunInfo",
     "Sample",
     "SegmentationMetrics",
     "SegmentedImage",
-    "Sliding",
-    "classification_metrics",
+    "SlidingWindow",
     "compare",
     "confusion_matrix",
     "evaluate",

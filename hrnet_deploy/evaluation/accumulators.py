@@ -1,4 +1,4 @@
-"""All images together: compact counts of what every net answered."""
+"""Compact counts over all images, one set per model."""
 
 from __future__ import annotations
 
@@ -9,239 +9,153 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
-from hrnet_deploy.evaluation.image_record import MaskCounts, Record
+from hrnet_deploy.evaluation.image_record import ImageRecord, MaskCounts
 from hrnet_deploy.evaluation.metrics.classification import TOP, ClassificationMetrics, Ranking
 from hrnet_deploy.evaluation.metrics.segmentation import SegmentationMetrics, intersection_over_union
 
-MOVES = 5
-"""How many of an image's changes from class to class are kept."""
+_MAX_TRANSITIONS = 5
+"""Class transitions that are stored per image."""
 
 
-class ClassificationTally:
-    """Rankings of every net for every image.
+class ClassificationAccumulator:
+    """The rankings of every model for every image.
 
     Attributes:
-        done: which images are in, bool (images,).
-        labels: right class of each, int64 (images,).
-        top: best classes, int32 (nets, images, TOP); -1 beyond what a graph answers.
-        scores: their probabilities, float32 (nets, images, TOP).
+        labels: class indices, int64 (images,).
+        top: best classes, int32 (models, images, TOP); -1 where a graph has fewer outputs.
+        scores: their probabilities, float32 (models, images, TOP).
     """
 
-    def __init__(self, dataset: Dataset, networks: int) -> None:
-        """Start empty.
-
-        Args:
-            dataset: the images.
-            networks: number of nets.
-        """
+    def __init__(self, dataset: Dataset, models: int) -> None:
         count = len(dataset)
         self.done = np.zeros(count, np.bool_)
         self.labels = np.array([sample.label for sample in dataset.samples], np.int64)
-        self.top = np.full((networks, count, TOP), -1, np.int32)
-        self.scores = np.zeros((networks, count, TOP), np.float32)
+        self.top = np.full((models, count, TOP), -1, np.int32)
+        self.scores = np.zeros((models, count, TOP), np.float32)
         self._classes = dataset.classes
         self._contents: dict[int, str] = {}
-        self._hits = np.zeros(networks, np.int64)
+        self._hits = np.zeros(models, np.int64)
 
-    def add(self, record: Record) -> None:
-        """Take up one image.
-
-        Args:
-            record: what was answered.
-        """
-        for net, answer in enumerate(record.answers):
-            if isinstance(answer, Ranking):
-                self.top[net, record.index, : len(answer.top)] = answer.top
-                self.scores[net, record.index, : len(answer.scores)] = answer.scores
-                self._hits[net] += answer.top[0] == self.labels[record.index]
+    def add(self, record: ImageRecord) -> None:
+        """Add one image."""
+        for model, prediction in enumerate(record.predictions):
+            if isinstance(prediction, Ranking):
+                self.top[model, record.index, : len(prediction.top)] = prediction.top
+                self.scores[model, record.index, : len(prediction.scores)] = prediction.scores
+                self._hits[model] += prediction.top[0] == self.labels[record.index]
         self.done[record.index] = True
         self._contents[record.index] = record.content
 
-    def ranking(self, net: int, image: int) -> Ranking:
-        """One net's answer to one image.
+    def ranking(self, model: int, image: int) -> Ranking:
+        """Return one model's ranking for one image."""
+        valid = self.top[model, image] >= 0
+        return Ranking(tuple(self.top[model, image][valid].tolist()), tuple(self.scores[model, image][valid].tolist()))
 
-        Args:
-            net: which net.
-            image: which image.
+    def hits(self, model: int, top: int = 1) -> NDArray[np.bool_]:
+        """Return whether each image's label is among a model's `top` best classes, bool (images,)."""
+        return np.asarray((self.top[model, :, :top] == self.labels[:, None]).any(axis=1) & self.done)
 
-        Returns:
-            The ranking.
-        """
-        there = self.top[net, image] >= 0
-        return Ranking(tuple(self.top[net, image][there].tolist()), tuple(self.scores[net, image][there].tolist()))
-
-    def hits(self, net: int, top: int = 1) -> NDArray[np.bool_]:
-        """Which images a net has right.
-
-        Args:
-            net: which net.
-            top: how many of the best classes count.
-
-        Returns:
-            bool (images,).
-        """
-        return np.asarray((self.top[net, :, :top] == self.labels[:, None]).any(axis=1) & self.done)
-
-    def metrics(self, net: int) -> ClassificationMetrics:
-        """What a net reaches on the images that are in.
-
-        Args:
-            net: which net.
-
-        Returns:
-            Its metrics.
-        """
+    def metrics(self, model: int) -> ClassificationMetrics:
+        """Return a model's metrics over the images added so far."""
         counts = (
             np.bincount(self.labels[chosen], minlength=self._classes).astype(np.int64)
-            for chosen in (self.hits(net), self.hits(net, TOP), self.done)
+            for chosen in (self.hits(model), self.hits(model, TOP), self.done)
         )
         return ClassificationMetrics(*counts)
 
-    def running(self) -> str:
-        """The metric so far, for a progress bar."""
+    def progress_text(self) -> str:
+        """Return the metric so far of every model, for a progress bar."""
         shares = 100 * self._hits / max(1, int(self.done.sum()))
         return "top-1 " + " | ".join(f"{share:.1f}" for share in shares)
 
     def content_digest(self) -> str:
-        """Digest of the content of all images, in order, in hex."""
+        """Return the digest of all images' contents in order, in hex."""
         return _digest(self._contents)
 
 
-class SegmentationTally:
-    """Confusion matrices of every net, and what resampling images needs of each.
+class SegmentationAccumulator:
+    """Confusion matrices of every model, and the counts per image that resampling needs.
 
     Attributes:
-        done: which images are in, bool (images,).
-        confusion: pixels, int64 (nets, classes, classes): right class, answer.
-        transitions: pixels, int64 (nets, classes, classes): the reference's answer, this net's.
-        labelled: pixels by right class, int64 (images, classes).
-        hits: of those answered right, int64 (nets, images, classes).
-        answered: judged pixels by answer, int64 (nets, images, classes).
-        pixels: pixels of each image, int64 (images,).
-        changed: pixels answered otherwise than by the reference, int64 (nets, images).
-        lost: judged pixels the reference has right and this net has not, int64 (nets, images).
-        gained: the other way round, int64 (nets, images).
+        confusion: pixels, int64 (models, classes, classes): label, prediction.
+        transitions: pixels, int64 (models, classes, classes): the reference's prediction, this model's.
+        labeled: pixels per label, int64 (images, classes).
+        hits: correctly predicted pixels per label, int64 (models, images, classes).
+        predicted: labeled pixels per predicted class, int64 (models, images, classes).
+        changed: pixels that differ from the reference's prediction, int64 (models, images).
+        lost: labeled pixels that only the reference predicts correctly, int64 (models, images).
+        gained: labeled pixels that only this model predicts correctly, int64 (models, images).
     """
 
-    def __init__(self, dataset: Dataset, networks: int) -> None:
-        """Start empty.
-
-        Args:
-            dataset: the images.
-            networks: number of nets.
-        """
+    def __init__(self, dataset: Dataset, models: int) -> None:
         count, classes = len(dataset), dataset.classes
         self.done = np.zeros(count, np.bool_)
-        self.confusion = np.zeros((networks, classes, classes), np.int64)
-        self.transitions = np.zeros((networks, classes, classes), np.int64)
-        self.labelled = np.zeros((count, classes), np.int64)
-        self.hits = np.zeros((networks, count, classes), np.int64)
-        self.answered = np.zeros((networks, count, classes), np.int64)
+        self.confusion = np.zeros((models, classes, classes), np.int64)
+        self.transitions = np.zeros((models, classes, classes), np.int64)
+        self.labeled = np.zeros((count, classes), np.int64)
+        self.hits = np.zeros((models, count, classes), np.int64)
+        self.predicted = np.zeros((models, count, classes), np.int64)
         self.pixels = np.zeros(count, np.int64)
-        self.changed, self.lost, self.gained = (np.zeros((networks, count), np.int64) for _ in range(3))
-        self._most: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {}
+        self.changed, self.lost, self.gained = (np.zeros((models, count), np.int64) for _ in range(3))
+        self._largest: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {}
         self._contents: dict[int, str] = {}
 
-    def add(self, record: Record) -> None:
-        """Take up one image.
-
-        Args:
-            record: what was answered.
-        """
+    def add(self, record: ImageRecord) -> None:
+        """Add one image."""
         image = record.index
-        for net, answer in enumerate(record.answers):
-            if not isinstance(answer, MaskCounts):
+        for model, counts in enumerate(record.predictions):
+            if not isinstance(counts, MaskCounts):
                 continue
-            self.confusion[net] += answer.confusion
-            self.transitions[net] += answer.transitions
-            self.hits[net, image] = answer.confusion.diagonal()
-            self.answered[net, image] = answer.confusion.sum(axis=0)
-            self.labelled[image] = answer.confusion.sum(axis=1)
-            self.pixels[image] = answer.transitions.sum()
-            self.changed[net, image] = answer.changed
-            self.lost[net, image], self.gained[net, image] = answer.lost, answer.gained
-            self._most[net, image] = most_moved(answer.transitions)
+            self.confusion[model] += counts.confusion
+            self.transitions[model] += counts.transitions
+            self.hits[model, image] = counts.confusion.diagonal()
+            self.predicted[model, image] = counts.confusion.sum(axis=0)
+            self.labeled[image] = counts.confusion.sum(axis=1)
+            self.pixels[image] = counts.transitions.sum()
+            self.changed[model, image] = counts.changed
+            self.lost[model, image], self.gained[model, image] = counts.lost, counts.gained
+            self._largest[model, image] = _largest_transitions(counts.transitions)
         self.done[image] = True
         self._contents[image] = record.content
 
-    def most_moved(self, net: int, image: int) -> tuple[tuple[int, int, int], ...]:
-        """The largest changes from class to class in one image.
+    def largest_transitions(self, model: int, image: int) -> tuple[tuple[int, int, int], ...]:
+        """Return the largest (reference's class, model's class, pixels) of one image, most pixels first."""
+        return self._largest.get((model, image), ())
 
-        Args:
-            net: which net.
-            image: which image.
+    def image_miou(self, model: int) -> NDArray[np.float64]:
+        """Return each image's mean IoU over its labeled classes, float64 (images,); 0 without labeled pixels."""
+        return mean_labeled_iou(self.labeled, self.hits[model], self.predicted[model])
 
-        Returns:
-            (reference's class, this net's class, pixels), most pixels first, at most `MOVES`.
-        """
-        return self._most.get((net, image), ())
+    def metrics(self, model: int) -> SegmentationMetrics:
+        """Return a model's metrics over the images added so far."""
+        return SegmentationMetrics(self.confusion[model].copy())
 
-    def image_miou(self, net: int) -> NDArray[np.float64]:
-        """Mean IoU over the labelled classes, image by image.
-
-        Args:
-            net: which net.
-
-        Returns:
-            float64 (images,), 0..1; 0 for an image without judged pixels.
-        """
-        return mean_labelled(self.labelled, self.hits[net], self.answered[net])
-
-    def metrics(self, net: int) -> SegmentationMetrics:
-        """What a net reaches on the images that are in.
-
-        Args:
-            net: which net.
-
-        Returns:
-            Its metrics.
-        """
-        return SegmentationMetrics(self.confusion[net].copy())
-
-    def running(self) -> str:
-        """The metric so far, for a progress bar."""
+    def progress_text(self) -> str:
+        """Return the metric so far of every model, for a progress bar."""
         return "mIoU " + " | ".join(f"{100 * SegmentationMetrics(each).miou:.1f}" for each in self.confusion)
 
     def content_digest(self) -> str:
-        """Digest of the content of all images, in order, in hex."""
+        """Return the digest of all images' contents in order, in hex."""
         return _digest(self._contents)
 
 
-Tally = ClassificationTally | SegmentationTally
+Accumulator = ClassificationAccumulator | SegmentationAccumulator
 """Counts of either task."""
 
 
-def mean_labelled(labelled: NDArray[Any], hits: NDArray[Any], answered: NDArray[Any]) -> NDArray[np.float64]:
-    """Mean IoU over the labelled classes, for many images or sets at once.
-
-    Args:
-        labelled: pixels by right class, (n, classes).
-        hits: of those answered right, (n, classes).
-        answered: judged pixels by answer, (n, classes).
-
-    Returns:
-        float64 (n,), 0..1; 0 where nothing is labelled.
-    """
-    there = labelled > 0
-    iou = np.where(there, np.nan_to_num(intersection_over_union(hits, labelled, answered)), 0.0)
-    return np.asarray(iou.sum(axis=1) / np.maximum(1, there.sum(axis=1)), np.float64)
+def mean_labeled_iou(labeled: NDArray[Any], hits: NDArray[Any], predicted: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the mean IoU over the labeled classes of each row of counts (n, classes); 0 where none is labeled."""
+    present = labeled > 0
+    iou = np.where(present, np.nan_to_num(intersection_over_union(hits, labeled, predicted)), 0.0)
+    return np.asarray(iou.sum(axis=1) / np.maximum(1, present.sum(axis=1)), np.float64)
 
 
-def most_moved(transitions: NDArray[np.int64]) -> tuple[tuple[int, int, int], ...]:
-    """The largest changes from class to class.
-
-    Args:
-        transitions: pixels, int64 (classes, classes).
-
-    Returns:
-        (from, to, pixels), most pixels first, at most `MOVES`.
-    """
+def _largest_transitions(transitions: NDArray[np.int64]) -> tuple[tuple[int, int, int], ...]:
+    """Return the largest (from, to, pixels) off the diagonal, most pixels first."""
     off = transitions.copy()
     np.fill_diagonal(off, 0)
-    places = np.argsort(-off, axis=None, kind="stable")[:MOVES]
-    return tuple(
-        (int(place) // len(off), int(place) % len(off), int(off.flat[place])) for place in places if off.flat[place]
-    )
+    positions = np.argsort(-off, axis=None, kind="stable")[:_MAX_TRANSITIONS]
+    return tuple((int(p) // len(off), int(p) % len(off), int(off.flat[p])) for p in positions if off.flat[p])
 
 
 def _digest(contents: dict[int, str]) -> str:

@@ -1,8 +1,8 @@
-"""What a comparison says: drops with intervals, agreement, classes, and the images that changed."""
+"""The result of a comparison: drops with intervals, agreement, classes, and the images that changed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ from hrnet_deploy.evaluation.metrics.classification import Ranking
 
 @dataclass(frozen=True)
 class Drop:
-    """How much lower a figure is than the reference's.
+    """The difference of a metric between the reference and a candidate.
 
     Attributes:
-        name: the figure, such as "top-1" or "mIoU".
-        points: reference - candidate in percentage points; negative where the candidate is better.
-        low: lower end of the paired 95 % bootstrap interval, in points; None below two images.
+        name: of the metric, such as "top-1" or "mIoU".
+        points: reference - candidate in percentage points; negative if the candidate is better.
+        low: lower end of the paired 95 % bootstrap interval, in points; None for fewer than two images.
         high: upper end.
     """
 
@@ -31,24 +31,21 @@ class Drop:
 
     @property
     def certain(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {"name": self.name, "points": self.points, "low": self.low, "high": self.high, "certain": self.certain}
+        """Return plain values, ready for JSON."""
+        return asdict(self) | {"certain": self.certain}
 
 
 @dataclass(frozen=True)
 class ClassDelta:
-    """One class in both nets.
+    """One class in both models.
 
     Attributes:
-        index: of the class.
-        name: of the class.
-        support: labelled images (classification) or pixels (segmentation).
-        reference: the reference's top-1 or IoU, 0..1; None where it has none.
-        candidate: the candidate's.
+        support: labeled images (classification) or pixels (segmentation).
+        reference: the reference's top-1 or IoU, 0..1; None if undefined.
     """
 
     index: int
@@ -59,33 +56,22 @@ class ClassDelta:
 
     @property
     def points(self) -> float | None:
-        """Drop in percentage points; None where one of them has no value."""
+        """Drop in percentage points; None if one of the values is undefined."""
         if self.reference is None or self.candidate is None:
             return None
         return 100 * (self.reference - self.candidate)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {
-            "index": self.index,
-            "name": self.name,
-            "support": self.support,
-            "reference": self.reference,
-            "candidate": self.candidate,
-            "points": self.points,
-        }
+        """Return plain values, ready for JSON."""
+        return asdict(self) | {"points": self.points}
 
 
 @dataclass(frozen=True)
 class LabelChange:
-    """An image the candidate classifies otherwise than the reference.
+    """An image whose best class differs between the candidate and the reference.
 
     Attributes:
-        name: path below the data set's root.
-        path: the file.
-        label: index of the right class.
-        reference: the reference's answer.
-        candidate: the candidate's answer.
+        name: path below the dataset's root.
     """
 
     name: str
@@ -96,22 +82,18 @@ class LabelChange:
 
     @property
     def kind(self) -> str:
-        """Either "lost" (only the reference is right), "gained" (only the candidate is) or "other"."""
+        """Either "lost" (only the reference is correct), "gained" (only the candidate is) or "other"."""
         if self.reference.top[0] == self.label:
             return "lost"
         return "gained" if self.candidate.top[0] == self.label else "other"
 
     @property
     def rank(self) -> tuple[int, float]:
-        """Sorts the worst first: lost before other before gained, each by how sure the reference was."""
+        """Sort key, worst first: lost, other, gained, each by the reference's probability."""
         return ("lost", "other", "gained").index(self.kind), -self.reference.scores[0]
 
     def to_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Plain values, ready for JSON.
-
-        Args:
-            classes: class names by index.
-        """
+        """Return plain values, ready for JSON, with class names from `classes`."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -125,17 +107,14 @@ class LabelChange:
 
 @dataclass(frozen=True)
 class ChangedImage:
-    """An image the candidate segments otherwise than the reference.
+    """An image whose mask differs between the candidate and the reference.
 
     Attributes:
-        name: path below the data set's root.
-        path: the file.
-        label_path: its label image.
-        changed: share of all pixels answered otherwise, 0..1.
-        lost: share of judged pixels that only the reference has right, 0..1.
-        gained: share of judged pixels that only the candidate has right, 0..1.
-        reference_miou: the reference's mean IoU over the classes labelled in it, 0..1.
-        candidate_miou: the candidate's.
+        name: path below the dataset's root.
+        changed: share of all pixels whose class differs, 0..1.
+        lost: share of labeled pixels that only the reference predicts correctly, 0..1.
+        gained: share of labeled pixels that only the candidate predicts correctly, 0..1.
+        reference_miou: the reference's mean IoU over the classes labeled in the image, 0..1.
         transitions: the largest changes: (reference's class index, candidate's, pixels), most pixels first.
     """
 
@@ -151,15 +130,11 @@ class ChangedImage:
 
     @property
     def rank(self) -> tuple[float, float]:
-        """Sorts the worst first: by pixels lost on balance, then by pixels changed."""
+        """Sort key, worst first: by the balance of lost pixels, then by changed pixels."""
         return self.gained - self.lost, -self.changed
 
     def to_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Plain values, ready for JSON.
-
-        Args:
-            classes: class names by index.
-        """
+        """Return plain values, ready for JSON, with class names from `classes`."""
         return {
             "name": self.name,
             "changed": self.changed,
@@ -176,14 +151,13 @@ class CandidateComparison:
     """One candidate against the reference.
 
     Attributes:
-        evaluation: the candidate on its own.
-        drops: top-1 and top-5, or mIoU and pixel accuracy; the first is the one to judge by.
-        agreement: share of equal answers, 0..1: best classes of images, or all pixels, judged or not.
-        lost: share of images, or of judged pixels, that only the reference has right, 0..1.
-        gained: share that only the candidate has right, 0..1.
-        classes: every class in both.
+        drops: top-1 and top-5, or mIoU and pixel accuracy; the first is the main one.
+        agreement: share of equal predictions, 0..1: best classes of images, or all pixels, labeled or not.
+        lost: share of images, or of labeled pixels, that only the reference predicts correctly, 0..1.
+        gained: share that only the candidate predicts correctly, 0..1.
+        classes: every class in both models.
         images: all images that changed, the worst first.
-        transitions: segmentation: pixels, int64 (classes, classes): the reference's answer, the candidate's; else None.
+        transitions: segmentation: pixels, int64 (classes, classes): the reference's class, the candidate's; else None.
     """
 
     evaluation: Evaluation
@@ -197,15 +171,11 @@ class CandidateComparison:
 
     @property
     def drop(self) -> Drop:
-        """The drop to judge by."""
+        """The main drop."""
         return self.drops[0]
 
     def to_dict(self, *, images: int | None = None) -> dict[str, Any]:
-        """Plain values, ready for JSON.
-
-        Args:
-            images: how many of the changed images, the worst first; None for all.
-        """
+        """Return plain values, ready for JSON; at most `images` of the changed images, the worst first."""
         names = self.evaluation.classes
         return {
             "evaluation": self.evaluation.to_dict(images=False),
@@ -225,10 +195,7 @@ class Comparison:
     """Candidates against a reference, on the same images in the same run.
 
     Attributes:
-        reference: the reference on its own.
-        candidates: each candidate, in the order given.
-        resamples: resampled sets behind each interval.
-        seed: of the resampling.
+        resamples: resampled sets of each confidence interval.
     """
 
     reference: Evaluation
@@ -237,10 +204,10 @@ class Comparison:
     seed: int
 
     def to_dict(self, *, images: int | None = None) -> dict[str, Any]:
-        """Plain values, ready for JSON.
+        """Return plain values, ready for JSON.
 
         Args:
-            images: how many of the changed images of each candidate, the worst first; None for all.
+            images: number of changed images of each candidate, the worst first; None for all.
         """
         return {
             "metric": self.reference.metrics.name,

@@ -1,4 +1,4 @@
-"""What is known of one image once every net has answered it; one line of a journal."""
+"""The record of one evaluated image: the predictions of every model; one line of a journal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hrnet_deploy.evaluation.metrics.classification import TOP, Ranking
 
 @dataclass(frozen=True, eq=False)
 class MaskCounts:
-    """A segmenter's answer to one image, counted.
+    """Pixel counts of one predicted mask.
 
     Attributes:
-        confusion: judged pixels, int64 (classes, classes): row = right class, column = answer.
-        transitions: all pixels, int64 (classes, classes): row = the reference's answer, column = this net's.
-        lost: judged pixels that the reference has right and this net has not.
-        gained: the other way round.
+        confusion: labeled pixels, int64 (classes, classes): row = label, column = prediction.
+        transitions: all pixels, int64 (classes, classes): row = the reference's prediction, column = this model's.
+        lost: labeled pixels that only the reference predicts correctly.
+        gained: labeled pixels that only this model predicts correctly.
     """
 
     confusion: NDArray[np.int64]
@@ -29,90 +29,77 @@ class MaskCounts:
 
     @property
     def changed(self) -> int:
-        """Pixels answered otherwise than by the reference."""
+        """Pixels whose class differs from the reference's prediction."""
         return int(self.transitions.sum() - np.trace(self.transitions))
 
 
-Answer = Ranking | MaskCounts
-"""One net's answer to one image."""
+Prediction = Ranking | MaskCounts
+"""One model's prediction for one image."""
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
-    """One image.
+class ImageRecord:
+    """One evaluated image.
 
     Attributes:
-        index: its place in the data set.
+        index: position in the dataset.
         content: SHA-256 of the image file, in hex.
-        answers: one a net, the reference first.
+        predictions: one per model, the reference first.
     """
 
     index: int
     content: str
-    answers: tuple[Answer, ...]
+    predictions: tuple[Prediction, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; matrices as [place, count] pairs of what is not 0."""
-        return {"index": self.index, "content": self.content, "answers": [_plain(answer) for answer in self.answers]}
+        """Return plain values; matrices become [position, count] pairs of their nonzero entries."""
+        return {"index": self.index, "content": self.content, "answers": [_to_plain(one) for one in self.predictions]}
 
     @classmethod
-    def from_json(cls, values: Any, images: int, answers: int, classes: int) -> Record:
-        """What `to_json` gave.
-
-        Args:
-            values: parsed JSON.
-            images: number of images in the data set.
-            answers: number of nets.
-            classes: number of classes.
-
-        Returns:
-            The record.
+    def from_json(cls, values: Any, images: int, models: int, classes: int) -> ImageRecord:
+        """Read what `to_json` returned.
 
         Raises:
-            ValueError: it is none (KeyError, TypeError, IndexError and OverflowError as well).
+            ValueError: invalid values; also KeyError, TypeError, IndexError or OverflowError.
         """
-        index, content = values["index"], values["content"]
+        index, content, predictions = values["index"], values["content"], values["answers"]
         if type(index) is not int or not 0 <= index < images or not isinstance(content, str):
             raise ValueError(index)
-        if len(values["answers"]) != answers:
+        if len(predictions) != models:
             raise ValueError(index)
-        return cls(index, content, tuple(_answer(answer, classes) for answer in values["answers"]))
+        return cls(index, content, tuple(_from_plain(one, classes) for one in predictions))
 
 
-def _plain(answer: Answer) -> dict[str, Any]:
-    if isinstance(answer, Ranking):
-        return {"top": answer.top, "scores": answer.scores}
+def _to_plain(prediction: Prediction) -> dict[str, Any]:
+    if isinstance(prediction, Ranking):
+        return {"top": prediction.top, "scores": prediction.scores}
     return {
-        "confusion": _sparse(answer.confusion),
-        "moves": _sparse(answer.transitions),
-        "lost": answer.lost,
-        "gained": answer.gained,
+        "confusion": _sparse(prediction.confusion),
+        "moves": _sparse(prediction.transitions),
+        "lost": prediction.lost,
+        "gained": prediction.gained,
     }
 
 
-def _answer(values: Any, classes: int) -> Answer:
+def _from_plain(values: Any, classes: int) -> Prediction:
     if "top" in values:
         top, scores = tuple(values["top"]), tuple(float(score) for score in values["scores"])
         if not 0 < len(top) == len(scores) <= TOP or not all(type(i) is int and 0 <= i < classes for i in top):
             raise ValueError(top)
         return Ranking(top, scores)
-    return MaskCounts(
-        _dense(values["confusion"], classes),
-        _dense(values["moves"], classes),
-        int(values["lost"]),
-        int(values["gained"]),
-    )
+    confusion, transitions = (_dense(values[name], classes) for name in ("confusion", "moves"))
+    return MaskCounts(confusion, transitions, int(values["lost"]), int(values["gained"]))
 
 
 def _sparse(matrix: NDArray[np.int64]) -> list[list[int]]:
-    places = np.flatnonzero(matrix)
-    return [[int(place), int(count)] for place, count in zip(places, matrix.ravel()[places], strict=True)]
+    positions = np.flatnonzero(matrix)
+    return [[int(position), int(count)] for position, count in zip(positions, matrix.ravel()[positions], strict=True)]
 
 
 def _dense(pairs: Any, classes: int) -> NDArray[np.int64]:
     matrix = np.zeros(classes * classes, np.int64)
-    for place, count in pairs:
-        if place < 0 or count < 0:
-            raise ValueError(place)
-        matrix[place] = count
+    for position, count in pairs:
+        if position < 0 or count < 0:
+            raise ValueError(position)
+        matrix[position] = count
     return matrix.reshape(classes, classes)

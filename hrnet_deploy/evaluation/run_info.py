@@ -1,29 +1,26 @@
-"""What was measured on what: the provenance of a result."""
+"""The provenance of a result: which model, images and settings were measured."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.evaluation.sliding_window import Sliding
+from hrnet_deploy.evaluation.sliding_window import SlidingWindow
 from hrnet_deploy.spec import ModelCard
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """The net that answered.
+class EvaluatedModel:
+    """The model that was evaluated.
 
     Attributes:
-        name: file name, or the architecture where there is no file.
-        path: the artefact; None for a model given as an object.
+        name: file name, or the architecture of a model without a file.
+        path: the artifact; None for a model passed as an object.
         sha256: its digest in hex; "" without a file.
         size_bytes: its size; 0 without a file.
-        card: what it says of itself.
-        device: where it ran, such as "cpu".
-        backend: what ran it, such as "onnxruntime"; "" where the model does not say.
-        arithmetic: what it computed in, such as "bfloat16"; "" where the model does not say.
+        arithmetic: data type of its computations, such as "bfloat16"; "" if unknown.
     """
 
     name: str
@@ -36,7 +33,7 @@ class ModelFacts:
     arithmetic: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; the card without its class names."""
+        """Return plain values, ready for JSON; the card has the number of classes instead of their names."""
         card = json.loads(self.card.to_json())
         card["classes"] = len(self.card.classes)
         return {
@@ -52,14 +49,13 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataFacts:
-    """The images it answered.
+class DataInfo:
+    """The images of an evaluation.
 
     Attributes:
-        root: where they lie.
-        layout: how they were found, such as "Cityscapes labelIds".
-        images: how many were used.
-        total: how many there are.
+        layout: the layout that was recognized, such as "Cityscapes labelIds".
+        images: number of images used.
+        total: number of images found.
         digest: SHA-256 over the contents of the images used, in order, in hex.
     """
 
@@ -70,43 +66,35 @@ class DataFacts:
     digest: str
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return {
-            "root": str(self.root),
-            "layout": self.layout,
-            "images": self.images,
-            "total": self.total,
-            "digest": self.digest,
-        }
+        """Return plain values, ready for JSON."""
+        return asdict(self) | {"root": str(self.root)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFacts:
-    """How the run went.
+class RunInfo:
+    """The settings and the duration of a run.
 
     Attributes:
-        batch: images per inference asked for.
         workers: threads that read and count.
-        sliding: windows, if any.
         seconds: wall time of this run.
-        computed: images answered in this run.
-        resumed: images taken from the journal.
+        computed: images evaluated in this run.
+        resumed: images read from the journal.
     """
 
     batch: int
     workers: int
-    sliding: Sliding | None
+    sliding: SlidingWindow | None
     seconds: float
     computed: int
     resumed: int
 
     @property
     def images_per_second(self) -> float:
-        """Throughput of this run, all nets together; 0 where everything came from the journal."""
+        """Throughput of this run, all models together; 0 if the journal held every image."""
         return self.computed / self.seconds if self.computed else 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Return plain values, ready for JSON."""
         return {
             "batch": self.batch,
             "workers": self.workers,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hrnet_deploy.engines.load import ENGINE_SUFFIXES
-from hrnet_deploy.evaluation.run_info import ModelFacts
+from hrnet_deploy.evaluation.run_info import EvaluatedModel
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Precision
 
@@ -64,7 +64,7 @@ class PredictionPair:
         return {"predicted": labels[self.predicted], "measured": labels[self.measured], "gap_points": self.gap}
 
 
-def runtime_status(model: ModelFacts) -> RuntimeStatus:
+def runtime_status(model: EvaluatedModel) -> RuntimeStatus:
     """Decide whether a model was measured on its target.
 
     Args:
@@ -83,7 +83,7 @@ def runtime_status(model: ModelFacts) -> RuntimeStatus:
     return RuntimeStatus(runtime, GPU if model.card.precision is Precision.FP16 and not half else "")
 
 
-def prediction_pairs(models: Sequence[ModelFacts], values: Sequence[float]) -> tuple[PredictionPair, ...]:
+def prediction_pairs(models: Sequence[EvaluatedModel], values: Sequence[float]) -> tuple[PredictionPair, ...]:
     """Pair each engine with the .onnx file of the same source, where both are present.
 
     Args:
@@ -106,11 +106,11 @@ def prediction_pairs(models: Sequence[ModelFacts], values: Sequence[float]) -> t
     return tuple(pairs)
 
 
-def _is_engine(model: ModelFacts) -> bool:
+def _is_engine(model: EvaluatedModel) -> bool:
     return model.path is not None and model.path.suffix.lower() in ENGINE_SUFFIXES
 
 
-def _source(model: ModelFacts) -> tuple[str, ...]:
+def _source(model: EvaluatedModel) -> tuple[str, ...]:
     """Collect what an engine has in common with the graph that predicts it."""
     card = model.card
     return card.variant, card.precision.value, *(card.lineage.get(key, "") for key in _SOURCE_KEYS)

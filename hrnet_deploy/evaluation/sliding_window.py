@@ -1,4 +1,4 @@
-"""Sliding windows: a large picture through a net of a smaller size."""
+"""SlidingWindow windows: a large image through a model of a smaller size."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from hrnet_deploy.errors import UsageError
 
 OVERLAP = 1 / 3
-"""Default share of a window that its neighbour covers too. Source: mmseg's slide settings, stride 513 for crop 769."""
+"""Default share of a window that its neighbor covers too. Source: mmseg's slide settings, stride 513 for crop 769."""
 
 
 @dataclass(frozen=True)
-class Sliding:
-    """Windows over a picture at its own size.
+class SlidingWindow:
+    """Windows over an image at its own size.
 
     Attributes:
         window_hw: (height, width) of one window in pixels.
@@ -33,12 +33,12 @@ class Sliding:
                 raise UsageError(f"window stride must be 1..{window}, got {stride}. Use an overlap from 0 to below 1.")
 
     @classmethod
-    def overlapping(cls, window_hw: tuple[int, int], overlap: float = OVERLAP) -> Sliding:
-        """Windows that share a part with their neighbours.
+    def with_overlap(cls, window_hw: tuple[int, int], overlap: float = OVERLAP) -> SlidingWindow:
+        """Create windows that overlap their neighbors.
 
         Args:
             window_hw: (height, width) in pixels.
-            overlap: the part, 0 to below 1.
+            overlap: shared part of a window, 0 to below 1.
 
         Returns:
             The windows.
@@ -52,24 +52,11 @@ class Sliding:
         return cls(window_hw, (max(1, round(height * (1 - overlap))), max(1, round(width * (1 - overlap)))))
 
     def padded_hw(self, size_hw: tuple[int, int]) -> tuple[int, int]:
-        """Size of a picture once it holds at least one window.
-
-        Args:
-            size_hw: its (height, width).
-
-        Returns:
-            (height, width), each at least the window's.
-        """
+        """Return the size of an image that is padded to hold at least one window."""
         return max(size_hw[0], self.window_hw[0]), max(size_hw[1], self.window_hw[1])
 
     def corners(self, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
-        """Where the windows lie; the last of a row or column is moved back inside.
-
-        Args:
-            size_hw: the picture's (height, width), at least the window's.
-
-        Returns:
-            (top, left) of each, row by row.
+        """Return each window's (top, left), row by row; the last of a row or column is moved back inside.
 
         Source: mmseg, models/segmentors/encoder_decoder.py, slide_inference.
         """
@@ -80,15 +67,8 @@ class Sliding:
         return [(top, left) for top in tops for left in lefts]
 
 
-def padded(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """A picture with black added below and to the right.
-
-    Args:
-        image: uint8 (H, W, 3).
-        size_hw: wanted (height, width), at least the picture's.
-
-    Returns:
-        uint8 (height, width, 3); the picture itself where nothing is added.
+def pad_image(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Add black below and to the right of an image; return the image itself if it has the size already.
 
     Source: HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py, pad_image: black, hence -mean / std.
     """
@@ -104,19 +84,9 @@ def blended_argmax(
     *,
     align_corners: bool = False,
 ) -> NDArray[np.uint8]:
-    """The best class at each pixel where windows overlap: their upsampled logits are averaged.
+    """Average the upsampled logits (classes, h, w) of overlapping windows and take the best class of each pixel.
 
-    One class at a time, so that no array of classes x picture is ever made.
-
-    Args:
-        logits: (classes, h, w) of each window.
-        corners: (top, left) of each window.
-        window_hw: (height, width) of a window in pixels.
-        size_hw: the picture's (height, width); windows may reach beyond it.
-        align_corners: how logits are upsampled, in torch's meaning.
-
-    Returns:
-        uint8 (height, width).
+    Windows may extend beyond the image. One class is computed at a time, so memory does not grow with their number.
 
     Source: mmseg, slide_inference: `preds += logits; count += 1; preds / count`.
     """
@@ -134,7 +104,7 @@ def blended_argmax(
     for index in range(len(logits[0])):
         total = np.zeros(full_hw, np.float32)
         for window, place in zip(logits, places, strict=True):
-            total[place] += _enlarged(
+            total[place] += _upsample(
                 np.ascontiguousarray(window[index], np.float32), window_hw, align_corners=align_corners
             )
         mean = total[: size_hw[0], : size_hw[1]] / count
@@ -149,14 +119,14 @@ def _starts(size: int, window: int, stride: int) -> list[int]:
     return [min(index * stride, size - window) for index in range(count)]
 
 
-def _enlarged(plane: NDArray[np.float32], size_hw: tuple[int, int], *, align_corners: bool) -> NDArray[np.float32]:
+def _upsample(plane: NDArray[np.float32], size_hw: tuple[int, int], *, align_corners: bool) -> NDArray[np.float32]:
     if not align_corners:
         return np.asarray(cv2.resize(plane, size_hw[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
-    down, right = (_weights(have, want) for have, want in zip(plane.shape, size_hw, strict=True))
+    down, right = (_interpolation_matrix(old, new) for old, new in zip(plane.shape, size_hw, strict=True))
     return np.asarray(down @ plane @ right.T, np.float32)
 
 
-def _weights(have: int, want: int) -> NDArray[np.float32]:
-    """Linear interpolation with aligned corners as a matrix, float32 (want, have)."""
-    grid = np.linspace(0, have - 1, want)
-    return np.asarray(np.maximum(0, 1 - np.abs(grid[:, None] - np.arange(have))), np.float32)
+def _interpolation_matrix(old: int, new: int) -> NDArray[np.float32]:
+    """Return linear interpolation with aligned corners as a matrix, float32 (new, old)."""
+    grid = np.linspace(0, old - 1, new)
+    return np.asarray(np.maximum(0, 1 - np.abs(grid[:, None] - np.arange(old))), np.float32)

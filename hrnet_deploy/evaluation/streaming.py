@@ -1,4 +1,4 @@
-"""Images through several nets at once: reading ahead, inference and counting side by side, in constant memory."""
+"""Images through several models: reading, inference and counting run side by side, in constant memory."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from numpy.typing import NDArray
 from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
-from hrnet_deploy.evaluation.image_record import Answer, MaskCounts, Record
+from hrnet_deploy.evaluation.image_record import ImageRecord, MaskCounts, Prediction
 from hrnet_deploy.evaluation.metrics.segmentation import IGNORE, confusion_matrix
 from hrnet_deploy.evaluation.model_runner import InputRows, ModelRunner, Outputs
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered
 from hrnet_deploy.spec import Preprocessing
 
-Preparation = tuple[Preprocessing, bool]
+_InputKey = tuple[Preprocessing, bool]
 
 
 @dataclass
 class InferenceTimer:
-    """Where the time went.
+    """Time spent in inference.
 
     Attributes:
-        inference_s: seconds of the wall inside each net's graph, shared among the streams that ran side by side.
-        images: images answered.
+        inference_s: wall seconds inside each model's graph, divided by the streams that ran side by side.
+        images: images evaluated.
     """
 
     inference_s: list[float]
@@ -40,99 +40,70 @@ class InferenceTimer:
 
 
 @dataclass(frozen=True, eq=False)
-class _Picture:
-    """An image read and prepared."""
+class _PreparedImage:
+    """An image that was read and preprocessed."""
 
     index: int
     content: str
-    rows: Mapping[Preparation, InputRows]
+    rows: Mapping[_InputKey, InputRows]
     label: NDArray[np.uint8] | None = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
-class _Group:
-    """Pictures answered together, each with its place in the order: outputs and seconds by net."""
+class _Batch:
+    """Images that ran together, each with its position in the order; outputs and seconds per model."""
 
-    pictures: list[tuple[int, _Picture]]
+    images: list[tuple[int, _PreparedImage]]
     outputs: list[list[list[Outputs]]]
     seconds: list[float]
 
 
 def stream(
-    networks: Sequence[ModelRunner],
+    runners: Sequence[ModelRunner],
     dataset: Dataset,
     indices: Sequence[int],
-    clock: InferenceTimer,
+    timer: InferenceTimer,
     *,
     batch: int,
     workers: int,
-) -> Generator[Record, None, None]:
-    """Answer images with every net.
+) -> Generator[ImageRecord, None, None]:
+    """Evaluate images with every model.
 
-    Workers read, decode and preprocess images ahead of the nets, and count answers behind them; the nets run one after
-    the other, on as many threads as they have streams. At most (2 x streams + 1) x batch + workers images are held
-    before the nets, and 2 x batch + workers after; where nets take images of several sizes, streams x batch + workers
-    more, so that those of one size run together.
-
-    Args:
-        networks: the nets, the reference first.
-        dataset: the images.
-        indices: which of them, in order.
-        clock: what is added to.
-        batch: images per run.
-        workers: threads beside the caller's.
-
-    Yields:
-        One record an image, in order; of an image that cannot be used, all before it. Closing the iterator ends the
-        threads.
-
-    Raises:
-        ImageError: an image or label that cannot be used, its name first.
-        MissingFileError: one that is gone.
-        DeviceError: the runtime failed.
+    Workers read and preprocess images ahead of the models, and count predictions behind them; the models run one after
+    the other, on as many threads as they have streams. At most (2 x streams + 1) x batch + workers images wait before
+    the models, and 2 x batch + workers after; if models take images of several sizes, streams x batch + workers more,
+    so that images of one size run together. Records come in order; before an error, those of all earlier images.
+    Closing the iterator ends the threads.
     """
-    streams = max(network.streams for network in networks)
+    streams = max(runner.streams for runner in runners)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluation")
-    running = ThreadPoolExecutor(streams, thread_name_prefix="evaluation-net")
+    running = ThreadPoolExecutor(streams, thread_name_prefix="evaluation-model")
     try:
-        read = functools.partial(_read, networks, dataset)
         ahead = streams * batch + workers
-        pictures = ordered(pool, read, indices, most=ahead)
-        run = functools.partial(_run, networks, batch)
-        groups = ordered(running, run, bucketed(pictures, batch, key=_sizes, window=ahead), most=streams + 1)
-        count = functools.partial(_count, networks, dataset)
-        answered = in_order(_answered(groups, clock, streams))
-        with contextlib.closing(ordered(pool, count, answered, most=2 * batch + workers)) as records:
+        images = ordered(pool, functools.partial(_read, runners, dataset), indices, most=ahead)
+        groups = bucketed(images, batch, key=_input_shapes, window=ahead)
+        batches = ordered(running, functools.partial(_run, runners, batch), groups, most=streams + 1)
+        outputs = in_order(_outputs_per_image(batches, timer, streams))
+        count = functools.partial(_count, runners, dataset)
+        with contextlib.closing(ordered(pool, count, outputs, most=2 * batch + workers)) as records:
             yield from records
     finally:
         running.shutdown(wait=True, cancel_futures=True)
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _sizes(picture: _Picture) -> tuple[tuple[int, ...], ...]:
-    """What the nets are given, but for the number of windows."""
-    return tuple(rows.values.shape[1:] for rows in picture.rows.values())
+def _input_shapes(image: _PreparedImage) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of an image's rows; images of equal shapes may run together."""
+    return tuple(rows.values.shape[1:] for rows in image.rows.values())
 
 
-def _answered(
-    groups: Iterator[_Group], clock: InferenceTimer, streams: int
-) -> Iterator[tuple[int, tuple[_Picture, list[list[Outputs]]]]]:
-    """One entry a picture, with its place."""
-    for group in groups:
-        # Of the wall: streams spend them side by side.
-        for place, seconds in enumerate(group.seconds):
-            clock.inference_s[place] += seconds / streams
-        clock.images += len(group.pictures)
-        for number, (place, picture) in enumerate(group.pictures):
-            yield place, (picture, [of_network[number] for of_network in group.outputs])
-
-
-def _read(networks: Sequence[ModelRunner], dataset: Dataset, index: int) -> _Picture:
+def _read(runners: Sequence[ModelRunner], dataset: Dataset, index: int) -> _PreparedImage:
+    """Read and preprocess one image and its label."""
     sample = dataset.samples[index]
     try:
         content = sample.path.read_bytes()
     except FileNotFoundError as error:
-        raise MissingFileError(f"image '{sample.path}' must exist, got no such file. Check the data set.") from error
+        raise MissingFileError(f"image '{sample.path}' must exist, got no such file. Check the dataset.") from error
     except OSError as error:
         raise ImageError(f"image '{sample.path}' cannot be read ({error.strerror}). Check its permissions.") from error
     image = read_frame(content, str(sample.path)).image
@@ -144,53 +115,66 @@ def _read(networks: Sequence[ModelRunner], dataset: Dataset, index: int) -> _Pic
                 f"label image '{sample.label}' must have its image's size {image.shape[0]}x{image.shape[1]} (height x"
                 f" width), got {label.shape[0]}x{label.shape[1]}. Use the label of this image."
             )
-    rows: dict[Preparation, InputRows] = {}
+    rows: dict[_InputKey, InputRows] = {}
     try:
-        for network in networks:
-            if network.preparation not in rows:
-                rows[network.preparation] = network.prepare(image)
-    except ImageError as error:  # of the size; it does not know the file
+        for runner in runners:
+            if runner.input_key not in rows:
+                rows[runner.input_key] = runner.prepare(image)
+    except ImageError as error:  # about the size; it does not know the file
         raise ImageError(f"{sample.path}: {error}") from error
-    return _Picture(index, hashlib.sha256(content).hexdigest(), rows, label)
+    return _PreparedImage(index, hashlib.sha256(content).hexdigest(), rows, label)
 
 
-def _run(networks: Sequence[ModelRunner], batch: int, pictures: list[tuple[int, _Picture]]) -> _Group:
-    """Every net on a group, one after the other."""
+def _run(runners: Sequence[ModelRunner], batch: int, images: list[tuple[int, _PreparedImage]]) -> _Batch:
+    """Run every model on a group of images, one model after the other."""
     outputs, seconds = [], []
-    for network in networks:
-        began = time.perf_counter()
-        outputs.append(network.run([picture.rows[network.preparation] for _, picture in pictures], batch))
-        seconds.append(time.perf_counter() - began)
-    return _Group(pictures, outputs, seconds)
+    for runner in runners:
+        start = time.perf_counter()
+        outputs.append(runner.run([image.rows[runner.input_key] for _, image in images], batch))
+        seconds.append(time.perf_counter() - start)
+    return _Batch(images, outputs, seconds)
+
+
+def _outputs_per_image(
+    batches: Iterator[_Batch], timer: InferenceTimer, streams: int
+) -> Iterator[tuple[int, tuple[_PreparedImage, list[list[Outputs]]]]]:
+    """Yield each image's position, and the image with its outputs per model."""
+    for batch in batches:
+        for model, seconds in enumerate(batch.seconds):
+            timer.inference_s[model] += seconds / streams
+        timer.images += len(batch.images)
+        for number, (position, image) in enumerate(batch.images):
+            yield position, (image, [outputs[number] for outputs in batch.outputs])
 
 
 def _count(
-    networks: Sequence[ModelRunner], dataset: Dataset, answered: tuple[_Picture, Sequence[list[Outputs]]]
-) -> Record:
-    """Decode every net's answer to one image and count it; outputs are dropped with the record's future."""
-    picture, outputs = answered
-    if picture.label is None:
-        rankings = [network.ranking(rows) for network, rows in zip(networks, outputs, strict=True)]
-        return Record(picture.index, picture.content, tuple(rankings))
-    answers: list[Answer] = []
-    size_hw = (picture.label.shape[0], picture.label.shape[1])
+    runners: Sequence[ModelRunner], dataset: Dataset, item: tuple[_PreparedImage, Sequence[list[Outputs]]]
+) -> ImageRecord:
+    """Decode and count every model's prediction for one image."""
+    image, outputs = item
+    if image.label is None:
+        rankings = [runner.ranking(rows) for runner, rows in zip(runners, outputs, strict=True)]
+        return ImageRecord(image.index, image.content, tuple(rankings))
+    counts: list[Prediction] = []
+    size_hw = (image.label.shape[0], image.label.shape[1])
     reference: NDArray[np.uint8] | None = None
-    for network, rows in zip(networks, outputs, strict=True):
-        mask = network.mask(rows, picture.rows[network.preparation], size_hw)
+    for runner, rows in zip(runners, outputs, strict=True):
+        mask = runner.mask(rows, image.rows[runner.input_key], size_hw)
         reference = mask if reference is None else reference
-        answers.append(_masks(picture.label, reference, mask, dataset.classes))
-    return Record(picture.index, picture.content, tuple(answers))
+        counts.append(_mask_counts(image.label, reference, mask, dataset.classes))
+    return ImageRecord(image.index, image.content, tuple(counts))
 
 
-def _masks(label: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int) -> MaskCounts:
+def _mask_counts(
+    label: NDArray[np.uint8], reference: NDArray[np.uint8], mask: NDArray[np.uint8], classes: int
+) -> MaskCounts:
     confusion = confusion_matrix(label, mask, classes)
     if mask is reference:
         return MaskCounts(confusion, np.diag(np.bincount(mask.ravel(), minlength=classes)).astype(np.int64), 0, 0)
-    differ = mask != reference
-    judged = differ & (label != IGNORE)
+    differ = (mask != reference) & (label != IGNORE)
     return MaskCounts(
         confusion,
         confusion_matrix(reference, mask, classes),
-        lost=int(np.count_nonzero(judged & (reference == label))),
-        gained=int(np.count_nonzero(judged & (mask == label))),
+        lost=int(np.count_nonzero(differ & (reference == label))),
+        gained=int(np.count_nonzero(differ & (mask == label))),
     )

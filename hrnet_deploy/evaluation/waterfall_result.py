@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hrnet_deploy.evaluation.comparison import Drop
-from hrnet_deploy.evaluation.run_info import DataFacts
+from hrnet_deploy.evaluation.run_info import DataInfo
 from hrnet_deploy.system.text_table import Table
 
 
@@ -45,7 +45,7 @@ class Waterfall:
     """
 
     metric: str
-    data: DataFacts
+    data: DataInfo
     steps: tuple[WaterfallStep, ...]
 
     def to_dict(self) -> dict[str, Any]:

@@ -12,7 +12,8 @@ import numpy as np
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import Dataset, Evaluation, Model, compare, evaluate
-from hrnet_deploy.evaluation.run import DataOptions, dataset_for, opened
+from hrnet_deploy.evaluation.loaded_model import open_models
+from hrnet_deploy.evaluation.run import DataOptions, dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, Feed, OnnxModel
 from hrnet_deploy.export.info import RANDOM
@@ -78,20 +79,20 @@ def measure_waterfall(
     """
     if not artefacts:
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
-    with opened(list(artefacts), device=device, backend=backend, threads=threads, streams=1) as ends:
-        card = ends[0].facts.card
+    with open_models(list(artefacts), device=device, backend=backend, threads=threads, streams=1) as ends:
+        card = ends[0].info.card
         # A foreign graph with several outputs was asked for one when the artefact was made.
         output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
         how = reading or (reading_of(card) if _made_from(card, weights) else AS_STORED)
         origin = open_source(model, weights, task=task, num_classes=None, reading=how, opset=None, graph_output=output)
         for end in ends:
-            _check_same_weights(origin, end.facts.card, end.facts.name)
+            _check_same_weights(origin, end.info.card, end.info.name)
         dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
-        last = sorted(ends, key=lambda end: list(Precision).index(end.facts.card.precision))
-        precisions = {end.facts.card.precision for end in last}
+        last = sorted(ends, key=lambda end: list(Precision).index(end.info.card.precision))
+        precisions = {end.info.card.precision for end in last}
         between = Precision.INT8 in precisions and Precision.FP16 not in precisions
         stages = _stages(origin, card, dataset, half=between)
-        return _measured([*stages, *((end.facts.name, end.model) for end in last)], dataset)
+        return _measured([*stages, *((end.info.name, end.model) for end in last)], dataset)
 
 
 class _Original:

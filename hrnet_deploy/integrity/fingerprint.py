@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from hrnet_deploy.artifact.onnx_header import graph_sha256
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import ArtifactError, HrnetDeployError
-from hrnet_deploy.evaluation.model_runner import ModelRunner
+from hrnet_deploy.evaluation.model_runner import EngineModel, ModelRunner
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
-from hrnet_deploy.protocols import Engine, Tensors
+from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Resize, Task
 
 PICTURE_KEY = "golden_picture"
@@ -155,24 +155,12 @@ class _Answer:
     grid: NDArray[np.uint8] | None = None
 
 
-class _Model:
-    """An engine as an evaluation takes it."""
-
-    def __init__(self, engine: Engine, card: ModelCard) -> None:
-        self._engine = engine
-        self.card = card
-        self.device = engine.device
-
-    def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
-        return self._engine.run(batch if isinstance(batch, Mapping) else {self.card.inputs[0].name: batch})
-
-
 def _answered(engine: Engine, card: ModelCard, image: Image) -> _Answer:
     spec = card.preprocessing
     if card.shapes.dynamic_hw:
         # A large size would cost seconds and tell no more; the picture has the wanted one already.
         spec = replace(spec, resize=Resize.SQUASH, size_hw=(image.shape[0], image.shape[1]))
-    network = ModelRunner(_Model(engine, replace(card, preprocessing=spec)))
+    network = ModelRunner(EngineModel(engine, replace(card, preprocessing=spec)))
     rows = network.prepare(image)
     (outputs,) = network.run([rows], batch=1)
     values = outputs[0][0]

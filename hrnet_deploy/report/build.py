@@ -17,9 +17,9 @@ from hrnet_deploy.evaluation.compare import comparison_of
 from hrnet_deploy.evaluation.comparison import CandidateComparison, Comparison, LabelChange
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
-from hrnet_deploy.evaluation.evaluate import make_settings
+from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.evaluation.model_runner import InputRows, Model, ModelRunner
-from hrnet_deploy.evaluation.run import DataOptions, dataset_for, measure, opened
+from hrnet_deploy.evaluation.run import DataOptions, Settings, dataset_for, measure
 from hrnet_deploy.evaluation.runtime_status import prediction_pairs, runtime_status
 from hrnet_deploy.evaluation.sliding_window import OVERLAP
 from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
@@ -101,16 +101,16 @@ def build_report(
         raise UsageError(
             f"seconds must be above 0 and at most {_MAX_SECONDS}, got {seconds}. The default is {SECONDS:g}."
         )
-    settings = make_settings(batch, workers, window, overlap, journal)
+    settings = Settings(batch, workers, window, overlap, journal)
     compared = [reference, *candidates]
-    with opened(compared, device=device, backend=backend, threads=threads) as models:
+    with open_models(compared, device=device, backend=backend, threads=threads) as models:
         machine = take_snapshot(gpu=False)  # before the run, so that the load is that of other processes
         dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         comparison = comparison_of(measure(models, dataset, settings))
-    with opened(compared, device=device, backend=backend, threads=threads, streams=1) as models:
+    with open_models(compared, device=device, backend=backend, threads=threads, streams=1) as models:
         networks = [ModelRunner(each.model, settings.sliding) for each in models]
         latencies = _measure_latencies(networks, dataset, seconds)
-        if any(each.facts.device != "cpu" for each in models):
+        if any(each.info.device != "cpu" for each in models):
             machine = dataclasses.replace(machine, gpus=take_snapshot().gpus)  # an idle GPU lowers its clock
         examples = [
             _pick_examples(each, networks[0], network, dataset, photos=photos)
@@ -182,7 +182,7 @@ def _measure_latencies(networks: Sequence[ModelRunner], dataset: Dataset, second
     limit = min(LONGEST_WARM_UP_S, 2 * seconds)
     warm = [warm_up(_make_call(*each), limit_s=limit) for each in zip(networks, inputs, strict=True)]
     calls = [_make_call(*each) for each in zip(networks, inputs, strict=True)]
-    return [Latency.of(times) for times in time_interleaved(calls, seconds=seconds, warm=warm, singly=True)]
+    return [Latency.of(times) for times in time_interleaved(calls, seconds=seconds, warm_ups=warm, single_calls=True)]
 
 
 def _make_call(network: ModelRunner, inputs: Sequence[InputRows]) -> Call:

@@ -9,7 +9,7 @@ from hrnet_deploy.benchmark.timing import Latency
 from hrnet_deploy.evaluation.comparison import CandidateComparison, ClassDelta, Comparison, Drop
 from hrnet_deploy.evaluation.evaluate import Evaluation
 from hrnet_deploy.evaluation.metrics.classification import TOP, ClassificationMetrics
-from hrnet_deploy.evaluation.run_info import DataFacts, ModelFacts
+from hrnet_deploy.evaluation.run_info import DataInfo, EvaluatedModel
 from hrnet_deploy.evaluation.runtime_status import PredictionPair, RuntimeStatus
 from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
 from hrnet_deploy.report.thumbnails import ExampleImage
@@ -42,7 +42,7 @@ class Row:
     examples: tuple[ExampleImage, ...] = field(default=(), repr=False)
 
     @property
-    def model(self) -> ModelFacts:
+    def model(self) -> EvaluatedModel:
         """The artifact."""
         return self.evaluation.model
 
@@ -113,7 +113,7 @@ class Report:
         return self.rows[1:]
 
     @property
-    def data(self) -> DataFacts:
+    def data(self) -> DataInfo:
         """The images."""
         return self.comparison.reference.data
 

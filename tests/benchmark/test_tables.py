@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hrnet_deploy.benchmark.published_latency import published_for
-from hrnet_deploy.benchmark.result import Artefact, Benchmark, Row, Scope, Skipped, StreamRow
+from hrnet_deploy.benchmark.result import ArtifactInfo, Benchmark, Row, Scope, Skipped, StreamRow
 from hrnet_deploy.benchmark.tables import as_markdown, as_text, milliseconds, sections, short_names
 from hrnet_deploy.benchmark.timing import Latency, Throughput, WarmUp
 from hrnet_deploy.spec import Precision
@@ -19,7 +19,7 @@ SNAPSHOT = Snapshot(
 
 
 def artefact(name, variant="hrnet_w18"):
-    return Artefact(
+    return ArtifactInfo(
         name=name,
         path=f"out/{name}",
         sha256="0" * 64,
@@ -30,13 +30,13 @@ def artefact(name, variant="hrnet_w18"):
         device="cuda:0",
         backend="tensorrt",
         arithmetic="float32 or TF32",
-        picture="cat.jpg, 375x500",
+        image="cat.jpg, 375x500",
     )
 
 
 def row(index, batch, figure, ms, speed_up=1.0):
     latency = Latency(samples=120, median_ms=ms, mean_ms=ms, min_ms=ms, p95_ms=ms * 1.1, p99_ms=None)
-    return Row(artefact=index, batch=batch, figure=figure, latency=latency, warm_up=WARM, speed_up=speed_up)
+    return Row(artifact=index, batch=batch, scope=figure, latency=latency, warm_up=WARM, speed_up=speed_up)
 
 
 @pytest.fixture
@@ -45,14 +45,14 @@ def found():
     single = Throughput(streams=1, runs=100, seconds=1.0, latency=row(0, 1, Scope.ENGINE, 10).latency)
     double = Throughput(streams=2, runs=150, seconds=1.0, latency=single.latency)
     return Benchmark(
-        artefacts=(artefact("w18.engine"), artefact(LONG, "hrnetv2_w48")),
+        artifacts=(artefact("w18.engine"), artefact(LONG, "hrnetv2_w48")),
         rows=tuple(
             row(index, batch, figure, 6.5 * batch / (index + 1), None if batch == 4 and index else 1.0 + index)
             for figure in Scope
             for batch in (1, 4)
             for index in (0, 1)
         ),
-        streams=(StreamRow(artefact=0, batch=4, flow=double, single=single),),
+        streams=(StreamRow(artifact=0, batch=4, throughput=double, single=single),),
         skipped=(Skipped(1, 8, "takes batches of 1 to 4"), Skipped(1, 16, "takes batches of 1 to 4")),
         threads=None,
         seconds=2.0,
@@ -66,7 +66,7 @@ def found():
 def test_columns_line_up_within_100(found):
     lines = as_text(sections(found)).splitlines()
     assert max(map(len, lines)) <= 100
-    start = lines.index("Engine only: the input lies where it computes, the output stays there")
+    start = lines.index("Engine only: input and output stay in the engine's memory")
     header, *rows = lines[start + 1 : start + 6]
     assert [r.split() for r in rows[:2]] == [
         ["1", "w18.engine", "6.50", "7.15", "-", "120", "153.8", "1.00"],
@@ -78,15 +78,15 @@ def test_columns_line_up_within_100(found):
 def test_sections_come_in_order(found):
     titles = [part.title.split(":")[0] for part in sections(found)]
     assert titles == [
-        *("Artefacts", "Engine only", "With copies", "End to end", "Streams that share one engine"),
-        *("Published figures", "Not measured", "Circumstances", "Warnings"),
+        *("Artifacts", "Engine only", "With copies", "End to end", "Streams that share one engine"),
+        *("Published latencies", "Not measured", "Conditions", "Warnings"),
     ]
 
 
 def test_published_figures_are_labelled_as_other_hardware(found):
     (part,) = [part for part in sections(found) if part.title.startswith("Published")]
     assert "other hardware" in part.title
-    assert part.header == ("batch", "artefact", "ours, ms", "Tesla T4 fp16", "Tesla T4 fp32", "Tesla V100 fp32")
+    assert part.header == ("batch", "artifact", "ours, ms", "Tesla T4 fp16", "Tesla T4 fp32", "Tesla V100 fp32")
     assert part.rows[0] == ("1", "w18.engine", "6.50", "6.79", "7.41", "6.66")
     assert any(n.startswith("other hardware: Tesla V100 (TensorRT); source: PaddleClas docs/") for n in part.notes)
     assert part.notes[-1] == "nothing is published for hrnetv2_w48 at 224x224"

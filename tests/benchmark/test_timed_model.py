@@ -9,7 +9,7 @@ import pytest
 
 from hrnet_deploy import Predictor
 from hrnet_deploy.benchmark.benchmark import plan_batches
-from hrnet_deploy.benchmark.timed_model import Subject, check_room, made_picture, read_picture
+from hrnet_deploy.benchmark.timed_model import TimedModel, generate_image, read_image
 from hrnet_deploy.engines.cuda import provider
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.imaging.image_header import read_header
@@ -66,12 +66,12 @@ class Memory:
 
 
 def test_input_is_the_prepared_picture_in_every_row(predictor, photos_onnx):
-    subject = Subject(photos_onnx, predictor)
-    assert (subject.input_hw, subject.on_gpu, subject.fixed_batch) == ((64, 64), False, None)
-    (output,) = subject.copying_call(3)().values()
+    model = TimedModel(photos_onnx, predictor)
+    assert (model.input_hw, model.on_gpu, model.fixed_batch) == ((64, 64), False, None)
+    (output,) = model.copying_call(3)().values()
     assert output.shape == (3, 10)
     assert np.allclose(output, output[:1], atol=1e-5)
-    answers = subject.whole_call(2)()
+    answers = model.whole_call(2)()
     assert [a.index for a in answers] == [int(output[0].argmax())] * 2
 
 
@@ -79,9 +79,9 @@ def test_on_a_gpu_the_engine_alone_is_fed_from_there(predictor, photos_onnx, mon
     cuda = Memory()
     monkeypatch.setattr(provider, "open_cuda", lambda: cuda)
     gpu = OnGpu(predictor.card)
-    subject = Subject(photos_onnx, gpu)
-    subject.engine_call(2)()
-    subject.copying_call(2)()
+    model = TimedModel(photos_onnx, gpu)
+    model.engine_call(2)()
+    model.copying_call(2)()
     there, here = (feed["input"] for feed in gpu.fed)
     assert (there.shape, there.dtype, there.device) == ((2, 3, 64, 64), np.float32, 1)
     assert bytes(cuda.blocks[there.address]) == here.tobytes()
@@ -92,18 +92,18 @@ def test_on_a_gpu_the_engine_alone_is_fed_from_there(predictor, photos_onnx, mon
 
 def test_each_stream_has_an_input_of_its_own(predictor, photos_onnx):
     gpu = OnGpu(predictor.card)
-    subject = Subject(photos_onnx, gpu)
-    subject.copying_call(1)()
-    subject.copying_call(1)()
+    model = TimedModel(photos_onnx, gpu)
+    model.copying_call(1)()
+    model.copying_call(1)()
     first, second = (feed["input"] for feed in gpu.fed)
     assert not np.shares_memory(first, second)
 
 
 def test_made_pictures_are_jpegs_of_the_size_users_have(predictor):
-    picture = made_picture(predictor.card)
-    assert read_header(picture.content).size_hw == (375, 500)
-    assert picture.content == made_picture(predictor.card).content
-    assert picture.name == "a made JPEG, 375x500"
+    image = generate_image(predictor.card)
+    assert read_header(image.content).size_hw == (375, 500)
+    assert image.content == generate_image(predictor.card).content
+    assert image.name == "a generated JPEG, 375x500"
 
 
 @pytest.mark.parametrize(("content", "error"), [(None, MissingFileError), (b"", ImageError), (b"GIF89a", ImageError)])
@@ -112,7 +112,7 @@ def test_pictures_that_are_none(tmp_path, content, error):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(error):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize(
@@ -123,18 +123,18 @@ def test_pictures_that_are_none(tmp_path, content, error):
     ],
 )
 def test_batches_are_those_of_the_card(predictor, photos_onnx, batches, plan, skipped):
-    found, left_out = plan_batches([Subject(photos_onnx, predictor)], batches)
+    found, left_out = plan_batches([TimedModel(photos_onnx, predictor)], batches)
     assert found == plan
     assert [one.batch for one in left_out] == skipped
 
 
 def test_an_input_that_fills_the_memory_is_refused(predictor, photos_onnx):
     with pytest.raises(UsageError, match=r"got 0 MiB for batch 4\. Use a smaller --batch"):
-        check_room(Subject(photos_onnx, predictor), 4, limit_bytes=100_000)
+        TimedModel(photos_onnx, predictor).check_memory(4, limit_bytes=100_000)
 
 
 def test_a_card_may_not_ask_for_a_picture_that_fills_the_memory(predictor):
     huge = (1, 60_000, 60_000)
     card = dataclasses.replace(predictor.card, task=Task.SEGMENTATION, shapes=ShapeRange(huge, huge, huge))
     with pytest.raises(UsageError, match="Give one of your own with --image"):
-        made_picture(card)
+        generate_image(card)

@@ -78,7 +78,7 @@ def test_warm_up_ends_when_times_repeat_or_are_over(seconds, limit, runs, stable
 def test_turns_alternate_and_every_other_round_goes_backwards():
     clock, log, rests = Clock(), [], []
     calls = [clock.call(0.1, log, name) for name in "ABC"]
-    found = time_interleaved(calls, seconds=0.35, warm=warmed(0.1, 0.1, 0.1), clock=clock, sleep=rests.append)
+    found = time_interleaved(calls, seconds=0.35, warm_ups=warmed(0.1, 0.1, 0.1), clock=clock, sleep=rests.append)
     assert rests == [0.05] * 15
     assert "".join(log) == "ABCCBAABCCBAABC"  # five samples at least
     assert found == [pytest.approx([0.1] * 5)] * 3
@@ -87,7 +87,7 @@ def test_turns_alternate_and_every_other_round_goes_backwards():
 def test_a_quick_call_gets_the_same_time_and_so_more_samples():
     clock, log = Clock(), []
     calls = [clock.call(0.2, log, "A"), clock.call(0.01, log, "B")]
-    slow, fast = time_interleaved(calls, seconds=2.0, warm=warmed(0.2, 0.01), clock=clock, sleep=lambda _: None)
+    slow, fast = time_interleaved(calls, seconds=2.0, warm_ups=warmed(0.2, 0.01), clock=clock, sleep=lambda _: None)
     assert (len(slow), len(fast)) == (10, 200)
     assert "".join(log) == ("A" + "B" * 42 + "A") * 5  # the first of each turn of B is not counted
 
@@ -96,7 +96,7 @@ def test_single_calls_take_turns_on_a_busy_machine():
     clock, log = Clock(), []
     calls = [clock.call(0.02, log, "A"), clock.call(0.01, log, "B")]
     slow, fast = time_interleaved(
-        calls, seconds=0.18, warm=warmed(0.02, 0.01), singly=True, clock=clock, sleep=lambda _: None
+        calls, seconds=0.18, warm_ups=warmed(0.02, 0.01), single_calls=True, clock=clock, sleep=lambda _: None
     )
     assert "".join(log) == "AABBBBAA" * 3  # every second one is not counted
     assert (len(slow), len(fast)) == (6, 6)
@@ -105,13 +105,13 @@ def test_single_calls_take_turns_on_a_busy_machine():
 def test_one_call_alone_loses_none():
     clock, log = Clock(), []
     (found,) = time_interleaved(
-        [clock.call(0.01, log, "A")], seconds=0.19, warm=warmed(0.01), clock=clock, sleep=pytest.fail
+        [clock.call(0.01, log, "A")], seconds=0.19, warm_ups=warmed(0.01), clock=clock, sleep=pytest.fail
     )
     assert len(found) == len(log) == 20
 
 
 def test_nothing_takes_no_turns():
-    assert time_interleaved([], seconds=1.0, warm=[]) == []
+    assert time_interleaved([], seconds=1.0, warm_ups=[]) == []
 
 
 def test_a_drift_hits_all_alike():
@@ -125,7 +125,7 @@ def test_a_drift_hits_all_alike():
         return run
 
     a, b = time_interleaved(
-        [call(0.1), call(0.05)], seconds=6.0, warm=warmed(0.1, 0.05), clock=clock, sleep=lambda _: None
+        [call(0.1), call(0.05)], seconds=6.0, warm_ups=warmed(0.1, 0.05), clock=clock, sleep=lambda _: None
     )
     assert np.mean(a) / np.mean(b) == pytest.approx(2, rel=0.02)
     assert np.median(a) / np.median(b) == pytest.approx(2, rel=0.02)

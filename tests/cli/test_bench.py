@@ -76,7 +76,7 @@ def test_a_net_of_any_size_on_the_users_picture(command, street_onnx, picture, t
         assert (code, err) == (0, [])
         assert (tmp_path / "new" / name).read_text().startswith(start)
     assert "street.png, 96x128" in out
-    assert "With copies: as engine only" in out
+    assert "With copies: equal to engine only" in out
     assert max(map(len, out.splitlines())) <= 100
 
 
@@ -91,7 +91,7 @@ def test_a_fixed_batch_is_measured_though_another_is_asked_for(command, fixed):
     [
         (["--batch", "0"], "batch must be 1 to 1024, got (0,)"),
         (["--batch", "1,x"], "batch must be a list of numbers, got '1,x'"),
-        (["--batch", "99"], "batch must be one an artefact takes, got 99: photos.onnx takes batches of 1 to 16"),
+        (["--batch", "99"], "batch must be one an artifact takes, got 99: photos.onnx takes batches of 1 to 16"),
         (["--seconds", "0"], "seconds must be above 0"),
         (["--seconds", "nan"], "seconds must be above 0"),
         (["--streams", "0"], "streams must be 1 to 64, got 0"),

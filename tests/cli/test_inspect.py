@@ -87,17 +87,17 @@ def test_a_classifier_in_words(command, photos_onnx):
     assert code == 0
     assert max(map(len, out.splitlines())) <= 100
     shown = {line[2:17].strip(): line[18:] for line in out.splitlines()[1:] if line[2] != " "}
-    assert shown["net"] == "hrnet_w18_small_v1, classification"
+    assert shown["model"] == "hrnet_w18_small_v1, classification"
     assert shown["SHA-256"] == sha256_file(photos_onnx)
     assert shown["file"] == f"{photos_onnx.stat().st_size:,} bytes"
     assert shown["classes"] == "10: airplane, automobile, bird, cat, deer, dog, …"
-    assert shown["precision"] == "fp32, opset 20, answers with logits"
-    assert shown["takes"] == "batch 1 to 16 (best 1), height x width 64x64"
+    assert shown["precision"] == "fp32, opset 20, logits output"
+    assert shown["shapes"] == "batch 1 to 16 (best 1), height x width 64x64"
     assert shown["input"] == "input float32 (batch, 3, 64, 64)"
-    assert shown["made from"].startswith("hrnet_w18_small_v1_photos10.safetensors, dialect official")
+    assert shown["exported from"].startswith("hrnet_w18_small_v1_photos10.safetensors, dialect official")
     assert shown["convolutions"] == "fp32 91"
     assert shown["nodes"].startswith("228: Conv 91, Relu 75, ")
-    assert shown["golden answer"] == "stored, see --verify"
+    assert shown["fingerprint"] == "stored, see --verify"
     assert "parity_max_abs" in shown["measured"]
     assert err == [f"Next: hrnet-inspect {photos_onnx} --verify"]
 
@@ -109,7 +109,7 @@ def test_what_was_exported_is_verified(command, request, name):
     assert code == 0
     assert {check["name"]: check["outcome"] for check in json.loads(out)["checks"]} == {
         "graph SHA-256": "ok",
-        "golden answer": "ok",
+        "fingerprint": "ok",
     }
 
 
@@ -128,7 +128,7 @@ def test_another_answer_is_exit_code_3(command, photos_onnx, tmp_path):
     path = with_card(path, path, dataclasses.replace(card, lineage=lineage))
     code, out, err = command(path, "--verify")
     assert (code, out, len(err)) == (3, "", 1)
-    assert "spoilt.onnx must answer as when it was exported" in err[0]
+    assert "spoilt.onnx must compute the output it had when it was exported" in err[0]
 
 
 def test_a_card_of_an_older_export_is_told_so(command, photos_onnx, tmp_path):
@@ -144,7 +144,7 @@ def test_a_foreign_graph_is_shown_without_a_card(command, photos_onnx, tmp_path)
     onnx.save_model(model, tmp_path / "foreign.onnx")
     code, out, err = command(tmp_path / "foreign.onnx", "--verify")
     assert code == 0
-    assert "none: made by another tool" in out
+    assert "none: created by another tool" in out
     assert "fp32 91" in out
     assert err == [f"Next: hrnet-export {tmp_path / 'foreign.onnx'} --task classification -o NEW.onnx"]
 
@@ -195,7 +195,7 @@ def test_an_engines_digests_are_verified_without_a_gpu(command, engine):
     assert code == 0
     assert "size            ok: 128 bytes" in out
     assert "SHA-256         ok: " in out
-    assert "golden answer   not checked: " in out
+    assert "fingerprint     not checked: " in out
 
 
 @pytest.mark.parametrize(
@@ -235,10 +235,10 @@ def test_layers_need_an_engine_and_what_runs_it(command, engine, photos_onnx):
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("missing.onnx", None, "artefact must be a file"),
+        ("missing.onnx", None, "artifact must be a file"),
         ("empty.onnx", b"", "must be an ONNX model"),
         ("text.onnx", b"no net at all", "must be an ONNX model"),
-        ("picture.png", b"x", "artefact must be an .onnx or .engine file"),
+        ("picture.png", b"x", "artifact must be an .onnx or .engine file"),
     ],
 )
 def test_files_that_are_none(command, tmp_path, name, content, words):

@@ -37,7 +37,7 @@ def test_by_hand_rows_are_marked_and_explained(capsys):
     run("hrnetv2_w48.cityscapes")
     out, err = capsys.readouterr()
     assert out.splitlines()[1].split()[-4:] == ["81.1", "1024x2048", "official", "*"]
-    assert "fetch by hand" in err
+    assert "download by hand" in err
     assert "https://1drv.ms/" in err
     assert "--weights hrnet_w48_cityscapes_cls19_1024x2048_trainset.pth" in err
 

@@ -111,7 +111,7 @@ def test_a_video_that_does_not_say_its_speed_gets_a_usual_one(save, fps):
     assert usable_fps(fps) == 25
     paths, told = save([result(9, VideoFrame(Path("v.mp4"), 0, fps))])
     assert read_video(paths[0])[1] == pytest.approx(25)
-    assert told == ["v.mp4 does not say its frames per second; its copy has 25"]
+    assert told == ["v.mp4 has no usable frame rate; its copy has 25 frames per second"]
 
 
 def test_a_run_that_breaks_leaves_no_part_of_a_video(save, tmp_path):

@@ -72,7 +72,7 @@ def test_blank_labels(colour_net, scenes, picture_file):
         ({"workers": 0}, "workers must be at least 1, got 0"),
         ({"limit": -1}, "limit must be positive, got -1"),
         ({"window": (8, 8)}, "sliding windows are for segmentation"),
-        ({"journal": "journal"}, "a journal needs artefacts as files, got colour_net"),
+        ({"journal": "journal"}, "a journal needs artifacts as files, got colour_net"),
     ],
 )
 def test_bad_options(colour_net, photos, options, message):

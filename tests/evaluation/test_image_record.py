@@ -5,25 +5,25 @@ import json
 import numpy as np
 import pytest
 
-from hrnet_deploy.evaluation.image_record import MaskCounts, Record
+from hrnet_deploy.evaluation.image_record import ImageRecord, MaskCounts
 from hrnet_deploy.evaluation.metrics.classification import Ranking
 
 
 def sent(record, **sizes):
-    return Record.from_json(
-        json.loads(json.dumps(record.to_json())), **({"images": 9, "answers": 2, "classes": 3} | sizes)
+    return ImageRecord.from_json(
+        json.loads(json.dumps(record.to_json())), **({"images": 9, "models": 2, "classes": 3} | sizes)
     )
 
 
 def test_rankings():
     first, second = Ranking((1, 0), (float(np.float32(0.7)), 0.25)), Ranking((2,), (1.0,))
-    found = sent(Record(4, "ab", (first, second)))
-    assert (found.index, found.content, found.answers) == (4, "ab", (first, second))
+    found = sent(ImageRecord(4, "ab", (first, second)))
+    assert (found.index, found.content, found.predictions) == (4, "ab", (first, second))
 
 
 def test_masks():
     confusion, transitions = (np.random.default_rng(i).integers(0, 3, (3, 3)) * (1 << 40) for i in range(2))
-    found = sent(Record(0, "", (MaskCounts(confusion, transitions, 5, 6),) * 2)).answers[1]
+    found = sent(ImageRecord(0, "", (MaskCounts(confusion, transitions, 5, 6),) * 2)).predictions[1]
     assert (found.confusion == confusion).all()
     assert (found.transitions == transitions).all()
     assert (found.lost, found.gained, found.changed) == (5, 6, transitions.sum() - np.trace(transitions))
@@ -47,6 +47,6 @@ def test_masks():
 )
 def test_anything_else_is_refused(change):
     good = {"index": 0, "content": "", "answers": [{"top": [0], "scores": [1.0]}] * 2}
-    Record.from_json(good, 9, 2, 3)
+    ImageRecord.from_json(good, 9, 2, 3)
     with pytest.raises((KeyError, TypeError, ValueError, IndexError)):
-        Record.from_json(good | change, 9, 2, 3)
+        ImageRecord.from_json(good | change, 9, 2, 3)

@@ -3,13 +3,13 @@
 import pytest
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.evaluation.image_record import Record
+from hrnet_deploy.evaluation.image_record import ImageRecord
 from hrnet_deploy.evaluation.journal import Journal
 from hrnet_deploy.evaluation.metrics.classification import Ranking
 
 
 def record(index):
-    return Record(index, f"{index:02x}", (Ranking((index % 3,), (0.5,)),))
+    return ImageRecord(index, f"{index:02x}", (Ranking((index % 3,), (0.5,)),))
 
 
 def write(journal, *indices):
@@ -20,7 +20,7 @@ def write(journal, *indices):
 
 
 def read(journal):
-    return [found.index for found in journal.read(images=10, answers=1, classes=3)]
+    return [found.index for found in journal.read(images=10, models=1, classes=3)]
 
 
 def test_runs_add_to_each_other(tmp_path):

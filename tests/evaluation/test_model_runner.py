@@ -5,7 +5,7 @@ import pytest
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.model_runner import ModelRunner
-from hrnet_deploy.evaluation.sliding_window import Sliding
+from hrnet_deploy.evaluation.sliding_window import SlidingWindow
 from hrnet_deploy.spec import OutputKind, Task
 
 
@@ -37,7 +37,7 @@ def test_a_fixed_batch_is_filled(colour_net):
 def test_windows_of_any_picture_give_the_whole(colour_net, size):
     picture = grey(*size)
     net = colour_net(size_hw=(8, 8))
-    network = ModelRunner(net, Sliding.overlapping((8, 8), 0.5))
+    network = ModelRunner(net, SlidingWindow.with_overlap((8, 8), 0.5))
     rows = network.prepare(picture)
     (outputs,) = network.run([rows], batch=4)
     assert len(outputs) == len(rows.corners)
@@ -49,10 +49,10 @@ def test_windows_of_any_picture_give_the_whole(colour_net, size):
     ("net", "window", "message"),
     [
         ({"task": Task.CLASSIFICATION}, (8, 8), "sliding windows are for segmentation"),
-        ({"kind": OutputKind.LABELS}, (8, 8), "sliding windows need the net's logits"),
+        ({"kind": OutputKind.LABELS}, (8, 8), "sliding windows need the model's logits"),
         ({"size_hw": (8, 16)}, (8, 8), "window must have the graph's size 8x16 .height x width., got 8x8"),
     ],
 )
 def test_windows_that_do_not_suit(colour_net, net, window, message):
     with pytest.raises(UsageError, match=message):
-        ModelRunner(colour_net(**net), Sliding.overlapping(window))
+        ModelRunner(colour_net(**net), SlidingWindow.with_overlap(window))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hrnet_deploy.evaluation import ModelFacts
+from hrnet_deploy.evaluation import EvaluatedModel
 from hrnet_deploy.evaluation.runtime_status import prediction_pairs, runtime_status
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, Task, TensorSpec
 
@@ -23,7 +23,7 @@ def _model(name, precision="fp32", *, device="cpu", backend="onnxruntime", **lin
         shapes=ShapeRange((1, 224, 224), (1, 224, 224), (8, 224, 224)),
         lineage={"weights_sha256": "1" * 64, **lineage},
     )
-    return ModelFacts(
+    return EvaluatedModel(
         name=name, path=Path(name), sha256="0" * 64, size_bytes=1, card=card, device=device, backend=backend
     )
 

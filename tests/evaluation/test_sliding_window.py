@@ -1,4 +1,4 @@
-"""Sliding windows against mmseg's loop in torch."""
+"""SlidingWindow windows against mmseg's loop in torch."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.evaluation.sliding_window import Sliding, blended_argmax, padded
+from hrnet_deploy.evaluation.sliding_window import SlidingWindow, blended_argmax, pad_image
 from hrnet_deploy.processing.postprocess import upsampled_argmax
 
 
@@ -21,7 +21,7 @@ from hrnet_deploy.processing.postprocess import upsampled_argmax
     ],
 )
 def test_corners(size, window, overlap, corners):
-    assert Sliding.overlapping(window, overlap).corners(size) == corners
+    assert SlidingWindow.with_overlap(window, overlap).corners(size) == corners
 
 
 @given(
@@ -30,7 +30,7 @@ def test_corners(size, window, overlap, corners):
     st.floats(0, 0.99),
 )
 def test_windows_cover_every_pixel_and_stay_inside(size, window, overlap):
-    sliding = Sliding.overlapping(window, overlap)
+    sliding = SlidingWindow.with_overlap(window, overlap)
     height, width = sliding.padded_hw(size)
     seen = np.zeros((height, width), np.int64)
     for top, left in sliding.corners((height, width)):
@@ -44,7 +44,7 @@ def test_windows_cover_every_pixel_and_stay_inside(size, window, overlap):
 @pytest.mark.parametrize("size", [(40, 72), (33, 50), (20, 30)])
 def test_blending_equals_mmseg(size, align_corners):
     torch = pytest.importorskip("torch", reason="the reference loop is in torch")
-    window, sliding = (32, 32), Sliding((32, 32), (20, 20))
+    window, sliding = (32, 32), SlidingWindow((32, 32), (20, 20))
     full = sliding.padded_hw(size)
     corners = sliding.corners(full)
     logits = np.random.default_rng(4).standard_normal((len(corners), 5, 8, 8)).astype(np.float32)
@@ -72,8 +72,8 @@ def test_one_window_is_the_whole_picture(align_corners):
 
 
 def test_padding_is_black_and_only_where_needed(picture):
-    assert padded(picture, picture.shape[:2]) is picture
-    larger = padded(picture, (picture.shape[0] + 3, picture.shape[1] + 5))
+    assert pad_image(picture, picture.shape[:2]) is picture
+    larger = pad_image(picture, (picture.shape[0] + 3, picture.shape[1] + 5))
     assert (larger[: -3 or None, :-5] == picture).all()
     assert not larger[-3:].any()
     assert not larger[:, -5:].any()
@@ -82,9 +82,9 @@ def test_padding_is_black_and_only_where_needed(picture):
 @pytest.mark.parametrize("overlap", [-0.1, 1, 2])
 def test_bad_overlap(overlap):
     with pytest.raises(UsageError, match=r"overlap must be from 0 to below 1"):
-        Sliding.overlapping((8, 8), overlap)
+        SlidingWindow.with_overlap((8, 8), overlap)
 
 
 def test_bad_stride():
     with pytest.raises(UsageError, match=r"stride must be 1\.\.8, got 9"):
-        Sliding((8, 8), (8, 9))
+        SlidingWindow((8, 8), (8, 9))

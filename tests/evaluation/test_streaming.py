@@ -37,7 +37,7 @@ def test_records_come_in_order_and_threads_end(run, photos, colour_net, batch, w
     assert [record.index for record in records] == list(range(23))
     assert not alive()
     assert 1 <= len(net.threads) <= streams
-    assert {thread.name.rpartition("_")[0] for thread in net.threads} == {"evaluation-net"}
+    assert {thread.name.rpartition("_")[0] for thread in net.threads} == {"evaluation-model"}
     assert sum(net.batches) == 23
     assert max(net.batches) <= batch
 

@@ -70,8 +70,8 @@ def test_fp16_that_answers_otherwise_is_refused(demo, folder, tmp_path, monkeypa
 
 def test_folders_are_walked_once(demo, folder, tmp_path, monkeypatch):
     walked = []
-    listing = image_folder._listing
-    monkeypatch.setattr(image_folder, "_listing", lambda place: walked.append(place) or listing(place))
+    listing = image_folder.list_folder
+    monkeypatch.setattr(image_folder, "list_folder", lambda place: walked.append(place) or listing(place))
     calibration, others = tmp_path / "train", tmp_path / "others"
     for place, seed in ((calibration, 0), (others, 1)):
         place.mkdir()

@@ -61,7 +61,7 @@ class Noisy:
 
     def __init__(self, engine, noise=0.0):
         self.engine, self.noise = engine, noise
-        self.device = engine.device
+        self.device, self.backend, self.arithmetic = engine.device, engine.backend, engine.arithmetic
 
     def run(self, feed):
         rng = np.random.default_rng(0)
@@ -102,7 +102,7 @@ def test_labels_on_another_place_are_another_answer(street_onnx):
 class Top:
     """An engine that answers with its two best classes."""
 
-    device = "cpu"
+    device, backend, arithmetic = "cpu", "onnxruntime", "float32"
 
     def __init__(self, labels, scores):
         self.labels, self.scores = labels, scores

@@ -1,4 +1,4 @@
-"""Labelled street scenes: Cityscapes' folders, and images beside label images of the same names."""
+"""Segmentation datasets: Cityscapes' folders, and images beside label images of the same names."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more, images_below, listing
+from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more
 from hrnet_deploy.evaluation.metrics.segmentation import IGNORE
+from hrnet_deploy.imaging.folders import images_below, list_folder
 from hrnet_deploy.imaging.label_image import read_label_values
 from hrnet_deploy.spec import Task
 
@@ -29,28 +30,18 @@ _EVALUATED_LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27
 CITYSCAPES_TRAIN_IDS: Mapping[int, int] = MappingProxyType(
     dict.fromkeys(range(-1, 34), IGNORE) | {label: train for train, label in enumerate(_EVALUATED_LABEL_IDS)}
 )
-"""Label id (-1..33) to train id (0..18, or 255 for what is not evaluated). Source: as CITYSCAPES_CLASSES."""
+"""Label id (-1..33) to train id (0..18, or 255 for ignored labels). Source: as CITYSCAPES_CLASSES."""
 
 
 def find_scenes(root: Path, classes: Sequence[str], *, split: str | None = None) -> Dataset:
-    """Find images with a label image each.
+    """Find images that each have a label image.
 
     1. Cityscapes: `leftImg8bit/<split>/<city>/*_leftImg8bit.png` beside `gtFine/.../*_gtFine_labelTrainIds.png` or
-       `..._labelIds.png`, of which train ids are preferred; any folder of it from the root down to a city.
+       `..._labelIds.png` (train ids are preferred); `root` may be any folder from the root down to a city.
     2. `images` beside `labels`, `masks` or `annotations` (`img_dir` beside `ann_dir`), with or without split folders;
-       a label is a PNG of the image's name that holds class indices, 255 for what is not judged.
+       a label is a PNG of the image's name that holds class indices, and 255 for ignored pixels.
 
-    Args:
-        root: the folder.
-        classes: the model's class names by index.
-        split: which one; None for "val" where there is one, or what `root` holds.
-
-    Returns:
-        The scenes, sorted by path.
-
-    Raises:
-        ImageError: no images.
-        UsageError: no such layout, missing labels, or label ids for a model of other than Cityscapes' classes.
+    Without `split`, the folder "val" is used if it exists, else `root` itself.
     """
     frames, labels = _places(root)
     frames, labels = _in_split(frames, labels, split)
@@ -59,12 +50,12 @@ def find_scenes(root: Path, classes: Sequence[str], *, split: str | None = None)
     if not images:
         what = f"*_{FRAMES}.png" if cityscapes else "images"
         raise ImageError(f"evaluation data must hold images, got no {what} in {frames}. Check the path.")
-    # Both kinds may be there; mixing them would mix up the classes, so one is chosen for the whole set.
+    # Both kinds may exist. Mixing them would mix up the classes, so one is chosen for the whole dataset.
     kind, paths = _labels(frames, labels, images) if cityscapes else ("", _beside(frames, labels, images))
     if kind == "labelIds" and len(classes) != len(CITYSCAPES_CLASSES):
         raise UsageError(
             f"Cityscapes label ids need a model of {len(CITYSCAPES_CLASSES)} classes, got one of {len(classes)}. Use a"
-            " data set of the model's own classes."
+            " dataset of the model's own classes."
         )
     return Dataset(
         root=frames,
@@ -81,14 +72,7 @@ def find_scenes(root: Path, classes: Sequence[str], *, split: str | None = None)
 
 
 def is_scenes(root: Path) -> bool:
-    """Whether a folder looks like a segmentation set.
-
-    Args:
-        root: the folder.
-
-    Returns:
-        True where `find_scenes` would know the layout.
-    """
+    """Return whether `find_scenes` knows the layout of a folder."""
     try:
         _places(root)
     except UsageError:
@@ -100,12 +84,12 @@ def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = N
     """Read the class of each pixel.
 
     Args:
-        path: a PNG of one channel or of a palette, whose indices count; 1 to 16 bits.
+        path: a PNG with one channel or a palette (its indices are read); 1 to 16 bits.
         classes: number of classes.
-        label_ids: value -> class index or 255; None where the values are class indices or 255.
+        label_ids: value -> class index or 255; None if the values are class indices or 255.
 
     Returns:
-        uint8 (H, W): class indices, 255 where a pixel is not judged.
+        uint8 (H, W): class indices, 255 for ignored pixels.
 
     Raises:
         MissingFileError: no such file.
@@ -124,22 +108,11 @@ def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = N
 
 
 def read_values(path: Path) -> NDArray[Any]:
-    """Read what a label image stores.
-
-    Args:
-        path: a PNG of one channel or of a palette.
-
-    Returns:
-        uint8 or uint16 (H, W).
-
-    Raises:
-        MissingFileError: no such file.
-        ImageError: no PNG, or more than one channel.
-    """
+    """Read the values of a label image, uint8 or uint16 (H, W)."""
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise MissingFileError(f"label image must exist, got no {path}. Check the data set.") from error
+        raise MissingFileError(f"label image must exist, got no {path}. Check the dataset.") from error
     except OSError as error:
         raise ImageError(f"label image '{path}' cannot be read ({error.strerror}). Check its permissions.") from error
     return read_label_values(content, f"label image '{path}'")
@@ -156,7 +129,7 @@ def _allowed(classes: int, label_ids: Mapping[int, int] | None) -> str:
 @functools.lru_cache(maxsize=4)
 def _lookup(classes: int, label_ids: tuple[tuple[int, int], ...] | None) -> NDArray[np.int16]:
     lookup = np.full(1 << 16, _UNKNOWN, np.int16)
-    lookup[IGNORE] = IGNORE  # -1, the licence plate, is 255 in a PNG
+    lookup[IGNORE] = IGNORE  # -1, the license plate, is 255 in a PNG
     if label_ids is None:
         lookup[:classes] = np.arange(classes)
     else:
@@ -167,7 +140,7 @@ def _lookup(classes: int, label_ids: tuple[tuple[int, int], ...] | None) -> NDAr
 
 
 def _places(root: Path) -> tuple[Path, Path]:
-    """Folder of the images and the one of the labels."""
+    """Return the folders of the images and of the labels."""
     real = root.resolve()
     for base in (root, real):
         if (base / FRAMES).is_dir():
@@ -186,13 +159,13 @@ def _places(root: Path) -> tuple[Path, Path]:
 
 
 def _swapped(path: Path, old: str, new: str) -> Path:
-    """The path with the last folder of one name replaced."""
+    """Replace the last folder named `old` in a path."""
     at = len(path.parts) - 1 - path.parts[::-1].index(old)
     return Path(*path.parts[:at], new, *path.parts[at + 1 :])
 
 
 def _in_split(frames: Path, labels: Path, split: str | None) -> tuple[Path, Path]:
-    folders = listing(frames)[0]
+    folders = list_folder(frames)[0]
     if split is not None and split not in folders:
         raise UsageError(f"split must be a folder of {frames}, got '{split}'. Choose of: {', '.join(folders) or '-'}.")
     chosen = split or next((name for name in _SPLITS if name in folders), None)
@@ -200,7 +173,7 @@ def _in_split(frames: Path, labels: Path, split: str | None) -> tuple[Path, Path
 
 
 def _labels(frames: Path, labels: Path, images: Sequence[Path]) -> tuple[str, list[Path]]:
-    """Which kind of Cityscapes label there is for every image."""
+    """Return the kind of Cityscapes label that exists for every image, and the labels."""
     found = {kind: _paired(frames, labels, images, f"_{LABELS}_{kind}.png") for kind in _KINDS}
     for kind, (paths, missing) in found.items():
         if not missing:
@@ -228,7 +201,7 @@ def _beside(frames: Path, labels: Path, images: Sequence[Path]) -> list[Path]:
 
 
 def _paired(frames: Path, labels: Path, images: Sequence[Path], ending: str) -> tuple[list[Path], list[Path]]:
-    """Label of each image, and the images whose label is not there."""
+    """Return the label of each image, and the images whose label is missing."""
     stems = (image.relative_to(frames).with_name(image.stem.removesuffix(f"_{FRAMES}") + ending) for image in images)
     paths = [labels / stem for stem in stems]
     return paths, [image for image, path in zip(images, paths, strict=True) if not path.is_file()]

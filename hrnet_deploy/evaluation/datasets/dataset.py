@@ -1,26 +1,23 @@
-"""Labelled images: which files, and what is right about each."""
+"""Labeled images: the files and their labels."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.imaging.folders import IMAGE_SUFFIXES
+from hrnet_deploy.errors import MissingFileError, UsageError
 from hrnet_deploy.spec import Task
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image.
+    """One labeled image.
 
     Attributes:
-        name: path below the data set's root, with forward slashes.
-        path: the file.
-        label: class index (classification), or the file that holds the label of each pixel (segmentation).
+        name: path below the dataset's root, with forward slashes.
+        label: class index (classification), or the label image (segmentation).
     """
 
     name: str
@@ -30,16 +27,13 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """Labelled images in a fixed order.
+    """Labeled images in a fixed order.
 
     Attributes:
-        root: the folder names are relative to.
-        layout: how it was found, such as "ImageNet folders".
-        task: what its labels answer.
-        classes: number of classes.
-        samples: the images.
-        total: how many there were before a limit.
-        label_ids: value in a label image -> class index or 255; None where the values are class indices.
+        root: the folder that sample names are relative to.
+        layout: the layout that was recognized, such as "ImageNet folders".
+        total: number of images before a limit.
+        label_ids: value in a label image -> class index or 255; None if the values are class indices.
     """
 
     root: Path
@@ -51,17 +45,17 @@ class Dataset:
     label_ids: Mapping[int, int] | None = None
 
     def __len__(self) -> int:
-        """Number of images."""
+        """Return the number of images."""
         return len(self.samples)
 
     def limited(self, limit: int | None) -> Dataset:
-        """Fewer images, spread evenly over the order, hence over classes and cities.
+        """Select fewer images, spread evenly over the order, hence over classes and cities.
 
         Args:
-            limit: how many; None for all.
+            limit: number of images; None for all.
 
         Returns:
-            The data set with `limit` samples, or all where there are fewer.
+            The dataset with at most `limit` samples.
 
         Raises:
             UsageError: the limit is not positive.
@@ -75,14 +69,7 @@ class Dataset:
         return replace(self, samples=chosen)
 
     def listing_digest(self) -> str:
-        """Digest of names, labels, file sizes and times, found without reading the files.
-
-        Returns:
-            SHA-256 in hex; it changes where an image or a label is replaced.
-
-        Raises:
-            MissingFileError: a file is gone.
-        """
+        """Return the SHA-256 of names, labels, file sizes and times, in hex, without reading the files."""
         digest = hashlib.sha256(f"{self.task.value} {self.classes} {self.layout}".encode())
         for sample in self.samples:
             line = [sample.name, *_stamp(sample.path)]
@@ -91,81 +78,14 @@ class Dataset:
         return digest.hexdigest()
 
 
-def listing(folder: Path) -> tuple[list[str], list[str]]:
-    """Names in a folder, hidden ones left out.
-
-    Args:
-        folder: where to look.
-
-    Returns:
-        Names of its folders and of its image files, both sorted.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            visible = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
-    except OSError as error:
-        raise ImageError(f"folder '{folder}' cannot be read ({error.strerror}). Check its permissions.") from error
-    images = [name for name, is_dir in visible if not is_dir and is_image(name)]
-    return [name for name, is_dir in visible if is_dir], images
-
-
-def images_below(folder: Path) -> list[Path]:
-    """Every image of a folder and the folders in it, hidden ones left out.
-
-    Args:
-        folder: where to look.
-
-    Returns:
-        Their paths, sorted.
-
-    Raises:
-        ImageError: a folder cannot be read.
-    """
-    found: list[Path] = []
-    seen: set[str] = set()
-    left = [folder]
-    while left:
-        place = left.pop()
-        real = os.path.realpath(place)
-        if real in seen:  # links may form a circle
-            continue
-        seen.add(real)
-        folders, images = listing(place)
-        found += [place / name for name in images]
-        left += [place / name for name in folders]
-    return sorted(found)
-
-
-def is_image(name: str) -> bool:
-    """Whether a file is an image by its name.
-
-    Args:
-        name: file name.
-
-    Returns:
-        True for the suffixes the package reads.
-    """
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a Path per file of ImageNet takes seconds
-
-
 def and_more(names: Sequence[object]) -> str:
-    """The first of several, and how many follow, for one line of an error.
-
-    Args:
-        names: at least one.
-
-    Returns:
-        "a.jpg" or "a.jpg and 3 more".
-    """
+    """Return the first of several names and the number of the others, such as "a.jpg and 3 more"."""
     return str(names[0]) if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _stamp(path: Path) -> list[str]:
     try:
-        facts = path.stat()
+        status = path.stat()
     except OSError as error:
-        raise MissingFileError(f"file must exist, got {error.strerror} for {path}. Check the data set.") from error
-    return [path.name, str(facts.st_size), str(facts.st_mtime_ns)]
+        raise MissingFileError(f"file must exist, got {error.strerror} for {path}. Check the dataset.") from error
+    return [path.name, str(status.st_size), str(status.st_mtime_ns)]

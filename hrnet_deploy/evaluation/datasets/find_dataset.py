@@ -1,4 +1,4 @@
-"""Which data set lies in a folder, and whether it suits a model."""
+"""The dataset in a folder, and whether it suits a model."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def find_dataset(
     label_values: Sequence[int] | None = None,
     ignore_label: int | None = None,
 ) -> Dataset:
-    """Find labelled images for a model.
+    """Find labeled images for a model.
 
     Args:
         data: folder, or label file; see `find_photos` and `find_scenes` for the layouts.
-        card: the model's card; its task says what labels are needed, its classes what they may be.
-        labels: label file for a folder of photos.
-        split: folder to use where there are several; None for the evaluation split.
-        label_values: what label images hold for each class, in the order of the classes, such as (0, 255); None for
+        card: the model's card; it determines the task and the classes of the labels.
+        labels: label file of an image folder.
+        split: subfolder to use if there are several; None for the evaluation split.
+        label_values: value of each class in label images, in the order of the classes, such as (0, 255); None for
             0, 1, 2, ....
-        ignore_label: what they hold where a pixel is not judged, beside 255.
+        ignore_label: value in label images that no metric counts, in addition to 255.
 
     Returns:
-        The data set.
+        The dataset.
 
     Raises:
-        MissingFileError: nothing is there.
+        MissingFileError: no such file or folder.
         ImageError: no images.
         UsageError: a layout of the other task, missing labels, or labels of other classes.
     """
@@ -48,17 +48,7 @@ def find_dataset(
     if not os.path.exists(root):  # noqa: PTH110 - Path.exists raises below an unreadable folder
         raise MissingFileError(f"evaluation data must exist, got {root}. Check the path.")
     if card.task is Task.SEGMENTATION:
-        if labels is not None:
-            raise UsageError(
-                f"a label file is for classification, got {labels} for a segmentation model. Leave it out."
-            )
-        if root.is_file():
-            raise UsageError(f"segmentation data must be a folder, got the file {root}. Name the folder it lies in.")
-        scenes = find_scenes(root, card.classes, split=split)
-        if label_values is None and ignore_label is None:
-            check_label_values(scenes, card.classes)
-            return scenes
-        return with_label_values(scenes, card.classes, label_values, ignore_label)
+        return _find_segmentation(root, card, labels, split, label_values, ignore_label)
     if label_values is not None or ignore_label is not None:
         raise UsageError("label values must be left out for classification, got some. They are for label images.")
     if root.is_dir() and labels is None and is_scenes(root):
@@ -67,3 +57,22 @@ def find_dataset(
             f" labels in {root}. Use class folders or a label file."
         )
     return find_photos(root, card.classes, labels=None if labels is None else Path(labels), split=split)
+
+
+def _find_segmentation(
+    root: Path,
+    card: ModelCard,
+    labels: str | Path | None,
+    split: str | None,
+    label_values: Sequence[int] | None,
+    ignore_label: int | None,
+) -> Dataset:
+    if labels is not None:
+        raise UsageError(f"a label file is for classification, got {labels} for a segmentation model. Leave it out.")
+    if root.is_file():
+        raise UsageError(f"segmentation data must be a folder, got the file {root}. Name the folder it lies in.")
+    scenes = find_scenes(root, card.classes, split=split)
+    if label_values is None and ignore_label is None:
+        check_label_values(scenes, card.classes)
+        return scenes
+    return with_label_values(scenes, card.classes, label_values, ignore_label)

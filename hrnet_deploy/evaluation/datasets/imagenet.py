@@ -1,4 +1,4 @@
-"""Labelled photos: ImageNet's folders, other class folders, and folders with a label file."""
+"""Classification datasets: ImageNet's folders, other class folders, and folders with a label file."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path, PurePosixPath
 
 from hrnet_deploy.artifact.known_classes import imagenet_wnids
 from hrnet_deploy.errors import ImageError, UsageError
-from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more, images_below, is_image, listing
-from hrnet_deploy.evaluation.datasets.label_file import LabelFile, normalised, read_label_file
+from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more
+from hrnet_deploy.evaluation.datasets.label_file import LabelFile, normalize_name, read_label_file
+from hrnet_deploy.imaging.folders import images_below, is_image, list_folder
 from hrnet_deploy.spec import Task
 
 SPLITS = ("val", "validation", "valid", "test")
-"""Folders taken as the evaluation split, the first that exists."""
+"""Names of the evaluation split; the first that exists is used."""
 
 _WNID = re.compile(r"n\d{8}")
 _LABEL_FILES = (
@@ -28,34 +29,23 @@ _LABEL_FILES = (
 
 
 def find_photos(root: Path, classes: Sequence[str], *, labels: Path | None = None, split: str | None = None) -> Dataset:
-    """Find labelled photos.
+    """Find photos with one class each.
 
-    1. A label file (`val.txt`) given as the data: the images it names.
+    1. A label file (`val.txt`) as `root`: the images it names.
     2. A folder of class folders, or a split of one: named by WordNet id, class name or index, or as many as the model
        has classes, in sorted order.
-    3. A folder of images with a label file: the one given, or one of the usual names in or beside the folder.
+    3. A folder of images with a label file: `labels`, or one of the usual names in or beside the folder.
 
-    Args:
-        root: folder or label file.
-        classes: the model's class names by index.
-        labels: label file for a folder.
-        split: folder below `root` to use; None for the first of `SPLITS` that is there.
-
-    Returns:
-        The photos, sorted by path, or in the list's order.
-
-    Raises:
-        MissingFileError: the label file is not there.
-        ImageError: no images.
-        UsageError: labels that are missing, not classes of the model, or not for these images.
+    Without `split`, the first of `SPLITS` that exists is used. Photos are sorted by path, or in the label file's order.
     """
     if root.is_file():
         return _listed(read_label_file(root, classes), classes)
-    folders, images = listing(root)
+    folders, files = list_folder(root)
     where = _split(root, folders, split)
     if where != root:
-        folders, images = listing(where)
+        folders, files = list_folder(where)
     if labels is None and folders and any(images_below(where / name) for name in folders):
+        images = [name for name in files if is_image(name)]
         if images:
             raise UsageError(
                 f"each image needs a class folder or a line in a label file, got {and_more(images)} beside the folders"
@@ -66,7 +56,7 @@ def find_photos(root: Path, classes: Sequence[str], *, labels: Path | None = Non
     if not photos:
         raise ImageError(f"evaluation data must hold images, got none in {where}. Check the path.")
     file = labels or _label_file(where, root)
-    return _labelled(where, photos, read_label_file(file, classes), len(classes))
+    return _labeled(where, photos, read_label_file(file, classes), len(classes))
 
 
 def _split(root: Path, folders: Sequence[str], split: str | None) -> Path:
@@ -90,11 +80,11 @@ def _class_folders(root: Path, folders: Sequence[str], classes: Sequence[str]) -
 
 
 def _indices(root: Path, folders: Sequence[str], classes: Sequence[str]) -> tuple[str, dict[str, int]]:
-    """Name of the layout, and the class of each folder."""
-    by_name = {normalised(name): index for index, name in enumerate(classes)}
-    known = [name for name in folders if normalised(name) in by_name]
+    """Return the name of the layout, and the class index of each folder."""
+    by_name = {normalize_name(name): index for index, name in enumerate(classes)}
+    known = [name for name in folders if normalize_name(name) in by_name]
     if len(known) == len(folders):
-        return "class folders", {name: by_name[normalised(name)] for name in folders}
+        return "class folders", {name: by_name[normalize_name(name)] for name in folders}
     if known:
         unknown = [name for name in folders if name not in known]
         raise UsageError(
@@ -143,13 +133,13 @@ def _label_file(folder: Path, root: Path) -> Path:
     )
 
 
-def _labelled(folder: Path, photos: Sequence[Path], file: LabelFile, classes: int) -> Dataset:
-    """Every photo of a folder with its line of a label file; lines of other images do not matter."""
+def _labeled(folder: Path, photos: Sequence[Path], file: LabelFile, classes: int) -> Dataset:
+    """Return every photo of a folder with its label; the file may name other images too."""
     lookup: dict[str, int | None] = {}
     for name, label in file.labels.items():
         pure = PurePosixPath(name)
         for key in {name, pure.name, pure.stem if is_image(name) else name}:
-            # A bare name may stand for images in two folders; it then decides nothing unless they agree.
+            # A bare name may match images in two folders; it is used only if their labels agree.
             lookup[key] = label if lookup.get(key, label) == label else None
     lookup.update(file.labels)
     samples: list[Sample] = []
@@ -175,7 +165,7 @@ def _labelled(folder: Path, photos: Sequence[Path], file: LabelFile, classes: in
 
 
 def _listed(file: LabelFile, classes: Sequence[str]) -> Dataset:
-    """Every image a label file names."""
+    """Return every image that a label file names."""
     here = file.path.parent
     places = (here, here / file.path.stem, here.parent / file.path.stem, here.parent, here / "val", here.parent / "val")
     first = next(iter(file.labels))

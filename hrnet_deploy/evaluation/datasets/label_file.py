@@ -1,4 +1,4 @@
-"""Label files: which class an image has, one line each, in the forms people keep them."""
+"""Label files: the class of each image, one line each, in the common formats."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from hrnet_deploy.artifact.known_classes import imagenet_classes, imagenet_wnids
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.evaluation.datasets.dataset import is_image
+from hrnet_deploy.imaging.folders import is_image
 from hrnet_deploy.system.text_file import read_text
 
 _HEADERS = frozenset({"file", "filename", "file_name", "id", "image", "image_id", "imageid", "img", "name", "path"})
@@ -22,11 +22,10 @@ _DEVKIT_FIRST_OF_VAL = (490, 361, 171, 822, 297)
 
 @dataclass(frozen=True)
 class LabelFile:
-    """What a label file says.
+    """The labels of a label file.
 
     Attributes:
-        path: the file.
-        labels: image as named there -> class index, in the file's order.
+        labels: image name -> class index, in the file's order.
     """
 
     path: Path
@@ -34,29 +33,17 @@ class LabelFile:
 
 
 class ClassNames:
-    """Finds the class index a text stands for."""
+    """A mapping from texts to class indices."""
 
     def __init__(self, classes: Sequence[str]) -> None:
-        """Index the names.
-
-        Args:
-            classes: class names by index.
-        """
         self.count = len(classes)
-        self._by_name = {normalised(name): index for index, name in enumerate(classes)}
+        self._by_name = {normalize_name(name): index for index, name in enumerate(classes)}
         self.is_imagenet = tuple(classes) == imagenet_classes()
         self._by_wnid = {wnid: index for index, wnid in enumerate(imagenet_wnids())} if self.is_imagenet else {}
 
     def index(self, text: str) -> int | None:
-        """The class a label names.
-
-        Args:
-            text: a class name, a WordNet id (bounding boxes may follow, as in Kaggle's lists), or an index from 0.
-
-        Returns:
-            Its index; None where it names no class, and a number outside the range as it is.
-        """
-        named = self._by_name.get(normalised(text))
+        """Return the index of a class name, a WordNet id (boxes may follow, as in Kaggle's lists) or a number."""
+        named = self._by_name.get(normalize_name(text))
         if named is not None:
             return named
         first = text.split(maxsplit=1)[0] if text.strip() else ""
@@ -65,33 +52,17 @@ class ClassNames:
         return int(text) if re.fullmatch(r"[+-]?\d{1,9}", text.strip()) else None
 
 
-def normalised(name: str) -> str:
-    """A class name as folders and lists spell it.
-
-    Args:
-        name: with any case, and with spaces, underscores or hyphens.
-
-    Returns:
-        Lower case with single spaces.
-    """
+def normalize_name(name: str) -> str:
+    """Return a class name in lower case, with single spaces instead of underscores and hyphens."""
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def read_label_file(path: Path, classes: Sequence[str]) -> LabelFile:
     """Read a list of images and labels.
 
-    Args:
-        path: UTF-8 text: `image label` a line, separated by the last space or a tab (ILSVRC, Caffe, PaddleClas,
-            mmpretrain), or CSV with or without a header (Kaggle's LOC_val_solution.csv too). A label is an index
-            from 0, a WordNet id or a class name.
-        classes: class names by index.
-
-    Returns:
-        The labels.
-
-    Raises:
-        MissingFileError: no such file.
-        UsageError: not such a list; a label that is no class; an image named twice; the order of the development kit.
+    The file is UTF-8 text with lines of `image label`, separated by the last space or a tab (ILSVRC, Caffe, PaddleClas,
+    mmpretrain), or CSV with or without a header (Kaggle's LOC_val_solution.csv too). A label is an index from 0, a
+    WordNet id or a class name.
     """
     rows = _rows(path)
     names = ClassNames(classes)
@@ -119,7 +90,7 @@ def read_label_file(path: Path, classes: Sequence[str]) -> LabelFile:
 
 
 def _rows(path: Path) -> list[tuple[int, str, str]]:
-    """(line number, image, label) of each line that says something."""
+    """Return (line number, image, label) of each line with content."""
     text = read_text(path, "label file", "a text", _LIMIT_BYTES)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     rows: list[tuple[int, str, str]] = []
@@ -155,7 +126,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _named(text: str) -> tuple[str, ...]:
-    """An image whose name ends in a known suffix, then a space, then a label that may have several words."""
+    """Split an image name with a known suffix from a label that may have several words."""
     parts = text.split(" ")
     for index in range(1, len(parts)):
         if is_image(" ".join(parts[:index])):
@@ -164,7 +135,7 @@ def _named(text: str) -> tuple[str, ...]:
 
 
 def _check_imagenet_order(path: Path, labels: Mapping[str, int]) -> None:
-    """The list of ILSVRC's validation set exists in two orders of the classes; only the sorted one is the nets'.
+    """Refuse the ILSVRC validation list in the development kit's class order; models use the sorted order.
 
     Source: caffe_ilsvrc12/val.txt; ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt.
     """

@@ -1,4 +1,4 @@
-"""What the numbers in label images mean, where they are no class indices."""
+"""The values in label images that are no class indices."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hrnet_deploy.evaluation.datasets.cityscapes import read_values
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
 from hrnet_deploy.evaluation.metrics.segmentation import IGNORE
 
-_LOOKED_AT = 64
-"""Label images that are read to see what a set of two classes holds."""
+_CHECKED_LABELS = 64
+"""Label images that are read to check a dataset of two classes."""
 _LARGEST = 65535
 _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
@@ -45,20 +45,7 @@ def parse_label_values(text: str | None) -> tuple[int, ...] | None:
 def with_label_values(
     dataset: Dataset, classes: Sequence[str], label_values: Sequence[int] | None, ignore_label: int | None
 ) -> Dataset:
-    """Tell a data set what its label images hold.
-
-    Args:
-        dataset: images and label images.
-        classes: class names by index.
-        label_values: value of each class; None for its index.
-        ignore_label: value that is not judged, beside 255 where that is no class.
-
-    Returns:
-        The data set with `label_ids`.
-
-    Raises:
-        UsageError: not one value for each class, one twice, or Cityscapes' own label ids.
-    """
+    """Return a dataset with `label_ids` from the value of each class and the ignored value."""
     if dataset.label_ids is not None:
         raise UsageError(f"label values must be left out for {dataset.layout}, got some. Its ids are known.")
     values = tuple(range(len(classes))) if label_values is None else tuple(label_values)
@@ -79,21 +66,11 @@ def with_label_values(
 
 
 def check_label_values(dataset: Dataset, classes: Sequence[str]) -> None:
-    """Refuse the label images of two classes that hold 0 and 255, of which 255 would be ignored.
-
-    Args:
-        dataset: images and label images.
-        classes: class names by index.
-
-    Raises:
-        UsageError: there are two classes, and some label images hold 255 and none the second class.
-        ImageError: a label image that cannot be read.
-        MissingFileError: one that is gone.
-    """
+    """Refuse label images of two classes that hold only 0 and 255: 255 would be ignored."""
     if len(classes) != 2 or dataset.label_ids is not None:
         return
     ignored = False
-    for sample in dataset.limited(min(_LOOKED_AT, len(dataset))).samples:
+    for sample in dataset.limited(min(_CHECKED_LABELS, len(dataset))).samples:
         if isinstance(sample.label, int):
             return
         values = read_values(sample.label)

@@ -1,4 +1,4 @@
-"""How far a difference between two nets could be luck of the images drawn."""
+"""Bootstrap confidence intervals of a difference between two models."""
 
 from __future__ import annotations
 
@@ -12,34 +12,20 @@ RESAMPLES = 2000
 SEED = 20
 """Default seed."""
 
-Figure = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""From sums over images, float64 (n, k), to a figure of each set, float64 (n,)."""
+Statistic = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+"""Maps sums over images, float64 (n, k), to one value per set, float64 (n,)."""
 
 _LOW, _HIGH = 2.5, 97.5
 _MAX_COUNTS = 1 << 22  # counts drawn at once (32 MB)
 
 
 def paired_interval(
-    rows: NDArray[np.integer],
-    figure: Figure,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
+    rows: NDArray[np.integer], statistic: Statistic, *, resamples: int = RESAMPLES, seed: int = SEED
 ) -> tuple[float, float] | None:
-    """95 % percentile bootstrap interval of a figure that is computed from sums over images.
+    """Compute the 95 % percentile bootstrap interval of a statistic of rows (images, k); None below two images.
 
-    Images are drawn with replacement, each with what both nets made of it, which is why the interval is narrow where
-    they mostly agree. Equal rows are drawn together, as one multinomial count: the same distribution at less cost.
-
-    Args:
-        rows: one row of counts an image, of both nets, (images, k).
-        figure: what the interval is of.
-        resamples: resampled sets.
-        seed: another one gives an interval that differs a little.
-
-    Returns:
-        (low, high); None below two images. Where no image tells the nets apart it is (0, 0) for a difference, however
-        few the images.
+    Each row holds the counts of both models for one image, so the interval is narrow where they mostly agree. Equal
+    rows are drawn together as one multinomial count, which has the same distribution at less cost.
 
     Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     """
@@ -48,9 +34,9 @@ def paired_interval(
     distinct, counts = np.unique(rows, axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
     chunk = max(1, min(resamples, _MAX_COUNTS // len(distinct)))
-    found: list[NDArray[np.float64]] = []
+    values: list[NDArray[np.float64]] = []
     for start in range(0, resamples, chunk):
         drawn = generator.multinomial(len(rows), counts / len(rows), size=min(chunk, resamples - start))
-        found.append(figure(drawn.astype(np.float64) @ distinct.astype(np.float64)))
-    low, high = np.percentile(np.concatenate(found), (_LOW, _HIGH))
+        values.append(statistic(drawn.astype(np.float64) @ distinct.astype(np.float64)))
+    low, high = np.percentile(np.concatenate(values), (_LOW, _HIGH))
     return float(low), float(high)

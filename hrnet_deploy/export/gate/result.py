@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.errors import VerificationError
-from hrnet_deploy.evaluation import DataFacts, Drop
+from hrnet_deploy.evaluation import DataInfo, Drop
 from hrnet_deploy.evaluation.runtime_status import RuntimeStatus
 from hrnet_deploy.spec import Precision
 
@@ -68,7 +68,7 @@ class GateResult:
     metric: str
     reference: float
     max_drop: float
-    data: DataFacts
+    data: DataInfo
     attempts: tuple[Trial, ...]
 
     @property
