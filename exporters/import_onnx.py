@@ -44,7 +44,7 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
     output_type = inferred.output[0].type.tensor_type.elem_type
     if output_type not in _SCORE_TYPES:
         kind = TensorProto.DataType.Name(output_type)
-        raise ArtifactError(f"{name} must answer with a score for each class, got {kind}. Cut off what follows them.")
+        raise ArtifactError(f"{name} must compute a score for each class, got {kind}. Cut off what follows them.")
     output = [d.dim_value for d in inferred.output[0].type.tensor_type.shape.dim]
     if len(output) < 2 or not output[1]:
         raise ArtifactError(f"{name} must have a fixed number of classes in dimension 1, got {output}. Export it so.")
@@ -83,7 +83,7 @@ def _advice(elem_type: int, dims: list[int]) -> str:
         return "Export it in float32; --precision fp16 makes the half precision here."
     if dims[1] == 1:
         return "It takes gray images (in_chans=1): sum its first weights over three channels, or train on RGB."
-    return f"It takes {dims[1]} channels (in_chans={dims[1]}): an image has three; export a net for RGB."
+    return f"It takes {dims[1]} channels (in_chans={dims[1]}): an image has three; export a model for RGB."
 
 
 def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:

@@ -75,7 +75,7 @@ def check_size(size_bytes: int, name: str) -> None:
     if size_bytes > _ONE_FILE_LIMIT_BYTES:
         raise UsageError(
             f"weights of {name} must take less than {_ONE_FILE_LIMIT_BYTES / 1e9:g} GB, the most that one ONNX file "
-            f"holds, got {size_bytes / 1e9:.3g} GB. Export a net with fewer classes or channels."
+            f"holds, got {size_bytes / 1e9:.3g} GB. Export a model with fewer classes or channels."
         )
 
 

@@ -147,7 +147,7 @@ def test_an_overlay_is_saved_in_the_format_its_name_asks_for(tmp_path, stripes, 
 
 @pytest.mark.parametrize("name", ["o", "o.", "o.txt", "o.onnx", ".png"])
 def test_a_name_that_is_no_image_is_refused_and_nothing_is_written(tmp_path, stripes, name):
-    with pytest.raises(UsageError, match=r"picture needs an image extension, got .* Use \.png"):
+    with pytest.raises(UsageError, match=r"image file needs an image extension, got .* Use \.png"):
         stripes.save(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

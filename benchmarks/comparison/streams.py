@@ -20,7 +20,7 @@ from comparison.table import Table
 from hrnet_deploy import Predictor
 from hrnet_deploy.cli import predict as predict_command
 
-STREAMED = ("JPEG bytes, predict(stream=True), lanes=None", "folder, predict(stream=True), lanes=None")
+STREAMED = ("JPEG bytes, predict(stream=True), streams=None", "folder, predict(stream=True), streams=None")
 COMMAND = "hrnet-predict, opening included"
 _ENGINE = "engine alone"
 """Prefix of contenders that run the engine on a ready array; streams are compared with the fastest of them."""
@@ -44,14 +44,14 @@ def measure(config: Config, key: Key) -> Record:
     array = np.stack([baselines.by_pillow(content, MODELS[name]) for content in contents[:_BATCH]])
     words = [str(path), str(folder), "--batch", str(_BATCH), "--device", "cpu", "-q"]
     log(f"streams {' '.join(key)}: opens both predictors")
-    with Predictor(path, device="cpu") as single, Predictor(path, device="cpu", lanes=None) as several:
+    with Predictor(path, device="cpu") as single, Predictor(path, device="cpu", streams=None) as several:
         for predictor in (single, several):
-            _streamed(predictor, contents[: _BATCH * predictor.lanes])
-        with ThreadPoolExecutor(several.lanes) as pool:
+            _streamed(predictor, contents[: _BATCH * predictor.streams])
+        with ThreadPoolExecutor(several.streams) as pool:
             calls: dict[str, Call] = {
-                f"{_ENGINE}, one lane": functools.partial(_infer, single, array, count // _BATCH),
-                f"{_ENGINE}, {several.lanes} lanes": functools.partial(_side_by_side, pool, several, array, count),
-                "folder, predict(stream=True), one lane": functools.partial(_streamed, single, folder),
+                f"{_ENGINE}, one stream": functools.partial(_infer, single, array, count // _BATCH),
+                f"{_ENGINE}, {several.streams} streams": functools.partial(_side_by_side, pool, several, array, count),
+                "folder, predict(stream=True), one stream": functools.partial(_streamed, single, folder),
                 STREAMED[0]: functools.partial(_streamed, several, contents),
                 STREAMED[1]: functools.partial(_streamed, several, folder),
                 COMMAND: functools.partial(_command, words),
@@ -89,7 +89,7 @@ def _infer(predictor: Predictor, array: baselines.Floats, count: int) -> None:
 
 def _side_by_side(pool: ThreadPoolExecutor, predictor: Predictor, array: baselines.Floats, images: int) -> None:
     batches = images // _BATCH
-    shares = [batches // predictor.lanes + (lane < batches % predictor.lanes) for lane in range(predictor.lanes)]
+    shares = [batches // predictor.streams + (index < batches % predictor.streams) for index in range(predictor.streams)]
     list(pool.map(functools.partial(_infer, predictor, array), shares))
 
 

@@ -146,7 +146,7 @@ def layers_from_inspector(json_text: str) -> tuple[Layer, ...]:
         layers = tuple(_layer(entry) for entry in json.loads(json_text)["Layers"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BuildError(
-            f"engine inspector must answer with a JSON object of Layers, got {str(json_text)[:60]!r}. "
+            f"engine inspector must return a JSON object of Layers, got {str(json_text)[:60]!r}. "
             "Report it with the version of TensorRT."
         ) from error
     return tuple(layer for layer in layers if layer.kind not in _EVENTS)

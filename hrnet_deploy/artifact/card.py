@@ -28,11 +28,11 @@ def card_metadata(card: ModelCard) -> dict[str, str]:
 
 
 def card_from_metadata(metadata: Mapping[str, str], name: str) -> ModelCard:
-    """The card an artefact carries.
+    """Return the card of an artifact.
 
     Args:
-        metadata: the artefact's string metadata.
-        name: the artefact, for the error.
+        metadata: the artifact's string metadata.
+        name: of the artifact, for the error.
 
     Returns:
         The card.
@@ -43,7 +43,7 @@ def card_from_metadata(metadata: Mapping[str, str], name: str) -> ModelCard:
     text = metadata.get(CARD_KEY)
     if text is None:
         raise ArtifactError(
-            f"artefact must carry a model card, got none in {name}. "
+            f"artifact must carry a model card, got none in {name}. "
             f"Make one: hrnet-export {name} --task classification|segmentation -o NEW.onnx"
         )
     try:

@@ -389,7 +389,7 @@ def _default_preprocessing(variant: Variant) -> Preprocessing:
 def _aligned(variant: Variant, *, align_corners: bool) -> Variant:
     """The variant as the HRNet-OCR branch resizes, or not."""
     if variant.task is not Task.SEGMENTATION:
-        raise UsageError(f"--align-corners is for segmentation nets, got {variant.name}. Leave it out.")
+        raise UsageError(f"--align-corners is for segmentation models, got {variant.name}. Leave it out.")
     return dataclasses.replace(variant, align_corners=align_corners, align_corners_fuse=align_corners)
 
 

@@ -17,9 +17,9 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     try:
         fits, encoded = cv2.imencode(path.suffix or ".", image)
     except cv2.error as error:
-        raise UsageError(f"picture needs an image extension, got '{path.name}'. Use .png or .jpg.") from error
+        raise UsageError(f"image file needs an image extension, got '{path.name}'. Use .png or .jpg.") from error
     if not fits:
         height, width = image.shape[:2]
-        raise UsageError(f"picture must fit its format, got {height}x{width} for '{path.name}'. Use .png.")
+        raise UsageError(f"image must fit its format, got {height}x{width} for '{path.name}'. Use .png.")
     with atomic_output(path) as temporary:
         temporary.write_bytes(encoded.tobytes())

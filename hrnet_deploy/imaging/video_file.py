@@ -58,7 +58,7 @@ class VideoFile:
                     raise _NoCodecError
                 self._stack = stack.pop_all()
                 return
-        raise UsageError(f"OpenCV must write videos, got no codec for '{path.name}'. Save pictures of the frames.")
+        raise UsageError(f"OpenCV must write videos, got no codec for '{path.name}'. Save images of the frames.")
 
     def write(self, image: NDArray[np.uint8]) -> None:
         """Append a frame, BGR uint8 (H, W, 3); a frame of another size is resized."""

@@ -144,7 +144,7 @@ def test_other_files_of_the_folder_stay(command, photos_onnx, photos, tmp_path):
     [
         (("{photos}", "{street}", "--data", "{data}"), "must do classification as the reference"),
         (("{photos}", "{few}", "--data", "{data}"), "must have the 10 classes of the reference"),
-        (("{photos}", "gone.onnx", "--data", "{data}"), "artefact must be a file, got gone.onnx"),
+        (("{photos}", "gone.onnx", "--data", "{data}"), "artifact must be a file, got gone.onnx"),
         (("{photos}", "{photos}", "--data", "nowhere"), "evaluation data must exist, got nowhere"),
         (("{photos}", "{photos}", "--data", "{unlabelled}"), "images need labels"),
         (("{photos}", "{photos}", "--data", "{scenes}"), "one class an image"),

@@ -111,7 +111,7 @@ def test_the_card_says_how_to_read_the_checkpoint_again(weights, exported):
         ),
         ({"weights": "random", "inplace_abn": True}, "--inplace-abn applies to a checkpoint"),
         ({"weights": "random", "ema": True}, "--ema applies to a checkpoint"),
-        ({"model": "hrnet_w18_small_v1", "weights": "random", "align_corners": False}, "is for segmentation nets"),
+        ({"model": "hrnet_w18_small_v1", "weights": "random", "align_corners": False}, "is for segmentation models"),
     ],
 )
 def test_options_that_change_nothing_are_refused(tmp_path, options, message):

@@ -137,7 +137,7 @@ def test_the_command_line_says_so_too(words, named, monkeypatch, capsys, tmp_pat
         (("--resize", "squash", "--crop-pct", "0.9"), "--crop-pct applies to --resize short-side only"),
         (("--resize", "none"), "--resize must be short-side or squash with this --imgsz, got none"),
         (("--resize", "long-side"), "--resize must be short-side or squash with this --imgsz, got long-side"),
-        (("--align-corners",), "--align-corners is for segmentation nets"),
+        (("--align-corners",), "--align-corners is for segmentation models"),
     ],
 )
 def test_what_this_net_leaves_without_effect_is_an_error(words, named, monkeypatch, capsys, tmp_path):

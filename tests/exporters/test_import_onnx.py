@@ -83,7 +83,7 @@ def test_an_output_without_classes_is_refused(parse):
 
 def test_labels_instead_of_scores_are_refused_rather_than_taken_for_classes(parse):
     model = parse("g (float[N, 3, 8, 16] x) => (int64[N, 8, 16] y) { y = ArgMax<axis = 1, keepdims = 0>(x) }")
-    with pytest.raises(ArtifactError, match=r"f\.onnx must answer with a score for each class, got INT64"):
+    with pytest.raises(ArtifactError, match=r"f\.onnx must compute a score for each class, got INT64"):
         examine(model, "f.onnx")
 
 

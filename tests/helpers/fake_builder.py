@@ -229,7 +229,7 @@ class State:
 
 
 def script(trt: types.ModuleType) -> None:
-    """Give the few classes a build touches their behaviour."""
+    """Give the few classes a build touches their behavior."""
     state = trt.state
 
     def new(kind: str, made_by: str):

@@ -16,7 +16,7 @@ _HEADER = struct.pack("<4sIQQ4B", b"ftrt", 0, 0, 0, 10, 13, 0, 35)
 
 
 class Gpu(FakeCuda):
-    """A GPU and its TensorRT, whose engines answer as their graph does, or with a bias towards the second best class.
+    """A GPU and its TensorRT, whose engines compute as their graph does, or with a bias towards the second best class.
 
     Attributes:
         compute: its compute capability.
@@ -25,7 +25,7 @@ class Gpu(FakeCuda):
     """
 
     bias = 0.45
-    """In units of the spread of the logits: less than what an INT8 engine may differ by on single pictures."""
+    """In units of the spread of the logits: less than what an INT8 engine may differ by on single images."""
 
     def __init__(self, api, compute):
         super().__init__()
@@ -91,7 +91,7 @@ class GraphEngine:
     def create_engine_inspector(self):
         return self.trt.trt.EngineInspector()
 
-    def answer(self, batch):
+    def compute(self, batch):
         (logits,) = self.session.run(None, {self.get_tensor_name(0): batch})
         if self.biased:
             second, first = np.argsort(logits, axis=1)[:, -2:].T
@@ -111,7 +111,7 @@ class GraphContext(FakeContext):
         shape, (entry, output) = self.shape, [self.addresses[name] for name in self.engine.tensors]
 
         def work():
-            found = self.engine.answer(array_at(entry, shape, np.float32).copy())
+            found = self.engine.compute(array_at(entry, shape, np.float32).copy())
             array_at(output, found.shape, np.float32)[...] = found
 
         self.engine.cuda.put(stream, work)

@@ -47,8 +47,8 @@ def _task(shapes: Shapes, origin: str) -> Task:
         if roots & set(heads):
             return task
     raise CheckpointError(
-        f"{origin} must hold a net with a head, got a backbone with {_few(sorted(roots - set(_STAGES)))}. "
-        "Give the weights of a whole classification or segmentation net."
+        f"{origin} must hold a model with a head, got a backbone with {_few(sorted(roots - set(_STAGES)))}. "
+        "Give the weights of a whole classification or segmentation model."
     )
 
 

@@ -37,7 +37,7 @@ def resolve_corners(
     """Add align_corners to a variant: from the user, the file, a yaml beside it, or a logged assumption."""
     if variant.task is not Task.SEGMENTATION:
         if requested is not None:
-            raise UsageError(f"--align-corners is for segmentation nets, got {variant.name}. Leave it out.")
+            raise UsageError(f"--align-corners is for segmentation models, got {variant.name}. Leave it out.")
         return variant
     value = requested
     if value is None:

@@ -19,7 +19,7 @@ _FAMILIES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"decode_head\.(\d+\.|object_context_block)", "OCRNet (HRNet-OCR) of mmsegmentation", _OWN_GRAPH),
         (
             r"decode_head\.(?!convs\.0\.|conv_seg\.)",
-            "a segmentation net of mmsegmentation with another head than one FCN layer",
+            "a segmentation model of mmsegmentation with another head than one FCN layer",
             _OWN_GRAPH,
         ),
         (
@@ -35,7 +35,7 @@ _FAMILIES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
         (r"(transition_heatmap|head_heatmap|transition_offset|offset_f)", "a pose estimator (DEKR)", _OTHER_TASK),
         (r"(final_layers\.\d|deconv_layers\.\d)", "a pose estimator (HigherHRNet)", _OTHER_TASK),
         (r"final_layer\.(weight|bias)$", "a pose estimator (HRNet-Human-Pose-Estimation)", _OTHER_TASK),
-        (r"head\.\d\.(weight|bias)$", "a net for facial landmarks (HRNet-Facial-Landmark-Detection)", _OTHER_TASK),
+        (r"head\.\d\.(weight|bias)$", "a model for facial landmarks (HRNet-Facial-Landmark-Detection)", _OTHER_TASK),
         (r"stage\d\.\d+\.branches\.\d+\.\d+\.(attn|mlp)", "HRFormer", "Run it with its own code"),
     )
 )
@@ -48,7 +48,7 @@ def refuse_other_models(names: Iterable[str], origin: str) -> None:
     for pattern, what, advice in _FAMILIES:
         if any(pattern.match(name) for name in names):
             raise CheckpointError(
-                f"{origin} must hold an HRNet classifier or HRNetV2 segmentation net, got {what}. {advice}."
+                f"{origin} must hold an HRNet classifier or HRNetV2 segmentation model, got {what}. {advice}."
             )
 
 

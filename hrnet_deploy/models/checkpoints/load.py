@@ -180,7 +180,7 @@ def _log_left_out(weights: ModelWeights, ignored: Iterable[str], origin: str) ->
         )
     if names:
         hint = " If these normalize images, see --mean and --std." if any(map(_MOMENT.search, names)) else ""
-        _LOG.warning("%s: ignored %d tensor(s) beside the net: %s.%s", origin, len(names), _few(names), hint)
+        _LOG.warning("%s: ignored %d tensor(s) beside the model: %s.%s", origin, len(names), _few(names), hint)
 
 
 def _log_negative_scales(weights: ModelWeights, state: Mapping[str, Tensor], dialect: Dialect, origin: str) -> None:

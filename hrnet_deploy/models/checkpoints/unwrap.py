@@ -140,7 +140,7 @@ def _candidates(entries: Sequence[Entry], origin: str) -> list[_Candidate]:
             counts[entry.name[: found.start()]] += 1
     if len(counts) > _MAX_MODELS:
         raise CheckpointError(
-            f"{origin} must hold at most {_MAX_MODELS} nets, got {len(counts)}. Save one of them alone."
+            f"{origin} must hold at most {_MAX_MODELS} models, got {len(counts)}. Save one of them alone."
         )
     largest = max(counts.values(), default=0)
     roots: dict[str, _Candidate] = {}

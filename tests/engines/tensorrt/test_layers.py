@@ -249,7 +249,7 @@ def test_an_engine_that_keeps_names_only_claims_nothing():
     "text", ["", "[]", "{}", '{"Layers": 3}', '{"Layers": [3]}', '{"Layers": [{}]}', "null", "[" * 99999]
 )
 def test_what_is_no_inspection_is_refused(text):
-    with pytest.raises(BuildError, match="must answer with a JSON object of Layers"):
+    with pytest.raises(BuildError, match="must return a JSON object of Layers"):
         layers_from_inspector(text)
 
 

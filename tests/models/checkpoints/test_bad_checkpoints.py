@@ -107,7 +107,7 @@ BAD = {
         "must hold an HRNet, got tensors such as 'conv1.weight'",
     ),
     "ocr": (lambda s: {**s, "aux_head.0.weight": torch.zeros(1)}, "got HRNet-OCR"),
-    "backbone": (lambda s: without(s, "incre", "downsamp", "final", "classifier"), "must hold a net with a head"),
+    "backbone": (lambda s: without(s, "incre", "downsamp", "final", "classifier"), "must hold a model with a head"),
     "missing": (
         lambda s: without(s, "layer1.0.bn2"),
         "closest variant, got tensors missing: layer1.0.bn2.weight, .*, layer1.0.bn2.running_mean and 1 more",

@@ -102,7 +102,7 @@ def test_only_the_head_of_mmsegmentation_aligns(save, state, caplog, aligned):
 
 
 def test_classifiers_have_no_corners(load_state, small_state):
-    with pytest.raises(UsageError, match="--align-corners is for segmentation nets, got hrnet_w18_small_v1"):
+    with pytest.raises(UsageError, match="--align-corners is for segmentation models, got hrnet_w18_small_v1"):
         load_state(small_state, align_corners=True)
 
 
@@ -174,7 +174,7 @@ def test_auxiliary_heads_of_training_are_dropped(save, state, caplog):
     loaded = load_checkpoint(save({"state_dict": content}))
     assert loaded.dialect == "mmseg"
     (record,) = caplog.records
-    assert record.getMessage().endswith("ignored 1 tensor(s) beside the net: auxiliary_head.conv_seg.weight.")
+    assert record.getMessage().endswith("ignored 1 tensor(s) beside the model: auxiliary_head.conv_seg.weight.")
 
 
 @pytest.mark.parametrize(
@@ -198,5 +198,5 @@ def test_a_layer_more_is_refused_and_a_counter_is_not(save, state, caplog, name,
         return
     with caplog.at_level(logging.WARNING):
         load_checkpoint(path, align_corners=False)
-    assert f"ignored 1 tensor(s) beside the net: {name}." in caplog.text
+    assert f"ignored 1 tensor(s) beside the model: {name}." in caplog.text
     assert ("--mean" in caplog.text) is (name == "mean")
