@@ -12,14 +12,14 @@ import pytest
 
 NOISY = """
 import argparse, logging, sys, warnings
-from hrnet_deploy.cli.console import launch, parser, print_json, say
+from hrnet_deploy.cli.console import launch, parser, print_json, print_message
 from hrnet_deploy.errors import UsageError
 
 def parse(argv):
     return parser("hrnet-noisy", "Makes noise.").parse_args(argv)
 
 def run(args):
-    say(args, "a message")
+    print_message(args, "a message")
     logging.getLogger("hrnet_deploy.x").warning("a log line")
     warnings.warn("a warning")
     print("a result")
