@@ -22,6 +22,7 @@ class ModelInfo:
         preprocessing: its own.
         native_hw: the size it is published for.
         fixed_hw: the only size its graph takes, if it has one.
+        opset: of a foreign graph; None for a checkpoint.
         fixed_batch: the only batch its graph takes, if it has one.
         output_kind: what its output holds.
         align_corners: how a segmentation net's scores are resized to the image.
@@ -37,6 +38,7 @@ class ModelInfo:
     preprocessing: Preprocessing
     native_hw: tuple[int, int]
     fixed_hw: tuple[int, int] | None = None
+    opset: int | None = None
     fixed_batch: int | None = None
     output_kind: OutputKind = OutputKind.LOGITS
     align_corners: bool = False

@@ -196,6 +196,8 @@ def make_plan(wishes: Wishes, early: Early, facts: ModelInfo) -> Plan:
     shapes = shapes_taken(wishes, facts)
     preprocessing = preprocessing_before(wishes, facts, shapes)
     check_resolved(wishes, facts, preprocessing)
+    if facts.opset is not None and early.opset is None and early.precision is Precision.INT8:
+        _check_scales(early.int8, facts.opset, f"the graph's own {facts.opset}. Give --opset {_FP16_SCALES_OPSET}")
     classes = classes_named(wishes.classes, facts)
     suffix = ".onnx" if early.engine is None else ENGINE_SUFFIX
     return Plan(
@@ -229,12 +231,18 @@ def _engine(wishes: Wishes, precision: Precision) -> EnginePlan:
         "--max-drop": wishes.budget.max_drop is not None,
         "--residual": wishes.residual is not None,
         "--per-tensor": not wishes.int8.per_channel,
+        "--remainder fp16": wishes.remainder == Precision.FP16.value,
     }
     flag = next((flag for flag, given in needing.items() if given), None)
     if flag is not None and wishes.engine.int8_path == "implicit":
         raise UsageError(f"{flag} needs --int8-path qdq, got implicit. Leave it out.")
     path = wishes.engine.int8_path if flag is None else "qdq"
     engine = plan_engine(dataclasses.replace(wishes.engine, int8_path=path), precision)
+    if wishes.remainder == Precision.FP16.value and engine.typing is Typing.WEAK:
+        raise UsageError(
+            f"--remainder fp16 needs a TensorRT that takes FP16 from the graph (10 or newer), got "
+            f"{engine.api.version}. Leave it out."
+        )
     if wishes.budget.max_drop is None:
         return engine
     if precision is Precision.FP16 and engine.flags_set_precision:
@@ -299,9 +307,14 @@ def _check_int8(int8: Int8Wishes, opset: int | None, *, simplify: bool) -> None:
             f"--remainder must be fp32, or fp16 with --qdq-target tensorrt, got {int8.remainder} for "
             f"{int8.target.value}. Leave it out."
         )
-    if int8.remainder == "fp16" and opset is not None and opset < _FP16_SCALES_OPSET:
-        raise UsageError(f"FP16 scales need opset {_FP16_SCALES_OPSET}, got {opset}. Leave --opset out.")
+    if opset is not None:
+        _check_scales(int8, opset, f"{opset}. Leave --opset out")
     data_folder(int8.data)
+
+
+def _check_scales(int8: Int8Wishes, opset: int, got: str) -> None:
+    if int8.remainder == Precision.FP16.value and opset < _FP16_SCALES_OPSET:
+        raise UsageError(f"FP16 scales need opset {_FP16_SCALES_OPSET}, got {got}.")
 
 
 def _images(

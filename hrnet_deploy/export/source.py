@@ -197,6 +197,7 @@ class OnnxSource:
         try:
             from hrnet_deploy.exporters import import_onnx, onnx_file
             from hrnet_deploy.exporters.foreign_outputs import flatten_scores, keep_output, tell_classes
+            from hrnet_deploy.exporters.opset import written
         except ImportError as error:
             raise _extra_missing(error) from error
         reading.refuse_for_graph(path.name, "is a graph")
@@ -250,6 +251,7 @@ class OnnxSource:
             native_hw=hw,
             fixed_hw=found.fixed_hw,
             fixed_batch=found.fixed_batch,
+            opset=written(self._model),
             output_kind=OutputKind.PROBABILITIES if normalised else OutputKind.LOGITS,
             align_corners=bool(reading.align_corners),
             lineage={"graph": path.name, "graph_sha256": sha256_file(path)}

@@ -1,4 +1,5 @@
 import os
+import re
 import time
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,9 @@ import onnxruntime
 import pytest
 
 from hrnet_deploy import export
+from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.engines.cuda.provider import open_cuda
-from hrnet_deploy.engines.ort.cuda import check_placement, explained, nodes_on, open_on_gpu
+from hrnet_deploy.engines.ort.cuda import check_placement, explain_failure, nodes_on, open_on_gpu
 from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.engines.ort.load import open_onnx
 from hrnet_deploy.engines.ort.providers import CPU, CUDA, TENSORRT, CudaTuning
@@ -81,7 +83,7 @@ def test_what_tensorrt_s_provider_keeps_is_bounded_like_all_else(tmp_path, monke
     from hrnet_deploy.engines.ort import cuda as ort_gpu
 
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiled_cache, "_MOST_BYTES", 2500)
+    monkeypatch.setattr(compiled_cache, "_MAX_BYTES", 2500)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(ort_gpu, "open_session", lambda *_: session(TENSORRT))
     for age, name in enumerate(("onnxruntime-trt-new", "onnxruntime-trt-old")):
@@ -89,7 +91,9 @@ def test_what_tensorrt_s_provider_keeps_is_bounded_like_all_else(tmp_path, monke
         folder.mkdir(parents=True)
         (folder / "built.engine").write_bytes(bytes(2000))
         os.utime(folder, (1e9 - age, 1e9 - age))
-    ort_gpu.open_on_gpu(NET, "graph", device="cuda", provider=TENSORRT, tuning=CudaTuning(), threads=None)
+    ort_gpu.open_on_gpu(
+        NET, "graph", header=read_header(NET), device="cuda", provider=TENSORRT, tuning=CudaTuning(), threads=None
+    )
     left = {path.name for path in (tmp_path / "compiled").iterdir()}
     assert "onnxruntime-trt-new" in left
     assert "onnxruntime-trt-old" not in left
@@ -105,7 +109,7 @@ def test_tensorrt_s_provider_needs_a_gpu():
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:2"])
 def test_tensorrt_s_provider_asked_of_a_cpu_build_names_the_pip_line(device):
     with pytest.raises(DeviceError, match=r"needs ONNX Runtime with TensorRT, .* pip install 'hrnet-deploy\[gpu\]'"):
-        open_onnx(NET, device=device, backend="onnxruntime-trt", threads=None, lanes=1, in_order=False)
+        open_onnx(NET, device=device, backend="onnxruntime-trt", threads=None, streams=1, in_order=False)
 
 
 def test_an_unknown_backend_is_refused():
@@ -143,7 +147,9 @@ def test_a_graph_without_a_card_runs_in_the_precision_of_its_weights(monkeypatch
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.open_session", opened)
-    found = open_on_gpu(net, "graph", device="cuda:1", provider=CUDA, tuning=CudaTuning(), threads=None)
+    found = open_on_gpu(
+        net, "graph", header=read_header(net), device="cuda:1", provider=CUDA, tuning=CudaTuning(), threads=None
+    )
     assert {key: tried[0][key] for key in expected} == expected
     # Every node is on the GPU, so open sizes are captured as well.
     assert tried[0]["enable_cuda_graph"] == "1"
@@ -175,7 +181,9 @@ def test_nodes_for_the_cpu_forbid_a_capture_only_where_onnx_runtime_says_so(monk
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.open_session", opened)
-    found = open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
+    found = open_on_gpu(
+        NET, "graph", header=read_header(NET), device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None
+    )
     assert tried == tries
     assert found.graphs is graphs
 
@@ -188,41 +196,135 @@ def test_a_graph_that_opens_in_no_way_says_why_the_last_one_failed(monkeypatch):
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.open_session", opened)
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.missing_library", lambda provider, folder: "")
     with pytest.raises(ArtifactError, match="got: nonsense"):
-        open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
+        open_on_gpu(
+            NET, "graph", header=read_header(NET), device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None
+        )
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.missing_library", lambda provider, folder: "libcublas.so.13")
     with pytest.raises(DeviceError, match=r"the CUDA provider did not load \(libcublas\.so\.13\)"):
-        open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
+        open_on_gpu(
+            NET, "graph", header=read_header(NET), device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None
+        )
 
 
 @pytest.mark.parametrize(
-    ("sm", "machine", "expected"),
+    ("capability", "processor", "expected"),
     [
-        ("sm100", "x86_64", "no kernel image for the card: the package on PyPI has no code for sm100; use TensorRT"),
-        ("sm80", "aarch64", "no kernel image for the card: the package on PyPI has no code for sm80 on ARM; use Ten"),
+        ((10, 0), "x86_64", "no kernel image for the card: the package on PyPI has no code for sm100; use TensorRT"),
+        ((8, 0), "aarch64", "no kernel image for the card: the package on PyPI has no code for sm80 on ARM; use Ten"),
         (
-            "sm70",
+            (7, 0),
             "x86_64",
             "no kernel image for the card: 1.26 is its last version with code for sm70, got 1.31.1; pip ",
         ),
-        ("sm90", "x86_64", "no kernel image for the card: this ONNX Runtime has no code for sm90, see hrnet-doctor"),
+        ((9, 0), "x86_64", "no kernel image for the card: this ONNX Runtime has no code for sm90, see hrnet-doctor"),
         (
-            "sm190",
+            (19, 0),
             "x86_64",
             "CUDA failure 209: no kernel image is available for execution on the device (this ONNX Run",
         ),
     ],
 )
-def test_a_build_without_code_for_the_card_is_explained_when_it_fails(monkeypatch, cuda, sm, machine, expected):
-    monkeypatch.setattr(cuda, "capability", lambda number: sm)
-    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.open_cuda", lambda provider: cuda)
-    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.platform.machine", lambda: machine)
+def test_a_build_without_code_for_the_card_is_explained_when_it_fails(
+    monkeypatch, driver, capability, processor, expected
+):
+    driver(*capability)
+    monkeypatch.setattr("platform.machine", lambda: processor)
     monkeypatch.setattr(onnxruntime, "__version__", "1.31.1")
     error = RuntimeError("[E] : FAIL : CUDA failure 209: no kernel image is available\nfor execution on the device")
-    found = explained(error, 0)
+    found = explain_failure(error, 0)
     assert found.startswith(expected)
     assert "\n" not in found
-    assert explained(error, None) == "CUDA failure 209: no kernel image is available for execution on the device"
-    assert explained(RuntimeError("other"), 0) == "other"
+    assert explain_failure(error, None) == "CUDA failure 209: no kernel image is available for execution on the device"
+    assert explain_failure(RuntimeError("other"), 0) == "other"
+
+
+@pytest.fixture
+def machine(monkeypatch, driver, tmp_path):
+    """(compute capability, processor, wheel's platform) -> providers of each session that is opened there."""
+
+    def build(capability, processor="x86_64", platform="manylinux_2_28_x86_64"):
+        opened = []
+        folder = tmp_path / "onnxruntime_gpu-1.31.1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.31.1\n")
+        (folder / "WHEEL").write_text(f"Wheel-Version: 1.0\nTag: cp311-cp311-{platform}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        driver(*capability)
+        monkeypatch.setattr("platform.machine", lambda: processor)
+        monkeypatch.setattr(onnxruntime, "__version__", "1.31.1")
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+
+        def open_here(model, name, options, providers):
+            opened.append([entry if isinstance(entry, str) else entry[0] for entry in providers])
+            if opened[-1] == [CPU]:
+                return open_session(model, name, options, [CPU])
+            raise ArtifactError("graph must be a model ONNX Runtime can open, got: no GPU here")
+
+        for module in ("ort.cuda", "ort.engine"):
+            monkeypatch.setattr(f"hrnet_deploy.engines.{module}.open_session", open_here)
+        return opened
+
+    return build
+
+
+REFUSED = [
+    ((10, 0), "x86_64", r"\(sm100\): the package on PyPI has no code for sm100\. Use TensorRT, or use device='cpu'\."),
+    ((8, 0), "aarch64", r"\(sm80\): the package on PyPI has no code for sm80 on ARM\. Use TensorRT, or use"),
+    ((7, 0), "x86_64", r"1\.26 is its last version with code for sm70, got 1\.31\.1\. pip install .*gpu-cu12"),
+]
+
+
+@pytest.mark.parametrize(("capability", "processor", "message"), REFUSED)
+def test_a_gpu_without_code_in_pypi_s_build_is_refused_before_anything_is_loaded(
+    machine, capability, processor, message
+):
+    opened = machine(capability, processor)
+    with pytest.raises(DeviceError, match=r"^ONNX Runtime CUDA cannot usefully run fp32 on GPU of .*" + message):
+        OrtEngine(NET, device="cuda:0")
+    assert opened == []
+
+
+@pytest.mark.parametrize(("capability", "processor", "message"), REFUSED)
+def test_auto_takes_the_cpu_with_one_line_where_the_build_has_no_code_for_the_gpu(
+    machine, caplog, capability, processor, message
+):
+    opened = machine(capability, processor)
+    engine = OrtEngine(NET, device="auto")
+    assert (engine.device, opened) == ("cpu", [[CPU]])
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert re.match(r"running on the CPU: ONNX Runtime CUDA cannot usefully run fp32 .*" + message, line)
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("capability", "platform"),
+    [
+        ((9, 0), "manylinux_2_28_x86_64"),  # the build has its code
+        ((19, 0), "manylinux_2_28_x86_64"),  # newer than the table
+        ((10, 0), "linux_x86_64"),  # built elsewhere, perhaps for this GPU
+    ],
+)
+def test_a_gpu_or_a_build_that_the_table_does_not_know_is_tried(machine, monkeypatch, capability, platform):
+    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.missing_library", lambda *_: "")
+    opened = machine(capability, platform=platform)
+    with pytest.raises(ArtifactError, match="no GPU here"):
+        OrtEngine(NET, device="cuda")
+    assert opened[0] == [CUDA]
+
+
+def test_without_a_driver_or_such_a_gpu_the_provider_is_tried(machine, monkeypatch):
+    def no_library(*_):
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
+    opened = machine((10, 0))
+    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.missing_library", lambda *_: "")
+    with pytest.raises(ArtifactError, match="no GPU here"):
+        OrtEngine(NET, device="cuda:1")
+    assert opened.pop() == [CUDA]
+    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.ctypes.CDLL", no_library)
+    with pytest.raises(ArtifactError, match="no GPU here"):
+        OrtEngine(NET, device="cuda")
+    assert opened.pop() == [CUDA]
 
 
 needs_gpu = pytest.mark.skipif(not HAS_CUDA_BUILD, reason="needs an NVIDIA GPU and hrnet-deploy[gpu]")
@@ -250,7 +352,7 @@ def test_a_net_on_the_gpu_replays_a_graph_a_shape_and_answers_as_on_the_cpu(phot
         x = np.random.default_rng(seed).normal(size=(count, 3, 64, 64)).astype(np.float32)
         found, wanted = engine.run({"input": x})["logits"], plain.run({"input": x})["logits"]
         np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
-    assert [buffers.has_graph for buffers in engine._bound._kept.values()] == [True] * 3
+    assert [buffers.has_graph for buffers in engine._bound._buffers.values()] == [True] * 3
 
 
 @pytest.mark.gpu
@@ -300,7 +402,7 @@ def test_fp16_is_faster_than_fp32(demo, tmp_path):
         shape = engine.inputs[0].shape
         x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         engine.run({"input": x})
-        (kept,) = engine._bound._kept.values()
+        (kept,) = engine._bound._buffers.values()
         samples = []
         for _ in range(30):
             began = time.perf_counter()

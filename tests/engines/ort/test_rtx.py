@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import re
 import sys
 import types
 
@@ -53,7 +54,7 @@ def plugin(monkeypatch):
 
 def test_a_graph_runs_whole_on_the_plugin(plugin, photos_onnx):
     with Predictor(photos_onnx, backend="onnxruntime-rtx") as ours, Predictor(photos_onnx, device="cpu") as plain:
-        assert (ours.backend, ours.device, ours.lanes) == ("onnxruntime-rtx", "cuda:0", 1)
+        assert (ours.backend, ours.device, ours.streams) == ("onnxruntime-rtx", "cuda:0", 1)
         for count in (1, 3):
             x = np.random.default_rng(count).normal(size=(count, 3, 64, 64)).astype(np.float32)
             found, wanted = (predictor.infer(x)["logits"] for predictor in (ours, plain))
@@ -79,7 +80,7 @@ def test_what_is_not_asked_for_in_a_way_it_can_serve_is_refused(plugin, tmp_path
         open_engine(NET, backend="onnxruntime-rtx", device="cpu")
     with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
         RtxPluginEngine(NET, threads=0)
-    with pytest.raises(MissingFileError, match="artefact must exist"):
+    with pytest.raises(MissingFileError, match="artifact must exist"):
         RtxPluginEngine(tmp_path / "no.onnx")
     with pytest.raises(DeviceError, match=r"device 'cuda:7' must be one that TensorRT-RTX lists .*, got 1 of them"):
         RtxPluginEngine(NET, device="cuda:7")
@@ -91,6 +92,30 @@ def test_what_is_not_asked_for_in_a_way_it_can_serve_is_refused(plugin, tmp_path
     engine.close()
     with pytest.raises(DeviceError, match="graph must run on cuda:0"):
         engine.run({"input": np.zeros((1, 1, 4, 4), np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("capability", "message"),
+    [
+        (
+            (7, 5),
+            r"^ONNX Runtime RTX cannot usefully run fp32 on .*: the plugin needs Ampere or later\. Use TensorRT-RTX\.$",
+        ),
+        ((9, 0), r"^ONNX Runtime RTX cannot usefully run fp32 on .*: sm90 is not on its list\. Use TensorRT\.$"),
+    ],
+)
+def test_a_gpu_that_the_table_refuses_is_refused_before_the_plugin_loads(plugin, driver, capability, message):
+    driver(*capability)
+    with pytest.raises(DeviceError, match=message):
+        open_engine(NET, backend="onnxruntime-rtx")
+    assert plugin == []
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (19, 0)])
+def test_a_gpu_that_the_table_lists_or_does_not_know_is_tried(plugin, driver, capability):
+    driver(*capability)
+    assert RtxPluginEngine(NET).device == "cuda:0"
+    assert len(plugin) == 1
 
 
 def test_convolutions_left_to_the_cpu_are_refused(plugin, monkeypatch):
@@ -134,7 +159,7 @@ def test_on_a_gpu_the_plugin_answers_as_the_cpu(photos_onnx):
     try:
         engine = RtxPluginEngine(photos_onnx)
     except DeviceError as error:
-        refused = "must be one that TensorRT-RTX lists" in str(error)
+        refused = re.search("must be one that TensorRT-RTX lists|cannot usefully run", str(error))
         pytest.skip(f"{'the table refuses this card' if refused else 'needs an NVIDIA GPU'}: {error}")
     plain = OrtEngine(photos_onnx, device="cpu")
     for seed, count in enumerate((1, 4, 1, 8)):
