@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hrnet_deploy.quantization_info import DEFAULT_RESIDUAL, QdqTarget, Residual
+
 if TYPE_CHECKING:
     import onnx
 
+__all__ = [
+    "DEFAULT_RESIDUAL",
+    "INTEGER_INPUT",
+    "ActivationRange",
+    "QdqPlan",
+    "QdqTarget",
+    "Residual",
+    "is_stored",
+    "stored_tensors",
+]
 
 INTEGER_INPUT = "levels/whole"
 """The value through which the first convolution reads integers (`exporters.integer_input`); INT8 represents it
 exactly."""
-
-
-class QdqTarget(str, enum.Enum):
-    """The runtime whose INT8 kernels a Q/DQ graph suits."""
-
-    CPU = "cpu"
-    """ONNX Runtime and OpenVINO: unsigned activations with a zero point on every value, INT32 biases."""
-    TENSORRT = "tensorrt"
-    """Symmetric signed activations at convolution inputs, residual sums and biases in floating point."""
-
-
-class Residual(str, enum.Enum):
-    """What the sums of a Q/DQ graph for TensorRT read."""
-
-    INT8 = "int8"
-    """One operand through a Q/DQ pair, so that TensorRT adds it inside an INT8 convolution; Resize and pools, too."""
-    FLOAT = "float"
-    """The values themselves: nothing is rounded between the convolutions."""
-
-
-DEFAULT_RESIDUAL = Residual.FLOAT
-"""The layout whose accuracy meets every target (`calibration/README.md`)."""
 
 
 @dataclass(frozen=True)

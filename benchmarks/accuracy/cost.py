@@ -36,19 +36,19 @@ import sys, json, time
 from pathlib import Path
 import onnx
 from hrnet_deploy.calibration.image_selection import CalibrationImage
-from hrnet_deploy.calibration.qdq_placement import plan
-from hrnet_deploy.export.quantize.calibrate import Images, calibrate, input_batches
-from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, rounded_weights
+from hrnet_deploy.calibration.qdq_placement import place_qdq
+from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, input_batches
+from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, round_weights
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Preprocessing
 graph, listed, output = sys.argv[1:]
 model = onnx.load(graph)
 images = tuple(CalibrationImage("", Path(path)) for path in json.loads(listed))
 began = time.perf_counter()
-table = calibrate(model, Images(images, ()), Preprocessing(), "entropy", Path(output))
+table = calibrate(model, CalibrationSplit(images, ()), Preprocessing(), "entropy", Path(output))
 calibrated = time.perf_counter()
 few = input_batches(images[:ENOUGH_IMAGES], Preprocessing())
-rounded_weights(model, plan(model, QdqTarget.CPU, ()).weighted, few, per_channel=True)
+round_weights(model, place_qdq(model, QdqTarget.CPU, ()).weighted, few, per_channel=True)
 rounding = time.perf_counter() - calibrated
 print(json.dumps({"calibration_s": calibrated - began, "rounding_s": rounding, "tensors": len(table.tensors)}))
 """

@@ -48,7 +48,7 @@ class Judge:
         self.path = folder / f"{case.name}.onnx"
         self.path.write_bytes(self.graph.SerializeToString())
         self.images: CalibrationSplit = select_images(case.data, case.count, allow_val=False)
-        check_disjoint([*self.images.calibration, *self.images.held_out], case.judged)
+        check_disjoint([*self.images.calibration, *self.images.validation], case.judged)
         preprocess = Preprocessor(self.plan.preprocessing)
         views = shifted_views if case.views else (lambda image: (image,))
         images = [view for path in case.judged for view in views(read_frame(path).image)]

@@ -16,6 +16,7 @@ from comparison.subprocess_run import run_script
 
 from accuracy.judge import Judge, open_scores
 from hrnet_deploy.errors import HrnetDeployError
+from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.int8 import Int8Converter
 from hrnet_deploy.export.wishes import Int8Wishes
 from hrnet_deploy.qdq_plan import QdqTarget, Residual
@@ -61,13 +62,17 @@ def quantize_ours(judge: Judge, folder: Path, **options: Any) -> dict[str, Any]:
     int8 = dataclasses.replace(int8, cache=folder / f"{judge.case.name}.{zlib.crc32(str(int8.data).encode())}")
     began = time.perf_counter()
     try:
-        quantizer = Int8Converter(judge.graph, dataclasses.replace(judge.plan, int8=int8), judge.facts)
-        quantized = quantizer.make(quantizer.kept())
+        plan = dataclasses.replace(judge.plan, int8=int8)
+        converted = Int8Converter(FloatGraph(judge.graph, plan, judge.facts)).convert(())
     except HrnetDeployError as error:
         return {"error": str(error)}
-    taken = {"seconds": time.perf_counter() - began, "chosen": quantized.table.method, "kept": list(quantized.kept)}
-    held_out = {"held_out": quantized.score.agreement, "held_out_methods": dict(quantized.table.scores)}
-    return judge.judge(open_scores(quantized.model.SerializeToString())) | taken | held_out
+    info = converted.quantization
+    if info is None or info.validation is None:
+        raise TypeError("an INT8 graph must have figures of its validation images")
+    taken = {"seconds": time.perf_counter() - began, "chosen": info.method, "kept": list(info.kept_in_float)}
+    scores = {method: -divergence for method, divergence in info.method_divergence.items()}
+    held_out = {"held_out": info.validation.agreement, "held_out_methods": scores}
+    return judge.judge(open_scores(converted.graph.SerializeToString())) | taken | held_out
 
 
 def our_rows(

@@ -42,7 +42,7 @@ def _with_outliers(judge: Judge, folder: Path) -> Path:
     """Copy the calibration images and set some pixels to the ends of their range."""
     root = folder / f"{judge.case.name}-outliers"
     source = judge.case.data / "leftImg8bit" / "train" if judge.case.name == "street" else judge.case.data
-    for path in (*judge.images.calibration, *judge.images.held_out):
+    for path in (*judge.images.calibration, *judge.images.validation):
         image = read_frame(path.path).image.copy()
         random = np.random.default_rng(zlib.crc32(path.path.name.encode()))
         count = max(1, round(_OUTLIER_SHARE * image.shape[0] * image.shape[1]))

@@ -21,7 +21,7 @@ def prefers_openvino(header: OnnxHeader) -> bool:
     card = _card(header)
     # An INT8 graph laid out for TensorRT predicts its outputs only where each Q/DQ pair is computed as written.
     # OpenVINO moves the pairs over sums: 98.7 % instead of 99.6 % of the street model's pixels.
-    if card is not None and card.lineage.get("qdq_target") == QdqTarget.TENSORRT.value:
+    if card is not None and card.quantization is not None and card.quantization.target is QdqTarget.TENSORRT:
         return False
     return any(_large(shape[1:]) for shape in header.inputs.values())
 

@@ -15,6 +15,7 @@ from hrnet_deploy.integrity.fingerprint import ANSWER_KEY, GRAPH_KEY, PICTURE_KE
 from hrnet_deploy.integrity.inspect import Inspection, convolutions_by_type, inspect, read_kernels
 from hrnet_deploy.integrity.verify import Check, verify
 from hrnet_deploy.processing.preprocess import described
+from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import ModelCard, TensorSpec
 from hrnet_deploy.system.text_table import printable, wrapped
 
@@ -29,16 +30,6 @@ _WEIGHTS = {
     "weights_sha256": "SHA-256",
     "graph": "graph",
     "graph_sha256": "SHA-256",
-}
-_CALIBRATION = {
-    "calib_method": "method",
-    "calib_images": "images",
-    "calib_images_sha256": "list SHA-256",
-    "qdq_target": "target",
-    "residual": "residual",
-    "int8_path": "INT8 path",
-    "measured_quantization": "figures are of",
-    "kept_fp": "kept in float",
 }
 _FINGERPRINT_KEYS = (GRAPH_KEY, PICTURE_KEY, ANSWER_KEY)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -124,9 +115,9 @@ def _card_entries(card: ModelCard) -> list[tuple[str, str]]:
     names = ", ".join(card.classes[:_SHOWN_CLASSES]) + (", …" if len(card.classes) > _SHOWN_CLASSES else "")
     pixels = ", pixel input" if card.pixels_in else ""
     lineage = dict(card.lineage)
-    weights, calibration = _pop_entries(lineage, _WEIGHTS), _pop_entries(lineage, _CALIBRATION)
+    weights = _pop_entries(lineage, _WEIGHTS)
     tools = ", ".join(f"{key} {value}" for key, value in lineage.items() if key not in _FINGERPRINT_KEYS)
-    measured = ", ".join(f"{name} {value:.4g}" for name, value in card.measured.items())
+    measured = ", ".join(f"{name} {value:.4g}" for name, value in card.to_record()["measured"].items())
     entries = [
         ("model", f"{card.variant}, {card.task.value}"),
         ("classes", f"{len(card.classes)}: {names}"),
@@ -138,7 +129,7 @@ def _card_entries(card: ModelCard) -> list[tuple[str, str]]:
         *(("input", _tensor(spec)) for spec in card.inputs),
         *(("output", _tensor(spec)) for spec in card.outputs),
         ("exported from", weights),
-        ("calibration", calibration),
+        ("calibration", "" if card.quantization is None else _calibration(card.quantization)),
         ("fingerprint", "stored, see --verify" if ANSWER_KEY in card.lineage else "none stored"),
         ("exported with", tools),
         ("measured", measured or "nothing"),
@@ -148,6 +139,21 @@ def _card_entries(card: ModelCard) -> list[tuple[str, str]]:
 
 def _threshold(card: ModelCard) -> str:
     return f"one channel: {card.classes[1]} if its sigmoid is above {card.threshold:g}, else {card.classes[0]}"
+
+
+def _calibration(info: QuantizationInfo) -> str:
+    parts = {
+        "method": info.method,
+        "images": str(info.images),
+        "list SHA-256": f"{info.images_sha256[:_DIGEST_DIGITS]}…",
+        "target": info.target.value,
+        "residual": "" if info.residual is None else info.residual.value,
+        "INT8 path": "implicit" if info.implicit else "",
+        "figures are of": "qdq" if info.implicit else "",
+        "kept in float": ",".join(info.kept_in_float) or "-",
+        "remainder": info.remainder,
+    }
+    return ", ".join(f"{label} {text}" for label, text in parts.items() if text)
 
 
 def _pop_entries(lineage: dict[str, str], names: Mapping[str, str]) -> str:
@@ -215,7 +221,7 @@ def _record(
         "kind": inspection.kind,
         "size_bytes": inspection.size_bytes,
         "sha256": inspection.sha256,
-        "card": None if inspection.card is None else json.loads(inspection.card.to_json()),
+        "card": None if inspection.card is None else inspection.card.to_record(),
         "nodes": dict(inspection.nodes),
         "convolutions": None if inspection.convolutions is None else dict(inspection.convolutions),
         "engine": engine,

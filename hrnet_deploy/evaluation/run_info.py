@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ class EvaluatedModel:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; the card has the number of classes instead of their names."""
-        card = json.loads(self.card.to_json())
+        card = self.card.to_record()
         card["classes"] = len(self.card.classes)
         return {
             "name": self.name,

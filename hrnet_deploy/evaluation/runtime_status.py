@@ -15,7 +15,6 @@ TENSORRT = "TensorRT"
 GPU = "a GPU"
 _HALF = frozenset({"float16", "bfloat16"})
 _TENSORRT_BACKENDS = frozenset({"tensorrt", "tensorrt-rtx", "onnxruntime-trt", "onnxruntime-rtx"})
-_SOURCE_KEYS = ("weights_sha256", "graph_sha256", "calib_method", "calib_images_sha256", "kept_fp", "qdq_target")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,8 @@ def runtime_status(model: EvaluatedModel) -> RuntimeStatus:
     runtime = " ".join(part for part in (model.backend, model.device, model.arithmetic) if part)
     if _is_engine(model) or model.backend in _TENSORRT_BACKENDS:
         return RuntimeStatus(runtime, "")
-    if model.card.lineage.get("qdq_target") == QdqTarget.TENSORRT.value:
+    info = model.card.quantization
+    if info is not None and info.target is QdqTarget.TENSORRT:
         return RuntimeStatus(runtime, TENSORRT)
     half = model.arithmetic in _HALF or model.device != "cpu"
     return RuntimeStatus(runtime, GPU if model.card.precision is Precision.FP16 and not half else "")
@@ -110,7 +110,9 @@ def _is_engine(model: EvaluatedModel) -> bool:
     return model.path is not None and model.path.suffix.lower() in ENGINE_SUFFIXES
 
 
-def _source(model: EvaluatedModel) -> tuple[str, ...]:
+def _source(model: EvaluatedModel) -> tuple[object, ...]:
     """Collect what an engine has in common with the graph that predicts it."""
-    card = model.card
-    return card.variant, card.precision.value, *(card.lineage.get(key, "") for key in _SOURCE_KEYS)
+    card, info = model.card, model.card.quantization
+    weights = [card.lineage.get(key) for key in ("weights_sha256", "graph_sha256")]
+    recipe = None if info is None else (info.target, info.method, info.images_sha256, info.kept_in_float)
+    return card.variant, card.precision, *weights, recipe

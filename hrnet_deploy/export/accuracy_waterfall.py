@@ -1,4 +1,4 @@
-"""Where a drop comes from: the checkpoint as it was trained, step by step to the artefact, on the same images."""
+"""Accuracy after each step from the trained checkpoint to the artifacts, on the same images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hrnet_deploy.evaluation.run import DataOptions, dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, Feed, OnnxModel
 from hrnet_deploy.export.info import RANDOM
-from hrnet_deploy.export.quantize.fp16 import fp16_unsafe_nodes
+from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
 from hrnet_deploy.export.reading import AS_STORED, Reading, reading_of
 from hrnet_deploy.export.reference_transforms import own_transform
 from hrnet_deploy.export.source import SourceModel, open_source
@@ -30,15 +30,15 @@ from hrnet_deploy.spec import ModelCard, Precision, Resize, TensorSpec
 if TYPE_CHECKING:
     import onnx
 
-_RANGE_IMAGES = 32
 _FLOAT = TensorSpec("input", "float32", ("batch", 3, "height", "width"))
 _PIXELS = TensorSpec("input", "uint8", ("batch", "height", "width", 3))
 
 
 def measure_waterfall(
-    artefacts: Sequence[str | Path],
+    artifacts: Sequence[str | Path],
     data: str | Path | Dataset,
     *,
+    source: SourceModel | None = None,
     model: str | None = None,
     weights: str | Path | None = None,
     task: str | None = None,
@@ -52,51 +52,58 @@ def measure_waterfall(
     backend: str = "auto",
     threads: int | None = None,
 ) -> Waterfall:
-    """Measure checkpoint, preprocessing, tracing, simplifying, FP16 and artefacts, each against the one before.
+    """Measure checkpoint, preprocessing, tracing, simplifying, FP16 and artifacts, each against the step before.
 
     Args:
-        artefacts: .onnx or .engine files made from one checkpoint; the first says how images are prepared.
-        data: labelled images, as for `evaluate`.
-        model: as for `export_artifact`.
-        weights: the checkpoint, as for `export_artifact`.
-        task: of a foreign .onnx given as `model`.
-        reading: how the checkpoint is to be understood; None for as the first artefact's was.
-        labels: as for `evaluate`.
-        split: as for `evaluate`.
-        limit: as for `evaluate`.
-        label_values: as for `evaluate`.
-        ignore_label: as for `evaluate`.
-        device: for the artefacts, as for `evaluate`.
-        backend: for the artefacts, as for `evaluate`.
-        threads: for the artefacts, as for `evaluate`.
+        artifacts: .onnx or .engine files of one checkpoint; the first determines the preprocessing.
+        data: Labeled images, as for `evaluate`.
+        source: The original, already open; None to open `model`, `weights`, `task` and `reading`.
+        model: As for `export`.
+        weights: As for `export`.
+        task: As for `export`.
+        reading: Options for reading the checkpoint; None for those of the first artifact.
+        labels: As for `evaluate`, like the arguments that follow.
+        split: As for `evaluate`.
+        limit: As for `evaluate`.
+        label_values: As for `evaluate`.
+        ignore_label: As for `evaluate`.
+        device: For the artifacts, as for `evaluate`.
+        backend: For the artifacts, as for `evaluate`.
+        threads: For the artifacts, as for `evaluate`.
 
     Returns:
-        One row a step; FP16 is made for the purpose where an INT8 artefact is there and none in FP16.
+        One row per step. If there is an INT8 artifact and none in FP16, an FP16 step is created.
 
     Raises:
-        UsageError: no artefact, or one made from other weights.
-        HrnetDeployError: whatever loading, tracing and evaluating raise.
+        UsageError: No artifact, or one of other weights.
+        HrnetDeployError: Whatever loading, tracing and evaluating raise.
     """
-    if not artefacts:
+    if not artifacts:
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
-    with open_models(list(artefacts), device=device, backend=backend, threads=threads, streams=1) as ends:
+    with open_models(list(artifacts), device=device, backend=backend, threads=threads, streams=1) as ends:
         card = ends[0].info.card
-        # A foreign graph with several outputs was asked for one when the artefact was made.
-        output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
-        how = reading or (reading_of(card) if _made_from(card, weights) else AS_STORED)
-        origin = open_source(model, weights, task=task, num_classes=None, reading=how, opset=None, graph_output=output)
+        origin = _open(card, model, weights, task, reading) if source is None else source
         for end in ends:
             _check_same_weights(origin, end.info.card, end.info.name)
         dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
         last = sorted(ends, key=lambda end: list(Precision).index(end.info.card.precision))
         precisions = {end.info.card.precision for end in last}
-        between = Precision.INT8 in precisions and Precision.FP16 not in precisions
-        stages = _stages(origin, card, dataset, half=between)
+        with_fp16 = Precision.INT8 in precisions and Precision.FP16 not in precisions
+        stages = _stages(origin, card, dataset, with_fp16=with_fp16)
         return _measured([*stages, *((end.info.name, end.model) for end in last)], dataset)
 
 
+def _open(
+    card: ModelCard, model: str | None, weights: str | Path | None, task: str | None, reading: Reading | None
+) -> SourceModel:
+    """Open the original as it was opened for the artifact with this card."""
+    output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
+    how = reading or (reading_of(card) if _made_from(card, weights) else AS_STORED)
+    return open_source(model, weights, task=task, num_classes=None, reading=how, opset=None, graph_output=output)
+
+
 class _Original:
-    """The checkpoint itself, with our preprocessing."""
+    """The checkpoint with our preprocessing."""
 
     device = "cpu"
     backend = "original"
@@ -110,8 +117,8 @@ class _Original:
         return {self.card.outputs[0].name: self._origin.reference(np.asarray(array, np.float32))}
 
 
-class _OnItsOwn(_Original):
-    """The checkpoint with the preprocessing of its training code: it takes whole pictures."""
+class _OriginalWithOwnTransform(_Original):
+    """The checkpoint with the preprocessing of its training code; it takes whole images."""
 
     def __init__(self, origin: SourceModel, card: ModelCard) -> None:
         whole = dataclasses.replace(card.preprocessing, resize=Resize.NONE, size_hw=None)
@@ -123,8 +130,10 @@ class _OnItsOwn(_Original):
         return super().infer(np.stack([own_transform(pixels.astype(np.uint8), self._spec) for pixels in array]))
 
 
-def _stages(origin: SourceModel, card: ModelCard, dataset: Dataset, *, half: bool) -> Iterator[tuple[str, Model | str]]:
-    """What lies before the artefacts: a model, or why there is none."""
+def _stages(
+    origin: SourceModel, card: ModelCard, dataset: Dataset, *, with_fp16: bool
+) -> Iterator[tuple[str, Model | str]]:
+    """Models of the steps before the artifacts; a text is the reason why there is none."""
     from hrnet_deploy.exporters.fp16 import to_fp16
     from hrnet_deploy.exporters.simplify import simplify
 
@@ -132,7 +141,7 @@ def _stages(origin: SourceModel, card: ModelCard, dataset: Dataset, *, half: boo
     own = "checkpoint, its own preprocessing"
     try:
         own_transform(np.zeros((8, 9, 3), np.uint8), plain.preprocessing)
-        yield own, _OnItsOwn(origin, plain)
+        yield own, _OriginalWithOwnTransform(origin, plain)
     except MissingDependencyError as error:
         yield own, f"left out: {error}"
     yield "checkpoint, our preprocessing", _Original(origin, plain)
@@ -140,9 +149,9 @@ def _stages(origin: SourceModel, card: ModelCard, dataset: Dataset, *, half: boo
     yield "ONNX as traced", _graph(graph, plain)
     graph = simplify(graph)
     yield "ONNX simplified", _graph(graph, plain)
-    if half:
+    if with_fp16:
         make = Preprocessor(plain.preprocessing)
-        samples = dataset.limited(_RANGE_IMAGES).samples
+        samples = dataset.limited(RANGE_IMAGES).samples
         images = (make(read_frame(str(sample.path)).image)[None] for sample in samples)
         yield "FP16", _graph(to_fp16(graph, fp16_unsafe_nodes(graph, images)).model, plain)
 
@@ -155,8 +164,8 @@ def _graph(graph: onnx.ModelProto, plain: ModelCard) -> OnnxModel:
 
 
 def _plain(card: ModelCard, origin: SourceModel) -> ModelCard:
-    """The card of the net before anything was added: floats in, in its own channel order, scores out."""
-    own, order = card.preprocessing, origin.facts.preprocessing.channel_order
+    """Describe the model before anything was added: float input in its own channel order, scores as output."""
+    own, order = card.preprocessing, origin.info.preprocessing.channel_order
     if own.channel_order is not order:
         own = dataclasses.replace(own, channel_order=order, mean=own.mean[::-1], std=own.std[::-1])
     return dataclasses.replace(
@@ -165,13 +174,14 @@ def _plain(card: ModelCard, origin: SourceModel) -> ModelCard:
         preprocessing=own,
         inputs=(_FLOAT,),
         outputs=(TensorSpec("logits", "float32", ("batch", len(card.classes))),),
-        output_kind=origin.facts.output_kind,
+        output_kind=origin.info.output_kind,
         pixels_in=False,
+        quantization=None,
     )
 
 
 def _measured(rows: Sequence[tuple[str, Model | str]], dataset: Dataset) -> Waterfall:
-    """Each row against the one before; a model that is met twice answers once."""
+    """Compare each step with the one before; outputs of a step are computed once."""
     steps: list[WaterfallStep] = []
     first: Evaluation | None = None
     before: Model | None = None
@@ -203,22 +213,22 @@ def _measured(rows: Sequence[tuple[str, Model | str]], dataset: Dataset) -> Wate
 
 
 def _batch(*models: Model) -> int:
-    """Images per run: what a graph insists on, else one."""
+    """Images per run: the fixed batch of a graph, else one."""
     fixed = (model.card.inputs[0].shape[0] for model in models)
     return max([1, *(count for count in fixed if isinstance(count, int))])
 
 
 def _made_from(card: ModelCard, weights: str | Path | None) -> bool:
-    """Whether these are an artefact's own weights, which its card says how to read."""
+    """Whether an artifact was exported from these weights."""
     digest = card.lineage.get("weights_sha256")
     given = None if weights is None or weights == RANDOM else resolve_weights(str(weights))
     return given is not None and digest is not None and sha256_file(given) == digest
 
 
 def _check_same_weights(origin: SourceModel, card: ModelCard, name: str) -> None:
-    ours, theirs = (lineage.get("weights_sha256") for lineage in (origin.facts.lineage, card.lineage))
+    ours, theirs = (lineage.get("weights_sha256") for lineage in (origin.info.lineage, card.lineage))
     if ours and theirs and ours != theirs:
         raise UsageError(
             f"a waterfall needs the weights {name} was made from ({card.lineage.get('weights', theirs)}), got "
-            f"{origin.facts.lineage.get('weights', ours)}. Give those."
+            f"{origin.info.lineage.get('weights', ours)}. Give those."
         )

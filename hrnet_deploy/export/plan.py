@@ -118,7 +118,7 @@ class Plan:
         """The user's images that an engine may be tried on, those that judge first."""
         if self.evaluation is not None:
             return self.evaluation
-        return () if self.images is None else self.images.held_out + self.images.calibration
+        return () if self.images is None else self.images.validation + self.images.calibration
 
 
 def check_early(wishes: Wishes) -> Early:

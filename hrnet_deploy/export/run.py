@@ -12,7 +12,6 @@ from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
 from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.export.applies import Case, check_applies, given_names, typed_call
 from hrnet_deploy.export.command import command_line
-from hrnet_deploy.export.delivering import deliver
 from hrnet_deploy.export.engine.from_onnx import compile_file
 from hrnet_deploy.export.engine.plan import LOCAL, EngineWishes
 from hrnet_deploy.export.gate.accuracy_target import AccuracyWishes, check_budget, refuse_budget
@@ -20,9 +19,9 @@ from hrnet_deploy.export.gate.result import AccuracyGateError
 from hrnet_deploy.export.info import RANDOM
 from hrnet_deploy.export.plan import check_early, make_plan, precision_of, wants_engine
 from hrnet_deploy.export.progress import ExportProgress
-from hrnet_deploy.export.publish import ExportResult
+from hrnet_deploy.export.publish import ExportResult, publish
 from hrnet_deploy.export.quantize.calibrate import named_folder
-from hrnet_deploy.export.quantize.converter import Converter
+from hrnet_deploy.export.quantize.converter import make_converter
 from hrnet_deploy.export.reading import Reading
 from hrnet_deploy.export.shapes import HeightWidth
 from hrnet_deploy.export.source import open_source, read_card
@@ -255,14 +254,18 @@ def export_artifact(
         facts = origin.facts
         plan = make_plan(wishes, early, facts)
         step("running the original")
-        probes = make_reference_batches(plan.preprocessing, plan.shapes, origin.reference, facts.output_kind)
+        batches = make_reference_batches(plan.preprocessing, plan.shapes, origin.reference, facts.output_kind)
         step("tracing")
         graph = origin.graph(plan.shapes, plan.opset)
-        del origin  # its weights need not be in memory twice
+        if not waterfall:
+            del origin  # its weights need not be in memory twice
         step("setting the precision")
-        finisher = Converter(graph, plan, facts, probes)
-        done = deliver(finisher, plan, facts, step, rebuild)
-    if done.verdict is not None and not done.verdict.fits:
+        if plan.simplify:
+            from hrnet_deploy.exporters.simplify import simplify as simplify_graph
+
+            graph = simplify_graph(graph)
+        done = publish(make_converter(graph, plan, facts, batches), step, rebuild)
+    if done.verdict is not None and not done.verdict.passed:
         raise AccuracyGateError(done.verdict, done.path)
     if done.agreement is not None and not done.agreement.passed:
         raise AgreementError(done.agreement, done.path)
@@ -271,10 +274,7 @@ def export_artifact(
     found = measure_waterfall(
         [done.path],
         eval_data,
-        model=source,
-        weights=weights,
-        task=task,
-        reading=reading,
+        source=origin,
         limit=eval_limit,
         device="cpu",
         backend="onnxruntime",

@@ -16,9 +16,9 @@ from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.export import foreign_session
-from hrnet_deploy.export.filling import filled
 from hrnet_deploy.export.info import RANDOM, ModelInfo
 from hrnet_deploy.export.reading import AS_STORED, Reading
+from hrnet_deploy.export.verify import pad_batch
 from hrnet_deploy.models.variants import VARIANTS, Variant, find_variant
 from hrnet_deploy.models.weights import resolve_weights, web_address, zoo_entry
 from hrnet_deploy.models.zoo import default_entry, find_entry, list_models, named_entry
@@ -278,7 +278,7 @@ class OnnxSource:
         Raises:
             UsageError: it leaves its batch or its size open, but does not take this one.
         """
-        feed = filled(batch, self._engine.inputs[0])
+        feed = pad_batch(batch, self._engine.inputs[0])
         try:
             answer = self._engine.run({self._input: feed})[self._output].astype(np.float32)
         except DeviceError as error:

@@ -46,13 +46,12 @@ def run_info(report: Report) -> list[tuple[str, str]]:
 def model_info(row: Row) -> list[tuple[str, str]]:
     """Describe one artifact: file, model, runtime, preprocessing, calibration."""
     model, card = row.model, row.model.card
-    lineage = card.lineage
+    lineage, info = card.lineage, card.quantization
     source = lineage.get("weights") or lineage.get("graph") or ""
     digest = lineage.get("weights_sha256") or lineage.get("graph_sha256") or ""
     calibration = ""
-    if method := lineage.get("calib_method"):
-        listed = lineage.get("calib_images_sha256", "")[:_DIGITS]
-        calibration = f"{method} on {lineage.get('calib_images', '?')} images (list {listed})"
+    if info is not None and info.method:
+        calibration = f"{info.method} on {info.images} images (list {info.images_sha256[:_DIGITS]})"
     return _without_empty(
         {
             "file": f"{row.label}, {megabytes(model.size_bytes)} MB",
@@ -63,8 +62,8 @@ def model_info(row: Row) -> list[tuple[str, str]]:
             "preprocessing": described(card.preprocessing),
             "source": f"{source} (sha256 {digest[:_DIGITS]})" if digest else source,
             "calibration": calibration,
-            "Q/DQ layout": lineage.get("qdq_target", ""),
-            "kept in float": lineage.get("kept_fp", ""),
+            "Q/DQ layout": "" if info is None else info.target.value,
+            "kept in float": "" if info is None else ",".join(info.kept_in_float),
             "exported with": ", ".join(f"{name} {lineage[name]}" for name in _TOOLS if name in lineage),
         }
     )

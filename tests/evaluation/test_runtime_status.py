@@ -6,12 +6,13 @@ import pytest
 
 from hrnet_deploy.evaluation import EvaluatedModel
 from hrnet_deploy.evaluation.runtime_status import prediction_pairs, runtime_status
+from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, Task, TensorSpec
 
-CALIBRATED = {"weights_sha256": "1" * 64, "calib_method": "entropy", "calib_images_sha256": "2" * 64, "kept_fp": ""}
+CALIBRATED = {"method": "entropy", "images_sha256": "2" * 64}
 
 
-def _model(name, precision="fp32", *, device="cpu", backend="onnxruntime", **lineage):
+def _model(name, precision="fp32", *, device="cpu", backend="onnxruntime", weights="1" * 64, **quantization):
     card = ModelCard(
         task=Task.CLASSIFICATION,
         variant="hrnet_w18",
@@ -21,7 +22,8 @@ def _model(name, precision="fp32", *, device="cpu", backend="onnxruntime", **lin
         inputs=(TensorSpec("input", "float32", ("batch", 3, 224, 224)),),
         outputs=(TensorSpec("logits", "float32", ("batch", 2)),),
         shapes=ShapeRange((1, 224, 224), (1, 224, 224), (8, 224, 224)),
-        lineage={"weights_sha256": "1" * 64, **lineage},
+        quantization=QuantizationInfo(**quantization) if quantization else None,
+        lineage={"weights_sha256": weights},
     )
     return EvaluatedModel(
         name=name, path=Path(name), sha256="0" * 64, size_bytes=1, card=card, device=device, backend=backend
@@ -43,8 +45,8 @@ def _model(name, precision="fp32", *, device="cpu", backend="onnxruntime", **lin
     ],
 )
 def test_status(name, precision, device, backend, target, status):
-    lineage = {"qdq_target": target} if target else {}
-    found = runtime_status(_model(name, precision, device=device, backend=backend, **lineage))
+    quantization = {"target": target} if target else {}
+    found = runtime_status(_model(name, precision, device=device, backend=backend, **quantization))
     assert found.status == status
     assert found.predicted == status.startswith("predicted")
     assert found.runtime == f"{backend} {device}"
@@ -54,9 +56,9 @@ def test_an_engine_stands_beside_the_graph_of_its_card():
     gpu = {"device": "cuda:0", "backend": "tensorrt"}
     models = [
         _model("w18.onnx"),
-        _model("w18_int8.onnx", "int8", **CALIBRATED | {"qdq_target": "cpu"}),
-        _model("w18_trt.onnx", "int8", **CALIBRATED | {"qdq_target": "tensorrt"}),
-        _model("w18_int8.engine", "int8", **gpu, **CALIBRATED | {"qdq_target": "tensorrt"}),
+        _model("w18_int8.onnx", "int8", **CALIBRATED | {"target": "cpu"}),
+        _model("w18_trt.onnx", "int8", **CALIBRATED | {"target": "tensorrt"}),
+        _model("w18_int8.engine", "int8", **gpu, **CALIBRATED | {"target": "tensorrt"}),
         _model("w18.engine", **gpu),
         _model("w18_fp16.engine", "fp16", **gpu),
     ]
@@ -68,13 +70,13 @@ def test_an_engine_stands_beside_the_graph_of_its_card():
 @pytest.mark.parametrize(
     "other",
     [
-        {"weights_sha256": "9" * 64},
-        {"calib_method": "minmax"},
-        {"calib_images_sha256": "9" * 64},
-        {"kept_fp": "stage4"},
+        {"weights": "9" * 64},
+        {"method": "minmax"},
+        {"images_sha256": "9" * 64},
+        {"kept_in_float": ("stage4",)},
     ],
 )
 def test_another_origin_is_no_pair(other):
-    lineage = CALIBRATED | {"qdq_target": "tensorrt"}
-    engine = _model("a.engine", "int8", device="cuda:0", backend="tensorrt", **lineage | other)
-    assert prediction_pairs([_model("a.onnx", "int8", **lineage), engine], [0.5, 0.5]) == ()
+    recipe = CALIBRATED | {"target": "tensorrt"}
+    engine = _model("a.engine", "int8", device="cuda:0", backend="tensorrt", **recipe | other)
+    assert prediction_pairs([_model("a.onnx", "int8", **recipe), engine], [0.5, 0.5]) == ()

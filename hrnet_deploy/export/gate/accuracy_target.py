@@ -1,4 +1,4 @@
-"""How much accuracy may be lost, and the labelled images that say how much is."""
+"""Accuracy target: accepted loss, and the labeled images on which it is measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyWishes:
-    """What accuracy may cost; `export_artifact` says what each field means."""
+    """Options of the accuracy gate; `export_artifact` describes each field."""
 
     max_drop: float | None = None
     data: str | Path | None = None
@@ -29,12 +29,12 @@ class AccuracyWishes:
 
 @dataclass(frozen=True)
 class AccuracyTarget:
-    """What an artefact may lose.
+    """Accepted loss of an artifact.
 
     Attributes:
         max_drop: percentage points of top-1 or mIoU.
-        dataset: the labelled images it is measured on.
-        keep_rejected: write the artefact even if it loses more.
+        dataset: labeled images on which it is measured.
+        keep_rejected: write the artifact even if it loses more.
     """
 
     max_drop: float
@@ -42,14 +42,7 @@ class AccuracyTarget:
     keep_rejected: bool
 
     def images(self, count: int | None = None) -> tuple[CalibrationImage, ...]:
-        """The images without their labels, grouped by class where they have one.
-
-        Args:
-            count: how many, spread evenly; None for all.
-
-        Returns:
-            The images in the data set's order.
-        """
+        """List `count` images in the data set's order, spread evenly and grouped by class; None lists all."""
         from hrnet_deploy.calibration.image_selection import CalibrationImage
 
         return tuple(
@@ -59,14 +52,10 @@ class AccuracyTarget:
 
 
 def check_budget(wishes: AccuracyWishes, precision: Precision) -> None:
-    """Refuse what no net could be measured by.
-
-    Args:
-        wishes: from the user.
-        precision: of the artefact; FP16 and INT8 have a floor of agreement without a budget, too.
+    """Refuse options of the gate that contradict each other or are out of range.
 
     Raises:
-        UsageError: no images to measure on, a drop or a number of images that is none, or flags without their use.
+        UsageError: No images to measure on, an unusable drop or number of images, or a flag without its use.
     """
     if wishes.max_drop is None:
         if wishes.keep_rejected and precision is Precision.FP32:
@@ -85,13 +74,10 @@ def check_budget(wishes: AccuracyWishes, precision: Precision) -> None:
 
 
 def refuse_budget(wishes: AccuracyWishes) -> None:
-    """Refuse a budget for an artefact that is compiled as it is.
-
-    Args:
-        wishes: from the user.
+    """Refuse an accuracy target for an artifact that is compiled as it is.
 
     Raises:
-        UsageError: there is nothing to measure it against.
+        UsageError: There is no original to compare with.
     """
     if wishes.max_drop is not None or wishes.waterfall:
         raise UsageError(
@@ -103,26 +89,26 @@ def refuse_budget(wishes: AccuracyWishes) -> None:
 def make_budget(
     wishes: AccuracyWishes, facts: ModelInfo, classes: tuple[str, ...], preprocessing: Preprocessing, shapes: ShapeRange
 ) -> AccuracyTarget | None:
-    """Find the images and see that their labels suit the net.
+    """Find the images and check that their labels suit the model.
 
     Args:
-        wishes: from the user, checked by `check_budget`.
-        facts: of the net.
-        classes: its class names.
-        preprocessing: from image to network input.
-        shapes: of the artefact.
+        wishes: Options that passed `check_budget`.
+        facts: The original.
+        classes: Class names of the artifact.
+        preprocessing: From image to network input.
+        shapes: Of the artifact.
 
     Returns:
-        The budget; None where none is asked for.
+        The target; None if none is requested.
 
     Raises:
-        UsageError: images without labels, or with those of another task or other classes.
-        MissingFileError: there is no such folder.
-        ImageError: it holds no images.
+        UsageError: Images without labels, or with those of another task or other classes.
+        MissingFileError: There is no such folder.
+        ImageError: It holds no images.
     """
     if wishes.data is None or (wishes.max_drop is None and not wishes.waterfall):
         return None
-    # All that labels must suit; the graph does not exist yet.
+    # The graph does not exist yet; labels depend on task and classes only.
     card = ModelCard(
         task=facts.task,
         variant=facts.variant,
