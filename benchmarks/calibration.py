@@ -37,19 +37,18 @@ from hrnet_deploy.calibration.image_selection import check_disjoint
 from hrnet_deploy.calibration.qdq_placement import float_by_default, place_qdq
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import HrnetDeployError
-from hrnet_deploy.export.info import ModelInfo
-from hrnet_deploy.export.plan import Early, Plan, make_plan
+from hrnet_deploy.export.open_source import open_source
+from hrnet_deploy.export.options import ExportOptions
+from hrnet_deploy.export.plan import ExportPlan, make_plan
 from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, input_batches, select_images
 from hrnet_deploy.export.quantize.int8 import Int8Converter
-from hrnet_deploy.export.source import open_source
-from hrnet_deploy.export.wishes import Int8Wishes, Wishes
+from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.exporters.qdq import to_qdq
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.postprocess import upsampled_argmax
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget, Residual
-from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.progress import bar
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "tensorrt": {"target": QdqTarget.TENSORRT, "residual": Residual.FLOAT},
     "tensorrt, residual int8": {"target": QdqTarget.TENSORRT, "residual": Residual.INT8},
 }
-"""Fields of `Int8Wishes` by name in the tables."""
+"""Fields of `Int8Plan` by name in the tables."""
 Net = Callable[[NDArray[np.float32]], NDArray[Any]]
 KEEP_FP = {"entropy": "none", "auto": "auto"}
 """By method, what is also run with `--keep-fp`; the sensitivity analysis of `auto` takes most of the time."""
@@ -151,7 +150,7 @@ class Case:
         name: in the tables.
         model: a variant or an .onnx file.
         weights: a checkpoint.
-        wishes: what the exporter is asked for.
+        options: of the export.
         data: folder to calibrate on.
         count: images to calibrate on; where there are fewer, a fifth is set aside for `auto` to judge by.
         judged: images that nothing is calibrated on.
@@ -163,7 +162,7 @@ class Case:
     name: str
     model: str | None
     weights: Path | None
-    wishes: Wishes
+    options: dict[str, Any]
     data: Path
     count: int
     judged: tuple[Path, ...]
@@ -192,7 +191,7 @@ def cases(shared: Path) -> list[Case]:
             "street",
             None,
             weights / "hrnetv2_w18_small_v1_street.pth",
-            Wishes(imgsz="360x480", batch=1),
+            {"imgsz": "360x480", "batch": 1},
             data / "street",
             24,
             street,
@@ -203,7 +202,7 @@ def cases(shared: Path) -> list[Case]:
             "photos",
             None,
             weights / "hrnet_w18_small_v1_photos10.safetensors",
-            Wishes(imgsz=64, batch=1, resize="squash"),
+            {"imgsz": 64, "batch": 1, "resize": "squash"},
             data / "photos" / "train",
             512,
             photos,
@@ -215,7 +214,7 @@ def cases(shared: Path) -> list[Case]:
             "person",
             str(weights / "person_w18_small_v1.onnx"),
             None,
-            Wishes(mean=half, std=half),
+            {"mean": half, "std": half},
             data / "imagenet" / "calib",
             512,
             _found(data / "imagenet" / "val"),
@@ -250,12 +249,19 @@ class Bench:
             case: the net.
             folder: for graphs and tables.
         """
-        task = "segmentation" if case.model else None
-        origin = open_source(case.model, case.weights, task=task, num_classes=None, opset=None)
+        options = ExportOptions(
+            case.model,
+            weights=case.weights,
+            task="segmentation" if case.model else None,
+            precision="int8",
+            calib_data=case.data,
+            **case.options,
+        )
+        source = open_source(options)
         self.case = case
-        self.facts: ModelInfo = origin.facts
-        self.plan: Plan = make_plan(case.wishes, _early(case.wishes), origin.facts)
-        self.graph: onnx.ModelProto = simplify(origin.graph(self.plan.shapes, self.plan.opset))
+        self.info: ModelInfo = source.info
+        self.plan: ExportPlan = make_plan(options).resolve(source.info)
+        self.graph: onnx.ModelProto = simplify(source.to_onnx(self.plan.shapes, self.plan.opset))
         self.path = folder / f"{case.name}.onnx"
         self.path.write_bytes(self.graph.SerializeToString())
         self.images: CalibrationSplit = select_images(case.data, case.count, allow_val=False)
@@ -274,16 +280,19 @@ class Bench:
 
         Args:
             folder: where the calibration table lies.
-            wishes: fields of `Int8Wishes`.
+            wishes: fields of `Int8Plan`, and `data` and `images` for another folder and number of images.
 
         Returns:
             A row.
         """
-        asked = Int8Wishes(**{"data": self.case.data, "images": self.case.count, **wishes})
-        asked = dataclasses.replace(asked, cache=folder / f"{self.case.name}.{zlib.crc32(str(asked.data).encode())}")
+        data = Path(wishes.pop("data", self.case.data))
+        images = select_images(data, wishes.pop("images", self.case.count), allow_val=False)
+        cache = folder / f"{self.case.name}.{zlib.crc32(str(data).encode())}"
+        int8 = dataclasses.replace(self.plan.int8, cache=cache, **wishes)
+        plan = dataclasses.replace(self.plan, int8=int8, images=images)
         began = time.perf_counter()
         try:
-            maker = Int8Converter(self.graph, dataclasses.replace(self.plan, int8=asked), self.facts)
+            maker = Int8Converter(self.graph, plan, self.info)
             made = maker.make(maker.kept())
         except HrnetDeployError as error:
             return {"error": str(error)}
@@ -392,11 +401,6 @@ with open("/proc/self/status") as status:
     print(re.search(r"VmHWM:\\s+(\\d+)", status.read())[1])
 """
 """Prints the largest resident set in KiB; what wait4 tells of a child includes its parent's size at the fork."""
-
-
-def _early(wishes: Wishes) -> Early:
-    images = select_images(Path(wishes.int8.data or ""), wishes.int8.images, allow_val=False)
-    return Early(precision=Precision.INT8, int8=wishes.int8, opset=None, engine=None, images=images)
 
 
 def _truth(truth: Path | int) -> NDArray[Any]:
@@ -537,7 +541,7 @@ def _with_outliers(bench: Bench, folder: Path) -> Path:
     return root
 
 
-def parity_net(shared: Path, folder: Path) -> tuple[onnx.ModelProto, Plan]:
+def parity_net(shared: Path, folder: Path) -> tuple[onnx.ModelProto, ExportPlan]:
     """The float32 graph of w18 with the weights of the shared rule.
 
     Args:
@@ -558,10 +562,11 @@ def parity_net(shared: Path, folder: Path) -> tuple[onnx.ModelProto, Plan]:
     tensors = {key: torch.from_numpy(np.array(value)) for key, value in rule.state_dict(rows).items()}
     checkpoint = folder / "w18.pth"
     torch.save(tensors, checkpoint)
-    origin = open_source("hrnet_w18", checkpoint, task=None, num_classes=None, opset=None)
-    wishes = Wishes(precision="int8", imgsz=224, int8=Int8Wishes(data=shared / "data" / "imagenet" / "calib"))
-    made = make_plan(wishes, _early(wishes), origin.facts)
-    return simplify(origin.graph(made.shapes, made.opset)), made
+    data = shared / "data" / "imagenet" / "calib"
+    options = ExportOptions("hrnet_w18", weights=checkpoint, precision="int8", imgsz=224, calib_data=data)
+    source = open_source(options)
+    plan = make_plan(options).resolve(source.info)
+    return simplify(source.to_onnx(plan.shapes, plan.opset)), plan
 
 
 def speed(shared: Path, folder: Path, graph: onnx.ModelProto) -> list[dict[str, Any]]:
@@ -592,21 +597,21 @@ def speed(shared: Path, folder: Path, graph: onnx.ModelProto) -> list[dict[str, 
     return rows
 
 
-def latency(graph: onnx.ModelProto, wishes: Plan, folder: Path) -> list[dict[str, Any]]:
+def latency(graph: onnx.ModelProto, plan: ExportPlan, folder: Path) -> list[dict[str, Any]]:
     """INT8 against float32 on ONNX Runtime's CPU provider, in turn.
 
     The exporter would refuse this net, whose thousand classes are noise; so its steps are taken one by one.
 
     Args:
         graph: float32.
-        wishes: how to make it INT8.
+        plan: how INT8 is done.
         folder: for the table.
 
     Returns:
         One row per batch size, with medians in ms and the median of the pairwise ratio.
     """
-    images = select_images(Path(wishes.int8.data or ""), 16, allow_val=False)
-    table = calibrate(graph, images, wishes.preprocessing, "entropy", folder / "latency.json")
+    images = select_images(Path(plan.options.calib_data or ""), 16, allow_val=False)
+    table = calibrate(graph, images, plan.preprocessing, "entropy", folder / "latency.json")
     amax, layout = table.amax(), place_qdq(graph, QdqTarget.CPU, float_by_default(graph, QdqTarget.CPU))
     ranges = {name: ActivationRange(-amax[name] if table.tensors[name].low < 0 else 0.0, amax[name]) for name in amax}
     models = (graph, to_qdq(graph, layout, ranges))
@@ -664,11 +669,11 @@ def main() -> int:
                 if "robustness" in args.only:
                     done("robustness", robustness(bench, folder, quick=args.quick))
         if {"speed", "latency"}.intersection(args.only):
-            graph, wishes = parity_net(args.shared, folder)
+            graph, plan = parity_net(args.shared, folder)
             if "speed" in args.only:
                 done("speed", speed(args.shared, folder, graph))
             if "latency" in args.only:
-                done("latency", latency(graph, wishes, folder))
+                done("latency", latency(graph, plan, folder))
     return 0
 
 

@@ -48,7 +48,7 @@ def measure(variant: str, imgsz: int | tuple[int, int], picture_hw: tuple[int, i
         Medians in ms, the median of the pairwise overhead, and what the Predictor reports of its stages.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = export(variant, weights="random", imgsz=imgsz, output=Path(folder, "net.onnx"))
+        path = export(variant, weights="random", imgsz=imgsz, output=Path(folder, "net.onnx")).path
         predictor = Predictor(path, device="cpu")
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in synthetic_images(8, picture_hw)]

@@ -8,11 +8,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
+from hrnet_deploy.export import option_values
+from hrnet_deploy.export.option_declaration import Declaration, flag
+from hrnet_deploy.export.options import declarations
 from hrnet_deploy.models.zoo import named_entry
-from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
+from hrnet_deploy.spec import OutputKind, Precision
 
 _FILES = (".onnx", ".engine")
 
@@ -20,9 +23,9 @@ if TYPE_CHECKING:
     from hrnet_deploy.export import ExportResult
     from hrnet_deploy.export.engine.build import BuiltEngine
 
-_USAGE = (
-    "usage: hrnet-export [MODEL|FILE.onnx] [--weights SRC] [--precision {fp32,fp16,int8}] [-o OUT.onnx|OUT.engine] ..."
-)
+_USAGE = """hrnet-export [MODEL|FILE.onnx] [--weights SRC]
+                    [--precision {fp32,fp16,int8}]
+                    [-o OUT.onnx|OUT.engine] [option ...]"""
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -32,112 +35,41 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         argv: the arguments; None for the process's own.
 
     Returns:
-        One attribute per flag.
+        One attribute per flag; those of an export are named as in `ExportOptions`.
     """
     p = parser(
         "hrnet-export",
-        "Export an HRNet checkpoint to an ONNX file or TensorRT engine that is checked against the original.",
+        "Export an HRNet checkpoint to an ONNX file or a TensorRT engine that is checked against the original.",
     )
-    p.add_argument("model", nargs="?", metavar="MODEL|FILE.onnx", help="variant, zoo name or foreign ONNX file")
-    p.add_argument("--weights", metavar="SRC", help="checkpoint file, URL, zoo name, or 'random' to measure speed")
-    p.add_argument(
-        "--precision",
-        metavar="{fp32,fp16,int8}",
-        help="arithmetic written into the graph (default: fp32, or the file's own)",
-    )
-    p.add_argument(
-        "-o",
-        "--output",
-        action="append",
-        metavar="OUT.onnx|OUT.engine",
-        help="file to write (default: VARIANT_PRECISION.onnx)",
-    )
-    p.add_argument("--graph-output", metavar="NAME", help="which output of a foreign ONNX file holds the scores")
-    p.add_argument("--format", metavar="{onnx,engine}", help="kind of file, where -o does not say it")
-    p.add_argument("--imgsz", metavar="H[xW]", help="image size; MIN:OPT:MAX or 'dynamic' for open sizes")
-    p.add_argument("--batch", metavar="N|MIN:OPT:MAX", help="batch size (default: open, 1 to 16)")
-    p.add_argument("--opset", type=int, metavar="N", help="ONNX opset (default: 20, or a foreign file's own)")
-    p.add_argument("--no-simplify", dest="simplify", action="store_false", help="leave the traced graph as it is")
-    p.add_argument(
-        "--pixels-in", nargs="?", const=True, default=False, metavar="bgr|rgb", help="take uint8 (N, H, W, 3) pixels"
-    )
-    p.add_argument(
-        "--labels-out", nargs="?", const=True, default=False, metavar="topk|softmax", help="answer inside the graph"
-    )
-    p.add_argument("--num-classes", type=int, metavar="N", help="classes of random weights, or a check of the file's")
-    p.add_argument(
-        "--classes", type=_classes, metavar="FILE", help="class names: one a line, numbered, a table or JSON"
-    )
-    p.add_argument("--threshold", type=float, metavar="P", help="probability above which one output channel means yes")
-    p.add_argument("--ema", action="store_true", help="take the averaged copy of the weights")
-    p.add_argument("--weights-key", metavar="NAME", help="where in the checkpoint the net lies, if there are several")
-    p.add_argument("--inplace-abn", action="store_true", help="its batch norms are InPlaceABN's: |weight| + 1e-5")
-    int8 = p.add_argument_group("INT8")
-    int8.add_argument("--calib-data", metavar="DIR", help="images to calibrate on (default: $HRNET_CALIB_DATA)")
-    int8.add_argument("--calib-images", type=int, metavar="N", help="how many (default: 512)")
-    int8.add_argument("--calib-method", metavar="{entropy,minmax,percentile,mse,auto}", help="default: entropy")
-    int8.add_argument("--calib-cache", metavar="FILE", help="calibration table (default: OUT.calib.json)")
-    int8.add_argument("--qdq-target", metavar="{cpu,tensorrt}", help="whose kernels (default: the output's)")
-    int8.add_argument("--residual", metavar="{int8,float}", help="of sums in a graph for TensorRT (default: float)")
-    int8.add_argument(
-        "--keep-fp", action="extend", type=_listed, metavar="NAME,NAME", help="blocks left in float; auto or none"
-    )
-    int8.add_argument(
-        "--remainder", metavar="{fp32,fp16}", help="of a graph for TensorRT (default: fp16 in an engine, else fp32)"
-    )
-    int8.add_argument("--per-tensor", action="store_true", help="one weight scale per layer")
-    int8.add_argument("--allow-val", action="store_true", help="calibrate on a split for evaluation")
-    int8.add_argument("--trt-cache", metavar="VERSION", help="also write OUT.cache for TensorRT 8.6 to 10.x")
-    int8.add_argument("--sensitivity", action="store_true", help="measure what each block alone loses in INT8")
-    gate = p.add_argument_group("accuracy")
-    gate.add_argument(
-        "--eval-data", metavar="DIR", help="other images that judge INT8 and FP16 (default: some are set aside)"
-    )
-    gate.add_argument("--eval-limit", type=int, metavar="N", help="how many --max-drop and --waterfall use (all)")
-    gate.add_argument("--allow-overlap", action="store_true", help="let an image also be a calibration image")
-    gate.add_argument(
-        "--max-drop",
-        type=float,
-        metavar="PP",
-        help="points of top-1 or mIoU to lose at most on labelled --eval-data; more moves blocks to float, or exits 3",
-    )
-    gate.add_argument(
-        "--keep-rejected",
-        action="store_true",
-        help="write the artefact even where it loses more than --max-drop, or, without that, fp16 or int8 keeps less "
-        "than 90 %% of the answers on its validation images; the exit code stays 3",
-    )
-    gate.add_argument("--waterfall", action="store_true", help="measure what each step from the checkpoint on loses")
-    engine = p.add_argument_group("TensorRT engines")
-    engine.add_argument("--backend", metavar="{auto,tensorrt,tensorrt-rtx}", help="default: installed")
-    engine.add_argument("--device", metavar="cuda:N", help="GPU that builds (default: the first)")
-    engine.add_argument("--target", metavar="local|sm86,...", help="GPUs to build for (RTX: any)")
-    engine.add_argument("--int8-path", metavar="{auto,implicit,qdq}", help="TensorRT 8.6 to 10")
-    engine.add_argument("--timing-cache", metavar="FILE", help="measured kernels (default: one per GPU and version)")
-    engine.add_argument("--workspace", type=float, metavar="GIB", help="scratch memory of a kernel at most")
-    engine.add_argument("--opt-level", type=int, metavar="0..5", help="build time against speed")
-    engine.add_argument("--aux-streams", type=int, metavar="N", help="streams for parallel branches")
-    engine.add_argument("--no-tf32", dest="tf32", action="store_false", help="full FP32 convolutions")
-    card = p.add_argument_group("overrides of the model card")
-    card.add_argument("--task", metavar="{" + ",".join(t.value for t in Task) + "}", help="of a foreign ONNX file")
-    card.add_argument(
-        "--preprocessing",
-        metavar="{official,timm,mmpretrain,paddle}|FILE.onnx",
-        help="how images are prepared (default: the file's own)",
-    )
-    card.add_argument("--resize", metavar="{" + ",".join(r.value for r in Resize) + "}")
-    card.add_argument("--crop-pct", type=float, metavar="F", help="centre crop fraction in (0, 1]")
-    card.add_argument("--interpolation", metavar="{" + ",".join(i.value for i in Interpolation) + "}")
-    card.add_argument("--mean", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
-    card.add_argument("--std", type=float, nargs=3, metavar=("R", "G", "B"), help="on a 0..1 scale")
-    card.add_argument(
-        "--align-corners",
-        action=argparse.BooleanOptionalAction,
-        help="how a segmentation net resizes: HRNetV2 everywhere, a foreign one its logits (default: as its files say)",
-    )
+    p.usage = _USAGE
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field, declared in declarations():
+        if declared.group not in groups:
+            groups[declared.group] = p.add_argument_group(declared.group)
+        _add_option(groups[declared.group], field.name, field.default, declared)
     args = p.parse_args(argv)
     _split_outputs(args)
     return args
+
+
+def _add_option(group: argparse._ArgumentGroup, name: str, default: Any, declared: Declaration) -> None:
+    """Add the flag of an option; its value becomes the option's attribute."""
+    words: dict[str, Any] = {"help": declared.help.replace("%", "%%")}
+    if declared.type is option_values.SWITCH:
+        if default is None:
+            words["action"] = argparse.BooleanOptionalAction
+        elif default:
+            words |= {"dest": name, "action": "store_false", "help": f"do not {words['help']}"}
+        else:
+            words["action"] = "store_true"
+    else:
+        words |= {"metavar": declared.metavar} | _PARSED.get(declared.type, {})
+        if name == "output":
+            words["action"] = "append"
+    if name == "model":
+        group.add_argument(name, nargs="?", **words)
+    else:
+        group.add_argument(*(["-o"] if name == "output" else []), flag(name, not default), **words)
 
 
 def _split_outputs(args: argparse.Namespace) -> None:
@@ -165,6 +97,18 @@ def _classes(text: str) -> str | list[str]:
     return names
 
 
+_PARSED: dict[option_values.ValueType, dict[str, Any]] = {
+    option_values.WHOLE_NUMBER: {"type": int},
+    option_values.NUMBER: {"type": float},
+    option_values.COLORS: {"type": float, "nargs": 3},
+    option_values.PIXEL_MODE: {"nargs": "?", "const": True, "default": False},
+    option_values.LABEL_MODE: {"nargs": "?", "const": True, "default": False},
+    option_values.NAMES: {"type": _listed, "action": "extend"},
+    option_values.CLASS_NAMES: {"type": _classes},
+}
+"""What argparse is told of a type of values; any other is read as text."""
+
+
 def run(args: argparse.Namespace) -> int:
     """Export and report.
 
@@ -177,14 +121,14 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         HrnetDeployError: one line each; a gate that was missed has shown its table before.
     """
-    from hrnet_deploy.export import AccuracyGateError, export_artifact
+    from hrnet_deploy.export import AccuracyGateError, export
 
     if args.model is None and args.weights is None:
-        print(_USAGE, file=sys.stderr)  # what is missing is said by the error that follows
-    options = {k: v for k, v in vars(args).items() if k not in {"json", "verbose", "quiet", "model"}}
+        print(f"usage: {_USAGE}", file=sys.stderr)  # the error that follows names what is missing
+    options = {field.name: getattr(args, field.name) for field, _ in declarations()}
     began = time.perf_counter()
     try:
-        done = export_artifact(args.model, **options)
+        done = export(**options)
     except AccuracyGateError as error:
         if args.json:
             print_json({"path": None if error.path is None else str(error.path), "gate": error.verdict.to_dict()})

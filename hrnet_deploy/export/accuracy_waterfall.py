@@ -15,11 +15,11 @@ from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import DataFacts, Dataset, Drop, Evaluation, Model, compare, evaluate
 from hrnet_deploy.evaluation.run import DataOptions, dataset_for, opened
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, Feed, OnnxModel
-from hrnet_deploy.export.info import RANDOM
+from hrnet_deploy.export.open_source import open_source
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.fp16 import fp16_unsafe_nodes
-from hrnet_deploy.export.reading import AS_STORED, Reading, reading_of
 from hrnet_deploy.export.reference_transforms import own_transform
-from hrnet_deploy.export.source import SourceModel, open_source
+from hrnet_deploy.export.source import RANDOM, SourceModel, recorded_options
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.models.weights import resolve_weights
 from hrnet_deploy.processing.preprocess import Preprocessor
@@ -104,7 +104,7 @@ def measure_waterfall(
     model: str | None = None,
     weights: str | Path | None = None,
     task: str | None = None,
-    reading: Reading | None = None,
+    source: SourceModel | None = None,
     labels: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -122,7 +122,7 @@ def measure_waterfall(
         model: as for `export_artifact`.
         weights: the checkpoint, as for `export_artifact`.
         task: of a foreign .onnx given as `model`.
-        reading: how the checkpoint is to be understood; None for as the first artefact's was.
+        source: the model, where it is open already; None to open it as the first artifact's was.
         labels: as for `evaluate`.
         split: as for `evaluate`.
         limit: as for `evaluate`.
@@ -143,10 +143,7 @@ def measure_waterfall(
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
     with opened(list(artefacts), device=device, backend=backend, threads=threads, lanes=1) as ends:
         card = ends[0].facts.card
-        # A foreign graph with several outputs was asked for one when the artefact was made.
-        output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
-        how = reading or (reading_of(card) if _made_from(card, weights) else AS_STORED)
-        origin = open_source(model, weights, task=task, num_classes=None, reading=how, opset=None, graph_output=output)
+        origin = source or _reopened(model, weights, task, card)
         for end in ends:
             _check_same_weights(origin, end.facts.card, end.facts.name)
         dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
@@ -169,7 +166,7 @@ class _Original:
 
     def infer(self, batch: Feed) -> Tensors:
         (array,) = batch.values() if isinstance(batch, Mapping) else (batch,)
-        return {self.card.outputs[0].name: self._origin.reference(np.asarray(array, np.float32))}
+        return {self.card.outputs[0].name: self._origin.run(np.asarray(array, np.float32))}
 
 
 class _OnItsOwn(_Original):
@@ -198,7 +195,7 @@ def _stages(origin: SourceModel, card: ModelCard, dataset: Dataset, *, half: boo
     except MissingDependencyError as error:
         yield own, f"left out: {error}"
     yield "checkpoint, our preprocessing", _Original(origin, plain)
-    graph = origin.graph(card.shapes, None)
+    graph = origin.to_onnx(card.shapes, None)
     yield "ONNX as traced", _graph(graph, plain)
     graph = simplify(graph)
     yield "ONNX simplified", _graph(graph, plain)
@@ -218,7 +215,7 @@ def _graph(graph: onnx.ModelProto, plain: ModelCard) -> OnnxModel:
 
 def _plain(card: ModelCard, origin: SourceModel) -> ModelCard:
     """The card of the net before anything was added: floats in, in its own channel order, scores out."""
-    own, order = card.preprocessing, origin.facts.preprocessing.channel_order
+    own, order = card.preprocessing, origin.info.preprocessing.channel_order
     if own.channel_order is not order:
         own = dataclasses.replace(own, channel_order=order, mean=own.mean[::-1], std=own.std[::-1])
     return dataclasses.replace(
@@ -227,7 +224,7 @@ def _plain(card: ModelCard, origin: SourceModel) -> ModelCard:
         preprocessing=own,
         inputs=(_FLOAT,),
         outputs=(TensorSpec("logits", "float32", ("batch", len(card.classes))),),
-        output_kind=origin.facts.output_kind,
+        output_kind=origin.info.output_kind,
         pixels_in=False,
     )
 
@@ -270,6 +267,14 @@ def _batch(*models: Model) -> int:
     return max([1, *(count for count in fixed if isinstance(count, int))])
 
 
+def _reopened(model: str | None, weights: str | Path | None, task: str | None, card: ModelCard) -> SourceModel:
+    """Open the model of an artifact in the way that its card records."""
+    # A foreign graph with several outputs has one of them in the artifact.
+    output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
+    how = recorded_options(card) if _made_from(card, weights) else {}
+    return open_source(ExportOptions(model=model, weights=weights, task=task, graph_output=output, **how))
+
+
 def _made_from(card: ModelCard, weights: str | Path | None) -> bool:
     """Whether these are an artefact's own weights, which its card says how to read."""
     digest = card.lineage.get("weights_sha256")
@@ -278,9 +283,9 @@ def _made_from(card: ModelCard, weights: str | Path | None) -> bool:
 
 
 def _check_same_weights(origin: SourceModel, card: ModelCard, name: str) -> None:
-    ours, theirs = (lineage.get("weights_sha256") for lineage in (origin.facts.lineage, card.lineage))
+    ours, theirs = (lineage.get("weights_sha256") for lineage in (origin.info.lineage, card.lineage))
     if ours and theirs and ours != theirs:
         raise UsageError(
             f"a waterfall needs the weights {name} was made from ({card.lineage.get('weights', theirs)}), got "
-            f"{origin.facts.lineage.get('weights', ours)}. Give those."
+            f"{origin.info.lineage.get('weights', ours)}. Give those."
         )

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from hrnet_deploy.export.info import ModelInfo
-from hrnet_deploy.export.plan import Plan
+from hrnet_deploy.export.plan import ExportPlan
+from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.spec import ModelCard, Precision
 from hrnet_deploy.version import VERSION
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnx
 
 
-def card_of(graph: onnx.ModelProto, plan: Plan, facts: ModelInfo, lineage: Mapping[str, str]) -> ModelCard:
+def card_of(graph: onnx.ModelProto, plan: ExportPlan, facts: ModelInfo, lineage: Mapping[str, str]) -> ModelCard:
     """Describe a finished graph.
 
     Args:
@@ -50,15 +50,15 @@ def card_of(graph: onnx.ModelProto, plan: Plan, facts: ModelInfo, lineage: Mappi
         shapes=plan.shapes,
         output_kind=plan.output_kind,
         pixels_in=plan.pixels is not None,
-        align_corners=plan.align_corners,
+        align_corners=plan.info.align_corners,
         threshold=plan.threshold,
-        palette=plan.palette,
+        palette=plan.info.palette,
         opset=opset.written(graph),
         lineage={**facts.lineage, **tools, **lineage},
     )
 
 
-def plain_card(graph: onnx.ModelProto, plan: Plan, facts: ModelInfo) -> ModelCard:
+def plain_card(graph: onnx.ModelProto, plan: ExportPlan, facts: ModelInfo) -> ModelCard:
     """Describe the same net as a float32 graph that takes floats and answers as the net does.
 
     Args:

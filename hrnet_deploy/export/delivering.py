@@ -12,14 +12,14 @@ from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.export.gate.gate import Gate
 from hrnet_deploy.export.gate.result import GateResult
-from hrnet_deploy.export.info import ModelInfo
-from hrnet_deploy.export.plan import Plan
+from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.publish import ArtifactWriter, ExportResult, write_verdict
 from hrnet_deploy.export.quantize.converter import Converter
+from hrnet_deploy.export.source import ModelInfo
 
 
 def deliver(
-    finisher: Converter, plan: Plan, facts: ModelInfo, step: Callable[[str], None], rebuild: str
+    finisher: Converter, plan: ExportPlan, facts: ModelInfo, step: Callable[[str], None], rebuild: str
 ) -> ExportResult:
     """Keep within the budget, write and verify; an engine that opens on this machine is judged itself.
 
@@ -39,13 +39,13 @@ def deliver(
         GateMissedError: the budget was missed, and nothing shall be written then.
         HrnetDeployError: whatever building, evaluating and writing raise.
     """
-    gate = None if plan.budget is None else Gate(finisher, plan, facts, plan.budget)
+    gate = None if plan.accuracy is None else Gate(finisher, plan, facts, plan.accuracy)
     verdict = None if gate is None else gate.predict()
     made = finisher.finish(() if verdict is None else verdict.chosen.kept)
     # Labels say more than likeness, unless the net has none right that chance would not have.
     if verdict is not None and verdict.reference > 1 / len(plan.classes):
         made = dataclasses.replace(made, agreement=None)
-    if made.agreement is not None and not made.agreement.passed and not plan.keep_rejected:
+    if made.agreement is not None and not made.agreement.passed and not plan.options.keep_rejected:
         raise AgreementError(made.agreement)
     writer = ArtifactWriter(plan, facts, step, rebuild)
     with atomic_output(plan.path) as temporary:

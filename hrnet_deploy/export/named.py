@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from hrnet_deploy.artifact.files import sha256_file
+from hrnet_deploy.export.open_source import default_weights
 from hrnet_deploy.export.run import export
-from hrnet_deploy.export.source import weights_named
 from hrnet_deploy.models.weights import resolve_weights
 from hrnet_deploy.models.zoo import ZooEntry, find_entry
 from hrnet_deploy.spec import Resize
@@ -31,7 +31,7 @@ def named_artifact(name: str) -> tuple[Path, ZooEntry, str]:
         DownloadError: the weights cannot be fetched, or must be fetched by hand.
         HrnetDeployError: whatever exporting raises.
     """
-    entry = find_entry(weights_named(name))
+    entry = find_entry(default_weights(name))
     digest = sha256_file(resolve_weights(entry.name))
     path = cache_folder("artifacts") / f"{entry.name}-{digest[:_DIGITS]}-{VERSION}.onnx"
     if not path.is_file():

@@ -16,10 +16,10 @@ from hrnet_deploy.export.card import card_of
 from hrnet_deploy.export.engine.build import BuiltEngine, compile_graph
 from hrnet_deploy.export.engine.parity import pictures
 from hrnet_deploy.export.gate.result import GateResult
-from hrnet_deploy.export.info import ModelInfo
-from hrnet_deploy.export.plan import Plan
+from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.converter import ConvertedGraph
 from hrnet_deploy.export.quantize.similarity import Score
+from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.export.verify import verify
 from hrnet_deploy.integrity.fingerprint import store_fingerprint
 from hrnet_deploy.spec import ModelCard
@@ -60,11 +60,18 @@ class ExportResult:
     waterfall: Waterfall | None = None
     agreement: Agreement | None = None
 
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        """Return the path, so that a result serves where a path is taken."""
+        return str(self.path)
+
 
 class ArtifactWriter:
     """Writes artefacts of one net, each into a folder of its own."""
 
-    def __init__(self, plan: Plan, facts: ModelInfo, step: Callable[[str], None], rebuild: str) -> None:
+    def __init__(self, plan: ExportPlan, facts: ModelInfo, step: Callable[[str], None], rebuild: str) -> None:
         """Keep what they share.
 
         Args:
@@ -122,7 +129,7 @@ class ArtifactWriter:
                 plan.engine,
                 path,
                 reference=graph_path,
-                images=pictures(card, plan.shown),
+                images=pictures(card, plan.user_images),
                 implicit=made.implicit,
                 rebuild=self._rebuild,
             )

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation import Dataset, find_dataset
-from hrnet_deploy.export.info import ModelInfo
+from hrnet_deploy.export.options import ExportOptions
+from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, TensorSpec
 
 if TYPE_CHECKING:
     from hrnet_deploy.calibration.image_selection import CalibrationImage
-
-
-@dataclass(frozen=True, kw_only=True)
-class AccuracyWishes:
-    """What accuracy may cost; `export_artifact` says what each field means."""
-
-    max_drop: float | None = None
-    data: str | Path | None = None
-    limit: int | None = None
-    keep_rejected: bool = False
-    waterfall: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,42 +47,42 @@ class AccuracyTarget:
         )
 
 
-def check_budget(wishes: AccuracyWishes, precision: Precision) -> None:
+def check_budget(options: ExportOptions, precision: Precision) -> None:
     """Refuse what no net could be measured by.
 
     Args:
-        wishes: from the user.
+        options: from the user.
         precision: of the artefact; FP16 and INT8 have a floor of agreement without a budget, too.
 
     Raises:
         UsageError: no images to measure on, a drop or a number of images that is none, or flags without their use.
     """
-    if wishes.max_drop is None:
-        if wishes.keep_rejected and precision is Precision.FP32:
+    if options.max_drop is None:
+        if options.keep_rejected and precision is Precision.FP32:
             raise UsageError(
                 "--keep-rejected goes with --max-drop, fp16 or int8, got fp32 without a budget. Leave it out."
             )
-        if wishes.limit is not None and not wishes.waterfall:
+        if options.eval_limit is not None and not options.waterfall:
             raise UsageError("--eval-limit goes with --max-drop or --waterfall, got it alone. Leave it out.")
-    elif not (math.isfinite(wishes.max_drop) and wishes.max_drop >= 0):
-        raise UsageError(f"--max-drop must be points from 0 up, got {wishes.max_drop}. Half a point is 0.5.")
-    if wishes.limit is not None and wishes.limit < 1:
-        raise UsageError(f"--eval-limit must be at least 1, got {wishes.limit}. Leave it out for all images.")
-    flag = "--max-drop" if wishes.max_drop is not None else "--waterfall" if wishes.waterfall else ""
-    if flag and wishes.data is None:
+    elif not (math.isfinite(options.max_drop) and options.max_drop >= 0):
+        raise UsageError(f"--max-drop must be points from 0 up, got {options.max_drop}. Half a point is 0.5.")
+    if options.eval_limit is not None and options.eval_limit < 1:
+        raise UsageError(f"--eval-limit must be at least 1, got {options.eval_limit}. Leave it out for all images.")
+    flag = "--max-drop" if options.max_drop is not None else "--waterfall" if options.waterfall else ""
+    if flag and options.eval_data is None:
         raise UsageError(f"{flag} needs labelled images to measure on, got no --eval-data. Add --eval-data DIR.")
 
 
-def refuse_budget(wishes: AccuracyWishes) -> None:
+def refuse_budget(options: ExportOptions) -> None:
     """Refuse a budget for an artefact that is compiled as it is.
 
     Args:
-        wishes: from the user.
+        options: from the user.
 
     Raises:
         UsageError: there is nothing to measure it against.
     """
-    if wishes.max_drop is not None or wishes.waterfall:
+    if options.max_drop is not None or options.waterfall:
         raise UsageError(
             "--max-drop and --waterfall need the checkpoint or the FP32 graph to measure against, got an artefact that "
             "is compiled as it is. Start from those, or compare with hrnet-report."
@@ -101,12 +90,12 @@ def refuse_budget(wishes: AccuracyWishes) -> None:
 
 
 def make_budget(
-    wishes: AccuracyWishes, facts: ModelInfo, classes: tuple[str, ...], preprocessing: Preprocessing, shapes: ShapeRange
+    options: ExportOptions, facts: ModelInfo, classes: tuple[str, ...], preprocessing: Preprocessing, shapes: ShapeRange
 ) -> AccuracyTarget | None:
     """Find the images and see that their labels suit the net.
 
     Args:
-        wishes: from the user, checked by `check_budget`.
+        options: from the user, checked by `check_budget`.
         facts: of the net.
         classes: its class names.
         preprocessing: from image to network input.
@@ -120,7 +109,7 @@ def make_budget(
         MissingFileError: there is no such folder.
         ImageError: it holds no images.
     """
-    if wishes.data is None or (wishes.max_drop is None and not wishes.waterfall):
+    if options.eval_data is None or (options.max_drop is None and not options.waterfall):
         return None
     # All that labels must suit; the graph does not exist yet.
     card = ModelCard(
@@ -134,12 +123,12 @@ def make_budget(
         shapes=shapes,
     )
     try:
-        dataset = find_dataset(wishes.data, card).limited(wishes.limit)
+        dataset = find_dataset(options.eval_data, card).limited(options.eval_limit)
     except UsageError as error:
         reason = str(error).rpartition(". ")[0] or str(error)
-        flag = "--waterfall" if wishes.max_drop is None else "--max-drop"
+        flag = "--waterfall" if options.max_drop is None else "--max-drop"
         raise UsageError(
             f"{flag} needs labels: {reason}. Give --eval-data with class folders, a label file beside the images, or "
             "Cityscapes' gtFine."
         ) from error
-    return None if wishes.max_drop is None else AccuracyTarget(wishes.max_drop, dataset, wishes.keep_rejected)
+    return None if options.max_drop is None else AccuracyTarget(options.max_drop, dataset, options.keep_rejected)

@@ -12,8 +12,8 @@ from hrnet_deploy.export.card import card_of, plain_card
 from hrnet_deploy.export.gate.accuracy_target import AccuracyTarget
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
 from hrnet_deploy.export.gate.result import AccuracyGateError, GateResult, Trial, within
-from hrnet_deploy.export.info import ModelInfo
-from hrnet_deploy.export.plan import Plan
+from hrnet_deploy.export.plan import ExportPlan
+from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.report.standing import TENSORRT, standing
 from hrnet_deploy.spec import Precision
 
@@ -44,7 +44,7 @@ class Candidates(Protocol):
 class Gate:
     """Measures candidates on labelled images, least in floating point first, and remembers every attempt."""
 
-    def __init__(self, candidates: Candidates, plan: Plan, facts: ModelInfo, budget: AccuracyTarget) -> None:
+    def __init__(self, candidates: Candidates, plan: ExportPlan, facts: ModelInfo, budget: AccuracyTarget) -> None:
         """Open the float32 graph, whose answers every candidate is compared with.
 
         Args:

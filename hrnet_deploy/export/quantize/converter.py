@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.export.agreement import Agreement, floor_for
-from hrnet_deploy.export.info import RANDOM, ModelInfo
-from hrnet_deploy.export.plan import Plan
+from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.calibrate import input_batches
 from hrnet_deploy.export.quantize.fp16 import Fp16Converter
 from hrnet_deploy.export.quantize.int8 import Int8Converter, Int8Graph
+from hrnet_deploy.export.source import RANDOM, ModelInfo
 from hrnet_deploy.export.verify import ReferenceBatch, answered_by, check_graph
 from hrnet_deploy.processing.two_classes import cut_of
 from hrnet_deploy.spec import OutputKind, Precision, Task
@@ -62,7 +62,9 @@ class Converter:
         original: the simplified float32 graph, without the ends that were asked for.
     """
 
-    def __init__(self, graph: onnx.ModelProto, plan: Plan, facts: ModelInfo, probes: list[ReferenceBatch]) -> None:
+    def __init__(
+        self, graph: onnx.ModelProto, plan: ExportPlan, facts: ModelInfo, probes: list[ReferenceBatch]
+    ) -> None:
         """Simplify, and measure what the precision needs to be known.
 
         Args:
@@ -76,7 +78,7 @@ class Converter:
         """
         from hrnet_deploy.exporters.simplify import simplify
 
-        self.original = simplify(graph) if plan.simplify else graph
+        self.original = simplify(graph) if plan.options.simplify else graph
         self._plan, self._facts, self._probes = plan, facts, probes
         self._maker = _maker(self.original, plan, facts, probes)
 
@@ -169,7 +171,7 @@ class Converter:
         if plan.output_kind is not facts.output_kind:
             cut = cut_of(plan.threshold, facts.output_kind)
             if facts.task is Task.SEGMENTATION:
-                output_head.add_argmax(graph, align_corners=plan.align_corners, cut=cut)
+                output_head.add_argmax(graph, align_corners=plan.info.align_corners, cut=cut)
             elif cut is not None:
                 output_head.add_two_classes(graph, cut if plan.output_kind is OutputKind.TOPK else None)
             elif plan.output_kind is OutputKind.TOPK:
@@ -199,7 +201,7 @@ class _Plain:
 
 
 def _maker(
-    graph: onnx.ModelProto, plan: Plan, facts: ModelInfo, probes: list[ReferenceBatch]
+    graph: onnx.ModelProto, plan: ExportPlan, facts: ModelInfo, probes: list[ReferenceBatch]
 ) -> Int8Converter | Fp16Converter | _Plain:
     if plan.precision is Precision.INT8:
         check_graph(graph, probes)
@@ -216,19 +218,19 @@ def _copy(graph: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def _range_batches(plan: Plan, probes: list[ReferenceBatch]) -> Iterator[NDArray[np.float32]]:
+def _range_batches(plan: ExportPlan, probes: list[ReferenceBatch]) -> Iterator[NDArray[np.float32]]:
     """The probes, and real images where the user names some."""
     yield from (probe.batch for probe in probes)
     if plan.images is not None:
         yield from input_batches(plan.images.calibration[:_RANGE_IMAGES], plan.preprocessing)
 
 
-def _judging_batches(plan: Plan) -> Iterable[NDArray[np.float32]]:
+def _judging_batches(plan: ExportPlan) -> Iterable[NDArray[np.float32]]:
     """Some of the images the budget is measured on, as often as they are asked for; none without one."""
-    return () if plan.budget is None else input_batches(plan.budget.images(_RANGE_IMAGES), plan.preprocessing)
+    return () if plan.accuracy is None else input_batches(plan.accuracy.images(_RANGE_IMAGES), plan.preprocessing)
 
 
-def validation_images(plan: Plan) -> tuple[CalibrationImage, ...]:
+def validation_images(plan: ExportPlan) -> tuple[CalibrationImage, ...]:
     """The user's images that judge an FP16 graph.
 
     Args:
@@ -239,8 +241,8 @@ def validation_images(plan: Plan) -> tuple[CalibrationImage, ...]:
     """
     from hrnet_deploy.calibration.image_selection import choose
 
-    if plan.budget is not None:
-        return plan.budget.images(_JUDGES)
+    if plan.accuracy is not None:
+        return plan.accuracy.images(_JUDGES)
     if plan.evaluation is not None:
         return choose(plan.evaluation, _JUDGES)
     return () if plan.images is None else plan.images.held_out

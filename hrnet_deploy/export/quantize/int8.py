@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.errors import UsageError, VerificationError
-from hrnet_deploy.export.info import ModelInfo
-from hrnet_deploy.export.plan import Plan
-from hrnet_deploy.export.quantize.calibrate import calibrate, data_folder, input_batches, judged_by
+from hrnet_deploy.export.plan import ExportPlan
+from hrnet_deploy.export.quantize.calibrate import calibrate, input_batches, judged_by
 from hrnet_deploy.export.quantize.fp16 import fp16_unsafe_nodes
 from hrnet_deploy.export.quantize.similarity import Score, Scorer, ranked
 from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, rounded_weights
+from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.processing.two_classes import cut_of
 from hrnet_deploy.qdq_plan import ActivationRange, QdqPlan, QdqTarget, Residual
 from hrnet_deploy.spec import Precision, Task
@@ -92,7 +91,7 @@ class Int8Graph:
 class Int8Converter:
     """Makes INT8 graphs of one net: calibrated once, with any blocks kept in floating point."""
 
-    def __init__(self, graph: onnx.ModelProto, plan: Plan, facts: ModelInfo) -> None:
+    def __init__(self, graph: onnx.ModelProto, plan: ExportPlan, facts: ModelInfo) -> None:
         """Calibrate, and choose the method where that is asked for.
 
         Args:
@@ -107,7 +106,7 @@ class Int8Converter:
         wishes = plan.int8
         self._target, self._residual = wishes.target, wishes.residual
         self._for_tensorrt = wishes.target is QdqTarget.TENSORRT or wishes.trt_cache is not None
-        self._keep_rejected = plan.keep_rejected
+        self._keep_rejected = plan.options.keep_rejected
         layout, known = _laid_out(graph, plan, facts.task)
         recipe = _Recipe(layout, wishes.target, wishes.residual)
         self._named = tuple(name for name in wishes.keep_fp if name != AUTO)
@@ -115,12 +114,11 @@ class Int8Converter:
             beside = ", ".join(("what the recipe keeps", *self._named))
             raise UsageError(f"int8 needs a convolution to quantise, got none beside {beside}. Keep less, or use fp16.")
         if plan.images is None:
-            data_folder(wishes.data)  # says what is missing
             raise UsageError("precision int8 needs a plan with images to calibrate on, got none. Give --calib-data.")
-        judging = plan.evaluation if plan.budget is None else plan.budget.images()
+        judging = plan.evaluation if plan.accuracy is None else plan.accuracy.images()
         images = judged_by(plan.images, judging, allow_overlap=wishes.allow_overlap)
         first = "entropy" if wishes.method == AUTO else wishes.method
-        cache = Path(wishes.cache) if wishes.cache else plan.path.with_suffix(".calib.json")
+        cache = wishes.cache or plan.path.with_suffix(".calib.json")
         self._table = calibrate(graph, images, plan.preprocessing, first, cache)
         # An image's many pixels tell enough; of labels there are few, and those calibrated on have honest margins.
         margins = images.calibration if AUTO in wishes.keep_fp and facts.task is Task.CLASSIFICATION else ()
@@ -245,7 +243,9 @@ class Int8Converter:
         return self._scores[kept]
 
 
-def _laid_out(graph: onnx.ModelProto, plan: Plan, task: Task) -> tuple[onnx.ModelProto, dict[str, ActivationRange]]:
+def _laid_out(
+    graph: onnx.ModelProto, plan: ExportPlan, task: Task
+) -> tuple[onnx.ModelProto, dict[str, ActivationRange]]:
     """The graph as its INT8 form computes it, and ranges that need no calibration.
 
     A classifier has small maps: its first convolution in float costs little, and each of its labels counts.
