@@ -36,10 +36,18 @@ def test_importing_the_package_alone_loads_nothing_of_size():
 
 def test_every_public_name_is_found_where_it_is_said_to_be():
     assert set(hrnet_deploy.__all__) <= set(dir(hrnet_deploy))
+    earlier = {"Exported": "ExportResult", "GateMissedError": "AccuracyGateError", "export_artifact": "export"}
     for name in hrnet_deploy.__all__:
-        assert getattr(hrnet_deploy, name).__name__ == name
+        assert getattr(hrnet_deploy, name).__name__.rpartition(".")[2] == earlier.get(name, name)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = hrnet_deploy.nothing
+
+
+@pytest.mark.parametrize("first", ["hrnet_deploy", "hrnet_deploy.export.options", "hrnet_deploy.export.run"])
+def test_export_is_a_function_whatever_is_imported_first(first):
+    script = f"import {first}; from hrnet_deploy import export; export(simplify=3)"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "UsageError: --simplify must be True or False, got 3." in found.stderr
 
 
 def test_every_folder_with_code_is_in_the_package_list(project):
