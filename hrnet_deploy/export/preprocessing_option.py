@@ -1,4 +1,4 @@
-"""Preprocessing that a user names: that of a code base, or that of another artifact."""
+"""The option --preprocessing: that of a code base, or that of another artifact."""
 
 from __future__ import annotations
 
@@ -14,14 +14,11 @@ _FILES = (".onnx", ".engine")
 
 
 def named_preprocessing(name: str | Path, info: ModelInfo) -> Preprocessing:
-    """What a user names.
+    """Return the preprocessing before a float input, in the model's channel order.
 
     Args:
         name: one of `NAMES`, or an .onnx or .engine file made here.
-        info: of the net.
-
-    Returns:
-        The preprocessing before a float input, in the channel order of the net.
+        info: of the model.
 
     Raises:
         UsageError: an unknown name, one of another task, or a file without a card.
@@ -58,6 +55,6 @@ def _of_file(path: Path, info: ModelInfo) -> Preprocessing:
         )
     own, order = card.preprocessing, info.preprocessing.channel_order
     if card.pixels_in and own.channel_order is not order:
-        # Its card says in which order pixels come in; the net behind them has its own.
+        # The card gives the order of its pixels; the model behind them has its own.
         return dataclasses.replace(own, channel_order=order, mean=own.mean[::-1], std=own.std[::-1])
     return own

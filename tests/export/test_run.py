@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -36,6 +37,8 @@ def test_the_card_tells_the_whole_story(photos, tmp_path):
     done = export_artifact(precision="fp16", output=tmp_path / "p.onnx", batch="1:4:8", **photos)
     card = card_in(done.path)
     assert card == done.card
+    assert (Path(done), str(done)) == (done.path, str(done.path))
+    assert Predictor(done).card == card
     assert (card.task, card.variant, card.precision) == (Task.CLASSIFICATION, "hrnet_w18_small_v1", Precision.FP16)
     assert card.classes[:2] == ("airplane", "automobile")
     assert card.preprocessing.size_hw == (64, 64)
