@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.version import VERSION
 
@@ -104,10 +106,26 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'hrnet_deploy' has no attribute '{name}'")
-    home = importlib.import_module(f"hrnet_deploy.{_HOMES.get(name, 'errors')}")
-    value: object = home if name == "export" else getattr(home, name)  # that package is callable
+    value: object = getattr(importlib.import_module(f"hrnet_deploy.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value  # found without this function from now on
     return value
+
+
+class _Package(ModuleType):
+    """The package; Python would let `hrnet_deploy.export` name the room once a module of it is imported."""
+
+    @property
+    def export(self) -> Any:
+        """The function."""
+        return self.__dict__.get("_export") or importlib.import_module("hrnet_deploy.export").export
+
+    @export.setter
+    def export(self, value: Any) -> None:
+        if not isinstance(value, ModuleType):
+            self.__dict__["_export"] = value
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -43,11 +43,12 @@ def test_every_public_name_is_found_where_it_is_said_to_be():
         _ = hrnet_deploy.nothing
 
 
-@pytest.mark.parametrize("first", ["hrnet_deploy", "hrnet_deploy.export.options", "hrnet_deploy.export.run"])
-def test_export_is_a_function_whatever_is_imported_first(first):
-    script = f"import {first}; from hrnet_deploy import export; export(simplify=3)"
-    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "UsageError: --simplify must be True or False, got 3." in found.stderr
+@pytest.mark.parametrize("first", ["", "import hrnet_deploy.export.run; ", "from hrnet_deploy.export import plan; "])
+def test_export_is_the_function_whatever_was_imported_before(first):
+    script = f"{first}import hrnet_deploy; from hrnet_deploy import export"
+    script += "; print(export is hrnet_deploy.export, export.__name__)"
+    found = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["True", "export"]
 
 
 def test_every_folder_with_code_is_in_the_package_list(project):
@@ -101,9 +102,11 @@ def test_errors_derive_from_the_builtin_a_caller_expects():
 
 def test_what_an_export_raises_and_returns_is_public():
     import hrnet_deploy
-    from hrnet_deploy import errors, export
+    from hrnet_deploy import errors
+    from hrnet_deploy.export import run
 
-    for name in ("AgreementError", "Exported", "GateMissedError", "export_artifact"):
-        assert getattr(hrnet_deploy, name) is getattr(export, name)
+    room = sys.modules[run.__name__.rpartition(".")[0]]
+    for name in ("AgreementError", "ExportResult", "AccuracyGateError", "export", "export_artifact"):
+        assert getattr(hrnet_deploy, name) is getattr(room, name)
         assert name in hrnet_deploy.__all__
     assert hrnet_deploy.BuildError is errors.BuildError

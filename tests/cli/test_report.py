@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on(command, photos_onnx, photos, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hrnet_deploy.report.making.take_turns", interrupt)
+        patch.setattr("hrnet_deploy.report.making.time_interleaved", interrupt)
         code, out, err = command(*words)
     assert (code, out, err) == (130, "", ["hrnet-report: interrupted"])
     assert [p.name for p in (tmp_path / "work/here").iterdir()] == [".journal"]

@@ -36,7 +36,7 @@ def test_the_function_takes_every_option():
 
 @pytest.mark.parametrize("name", DECLARED)
 def test_an_option_is_described_in_the_docstring_and_in_help(name, capsys):
-    assert f"\n    {name}" in export.export.__doc__
+    assert f"\n    {name}" in export.__doc__
     assert f"\n    {name}" in f"\n{options_text()}"
     with pytest.raises(SystemExit):
         parse_args(["--help"])

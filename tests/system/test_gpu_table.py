@@ -12,7 +12,7 @@ from hrnet_deploy.system.gpu_table import Runtime, find_gpu, gpus, objection, pi
 TRT, RTX, CUDA = Runtime.TENSORRT, Runtime.TENSORRT_RTX, Runtime.ONNXRUNTIME_CUDA
 PLUGIN = Runtime.ONNXRUNTIME_RTX
 FP32, FP16, INT8 = Precision.FP32, Precision.FP16, Precision.INT8
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(

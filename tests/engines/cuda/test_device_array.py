@@ -3,6 +3,7 @@ import gc
 
 import numpy as np
 import pytest
+from helpers.fake_cuda import FakeCuda
 
 from hrnet_deploy.engines.cuda import dlpack
 from hrnet_deploy.engines.cuda.device_array import DeviceArray, MemoryPool
@@ -127,8 +128,8 @@ def test_looking_at_a_result_is_not_reading_it(blocks, stream, cuda):
     assert blocks.take(size, stream) == address
 
 
-def test_idle_blocks_are_few_and_make_room_for_others(fake_cuda):
-    cuda = fake_cuda(memory=1000)
+def test_idle_blocks_are_few_and_make_room_for_others():
+    cuda = FakeCuda(memory=1000)
     cuda.activate(0)
     blocks, stream = MemoryPool(cuda, 0), cuda.stream()
     for address in [blocks.take(40, stream) for _ in range(20)]:

@@ -78,7 +78,7 @@ def test_opening_writes_nothing_to_the_terminal(capfd, quiet):
 def test_what_tensorrt_s_provider_keeps_is_bounded_like_all_else(tmp_path, monkeypatch):
     """The oldest engines go when another is opened, as no GPU is needed to see."""
     from hrnet_deploy.engines import compiled_cache
-    from hrnet_deploy.engines.ort.engine import cuda as ort_gpu
+    from hrnet_deploy.engines.ort import cuda as ort_gpu
 
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path))
     monkeypatch.setattr(compiled_cache, "_MOST_BYTES", 2500)

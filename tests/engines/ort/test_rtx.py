@@ -12,7 +12,8 @@ import pytest
 
 from hrnet_deploy import Predictor
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.engines.ort.engine import OrtEngine, rtx
+from hrnet_deploy.engines.ort import rtx
+from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.engines.ort.rtx import RtxPluginEngine, gpu_device, plugin_options
 from hrnet_deploy.errors import DeviceError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, Task, TensorSpec

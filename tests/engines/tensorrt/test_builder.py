@@ -372,13 +372,13 @@ def typed(stub_source, tmp_path):
 @pytest.mark.slow
 def test_mypy_checks_the_calls_against_the_published_types(typed):
     """One run over this room with four calls misspelled: it finds these four, and nothing else."""
-    files = ("api.py", "builder.py", "configuration.py", "log.py", "monitor.py", "timing.py")
+    files = ("api.py", "builder.py", "builder_config.py", "log.py", "monitor.py", "timing_cache.py")
     texts = {name: (Path(room.__file__).parent / name).read_text() for name in files}
     typos = {
         "builder.py": ("build_serialized_network(", "build_serialised_network("),
-        "configuration.py": ("BuilderFlag.INT8", "BuilderFlag.INT9"),
+        "builder_config.py": ("BuilderFlag.INT8", "BuilderFlag.INT9"),
         "monitor.py": ("trt.IProgressMonitor.__init__", "trt.IProgressWatcher.__init__"),
-        "timing.py": ("create_timing_cache(", "make_timing_cache("),
+        "timing_cache.py": ("create_timing_cache(", "make_timing_cache("),
     }
     for name, (right, wrong) in typos.items():
         assert texts[name].count(right) == 1

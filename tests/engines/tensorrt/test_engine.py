@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.fake_cuda import FakeCuda
+from helpers.fake_tensorrt import FakeTensorRT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -164,9 +166,9 @@ def test_no_context_for_a_recording_means_no_graphs(opened, trt, cuda):
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(1, 20), min_size=1, max_size=40), device=st.booleans())
-def test_any_sequence_of_batches_is_computed_right_with_few_graphs(tmp_path, fake_cuda, fake_tensorrt, sizes, device):
-    cuda = fake_cuda()
-    trt = fake_tensorrt(cuda)
+def test_any_sequence_of_batches_is_computed_right_with_few_graphs(tmp_path, sizes, device):
+    cuda = FakeCuda()
+    trt = FakeTensorRT(cuda)
     path = tmp_path / "net.engine"
     path.write_bytes(trt.plan(profiles=PROFILES))
     engine = TrtEngine(path, api=trt.api, cuda=cuda)
@@ -406,11 +408,11 @@ def test_a_gpu_beyond_those_there_are_and_the_cpu_are_refused(opened):
         opened(device="cpu")
 
 
-def test_without_a_gpu_that_is_what_is_said(tmp_path, trt, fake_cuda):
+def test_without_a_gpu_that_is_what_is_said(tmp_path, trt):
     path = tmp_path / "w18.engine"
     path.write_bytes(trt.plan(profiles=PROFILES))
     with pytest.raises(DeviceError, match=r"^device 'auto' must have an NVIDIA GPU for w18\.engine, got none[^\n]+$"):
-        TrtEngine(path, cuda=fake_cuda(devices=0))
+        TrtEngine(path, cuda=FakeCuda(devices=0))
 
 
 @pytest.mark.skipif(CudaPython().device_count() > 0, reason="this machine has a GPU")
@@ -477,9 +479,9 @@ def test_a_failure_half_way_releases_what_was_made(tmp_path, cuda, trt, call, af
     assert cuda.leftovers == 0
 
 
-def test_no_memory_for_a_second_lane_means_that_threads_take_turns(tmp_path, fake_cuda, fake_tensorrt, caplog):
-    cuda = fake_cuda(memory=1500)
-    trt = fake_tensorrt(cuda)
+def test_no_memory_for_a_second_lane_means_that_threads_take_turns(tmp_path, caplog):
+    cuda = FakeCuda(memory=1500)
+    trt = FakeTensorRT(cuda)
     path = tmp_path / "net.engine"
     path.write_bytes(trt.plan(profiles=PROFILES, scratch=1000))
     engine = TrtEngine(path, api=trt.api, cuda=cuda)

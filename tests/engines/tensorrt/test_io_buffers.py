@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from helpers.fake_cuda import FakeCuda
 
 from hrnet_deploy.engines.tensorrt.io_buffers import IoBuffers
 from hrnet_deploy.engines.tensorrt.io_signature import Binding
@@ -64,8 +65,8 @@ def test_a_value_of_another_type_is_never_converted_in_silence(buffers):
         buffers.load(X, np.ones((2, 3)))
 
 
-def test_no_memory_for_one_tensor_frees_the_others(fake_cuda):
-    cuda = fake_cuda(memory=100)
+def test_no_memory_for_one_tensor_frees_the_others():
+    cuda = FakeCuda(memory=100)
     cuda.activate(0)
     with pytest.raises(DeviceError, match="allocation of 24 B must fit"):
         IoBuffers(cuda, {"x": 96, "y": 24}, cuda.stream())

@@ -110,7 +110,7 @@ def test_an_engine_with_its_sidecar_and_nothing_else(rtx, photos, tmp_path, prec
     ("hrnetv2_w18_small_v2", "64x128", {"fp32": 146, "fp16": 146, "int8": 143}),
 ])  # fmt: skip
 def test_every_precision_on_every_generation(rtx, tmp_path, net, imgsz, convolutions):
-    path = Path(__file__).parents[2] / "benchmarks" / "engines.py"
+    path = Path(__file__).parents[3] / "benchmarks" / "engines.py"
     spec = importlib.util.spec_from_file_location("engines_benchmark", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)

@@ -13,8 +13,8 @@ import pytest
 
 from hrnet_deploy import Predictor
 from hrnet_deploy.artifact.onnx_header import read_header
+from hrnet_deploy.engines.ort import engine, io_binding
 from hrnet_deploy.engines.ort.cuda import GpuSession
-from hrnet_deploy.engines.ort.engine import engine, io_binding
 from hrnet_deploy.engines.ort.worker import Worker
 from hrnet_deploy.errors import DeviceError
 from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample
