@@ -1,4 +1,4 @@
-"""hrnet-export: a checkpoint, or a foreign ONNX file, to a verified artefact."""
+"""hrnet-export: from a checkpoint, or a foreign ONNX file, to a verified artifact."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _add_option(group: argparse._ArgumentGroup, name: str, default: Any, declare
 
 
 def _split_outputs(args: argparse.Namespace) -> None:
-    """--output is the file to write; given once more, or without a file's ending, it names an output of the graph."""
+    """Split the values of --output: the file to write, and, without the suffix of a file, an output of the graph."""
     files = [text for text in args.output or () if text.endswith(_FILES)]
     names = [text for text in args.output or () if not text.endswith(_FILES)]
     foreign = str(args.model).endswith(".onnx")
@@ -87,7 +87,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _classes(text: str) -> str | list[str]:
-    """A file, or the list that a recorded command holds."""
+    """Read a file name, or the list of names in a recorded command."""
     if not text.startswith("["):
         return text
     try:
@@ -106,7 +106,7 @@ _PARSED: dict[option_values.ValueType, dict[str, Any]] = {
     option_values.NAMES: {"type": _listed, "action": "extend"},
     option_values.CLASS_NAMES: {"type": _classes},
 }
-"""What argparse is told of a type of values; any other is read as text."""
+"""Settings of argparse for a type of values; other types are read as text."""
 
 
 def run(args: argparse.Namespace) -> int:
