@@ -41,8 +41,8 @@ from hrnet_deploy.export.open_source import open_source
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.plan import ExportPlan, make_plan
 from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, input_batches, select_images
+from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.int8 import Int8Converter
-from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.exporters.qdq import to_qdq
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.imaging.sources import read_frame
@@ -101,19 +101,19 @@ import sys, json, time
 from pathlib import Path
 import onnx
 from hrnet_deploy.calibration.image_selection import CalibrationImage
-from hrnet_deploy.calibration.qdq_placement import plan
-from hrnet_deploy.export.quantize.calibrate import Images, calibrate, input_batches
-from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, rounded_weights
+from hrnet_deploy.calibration.qdq_placement import place_qdq
+from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, input_batches
+from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, round_weights
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Preprocessing
 graph, listed, output = sys.argv[1:]
 model = onnx.load(graph)
 images = tuple(CalibrationImage("", Path(path)) for path in json.loads(listed))
 began = time.perf_counter()
-table = calibrate(model, Images(images, ()), Preprocessing(), "entropy", Path(output))
+table = calibrate(model, CalibrationSplit(images, ()), Preprocessing(), "entropy", Path(output))
 calibrated = time.perf_counter()
 few = input_batches(images[:ENOUGH_IMAGES], Preprocessing())
-rounded_weights(model, plan(model, QdqTarget.CPU, ()).weighted, few, per_channel=True)
+round_weights(model, place_qdq(model, QdqTarget.CPU, ()).weighted, few, per_channel=True)
 rounding = time.perf_counter() - calibrated
 print(json.dumps({"calibration_s": calibrated - began, "rounding_s": rounding, "tensors": len(table.tensors)}))
 """
@@ -259,13 +259,12 @@ class Bench:
         )
         source = open_source(options)
         self.case = case
-        self.info: ModelInfo = source.info
         self.plan: ExportPlan = make_plan(options).resolve(source.info)
         self.graph: onnx.ModelProto = simplify(source.to_onnx(self.plan.shapes, self.plan.opset))
         self.path = folder / f"{case.name}.onnx"
         self.path.write_bytes(self.graph.SerializeToString())
         self.images: CalibrationSplit = select_images(case.data, case.count, allow_val=False)
-        check_disjoint([*self.images.calibration, *self.images.held_out], case.judged)
+        check_disjoint([*self.images.calibration, *self.images.validation], case.judged)
         preprocess = Preprocessor(self.plan.preprocessing)
         views = _views if case.views else (lambda image: (image,))
         images = [view for path in case.judged for view in views(read_frame(path).image)]
@@ -292,13 +291,16 @@ class Bench:
         plan = dataclasses.replace(self.plan, int8=int8, images=images)
         began = time.perf_counter()
         try:
-            maker = Int8Converter(self.graph, plan, self.info)
-            made = maker.make(maker.kept())
+            made = Int8Converter(FloatGraph(self.graph, plan)).convert(())
         except HrnetDeployError as error:
             return {"error": str(error)}
-        taken = {"seconds": time.perf_counter() - began, "chosen": made.table.method, "kept": list(made.kept)}
-        held_out = {"held_out": made.score.agreement, "held_out_methods": dict(made.table.scores)}
-        return self.judge(_opened(made.model.SerializeToString())) | taken | held_out
+        info = made.quantization
+        if info is None or info.validation is None:
+            raise TypeError("an INT8 graph must have figures of its validation images")
+        taken = {"seconds": time.perf_counter() - began, "chosen": info.method, "kept": list(info.kept_in_float)}
+        scores = {method: -divergence for method, divergence in info.method_divergence.items()}
+        held_out = {"held_out": info.validation.agreement, "held_out_methods": scores}
+        return self.judge(_opened(made.graph.SerializeToString())) | taken | held_out
 
     def peer(self, folder: Path, python: str, script: str, method: str) -> dict[str, Any]:
         """Quantise with another tool, in a process of its own, and judge the result.
@@ -528,7 +530,7 @@ def _with_outliers(bench: Bench, folder: Path) -> Path:
     """A copy of the calibration folder's images with some pixels at the ends of their range."""
     root = folder / f"{bench.case.name}-outliers"
     source = bench.case.data / "leftImg8bit" / "train" if bench.case.name == "street" else bench.case.data
-    for path in (*bench.images.calibration, *bench.images.held_out):
+    for path in (*bench.images.calibration, *bench.images.validation):
         image = read_frame(path.path).image.copy()
         random = np.random.default_rng(zlib.crc32(path.path.name.encode()))
         count = max(1, round(OUTLIER_SHARE * image.shape[0] * image.shape[1]))

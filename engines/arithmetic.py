@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 from hrnet_deploy.artifact.onnx_header import OnnxHeader
 
 
@@ -18,3 +20,9 @@ def arithmetic_of(header: OnnxHeader, *, half: str, single: str = "float32") -> 
     """
     floats = half if header.half else single
     return f"int8 and {floats}" if header.quantised else floats
+
+
+def onnxruntime_cpu_arithmetic(header: OnnxHeader) -> str:
+    """Name the arithmetic of a graph on ONNX Runtime's CPU kernels, which on x86 compute float16 nodes in float32."""
+    half = "float16" if platform.machine().lower() in {"aarch64", "arm64"} else "float32"
+    return arithmetic_of(header, half=half)

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hrnet_deploy.quantization_info import DEFAULT_RESIDUAL, QdqTarget, Residual
+
 if TYPE_CHECKING:
     import onnx
 
+__all__ = [
+    "DEFAULT_RESIDUAL",
+    "WHOLE_LEVELS",
+    "ActivationRange",
+    "QdqPlan",
+    "QdqTarget",
+    "Residual",
+    "is_stored",
+    "stored_tensors",
+]
 
 WHOLE_LEVELS = "levels/whole"
 """The value by which the first convolution reads grey levels (`exporters.levels`): in INT8 it loses nothing."""
-
-
-class QdqTarget(str, enum.Enum):
-    """Whose INT8 kernels a Q/DQ graph is laid out for."""
-
-    CPU = "cpu"
-    """ONNX Runtime and OpenVINO: unsigned activations with a zero point on every value, INT32 biases."""
-    TENSORRT = "tensorrt"
-    """Symmetric signed activations at convolution inputs, residual sums and biases in floating point."""
-
-
-class Residual(str, enum.Enum):
-    """What the sums of a Q/DQ graph for TensorRT read."""
-
-    INT8 = "int8"
-    """One operand through a Q/DQ pair, so that TensorRT adds it inside an INT8 convolution; Resize and pools, too."""
-    FLOAT = "float"
-    """The values themselves: nothing is rounded between the convolutions."""
-
-
-DEFAULT_RESIDUAL = Residual.FLOAT
-"""The layout whose accuracy meets every target (`calibration/README.md`)."""
 
 
 @dataclass(frozen=True)

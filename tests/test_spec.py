@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrnet_deploy.errors import ArtifactError, UsageError
+from hrnet_deploy.quantization_info import QdqTarget, QuantizationInfo, Residual, Similarity
 from hrnet_deploy.spec import (
     SCHEMA,
     ChannelOrder,
@@ -139,6 +140,7 @@ def test_a_shape_range_knows_what_varies(smallest, largest, batch, size):
         ({"lineage": ["a"]}, "lineage"),
         ({"lineage": {"weights": 1}}, "lineage"),
         ({"measured": {"parity": "good"}}, "measured"),
+        ({"quantization": {"target": "cpu"}}, "quantization"),
     ],
 )
 def test_a_card_refuses_what_no_runtime_could_use(changes, message):
@@ -166,6 +168,22 @@ channels = st.tuples(*[st.floats(0.001, 1)] * 3)
 def ranges(draw):
     axes = [sorted(draw(st.tuples(sides, sides, sides))) for _ in range(3)]
     return ShapeRange(*zip(*axes, strict=True))
+
+
+figures = st.floats(allow_nan=False)
+quantizations = st.builds(
+    QuantizationInfo,
+    target=st.sampled_from(QdqTarget),
+    method=names,
+    images=st.integers(0, 999),
+    kept_in_float=st.lists(names, max_size=3).map(tuple),
+    remainder=st.sampled_from(["", "fp32", "fp16"]),
+    residual=st.none() | st.sampled_from(Residual),
+    implicit=st.booleans(),
+    validation=st.none() | st.builds(Similarity, **dict.fromkeys(vars(Similarity)["__dataclass_fields__"], figures)),
+    validation_images=st.integers(0, 99),
+    method_divergence=st.dictionaries(names, figures, max_size=2),
+)
 
 
 @st.composite
@@ -198,6 +216,7 @@ def cards(draw):
         pixels_in=draw(st.booleans()),
         align_corners=draw(st.booleans()),
         opset=draw(st.integers(0, 99)),
+        quantization=draw(st.none() | quantizations),
         lineage=draw(st.dictionaries(names, names, max_size=3)),
         measured=draw(st.dictionaries(names, st.floats(allow_nan=False), max_size=3)),
     )
@@ -221,8 +240,8 @@ def test_equal_cards_give_equal_bytes_whatever_the_order_of_their_entries():
 
 
 def test_a_card_of_a_newer_schema_asks_for_an_upgrade():
-    with pytest.raises(ArtifactError, match=r"schema 2, expected 1\. Upgrade hrnet-deploy"):
-        ModelCard.from_json(edited(lambda c: c.update(schema=2)))
+    with pytest.raises(ArtifactError, match=r"schema 3, expected 2\. Upgrade hrnet-deploy"):
+        ModelCard.from_json(edited(lambda c: c.update(schema=3)))
 
 
 @pytest.mark.parametrize(
@@ -260,6 +279,15 @@ def test_a_card_of_a_newer_schema_asks_for_an_upgrade():
         lambda c: c.update(measured=[1]),
         lambda c: c.update(opset=None),
         lambda c: c.update(pixels_in="false"),
+        lambda c: c.update(quantization={}),
+        lambda c: c.update(quantization=["cpu"]),
+        lambda c: c.update(quantization={"target": "tpu"}),
+        lambda c: c.update(quantization={"target": "cpu", "images": "8"}),
+        lambda c: c.update(quantization={"target": "cpu", "kept_in_float": "head"}),
+        lambda c: c.update(quantization={"target": "cpu", "remainder": "bf16"}),
+        lambda c: c.update(quantization={"target": "cpu", "residual": "half"}),
+        lambda c: c.update(quantization={"target": "cpu", "validation": {"agreement": 1}}),
+        lambda c: c.update(quantization={"target": "cpu", "method_divergence": [1]}),
     ],
 )
 def test_a_card_edited_by_hand_is_refused_as_a_bad_artefact(change):
@@ -280,7 +308,10 @@ json_values = st.recursive(
 )
 
 
-@given(st.sampled_from(sorted(json.loads(card().to_json()))), json_values)
+FIELDS = (*sorted(json.loads(card().to_json())), "quantization")
+
+
+@given(st.sampled_from(FIELDS), json_values)
 @settings(max_examples=200, deadline=None)
 def test_any_value_in_any_field_gives_a_usable_card_or_a_bad_artefact(field, value):
     try:

@@ -28,7 +28,7 @@ def prefers_openvino(header: OnnxHeader) -> bool:
     if not header.inputs or not installed():
         return False
     card = _card(header)
-    if card is not None and card.lineage.get("qdq_target") == QdqTarget.TENSORRT.value:
+    if card is not None and card.quantization is not None and card.quantization.target is QdqTarget.TENSORRT:
         return False
     return any(_large(shape[1:]) for shape in header.inputs.values())
 

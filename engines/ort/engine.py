@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import platform
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import read_header
-from hrnet_deploy.engines.arithmetic import arithmetic_of
+from hrnet_deploy.engines.arithmetic import arithmetic_of, onnxruntime_cpu_arithmetic
 from hrnet_deploy.engines.feed import check_array, check_names
 from hrnet_deploy.engines.ort.cache import open_optimised
 from hrnet_deploy.engines.ort.cuda import GpuSession, explained, open_on_gpu
@@ -220,13 +219,9 @@ class OrtEngine:
 
     @property
     def arithmetic(self) -> str:
-        """What the file computes in here, such as "float32" or "int8 and float32"; "" for a graph without a file.
-
-        On x86 ONNX Runtime has no half kernels for the CPU: it computes float16 nodes in float32.
-        """
+        """What the file computes in here, such as "float32" or "int8 and float32"; "" for a graph without a file."""
         if self._header is None:
             return ""
         if self._number is None:
-            half = "float16" if platform.machine().lower() in {"aarch64", "arm64"} else "float32"
-            return arithmetic_of(self._header, half=half)
+            return onnxruntime_cpu_arithmetic(self._header)
         return arithmetic_of(self._header, half="float16", single="TF32" if self._tuning.tf32 else "float32")

@@ -96,28 +96,33 @@ def read_header(model: Path | bytes) -> OnnxHeader:
         return OnnxHeader()
 
 
-def graph_sha256(model: Path) -> str:
-    """Digest of the graph alone: its nodes and the weights inside the file, but not the metadata.
+def graph_sha256(model: Path | bytes) -> str:
+    """Digest the graph alone: its nodes and the weights inside the file, but not the metadata.
 
-    So a card inside the file can hold it. Weights in a file of their own are not covered.
+    So a card inside the file can hold the digest. Weights in a file of their own are not covered.
 
     Args:
-        model: an .onnx file.
+        model: An .onnx file, or the bytes of one.
 
     Returns:
         SHA-256 in hex; "" for what is no ONNX file.
     """
-    digest = hashlib.sha256()
-    found = False
     try:
+        if isinstance(model, bytes):
+            return _graph_sha256(model)
         with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            for number, start, end in _fields(content, 0, len(content)):
-                if number == _MODEL_GRAPH:
-                    found = True
-                    for position in range(start, end, _CHUNK_BYTES):
-                        digest.update(content[position : min(position + _CHUNK_BYTES, end)])
+            return _graph_sha256(content)
     except (OSError, ValueError, IndexError):
         return ""
+
+
+def _graph_sha256(content: _Buffer) -> str:
+    digest, found = hashlib.sha256(), False
+    for number, start, end in _fields(content, 0, len(content)):
+        if number == _MODEL_GRAPH:
+            found = True
+            for position in range(start, end, _CHUNK_BYTES):
+                digest.update(content[position : min(position + _CHUNK_BYTES, end)])
     return digest.hexdigest() if found else ""
 
 

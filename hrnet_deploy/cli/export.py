@@ -22,6 +22,7 @@ _FILES = (".onnx", ".engine")
 if TYPE_CHECKING:
     from hrnet_deploy.export import ExportResult
     from hrnet_deploy.export.engine.build import BuiltEngine
+    from hrnet_deploy.quantization_info import QuantizationInfo
 
 _USAGE = """hrnet-export [MODEL|FILE.onnx] [--weights SRC]
                     [--precision {fp32,fp16,int8}]
@@ -150,7 +151,7 @@ def main() -> int:
 
 
 def _record(done: ExportResult, seconds: float) -> dict[str, object]:
-    card = done.card
+    card, record = done.card, done.card.to_record()
     return {
         "path": str(done.path),
         "variant": card.variant,
@@ -162,11 +163,12 @@ def _record(done: ExportResult, seconds: float) -> dict[str, object]:
         "outputs": [[s.name, s.dtype, list(s.shape)] for s in card.outputs],
         "nodes": done.nodes,
         "size_bytes": done.size_bytes,
-        "measured": dict(card.measured),
+        "measured": record["measured"],
         "kept_fp32": list(done.kept_fp32),
         "underflowed_weights": done.underflowed,
         "sensitivity": {block: asdict(score) for block, score in done.sensitivity.items()},
-        "lineage": dict(card.lineage),
+        "quantization": record.get("quantization"),
+        "lineage": record["lineage"],
         "floor": None if done.agreement is None else done.agreement.floor,
         "gate": None if done.verdict is None else done.verdict.to_dict(),
         "waterfall": None if done.waterfall is None else done.waterfall.to_dict(),
@@ -187,9 +189,9 @@ def _summary(done: ExportResult, seconds: float) -> str:
         *(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)}" for spec in (*card.inputs, *card.outputs)),
     ]
     if found is None:
-        lines.append(f"  compiled as it is; measured when it was exported: {_measured(card.measured)}")
-    elif card.precision is Precision.INT8:
-        lines.extend(_int8_lines(done))
+        lines.append(f"  compiled as it is; measured when it was exported: {_measured(card.to_record()['measured'])}")
+    elif card.quantization is not None:
+        lines.extend(_int8_lines(done, card.quantization))
     elif card.output_kind is OutputKind.LABELS:
         lines.append(f"  against the original: {found.agreement:.3%} of pixels equal")
     else:
@@ -251,22 +253,22 @@ def _engine_lines(built: BuiltEngine, precision: str) -> Iterator[str]:
         yield f"  on the GPU: {found.agreement:.2%} of answers as ONNX Runtime's, max rel error {found.max_rel:.2e}"
 
 
-def _int8_lines(done: ExportResult) -> Iterator[str]:
-    card, found = done.card, dict(done.card.measured)
+def _int8_lines(done: ExportResult, info: QuantizationInfo) -> Iterator[str]:
     yield (
-        f"  {card.lineage['calib_method']} calibration on {card.lineage['calib_images']} images, for "
-        f"{card.lineage['qdq_target']}; floating point: {card.lineage['kept_fp'] or 'what the recipe keeps'}"
+        f"  {info.method} calibration on {info.images} images, for {info.target.value}; "
+        f"floating point: {','.join(info.kept_in_float) or 'what the recipe keeps'}"
     )
-    if card.lineage.get("int8_path") == "implicit":
+    if info.implicit:
         yield "  TensorRT quantises by itself, with these ranges; the figures below are of the same net with Q/DQ pairs"
-    for name, value in found.items():
-        if name.startswith("heldout_divergence_"):
-            yield f"  {name.removeprefix('heldout_divergence_'):<12}divergence {value:.5f} (least is best)"
-    equal = done.agreement or f"{found['heldout_agreement']:.3%} of answers equal"
-    yield (
-        f"  against fp32 on {found['heldout_images']:.0f} held-out images: {equal}, worst image "
-        f"{found['heldout_worst']:.2%}, SQNR {found['heldout_sqnr_db']:.1f} dB"
-    )
+    for method, divergence in info.method_divergence.items():
+        yield f"  {method:<12}divergence {divergence:.5f} (least is best)"
+    if info.validation is not None:
+        found = info.validation
+        yield (
+            f"  against fp32 on {info.validation_images} held-out images: "
+            f"{done.agreement or f'{found.agreement:.3%} of answers equal'}, worst image {found.worst:.2%}, "
+            f"SQNR {found.sqnr_db:.1f} dB"
+        )
     for block, score in done.sensitivity.items():
         yield f"  {block:<18}alone in INT8: {score.agreement:.3%} equal, SQNR {score.sqnr_db:.1f} dB"
 

@@ -14,6 +14,7 @@ from hrnet_deploy.integrity.fingerprint import ANSWER_KEY, GRAPH_KEY, PICTURE_KE
 from hrnet_deploy.integrity.inspect import Inspection, inspect, kernels, layers_by_precision
 from hrnet_deploy.integrity.verify import Check, verify
 from hrnet_deploy.processing.preprocess import described
+from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import ModelCard, TensorSpec
 from hrnet_deploy.system.terminal import printable, wrapped
 
@@ -28,16 +29,6 @@ _WEIGHTS = {
     "weights_sha256": "SHA-256",
     "graph": "graph",
     "graph_sha256": "SHA-256",
-}
-_CALIBRATION = {
-    "calib_method": "method",
-    "calib_images": "images",
-    "calib_images_sha256": "list SHA-256",
-    "qdq_target": "target",
-    "residual": "residual",
-    "int8_path": "INT8 path",
-    "measured_quantization": "figures are of",
-    "kept_fp": "kept in float",
 }
 _SEALS = (GRAPH_KEY, PICTURE_KEY, ANSWER_KEY)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -158,17 +149,34 @@ def _card(card: ModelCard) -> list[tuple[str, str]]:
     lineage = dict(card.lineage)
     parts = {
         "made from": _told(lineage, _WEIGHTS),
-        "calibration": _told(lineage, _CALIBRATION),
+        "calibration": "" if card.quantization is None else _calibration(card.quantization),
         "golden answer": "stored, see --verify" if ANSWER_KEY in lineage else "none stored",
     }
     rest = {key: value for key, value in lineage.items() if key not in _SEALS}
     parts["made with"] = ", ".join(f"{key} {value}" for key, value in rest.items())
-    parts["measured"] = ", ".join(f"{name} {value:.4g}" for name, value in card.measured.items()) or "nothing"
+    parts["measured"] = (
+        ", ".join(f"{name} {value:.4g}" for name, value in card.to_record()["measured"].items()) or "nothing"
+    )
     return entries + [(label, text) for label, text in parts.items() if text]
 
 
 def _threshold(card: ModelCard) -> str:
     return f"one channel: {card.classes[1]} where its sigmoid is above {card.threshold:g}, else {card.classes[0]}"
+
+
+def _calibration(info: QuantizationInfo) -> str:
+    parts = {
+        "method": info.method,
+        "images": str(info.images),
+        "list SHA-256": f"{info.images_sha256[:_DIGEST_DIGITS]}…",
+        "target": info.target.value,
+        "residual": "" if info.residual is None else info.residual.value,
+        "INT8 path": "implicit" if info.implicit else "",
+        "figures are of": "qdq" if info.implicit else "",
+        "kept in float": ",".join(info.kept_in_float) or "-",
+        "remainder": info.remainder,
+    }
+    return ", ".join(f"{label} {text}" for label, text in parts.items() if text)
 
 
 def _told(lineage: dict[str, str], names: Mapping[str, str]) -> str:
@@ -225,7 +233,7 @@ def _record(found: Inspection, loaded: Mapping[str, int] | None, checks: Sequenc
         "kind": found.kind,
         "size_bytes": found.size_bytes,
         "sha256": found.sha256,
-        "card": None if found.card is None else json.loads(found.card.to_json()),
+        "card": None if found.card is None else found.card.to_record(),
         "nodes": dict(found.nodes),
         "convolutions": None if found.convolutions is None else dict(found.convolutions),
         "engine": None

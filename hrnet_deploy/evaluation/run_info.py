@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ class ModelFacts:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the card without its class names."""
-        card = json.loads(self.card.to_json())
+        card = self.card.to_record()
         card["classes"] = len(self.card.classes)
         return {
             "name": self.name,

@@ -1,4 +1,4 @@
-"""The least share of answers that a cheaper artifact must keep on its own validation images."""
+"""Minimum share of outputs that an FP16 or INT8 artifact must keep on validation images."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.spec import Precision, Task
 
 FLOOR = 0.9
-"""Share of answers of the float32 graph, labels or pixels, that FP16 and INT8 must keep.
+"""Share of the float32 graph's outputs, labels or pixels, that FP16 and INT8 must keep.
 
-Trained nets keep 96 to 99.9 % with any calibration that saw images of their kind (benchmarks/results/calibration.md);
-calibrated on black images, the demo's two nets kept 0, 61, 73 and 83 %.
+Trained models keep 96 to 99.9 % with any calibration on images of their kind (benchmarks/results/calibration.md).
+Calibrated on black images, the demo's two models kept 0, 61, 73 and 83 %.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """What validation images say of an artifact.
+    """Agreement of an artifact with its float32 graph on validation images.
 
     Attributes:
-        precision: of the artifact.
-        share: answers equal to those of the float32 graph, 0..1.
-        images: how many were compared.
-        floor: the least share that is accepted.
+        share: share of equal outputs, 0..1.
+        images: number of images.
+        floor: minimum share.
     """
 
     precision: Precision
@@ -34,44 +33,30 @@ class Agreement:
 
     @property
     def passed(self) -> bool:
-        """Whether enough answers are kept; one that is no number is none."""
+        """Whether enough outputs are equal; a share of NaN never is."""
         return self.share >= self.floor
 
     def __str__(self) -> str:
-        """As "98.438% of answers equal (at least 90% asked for)"."""
+        """For example "98.438% of answers equal (floor 90%)"."""
         return f"{self.share:.3%} of answers equal (floor {self.floor:.0%})"
 
 
 def floor_for(task: Task, images: int) -> float:
-    """The floor on so many images.
-
-    Args:
-        task: a label is the only answer of a classified image, a segmented one has many pixels.
-        images: compared, at least 1.
-
-    Returns:
-        `FLOOR`; of fewer than ten labels a single one may differ, unless there is no other.
-    """
+    """Choose the floor: `FLOOR`, but of two to nine labels one may differ, and a single one must be equal."""
     if task is Task.SEGMENTATION or images >= 10:
         return FLOOR
     return 1.0 if images == 1 else (images - 1) / images
 
 
 class AgreementError(VerificationError):
-    """An artifact keeps too few answers on its own validation images.
+    """Too few outputs of an artifact equal those of its float32 graph.
 
     Attributes:
-        agreement: what was measured.
-        path: the artifact, where it was to be kept; else None.
+        agreement: the measured agreement.
+        path: the artifact, if it was kept on request.
     """
 
     def __init__(self, agreement: Agreement, path: Path | None = None) -> None:
-        """Say it in one line.
-
-        Args:
-            agreement: below its floor.
-            path: the artifact, if it was kept.
-        """
         kept = f"{path} was kept (--keep-rejected)" if path else "Nothing was written"
         advice = {
             Precision.FP32: "check the weights",

@@ -1,15 +1,14 @@
-"""The card of a graph that is about to be written."""
+"""The model card of a graph that is about to be written."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.export.plan import ExportPlan
-from hrnet_deploy.export.source import ModelInfo
+from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import ModelCard, Precision
 from hrnet_deploy.version import VERSION
 
@@ -17,31 +16,30 @@ if TYPE_CHECKING:
     import onnx
 
 
-def card_of(graph: onnx.ModelProto, plan: ExportPlan, facts: ModelInfo, lineage: Mapping[str, str]) -> ModelCard:
-    """Describe a finished graph.
+def build_card(graph: onnx.ModelProto, plan: ExportPlan, quantization: QuantizationInfo | None = None) -> ModelCard:
+    """Describe a finished graph; nothing is measured yet.
 
     Args:
-        graph: with its ends.
-        plan: what was asked for.
-        facts: of the net.
-        lineage: what is known of its making beyond the net's own and the tools.
+        graph: The graph with its final input and output.
+        plan: The export.
+        quantization: How an INT8 graph was quantized.
 
     Returns:
-        The card; nothing is measured yet.
+        The card.
     """
     from hrnet_deploy.exporters import onnx_file, opset
 
     inputs, outputs = onnx_file.describe(graph)
-    preprocessing = plan.preprocessing
+    info, preprocessing = plan.info, plan.preprocessing
     if plan.pixels is not None and plan.pixels is not preprocessing.channel_order:
         mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
         preprocessing = dataclasses.replace(preprocessing, channel_order=plan.pixels, mean=mean, std=std)
     tools = {"hrnet-deploy": VERSION, "onnx": version("onnx")}
-    with contextlib.suppress(PackageNotFoundError):  # a graph that is not simplified does without
+    with contextlib.suppress(PackageNotFoundError):  # not needed without simplification
         tools["onnxsim"] = version("onnxsim")
     return ModelCard(
-        task=facts.task,
-        variant=facts.variant,
+        task=info.task,
+        variant=info.variant,
         classes=plan.classes,
         preprocessing=preprocessing,
         precision=plan.precision,
@@ -50,24 +48,16 @@ def card_of(graph: onnx.ModelProto, plan: ExportPlan, facts: ModelInfo, lineage:
         shapes=plan.shapes,
         output_kind=plan.output_kind,
         pixels_in=plan.pixels is not None,
-        align_corners=plan.info.align_corners,
+        align_corners=info.align_corners,
         threshold=plan.threshold,
-        palette=plan.info.palette,
+        palette=info.palette,
         opset=opset.written(graph),
-        lineage={**facts.lineage, **tools, **lineage},
+        quantization=quantization,
+        lineage={**info.lineage, **tools},
     )
 
 
-def plain_card(graph: onnx.ModelProto, plan: ExportPlan, facts: ModelInfo) -> ModelCard:
-    """Describe the same net as a float32 graph that takes floats and answers as the net does.
-
-    Args:
-        graph: that graph.
-        plan: of the artefact.
-        facts: of the net.
-
-    Returns:
-        The card.
-    """
-    plain = dataclasses.replace(plan, precision=Precision.FP32, pixels=None, output_kind=facts.output_kind)
-    return card_of(graph, plain, facts, {})
+def float_card(graph: onnx.ModelProto, plan: ExportPlan) -> ModelCard:
+    """Describe the float32 graph of an export: float input, the model's own output."""
+    plain = dataclasses.replace(plan, precision=Precision.FP32, pixels=None, output_kind=plan.info.output_kind)
+    return build_card(graph, plain)

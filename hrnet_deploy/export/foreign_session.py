@@ -1,4 +1,4 @@
-"""Somebody else's graph on ONNX Runtime's CPU provider, and what one run of it tells."""
+"""A foreign ONNX graph on ONNX Runtime's CPU provider."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def opened(model: onnx.ModelProto, name: str) -> Engine:
-    """A foreign graph on ONNX Runtime's CPU provider, after what is known to go wrong there."""
+    """Open a foreign graph; warn about old resize semantics and name unsupported operators."""
     from hrnet_deploy.exporters.opset import has_old_resize, written
 
     if has_old_resize(model):
@@ -39,7 +39,7 @@ def opened(model: onnx.ModelProto, name: str) -> Engine:
 
 
 def tried(engine: Engine) -> NDArray[np.float64] | None:
-    """A foreign graph's answer to one image of noise; None where it does not take the size that was tried."""
+    """Run a foreign graph on one image of noise; None if it refuses the size."""
     shape = engine.inputs[0].shape
     sizes = [size if isinstance(size, int) else default for size, default in zip(shape, (1, 3, 224, 224), strict=True)]
     image = np.random.default_rng(0).normal(size=sizes).astype(np.float32)
@@ -51,7 +51,7 @@ def tried(engine: Engine) -> NDArray[np.float64] | None:
 
 
 def sums_to_one(answer: NDArray[np.float64]) -> bool:
-    """Whether scores of more than one class are shares of 1 at every place."""
+    """Check whether the scores of two or more classes add up to 1 at every position."""
     if answer.ndim < 2 or answer.shape[1] < 2:
         return False
     return bool(answer.min() >= 0 and np.abs(answer.sum(axis=1) - 1).max() < _SUM_TOLERANCE)

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.export import foreign_session
-from hrnet_deploy.export.filling import filled
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.source import (
     DEFAULT_THRESHOLD,
@@ -24,6 +23,7 @@ from hrnet_deploy.export.source import (
     refuse_align_corners,
     refuse_checkpoint_options,
 )
+from hrnet_deploy.export.verify import pad_batch
 from hrnet_deploy.spec import (
     Interpolation,
     ModelCard,
@@ -93,7 +93,7 @@ class OnnxSource:
         Raises:
             UsageError: the graph leaves its batch or its size open, but does not take this one.
         """
-        feed = filled(batch, self._engine.inputs[0])
+        feed = pad_batch(batch, self._engine.inputs[0])
         try:
             output = self._engine.run({self._input: feed})[self._output].astype(np.float32)
         except DeviceError as error:

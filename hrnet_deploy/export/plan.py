@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.plan import EnginePlan, plan_engine
-from hrnet_deploy.export.gate.accuracy_target import AccuracyTarget, make_budget
+from hrnet_deploy.export.gate.accuracy_target import AccuracyTarget, find_accuracy_target
 from hrnet_deploy.export.graph_io import (
     check_modes,
     resolve_class_names,
@@ -85,7 +85,7 @@ class EarlyPlan:
             output_kind=resolve_output_kind(options.labels_out, info),
             classes=classes,
             threshold=resolve_threshold(options.threshold, info, classes),
-            accuracy=make_budget(options, info, classes, preprocessing, shapes),
+            accuracy=find_accuracy_target(options, info, classes, preprocessing, shapes),
         )
 
 
@@ -120,7 +120,7 @@ class ExportPlan(EarlyPlan):
         """Images of the user for a comparison of the engine, validation images first."""
         if self.evaluation is not None:
             return self.evaluation
-        return () if self.images is None else self.images.held_out + self.images.calibration
+        return () if self.images is None else self.images.validation + self.images.calibration
 
 
 def make_plan(options: ExportOptions) -> EarlyPlan:

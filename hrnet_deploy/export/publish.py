@@ -1,50 +1,49 @@
-"""One artefact in a folder of its own: card, file, proof; of an engine also the build and what was seen in it."""
+"""Artifacts on disk: described, verified, written once, and moved to their place as a whole."""
 
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hrnet_deploy.artifact.card import card_metadata
 from hrnet_deploy.artifact.engine_sidecar import sidecar_path, write_sidecar
+from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.engines.difference import Difference
-from hrnet_deploy.export.accuracy_waterfall import Waterfall
-from hrnet_deploy.export.agreement import Agreement
-from hrnet_deploy.export.card import card_of
+from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.evaluation.waterfall_result import Waterfall
+from hrnet_deploy.export.agreement import Agreement, AgreementError
+from hrnet_deploy.export.card import build_card
 from hrnet_deploy.export.engine.build import BuiltEngine, compile_graph
-from hrnet_deploy.export.engine.parity import pictures
+from hrnet_deploy.export.engine.parity import parity_images
+from hrnet_deploy.export.gate.gate import AccuracyGate, Choice
 from hrnet_deploy.export.gate.result import GateResult
 from hrnet_deploy.export.plan import ExportPlan
-from hrnet_deploy.export.quantize.converter import ConvertedGraph
-from hrnet_deploy.export.quantize.similarity import Score
-from hrnet_deploy.export.source import ModelInfo
+from hrnet_deploy.export.quantize.converted_graph import ConvertedGraph
+from hrnet_deploy.export.quantize.converter import Converter
 from hrnet_deploy.export.verify import verify
-from hrnet_deploy.integrity.fingerprint import store_fingerprint
+from hrnet_deploy.integrity.fingerprint import artifact_fingerprint
+from hrnet_deploy.quantization_info import Similarity
 from hrnet_deploy.spec import ModelCard
-
-IMPLICIT_LINEAGE = {"int8_path": "implicit", "measured_quantization": "qdq"}
-"""On the card of an engine that TensorRT quantised by itself: its figures are of a graph with Q/DQ pairs."""
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """A finished artefact.
+    """A finished artifact.
 
     Attributes:
-        path: where it is.
-        card: what it says of itself.
-        difference: how far it is from its original; None where that was not measured again.
-        nodes: nodes in the graph.
+        difference: distance from the original; None if it was not measured again.
+        nodes: number of nodes in the graph.
         size_bytes: size on disk.
-        kept_fp32: nodes of an FP16 graph left in FP32, since half precision could not hold their values.
+        kept_fp32: nodes of an FP16 graph left in float32 because half precision cannot hold their values.
         underflowed: weights that became zero in half precision.
-        sensitivity: by block, what the net loses if that block alone is INT8; empty unless asked for.
-        engine: of an engine, what was built and seen in it.
-        verdict: of the accuracy gate, where there is one.
-        waterfall: where its drop comes from, if asked for.
-        agreement: answers it keeps on validation images; None of float32, of random weights and without images.
+        sensitivity: by block, the similarity of a graph in which that block alone is INT8; empty unless requested.
+        engine: the engine that was built, if any.
+        verdict: result of the accuracy gate, if there was a target.
+        waterfall: loss of each step, if requested.
+        agreement: share of equal outputs on validation images; None for float32, random weights and without images.
     """
 
     path: Path
@@ -54,7 +53,7 @@ class ExportResult:
     size_bytes: int
     kept_fp32: tuple[str, ...] = ()
     underflowed: int = 0
-    sensitivity: Mapping[str, Score] = field(default_factory=dict)
+    sensitivity: Mapping[str, Similarity] = field(default_factory=dict)
     engine: BuiltEngine | None = None
     verdict: GateResult | None = None
     waterfall: Waterfall | None = None
@@ -64,114 +63,158 @@ class ExportResult:
         return str(self.path)
 
     def __str__(self) -> str:
-        """Return the path, so that a result serves where a path is taken."""
+        """Return the path: a result serves where a path is expected."""
         return str(self.path)
 
 
+def publish(converter: Converter, choice: Choice, step: Callable[[str], None]) -> ExportResult:
+    """Convert, verify and write an artifact; an engine is built, and measured itself if it opens on this machine.
+
+    Args:
+        converter: Converts the graph of the export.
+        choice: The blocks to keep in float.
+        step: Shows the name of each stage.
+
+    Returns:
+        The artifact at its final path.
+
+    Raises:
+        VerificationError: The artifact differs too much from its original; nothing is written.
+        AgreementError: Too few outputs on validation images are equal, and the plan does not keep such artifacts.
+        AccuracyGateError: The target was missed, and the plan does not keep such artifacts.
+        HrnetDeployError: Whatever building, evaluating and writing raise.
+    """
+    plan = converter.source.plan
+    converted = converter.convert(choice.keep)
+    # Labels tell more than similarity, unless the model is no better than chance.
+    if choice.result is not None and choice.result.reference > 1 / len(plan.classes):
+        converted = dataclasses.replace(converted, agreement=None)
+    if converted.agreement is not None and not converted.agreement.passed and not plan.options.keep_rejected:
+        raise AgreementError(converted.agreement)
+    writer = ArtifactWriter(plan, step)
+    with atomic_output(plan.path) as temporary:
+        done = writer.write(converted, temporary, choice.result)
+        runs_here = done.engine is not None and done.engine.parity is not None
+        if choice.gate is not None and choice.result is not None and runs_here:
+            done = _measured_engine(done, choice.result, choice.gate, converter, writer)
+        if converted.implicit is not None and plan.int8.trt_cache is not None:
+            from hrnet_deploy.calibration.tensorrt_cache import write_cache
+
+            text = write_cache(converted.implicit.amax, plan.int8.trt_cache)
+            temporary.with_suffix(".cache").write_text(text, encoding="utf-8")
+    return dataclasses.replace(done, path=plan.path)
+
+
 class ArtifactWriter:
-    """Writes artefacts of one net, each into a folder of its own."""
+    """Writes artifacts of one export, each into a folder of its own."""
 
-    def __init__(self, plan: ExportPlan, facts: ModelInfo, step: Callable[[str], None], rebuild: str) -> None:
-        """Keep what they share.
+    def __init__(self, plan: ExportPlan, step: Callable[[str], None]) -> None:
+        self._plan, self._step = plan, step
 
-        Args:
-            plan: what was asked for.
-            facts: of the net.
-            step: told the name of each stage.
-            rebuild: the command that makes the artefact again.
-        """
-        self._plan, self._facts, self._step, self._rebuild = plan, facts, step, rebuild
-
-    def write(self, made: ConvertedGraph, path: Path, verdict: GateResult | None = None) -> ExportResult:
-        """Describe, write, verify; of an engine also build and look inside.
+    def write(self, converted: ConvertedGraph, path: Path, result: GateResult | None = None) -> ExportResult:
+        """Describe, verify and write a graph; for an engine, build and inspect it, too.
 
         Args:
-            made: the graph.
-            path: the file to write; nothing else lies beside it.
-            verdict: of the accuracy gate on that graph, where there is one.
-
-        Returns:
-            The artefact.
+            converted: The graph.
+            path: The file to write, alone in its folder.
+            result: Result of the accuracy gate on that graph.
 
         Raises:
-            VerificationError: it is too far from its original.
-            HrnetDeployError: whatever building and writing raise.
+            VerificationError: The graph differs too much from its original.
+            HrnetDeployError: Whatever building and writing raise.
         """
-        from hrnet_deploy.exporters.onnx_file import write
+        from hrnet_deploy.exporters import onnx_file
 
         self._step("verifying")
-        plan, quantized, compiled = self._plan, made.quantized, None
-        card = card_of(made.graph, plan, self._facts, {} if quantized is None else quantized.lineage())
-        if plan.engine is not None and plan.engine.implicit:
-            card = dataclasses.replace(card, lineage={**card.lineage, **IMPLICIT_LINEAGE})
-        graph_path = path.with_suffix(".onnx")
-        write(made.graph, graph_path, card_metadata(card))
-        difference = verify(graph_path, card, made.probes)
-        measured = {f"parity_{name}": value for name, value in dataclasses.asdict(difference).items()}
-        if made.agreement is not None:
-            measured |= {"heldout_agreement": made.agreement.share, "heldout_images": float(made.agreement.images)}
-        if quantized is not None:
-            score = quantized.score
-            difference = Difference(score.max_abs, score.max_rel, score.agreement)
-            measured = quantized.measured()
-        card = dataclasses.replace(
-            card, measured=measured, lineage={**card.lineage, **store_fingerprint(graph_path, card)}
-        )
-        if verdict is not None:
-            card = _with_verdict(card, verdict)
-        if plan.engine is None:
-            write(made.graph, graph_path, card_metadata(card))
-        else:
+        card, difference = self._verified(converted)
+        if result is not None:
+            card = _with_result(card, result)
+        graph_path, engine = path.with_suffix(".onnx"), None
+        onnx_file.write(converted.graph, graph_path, card_metadata(card))
+        if self._plan.engine is not None:
             self._step("building")
-            compiled = compile_graph(
-                made.graph if made.untyped is None else made.untyped,
+            engine = compile_graph(
+                converted.graph if converted.untyped is None else converted.untyped,
                 card,
-                plan.engine,
+                self._plan.engine,
                 path,
                 reference=graph_path,
-                images=pictures(card, plan.user_images),
-                implicit=made.implicit,
-                rebuild=self._rebuild,
+                images=parity_images(card, self._plan.user_images),
+                implicit=converted.implicit,
+                rebuild=self._plan.options.command_line(),
             )
-            graph_path.unlink()  # weights do not lie beside it: see `exporters.file.check_size`
+            graph_path.unlink()
         return ExportResult(
             path,
             card,
             difference,
-            len(made.graph.graph.node),
+            len(converted.graph.graph.node),
             _size_bytes(path),
-            made.kept_fp32,
-            made.underflowed,
-            {} if quantized is None else quantized.sensitivity,
-            compiled,
-            verdict,
-            agreement=made.agreement,
+            converted.kept_fp32,
+            converted.underflowed,
+            converted.sensitivity,
+            engine,
+            result,
+            agreement=converted.agreement,
         )
 
+    def _verified(self, converted: ConvertedGraph) -> tuple[ModelCard, Difference]:
+        """Run the graph from memory: its card with figures and fingerprint, and its distance from the original."""
+        card = build_card(converted.graph, self._plan, converted.quantization)
+        content = converted.graph.SerializeToString()
+        engine = open_engine(content, device="cpu", backend="onnxruntime")
+        try:
+            difference = verify(engine, card, converted.batches)
+            lineage = {**card.lineage, **artifact_fingerprint(content, engine, card)}
+        finally:
+            engine.close()
+        info, measured = converted.quantization, {}
+        if info is not None and info.validation is not None:
+            found = info.validation
+            difference = Difference(found.max_abs, found.max_rel, found.agreement)
+        else:
+            measured = {f"parity_{name}": value for name, value in dataclasses.asdict(difference).items()}
+            if converted.agreement is not None:
+                measured["heldout_agreement"] = converted.agreement.share
+                measured["heldout_images"] = float(converted.agreement.images)
+        return dataclasses.replace(card, measured=measured, lineage=lineage), difference
 
-def write_verdict(done: ExportResult, verdict: GateResult) -> ExportResult:
-    """Let an engine's sidecar say what was measured of it; the plan itself holds what was known before it was built.
 
-    Args:
-        done: the artefact; an .onnx file was written with its verdict.
-        verdict: on it.
+def _measured_engine(
+    first: ExportResult, predicted: GateResult, gate: AccuracyGate, converter: Converter, writer: ArtifactWriter
+) -> ExportResult:
+    """Measure the engine on its GPU; if it misses the target, others are built and one of them takes its place."""
+    home, name = first.path.parent, first.path.name
+    engines = {predicted.chosen.kept: first}
 
-    Returns:
-        The artefact with the verdict in its card.
+    def build(blocks: tuple[str, ...]) -> Path:
+        if blocks not in engines:
+            folder = home / f"{len(engines)}"
+            folder.mkdir()
+            engines[blocks] = writer.write(converter.convert(blocks), folder / name)
+        return engines[blocks].path
 
-    Raises:
-        UsageError: the place cannot be written to.
-    """
+    result = gate.measure_engine(predicted, build)
+    chosen = _with_engine_result(engines[result.chosen.kept], result)
+    for part in (chosen.path, sidecar_path(chosen.path)):
+        part.replace(home / part.name)
+    for folder in {engine.path.parent for engine in engines.values()} - {home}:
+        shutil.rmtree(folder)
+    return chosen
+
+
+def _with_engine_result(done: ExportResult, result: GateResult) -> ExportResult:
+    """Write the measured result to an engine's sidecar; the plan file holds what was known before the build."""
     if done.engine is None:
         return done
-    card = _with_verdict(done.card, verdict)
-    built = dataclasses.replace(done.engine, facts=dataclasses.replace(done.engine.facts, card=card))
-    write_sidecar(built.facts, sidecar_path(done.path))
-    return dataclasses.replace(done, card=card, engine=built, verdict=verdict, size_bytes=_size_bytes(done.path))
+    card = _with_result(done.card, result)
+    engine = dataclasses.replace(done.engine, facts=dataclasses.replace(done.engine.facts, card=card))
+    write_sidecar(engine.facts, sidecar_path(done.path))
+    return dataclasses.replace(done, card=card, engine=engine, verdict=result, size_bytes=_size_bytes(done.path))
 
 
-def _with_verdict(card: ModelCard, verdict: GateResult) -> ModelCard:
-    lineage, measured = {**card.lineage, **verdict.lineage()}, {**card.measured, **verdict.measured()}
+def _with_result(card: ModelCard, result: GateResult) -> ModelCard:
+    lineage, measured = {**card.lineage, **result.lineage()}, {**card.measured, **result.measured()}
     return dataclasses.replace(card, lineage=lineage, measured=measured)
 
 

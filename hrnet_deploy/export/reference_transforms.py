@@ -1,4 +1,4 @@
-"""Evaluation transforms as the training code has them, with the libraries it uses: an oracle for our preprocessing."""
+"""Evaluation transforms of the training code, with its own libraries: the reference for our preprocessing."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding
 
 
 def own_transform(pixels: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.float32]:
-    """Resize, crop and normalise one picture.
+    """Resize, crop and normalize one image.
 
     Args:
         pixels: uint8 (H, W, 3) in the network's channel order.
-        spec: the dialect's.
+        spec: Preprocessing of the dialect.
 
     Returns:
         float32 (3, height, width).
 
     Raises:
-        MissingDependencyError: the dialect resizes with Pillow, which is not installed.
+        MissingDependencyError: The dialect resizes with Pillow, which is not installed.
 
     Source: torchvision.transforms.functional (resize, center_crop, normalize); PaddleClas,
     ppcls/data/preprocess/ops/operators.py; HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py.
     """
     resized = _resize(pixels, _resized_hw((pixels.shape[0], pixels.shape[1]), spec), spec.interpolation)
     if spec.resize is Resize.SHORT_SIDE and spec.size_hw is not None:
-        resized = _centre(resized, spec.size_hw, paddle=spec.rounding is Rounding.PADDLE)
+        resized = _center(resized, spec.size_hw, paddle=spec.rounding is Rounding.PADDLE)
     scaled = np.transpose(resized, (2, 0, 1)).astype(np.float32) / np.float32(255)
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
     return np.asarray((scaled - mean) / std, np.float32)
@@ -68,7 +68,7 @@ def _resize(pixels: NDArray[np.uint8], size_hw: tuple[int, int], interpolation: 
     return np.asarray(pillow.fromarray(pixels).resize(size_hw[::-1], filters[interpolation]), np.uint8)
 
 
-def _centre(pixels: NDArray[np.uint8], size_hw: tuple[int, int], *, paddle: bool) -> NDArray[np.uint8]:
+def _center(pixels: NDArray[np.uint8], size_hw: tuple[int, int], *, paddle: bool) -> NDArray[np.uint8]:
     spare = [have - want for have, want in zip(pixels.shape, size_hw, strict=False)]
     top, left = (gap // 2 if paddle else round(gap / 2.0) for gap in spare)
     return pixels[top : top + size_hw[0], left : left + size_hw[1]]

@@ -6,23 +6,26 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
+from typing import TYPE_CHECKING, ParamSpec
 
 from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
 from hrnet_deploy.export.agreement import AgreementError
-from hrnet_deploy.export.delivering import deliver
 from hrnet_deploy.export.engine.from_onnx import compile_file
-from hrnet_deploy.export.gate.accuracy_target import check_budget, refuse_budget
+from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options, refuse_accuracy_options
+from hrnet_deploy.export.gate.gate import search
 from hrnet_deploy.export.gate.result import AccuracyGateError
 from hrnet_deploy.export.open_source import open_source
 from hrnet_deploy.export.options import ExportOptions, options_text
-from hrnet_deploy.export.plan import export_kind, make_plan
+from hrnet_deploy.export.plan import ExportPlan, export_kind, make_plan
 from hrnet_deploy.export.progress import ExportProgress
-from hrnet_deploy.export.publish import ExportResult
-from hrnet_deploy.export.quantize.converter import Converter
-from hrnet_deploy.export.source import read_card
+from hrnet_deploy.export.publish import ExportResult, publish
+from hrnet_deploy.export.quantize.converter import make_converter
+from hrnet_deploy.export.source import SourceModel, read_card
 from hrnet_deploy.export.verify import make_reference_batches
 from hrnet_deploy.spec import Precision
+
+if TYPE_CHECKING:
+    import onnx
 
 _P = ParamSpec("_P")
 
@@ -54,10 +57,10 @@ def run_export(options: ExportOptions) -> ExportResult:
     card = read_card(source_path) if source_path is not None and source_path.suffix == ".onnx" else None
     kind = export_kind(options, card)
     if not kind.as_is:
-        check_budget(options, Precision(kind.precision))
+        check_accuracy_options(options, Precision(kind.precision))
     options.check_applies(kind)
     if card is not None and source_path is not None and kind.as_is:
-        refuse_budget(options)
+        refuse_accuracy_options(options)
         with ExportProgress() as step:
             return compile_file(source_path, card, options, step)
     early = make_plan(options)
@@ -68,13 +71,14 @@ def run_export(options: ExportOptions) -> ExportResult:
         step("running the original")
         reference = make_reference_batches(plan.preprocessing, plan.shapes, source.run, plan.info.output_kind)
         step("tracing")
-        graph = source.to_onnx(plan.shapes, plan.opset)
+        graph = _float_graph(source, plan)
         if not options.waterfall:
             del source  # its weights need not be in memory twice
         step("setting the precision")
-        converter = Converter(graph, plan, plan.info, reference)
-        done = deliver(converter, plan, plan.info, step, options.command_line())
-    if done.verdict is not None and not done.verdict.fits:
+        converter = make_converter(graph, plan, reference)
+        choice = search(converter, plan.accuracy)
+        done = publish(converter, choice, step)
+    if done.verdict is not None and not done.verdict.passed:
         raise AccuracyGateError(done.verdict, done.path)
     if done.agreement is not None and not done.agreement.passed:
         raise AgreementError(done.agreement, done.path)
@@ -84,6 +88,14 @@ def run_export(options: ExportOptions) -> ExportResult:
         [done.path], options.eval_data, source=source, limit=options.eval_limit, device="cpu", backend="onnxruntime"
     )
     return dataclasses.replace(done, waterfall=found)
+
+
+def _float_graph(source: SourceModel, plan: ExportPlan) -> onnx.ModelProto:
+    """Return the float32 graph of the model, simplified unless --no-simplify is given."""
+    from hrnet_deploy.exporters.simplify import simplify
+
+    graph = source.to_onnx(plan.shapes, plan.opset)
+    return simplify(graph) if plan.options.simplify else graph
 
 
 def _exporter(options_of: Callable[_P, ExportOptions]) -> Callable[_P, ExportResult]:

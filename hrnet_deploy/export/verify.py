@@ -1,12 +1,11 @@
-"""Is the artefact still the net? Pictures through the original and through the written file."""
+"""Comparison of an artifact with its original on synthetic images."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,27 +13,65 @@ from numpy.typing import NDArray
 from hrnet_deploy.engines.difference import ALIKE, Difference, compare
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import VerificationError
-from hrnet_deploy.export.filling import filled
-from hrnet_deploy.export.tolerances import Limits
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.processing.postprocess import best_classes, softmax, upsampled_argmax
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.processing.two_classes import cut_of, two_scores
-from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange
+from hrnet_deploy.protocols import Engine
+from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
 
-TOLERANCE = {Precision.FP32: 1e-3, Precision.FP16: 5e-2, Precision.INT8: 5e-2}
-"""Largest |difference| of logits, in units of their spread.
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
-Measured over all variants (benchmarks/results/cpu.md): fp32 at most 4e-6, fp16 at most 4e-3; trained nets whose logits
-have a small spread need more room. An INT8 file is compared with the INT8 graph it was written from; with another
-batch a float kernel may round another way, and a value between two codes then takes the other one.
-"""
-_LIMITS = Limits(
-    logits=TOLERANCE,
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerances:
+    """Accepted differences by kind of output and precision.
+
+    Attributes:
+        logits: largest |difference|, in units of the spread of the logits.
+        scores: largest |difference| of probabilities.
+        labels: smallest share of equal pixels of a label map.
+        demand: requirement named in the error, after the precision.
+        advice: last sentence of the error.
+    """
+
+    logits: Mapping[Precision, float]
+    scores: Mapping[Precision, float]
+    labels: Mapping[Precision, float]
+    demand: str
+    advice: str
+
+    def check(self, worst: Difference, card: ModelCard) -> None:
+        """Refuse a difference beyond the tolerance, or one that is not finite.
+
+        Raises:
+            VerificationError: It is too large.
+        """
+        precision = card.precision
+        if card.output_kind is OutputKind.LABELS:
+            found, limit, what = worst.agreement, self.labels[precision], "share of equal pixels"
+            accepted = found >= limit
+        elif card.output_kind is OutputKind.LOGITS:
+            found, limit, what = worst.max_rel, self.logits[precision], "max |difference| / spread of the logits"
+            accepted = found <= limit
+        else:
+            found, limit, what = worst.max_abs, self.scores[precision], "max |difference| of the scores"
+            accepted = found <= limit
+        if not accepted:
+            raise VerificationError(
+                f"{precision.value} {self.demand}, got {what} {found:.3g} (limit {limit:g}). {self.advice}"
+            )
+
+
+TOLERANCES = Tolerances(
+    # Measured over all variants (benchmarks/results/cpu.md): FP32 at most 4e-6, FP16 at most 4e-3. Trained models whose
+    # logits have a small spread need more room. An INT8 file is compared with the INT8 graph it was written from: with
+    # another batch a float kernel may round differently, and a value between two codes then takes the other one.
+    logits={Precision.FP32: 1e-3, Precision.FP16: 5e-2, Precision.INT8: 5e-2},
     scores={Precision.FP32: 1e-3, Precision.FP16: 2e-2, Precision.INT8: 2e-2},
     labels={Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.99},
     demand="artefact must agree with its original",
@@ -46,18 +83,18 @@ _OPEN_SIZES = ((256, 320), (128, 192))
 
 @dataclass(frozen=True)
 class ReferenceBatch:
-    """Pictures of one size, ready for the net, and the original's answer to them.
+    """Images of one size and the original's outputs.
 
     Attributes:
         images: BGR uint8 (H, W, 3), of the network's size.
-        batch: network input, float32 (N, 3, H, W).
-        reference: the original's output, float32 (N, classes, ...).
-        kind: what that holds.
+        inputs: network input, float32 (N, 3, H, W).
+        outputs: output of the original, float32 (N, classes, ...).
+        kind: content of `outputs`.
     """
 
     images: list[Image]
-    batch: NDArray[np.float32]
-    reference: NDArray[np.float32]
+    inputs: NDArray[np.float32]
+    outputs: NDArray[np.float32]
     kind: OutputKind = OutputKind.LOGITS
 
 
@@ -67,128 +104,130 @@ def make_reference_batches(
     reference: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     kind: OutputKind = OutputKind.LOGITS,
 ) -> list[ReferenceBatch]:
-    """Pictures that exercise what an artefact claims: its batch, and two sizes where the size is open.
+    """Run the original on synthetic images that cover the artifact's batch, and two sizes where the size is open.
 
     Args:
-        preprocessing: of the artefact.
-        shapes: of the artefact.
-        reference: the original, float32 (N, 3, H, W) -> float32.
-        kind: what it answers with.
+        preprocessing: Of the artifact.
+        shapes: Of the artifact.
+        reference: The original, float32 (N, 3, H, W) -> float32.
+        kind: Content of its output.
 
     Returns:
-        One probe a size; one picture where it is large, else at least two.
+        One batch per size; one image where the size is large, else at least two.
     """
     count = shapes.opt_nhw[0]
     if shapes.dynamic_batch:
         count = max(shapes.min_nhw[0], min(shapes.max_nhw[0], 2))
     sizes = {_within(size, shapes) for size in _OPEN_SIZES} if shapes.dynamic_hw else {shapes.opt_nhw[1:]}
-    probes = []
+    batches = []
     for height, width in sorted(sizes):
         distinct = 1 if height * width > _LARGE_PX else min(count, 4)
         images = synthetic_images(distinct, (height, width))
         preprocess = Preprocessor(_at(preprocessing, (height, width)))
-        batch = np.stack([preprocess(image) for image in images])
-        probes.append(ReferenceBatch(images, batch, reference(batch), kind))
-    return probes
+        inputs = np.stack([preprocess(image) for image in images])
+        batches.append(ReferenceBatch(images, inputs, reference(inputs), kind))
+    return batches
 
 
-def verify(path: Path, card: ModelCard, probes: list[ReferenceBatch]) -> Difference:
-    """Run the written file and compare it with the original.
+def pad_batch(batch: NDArray[_Scalar], entry: TensorSpec, smallest: int = 1) -> NDArray[_Scalar]:
+    """Repeat a batch's rows up to the batch size of a graph.
 
     Args:
-        path: the artefact.
-        card: what it claims.
-        probes: from `make_probes`.
+        batch: At least one row.
+        entry: Input of the graph.
+        smallest: Smallest batch of a graph whose batch is dynamic.
 
     Returns:
-        The worst difference over all probes.
+        As many rows as a fixed batch has; the same array if a dynamic batch takes it.
+    """
+    count = entry.shape[0]
+    if isinstance(count, str):
+        count = max(smallest, len(batch))
+    if count == len(batch):
+        return batch
+    repeated: NDArray[_Scalar] = batch[np.arange(count) % len(batch)]
+    return repeated
+
+
+def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -> Difference:
+    """Compare a graph's outputs with those of the original.
+
+    Args:
+        engine: The graph on ONNX Runtime's CPU kernels.
+        card: Of the artifact.
+        batches: From `make_reference_batches`.
+
+    Returns:
+        The largest difference over all batches.
 
     Raises:
-        VerificationError: beyond the precision's tolerance.
+        VerificationError: It exceeds the precision's tolerance.
     """
-    engine = open_engine(path, device="cpu", backend="onnxruntime")
-    worst = ALIKE
-    for probe in probes:
-        wanted = _answer(probe, card)
-        fixed = card.inputs[0].shape[0]
-        feed = _feed(probe, card)
-        # A dynamic batch must work for one picture and for several; a fixed one is filled up.
-        feeds = [filled(feed, card.inputs[0])] if isinstance(fixed, int) else [feed, feed[:1]]
-        for batch in feeds:
-            found = engine.run({card.inputs[0].name: batch})
-            count = min(len(batch), len(wanted))
+    worst, entry = ALIKE, card.inputs[0]
+    for batch in batches:
+        wanted, feed = _expected(batch, card), _feed(batch, card)
+        # A dynamic batch must work for one image and for several; a fixed one is padded.
+        feeds = [pad_batch(feed, entry)] if isinstance(entry.shape[0], int) else [feed, feed[:1]]
+        for inputs in feeds:
+            found = engine.run({entry.name: inputs})
+            count = min(len(inputs), len(wanted))
             ours = found[card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name][:count]
-            difference = compare(ours, wanted[:count], cut_of(card.threshold, card.output_kind))
-            worst = worst.worst(difference)
-    engine.close()
-    _LIMITS.check(worst, card)
+            worst = worst.worst(compare(ours, wanted[:count], cut_of(card.threshold, card.output_kind)))
+    TOLERANCES.check(worst, card)
     return worst
 
 
-def check_graph(model: onnx.ModelProto, probes: list[ReferenceBatch]) -> None:
-    """Refuse a float32 graph that is not the net it was made from.
-
-    Args:
-        model: answers with what the probes hold.
-        probes: from `make_probes`.
+def check_graph(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> None:
+    """Refuse a float32 graph whose outputs differ from those of its original.
 
     Raises:
-        VerificationError: beyond float32's tolerance.
+        VerificationError: They differ by more than the tolerance of FP32.
     """
-    for probe, found in zip(probes, answered_by(model, probes), strict=True):
-        difference = compare(found.reference, probe.reference)
-        if not difference.max_rel <= TOLERANCE[Precision.FP32]:
+    for batch, found in zip(batches, with_outputs_of(model, batches), strict=True):
+        difference = compare(found.outputs, batch.outputs)
+        if not difference.max_rel <= TOLERANCES.logits[Precision.FP32]:
             raise VerificationError(
                 f"fp32 graph must agree with its original before it is quantised, got {difference.max_rel:.3g} of the "
                 "spread of the logits. Nothing was written; check the weights."
             )
 
 
-def answered_by(model: onnx.ModelProto, probes: list[ReferenceBatch]) -> list[ReferenceBatch]:
-    """The same pictures with another graph's answers.
-
-    Args:
-        model: with one float input.
-        probes: from `make_probes`.
-
-    Returns:
-        New probes.
-    """
+def with_outputs_of(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> list[ReferenceBatch]:
+    """Replace the outputs of batches by those of another graph with one float input."""
     engine = open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
-    spec, output = engine.inputs[0], engine.outputs[0].name
-    answers = [engine.run({spec.name: filled(probe.batch, spec)})[output][: len(probe.batch)] for probe in probes]
+    spec, name = engine.inputs[0], engine.outputs[0].name
+    outputs = [engine.run({spec.name: pad_batch(batch.inputs, spec)})[name][: len(batch.inputs)] for batch in batches]
     engine.close()
     return [
-        dataclasses.replace(probe, reference=answer.astype(np.float32))
-        for probe, answer in zip(probes, answers, strict=True)
+        dataclasses.replace(batch, outputs=found.astype(np.float32))
+        for batch, found in zip(batches, outputs, strict=True)
     ]
 
 
-def _answer(probe: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
-    """The original's output as the artefact should give it."""
+def _expected(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
+    """Convert the original's outputs to the artifact's kind of output."""
     if card.output_kind is OutputKind.LABELS:
-        size = (probe.batch.shape[2], probe.batch.shape[3])
-        planes = two_scores(probe.reference, cut_of(card.threshold, probe.kind), axis=1)
+        size = (batch.inputs.shape[2], batch.inputs.shape[3])
+        planes = two_scores(batch.outputs, cut_of(card.threshold, batch.kind), axis=1)
         return np.stack([upsampled_argmax(r, size, align_corners=card.align_corners) for r in planes])
     if card.output_kind is OutputKind.TOPK:
         k = int(card.outputs[0].shape[1])
-        return np.stack([best_classes(row, probe.kind, card.threshold)[1][:k] for row in probe.reference])
+        return np.stack([best_classes(row, batch.kind, card.threshold)[1][:k] for row in batch.outputs])
     if card.output_kind is OutputKind.PROBABILITIES and card.outputs[0].name == "probabilities":
-        # As [0, logit], a softmax gives what a sigmoid does.
-        return softmax(two_scores(probe.reference, None if card.threshold is None else 0.0, axis=1))
-    return probe.reference
+        # A softmax of [0, logit] equals the sigmoid of the logit.
+        return softmax(two_scores(batch.outputs, None if card.threshold is None else 0.0, axis=1))
+    return batch.outputs
 
 
-def _feed(probe: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
+def _feed(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
     if not card.pixels_in:
-        return probe.batch
-    size = (probe.batch.shape[2], probe.batch.shape[3])
-    preprocess = Preprocessor(_at(card.preprocessing, size))
-    return np.stack([preprocess.pixels(image) for image in probe.images])
+        return batch.inputs
+    preprocess = Preprocessor(_at(card.preprocessing, (batch.inputs.shape[2], batch.inputs.shape[3])))
+    return np.stack([preprocess.pixels(image) for image in batch.images])
 
 
 def _at(preprocessing: Preprocessing, size_hw: tuple[int, int]) -> Preprocessing:
-    """The same for pictures that have the network's size already: only colour is left to do."""
+    """Preprocess images that have the network's size already: only colors change."""
     return dataclasses.replace(preprocessing, resize=Resize.SQUASH, size_hw=size_hw)
 
 

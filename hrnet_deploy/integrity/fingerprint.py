@@ -1,7 +1,7 @@
-"""The golden answer: what an artefact said to a made picture when it was exported, and whether it still says so.
+"""Output fingerprint: a few numbers of an artifact's output on a synthetic image, stored in its card at export.
 
-The picture is made from a fixed seed, so none is stored; the answer is a few numbers, compared within the precision's
-tolerance, since the last bits differ from one CPU to the next.
+The image comes from a fixed seed and is not stored. The numbers are compared within the precision's tolerance because
+their last bits differ between CPUs.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.artifact.onnx_header import graph_sha256
-from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.artifact.onnx_header import graph_sha256, read_header
+from hrnet_deploy.engines.arithmetic import onnxruntime_cpu_arithmetic
 from hrnet_deploy.errors import ArtifactError, HrnetDeployError
 from hrnet_deploy.evaluation.model_runner import ModelRunner
 from hrnet_deploy.imaging.drawing import Image
@@ -28,24 +27,24 @@ from hrnet_deploy.protocols import Engine, Tensors
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Resize, Task
 
 PICTURE_KEY = "golden_picture"
-"""Entry of a card's lineage: the start of the digest of the made picture's pixels."""
+"""Entry of a card's lineage: start of the digest of the synthetic image's pixels."""
 ANSWER_KEY = "golden_answer"
-"""Entry of a card's lineage: the answer, as JSON."""
+"""Entry of a card's lineage: the output, as JSON."""
 
 GRAPH_KEY = "content_sha256"
 """Entry of a card's lineage: digest of the graph in the file the card is in, or of the one an engine was built from."""
 
 RUNTIME_KEY = "measured_on"
-"""Entry of a card's lineage: runtime, device and arithmetic of the golden answer and of the card's figures."""
+"""Entry of a card's lineage: runtime, device and arithmetic of the fingerprint and of the card's figures."""
 
 TOLERANCE = {Precision.FP32: 2e-3, Precision.FP16: 5e-2, Precision.INT8: 0.15}
-"""Largest |difference| of a value, in units of the spread of the answer, on the runtime that gave the golden one.
+"""Largest |difference| of a value, in units of the spread of the output, on the runtime of the fingerprint.
 
-FP32 and FP16 as an export is judged, with room for the digits stored. INT8: another order of rounding moved a
-w18_small_v1 by 0.006; the limit is about what quantising costs, so that saturating sums (no VNNI) are noticed.
+FP32 and FP16: the tolerances of an export, with room for the digits stored. INT8: another order of rounding moved a
+w18_small_v1 by 0.006; the limit is about the loss by quantization, so that it reveals saturating sums (no VNNI).
 """
 _ELSEWHERE = {Precision.FP32: 5e-2, Precision.FP16: 0.1, Precision.INT8: 0.35}
-"""The same for a GPU's own kernels, TF32 among them."""
+"""The same for a GPU's kernels, which may use TF32."""
 _AGREEMENT = {Precision.FP32: 0.98, Precision.FP16: 0.95, Precision.INT8: 0.85}
 _BEST = 5
 _GRID = 8
@@ -59,11 +58,11 @@ _LIMIT_PX = 1 << 25
 
 @dataclass(frozen=True)
 class FingerprintCheck:
-    """How an answer compares with the golden one.
+    """Comparison of an output with the fingerprint.
 
     Attributes:
-        verdict: "same", "different", "none" (the card holds no golden answer) or "other-picture" (this machine's
-            OpenCV or NumPy draws another picture, so nothing can be said).
+        verdict: "same", "different", "none" (the card has no fingerprint) or "other-picture" (OpenCV or NumPy draw
+            another image on this machine, so a comparison is not possible).
         detail: one clause for a person.
     """
 
@@ -72,83 +71,79 @@ class FingerprintCheck:
 
 
 def fingerprint(engine: Engine, card: ModelCard) -> dict[str, str]:
-    """Ask an artefact for its golden answer.
+    """Run an artifact on its synthetic image.
 
     Args:
-        engine: the opened artefact.
-        card: what it says of itself.
+        engine: The opened artifact.
+        card: Its card.
 
     Returns:
-        Entries for the card's lineage: a digest of the picture, and the answer.
+        Entries for the card's lineage: digest of the image, and the output.
 
     Raises:
-        DeviceError: the runtime failed.
+        DeviceError: The runtime failed.
     """
-    image = _picture(card)
-    summary = _summary(_answered(engine, card, image), card)
+    image = _image(card)
+    summary = _summary(_run(engine, card, image), card)
     return {PICTURE_KEY: _digest(image), ANSWER_KEY: json.dumps(summary, separators=(",", ":"))}
 
 
-def store_fingerprint(path: Path, card: ModelCard) -> dict[str, str]:
-    """What a card keeps so that its .onnx file can be verified later.
+def artifact_fingerprint(content: bytes, engine: Engine, card: ModelCard) -> dict[str, str]:
+    """Make what a card keeps so that its .onnx file can be verified later.
 
     Args:
-        path: the file, as it is handed over but for the card.
-        card: what it says of itself.
+        content: The serialized graph.
+        engine: That graph on ONNX Runtime's CPU kernels.
+        card: Its card so far.
 
     Returns:
-        Entries for the card's lineage: digest of the graph, the golden answer on ONNX Runtime's CPU kernels, and that
-        these gave it and the card's figures, with their arithmetic.
+        Entries for the card's lineage: digest of the graph, output fingerprint, and the runtime and arithmetic of the
+        fingerprint and of the card's figures.
 
     Raises:
-        DeviceError: the runtime failed.
-        MissingDependencyError: ONNX Runtime is not installed.
+        DeviceError: The runtime failed.
     """
-    engine = open_engine(path, device="cpu", backend="onnxruntime")
-    try:
-        measured_on = f"{engine.backend} {engine.device} {engine.arithmetic}"
-        return {GRAPH_KEY: graph_sha256(path), RUNTIME_KEY: measured_on, **fingerprint(engine, card)}
-    finally:
-        engine.close()
+    measured_on = f"{engine.backend} {engine.device} {onnxruntime_cpu_arithmetic(read_header(content))}"
+    return {GRAPH_KEY: graph_sha256(content), RUNTIME_KEY: measured_on, **fingerprint(engine, card)}
 
 
 def check_fingerprint(engine: Engine, card: ModelCard) -> FingerprintCheck:
-    """Ask an artefact again, and compare.
+    """Run an artifact again and compare its output with the fingerprint in its card.
 
     Args:
-        engine: the opened artefact, on any runtime.
-        card: what it says of itself.
+        engine: The opened artifact, on any runtime.
+        card: Its card.
 
     Returns:
-        The verdict.
+        The result.
 
     Raises:
-        ArtifactError: the card's golden answer cannot be read, or the card does not fit the graph.
-        DeviceError: the runtime failed.
+        ArtifactError: The fingerprint cannot be read, or the card does not fit the graph.
+        DeviceError: The runtime failed.
     """
     stored = card.lineage.get(ANSWER_KEY)
     if stored is None:
         return FingerprintCheck("none", "the card holds no golden answer; exports of this version store one")
-    image = _picture(card)
+    image = _image(card)
     if card.lineage.get(PICTURE_KEY) != _digest(image):
         return FingerprintCheck(
             "other-picture", "OpenCV or NumPy draws another picture here than where it was exported"
         )
     wanted = _parsed(stored, card)
     try:
-        found = _answered(engine, card, image)
+        found = _run(engine, card, image)
     except HrnetDeployError:
         raise
     except (ValueError, KeyError, IndexError, TypeError, cv2.error) as error:
-        # A card whose shapes or kind of output are not those of the graph it travels in.
+        # The card has other shapes or another kind of output than its graph.
         raise ArtifactError(f"card must fit its graph, got: {error!s:.120}. Export the artefact again.") from error
     limits = TOLERANCE if engine.device == "cpu" else _ELSEWHERE
     return _compared(wanted, found, limits[card.precision], _AGREEMENT[card.precision])
 
 
 @dataclass(frozen=True, eq=False)
-class _Answer:
-    """Values by class, their spread, and for a segmenter labels at fixed places."""
+class _Output:
+    """Values by class, their spread, and for a segmentation model labels at fixed places."""
 
     values: Mapping[int, float]
     spread: float
@@ -156,7 +151,7 @@ class _Answer:
 
 
 class _Model:
-    """An engine as an evaluation takes it."""
+    """An engine as a model for `ModelRunner`."""
 
     def __init__(self, engine: Engine, card: ModelCard) -> None:
         self._engine = engine
@@ -167,10 +162,10 @@ class _Model:
         return self._engine.run(batch if isinstance(batch, Mapping) else {self.card.inputs[0].name: batch})
 
 
-def _answered(engine: Engine, card: ModelCard, image: Image) -> _Answer:
+def _run(engine: Engine, card: ModelCard, image: Image) -> _Output:
     spec = card.preprocessing
     if card.shapes.dynamic_hw:
-        # A large size would cost seconds and tell no more; the picture has the wanted one already.
+        # A large size costs seconds and adds nothing; the image has the right size already.
         spec = replace(spec, resize=Resize.SQUASH, size_hw=(image.shape[0], image.shape[1]))
     network = ModelRunner(_Model(engine, replace(card, preprocessing=spec)))
     rows = network.prepare(image)
@@ -179,37 +174,37 @@ def _answered(engine: Engine, card: ModelCard, image: Image) -> _Answer:
     if card.task is Task.SEGMENTATION:
         grid = _grid(network.mask(outputs, rows, (image.shape[0], image.shape[1])))
         if card.output_kind is OutputKind.LABELS:
-            return _Answer({}, 1.0, grid)
+            return _Output({}, 1.0, grid)
         planes = values.astype(np.float64).reshape(len(values), -1)
-        return _Answer(dict(enumerate(planes.mean(axis=1).tolist())), _spread(planes, card), grid)
+        return _Output(dict(enumerate(planes.mean(axis=1).tolist())), _spread(planes, card), grid)
     if card.output_kind is OutputKind.TOPK:
         scores = outputs[0][1].astype(np.float64).tolist()
-        return _Answer(dict(zip(values.astype(int).tolist(), scores, strict=True)), 1.0)
+        return _Output(dict(zip(values.astype(int).tolist(), scores, strict=True)), 1.0)
     row = values.astype(np.float64).ravel()
     spread = _spread(row, card) if card.output_kind is OutputKind.LOGITS else 1.0
-    return _Answer(dict(enumerate(row.tolist())), spread)
+    return _Output(dict(enumerate(row.tolist())), spread)
 
 
 def _spread(values: NDArray[np.float64], card: ModelCard) -> float:
-    """What distances are measured by; of a single channel at least a logit's own unit."""
+    """Unit of the distances; for a single channel at least one, the unit of a logit."""
     return max(float(values.std()), 0.0 if card.threshold is None else 1.0)
 
 
-def _summary(answer: _Answer, card: ModelCard) -> dict[str, Any]:
-    """What is stored: every plane's mean of a segmenter, the five best classes of a classifier."""
-    kept = list(answer.values)
+def _summary(output: _Output, card: ModelCard) -> dict[str, Any]:
+    """Values to store: the mean of every plane of a segmentation model, the five best classes of a classifier."""
+    kept = list(output.values)
     if card.task is Task.CLASSIFICATION:
-        kept = sorted(kept, key=lambda index: (-answer.values[index], index))[:_BEST]
-    content: dict[str, Any] = {"spread": _rounded(answer.spread)}
+        kept = sorted(kept, key=lambda index: (-output.values[index], index))[:_BEST]
+    content: dict[str, Any] = {"spread": _rounded(output.spread)}
     if kept:
-        content["values"] = {str(index): _rounded(answer.values[index]) for index in kept}
-    if answer.grid is not None:
-        content["grid"] = answer.grid.tobytes().hex()
+        content["values"] = {str(index): _rounded(output.values[index]) for index in kept}
+    if output.grid is not None:
+        content["grid"] = output.grid.tobytes().hex()
     return content
 
 
-def _compared(wanted: _Answer, found: _Answer, limit: float, agreement: float) -> FingerprintCheck:
-    # A class beyond a top-k has at most the score of the last one in it.
+def _compared(wanted: _Output, found: _Output, limit: float, agreement: float) -> FingerprintCheck:
+    # A class outside the top k has at most the score of the last one in it.
     floor = min(found.values.values(), default=0.0)
     spread = max(wanted.spread, _LEAST_SPREAD)
     far = [abs(found.values.get(index, min(floor, value)) - value) / spread for index, value in wanted.values.items()]
@@ -224,7 +219,7 @@ def _compared(wanted: _Answer, found: _Answer, limit: float, agreement: float) -
     return FingerprintCheck(verdict, f"{share:.0%} of the sampled labels are equal (limit {agreement:.0%}), {detail}")
 
 
-def _parsed(text: str, card: ModelCard) -> _Answer:
+def _parsed(text: str, card: ModelCard) -> _Output:
     try:
         if len(text) > _LIMIT_CHARACTERS:
             raise ValueError("too long a text")
@@ -237,7 +232,7 @@ def _parsed(text: str, card: ModelCard) -> _Answer:
                 raise ValueError(f"a grid of {grid.size} labels")
         elif not values:
             raise ValueError("no values")
-        return _Answer(values, float(content["spread"]), grid)
+        return _Output(values, float(content["spread"]), grid)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ArtifactError(
             f"golden answer of the card must be readable, got: {error!s:.80}. Export the artefact again."
@@ -245,7 +240,7 @@ def _parsed(text: str, card: ModelCard) -> _Answer:
 
 
 def _grid(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The labels in the middle of each field of a chessboard."""
+    """Labels at the centers of a regular grid."""
     rows, columns = (((np.arange(_GRID) + 0.5) * side / _GRID).astype(int) for side in mask.shape)
     return np.ascontiguousarray(mask[np.ix_(rows, columns)]).ravel()
 
@@ -260,8 +255,8 @@ def _digest(image: Image) -> str:
     return f"{shape} {hashlib.sha256(image.tobytes()).hexdigest()[:_DIGEST_DIGITS]}"
 
 
-def _picture(card: ModelCard) -> Image:
-    """A made picture that runs through all of the card's preprocessing, resizing included where the size is fixed."""
+def _image(card: ModelCard) -> Image:
+    """Synthetic image that needs all of the card's preprocessing, with a resize if the size is fixed."""
     height, width = card.shapes.opt_nhw[1:]
     if card.shapes.dynamic_hw:
         low, high = card.shapes.min_nhw[1:], card.shapes.max_nhw[1:]

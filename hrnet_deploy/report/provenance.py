@@ -65,13 +65,12 @@ def model_facts(row: Row) -> list[tuple[str, str]]:
         (what, text) in reading order; empty texts are left out.
     """
     model, card = row.model, row.model.card
-    lineage = card.lineage
+    lineage, info = card.lineage, card.quantization
     origin = lineage.get("weights") or lineage.get("graph") or ""
     digest = lineage.get("weights_sha256") or lineage.get("graph_sha256") or ""
     calibration = ""
-    if method := lineage.get("calib_method"):
-        listed = lineage.get("calib_images_sha256", "")[:_DIGITS]
-        calibration = f"{method} on {lineage.get('calib_images', '?')} images (list {listed})"
+    if info is not None and info.method:
+        calibration = f"{info.method} on {info.images} images (list {info.images_sha256[:_DIGITS]})"
     tools = ", ".join(f"{name} {lineage[name]}" for name in _TOOLS if name in lineage)
     facts = [
         ("file", f"{row.label}, {megabytes(model.size_bytes)} MB"),
@@ -82,8 +81,8 @@ def model_facts(row: Row) -> list[tuple[str, str]]:
         ("preprocessing", described(card.preprocessing)),
         ("made from", f"{origin} (sha256 {digest[:_DIGITS]})" if digest else origin),
         ("calibration", calibration),
-        ("INT8 laid out for", lineage.get("qdq_target", "")),
-        ("kept in floating point", lineage.get("kept_fp", "")),
+        ("INT8 laid out for", "" if info is None else info.target.value),
+        ("kept in floating point", "" if info is None else ",".join(info.kept_in_float)),
         ("made with", tools),
     ]
     return [(name, text) for name, text in facts if text]

@@ -16,6 +16,7 @@ from hrnet_deploy.artifact.engine_sidecar import EngineSidecar, sidecar_path, wr
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.artifact.onnx_header import graph_sha256, read_header
 from hrnet_deploy.cli import inspect as inspect_command
+from hrnet_deploy.quantization_info import QuantizationInfo, Similarity
 from hrnet_deploy.spec import OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
 
 PLAN = struct.pack("<4sIQQ4B", b"ftrt", 0, 2, 128, 10, 13, 3, 9) + b"\0" * 100
@@ -100,6 +101,28 @@ def test_a_classifier_in_words(command, photos_onnx):
     assert shown["golden answer"] == "stored, see --verify"
     assert "parity_max_abs" in shown["measured"]
     assert err == [f"Next: hrnet-inspect {photos_onnx} --verify"]
+
+
+def test_a_calibration_in_words_and_under_its_old_names_in_json(command, photos_onnx, tmp_path):
+    figures = Similarity(
+        agreement=0.98, worst=0.96, expected=0.97, divergence=0.01, sqnr_db=20.5, max_abs=0.1, max_rel=0.2
+    )
+    info = QuantizationInfo(
+        target="tensorrt", method="entropy", images=8, images_sha256="ab" * 32, kept_in_float=("head", "stem"),
+        remainder="fp16", residual="float", implicit=True, validation=figures, validation_images=2,
+    )  # fmt: skip
+    card = dataclasses.replace(read_card(photos_onnx), quantization=info, measured={"gate_drop": 0.25})
+    path = with_card(photos_onnx, tmp_path / "photos.onnx", card)
+    out = " ".join(command(path)[1].split())
+    assert (
+        "calibration method entropy, images 8, list SHA-256 abababababababab…, target tensorrt, residual float, INT8 "
+        "path implicit, figures are of qdq, kept in float head,stem, remainder fp16 golden"
+    ) in out
+    assert "measured gate_drop 0.25, heldout_agreement 0.98, heldout_divergence 0.01, heldout_expected 0.97" in out
+    shown = json.loads(command(path, "--json")[1])["card"]
+    assert shown["quantization"]["kept_in_float"] == ["head", "stem"]
+    assert (shown["lineage"]["calib_method"], shown["lineage"]["kept_fp"]) == ("entropy", "head,stem")
+    assert (shown["measured"]["heldout_agreement"], shown["measured"]["heldout_images"]) == (0.98, 2.0)
 
 
 @pytest.mark.parametrize("name", ["photos_onnx", "street_onnx"])

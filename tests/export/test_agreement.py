@@ -1,5 +1,7 @@
 """The floor of agreement: what it is on few images, and FP16, which has it where images are named."""
 
+import types
+
 import cv2
 import numpy as np
 import onnx
@@ -7,12 +9,14 @@ import pytest
 from onnx import numpy_helper
 
 from hrnet_deploy.calibration import image_folder
+from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.export import AgreementError, export_artifact
 from hrnet_deploy.export.agreement import Agreement, floor_for
+from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.fp16 import Fp16Converter
 from hrnet_deploy.exporters import fp16
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
-from hrnet_deploy.spec import Precision, Task
+from hrnet_deploy.spec import OutputKind, Precision, Preprocessing, Resize, Task
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +89,30 @@ def test_folders_are_walked_once(demo, folder, tmp_path, monkeypatch):
     assert sorted(place.name for place in walked if place in {calibration, others}) == ["others", "train"]
 
 
-def test_the_order_of_blocks_is_measured_once_from_images_that_can_be_read_again(monkeypatch):
+def test_the_order_of_blocks_is_measured_once_from_images_that_can_be_read_again(folder):
     """The gate asks on the CPU, and again for the engine on its GPU."""
     text = "g (float[N, 3, 8, 8] x) => (float[N, 2, 8, 8] y) { [a] c = Conv(x, u) [b] r = Relu(c) [c] y = Conv(r, v) }"
     model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
     rng = np.random.default_rng(0)
     for name, shape in (("u", (4, 3, 1, 1)), ("v", (2, 4, 1, 1))):
         model.graph.initializer.append(numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
-    image = rng.normal(size=(1, 3, 8, 8)).astype(np.float32)
-    halver = Fp16Converter(model, [image], [image])
-    assert halver.order() == halver.order()
-    share, images = halver.likeness(halver.render(()), [image, image])
-    assert share > 0.9
-    assert images == 2
+    paths = tuple(CalibrationImage("", path) for path in sorted(folder.iterdir())[:2])
+    read = []
+    target = types.SimpleNamespace(images=lambda count: read.append(count) or paths[:count])
+    plan = types.SimpleNamespace(
+        accuracy=target,
+        info=types.SimpleNamespace(output_kind=OutputKind.LOGITS, task=Task.SEGMENTATION, lineage={}),
+        images=None,
+        engine=None,
+        pixels=None,
+        threshold=None,
+        precision=Precision.FP16,
+        output_kind=OutputKind.LOGITS,
+        preprocessing=Preprocessing(resize=Resize.SQUASH, size_hw=(8, 8)),
+    )
+    converter = Fp16Converter(FloatGraph(model, plan))
+    assert converter.sensitivity_order() == converter.sensitivity_order()
+    assert len(read) == 1
+    agreement = converter.convert(()).agreement
+    assert agreement.share > 0.9
+    assert agreement.images == 2

@@ -11,7 +11,8 @@ from hrnet_deploy.artifact.engine_sidecar import read_sidecar, sidecar_path
 from hrnet_deploy.cli.export import main
 from hrnet_deploy.evaluation import compare
 from hrnet_deploy.export import AccuracyGateError, export_artifact
-from hrnet_deploy.export.quantize.converter import Converter
+from hrnet_deploy.export.quantize.fp16 import Fp16Converter
+from hrnet_deploy.export.quantize.int8 import Int8Converter
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 MEASURED = "measured on tensorrt cuda:0 int8"
@@ -29,7 +30,8 @@ def order(monkeypatch):
     """Set which blocks are the most sensitive, which takes long to measure and has its own tests."""
 
     def chosen(blocks):
-        monkeypatch.setattr(Converter, "order", lambda _finisher: blocks)
+        for converter in (Fp16Converter, Int8Converter):
+            monkeypatch.setattr(converter, "sensitivity_order", lambda _self: blocks)
 
     chosen(ORDER)
     return chosen
@@ -74,7 +76,7 @@ def names(path):
 
 
 def standings(verdict):
-    return [str(attempt.standing) for attempt in verdict.attempts]
+    return [str(attempt.runtime_status) for attempt in verdict.attempts]
 
 
 def test_an_engine_that_opens_here_is_measured_itself(gpu, wishes, photos_onnx, shared):
@@ -119,7 +121,7 @@ def test_an_engine_that_loses_more_than_its_graph_is_repaired(gpu, wishes, tmp_p
     assert read_sidecar(sidecar_path(done.path)) == done.engine.facts
     assert hashlib.sha256(done.path.read_bytes()).hexdigest() == done.engine.facts.plan_sha256
     assert card.lineage["gate_kept"] == ",".join(ORDER)
-    assert card.lineage["kept_fp"] == ",".join((*STILL, *ORDER))
+    assert card.quantization.kept_in_float == (*STILL, *ORDER)
     assert card.measured["gate_drop"] == verdict.chosen.drop.points
     assert card.measured["gate_float_share"] == verdict.chosen.float_share > predicted.float_share
     assert "gate_predicted_drop" not in card.measured  # nothing was predicted of these blocks

@@ -1,4 +1,4 @@
-"""From a graph to a TensorRT engine that was looked into before it is handed over."""
+"""Build of a TensorRT engine from a graph, with an inspection of the result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hrnet_deploy.engines.difference import Difference
 from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
 from hrnet_deploy.engines.tensorrt.layers import Layer, int8_throughout, precision_share
 from hrnet_deploy.errors import BuildError, VerificationError
-from hrnet_deploy.export.engine.parity import parity
+from hrnet_deploy.export.engine.parity import measure_parity
 from hrnet_deploy.export.engine.plan import EnginePlan
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.spec import ModelCard
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
     from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
 
 _NAME_LIMIT_BYTES = 4096
-"""A network's name holds no more. Source: INetworkDefinition.name."""
+"""Maximum length of a network's name. Source: INetworkDefinition.name."""
 _TURING = "sm75"
 _SHOWN = 5
 _FEW = 0.8
-"""Of the convolutions, where TensorRT chooses: with fewer in the engine's precision, its name promises too much."""
+"""Share of convolutions in the engine's precision below which a warning is due if TensorRT chose it freely."""
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """An engine and what was seen in it.
+    """An engine and the result of its inspection.
 
     Attributes:
-        facts: what lies beside it.
-        asked: convolutions that were to run in the engine's precision, or might where TensorRT is free to choose.
-        reached: those that do; None where TensorRT did not say.
-        kernels: how many kernels one inference launches, with what TensorRT fused counted once; 0 where it did not say.
-        int8_throughout: how many of its convolutions read and write INT8.
-        parity: distance from ONNX Runtime's answers; None on a machine without a GPU.
-        seconds: of the build.
+        facts: its sidecar.
+        asked: convolutions requested in the engine's precision, or allowed if TensorRT chooses freely.
+        reached: those that run in it; None if TensorRT does not report it.
+        kernels: kernels launched per inference, fused ones counted once; 0 if TensorRT does not report it.
+        int8_throughout: convolutions that read and write INT8.
+        parity: distance from ONNX Runtime's outputs; None on a machine without a matching GPU.
+        seconds: duration of the build.
     """
 
     facts: EngineSidecar
@@ -69,33 +69,33 @@ def compile_graph(
     implicit: ImplicitInt8 | None,
     rebuild: str,
 ) -> BuiltEngine:
-    """Build, look inside, compare, and write the plan with its sidecar.
+    """Build, inspect and compare an engine, and write its plan file and sidecar.
 
     Args:
-        graph: with its precision inside, or float32 where the plan types weakly.
-        card: of the engine.
-        plan: how.
-        path: the engine to write, in a folder of its own until all is well.
-        reference: the .onnx file whose answers the engine must give.
+        graph: The graph in its precision, or in float32 if builder flags set the precision.
+        card: Of the engine.
+        plan: Of the build.
+        path: The engine to write, in a temporary folder.
+        reference: The .onnx file with the expected outputs.
         images: BGR uint8 (H, W, 3), for a machine with a GPU.
-        implicit: scales and constraints, for the implicit INT8 path.
-        rebuild: the command that made it.
+        implicit: Scales and constraints for the implicit INT8 path.
+        rebuild: The command that creates the engine again.
 
     Returns:
-        What was built and seen.
+        The engine.
 
     Raises:
         BuildError: TensorRT refused.
-        VerificationError: convolutions run in another precision than asked, or answers are too far off.
-        DeviceError: the engine does not run on the GPU in this machine.
+        VerificationError: Convolutions run in another precision than requested, or outputs differ too much.
+        DeviceError: The engine does not run on the GPU in this machine.
     """
     graph = _suited(graph, plan)
     content = graph.SerializeToString()
     built = build(plan.api, _request(content, card, plan, path.name, implicit))
     runs_here = _runs_here(plan)
     layers = _layers(built, plan, runs_here=runs_here)
-    kept = implicit.float_nodes if plan.implicit and implicit is not None else frozenset()
-    asked, reached = _precision_reached(graph, card, plan, layers, kept)
+    float_nodes = implicit.float_nodes if plan.implicit and implicit is not None else frozenset()
+    asked, reached = _count_in_precision(graph, card, plan, layers, float_nodes)
     path.write_bytes(built.plan)
     facts = EngineSidecar(
         card=card,
@@ -113,12 +113,12 @@ def compile_graph(
         convolutions={"asked": asked} | ({} if reached is None else {"reached": reached}),
     )
     write_sidecar(facts, sidecar_path(path))
-    found = parity(reference, path, card, images, f"cuda:{plan.device}") if runs_here else None
+    found = measure_parity(reference, path, card, images, f"cuda:{plan.device}") if runs_here else None
     return BuiltEngine(facts, asked, reached, len(layers), int8_throughout(layers), found, built.seconds)
 
 
 def _suited(graph: onnx.ModelProto, plan: EnginePlan) -> onnx.ModelProto:
-    """The graph as this TensorRT can take it."""
+    """Adapt the graph to this TensorRT."""
     if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
         from hrnet_deploy.exporters.gemm import gemm_to_conv
 
@@ -159,7 +159,7 @@ def _request(
 
 
 def _activation(plan: EnginePlan) -> Callable[[], None] | None:
-    """Makes the chosen GPU current in the thread that builds."""
+    """Return a function that makes the chosen GPU current in the build thread."""
     if not plan.gpu or plan.device == 0:
         return None
     from hrnet_deploy.engines.cuda.provider import open_cuda
@@ -168,7 +168,7 @@ def _activation(plan: EnginePlan) -> Callable[[], None] | None:
 
 
 def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
-    """Smallest, best and largest shape of the input; nothing where it is fixed."""
+    """Smallest, optimal and largest shape of the input; empty if it is fixed."""
     entry = card.inputs[0]
     if all(isinstance(size, int) for size in entry.shape):
         return {}
@@ -180,7 +180,7 @@ def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...
 
 
 def _layers(built: BuiltPlan, plan: EnginePlan, *, runs_here: bool) -> tuple[Layer, ...]:
-    """What the inspector says where it can load the engine, else, or where it names no kernel's type, the log."""
+    """Layers from the inspector if it can load the engine and names types, else from the build log."""
     if not runs_here:
         return built.layers
     from hrnet_deploy.engines.cuda.provider import open_cuda
@@ -195,23 +195,23 @@ def _layers(built: BuiltPlan, plan: EnginePlan, *, runs_here: bool) -> tuple[Lay
     return inspected if any(x.convolves and x.data_type for x in inspected) or not built.layers else built.layers
 
 
-def _precision_reached(
-    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...], kept: frozenset[str]
+def _count_in_precision(
+    graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...], float_nodes: frozenset[str]
 ) -> tuple[int, int | None]:
-    """How many convolutions run as they were asked to.
+    """Count the convolutions requested in the engine's precision, and those that run in it.
 
-    Where the graph holds the precision, one that provably runs in another is an error. What TensorRT does not tell is a
-    warning, and so is an engine whose precision it chose itself and that has little of what was asked for.
+    If the graph sets the precision, a convolution that provably runs in another one is an error. An unknown precision
+    is a warning, and so is a small share of the requested one if TensorRT chose freely.
     """
     from hrnet_deploy.exporters.conv_precision import conv_precisions
 
     written = conv_precisions(graph)
-    # Told by flags, TensorRT takes a precision where it is faster: any of it is what was asked for.
+    # With builder flags TensorRT takes a precision where it is faster.
     freely = plan.typing is Typing.WEAK
     asked = [
         name
         for name, precision in written.items()
-        if (plan.flags_set_precision and name not in kept) or precision is card.precision
+        if (plan.flags_set_precision and name not in float_nodes) or precision is card.precision
     ]
     if not layers:
         return len(asked), None

@@ -1,4 +1,4 @@
-"""An .onnx file made here, compiled as it is: its precision and its ends are in the graph already."""
+"""Build of an engine from an exported .onnx file, whose graph already has its precision, input and output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.build import compile_graph
-from hrnet_deploy.export.engine.parity import pictures
+from hrnet_deploy.export.engine.parity import parity_images
 from hrnet_deploy.export.engine.plan import plan_engine
 from hrnet_deploy.export.graph_io import shape_range
 from hrnet_deploy.export.options import ExportOptions
@@ -24,28 +24,28 @@ if TYPE_CHECKING:
     from hrnet_deploy.calibration.image_selection import CalibrationImage
 
 _TRIED = 4
-"""Images that an engine is compared with its graph on."""
+"""Images on which an engine is compared with its graph."""
 
 
 def compile_file(source: Path, card: ModelCard, options: ExportOptions, step: Callable[[str], None]) -> ExportResult:
-    """Compile an artefact without changing its arithmetic.
+    """Compile an artifact without changing its arithmetic.
 
     Args:
-        source: the .onnx file.
-        card: its own.
-        options: of which output, batch, image size and the engine's options count.
-        step: told the name of each stage.
+        source: The .onnx file.
+        card: Its card.
+        options: Options; output, batch, image size and those of the engine apply.
+        step: Shows the name of each stage.
 
     Returns:
-        The engine; its difference is that on this machine's GPU, or none at all without one.
+        The engine; its difference is measured on this machine's GPU, and None without one.
 
     Raises:
-        UsageError: Q/DQ pairs for the CPU, or a batch or size the graph does not take.
-        HrnetDeployError: whatever building raises.
+        UsageError: A Q/DQ layout for the CPU, or a batch or size that the graph does not take.
+        HrnetDeployError: Whatever building raises.
     """
     from hrnet_deploy.exporters import onnx_file
 
-    if card.lineage.get("qdq_target") == QdqTarget.CPU.value:
+    if card.quantization is not None and card.quantization.target is QdqTarget.CPU:
         raise UsageError(
             f"an engine needs Q/DQ pairs for TensorRT, got {source.name} with those for the CPU. "
             "Export it with --qdq-target tensorrt, or straight to .engine from the FP32 net."
@@ -63,7 +63,7 @@ def compile_file(source: Path, card: ModelCard, options: ExportOptions, step: Ca
             plan,
             temporary,
             reference=source,
-            images=pictures(card, _images(options)),
+            images=parity_images(card, _images(options)),
             implicit=None,
             rebuild=options.command_line(),
         )
@@ -72,13 +72,13 @@ def compile_file(source: Path, card: ModelCard, options: ExportOptions, step: Ca
 
 
 def _images(options: ExportOptions) -> tuple[CalibrationImage, ...]:
-    """The user's images; they measure nothing, so any split will do."""
+    """Select images of the user from any split: no figure depends on them."""
     folder = named_folder(options.eval_data or options.calib_data)
     return () if folder is None else select_images(folder, _TRIED, allow_val=True).calibration
 
 
 def _shapes(card: ModelCard, options: ExportOptions) -> ShapeRange:
-    """The card's range, narrowed or widened where the graph is open."""
+    """Replace the card's range where the graph has dynamic dimensions."""
     own = card.shapes
     if options.batch is None and options.imgsz is None:
         return own

@@ -1,4 +1,4 @@
-"""Does an engine answer like ONNX Runtime? The same pictures through both."""
+"""Comparison of an engine with ONNX Runtime on the same images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.engines.difference import ALIKE, Difference, compare
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.export.filling import filled
-from hrnet_deploy.export.tolerances import Limits
+from hrnet_deploy.export.verify import Tolerances, pad_batch
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
@@ -20,7 +19,7 @@ from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.processing.two_classes import cut_of
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision
 
-_LIMITS = Limits(
+_TOLERANCES = Tolerances(
     # TF32 has 10 bits, and INT8 rounds elsewhere than on a CPU.
     logits={Precision.FP32: 2e-2, Precision.FP16: 5e-2, Precision.INT8: 0.5},
     scores={Precision.FP32: 1e-2, Precision.FP16: 2e-2, Precision.INT8: 0.2},
@@ -32,15 +31,15 @@ _COUNT = 4
 _LARGE_PX = 512 * 512
 
 
-def pictures(card: ModelCard, images: Sequence[os.PathLike[str]]) -> list[Image]:
-    """What an engine is tried on: some of the user's own images, else made ones with a photograph's statistics.
+def parity_images(card: ModelCard, images: Sequence[os.PathLike[str]]) -> list[Image]:
+    """Read some of the user's images, or create synthetic ones.
 
     Args:
-        card: of the artefact.
-        images: the user's own; none for made ones.
+        card: Of the artifact.
+        images: The user's images; empty for synthetic ones.
 
     Returns:
-        BGR uint8 (H, W, 3), four or so.
+        BGR uint8 (H, W, 3), at most four.
     """
     size = card.preprocessing.size_hw
     # With open sizes the user's images may be beyond the profile.
@@ -50,36 +49,35 @@ def pictures(card: ModelCard, images: Sequence[os.PathLike[str]]) -> list[Image]
     return synthetic_images(_COUNT if height * width <= _LARGE_PX else 1, (height, width))
 
 
-def parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Image], device: str) -> Difference:
-    """Run both artefacts on the same pictures.
+def measure_parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Image], device: str) -> Difference:
+    """Compare the outputs of an engine with those of the graph it was built from.
 
     Args:
-        reference: the .onnx file the engine was built from, run by ONNX Runtime on the CPU.
-        engine: the engine, run on this machine's GPU.
-        card: of both.
+        reference: The .onnx file, run by ONNX Runtime on the CPU.
+        engine: The engine, run on this machine's GPU.
+        card: Of both.
         images: BGR uint8 (H, W, 3).
         device: "cuda:N".
 
     Returns:
-        The worst difference over all pictures and outputs compared.
+        The largest difference over all images.
 
     Raises:
-        VerificationError: beyond the precision's tolerance.
-        HrnetDeployError: whatever opening or running raises.
+        VerificationError: It exceeds the precision's tolerance.
+        HrnetDeployError: Whatever opening or running raises.
     """
     preprocess = Preprocessor(card.preprocessing)
     theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
     name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
+    cut = cut_of(card.threshold, card.output_kind)
     worst = ALIKE
     try:
         for image in images:
             tensor: NDArray[np.generic] = preprocess.pixels(image) if card.pixels_in else preprocess(image)
-            feed = {card.inputs[0].name: filled(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
-            cut = cut_of(card.threshold, card.output_kind)
-            found = compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1], cut)
-            worst = worst.worst(found)
+            feed = {card.inputs[0].name: pad_batch(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
+            worst = worst.worst(compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1], cut))
     finally:
         theirs.close()
         ours.close()
-    _LIMITS.check(worst, card)
+    _TOLERANCES.check(worst, card)
     return worst

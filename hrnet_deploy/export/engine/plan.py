@@ -1,4 +1,4 @@
-"""Which TensorRT compiles an engine for which GPU, and how it is told the precision."""
+"""Plan of an engine build: TensorRT, GPU, and the way to set the precision."""
 
 from __future__ import annotations
 
@@ -28,18 +28,17 @@ class EnginePlan:
     """A build that this machine can do.
 
     Attributes:
-        api: the TensorRT found here.
-        precision: of the engine.
-        typing: whether the precision is in the graph or in builder flags.
+        api: the TensorRT found on this machine.
+        typing: whether the graph or builder flags set the precision.
         implicit: INT8 through the entropy calibrator instead of Q/DQ.
-        targets: compute capabilities to build for ("sm86"); none for the GPU in this machine.
-        capabilities: those the engine will run on.
-        device: index of the GPU that builds and is compared on.
-        gpu: its name, "" where there is none.
-        timing_cache: file of measured kernels, where this TensorRT keeps one.
-        workspace_bytes: most scratch memory a kernel may take; None for TensorRT's own limit.
-        opt_level: 0 to 5; None for TensorRT's own.
-        aux_streams: streams for parallel branches; None for TensorRT's own.
+        targets: compute capabilities to build for ("sm86"); empty for the GPU in this machine.
+        capabilities: compute capabilities on which the engine will run.
+        device: index of the GPU that builds and runs the comparison.
+        gpu: its name; "" without a GPU.
+        timing_cache: file of measured kernels; None if this TensorRT keeps none.
+        workspace_bytes: maximum scratch memory of a kernel; None for TensorRT's limit.
+        opt_level: 0 to 5; None for TensorRT's default.
+        aux_streams: streams for parallel branches; None for TensorRT's default.
         tf32: let FP32 convolutions round their inputs to 10 bits on tensor cores.
     """
 
@@ -59,11 +58,11 @@ class EnginePlan:
 
     @property
     def flags_set_precision(self) -> bool:
-        """Whether TensorRT takes a float32 graph and is told the precision; a Q/DQ graph holds it all the same."""
+        """Whether builder flags set the precision of a float32 graph; a Q/DQ graph holds its own."""
         return self.typing is Typing.WEAK and (self.implicit or self.precision is not Precision.INT8)
 
     def options(self) -> Mapping[str, str]:
-        """What differs from TensorRT's own choice, for the sidecar."""
+        """List the options that differ from TensorRT's defaults, for the sidecar."""
         chosen = {
             "typing": self.typing.value,
             "int8": "implicit" if self.implicit else "",
@@ -76,19 +75,19 @@ class EnginePlan:
 
 
 def plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
-    """Decide all that a build needs, before any work is done.
+    """Plan a build before any work is done.
 
     Args:
-        options: from the user.
-        precision: of the engine.
+        options: Options of the user.
+        precision: Of the engine.
 
     Returns:
         The plan.
 
     Raises:
-        UsageError: an option out of range, or a precision the GPU or this TensorRT cannot run.
-        MissingDependencyError: no TensorRT is installed.
-        DeviceError: this TensorRT builds on a GPU only, and there is none.
+        UsageError: An option out of range, or a precision that the GPU or this TensorRT cannot run.
+        MissingDependencyError: No TensorRT is installed.
+        DeviceError: This TensorRT builds on a GPU only, and there is none.
     """
     _check(options)
     api = find_api(options.backend or "auto")
@@ -97,7 +96,7 @@ def plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
     targets, gpu = _targets(options.target or LOCAL, api, device)
     for target in targets or (gpu.capability,):
         known = {card.sm for card in gpus()}
-        # A card newer than the table is TensorRT's to judge.
+        # TensorRT decides about GPUs that are newer than the table.
         why = refusal(find_gpu(target), runtime, precision, api.version) if target in known else None
         if why is not None:
             raise UsageError(why)
@@ -127,7 +126,7 @@ def plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
 
 @dataclass(frozen=True)
 class _Local:
-    """This machine's GPU; both empty where it has none."""
+    """This machine's GPU; both fields are empty without one."""
 
     name: str = ""
     capability: str = ""
@@ -147,7 +146,7 @@ def _check(options: ExportOptions) -> None:
 
 
 def _targets(text: str, api: TrtApi, device: int) -> tuple[tuple[str, ...], _Local]:
-    """What to build for, and this machine's GPU."""
+    """Resolve the GPUs to build for, and this machine's GPU."""
     local = _local_gpu(device)
     if text != LOCAL:
         # A model name ("t4") means its compute capability.
@@ -185,7 +184,7 @@ def _local_gpu(device: int) -> _Local:
 
 
 def _implicit(path: str, api: TrtApi) -> bool:
-    """Whether INT8 goes through the calibrator: the default where it exists, since TensorRT then fuses as it likes."""
+    """Whether INT8 goes through the calibrator: the default if it exists, because TensorRT then fuses freely."""
     if path == "implicit" and not api.implicit_int8:
         raise UsageError(
             f"--int8-path implicit needs a TensorRT with calibrators (8.6 to 10), got {api.flavour} {api.version}. "
@@ -194,14 +193,14 @@ def _implicit(path: str, api: TrtApi) -> bool:
     return path != "qdq" and api.implicit_int8
 
 
-def _timing_cache(wish: str | Path | None, api: TrtApi, gpu: _Local) -> Path | None:
+def _timing_cache(option: str | Path | None, api: TrtApi, gpu: _Local) -> Path | None:
     if not api.timing_cache:
-        if wish is not None:
+        if option is not None:
             raise UsageError(
                 f"--timing-cache needs a TensorRT that keeps timings, got {api.flavour} {api.version}. Leave it out."
             )
         return None
-    if wish is not None:
-        return Path(wish)
+    if option is not None:
+        return Path(option)
     name = re.sub(r"[^\w.-]+", "_", f"{api.flavour}-{api.version}-{gpu.name}-{gpu.capability}")
     return cache_folder("timing") / f"{name}.cache"

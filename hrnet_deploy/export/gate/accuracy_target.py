@@ -1,4 +1,4 @@
-"""How much accuracy may be lost, and the labelled images that say how much is."""
+"""Accuracy target: accepted loss, and the labeled images on which it is measured."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AccuracyTarget:
-    """What an artefact may lose.
+    """Accepted loss of an artifact.
 
     Attributes:
         max_drop: percentage points of top-1 or mIoU.
-        dataset: the labelled images it is measured on.
-        keep_rejected: write the artefact even if it loses more.
+        dataset: labeled images on which it is measured.
+        keep_rejected: write the artifact even if it loses more.
     """
 
     max_drop: float
@@ -31,14 +31,7 @@ class AccuracyTarget:
     keep_rejected: bool
 
     def images(self, count: int | None = None) -> tuple[CalibrationImage, ...]:
-        """The images without their labels, grouped by class where they have one.
-
-        Args:
-            count: how many, spread evenly; None for all.
-
-        Returns:
-            The images in the data set's order.
-        """
+        """List `count` images in the data set's order, spread evenly and grouped by class; None lists all."""
         from hrnet_deploy.calibration.image_selection import CalibrationImage
 
         return tuple(
@@ -47,15 +40,11 @@ class AccuracyTarget:
         )
 
 
-def check_budget(options: ExportOptions, precision: Precision) -> None:
-    """Refuse what no net could be measured by.
-
-    Args:
-        options: from the user.
-        precision: of the artefact; FP16 and INT8 have a floor of agreement without a budget, too.
+def check_accuracy_options(options: ExportOptions, precision: Precision) -> None:
+    """Refuse options of the gate that contradict each other or are out of range.
 
     Raises:
-        UsageError: no images to measure on, a drop or a number of images that is none, or flags without their use.
+        UsageError: No images to measure on, an unusable drop or number of images, or a flag without its use.
     """
     if options.max_drop is None:
         if options.keep_rejected and precision is Precision.FP32:
@@ -73,14 +62,11 @@ def check_budget(options: ExportOptions, precision: Precision) -> None:
         raise UsageError(f"{flag} needs labelled images to measure on, got no --eval-data. Add --eval-data DIR.")
 
 
-def refuse_budget(options: ExportOptions) -> None:
-    """Refuse a budget for an artefact that is compiled as it is.
-
-    Args:
-        options: from the user.
+def refuse_accuracy_options(options: ExportOptions) -> None:
+    """Refuse an accuracy target for an artifact that is compiled as it is.
 
     Raises:
-        UsageError: there is nothing to measure it against.
+        UsageError: There is no original to compare with.
     """
     if options.max_drop is not None or options.waterfall:
         raise UsageError(
@@ -89,32 +75,32 @@ def refuse_budget(options: ExportOptions) -> None:
         )
 
 
-def make_budget(
-    options: ExportOptions, facts: ModelInfo, classes: tuple[str, ...], preprocessing: Preprocessing, shapes: ShapeRange
+def find_accuracy_target(
+    options: ExportOptions, info: ModelInfo, classes: tuple[str, ...], preprocessing: Preprocessing, shapes: ShapeRange
 ) -> AccuracyTarget | None:
-    """Find the images and see that their labels suit the net.
+    """Find the images and check that their labels suit the model.
 
     Args:
-        options: from the user, checked by `check_budget`.
-        facts: of the net.
-        classes: its class names.
-        preprocessing: from image to network input.
-        shapes: of the artefact.
+        options: Options that passed `check_accuracy_options`.
+        info: The original.
+        classes: Class names of the artifact.
+        preprocessing: From image to network input.
+        shapes: Of the artifact.
 
     Returns:
-        The budget; None where none is asked for.
+        The target; None if none is requested.
 
     Raises:
-        UsageError: images without labels, or with those of another task or other classes.
-        MissingFileError: there is no such folder.
-        ImageError: it holds no images.
+        UsageError: Images without labels, or with those of another task or other classes.
+        MissingFileError: There is no such folder.
+        ImageError: It holds no images.
     """
     if options.eval_data is None or (options.max_drop is None and not options.waterfall):
         return None
-    # All that labels must suit; the graph does not exist yet.
+    # The graph does not exist yet; labels depend on task and classes only.
     card = ModelCard(
-        task=facts.task,
-        variant=facts.variant,
+        task=info.task,
+        variant=info.variant,
         classes=classes,
         preprocessing=preprocessing,
         precision=Precision.FP32,

@@ -1,177 +1,191 @@
-"""The accuracy gate: measure what an artefact loses, and move blocks to floating point until it loses little enough."""
+"""The accuracy gate: blocks move to floating point until the accuracy target is met."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from hrnet_deploy.evaluation import Evaluation, Model, compare
-from hrnet_deploy.export.card import card_of, plain_card
+from hrnet_deploy.evaluation.runtime_status import TENSORRT, runtime_status
+from hrnet_deploy.export.card import build_card, float_card
 from hrnet_deploy.export.gate.accuracy_target import AccuracyTarget
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
 from hrnet_deploy.export.gate.result import AccuracyGateError, GateResult, Trial, within
-from hrnet_deploy.export.plan import ExportPlan
-from hrnet_deploy.export.source import ModelInfo
-from hrnet_deploy.report.standing import TENSORRT, standing
+from hrnet_deploy.export.quantize.converter import Converter
+from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import Precision
 
 if TYPE_CHECKING:
     import onnx
 
 Blocks = tuple[str, ...]
-"""Names of blocks moved to floating point for the sake of accuracy, most sensitive first."""
+"""Names of blocks kept in float to meet the target, most sensitive first."""
 
 
-class Candidates(Protocol):
-    """Graphs of one net in one precision."""
+class AccuracyGate:
+    """Measures candidates on labeled images, those with the fewest blocks in float first, and records every trial."""
 
-    @property
-    def original(self) -> onnx.ModelProto:
-        """The float32 graph, without the ends the artefact will have."""
-        ...
-
-    def order(self) -> Blocks:
-        """Blocks that may be kept in floating point, most sensitive first; measured once."""
-        ...
-
-    def render(self, blocks: Blocks) -> onnx.ModelProto:
-        """The graph as it would be written with those kept."""
-        ...
-
-
-class Gate:
-    """Measures candidates on labelled images, least in floating point first, and remembers every attempt."""
-
-    def __init__(self, candidates: Candidates, plan: ExportPlan, facts: ModelInfo, budget: AccuracyTarget) -> None:
-        """Open the float32 graph, whose answers every candidate is compared with.
-
-        Args:
-            candidates: graphs of the net.
-            plan: what was asked for.
-            facts: of the net.
-            budget: what may be lost, and the images.
-        """
+    def __init__(self, converter: Converter, target: AccuracyTarget) -> None:
+        """Open the float32 graph, the reference of every candidate."""
         from hrnet_deploy.exporters.macs import count_macs
 
-        self._candidates, self._plan, self._facts, self._budget = candidates, plan, facts, budget
-        graph = candidates.original
-        self._cost = count_macs(graph, plan.shapes.opt_nhw[1:])
-        self._original = CachedModel(OnnxModel(graph, plain_card(graph, plan, facts)))
+        source = converter.source
+        self._converter, self._plan, self._target = converter, source.plan, target
+        self._macs = count_macs(source.model, source.plan.shapes.opt_nhw[1:])
+        card = float_card(source.model, source.plan)
+        self._original = CachedModel(OnnxModel(source.model, card))
         self._references: list[Evaluation] = []
-        self._attempts: list[Trial] = []
+        self._trials: list[Trial] = []
 
-    def predict(self) -> GateResult:
-        """Measure graphs on the CPU until the one with the fewest blocks kept that fits is known.
+    def measure_on_cpu(self) -> GateResult:
+        """Measure graphs on the CPU until the passing one with the fewest blocks in float is known.
 
         Returns:
-            The verdict: of an engine a prediction, of an .onnx file what there is to say.
+            The result; for an engine it is a prediction.
 
         Raises:
-            GateMissedError: none fits, and a rejected artefact shall not be kept.
-            HrnetDeployError: whatever evaluating raises.
+            AccuracyGateError: No graph passes, and the plan does not keep rejected artifacts.
+            HrnetDeployError: Whatever evaluating raises.
         """
 
-        def attempt(blocks: Blocks) -> Trial:
-            graph = self._candidates.render(blocks)
-            target = {"qdq_target": self._plan.int8.target.value} if self._plan.precision is Precision.INT8 else {}
-            return self._attempt(blocks, graph, OnnxModel(graph, card_of(graph, self._plan, self._facts, target)))
+        def measure(blocks: Blocks) -> Trial:
+            graph, plan = self._converter.graph(blocks), self._plan
+            # An INT8 graph for TensorRT only predicts: the status needs the target, not the figures.
+            info = QuantizationInfo(target=plan.int8.target) if plan.precision is Precision.INT8 else None
+            return self._trial(blocks, graph, OnnxModel(graph, build_card(graph, plan, info)))
 
-        self._search(attempt, ())
-        return self._verdict()
+        self._search(measure, ())
+        return self._result()
 
-    def measure(self, predicted: GateResult, build: Callable[[Blocks], Path]) -> GateResult:
-        """Measure engines on their GPU, from the blocks that were predicted to suffice to the fewest that do.
+    def measure_engine(self, predicted: GateResult, build: Callable[[Blocks], Path]) -> GateResult:
+        """Measure engines on their GPU, from the predicted blocks on to the fewest that pass.
 
         Args:
-            predicted: from `predict`.
-            build: blocks kept in floating point to the engine with those.
+            predicted: Result of `measure_on_cpu`.
+            build: Builds the engine with these blocks in float.
 
         Returns:
-            The verdict on what was measured, with what was predicted.
+            The result of the engines, with the prediction among its attempts.
 
         Raises:
-            GateMissedError: none fits, and a rejected artefact shall not be kept.
-            HrnetDeployError: whatever building and evaluating raise.
+            AccuracyGateError: No engine passes, and the plan does not keep rejected artifacts.
+            HrnetDeployError: Whatever building and evaluating raise.
         """
 
-        def attempt(blocks: Blocks) -> Trial:
-            return self._attempt(blocks, self._candidates.render(blocks), build(blocks))
+        def measure(blocks: Blocks) -> Trial:
+            return self._trial(blocks, self._converter.graph(blocks), build(blocks))
 
-        self._search(attempt, predicted.chosen.kept)
-        return self._verdict()
+        self._search(measure, predicted.chosen.kept)
+        return self._result()
 
-    def _search(self, attempt: Callable[[Blocks], Trial], begin: Blocks) -> None:
-        """Try what to begin with, then with more blocks the fewest that fit."""
+    def _search(self, measure: Callable[[Blocks], Trial], first: Blocks) -> None:
+        """Try the first blocks, then the fewest more that pass."""
 
-        def fits(blocks: Blocks) -> bool:
-            self._attempts.append(attempt(blocks))
-            return within(self._attempts[-1].drop, self._budget.max_drop)
+        def passes(blocks: Blocks) -> bool:
+            self._trials.append(measure(blocks))
+            return within(self._trials[-1].drop, self._target.max_drop)
 
-        if not fits(begin):
-            more = self._candidates.order()[len(begin) :]
-            smallest_passing(lambda count: fits((*begin, *more[:count])), len(more))
+        if not passes(first):
+            more = self._converter.sensitivity_order()[len(first) :]
+            smallest_passing(lambda count: passes((*first, *more[:count])), len(more))
 
-    def _attempt(self, blocks: Blocks, graph: onnx.ModelProto, candidate: Model | Path) -> Trial:
+    def _trial(self, blocks: Blocks, graph: onnx.ModelProto, candidate: Model | Path) -> Trial:
         plan = self._plan
         device = "auto" if plan.engine is None else f"cuda:{plan.engine.device}"
         batch = plan.shapes.min_nhw[0]
-        comparison = compare(self._original, [candidate], self._budget.dataset, batch=batch, device=device)
+        comparison = compare(self._original, [candidate], self._target.dataset, batch=batch, device=device)
         self._references.append(comparison.reference)
         (contrast,) = comparison.candidates
-        stands = standing(contrast.evaluation.model)
+        status = runtime_status(contrast.evaluation.model)
         if plan.engine is not None and not isinstance(candidate, Path):
-            stands = dataclasses.replace(stands, target=TENSORRT)
+            status = dataclasses.replace(status, target=TENSORRT)
         return Trial(
             kept=blocks,
             float_share=self._float_share(graph),
             value=contrast.evaluation.metrics.value,
             drop=contrast.drop,
             agreement=contrast.agreement,
-            standing=stands,
+            runtime_status=status,
         )
 
     def _float_share(self, graph: onnx.ModelProto) -> float:
         from hrnet_deploy.exporters.conv_precision import conv_precisions
 
-        asked = conv_precisions(graph).items()
-        precise = {name for name, precision in asked if precision is self._plan.precision}
-        return 1 - sum(self._cost[name] for name in precise & self._cost.keys()) / max(1, sum(self._cost.values()))
+        low = {name for name, precision in conv_precisions(graph).items() if precision is self._plan.precision}
+        return 1 - sum(self._macs[name] for name in low & self._macs.keys()) / max(1, sum(self._macs.values()))
 
-    def _verdict(self) -> GateResult:
+    def _result(self) -> GateResult:
         reference = self._references[0]
-        verdict = GateResult(
+        result = GateResult(
             precision=self._plan.precision,
             metric=reference.metrics.name,
             reference=reference.metrics.value,
-            max_drop=self._budget.max_drop,
+            max_drop=self._target.max_drop,
             data=reference.data,
-            attempts=tuple(self._attempts),
+            attempts=tuple(self._trials),
         )
-        if not verdict.fits and not self._budget.keep_rejected:
-            raise AccuracyGateError(verdict)
-        return verdict
+        if not result.passed and not self._target.keep_rejected:
+            raise AccuracyGateError(result)
+        return result
 
 
-def smallest_passing(fits: Callable[[int], bool], most: int) -> int | None:
-    """Find the smallest count that fits, in few tries: doubling from 1, then halving what is between.
+@dataclass(frozen=True)
+class Choice:
+    """Blocks to keep in float.
 
-    Where a larger count may fit less well, it is one that fits while the count below it was tried and does not.
+    Attributes:
+        keep: the blocks; empty without an accuracy target.
+        gate: the gate, which can measure engines, too; None without a target.
+        result: what it measured.
+    """
+
+    keep: Blocks = ()
+    gate: AccuracyGate | None = None
+    result: GateResult | None = None
+
+
+def search(converter: Converter, target: AccuracyTarget | None) -> Choice:
+    """Choose the blocks to keep in float: as few as the accuracy target allows.
 
     Args:
-        fits: whether a count from 1 to `most` does; it is known that 0 does not.
-        most: the largest count.
+        converter: Converts the graph.
+        target: The accuracy target; None keeps no block beyond those that the user named.
 
     Returns:
-        The count; None where none of those tried fits.
+        The choice.
+
+    Raises:
+        AccuracyGateError: No graph passes, and the plan does not keep rejected artifacts.
+        HrnetDeployError: Whatever evaluating raises.
+    """
+    if target is None:
+        return Choice()
+    gate = AccuracyGate(converter, target)
+    result = gate.measure_on_cpu()
+    return Choice(result.chosen.kept, gate, result)
+
+
+def smallest_passing(passes: Callable[[int], bool], largest: int) -> int | None:
+    """Find the smallest count that passes, in few tries: double it from 1, then bisect.
+
+    If passing is not monotonic, the result passes and the count below it was tried and does not.
+
+    Args:
+        passes: Whether a count from 1 to `largest` passes; 0 is known not to.
+        largest: The largest count.
+
+    Returns:
+        The count; None if none of those tried passes.
     """
     low, high = 0, 1
-    while high <= most and not fits(high):
-        low, high = high, max(high + 1, min(2 * high, most))
-    if high > most:
+    while high <= largest and not passes(high):
+        low, high = high, max(high + 1, min(2 * high, largest))
+    if high > largest:
         return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if fits(middle) else (middle, high)
+        low, high = (low, middle) if passes(middle) else (middle, high)
     return high

@@ -1,4 +1,4 @@
-"""A graph that is no file yet, or any net that is a function, where evaluation expects a model."""
+"""Models for evaluation that are not files: a graph in memory, and a cache of another model's outputs."""
 
 from __future__ import annotations
 
@@ -18,74 +18,47 @@ if TYPE_CHECKING:
     import onnx
 
 _MEMORY_BYTES = 1 << 30
-"""Answers kept at most."""
+"""Outputs kept at most."""
 
 Feed = Mapping[str, NDArray[np.generic]] | NDArray[np.generic]
 
 
 class OnnxModel:
-    """A graph on ONNX Runtime's CPU kernels.
-
-    Attributes:
-        card: what it would say of itself as a file.
-        device: "cpu".
-        backend: "onnxruntime".
-        arithmetic: what the kernels compute in, such as "int8 and float32".
-    """
+    """A graph in memory on ONNX Runtime's CPU kernels, described by the card it would have as a file."""
 
     device = "cpu"
     backend = "onnxruntime"
 
     def __init__(self, graph: onnx.ModelProto, card: ModelCard) -> None:
-        """Open the graph.
-
-        Args:
-            graph: not needed afterwards.
-            card: with the graph's inputs and outputs.
-        """
         self.card = card
         self._engine = open_engine(graph.SerializeToString(), device="cpu", backend="onnxruntime")
         self.arithmetic = "int8 and float32" if card.precision is Precision.INT8 else "float32"
 
     def infer(self, batch: Feed) -> Tensors:
-        """Run it: {input name: array} to {output name: array}."""
+        """Run the graph: {input name: array} to {output name: array}."""
         return self._engine.run(batch if isinstance(batch, Mapping) else {self.card.inputs[0].name: batch})
 
 
 class CachedModel:
-    """A model that does not compute again what it was asked before, as long as memory lasts.
-
-    A reference meets the same images once per candidate.
-
-    Attributes:
-        card: the model's.
-        device: the model's.
-        backend: the model's.
-        arithmetic: the model's.
-    """
+    """A model whose outputs are cached up to a limit: a reference meets the same images once per candidate."""
 
     def __init__(self, model: Model) -> None:
-        """Know nothing yet.
-
-        Args:
-            model: gives every answer the first time.
-        """
         self.card, self.device = model.card, model.device
         self.backend = str(getattr(model, "backend", ""))
         self.arithmetic = str(getattr(model, "arithmetic", ""))
         self._model = model
-        self._known: dict[bytes, Tensors] = {}
+        self._cache: dict[bytes, Tensors] = {}
         self._left_bytes = _MEMORY_BYTES
 
     def infer(self, batch: Feed) -> Tensors:
-        """The model's answer: {input name: array} to {output name: array}."""
+        """Run the model: {input name: array} to {output name: array}."""
         (array,) = batch.values() if isinstance(batch, Mapping) else (batch,)
         key = hashlib.blake2b(np.ascontiguousarray(array).data, person=str(array.shape).encode()[:16]).digest()
-        if key in self._known:
-            return self._known[key]
-        answer = {name: np.array(value) for name, value in self._model.infer(batch).items()}
-        size_bytes = sum(value.nbytes for value in answer.values())
+        if key in self._cache:
+            return self._cache[key]
+        outputs = {name: np.array(value) for name, value in self._model.infer(batch).items()}
+        size_bytes = sum(value.nbytes for value in outputs.values())
         if size_bytes <= self._left_bytes:
-            self._known[key] = answer
+            self._cache[key] = outputs
             self._left_bytes -= size_bytes
-        return answer
+        return outputs

@@ -1,4 +1,4 @@
-"""What the accuracy gate found: every attempt, and which one it is."""
+"""Result of the accuracy gate: every trial, and the chosen one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.evaluation import DataFacts, Drop
-from hrnet_deploy.report.standing import Standing
+from hrnet_deploy.evaluation.runtime_status import RuntimeStatus
 from hrnet_deploy.spec import Precision
 
 _ROUNDING = 1e-9
@@ -19,15 +19,14 @@ _RUNS_ON = "runs on"
 
 @dataclass(frozen=True)
 class Trial:
-    """One candidate, measured.
+    """One measured candidate.
 
     Attributes:
-        kept: blocks moved to floating point for the sake of accuracy, most sensitive first.
-        float_share: share of the convolutions' multiply-adds that are not in the artefact's precision, 0..1.
-        value: its metric, 0..1.
-        drop: how much lower that is than the reference's.
-        agreement: share of answers equal to the reference's, 0..1.
-        standing: what was measured: the artefact where it will run, or its graph on a CPU.
+        kept: blocks kept in float to meet the target, most sensitive first.
+        float_share: share of the convolutions' multiply-adds that are not in the artifact's precision, 0..1.
+        value: metric, 0..1.
+        drop: loss against the float32 graph.
+        agreement: share of outputs equal to those of the float32 graph, 0..1.
     """
 
     kept: tuple[str, ...]
@@ -35,33 +34,31 @@ class Trial:
     value: float
     drop: Drop
     agreement: float
-    standing: Standing
+    runtime_status: RuntimeStatus
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Convert to JSON values."""
         return {
             "kept": list(self.kept),
             "float_share": self.float_share,
             "value": self.value,
             "drop": self.drop.to_dict(),
             "agreement": self.agreement,
-            "runtime": self.standing.runtime,
-            "status": self.standing.status,
+            "runtime": self.runtime_status.runtime,
+            "status": self.runtime_status.status,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    """Whether an artefact keeps within what it may lose.
+    """Whether an artifact meets its accuracy target.
 
     Attributes:
-        precision: of the artefact.
-        metric: what is measured, such as "top-1".
-        reference: the float32 graph's, 0..1.
-        max_drop: percentage points that may be lost.
-        data: the labelled images.
-        attempts: in the order they were made; the first is the artefact as it was asked for, and of an engine that
-            can be opened here its graphs come before it.
+        metric: name of the metric, such as "top-1".
+        reference: metric of the float32 graph, 0..1.
+        max_drop: accepted loss in percentage points.
+        data: the labeled images.
+        attempts: in order; the first is the artifact as requested. The graphs of an engine come before the engines.
     """
 
     precision: Precision
@@ -73,19 +70,19 @@ class GateResult:
 
     @property
     def chosen(self) -> Trial:
-        """The one with the fewest blocks kept that fits, else that which loses least; of engines, if there are any."""
-        judging = [attempt for attempt in self.attempts if not attempt.standing.predicted] or self.attempts
-        fitting = [attempt for attempt in judging if within(attempt.drop, self.max_drop)]
-        if fitting:
-            return min(fitting, key=lambda attempt: len(attempt.kept))
-        return min(judging, key=lambda attempt: attempt.drop.points)
+        """The passing trial with the fewest blocks in float, else the one that loses least; engines before graphs."""
+        trials = [trial for trial in self.attempts if not trial.runtime_status.predicted] or self.attempts
+        passing = [trial for trial in trials if within(trial.drop, self.max_drop)]
+        if passing:
+            return min(passing, key=lambda trial: len(trial.kept))
+        return min(trials, key=lambda trial: trial.drop.points)
 
     @property
     def predicted(self) -> Trial | None:
-        """What was predicted of a chosen engine from its graph; None where that was not, or is all there is."""
+        """Prediction for a chosen engine from its graph; None if there is none, or nothing else."""
         chosen = self.chosen
-        same = (attempt for attempt in self.attempts if attempt.standing.predicted and attempt.kept == chosen.kept)
-        return None if chosen.standing.predicted else next(same, None)
+        same = (trial for trial in self.attempts if trial.runtime_status.predicted and trial.kept == chosen.kept)
+        return None if chosen.runtime_status.predicted else next(same, None)
 
     @property
     def outcome(self) -> str:
@@ -95,23 +92,23 @@ class GateResult:
         return "repaired" if self.chosen.kept else "fits"
 
     @property
-    def fits(self) -> bool:
-        """Whether the chosen attempt keeps within the budget."""
+    def passed(self) -> bool:
+        """Whether the chosen trial meets the target."""
         return self.outcome != "missed"
 
     def lineage(self) -> dict[str, str]:
-        """What the card says of it in words."""
+        """Entries for the card's `lineage`."""
         return {
             "gate": self.outcome,
             "gate_metric": self.metric,
             "gate_kept": ",".join(self.chosen.kept),
             "gate_images_sha256": self.data.digest,
-            "gate_measured_on": self.chosen.standing.runtime,
-            "gate_status": self.chosen.standing.status,
+            "gate_measured_on": self.chosen.runtime_status.runtime,
+            "gate_status": self.chosen.runtime_status.status,
         }
 
     def measured(self) -> dict[str, float]:
-        """What the card says of it in figures: points, shares and counts; of an engine also what was predicted."""
+        """Entries for the card's `measured`: points, shares and counts, and the prediction for an engine."""
         drop, predicted = self.chosen.drop, self.predicted
         interval = {} if drop.low is None or drop.high is None else {"low": drop.low, "high": drop.high}
         graph = {} if predicted is None else {"drop": predicted.drop.points, "metric": predicted.value}
@@ -129,27 +126,27 @@ class GateResult:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Convert to JSON values."""
         return {
             "outcome": self.outcome,
             "precision": self.precision.value,
             "metric": self.metric,
             "reference": self.reference,
             "max_drop": self.max_drop,
-            "measured_on": self.chosen.standing.runtime,
-            "status": self.chosen.standing.status,
+            "measured_on": self.chosen.runtime_status.runtime,
+            "status": self.chosen.runtime_status.status,
             "data": self.data.to_dict(),
-            "attempts": [attempt.to_dict() for attempt in self.attempts],
+            "attempts": [trial.to_dict() for trial in self.attempts],
             "chosen": self.attempts.index(self.chosen),
         }
 
     def __str__(self) -> str:
-        """The table a person reads."""
+        """The trials as a table for a terminal."""
         return "\n".join(self._lines())
 
     def _lines(self) -> Iterator[str]:
         what, chosen = self.precision.value, self.chosen
-        wide = max(len(_RUNS_ON), *(len(attempt.standing.runtime) for attempt in self.attempts))
+        wide = max(len(_RUNS_ON), *(len(trial.runtime_status.runtime) for trial in self.attempts))
         yield (
             f"accuracy gate: {what} may lose {self.max_drop:g} points of {self.metric}; fp32 has "
             f"{100 * self.reference:.2f} on {self.data.images} images"
@@ -158,18 +155,18 @@ class GateResult:
             f"  {'not ' + what:>8}  {self.metric:>6}  {'drop':>6}  {'95 % interval':>16}  {'same':>7}  "
             f"{_RUNS_ON:<{wide}}  kept in float"
         )
-        for attempt in self.attempts:
-            drop = attempt.drop
+        for trial in self.attempts:
+            drop = trial.drop
             ends = "-" if drop.low is None else f"{drop.low:+.2f} to {drop.high:+.2f}"
             yield (
-                f"{'>' if attempt is chosen else ' '} {attempt.float_share:>8.1%}  {100 * attempt.value:>6.2f}  "
-                f"{drop.points:>+6.2f}  {ends:>16}  {attempt.agreement:>7.2%}  {attempt.standing.runtime:<{wide}}  "
-                f"{', '.join(attempt.kept) or '-'}"
+                f"{'>' if trial is chosen else ' '} {trial.float_share:>8.1%}  {100 * trial.value:>6.2f}  "
+                f"{drop.points:>+6.2f}  {ends:>16}  {trial.agreement:>7.2%}  {trial.runtime_status.runtime:<{wide}}  "
+                f"{', '.join(trial.kept) or '-'}"
             )
-        notes = [f"{self.outcome}, {chosen.standing}"]
+        notes = [f"{self.outcome}, {chosen.runtime_status}"]
         if self.predicted is not None:
             notes.append(f"predicted from its graph were {self.predicted.drop.points:+.2f} points")
-        if self.fits and chosen.drop.high is not None and chosen.drop.high > self.max_drop:
+        if self.passed and chosen.drop.high is not None and chosen.drop.high > self.max_drop:
             notes.append("the interval reaches further, more images would make it sure")
         if chosen.kept and chosen.float_share > _MOST:
             notes.append(f"most multiply-adds are not in {what}, so it may be no faster than without")
@@ -177,20 +174,14 @@ class GateResult:
 
 
 class AccuracyGateError(VerificationError):
-    """No attempt kept within the budget.
+    """No trial meets the accuracy target.
 
     Attributes:
-        verdict: every attempt.
-        path: the artefact, where it was to be kept all the same; else None.
+        verdict: every trial.
+        path: the artifact, if it was kept on request.
     """
 
     def __init__(self, verdict: GateResult, path: Path | None = None) -> None:
-        """Say it in one line.
-
-        Args:
-            verdict: that missed.
-            path: the artefact, if it was kept.
-        """
         best = verdict.chosen
         kept = f"{path} was kept all the same" if path else "Nothing was written"
         advice = {
@@ -200,7 +191,7 @@ class AccuracyGateError(VerificationError):
         }[verdict.precision]
         super().__init__(
             f"{verdict.precision.value} artefact may lose {verdict.max_drop:g} points of {verdict.metric}, got "
-            f"{best.drop.points:.2f} ({best.standing}) at best in {len(verdict.attempts)} attempts, with "
+            f"{best.drop.points:.2f} ({best.runtime_status}) at best in {len(verdict.attempts)} attempts, with "
             f"{best.float_share:.0%} of the multiply-adds in float. {kept}; {advice}."
         )
         self.verdict = verdict
@@ -208,13 +199,5 @@ class AccuracyGateError(VerificationError):
 
 
 def within(drop: Drop, max_drop: float) -> bool:
-    """Whether a drop is within a budget.
-
-    Args:
-        drop: measured.
-        max_drop: points.
-
-    Returns:
-        True also where it is exactly the budget.
-    """
+    """Whether a measured drop is at most `max_drop` points."""
     return drop.points <= max_drop + _ROUNDING

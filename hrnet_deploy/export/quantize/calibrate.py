@@ -1,4 +1,4 @@
-"""One pass of images through the float32 graph gives a table; a table that still fits is used again."""
+"""Calibration: one pass of images through the float32 graph measures the table of ranges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import ArtifactError, ImageError, MissingFileError, UsageError
-from hrnet_deploy.export.filling import filled
+from hrnet_deploy.export.verify import pad_batch
 from hrnet_deploy.spec import Preprocessing
 from hrnet_deploy.system.progress import bar
 from hrnet_deploy.version import VERSION
@@ -33,50 +33,32 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "HRNET_CALIB_DATA"
 _LOG = logging.getLogger(__name__)
-_HELD_OUT = 64
-_HELD_OUT_SHARE = 5
-"""Where every image was asked for, one in this many is set aside to judge the result."""
+_VALIDATION_IMAGES = 64
+_VALIDATION_DIVISOR = 5
+"""If all images are requested, one in this many is set aside for validation."""
 
 
 @dataclass(frozen=True)
 class CalibrationSplit:
-    """Images to calibrate on, and others to judge the result by.
-
-    Attributes:
-        calibration: what ranges are measured on.
-        held_out: not among them.
-    """
+    """Images to calibrate on, and other images for validation."""
 
     calibration: tuple[CalibrationImage, ...]
-    held_out: tuple[CalibrationImage, ...]
+    validation: tuple[CalibrationImage, ...]
 
 
-def named_folder(wish: str | Path | None) -> Path | None:
-    """The folder of images that the user or the environment names, if either does.
-
-    Args:
-        wish: from the user.
-
-    Returns:
-        The folder, or None.
-    """
-    named = wish or os.environ.get(DATA_VARIABLE)
+def named_folder(option: str | Path | None) -> Path | None:
+    """Find the folder of images that the user or else the environment names; None if neither does."""
+    named = option or os.environ.get(DATA_VARIABLE)
     return Path(named) if named else None
 
 
-def data_folder(wish: str | Path | None) -> Path:
-    """Where calibration images lie.
-
-    Args:
-        wish: from the user; None for the environment's.
-
-    Returns:
-        The folder.
+def data_folder(option: str | Path | None) -> Path:
+    """Find the folder of calibration images that the user or else the environment names.
 
     Raises:
-        UsageError: neither names one.
+        UsageError: Neither names one.
     """
-    folder = named_folder(wish)
+    folder = named_folder(option)
     if folder is None:
         raise UsageError(
             "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred pictures "
@@ -86,19 +68,19 @@ def data_folder(wish: str | Path | None) -> Path:
 
 
 def select_images(folder: Path, count: int, *, allow_val: bool) -> CalibrationSplit:
-    """Choose calibration images, balanced over classes, and set others aside.
+    """Choose calibration images, balanced over classes, and set others aside for validation.
 
     Args:
-        folder: plain, ImageNet or Cityscapes layout.
-        count: to calibrate on.
-        allow_val: whether a split for evaluation may be used.
+        folder: Folder of plain, ImageNet or Cityscapes layout.
+        count: Number of calibration images.
+        allow_val: Accept a split for evaluation.
 
     Returns:
-        Two disjoint lists; with fewer than two images the same one twice.
+        Two disjoint lists; a single image is in both.
 
     Raises:
-        UsageError: count below 1, or a split for evaluation.
-        HrnetDeployError: whatever finding the images raises.
+        UsageError: A count below 1, or a split for evaluation.
+        HrnetDeployError: Whatever finding the images raises.
     """
     from hrnet_deploy.calibration.image_folder import find_images
     from hrnet_deploy.calibration.image_selection import choose
@@ -106,30 +88,30 @@ def select_images(folder: Path, count: int, *, allow_val: bool) -> CalibrationSp
     if count < 1:
         raise UsageError(f"--calib-images must be at least 1, got {count}. The default is 512.")
     found = find_images(folder, allow_val=allow_val)
-    ranked = choose(found, min(len(found), count + _HELD_OUT))
+    ranked = choose(found, min(len(found), count + _VALIDATION_IMAGES))
     if len(ranked) == 1:
         return CalibrationSplit(ranked, ranked)
-    # What was not asked for judges the result, and where that is little, some of what was.
-    aside = max(len(ranked) - count, min(_HELD_OUT, max(1, len(ranked) // _HELD_OUT_SHARE)))
+    # Images that were not requested are for validation; if there are few, some of the requested ones join them.
+    aside = max(len(ranked) - count, min(_VALIDATION_IMAGES, max(1, len(ranked) // _VALIDATION_DIVISOR)))
     return CalibrationSplit(ranked[:-aside], ranked[-aside:])
 
 
-def judged_by(
+def choose_validation(
     images: CalibrationSplit, evaluation: Path | Sequence[CalibrationImage] | None, *, allow_overlap: bool
 ) -> CalibrationSplit:
-    """Make sure that what judges INT8 was not calibrated on, by content and not by name.
+    """Choose validation images whose content differs from that of all calibration images.
 
     Args:
-        images: from `pick_images`.
-        evaluation: other images, or a folder of them; None for those set aside.
-        allow_overlap: let one of those be a calibration image, too.
+        images: Images from `select_images`.
+        evaluation: Other images, or a folder of them; None for those set aside.
+        allow_overlap: Accept a calibration image among the other images.
 
     Returns:
-        The same calibration images, and images that differ from all of them.
+        The same calibration images, with validation images.
 
     Raises:
-        UsageError: one of the other images is also a calibration image.
-        HrnetDeployError: whatever finding or reading the images raises.
+        UsageError: One of the other images is also a calibration image.
+        HrnetDeployError: Whatever finding or reading the images raises.
     """
     from hrnet_deploy.calibration.image_folder import find_images
     from hrnet_deploy.calibration.image_selection import check_disjoint, choose, content_hashes
@@ -137,31 +119,31 @@ def judged_by(
     if evaluation is not None:
         others = find_images(evaluation, allow_val=True) if isinstance(evaluation, Path) else evaluation
         check_disjoint(images.calibration, others, allow=allow_overlap)
-        return CalibrationSplit(images.calibration, choose(others, _HELD_OUT))
+        return CalibrationSplit(images.calibration, choose(others, _VALIDATION_IMAGES))
     seen = set(content_hashes(images.calibration))
-    hashes = content_hashes(images.held_out)
-    distinct = tuple(image for image, digest in zip(images.held_out, hashes, strict=True) if digest not in seen)
-    return CalibrationSplit(images.calibration, distinct or images.held_out)
+    hashes = content_hashes(images.validation)
+    distinct = tuple(image for image, digest in zip(images.validation, hashes, strict=True) if digest not in seen)
+    return CalibrationSplit(images.calibration, distinct or images.validation)
 
 
 def calibrate(
     graph: onnx.ModelProto, images: CalibrationSplit, preprocessing: Preprocessing, method: str, cache: Path
 ) -> CalibrationTable:
-    """Measure the range of every value that may be quantised, by every method, in one pass.
+    """Measure the range of every value that may be quantized, by every method, in one pass.
 
     Args:
-        graph: simplified float32 graph.
-        images: from `pick_images`.
-        preprocessing: from image to network input.
-        method: "entropy", "percentile", "minmax" or "mse", which the table will name as the one in use.
-        cache: the table; used again where everything it was made from is the same, else replaced.
+        graph: The simplified float32 graph.
+        images: The calibration images.
+        preprocessing: From image to network input.
+        method: "entropy", "percentile", "minmax" or "mse": the one in use.
+        cache: File of the table: read if graph, images, preprocessing and version are the same, else replaced.
 
     Returns:
         The table.
 
     Raises:
-        ImageError: an image that cannot be used.
-        UsageError: an unknown method, or a value that is not finite.
+        ImageError: An image that cannot be used.
+        UsageError: An unknown method, or a value that is not finite.
     """
     from hrnet_deploy.calibration.image_selection import content_hashes, image_list_hash
     from hrnet_deploy.calibration.provenance import Provenance
@@ -177,10 +159,10 @@ def calibrate(
         versions={"hrnet-deploy": VERSION},
     )
     names = _measured(graph)
-    known = _known(cache, provenance, names)
-    if known is not None:
-        # Its scores are of the graphs it was rendered to then, which may have been for another target.
-        return CalibrationTable(tensors=known.tensors, method=method, provenance=known.provenance)
+    cached = _cached_table(cache, provenance, names)
+    if cached is not None:
+        # Its scores belong to other graphs, perhaps for another target.
+        return CalibrationTable(tensors=cached.tensors, method=method, provenance=cached.provenance)
     histograms = _histograms(graph, names, images, preprocessing, cache, provenance)
 
     def measured(histogram: Histogram) -> TensorRange:
@@ -197,12 +179,12 @@ def calibrate(
 
 
 def input_batches(images: tuple[CalibrationImage, ...], preprocessing: Preprocessing, batch: int = 1) -> Batches:
-    """Network inputs made from images.
+    """Preprocess images to network inputs.
 
     Args:
-        images: the files.
-        preprocessing: from image to network input.
-        batch: images per array.
+        images: The files.
+        preprocessing: From image to network input.
+        batch: Images per array.
 
     Returns:
         A re-iterable of float32 (batch, 3, H, W).
@@ -213,7 +195,7 @@ def input_batches(images: tuple[CalibrationImage, ...], preprocessing: Preproces
 
 
 def _measured(graph: onnx.ModelProto) -> tuple[str, ...]:
-    """Every value that any layout may quantise, so that one table serves all of them and any --keep-fp."""
+    """Values that any layout may quantize: one table serves all layouts and any --keep-fp."""
     from hrnet_deploy.calibration.qdq_placement import place_qdq
     from hrnet_deploy.qdq_plan import QdqTarget, Residual
 
@@ -222,7 +204,7 @@ def _measured(graph: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _known(cache: Path, provenance: Provenance, names: tuple[str, ...]) -> CalibrationTable | None:
+def _cached_table(cache: Path, provenance: Provenance, names: tuple[str, ...]) -> CalibrationTable | None:
     from hrnet_deploy.calibration.table import CalibrationTable
 
     if not cache.is_file():
@@ -257,7 +239,7 @@ def _histograms(
     batches = input_batches(images.calibration, preprocessing, fixed if isinstance(fixed, int) else 1)
 
     def feeds(start: int) -> Iterator[NDArray[np.float32]]:
-        return (filled(batch, spec) for batch in batches.from_index(start))
+        return (pad_batch(batch, spec) for batch in batches.from_index(start))
 
     state = cache.with_name(f"{cache.name}.partial")
     try:
@@ -270,6 +252,6 @@ def _histograms(
             key=hashlib.sha256(json.dumps(asdict(provenance), sort_keys=True).encode()).hexdigest(),
         )
     except (ImageError, UsageError, MissingFileError):
-        # Without that image or with another graph the key is another one, so what is finished has no use.
+        # Without that image, or with another graph, the key differs: the finished part is of no use.
         state.unlink(missing_ok=True)
         raise

@@ -1,7 +1,9 @@
-"""FP16: which nodes must stay in float32 is measured, not guessed."""
+"""Conversion to FP16; measured value ranges decide which nodes stay in float32."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -9,115 +11,100 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.export.filling import filled
-from hrnet_deploy.export.quantize.similarity import Scorer, ranked
+from hrnet_deploy.export.quantize.converted_graph import ConvertedGraph
+from hrnet_deploy.export.quantize.float_graph import FloatGraph
+from hrnet_deploy.export.quantize.similarity import SimilarityScorer, rank_by_sensitivity
+from hrnet_deploy.export.verify import pad_batch
 
 if TYPE_CHECKING:
     import onnx
 
+    from hrnet_deploy.calibration.image_selection import CalibrationImage
     from hrnet_deploy.exporters.fp16 import Fp16Graph
+
+RANGE_IMAGES = 32
+"""Images on which value ranges and the sensitivity of blocks are measured."""
+_VALIDATION_IMAGES = 64
 
 
 class Fp16Converter:
-    """Makes FP16 graphs of one net, with any blocks kept in float32."""
+    """Conversion to FP16 with any blocks kept in float32."""
 
-    def __init__(
-        self,
-        graph: onnx.ModelProto,
-        batches: Iterable[NDArray[np.float32]],
-        judging: Iterable[NDArray[np.float32]],
-        cut: float | None = None,
-    ) -> None:
-        """Measure which nodes half precision cannot hold.
-
-        Args:
-            graph: float32, left as it is.
-            batches: network inputs to measure on, float32 (N, 3, H, W).
-            judging: re-iterable network inputs that say which blocks lose most, float32 (1, 3, H, W) each; read when
-                asked for.
-            cut: as for `Scorer`.
-        """
+    def __init__(self, source: FloatGraph) -> None:
         from hrnet_deploy.calibration.blocks import blocks
 
-        self._graph = graph
-        self._judging = judging
-        self._cut = cut
-        self._beyond = fp16_unsafe_nodes(graph, batches)
-        self._blocks = blocks(graph)
-        self._order: tuple[str, ...] | None = None
+        self.source = source
+        images = () if source.plan.images is None else source.plan.images.calibration[:RANGE_IMAGES]
+        inputs = itertools.chain((batch.inputs for batch in source.batches), source.inputs(images))
+        self._unsafe = fp16_unsafe_nodes(source.model, inputs)
+        self._blocks = blocks(source.model)
 
     def kept(self) -> tuple[str, ...]:
-        """Blocks kept as the user asked: none, --keep-fp is for INT8."""
+        """Name no block: --keep-fp applies to INT8."""
         return ()
 
-    def order(self) -> tuple[str, ...]:
-        """Blocks that may be kept in float32, most sensitive first, as long as one is left in half; measured once.
-
-        Returns:
-            Their names.
-        """
-        if self._order is not None:
-            return self._order
-        convolutions = {node.name or node.output[0] for node in self._graph.graph.node if node.op_type == "Conv"}
-        computing = [block for block, nodes in self._blocks.items() if nodes & convolutions]
-        scorer = Scorer(self._graph, self._judging, cut=self._cut)
-        self._order = tuple(ranked(computing, self._alone, scorer))[:-1]
+    def sensitivity_order(self) -> tuple[str, ...]:
+        """Order all convolving blocks but the least sensitive one, which stays in FP16."""
         return self._order
 
-    def likeness(self, model: onnx.ModelProto, images: Iterable[NDArray[np.float32]]) -> tuple[float, int]:
-        """Compare a graph's answers with those of the float32 graph.
+    def graph(self, keep: tuple[str, ...]) -> onnx.ModelProto:
+        """Convert without validation."""
+        return self.source.with_ends(self._convert(keep).model)
 
-        Args:
-            model: with the same input and output.
-            images: network inputs, float32 (1, 3, H, W) each.
+    def convert(self, keep: tuple[str, ...]) -> ConvertedGraph:
+        """Convert, and compare the outputs on validation images."""
+        source, half, agreement = self.source, self._convert(keep), None
+        images = self._validation_images()
+        if images:
+            scorer = SimilarityScorer(source.model, source.inputs(images), cut=source.threshold)
+            agreement = source.agreement(scorer.score(half.model).agreement, scorer.count)
+        return ConvertedGraph(
+            graph=source.with_ends(half.model),
+            batches=source.batches,
+            kept_fp32=half.kept,
+            underflowed=half.underflowed,
+            untyped=source.with_ends(source.copy()) if source.flags_set_precision else None,
+            agreement=agreement,
+        )
 
-        Returns:
-            Share of equal answers, 0..1, and the number of images.
-        """
-        scorer = Scorer(self._graph, images, cut=self._cut)
-        return scorer.score(model).agreement, scorer.count
-
-    def make(self, kept: tuple[str, ...]) -> Fp16Graph:
-        """Convert the graph.
-
-        Args:
-            kept: blocks to leave in float32.
-
-        Returns:
-            The FP16 graph and what the conversion did to its weights.
-        """
-        return self._half(frozenset().union(*(self._blocks[block] for block in kept)))
-
-    def render(self, kept: tuple[str, ...]) -> onnx.ModelProto:
-        """Convert the graph and forget the rest.
-
-        Args:
-            kept: as for `make`.
-
-        Returns:
-            The FP16 graph.
-        """
-        return self.make(kept).model
+    @functools.cached_property
+    def _order(self) -> tuple[str, ...]:
+        source, target = self.source, self.source.plan.accuracy
+        convolutions = {node.name or node.output[0] for node in source.model.graph.node if node.op_type == "Conv"}
+        convolving = [block for block, nodes in self._blocks.items() if nodes & convolutions]
+        images = () if target is None else target.images(RANGE_IMAGES)
+        scorer = SimilarityScorer(source.model, source.inputs(images), cut=source.threshold)
+        return tuple(rank_by_sensitivity(convolving, self._alone, scorer))[:-1]
 
     def _alone(self, block: str) -> onnx.ModelProto:
-        others = (nodes for name, nodes in self._blocks.items() if name != block)
-        return self._half(frozenset().union(*others)).model
+        return self._convert(tuple(name for name in self._blocks if name != block)).model
 
-    def _half(self, kept: frozenset[str]) -> Fp16Graph:
+    def _convert(self, keep: tuple[str, ...]) -> Fp16Graph:
         from hrnet_deploy.exporters.fp16 import to_fp16
 
-        return to_fp16(self._graph, self._beyond | kept)
+        return to_fp16(self.source.model, self._unsafe.union(*(self._blocks[block] for block in keep)))
+
+    def _validation_images(self) -> tuple[CalibrationImage, ...]:
+        """Take those of the accuracy target, else the user's other images, else those set aside."""
+        from hrnet_deploy.calibration.image_selection import choose
+
+        plan = self.source.plan
+        if plan.accuracy is not None:
+            return plan.accuracy.images(_VALIDATION_IMAGES)
+        if plan.evaluation is not None:
+            return choose(plan.evaluation, _VALIDATION_IMAGES)
+        return () if plan.images is None else plan.images.validation
 
 
 def fp16_unsafe_nodes(graph: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) -> frozenset[str]:
-    """Run a float32 graph and find the nodes whose values half precision cannot hold.
+    """Run a float32 graph and find the nodes whose values exceed half precision.
 
     Args:
-        graph: left as it is.
-        batches: network inputs, float32 (N, 3, H, W).
+        graph: Any float32 graph; left unchanged.
+        batches: Network inputs, float32 (N, 3, H, W) each.
 
     Returns:
-        Names of nodes to keep in float32.
+        Names of the nodes to keep in float32.
     """
     from hrnet_deploy.exporters.fp16_range import expose_absmax, fp16_overflows
 
@@ -127,7 +114,7 @@ def fp16_unsafe_nodes(graph: onnx.ModelProto, batches: Iterable[NDArray[np.float
     spec = engine.inputs[0]
     absmax = dict.fromkeys(taps.values(), 0.0)
     for batch in batches:
-        for tap, value in engine.run({spec.name: filled(batch, spec)}).items():
+        for tap, value in engine.run({spec.name: pad_batch(batch, spec)}).items():
             absmax[taps[tap]] = max(absmax[taps[tap]], float(np.float64(value)))
     engine.close()
     return fp16_overflows(graph, absmax)

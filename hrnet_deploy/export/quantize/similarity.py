@@ -1,9 +1,8 @@
-"""How much of the float32 answer a quantised graph keeps, on images it was not calibrated on."""
+"""Similarity of a converted graph's outputs to those of the float32 graph, on validation images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +10,10 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.engines.difference import compare
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.export.filling import filled
+from hrnet_deploy.export.verify import pad_batch
 from hrnet_deploy.processing.two_classes import two_scores
 from hrnet_deploy.protocols import Engine
+from hrnet_deploy.quantization_info import Similarity
 from hrnet_deploy.system.progress import bar
 
 if TYPE_CHECKING:
@@ -23,36 +23,11 @@ _MAX_VALUES = 64_000_000
 """Reference values kept in memory (256 MB as float32)."""
 
 
-@dataclass(frozen=True)
-class Score:
-    """Likeness to the float32 graph.
+class SimilarityScorer:
+    """Keeps the float32 outputs on some images and compares graphs with them.
 
-    Attributes:
-        agreement: share of equal answers (labels, or pixels of the net's own output grid), 0..1.
-        worst: the least agreement of one image.
-        expected: the agreement to expect where any image may meet any other's noise; see `Scorer`. `agreement` where an
-            image has more than one answer.
-        divergence: mean over the images of the root of the mean KL divergence of their class shares. The root
-            is in proportion to the noise, so that one image that nothing holds does not outweigh all others.
-        sqnr_db: signal to quantisation noise of the logits, in dB.
-        max_abs: largest difference of a logit.
-        max_rel: the same in units of the logits' spread.
-    """
-
-    agreement: float
-    worst: float
-    expected: float
-    divergence: float
-    sqnr_db: float
-    max_abs: float
-    max_rel: float
-
-
-class Scorer:
-    """Holds the float32 answers to some images and compares graphs with them.
-
-    Some dozen labels say little: INT8 changes one in a hundred. So the noise between the first two classes is taken
-    from the images and the distance to go from many more: their pairs give the share of labels that would change.
+    Labels of a few dozen images are a coarse measure: INT8 changes one in a hundred. `Similarity.expected` therefore
+    pairs the noise on these images with the label margins of many others.
     """
 
     def __init__(
@@ -65,46 +40,39 @@ class Scorer:
         """Run the reference.
 
         Args:
-            reference: the float32 graph.
-            images: network inputs, float32 (1, 3, H, W) each; as many are taken as memory allows.
-            others: more of them, whose answers by the reference alone say how near its labels are to others.
-            cut: of a net with one channel, the score above which the second class is meant.
+            reference: The float32 graph.
+            images: Network inputs, float32 (1, 3, H, W) each; as many are taken as memory allows.
+            others: More of them, which contribute label margins only.
+            cut: Score above which a single output channel means the second class.
         """
         self._cut = cut
         self._images: list[NDArray[np.float32]] = []
-        self._answers: list[NDArray[np.float32]] = []
+        self._outputs: list[NDArray[np.float32]] = []
         engine = open_engine(reference.SerializeToString(), device="cpu", backend="onnxruntime")
         held = 0
         for image in images:
-            answer = _run(engine, image)
-            held += answer.size + image.size
+            output = _run(engine, image)
+            held += output.size + image.size
             if self._images and held > _MAX_VALUES:
                 break
             self._images.append(image)
-            self._answers.append(answer)
-        answers = [*self._answers, *(_run(engine, image) for image in others)]
+            self._outputs.append(output)
+        outputs = [*self._outputs, *(_run(engine, image) for image in others)]
         engine.close()
-        answers = [two_scores(answer, cut, axis=1) for answer in answers]
-        single = all(answer.size == answer.shape[1] > 1 for answer in answers)
-        self._margins = np.array([np.subtract(*_first_two(a.ravel(), a.ravel())) for a in answers if single])
+        outputs = [two_scores(output, cut, axis=1) for output in outputs]
+        single = all(output.size == output.shape[1] > 1 for output in outputs)
+        self._margins = np.array([np.subtract(*_first_two(a.ravel(), a.ravel())) for a in outputs if single])
 
     @property
     def count(self) -> int:
-        """How many images are compared."""
+        """Number of images compared."""
         return len(self._images)
 
-    def score(self, model: onnx.ModelProto) -> Score:
-        """Compare a graph with the reference.
-
-        Args:
-            model: with the reference's input and outputs.
-
-        Returns:
-            The likeness over all images.
-        """
+    def score(self, model: onnx.ModelProto) -> Similarity:
+        """Compare a graph with the reference, whose input and outputs it has, over all images."""
         engine = open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
         agreement, divergence, shifts, noise, signal, max_abs = [], [], [], 0.0, 0.0, 0.0
-        for image, wanted in zip(self._images, self._answers, strict=True):
+        for image, wanted in zip(self._images, self._outputs, strict=True):
             found = _run(engine, image)
             difference = compare(found, wanted, self._cut)
             agreement.append(difference.agreement)
@@ -114,12 +82,12 @@ class Scorer:
             if self._margins.size:
                 shifts.append(np.subtract(*_first_two(shares.ravel(), (other - shares).ravel())))
             noise += float(np.sum((found.astype(np.float64) - wanted) ** 2))
-            # A score of its own has no spread; how far it lies from the cut is what noise must not take away.
+            # A single score has no spread; its signal is the distance from the threshold.
             middle = wanted.mean(dtype=np.float64) if self._cut is None else self._cut
             signal += float(np.sum((wanted - middle) ** 2))
         engine.close()
-        spread = (signal / sum(a.size for a in self._answers)) ** 0.5
-        return Score(
+        spread = (signal / sum(a.size for a in self._outputs)) ** 0.5
+        return Similarity(
             agreement=float(np.mean(agreement)),
             worst=min(agreement),
             expected=self._expected(shifts) if shifts else float(np.mean(agreement)),
@@ -132,32 +100,34 @@ class Scorer:
     def _expected(self, shifts: list[np.floating]) -> float:
         """Share of labels that stay, over all pairs of a margin and a noise of either sign."""
         noise = np.abs(np.array(shifts))
-        return 1 - float(np.mean(~(noise[:, None] <= self._margins))) / 2  # NaN is noise, too
+        return 1 - float(np.mean(~(noise[:, None] <= self._margins))) / 2  # NaN counts as noise
 
 
-def ranked(blocks: Iterable[str], alone: Callable[[str], onnx.ModelProto], scorer: Scorer) -> dict[str, Score]:
+def rank_by_sensitivity(
+    blocks: Iterable[str], alone: Callable[[str], onnx.ModelProto], scorer: SimilarityScorer
+) -> dict[str, Similarity]:
     """Lower the precision of one block at a time.
 
     Args:
-        blocks: their names.
-        alone: the graph in which only that block has the lower precision.
-        scorer: holds the float32 answers.
+        blocks: Names of the blocks.
+        alone: Makes the graph in which only that block has the lower precision.
+        scorer: Compares it with the float32 graph.
 
     Returns:
-        The score of each block; the one that loses most comes first.
+        The similarity by block, most sensitive first.
     """
     scores = {block: scorer.score(alone(block)) for block in bar(list(blocks), desc="sensitivity")}
     return dict(sorted(scores.items(), key=lambda item: -item[1].divergence))
 
 
 def _first_two(order: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Values of the first and the second class in the order of others."""
+    """Values of the first and the second class in the order of other scores."""
     picked: NDArray[np.float32] = values[np.argsort(order)[:-3:-1]]
     return picked
 
 
 def _divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """Mean over an image's answers of the KL divergence (nats) of the class shares, softmax over axis 1."""
+    """Mean KL divergence (nats) of the class probabilities of one image, softmax over axis 1."""
     ours, reference = (_log_softmax(array.astype(np.float64)) for array in (found, wanted))
     total = float(np.mean(np.sum(np.exp(reference) * (reference - ours), axis=1)))
     return max(total, 0.0) if np.isfinite(total) else np.inf
@@ -170,6 +140,6 @@ def _log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _run(engine: Engine, image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The first output for one image, filled up to a graph's fixed batch."""
+    """First output for one image; a fixed batch is padded."""
     spec = engine.inputs[0]
-    return engine.run({spec.name: filled(image, spec)})[engine.outputs[0].name][:1].astype(np.float32)
+    return engine.run({spec.name: pad_batch(image, spec)})[engine.outputs[0].name][:1].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Weights rounded to INT8 by what calibration images bring to them."""
+"""Weights rounded to INT8 by the second moments of their inputs on calibration images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.export.filling import filled
+from hrnet_deploy.export.verify import pad_batch
 from hrnet_deploy.qdq_plan import stored_tensors
 from hrnet_deploy.system.progress import bar
 
@@ -20,40 +20,40 @@ if TYPE_CHECKING:
     from hrnet_deploy.calibration.second_moments import Window
 
     Readers = dict[Window, list[tuple[str, NDArray[np.float32]]]]
-    """By window, name and weights of every convolution that reads it."""
+    """Name and weights of every convolution that reads a window."""
 
 ENOUGH_IMAGES = 32
-"""Four rounded the person net as well, sixteen the photo net."""
+"""Four rounded the person model as well, sixteen the photo model."""
 _ROOM = 128_000_000
-"""Values of moments held at a time (512 MB); a net with more takes another pass over the images."""
+"""Values of moments in memory (512 MB); a model with more takes another pass over the images."""
 
 
-def rounded_weights(
+def round_weights(
     graph: onnx.ModelProto, nodes: frozenset[str], images: Iterable[NDArray[np.float32]], *, per_channel: bool
 ) -> dict[str, NDArray[np.int8]]:
-    """Round the weights of convolutions so that their answers to some images stay.
+    """Round the weights of convolutions so that their outputs on some images change least (GPTQ).
 
     Args:
-        graph: simplified float32 graph.
-        nodes: names of those that may become INT8.
-        images: re-iterable network inputs, float32 (1, 3, H, W) each; `ENOUGH_IMAGES` are enough.
-        per_channel: one scale per output channel, else one per weight.
+        graph: The simplified float32 graph.
+        nodes: Names of the convolutions that may become INT8.
+        images: Network inputs, float32 (1, 3, H, W) each, re-iterable; `ENOUGH_IMAGES` suffice.
+        per_channel: One scale per output channel, else one per weight.
 
     Returns:
-        INT8 levels by name of the weights; those that are missing go to the nearest level.
+        INT8 levels by name of the weights; weights without an entry are rounded to the nearest level.
     """
     from hrnet_deploy.calibration.gptq import round_columns
     from hrnet_deploy.exporters.qdq import weight_scales
 
     readers = _readers(graph, nodes)
-    found = {}
+    levels = {}
     with bar(total=sum(map(len, readers.values())), unit="layer", desc="rounding weights") as progress:
         for group in _groups(readers):
-            for window, moments in _seen(graph, group, images):
+            for window, moments in _moments(graph, group, images):
                 for name, weights in readers[window]:
-                    found[name] = round_columns(weights, weight_scales(weights, per_channel=per_channel), moments)
+                    levels[name] = round_columns(weights, weight_scales(weights, per_channel=per_channel), moments)
                     progress.update()
-    return found
+    return levels
 
 
 def _readers(graph: onnx.ModelProto, nodes: frozenset[str]) -> Readers:
@@ -64,7 +64,7 @@ def _readers(graph: onnx.ModelProto, nodes: frozenset[str]) -> Readers:
 
     tensors = stored_tensors(graph)
     wanted = [n for n in graph.graph.node if n.op_type == "Conv" and name_of(n) in nodes]
-    shared = Counter(node.input[1] for node in wanted)  # what is best for one reader may be worst for another
+    shared = Counter(node.input[1] for node in wanted)  # the best levels for one reader may be the worst for another
     readers: Readers = {}
     for node in wanted:
         weights = numpy_helper.to_array(tensors[node.input[1]])
@@ -75,7 +75,7 @@ def _readers(graph: onnx.ModelProto, nodes: frozenset[str]) -> Readers:
 
 
 def _groups(readers: Readers) -> Iterator[dict[Window, int]]:
-    """Windows whose moments fit into memory together, with their sizes."""
+    """Group windows whose moments fit into memory together, with their sizes."""
     group: dict[Window, int] = {}
     held = 0
     for window, ((_, weights), *_) in readers.items():
@@ -89,10 +89,10 @@ def _groups(readers: Readers) -> Iterator[dict[Window, int]]:
         yield group
 
 
-def _seen(
+def _moments(
     graph: onnx.ModelProto, sizes: dict[Window, int], images: Iterable[NDArray[np.float32]]
 ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
-    """The moments of some windows; each is let go once it was used."""
+    """Measure the second moments of some windows; each leaves memory once it was used."""
     from hrnet_deploy.calibration.second_moments import SecondMoment
     from hrnet_deploy.exporters.intermediate_outputs import expose_tensors
 
@@ -102,7 +102,7 @@ def _seen(
     shown = {value: tap for tap, value in taps.items()}
     entry = engine.inputs[0]
     for image in images:
-        values = engine.run({entry.name: filled(image, entry)})
+        values = engine.run({entry.name: pad_batch(image, entry)})
         for window, moment in moments.items():
             moment.add(np.asarray(values[shown[window.value]], np.float32))
     engine.close()

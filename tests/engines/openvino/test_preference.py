@@ -37,7 +37,7 @@ def test_graphs_of_photos_prefer_openvino_where_it_is_installed(monkeypatch, hea
 def test_what_is_laid_out_for_tensorrt_is_computed_as_written(monkeypatch, photos_onnx, target, expected):
     monkeypatch.setattr(preference, "installed", lambda: True)
     card = json.loads(read_header(photos_onnx).metadata[CARD_KEY])
-    card["lineage"]["qdq_target"] = target
+    card["quantization"] = {"target": target}
     assert prefers_openvino(OnnxHeader({CARD_KEY: json.dumps(card)}, INTEGERS, BIG)) is expected
 
 

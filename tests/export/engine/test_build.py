@@ -137,7 +137,7 @@ def test_int8_runs_in_int8(rtx, photos, pictures, tmp_path):
     done = photos(precision="int8", calib_data=pictures, target="sm86")
     assert names(tmp_path) == ["photos.calib.json", "photos.engine", "photos.engine.json"]
     assert done.engine.asked == done.engine.reached == 89
-    assert done.card.lineage["qdq_target"] == "tensorrt"
+    assert done.card.quantization.target is QdqTarget.TENSORRT
 
 
 @pytest.mark.rtx
@@ -279,7 +279,7 @@ def told(monkeypatch, classic):
         monkeypatch.setattr(compiling, "inspect", inspect)
         monkeypatch.setattr(compiling, "build", build)
         monkeypatch.setattr(compiling, "_runs_here", lambda _plan: True)
-        monkeypatch.setattr(compiling, "parity", lambda *_: None)
+        monkeypatch.setattr(compiling, "measure_parity", lambda *_: None)
         monkeypatch.setattr("hrnet_deploy.engines.cuda.provider.open_cuda", lambda: gpus)
         return state, asked_on
 
@@ -469,10 +469,9 @@ def test_rounded_weights_reach_the_graph_that_tensorrt_quantises(implicit, toy):
 
 
 def test_the_card_says_which_quantisation_was_measured(implicit, toy, classic):
-    lineage = implicit().done.card.lineage
-    assert (lineage["int8_path"], lineage["measured_quantization"]) == ("implicit", "qdq")
+    assert implicit().done.card.quantization.implicit
     classic("10.13.0.35")
-    assert "int8_path" not in toy(int8_path="qdq", remainder="fp32").card.lineage
+    assert not toy(int8_path="qdq", remainder="fp32").card.quantization.implicit
 
 
 def test_every_value_of_a_real_net_has_a_scale(photos_onnx):

@@ -125,7 +125,8 @@ def test_a_bad_calibration_is_repaired(street, noise, budget):
     assert [share for _, share in shares] == sorted(share for _, share in shares)
     card = read_card(done.path)
     assert card.lineage["gate"] == "repaired"
-    assert card.lineage["gate_kept"] == card.lineage["kept_fp"] == ",".join(chosen.kept)
+    assert card.lineage["gate_kept"] == ",".join(chosen.kept)
+    assert card.quantization.kept_in_float == chosen.kept
     assert card.measured["gate_drop"] == chosen.drop.points
     assert card.measured["gate_float_share"] == chosen.float_share > found.attempts[0].float_share
     floats = conv_precisions(onnx.load(done.path))
@@ -135,9 +136,9 @@ def test_a_bad_calibration_is_repaired(street, noise, budget):
 
 def test_named_blocks_stay_beside_those_the_gate_moves(street, noise):
     done = street(precision="int8", calib_data=noise, calib_method="minmax", max_drop=8, keep_fp=("head",))
-    kept = done.card.lineage["kept_fp"].split(",")
+    kept = done.card.quantization.kept_in_float
     assert kept[0] == "head"
-    assert kept[1:] == list(done.verdict.chosen.kept)
+    assert kept[1:] == done.verdict.chosen.kept
     assert "head" not in done.verdict.chosen.kept
 
 
@@ -237,7 +238,7 @@ def test_an_engine_takes_what_was_judged(street, fake, noise, monkeypatch, tmp_p
 
 
 def test_images_without_labels_are_one_line_before_any_work(street, photos, noise, shared, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "make_probes", None)  # nothing runs
+    monkeypatch.setattr(run, "make_reference_batches", None)  # nothing runs
     with pytest.raises(UsageError, match=r"--max-drop needs labels: .* Give --eval-data with class folders"):
         photos(max_drop=1, eval_data=noise)
     with pytest.raises(UsageError, match=r"--max-drop needs labels: .*laid out as leftImg8bit/"):
@@ -250,7 +251,7 @@ def test_calibration_images_among_the_judging_ones_are_refused(street, shared):
     own = {"precision": "int8", "calib_data": shared / "data/street/leftImg8bit/val", "allow_val": True}
     with pytest.raises(UsageError, match="calibration images must not be evaluation images too"):
         street(max_drop=1, **own)
-    assert street(max_drop=5, allow_overlap=True, calib_images=4, **own).verdict.fits
+    assert street(max_drop=5, allow_overlap=True, calib_images=4, **own).verdict.passed
 
 
 def test_an_artefact_compiled_as_it_is_has_nothing_to_lose_against(photos_onnx, shared, tmp_path):

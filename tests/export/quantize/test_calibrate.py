@@ -16,9 +16,9 @@ from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.export.quantize.calibrate import (
     CalibrationSplit,
     calibrate,
+    choose_validation,
     data_folder,
     input_batches,
-    judged_by,
     select_images,
 )
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
@@ -215,8 +215,8 @@ def test_open_sizes_take_each_image_as_it_is(images, cache):
 def test_images_for_judging_are_not_calibrated_on(folder):
     for count in (1, 4, 8, 9, 10, 512):
         found = select_images(folder, count, allow_val=False)
-        assert not set(found.calibration) & set(found.held_out)
-        assert found.held_out
+        assert not set(found.calibration) & set(found.validation)
+        assert found.validation
         assert len(found.calibration) == min(count, 8)
 
 
@@ -224,7 +224,7 @@ def test_a_single_image_serves_both(folder):
     for path in list(folder.iterdir())[1:]:
         path.unlink()
     found = select_images(folder, 512, allow_val=False)
-    assert found.calibration == found.held_out
+    assert found.calibration == found.validation
     assert len(found.calibration) == 1
 
 
@@ -265,18 +265,18 @@ def test_there_are_always_enough_images_to_judge_by(tmp_path, found, count):
     for index in range(found):
         (tmp_path / f"{index:04}.png").write_bytes(b"")
     images = select_images(tmp_path, count, allow_val=False)
-    assert len(images.held_out) >= min(64, max(1, found // 6))
+    assert len(images.validation) >= min(64, max(1, found // 6))
     assert len(images.calibration) <= count
-    assert not set(images.calibration) & set(images.held_out)
+    assert not set(images.calibration) & set(images.validation)
 
 
 def test_copies_of_calibration_images_do_not_judge(tmp_path):
     for index in range(20):
         (tmp_path / f"{index:02}.png").write_bytes(b"the same" if index % 2 else str(index).encode())
-    images = judged_by(select_images(tmp_path, 16, allow_val=False), None, allow_overlap=False)
+    images = choose_validation(select_images(tmp_path, 16, allow_val=False), None, allow_overlap=False)
     contents = {image.path.read_bytes() for image in images.calibration}
-    assert images.held_out
-    assert not contents & {image.path.read_bytes() for image in images.held_out}
+    assert images.validation
+    assert not contents & {image.path.read_bytes() for image in images.validation}
 
 
 def test_an_evaluation_image_that_was_calibrated_on_is_an_error_unless_allowed(tmp_path):
@@ -285,7 +285,7 @@ def test_an_evaluation_image_that_was_calibrated_on_is_an_error_unless_allowed(t
         for name in names:
             (tmp_path / folder / f"{name}{folder}.png").write_bytes(name.encode())
     images = select_images(tmp_path / "train", 2, allow_val=False)
-    whole = CalibrationSplit((*images.calibration, *images.held_out), images.held_out)
+    whole = CalibrationSplit((*images.calibration, *images.validation), images.validation)
     with pytest.raises(UsageError, match="b"):
-        judged_by(whole, tmp_path / "val", allow_overlap=False)
-    assert len(judged_by(whole, tmp_path / "val", allow_overlap=True).held_out) == 2
+        choose_validation(whole, tmp_path / "val", allow_overlap=False)
+    assert len(choose_validation(whole, tmp_path / "val", allow_overlap=True).validation) == 2

@@ -14,9 +14,9 @@ from hrnet_deploy.calibration.tensorrt_cache import read_cache
 from hrnet_deploy.errors import UsageError, VerificationError
 from hrnet_deploy.export import AgreementError, export_artifact
 from hrnet_deploy.export.quantize import int8 as quantizing
-from hrnet_deploy.export.quantize.similarity import Score
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.qdq_plan import WHOLE_LEVELS
+from hrnet_deploy.quantization_info import Similarity
 
 BODY = """[s1] a = Conv<pads = [1, 1, 1, 1], strides = [2, 2]>(x, u) [r1] b = Relu(a) [s2] c = Conv(b, w)
     [r2] d = Relu(c) [c3] e = Conv(d, w, p) [r3] f = Relu(e) [c4] g = Conv(f, w, p) [sum] h = Add(g, d)
@@ -76,9 +76,9 @@ def scored(monkeypatch):
         def score(_scorer, _model):
             found = left.pop(0) if len(left) > 1 else left[0]
             same = {"agreement": found, "worst": found, "expected": found, "divergence": 1 - found}
-            return Score(**same, sqnr_db=sqnr_db, max_abs=0.0, max_rel=0.0)
+            return Similarity(**same, sqnr_db=sqnr_db, max_abs=0.0, max_rel=0.0)
 
-        monkeypatch.setattr(quantizing.Scorer, "score", score)
+        monkeypatch.setattr(quantizing.SimilarityScorer, "score", score)
 
     return set_to
 
@@ -96,17 +96,15 @@ INTEGER = {"cpu": {"s1", "s2", *ALL, "last"}, "tensorrt": ALL}
 
 def test_the_card_says_how_the_net_was_calibrated_and_how_good_it_is(int8):
     card = int8().card
-    assert {k: card.lineage[k] for k in ("calib_method", "calib_images", "qdq_target", "kept_fp")} == {
-        "calib_method": "entropy",
-        "calib_images": "8",
-        "qdq_target": "cpu",
-        "kept_fp": "",
-    }
-    assert len(card.lineage["calib_images_sha256"]) == 64
-    assert card.measured["heldout_images"] == 2
-    assert 0.9 < card.measured["heldout_agreement"] <= 1
-    assert card.measured["heldout_worst"] <= card.measured["heldout_agreement"]
-    assert card.measured["heldout_sqnr_db"] > 15
+    info, found = card.quantization, card.quantization.validation
+    assert (info.method, info.images, info.target, info.kept_in_float) == ("entropy", 8, "cpu", ())
+    assert (info.remainder, info.residual, info.implicit) == ("fp32", None, False)
+    assert len(info.images_sha256) == 64
+    assert info.validation_images == 2
+    assert 0.9 < found.agreement <= 1
+    assert found.worst <= found.agreement
+    assert found.sqnr_db > 15
+    assert card.measured == {}
 
 
 def test_both_renderings_come_from_one_pass_and_table(int8, passes, tmp_path):
@@ -136,14 +134,14 @@ def test_auto_records_every_score_and_takes_the_best(int8, scored, tmp_path):
     content = json.loads((tmp_path / "int8.calib.json").read_text())
     assert sorted(content["scores"].values()) == pytest.approx([-0.4, -0.3, -0.2, -0.1])
     best = max(content["scores"], key=content["scores"].get)
-    assert content["method"] == done.card.lineage["calib_method"] == best
-    assert {m: -done.card.measured[f"heldout_divergence_{m}"] for m in methods} == content["scores"]
+    assert content["method"] == done.card.quantization.method == best
+    assert {m: -done.card.quantization.method_divergence[m] for m in methods} == content["scores"]
 
 
 def test_scores_of_an_auto_run_do_not_reach_another_card(int8):
     int8(calib_method="auto")
     done = int8(calib_method="minmax", qdq_target="tensorrt")
-    assert not [k for k in done.card.measured if k.startswith("heldout_divergence_")]
+    assert done.card.quantization.method_divergence == {}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +158,7 @@ def test_scores_of_an_auto_run_do_not_reach_another_card(int8):
 def test_what_is_named_stays_in_floating_point(int8, keep, named, target):
     done = int8(keep_fp=keep, qdq_target=target)
     assert integer(done.path) == INTEGER[target] - named
-    assert done.card.lineage["kept_fp"] == (keep if isinstance(keep, str) else ",".join(keep))
+    assert done.card.quantization.kept_in_float == ((keep,) if isinstance(keep, str) else keep)
 
 
 def test_the_first_convolution_reads_whole_levels_and_loses_nothing(int8):
@@ -199,7 +197,7 @@ def test_bytes_in_give_the_masks_of_floats_in(int8, keep, order):
 def test_with_none_kept_every_convolution_is_int8_but_those_named(int8, target):
     done = int8(keep_fp=("none", "c4"), qdq_target=target)
     assert integer(done.path) == {"s1", "s2", *ALL, "last"} - {"c4"}
-    assert done.card.lineage["kept_fp"] == "none,c4"
+    assert done.card.quantization.kept_in_float == ("none", "c4")
 
 
 @pytest.mark.parametrize("method", ["entropy", "percentile", "minmax"])
@@ -231,14 +229,14 @@ def test_an_unknown_block_is_refused_before_any_pass(int8, passes, tmp_path):
 def test_keep_fp_auto_keeps_nothing_where_int8_is_good_enough(int8, scored):
     scored(0.8, 0.9, 0.999)
     done = int8(keep_fp=("auto",))
-    assert done.card.lineage["kept_fp"] == ""
+    assert done.card.quantization.kept_in_float == ()
     assert integer(done.path) == INTEGER["cpu"]
 
 
 def test_keep_fp_auto_takes_the_most_sensitive_block_and_stops(int8, scored):
     scored(0.9, 0.8, 0.9, 0.9, 0.999)  # two blocks alone, INT8 throughout (twice), without the worst block
     done = int8(keep_fp=("auto",))
-    assert done.card.lineage["kept_fp"] == "conv6-11"
+    assert done.card.quantization.kept_in_float == ("conv6-11",)
     assert integer(done.path) == INTEGER["cpu"] - {"c7", "last"}
     assert list(done.sensitivity) == ["conv6-11", "conv0-5"]
 
@@ -252,7 +250,7 @@ def test_keep_fp_auto_adds_to_what_is_named(int8, scored):
     scored(0.9, 0.8, 0.9, 0.9, 0.999)
     done = int8(keep_fp=("auto", "c7"))
     assert integer(done.path) == {"s1", "s2", "c3", "c4", "c5", "c6"}
-    assert done.card.lineage["kept_fp"] == "c7,conv6-11"
+    assert done.card.quantization.kept_in_float == ("c7", "conv6-11")
 
 
 def test_sensitivity_scores_every_block_alone(int8):
@@ -319,7 +317,8 @@ def test_an_fp16_remainder_holds_halves_beside_integers(int8):
     kinds = {t.data_type for t in model.graph.initializer}
     assert {onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8} <= kinds
     assert integer(done.path) == ALL
-    assert done.card.measured["heldout_agreement"] > 0.9
+    assert done.card.quantization.validation.agreement > 0.9
+    assert done.card.quantization.remainder == "fp16"
     assert next(o.version for o in model.opset_import if not o.domain) >= 19
 
 

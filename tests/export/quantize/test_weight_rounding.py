@@ -7,7 +7,7 @@ import torch
 
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.export.quantize import weight_rounding
-from hrnet_deploy.export.quantize.weight_rounding import rounded_weights
+from hrnet_deploy.export.quantize.weight_rounding import round_weights
 from hrnet_deploy.exporters.qdq import weight_scales
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.exporters.trace import trace
@@ -55,7 +55,7 @@ def convolutions(model):
 
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_answers_to_other_images_are_nearer_than_with_the_nearest_levels(net, images, per_channel):
-    levels = rounded_weights(net, convolutions(net), images[:4], per_channel=per_channel)
+    levels = round_weights(net, convolutions(net), images[:4], per_channel=per_channel)
     assert len(levels) == len(convolutions(net))
     wanted = answers(net, images[4:])
     ours, plain = (
@@ -67,9 +67,9 @@ def test_answers_to_other_images_are_nearer_than_with_the_nearest_levels(net, im
 
 def test_a_net_that_takes_several_passes_gets_the_same_levels(net, images, monkeypatch):
     nodes = frozenset(sorted(convolutions(net))[:12])
-    once = rounded_weights(net, nodes, images[:2], per_channel=True)
+    once = round_weights(net, nodes, images[:2], per_channel=True)
     monkeypatch.setattr(weight_rounding, "_ROOM", 100_000)
-    several = rounded_weights(net, nodes, images[:2], per_channel=True)
+    several = round_weights(net, nodes, images[:2], per_channel=True)
     assert several.keys() == once.keys()
     for name, levels in once.items():
         np.testing.assert_array_equal(several[name], levels)
@@ -81,7 +81,7 @@ def test_weights_of_several_convolutions_are_left_to_the_nearest_levels():
     model = onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text}')
     for name in "vw":
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(3, dtype=np.float32)[..., None, None], name))
-    found = rounded_weights(
+    found = round_weights(
         model, frozenset({"one", "two", "three"}), [np.ones((1, 3, 4, 4), np.float32)], per_channel=True
     )
     assert found.keys() == {"v"}

@@ -1,0 +1,127 @@
+"""Preprocessing from a decoded image to the network input, as the model card records it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hrnet_deploy.color_scale import check_scale, three_numbers
+from hrnet_deploy.errors import UsageError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Channel means (RGB, 0..1) of every HRNet dialect. Source: HRNet-Image-Classification, tools/valid.py."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Channel standard deviations (RGB, 0..1). Source: as IMAGENET_MEAN."""
+
+_CARD_SIZE_LIMIT_PX = 1 << 16
+
+
+class Resize(str, enum.Enum):
+    """Way from an image to the network's size."""
+
+    SHORT_SIDE = "short-side"
+    """Short side to size / crop_pct, then a center crop (ImageNet evaluation)."""
+    SQUASH = "squash"
+    """Both sides to the network's size; the aspect ratio changes."""
+    LONG_SIDE = "long-side"
+    """Long side to `max(size_hw)`, aspect ratio kept, no crop."""
+    NONE = "none"
+    """The image as it is."""
+
+
+class Interpolation(str, enum.Enum):
+    """Resampling filter."""
+
+    BILINEAR = "bilinear"
+    """Triangle filter widened when reducing (antialias), as Pillow and torchvision do."""
+    BICUBIC = "bicubic"
+    """Cubic filter (a = -0.5) widened when reducing, as Pillow does."""
+    OPENCV_LINEAR = "opencv-linear"
+    """cv2.INTER_LINEAR: two taps at any scale, no antialias."""
+
+
+class Rounding(str, enum.Enum):
+    """Rounding of the long side and the crop offset in a dialect."""
+
+    TORCHVISION = "torchvision"
+    """Long side int(), crop offset int(round()). Source: torchvision.transforms.functional."""
+    PADDLE = "paddle"
+    """Long side int(round()), crop offset //2. Source: ppcls/data/preprocess/ops/operators.py."""
+
+
+class ChannelOrder(str, enum.Enum):
+    """Order of the color channels at the network's input, or at a pixels-in graph's."""
+
+    RGB = "rgb"
+    BGR = "bgr"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """From a decoded image to the network input.
+
+    Attributes:
+        size_hw: network input (height, width) in pixels; None for the image's own size (resize "none" only).
+        crop_pct: size / short side before the center crop, in (0, 1]; used by "short-side" only.
+        mean: per channel, on a 0..1 scale, in the network's channel order.
+        std: per channel, on a 0..1 scale, in the network's channel order.
+    """
+
+    resize: Resize = Resize.SHORT_SIDE
+    size_hw: tuple[int, int] | None = (224, 224)
+    crop_pct: float = 0.875
+    interpolation: Interpolation = Interpolation.BILINEAR
+    rounding: Rounding = Rounding.TORCHVISION
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    channel_order: ChannelOrder = ChannelOrder.RGB
+
+    def __post_init__(self) -> None:
+        normalize_enums(
+            self,
+            {
+                "resize": Resize,
+                "interpolation": Interpolation,
+                "rounding": Rounding,
+                "channel_order": ChannelOrder,
+            },
+        )
+        if self.size_hw is None:
+            if self.resize is not Resize.NONE:
+                raise UsageError(f"resize '{self.resize.value}' needs a size (height, width), got none. Give --imgsz.")
+        else:
+            object.__setattr__(self, "size_hw", positive_ints("image size", self.size_hw, 2))
+        if not 0 < self.crop_pct <= 1:
+            raise UsageError(f"crop fraction must be in (0, 1], got {self.crop_pct}. ImageNet nets use 0.875.")
+        for name in ("mean", "std"):
+            object.__setattr__(self, name, three_numbers(name, getattr(self, name)))
+        check_scale(self.mean, self.std)
+
+
+def normalize_enums(record: Any, kinds: Mapping[str, type[enum.Enum]]) -> None:
+    """Convert plain strings, from JSON or a user, to the enum of each field.
+
+    Raises:
+        UsageError: A text that is no member.
+    """
+    for name, kind in kinds.items():
+        value = getattr(record, name)
+        try:
+            object.__setattr__(record, name, kind(value))
+        except ValueError as error:
+            allowed = ", ".join(member.value for member in kind)
+            raise UsageError(f"{name} must be one of {allowed}, got '{value}'. Choose one.") from error
+
+
+def positive_ints(what: str, values: Any, count: int) -> tuple[Any, ...]:
+    """Check a tuple of sizes.
+
+    Raises:
+        UsageError: Other than `count` integers in range.
+    """
+    checked = tuple(values)
+    if len(checked) != count or not all(type(v) is int and 0 < v <= _CARD_SIZE_LIMIT_PX for v in checked):
+        raise UsageError(f"{what} must be {count} integers from 1 to {_CARD_SIZE_LIMIT_PX}, got {values}. Correct it.")
+    return checked
