@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ParamSpec
 from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
 from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.export.engine.from_onnx import compile_file
-from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options, refuse_accuracy_options
+from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options
 from hrnet_deploy.export.gate.gate import search
 from hrnet_deploy.export.gate.result import AccuracyGateError
 from hrnet_deploy.export.open_source import open_source
@@ -22,7 +22,6 @@ from hrnet_deploy.export.publish import ExportResult, publish
 from hrnet_deploy.export.quantize.converter import make_converter
 from hrnet_deploy.export.source import SourceModel, read_card
 from hrnet_deploy.export.verify import make_reference_batches
-from hrnet_deploy.spec import Precision
 
 if TYPE_CHECKING:
     import onnx
@@ -53,16 +52,13 @@ Raises:
 
 def run_export(options: ExportOptions) -> ExportResult:
     """Export as the options state; `export` documents results and errors."""
-    source_path = None if options.model is None else Path(options.model)
-    card = read_card(source_path) if source_path is not None and source_path.suffix == ".onnx" else None
+    card = read_card(Path(options.model)) if options.model and str(options.model).endswith(".onnx") else None
     kind = export_kind(options, card)
-    if not kind.as_is:
-        check_accuracy_options(options, Precision(kind.precision))
+    check_accuracy_options(options, kind)
     options.check_applies(kind)
-    if card is not None and source_path is not None and kind.as_is:
-        refuse_accuracy_options(options)
+    if card is not None and kind.as_is:
         with ExportProgress() as step:
-            return compile_file(source_path, card, options, step)
+            return compile_file(card, options, step)
     early = make_plan(options)
     with ExportProgress() as step:
         step("loading")
@@ -77,17 +73,17 @@ def run_export(options: ExportOptions) -> ExportResult:
         step("setting the precision")
         converter = make_converter(graph, plan, reference)
         choice = search(converter, plan.accuracy)
-        done = publish(converter, choice, step)
-    if done.verdict is not None and not done.verdict.passed:
-        raise AccuracyGateError(done.verdict, done.path)
-    if done.agreement is not None and not done.agreement.passed:
-        raise AgreementError(done.agreement, done.path)
+        result = publish(converter, choice, step)
+    if result.verdict is not None and not result.verdict.passed:
+        raise AccuracyGateError(result.verdict, result.path)
+    if result.agreement is not None and not result.agreement.passed:
+        raise AgreementError(result.agreement, result.path)
     if not options.waterfall or options.eval_data is None:
-        return done
-    found = measure_waterfall(
-        [done.path], options.eval_data, source=source, limit=options.eval_limit, device="cpu", backend="onnxruntime"
+        return result
+    steps = measure_waterfall(
+        [result.path], options.eval_data, source=source, limit=options.eval_limit, device="cpu", backend="onnxruntime"
     )
-    return dataclasses.replace(done, waterfall=found)
+    return dataclasses.replace(result, waterfall=steps)
 
 
 def _float_graph(source: SourceModel, plan: ExportPlan) -> onnx.ModelProto:

@@ -27,13 +27,12 @@ _TRIED = 4
 """Images on which an engine is compared with its graph."""
 
 
-def compile_file(source: Path, card: ModelCard, options: ExportOptions, step: Callable[[str], None]) -> ExportResult:
+def compile_file(card: ModelCard, options: ExportOptions, step: Callable[[str], None]) -> ExportResult:
     """Compile an artifact without changing its arithmetic.
 
     Args:
-        source: The .onnx file.
-        card: Its card.
-        options: Options; output, batch, image size and those of the engine apply.
+        card: Card of the .onnx file.
+        options: Of these, model, output, batch, image size and those of the engine apply.
         step: Shows the name of each stage.
 
     Returns:
@@ -45,6 +44,7 @@ def compile_file(source: Path, card: ModelCard, options: ExportOptions, step: Ca
     """
     from hrnet_deploy.exporters import onnx_file
 
+    source = Path(str(options.model))
     if card.quantization is not None and card.quantization.target is QdqTarget.CPU:
         raise UsageError(
             f"an engine needs Q/DQ pairs for TensorRT, got {source.name} with those for the CPU. "

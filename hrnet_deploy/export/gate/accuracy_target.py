@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation import Dataset, find_dataset
+from hrnet_deploy.export.option_declaration import ExportKind
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, TensorSpec
@@ -40,14 +41,19 @@ class AccuracyTarget:
         )
 
 
-def check_accuracy_options(options: ExportOptions, precision: Precision) -> None:
+def check_accuracy_options(options: ExportOptions, kind: ExportKind) -> None:
     """Refuse options of the gate that contradict each other or are out of range.
 
     Raises:
         UsageError: No images to measure on, an unusable drop or number of images, or a flag without its use.
     """
+    if kind.as_is and (options.max_drop is not None or options.waterfall):
+        raise UsageError(
+            "--max-drop and --waterfall need the checkpoint or the FP32 graph to measure against, got an artefact that "
+            "is compiled as it is. Start from those, or compare with hrnet-report."
+        )
     if options.max_drop is None:
-        if options.keep_rejected and precision is Precision.FP32:
+        if options.keep_rejected and kind.precision == Precision.FP32.value:
             raise UsageError(
                 "--keep-rejected goes with --max-drop, fp16 or int8, got fp32 without a budget. Leave it out."
             )
@@ -60,19 +66,6 @@ def check_accuracy_options(options: ExportOptions, precision: Precision) -> None
     flag = "--max-drop" if options.max_drop is not None else "--waterfall" if options.waterfall else ""
     if flag and options.eval_data is None:
         raise UsageError(f"{flag} needs labelled images to measure on, got no --eval-data. Add --eval-data DIR.")
-
-
-def refuse_accuracy_options(options: ExportOptions) -> None:
-    """Refuse an accuracy target for an artifact that is compiled as it is.
-
-    Raises:
-        UsageError: There is no original to compare with.
-    """
-    if options.max_drop is not None or options.waterfall:
-        raise UsageError(
-            "--max-drop and --waterfall need the checkpoint or the FP32 graph to measure against, got an artefact that "
-            "is compiled as it is. Start from those, or compare with hrnet-report."
-        )
 
 
 def find_accuracy_target(
