@@ -14,31 +14,24 @@ CARD_KEY = "hrnet_deploy.card"
 
 
 def card_metadata(card: ModelCard) -> dict[str, str]:
-    """A card as string metadata; well-known class lists are written by name.
-
-    Args:
-        card: the card.
-
-    Returns:
-        One entry, under CARD_KEY.
-    """
+    """Write a card as string metadata under `CARD_KEY`, with well-known class lists by name."""
     content = json.loads(card.to_json())
     content["classes"] = pack_classes(card.classes)
     return {CARD_KEY: json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)}
 
 
 def card_from_metadata(metadata: Mapping[str, str], name: str) -> ModelCard:
-    """The card an artefact carries.
+    """Read the card of an artifact.
 
     Args:
-        metadata: the artefact's string metadata.
-        name: the artefact, for the error.
+        metadata: String metadata of the artifact.
+        name: Its name, for the error.
 
     Returns:
         The card.
 
     Raises:
-        ArtifactError: there is none, or it cannot be read.
+        ArtifactError: There is none, or it cannot be read.
     """
     text = metadata.get(CARD_KEY)
     if text is None:

@@ -169,17 +169,7 @@ def search(converter: Converter, target: AccuracyTarget | None) -> Choice:
 
 
 def smallest_passing(passes: Callable[[int], bool], largest: int) -> int | None:
-    """Find the smallest count that passes, in few tries: double it from 1, then bisect.
-
-    If passing is not monotonic, the result passes and the count below it was tried and does not.
-
-    Args:
-        passes: Whether a count from 1 to `largest` passes; 0 is known not to.
-        largest: The largest count.
-
-    Returns:
-        The count; None if none of those tried passes.
-    """
+    """Find the smallest passing count from 1 to `largest` (doubling, then bisection); None if none passes."""
     low, high = 0, 1
     while high <= largest and not passes(high):
         low, high = high, max(high + 1, min(2 * high, largest))

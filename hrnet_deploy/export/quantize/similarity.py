@@ -106,16 +106,7 @@ class SimilarityScorer:
 def rank_by_sensitivity(
     blocks: Iterable[str], alone: Callable[[str], onnx.ModelProto], scorer: SimilarityScorer
 ) -> dict[str, Similarity]:
-    """Lower the precision of one block at a time.
-
-    Args:
-        blocks: Names of the blocks.
-        alone: Makes the graph in which only that block has the lower precision.
-        scorer: Compares it with the float32 graph.
-
-    Returns:
-        The similarity by block, most sensitive first.
-    """
+    """Lower the precision of one block at a time; the similarity by block, most sensitive first."""
     scores = {block: scorer.score(alone(block)) for block in bar(list(blocks), desc="sensitivity")}
     return dict(sorted(scores.items(), key=lambda item: -item[1].divergence))
 

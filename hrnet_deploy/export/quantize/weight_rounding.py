@@ -31,17 +31,7 @@ _ROOM = 128_000_000
 def round_weights(
     graph: onnx.ModelProto, nodes: frozenset[str], images: Iterable[NDArray[np.float32]], *, per_channel: bool
 ) -> dict[str, NDArray[np.int8]]:
-    """Round the weights of convolutions so that their outputs on some images change least (GPTQ).
-
-    Args:
-        graph: The simplified float32 graph.
-        nodes: Names of the convolutions that may become INT8.
-        images: Network inputs, float32 (1, 3, H, W) each, re-iterable; `ENOUGH_IMAGES` suffice.
-        per_channel: One scale per output channel, else one per weight.
-
-    Returns:
-        INT8 levels by name of the weights; weights without an entry are rounded to the nearest level.
-    """
+    """Round weights of convolutions to INT8 levels by name; images are network inputs, float32 (1, 3, H, W) each."""
     from hrnet_deploy.calibration.gptq import round_columns
     from hrnet_deploy.exporters.qdq import weight_scales
 
