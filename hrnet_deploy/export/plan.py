@@ -135,8 +135,8 @@ def make_plan(options: ExportOptions) -> EarlyPlan:
         DeviceError: this TensorRT needs a GPU to build.
         ImageError: a folder without images.
     """
-    precision = precision_of(options.precision)
-    engine = _plan_engine(options, precision) if wants_engine(options) else None
+    precision = _precision_of(options.precision)
+    engine = _plan_engine(options, precision) if _wants_engine(options) else None
     if options.output is not None and Path(options.output).is_dir():
         raise UsageError(f"output must be a file, got the folder {options.output}. Add a file name.")
     check_modes(options)
@@ -164,9 +164,9 @@ def export_kind(options: ExportOptions, card: ModelCard | None) -> ExportKind:
     Raises:
         UsageError: an unknown precision, format or suffix.
     """
-    engine = wants_engine(options)
+    engine = _wants_engine(options)
     as_is = engine and card is not None and options.precision in {None, card.precision.value}
-    precision = card.precision if as_is and card is not None else precision_of(options.precision)
+    precision = card.precision if as_is and card is not None else _precision_of(options.precision)
     return ExportKind(
         precision=precision.value,
         engine=engine,
@@ -178,12 +178,8 @@ def export_kind(options: ExportOptions, card: ModelCard | None) -> ExportKind:
     )
 
 
-def wants_engine(options: ExportOptions) -> bool:
-    """Return whether the name of the output, or --format, means a TensorRT engine.
-
-    Raises:
-        UsageError: an unknown format or suffix, or two that differ.
-    """
+def _wants_engine(options: ExportOptions) -> bool:
+    """Return whether --output or --format means a TensorRT engine; refuse a suffix and a format that differ."""
     if options.format not in {None, *_FORMATS}:
         raise UsageError(f"--format must be {' or '.join(_FORMATS)}, got '{options.format}'. Choose one.")
     suffix = None if options.output is None else Path(options.output).suffix
@@ -193,7 +189,7 @@ def wants_engine(options: ExportOptions) -> bool:
     return ENGINE_SUFFIX in {suffix, _FORMATS.get(options.format or "")}
 
 
-def precision_of(text: str | None) -> Precision:
+def _precision_of(text: str | None) -> Precision:
     """Return the precision of that name; fp32 if none is given."""
     if text not in {None, *(p.value for p in Precision)}:
         allowed = ", ".join(p.value for p in Precision)
