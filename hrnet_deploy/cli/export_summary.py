@@ -126,7 +126,7 @@ def _int8_lines(done: ExportResult, info: QuantizationInfo) -> Iterator[str]:
         f"floating point: {','.join(info.kept_in_float) or 'what the recipe keeps'}"
     )
     if info.implicit:
-        yield "  TensorRT quantizes by itself, with these ranges; the figures below are for the same model with Q/DQ nodes"
+        yield "  TensorRT quantizes by itself, with these ranges; the figures below are for the model with Q/DQ nodes"
     for method, divergence in info.method_divergence.items():
         yield f"  {method:<12}divergence {divergence:.5f} (the lowest is best)"
     if info.validation is not None:
