@@ -18,7 +18,7 @@ from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.imaging.drawing import Image, captioned, tint, with_rows
 from hrnet_deploy.imaging.sources import VideoFrame
-from hrnet_deploy.system.terminal import printable
+from hrnet_deploy.system.text_table import printable
 
 _GREY = (140, 140, 140)
 _SHOWN_PX = 800

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hrnet_deploy.benchmark.result import Artefact, Benchmark, Row, Scope
 from hrnet_deploy.system import load_snapshot
-from hrnet_deploy.system.terminal import aligned, printable, wrapped
+from hrnet_deploy.system.text_table import Table, printable, wrapped
 
 _LONGEST_NAME = 34
 _LEFT_ALIGNED = frozenset({"artefact", "net", "reason"})
@@ -87,7 +87,7 @@ def as_text(parts: Sequence[Section]) -> str:
     for part in parts:
         lines = [part.title]
         if part.header:
-            lines += [f"  {line}" for line in aligned(part.header, part.rows, _LEFT_ALIGNED)]
+            lines += [f"  {line}" for line in Table(part.header, part.rows, _LEFT_ALIGNED).text()]
         for note in part.notes:
             lines += wrapped(note, "  ", "    ")
         blocks.append("\n".join(lines))
@@ -107,9 +107,7 @@ def as_markdown(parts: Sequence[Section]) -> str:
     for part in parts:
         blocks.append(f"## {part.title}" if part.header or part.notes else part.title)
         if part.header:
-            rule = "|".join(":--" if title in _LEFT_ALIGNED else "--:" for title in part.header)
-            rows = [" | ".join(map(_escaped, row)) for row in (part.header, *part.rows)]
-            blocks.append("\n".join([f"| {rows[0]} |", f"|{rule}|", *(f"| {row} |" for row in rows[1:])]))
+            blocks.append("\n".join(Table(part.header, part.rows, _LEFT_ALIGNED).markdown()))
         if part.notes:
             blocks.append("\n".join(f"- {_escaped(note)}" for note in part.notes))
     return "\n\n".join(blocks) + "\n"

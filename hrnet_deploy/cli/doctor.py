@@ -14,7 +14,7 @@ from hrnet_deploy.engines.environment import EXPORT_PACKAGES, Machine, look
 from hrnet_deploy.errors import HrnetDeployError
 from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.gpu_table import Gpu, Objection, Runtime, find_gpu, objection, pip_lines
-from hrnet_deploy.system.terminal import aligned, wrapped
+from hrnet_deploy.system.text_table import Table, wrapped
 
 _YES, _NO, _BUILD = "yes", "no", "build"
 _HEADER = ("runtime", "version", *(precision.value for precision in Precision))
@@ -271,7 +271,7 @@ def _record(row: Row) -> dict[str, object]:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
-    left = aligned(_HEADER, [(row.runtime, row.version, *row.cells) for row in rows], _HEADER)
+    left = Table(_HEADER, [(row.runtime, row.version, *row.cells) for row in rows], _HEADER).text()
     width = max(map(len, left)) + 2
     reasons = ["notes", *(row.reason for row in rows)]
     return [line for cells, reason in zip(left, reasons, strict=True) for line in wrapped(reason, cells.ljust(width))]

@@ -16,7 +16,7 @@ from hrnet_deploy.integrity.verify import Check, verify
 from hrnet_deploy.processing.preprocess import described
 from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import ModelCard, TensorSpec
-from hrnet_deploy.system.terminal import printable, wrapped
+from hrnet_deploy.system.text_table import printable, wrapped
 
 _SHOWN_CLASSES = 6
 _SHOWN_NODES = 10

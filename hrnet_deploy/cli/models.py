@@ -10,7 +10,7 @@ from typing import Any
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.zoo import ZooEntry, list_models, suggestion
-from hrnet_deploy.system.terminal import aligned
+from hrnet_deploy.system.text_table import Table
 
 _HEADER = ("name", "params M", "GMACs", "top-1", "top-5", "mIoU", "input", "weights")
 _WORDS = frozenset(_HEADER) - {"params M", "GMACs"}
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json([_record(entry) for entry in rows])
     else:
-        print("\n".join(aligned(_HEADER, [_cells(entry) for entry in rows], _WORDS)))
+        print("\n".join(Table(_HEADER, [_cells(entry) for entry in rows], _WORDS).text()))
     if any(entry.by_hand for entry in rows):
         print_message(args, "* fetch by hand in a browser, then give --weights PATH; --json shows where each file is")
     if len(rows) <= _NOTES_UP_TO and not args.json:

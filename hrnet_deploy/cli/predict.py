@@ -18,7 +18,7 @@ from hrnet_deploy.processing.prefetch import readers
 from hrnet_deploy.results import ClassificationResult, Result
 from hrnet_deploy.spec import ModelCard, Task
 from hrnet_deploy.system.progress import bar
-from hrnet_deploy.system.terminal import printable
+from hrnet_deploy.system.text_table import printable
 
 _TOPK = 5
 

@@ -1,77 +1,58 @@
-"""Whether a report's figures can carry a conclusion: a reference that works, enough images, a quiet machine."""
+"""Whether a report supports a conclusion: a working reference, enough images, an idle machine."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from hrnet_deploy.report.content import Report
-from hrnet_deploy.report.numbers import percent
+from hrnet_deploy.report.formatting import join_words, percent
+from hrnet_deploy.report.report import Report
 from hrnet_deploy.spec import Task
 
-_FEWEST = {Task.CLASSIFICATION: 10, Task.SEGMENTATION: 3}
-"""With fewer images a single one moves the metric by 10 points or more; a scene has many pixels of its own."""
+_MIN_IMAGES = {Task.CLASSIFICATION: 10, Task.SEGMENTATION: 3}
+"""Below this, one image moves the metric by 10 points or more; a scene holds many pixels."""
 
 
 def broken_reference(report: Report) -> str | None:
-    """Why nothing follows from a comparison with this reference.
-
-    Args:
-        report: the report.
-
-    Returns:
-        A sentence; None for a reference that is better than chance.
-    """
+    """Explain why a reference that is no better than chance allows no conclusion; None for a better one."""
     metrics = report.reference.evaluation.metrics
     share = chance(report)
     if metrics.value > share:
         return None
     return (
-        f"Nothing follows from this comparison: the reference reaches {percent(metrics.value)} {metrics.name}, where "
-        f"chance reaches up to {percent(share)}. Check its weights, class order, preprocessing and labels."
+        f"No conclusion from this comparison: the reference achieves {percent(metrics.value)} {metrics.name}, and "
+        f"chance achieves up to {percent(share)}. Check its weights, class order, preprocessing and labels."
     )
 
 
 def chance(report: Report) -> float:
-    """What a net that knows nothing may reach on these images.
+    """Estimate the metric, 0..1, of the better of two guesses: the most frequent class, and a random class.
 
-    Args:
-        report: the report.
-
-    Returns:
-        The metric, 0..1, of the better of two: one class for everything, and a draw among all classes, for labels of
-        images with two standard errors of luck.
+    The share of a random class includes two standard errors of the binomial distribution.
     """
     evaluation = report.reference.evaluation
     support = np.asarray(evaluation.metrics.support, np.float64)
-    labelled, total = int((support > 0).sum()), float(support.sum())
+    labeled, total = int((support > 0).sum()), float(support.sum())
     if total == 0:
         return 0.0
-    most = float(support.max()) / total
-    if report.reference.model.card.task is Task.SEGMENTATION:
+    most_frequent = float(support.max()) / total if labeled > 1 else 0.0
+    if report.segmentation:
         # One class everywhere: its IoU is its share of the pixels, that of all others 0.
-        return most / labelled if labelled > 1 else 0.0
-    draw = 1 / len(evaluation.classes)
-    luck = 2 * (draw * (1 - draw) / total) ** 0.5
-    return float(min(max(draw + luck, most if labelled > 1 else 0.0), 0.99))
+        return most_frequent / max(1, labeled)
+    random = 1 / len(evaluation.classes)
+    error = 2 * (random * (1 - random) / total) ** 0.5
+    return float(min(max(random + error, most_frequent), 0.99))
 
 
 def doubts(report: Report) -> list[str]:
-    """What makes a conclusion uncertain, in few words each.
-
-    Args:
-        report: the report.
-
-    Returns:
-        Such as "the machine was busy: load 10.0 on 2 cores"; none where all is well.
-    """
+    """List what makes a conclusion uncertain, such as "the machine was busy: load 10.0 on 2 cores"."""
     found = []
-    images, task = report.comparison.reference.data.images, report.reference.model.card.task
-    if images < _FEWEST[task]:
+    images, task = report.data.images, report.reference.model.card.task
+    if images < _MIN_IMAGES[task]:
         found.append(f"only {images} {'image' if images == 1 else 'images'}")
     cpu = report.machine.processor
     if cpu.busy:
         found.append(f"the machine was busy: load {cpu.load} on {cpu.cores} cores")
-    places = {row.model.device.partition(":")[0] for row in report.rows if not row.standing.predicted}
-    if len(places) > 1:
-        found.append(f"speeds of different devices: {' and '.join(sorted(places))}")
+    devices = {row.model.device.partition(":")[0] for row in report.rows if not row.runtime_status.predicted}
+    if len(devices) > 1:
+        found.append(f"speeds of different devices: {join_words(sorted(devices))}")
     return found

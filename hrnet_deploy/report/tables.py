@@ -1,157 +1,121 @@
-"""The tables of a report's page."""
+"""The tables of a report, for every format; a dash stands where there is no figure."""
 
 from __future__ import annotations
 
-from hrnet_deploy.report import waterfall
-from hrnet_deploy.report.content import Report, Row
-from hrnet_deploy.report.markup import Markup, element, joined
-from hrnet_deploy.report.numbers import percent, points
-from hrnet_deploy.report.plots import judged_classes
-from hrnet_deploy.report.table import cells, headers, left_aligned
+import math
 
-_CLASS_ROWS = 60
-_MERGED = ("", "precision", "95% interval")
-"""Columns that stand with others here."""
+from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
+from hrnet_deploy.report.formatting import interval, megabytes, milliseconds, percent, points, ratio
+from hrnet_deploy.report.report import Report, Row
+from hrnet_deploy.system.text_table import Table, visible
+
+_MAX_CLASSES = 60
+_CSV_WORDS = ("artefact", "sha256", "precision", "runtime", "status", "metric", "class")
+_CSV_HEADER = (  # the column keeps its first spelling: it is a file format
+    *("artefact", "sha256", "precision", "runtime", "status", "metric", "class_index", "class", "support"),
+    *("value", "drop_points", "low_points", "high_points", "agreement"),
+    *("size_bytes", "median_ms", "p95_ms", "speed_up"),
+)
 
 
-def figure_table(report: Report) -> Markup:
-    """All figures of every artefact.
-
-    Args:
-        report: the report.
-
-    Returns:
-        The table and what its columns hold.
-    """
-    titles = [title for title in headers(report) if title not in _MERGED]
-    names = [element("th", title, scope="col", class_=_side(title)) for title in titles]
-    lines = []
-    for row in report.rows:
-        texts = dict(zip(headers(report), cells(report, row), strict=True))
-        line = [element("th", named(row), scope="row")]
-        for title in titles[1:]:
-            content: list[str] = [texts[title]]
-            if title == "drop" and texts["95% interval"] != "-":
-                content.append(element("small", texts["95% interval"]))
-            elif title == "runs on" and row.standing.predicted:
-                content = [row.standing.runtime, element("small", row.standing.status)]
-            line.append(element("td", *content, class_=_side(title)))
-        lines.append(element("tr", *line))
-    table = element("table", element("thead", element("tr", *names)), element("tbody", *lines))
-    note = (
-        "Drop in percentage points with its 95% interval, positive is a loss. Times in milliseconds for one image."
-        " A prediction has no speed-up: its time here is not its target's."
+def figure_table(report: Report) -> Table:
+    """Show all figures, one row per artifact."""
+    second = report.second_metric
+    header = (
+        *("", "artifact", "precision", "runs on", report.metric, "drop", "95% interval"),
+        *((second, f"{second} drop") if second else ()),
+        *("agreement", "worst class", "MB", "median ms", "p95 ms", "speed-up"),
     )
-    return joined(_scroll("all figures", table), element("p", note, class_="note"))
+    words = ("", "artifact", "precision", "runs on", "worst class")
+    return Table(header, [_figure_cells(report, row) for row in report.rows], words)
 
 
-def pair_table(report: Report) -> Markup:
-    """Predicted beside measured.
-
-    Args:
-        report: the report.
-
-    Returns:
-        The table under its title; nothing where there is no such pair.
-    """
-    if not report.pairs:
-        return Markup("")
-    titles = ("", "predicted", "measured", "gap, points")
-    head = element("tr", *[element("th", title, scope="col") for title in titles])
+def prediction_table(report: Report) -> Table:
+    """Show each prediction beside the measurement of its engine."""
+    metric = report.metric
+    header = ("predicted by", "measured on", f"predicted {metric}", f"measured {metric}", "gap, points")
     rows = []
     for pair in report.pairs:
-        predicted, measured = report.rows[pair.predicted], report.rows[pair.measured]
-        rows += [
-            element(
-                "tr",
-                element("th", f"{report.metric}, {measured.label}", scope="row"),
-                *[element("td", percent(row.evaluation.metrics.value)) for row in (predicted, measured)],
-                element("td", points(pair.gap)),
-            ),
-            element(
-                "tr",
-                element("th", "drop", scope="row"),
-                *[
-                    element("td", points(row.contrast.drop.points) if row.contrast else "reference")
-                    for row in (predicted, measured)
-                ],
-                element("td", "-"),
-            ),
-        ]
-    table = element("table", element("thead", head), element("tbody", *rows))
-    return joined(element("h3", "Predicted and measured"), _scroll("predicted and measured", table))
+        both = (report.rows[pair.predicted], report.rows[pair.measured])
+        rows.append((*(row.label for row in both), *(percent(row.value) for row in both), points(pair.gap)))
+    return Table(header, rows, ("predicted by", "measured on"))
 
 
-def step_table(report: Report) -> Markup:
-    """The steps from the checkpoint on.
+def waterfall_table(report: Report) -> Table:
+    """Show the steps from the checkpoint to the artifacts."""
+    header = ("step", report.metric, "drop", "95% interval", "total drop", "agreement")
+    return Table(header, [_step_cells(step) for step in report.waterfall], ("step",))
 
-    Args:
-        report: the report.
 
-    Returns:
-        The table.
+def class_table(report: Report) -> Table:
+    """Show the labeled classes, and of many those with the largest changes."""
+    header = ("class", "labeled", *(f"{row.letter} {row.label}" for row in report.rows))
+    metrics, names = report.reference.evaluation.metrics, report.reference.evaluation.classes
+    changes: dict[int, float] = {}
+    for delta in (delta for row in report.candidates for delta in row.judged_classes):
+        changes[delta.index] = max(changes.get(delta.index, 0.0), abs(delta.points or 0))
+    rows = []
+    for index in sorted(sorted(changes, key=lambda index: -changes[index])[:_MAX_CLASSES]):
+        deltas = [row.comparison.classes[index] for row in report.candidates if row.comparison]
+        cells = [f"{percent(delta.candidate)} ({points(delta.points)})" for delta in deltas]
+        reference = percent(float(metrics.class_values[index]))
+        rows.append((visible(names[index]), f"{int(metrics.support[index]):,}", reference, *cells))
+    return Table(header, rows, ("class",))
+
+
+def csv_table(report: Report) -> Table:
+    """Show one row per artifact, without a class, and one per artifact and class.
+
+    Shares are 0..1, drops percentage points; a cell without a figure is empty.
     """
-    titles = waterfall.headers(report.metric)
-    head = [element("th", title, scope="col", class_="number" if place else None) for place, title in enumerate(titles)]
-    lines = []
-    for step in report.waterfall:
-        name, *figures = waterfall.cells(step)
-        texts = [element("td", text, class_="number") for text in figures]
-        lines.append(element("tr", element("th", name, scope="row"), *texts))
-    table = element("table", element("thead", element("tr", *head)), element("tbody", *lines))
-    return _scroll("step by step", table)
+    rows = []
+    for row in report.rows:
+        metrics, model, status, drop = row.evaluation.metrics, row.model, row.runtime_status, row.drop
+        start = (row.label, model.sha256, model.card.precision.value, status.runtime, status.status)
+        losses: list[float | None] = [None] * 4
+        if row.comparison and drop:
+            losses = [drop.points, drop.low, drop.high, row.comparison.agreement]
+        times = (row.latency.median_ms, row.latency.p95_ms, report.speed_up(row))
+        support = int(metrics.support.sum())
+        rows.append(_csv_cells(*start, metrics.name, "", "", support, row.value, *losses, model.size_bytes, *times))
+        names = map(visible, row.evaluation.classes)
+        for index, (name, value, labeled) in enumerate(zip(names, metrics.class_values, metrics.support, strict=True)):
+            lost = row.comparison.classes[index].points if row.comparison else None
+            share = None if math.isnan(value) else float(value)
+            rows.append(_csv_cells(*start, report.class_metric, index, name, int(labeled), share, lost, *[None] * 7))
+    return Table(_CSV_HEADER, rows, _CSV_WORDS)
 
 
-def class_table(report: Report) -> Markup:
-    """Each class that was labelled, those that moved most where there are many.
-
-    Args:
-        report: the report.
-
-    Returns:
-        The table and a note.
-    """
-    moved: dict[int, float] = {}
-    for row in report.candidates:
-        for delta in judged_classes(row):
-            moved[delta.index] = max(moved.get(delta.index, 0.0), abs(delta.points or 0))
-    chosen = sorted(sorted(moved, key=lambda index: -moved[index])[:_CLASS_ROWS])
-    head = [element("th", "class", scope="col"), element("th", "labelled", scope="col", class_="number")]
-    head += [element("th", f"{row.letter} {row.label}", scope="col", class_="number") for row in report.rows]
-    values = report.reference.evaluation.metrics
-    lines = []
-    for index in chosen:
-        texts = [f"{int(values.support[index]):,}", percent(float(values.class_values[index]))]
-        for row in report.candidates:
-            own = row.contrast.classes[index] if row.contrast else None
-            texts.append("-" if own is None else f"{percent(own.candidate)} ({points(own.points)})")
-        name = element("th", report.reference.evaluation.classes[index], scope="row")
-        lines.append(element("tr", name, *[element("td", text, class_="number") for text in texts]))
-    table = element("table", element("thead", element("tr", *head)), element("tbody", *lines))
-    rest = len(moved) - len(chosen)
-    note = f" The {rest} classes that moved least are in report.csv." if rest else ""
-    return joined(
-        _scroll("figures by class", table),
-        element("p", f"In brackets the drop in points.{note}", class_="note"),
+def _figure_cells(report: Report, row: Row) -> tuple[str, ...]:
+    drop, top5_drop, worst, status = row.drop, row.top5_drop, row.worst_class, row.runtime_status
+    second = (percent(row.top5), points(top5_drop.points) if top5_drop else "reference") if report.second_metric else ()
+    return (
+        row.letter,
+        row.label,
+        row.model.card.precision.value,
+        status.runtime + (f" ({status.status})" if status.predicted else ""),
+        percent(row.value),
+        points(drop.points) if drop else "reference",
+        interval(drop.low, drop.high) if drop else "-",
+        *second,
+        percent(row.comparison.agreement) if row.comparison else "-",
+        f"{visible(worst.name)} {points(worst.points)}" if worst else "-",
+        megabytes(row.model.size_bytes),
+        milliseconds(row.latency.median_ms),
+        milliseconds(row.latency.p95_ms),
+        ratio(report.speed_up(row)) if row.comparison else "-",
     )
 
 
-def named(row: Row) -> Markup:
-    """An artefact by its letter and its file.
-
-    Args:
-        row: of a report.
-
-    Returns:
-        Both, the letter as a chip.
-    """
-    return joined(element("span", row.letter, class_="letter-chip"), " ", row.label)
+def _step_cells(step: WaterfallStep) -> tuple[str, ...]:
+    if step.value is None:
+        return (f"{step.name} ({step.reason})", *["-"] * 5)
+    drop = step.drop
+    if drop is None:
+        return (step.name, percent(step.value), *["-"] * 4)
+    ends = interval(drop.low, drop.high)
+    return (step.name, percent(step.value), points(drop.points), ends, points(step.total), percent(step.agreement))
 
 
-def _scroll(label: str, table: Markup) -> Markup:
-    """A table that scrolls by itself where the screen is narrow, with the keyboard too."""
-    return element("div", table, class_="scroll", tabindex=0, role="region", aria_label=label)
-
-
-def _side(title: str) -> str | None:
-    return None if left_aligned(title) else "number"
+def _csv_cells(*values: str | float | None) -> list[str]:
+    return ["" if value is None else f"{value:.10g}" if isinstance(value, float) else str(value) for value in values]

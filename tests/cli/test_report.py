@@ -11,7 +11,7 @@ import pytest
 from hrnet_deploy import export
 from hrnet_deploy.cli import report as report_command
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
-from hrnet_deploy.report import writing
+from hrnet_deploy.report import write
 
 CLASSES = ("airplane", "bird", "cat")
 
@@ -37,7 +37,7 @@ def command(monkeypatch, tmp_path, capfd):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Six pictures in class folders."""
+    """Six images in class folders."""
     root = tmp_path_factory.mktemp("photos")
     for index, image in enumerate(synthetic_images(6, (64, 64))):
         path = root / CLASSES[index % 3] / f"{index}.png"
@@ -48,7 +48,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
-    """Two pictures with label images."""
+    """Two images with label images."""
     root = tmp_path_factory.mktemp("scenes")
     for index, image in enumerate(synthetic_images(2, (64, 96))):
         for folder, values in (("images", image), ("labels", np.full((64, 96), index, np.uint8))):
@@ -70,7 +70,7 @@ def photos_fp16(demo, tmp_path_factory):
     ).path
 
 
-def test_a_classifier_s_report(command, photos_onnx, photos_fp16, photos, tmp_path):
+def test_a_classification_report(command, photos_onnx, photos_fp16, photos, tmp_path):
     code, out, err = command(photos_onnx, photos_fp16, "--data", photos, "--device", "cpu", "--threads", 1)
     assert code == 0
     lines = out.splitlines()
@@ -88,7 +88,7 @@ def test_a_classifier_s_report(command, photos_onnx, photos_fp16, photos, tmp_pa
     assert [row["evaluation"]["data"]["images"] for row in found["rows"]] == [6, 6]
 
 
-def test_a_street_net_s_report_as_json(command, street_onnx, scenes, tmp_path):
+def test_a_segmentation_report_as_json(command, street_onnx, scenes, tmp_path):
     other = shutil.copy(street_onnx, tmp_path / "other.onnx")
     words = ("--data", scenes, "--device", "cpu", "--out", "here", "--limit", 1, "--no-photos", "--json", "-q")
     code, out, err = command(street_onnx, other, *words)
@@ -108,7 +108,7 @@ def test_a_waterfall_stands_in_the_report(command, photos_onnx, photos_fp16, pho
     assert [step["name"] for step in steps][1:] == [
         "checkpoint, our preprocessing", "ONNX as traced", "ONNX simplified", "photos.onnx", "photos_fp16.onnx",
     ]  # fmt: skip
-    assert "Step by step" in (tmp_path / "work/here/report.html").read_text()
+    assert "Steps from the checkpoint" in (tmp_path / "work/here/report.html").read_text()
     assert "| ONNX simplified |" in (tmp_path / "work/here/report.md").read_text()
 
 
@@ -119,7 +119,7 @@ def test_an_interrupted_run_goes_on(command, photos_onnx, photos, tmp_path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("hrnet_deploy.report.making.time_interleaved", interrupt)
+        patch.setattr("hrnet_deploy.report.build.time_interleaved", interrupt)
         code, out, err = command(*words)
     assert (code, out, err) == (130, "", ["hrnet-report: interrupted"])
     assert [p.name for p in (tmp_path / "work/here").iterdir()] == [".journal"]
@@ -140,7 +140,7 @@ def test_other_files_of_the_folder_stay(command, photos_onnx, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("{photos}", "{street}", "--data", "{data}"), "must do classification as the reference"),
         (("{photos}", "{few}", "--data", "{data}"), "must have the 10 classes of the reference"),
@@ -156,14 +156,14 @@ def test_other_files_of_the_folder_stay(command, photos_onnx, photos, tmp_path):
         (("{photos}", "{photos}", "--data", "{data}", "--seconds", "0"), "seconds must be above 0"),
         (("{photos}", "{photos}", "--data", "{data}", "--waterfall", "gone.pth"), "gone.pth"),
         (("{photos}", "{photos}", "--data", "{data}", "--waterfall", "{weights}"), "needs the weights photos.onnx was"),
-        (("{street}", "{street}", "--data", "{scenes}", "--waterfall", "x", "--window", "64"), "on whole pictures"),
+        (("{street}", "{street}", "--data", "{scenes}", "--waterfall", "x", "--window", "64"), "on whole images"),
         (("{photos}", "{photos}", "--data", "{data}", "--window", "64"), "sliding windows are for segmentation"),
         (("{photos}", "{photos}", "--data", "{data}", "--device", "warp"), "warp"),
         (("{photos}", "--data", "{data}"), "the following arguments are required: CANDIDATE"),
         (("{photos}", "{photos}"), "the following arguments are required: --data"),
     ],
 )
-def test_bad_input_is_one_line(command, words, said, photos_onnx, street_onnx, photos, scenes, few, demo, tmp_path):
+def test_bad_input_is_one_line(command, words, message, photos_onnx, street_onnx, photos, scenes, few, demo, tmp_path):
     unlabelled = tmp_path / "unlabelled"
     unlabelled.mkdir()
     shutil.copy(next(photos.rglob("*.png")), unlabelled)
@@ -175,7 +175,7 @@ def test_bad_input_is_one_line(command, words, said, photos_onnx, street_onnx, p
     assert (code, out) == (2, "")
     assert len(err) == 1
     assert err[0].startswith("hrnet-report: ")
-    assert said in err[0]
+    assert message in err[0]
     assert list((tmp_path / "work").iterdir()) == []
 
 
@@ -194,9 +194,9 @@ def few(tmp_path_factory):
 
 def test_a_place_that_fails_after_all_is_one_line(command, photos_onnx, photos, monkeypatch):
     def full(_):
-        raise writing.UsageError("output folder must be writable, got here (No space left on device). Choose another.")
+        raise write.UsageError("output folder must be writable, got here (No space left on device). Choose another.")
 
-    monkeypatch.setattr("hrnet_deploy.report.writing.as_html", full)
+    monkeypatch.setattr("hrnet_deploy.report.write.as_html", full)
     code, _, err = command(photos_onnx, photos_onnx, "--data", photos, "--device", "cpu", "--out", "here")
     assert code == 2
     assert err[-1].startswith("hrnet-report: output folder must be writable")

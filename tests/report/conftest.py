@@ -1,36 +1,19 @@
-"""Nets that read their answers off the pixels, with names that try to be markup, and reports on them."""
-
-import dataclasses
-from dataclasses import dataclass
+"""Models that read their outputs off the pixels, with names that try to be markup, and reports on them."""
 
 import cv2
 import numpy as np
 import pytest
 
 from hrnet_deploy.evaluation.comparison import Drop
-from hrnet_deploy.report import make_report
+from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
+from hrnet_deploy.report import build_report
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
 
 HOSTILE = ("<script>alert(1)</script>", "a|b `c` **d**", '"><img src=x onerror=alert(2)>', "=1+1")
 
 
-@dataclass(frozen=True)
-class MadeStep:
-    """A row of a waterfall."""
-
-    name: str
-    value: float | None = None
-    drop: Drop | None = None
-    total: float = 0.0
-    agreement: float | None = None
-    reason: str = ""
-
-    def to_dict(self):
-        return dataclasses.asdict(self)
-
-
-class PixelNet:
-    """Answers with the grey level of a pixel; `mistakes` says which levels it takes for which."""
+class PixelModel:
+    """Outputs the gray level of a pixel as its class; `mistakes` maps levels to wrong classes."""
 
     device = "cpu"
     backend = "numpy"
@@ -40,7 +23,7 @@ class PixelNet:
         shape = ("batch", len(classes), "height", "width")
         self.card = ModelCard(
             task=task,
-            variant="pixel<b>net",
+            variant="pixel<b>model",
             classes=classes,
             preprocessing=Preprocessing(resize=Resize.NONE, size_hw=None),
             precision=precision,
@@ -62,9 +45,9 @@ class PixelNet:
 
 
 @pytest.fixture(scope="session")
-def pixel_net():
-    """Makes such nets."""
-    return PixelNet
+def pixel_model():
+    """The class of such models."""
+    return PixelModel
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +58,7 @@ def hostile():
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory):
-    """Index folders of pictures that show their class, with file names that try to be markup."""
+    """Index folders of images that show their class, with file names that try to be markup."""
     root = tmp_path_factory.mktemp("photos<svg onload=alert(3)>")
     for index in range(12):
         label = index % 4
@@ -87,14 +70,14 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory):
-    """Pictures that show their labels, with file names that try to be markup."""
+    """Images that show their labels, with file names that try to be markup."""
     root = tmp_path_factory.mktemp("scenes")
     generator = np.random.default_rng(7)
     for index in range(5):
-        grey = generator.integers(0, 4, (9 + index, 14), np.uint8)
-        label = grey.copy()
+        gray = generator.integers(0, 4, (9 + index, 14), np.uint8)
+        label = gray.copy()
         label[0] = 255
-        for folder, values in (("images", grey), ("labels", label)):
+        for folder, values in (("images", gray), ("labels", label)):
             path = root / folder / f"<b>{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             assert cv2.imwrite(str(path), values)
@@ -105,16 +88,16 @@ def scenes(tmp_path_factory):
 def photos_report(photos):
     """A classifier, one like it, and one that takes class 0 for 1."""
     task = Task.CLASSIFICATION
-    like = PixelNet(task, precision=Precision.FP16)
-    other = PixelNet(task, mistakes={0: 1}, precision=Precision.INT8)
+    like = PixelModel(task, precision=Precision.FP16)
+    other = PixelModel(task, mistakes={0: 1}, precision=Precision.INT8)
     steps = (
-        MadeStep("checkpoint <i>w</i>", 1.0),
-        MadeStep("left | out", reason="needs <b>Pillow</b>"),
-        MadeStep("FP16", 1.02, Drop("top-1", -2.0, None, None), -2.0, 0.98),
-        MadeStep("INT8", 0.75, Drop("top-1", 27.0, 20.0, 30.0), 25.0, 0.73),
+        WaterfallStep(name="checkpoint <i>w</i>", value=1.0),
+        WaterfallStep(name="left | out", reason="needs <b>Pillow</b>"),
+        WaterfallStep(name="FP16", value=1.02, drop=Drop("top-1", -2.0, None, None), total=-2.0, agreement=0.98),
+        WaterfallStep(name="INT8", value=0.75, drop=Drop("top-1", 27.0, 20.0, 30.0), total=25.0, agreement=0.73),
     )
-    return make_report(
-        PixelNet(task), [like, other], photos, seconds=0.01, command="hrnet-report '<x>'", waterfall=steps
+    return build_report(
+        PixelModel(task), [like, other], photos, seconds=0.01, command="hrnet-report '<x>'", waterfall=steps
     )
 
 
@@ -122,8 +105,8 @@ def photos_report(photos):
 def street_report(scenes):
     """A segmenter that takes class 3 for 2, and one that takes class 0 for 1 instead."""
     task = Task.SEGMENTATION
-    other = PixelNet(task, mistakes={0: 1}, precision=Precision.INT8)
-    return make_report(PixelNet(task, mistakes={3: 2}), [other], scenes, seconds=0.01)
+    other = PixelModel(task, mistakes={0: 1}, precision=Precision.INT8)
+    return build_report(PixelModel(task, mistakes={3: 2}), [other], scenes, seconds=0.01)
 
 
 @pytest.fixture(params=["photos", "street"])

@@ -75,7 +75,7 @@ def logits(path, device):
 def test_tensorrt_reads_the_cache_and_takes_int8(implicit, photos):
     done = photos(int8_path="implicit")
     assert done.engine.reached >= 0.8 * done.engine.asked
-    assert done.card.lineage["measured_quantization"] == "qdq"
+    assert done.card.quantization.implicit
     # Another quantisation than the judged one, but of the same net.
     judged = logits(photos("photos.onnx", qdq_target="tensorrt").path, "cpu")
     assert np.abs(logits(done.path, "cuda:0") - judged).max() < 0.15

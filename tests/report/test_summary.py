@@ -1,18 +1,19 @@
-"""The answer in words follows from the figures."""
+"""The conclusion follows from the figures."""
 
 import dataclasses
 
 import pytest
 
 from hrnet_deploy.benchmark.timing import Latency
-from hrnet_deploy.report import judge
-from hrnet_deploy.report.page import as_html
-from hrnet_deploy.report.standing import Pair, Standing
+from hrnet_deploy.evaluation.runtime_status import PredictionPair, RuntimeStatus
+from hrnet_deploy.report import summarize
+from hrnet_deploy.report.html import as_html
 from hrnet_deploy.spec import Precision, Task
 
 X = "\N{MULTIPLICATION SIGN}"
 COSTLY = (
-    f"None is worth it yet: INT8 is 5.00{X} as fast, but at a loss of 25.00 points of top-1, more than 1% of what the"
+    f"No candidate is worth it: INT8 is 5.00{X} as fast, but at a loss of 25.00 points of top-1, more than 1% of the "
+    "reference's top-1."
 )
 SMALL = (
     f"Worth it for size, not for speed here: FP16 is 2.00{X} smaller, at no loss of top-1, and no candidate is faster"
@@ -31,12 +32,16 @@ def _with(report, *, times, targets=("", ""), sizes=(40, 20, 10), values=None):
     for number, row in enumerate(report.rows):
         model = dataclasses.replace(row.model, size_bytes=sizes[number])
         evaluation = dataclasses.replace(row.evaluation, model=model)
-        contrast = row.contrast
-        if contrast is not None and values is not None:
-            drop = dataclasses.replace(contrast.drop, points=values[number - 1])
-            contrast = dataclasses.replace(contrast, drops=(drop,))
+        comparison = row.comparison
+        if comparison is not None and values is not None:
+            drop = dataclasses.replace(comparison.drop, points=values[number - 1])
+            comparison = dataclasses.replace(comparison, drops=(drop,))
         target = targets[number - 1] if number else ""
-        changed = {"evaluation": evaluation, "contrast": contrast, "standing": Standing("here cpu", target)}
+        changed = {
+            "evaluation": evaluation,
+            "comparison": comparison,
+            "runtime_status": RuntimeStatus("here cpu", target),
+        }
         rows.append(dataclasses.replace(row, latency=Latency.of([times[number] / 1e3] * 9), **changed))
     return _quiet(dataclasses.replace(report, rows=tuple(rows)))
 
@@ -54,92 +59,92 @@ def _with(report, *, times, targets=("", ""), sizes=(40, 20, 10), values=None):
 )
 def test_headline(photos_report, changes, headline, best):
     report = _with(photos_report, **changes)
-    verdict = judge(report)
-    assert verdict.headline.startswith(headline)
-    assert verdict.best is (None if best is None else report.rows[best])
+    summary = summarize(report)
+    assert summary.headline.startswith(headline)
+    assert summary.best is (None if best is None else report.rows[best])
 
 
-def test_lines_say_cost_place_and_luck(photos_report, hostile):
+def test_lines_state_cost_class_and_significance(photos_report, hostile):
     report = _with(photos_report, times=(10, 5, 2))
-    like, other = judge(report).lines
-    assert "answers everything as the reference does" in like
+    like, other = summarize(report).lines
+    assert "all outputs equal the reference's" in like
     assert "at a loss of 25.00 points of top-1 (95% interval" in other
-    assert "75.00% of answers as the reference's" in other
-    assert f"loses most on '{hostile[0]}' (100.00 points)" in other
+    assert "75.00% of outputs equal the reference's" in other
+    assert f"largest loss on '{hostile[0]}' (100.00 points)" in other
 
 
 def test_a_prediction_has_no_speed(photos_report):
     report = _with(photos_report, times=(10, 5, 2), targets=("a GPU", "TensorRT"))
     assert report.speed_up(report.rows[2]) is None
-    verdict = judge(report)
-    assert verdict.lines[1].endswith("Accuracy predicted for TensorRT from here cpu.")
-    assert any("stand-in" in caution for caution in verdict.cautions)
+    summary = summarize(report)
+    assert summary.lines[1].endswith("Accuracy predicted for TensorRT from here cpu.")
+    assert any("did not run on their target" in caution for caution in summary.cautions)
 
 
-def test_a_busy_machine_is_told_of(photos_report):
+def test_a_busy_machine_is_reported(photos_report):
     quiet = _with(photos_report, times=(10, 5, 2))
     busy = _quiet(quiet, 9.0)
-    assert any("load 9.0 on 2 cores" in caution for caution in judge(busy).cautions)
-    assert not any("busy" in caution for caution in judge(quiet).cautions)
-    assert judge(busy).headline == (
+    assert any("load 9.0 on 2 cores" in caution for caution in summarize(busy).cautions)
+    assert not any("busy" in caution for caution in summarize(quiet).cautions)
+    assert summarize(busy).headline == (
         f"Unconfirmed (the machine was busy: load 9.0 on 2 cores): FP16 seems worth it: 2.00{X} as fast and 2.00{X} "
         "smaller, at no loss of top-1."
     )
 
 
-def test_few_images_are_told_of(photos_report):
+def test_few_images_are_reported(photos_report):
     quiet = _with(photos_report, times=(10, 5, 2))
     data = dataclasses.replace(quiet.comparison.reference.data, images=4)
     reference = dataclasses.replace(quiet.comparison.reference, data=data)
     few = dataclasses.replace(quiet, comparison=dataclasses.replace(quiet.comparison, reference=reference))
-    assert judge(few).headline.startswith("Unconfirmed (only 4 images): FP16 seems worth it: ")
+    assert summarize(few).headline.startswith("Unconfirmed (only 4 images): FP16 seems worth it: ")
 
 
-def test_speeds_of_two_devices_are_told_of(photos_report):
+def test_speeds_of_two_devices_are_reported(photos_report):
     quiet = _with(photos_report, times=(10, 5, 2))
     row = quiet.rows[1]
     model = dataclasses.replace(row.model, device="cuda:0")
     moved = dataclasses.replace(row, evaluation=dataclasses.replace(row.evaluation, model=model))
     report = dataclasses.replace(quiet, rows=(quiet.rows[0], moved, quiet.rows[2]))
-    assert judge(report).headline.startswith("Unconfirmed (speeds of different devices: cpu and cuda): ")
+    assert summarize(report).headline.startswith("Unconfirmed (speeds of different devices: cpu and cuda): ")
 
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
-def test_a_reference_at_chance_level_ends_in_no_verdict(pixel_net, photos, scenes, task):
-    from hrnet_deploy.report import make_report
+def test_a_reference_at_chance_level_allows_no_conclusion(pixel_model, photos, scenes, task):
+    from hrnet_deploy.report import build_report
 
     wrong = {0: 1, 1: 2, 2: 3, 3: 0}
-    nets = [
-        pixel_net(Task(task), mistakes=wrong, precision=precision) for precision in (Precision.FP32, Precision.INT8)
+    models = [
+        pixel_model(Task(task), mistakes=wrong, precision=precision) for precision in (Precision.FP32, Precision.INT8)
     ]
     data = photos if task == "classification" else scenes
-    report = _with(make_report(nets[0], nets[1:], data, seconds=0.01), times=(10, 1))
-    verdict = judge(report)
-    assert verdict.headline.startswith("Nothing follows from this comparison: the reference reaches 0.00% ")
-    assert verdict.best is None
-    assert "worth it" not in verdict.headline
+    report = _with(build_report(models[0], models[1:], data, seconds=0.01), times=(10, 1))
+    summary = summarize(report)
+    assert summary.headline.startswith("No conclusion from this comparison: the reference achieves 0.00% ")
+    assert summary.best is None
+    assert "worth it" not in summary.headline
     assert "keeps 99%" not in as_html(report)
 
 
-def test_one_class_for_everything_is_chance_level(pixel_net, photos):
-    from hrnet_deploy.report import make_report
+def test_one_class_for_everything_is_chance_level(pixel_model, photos):
+    from hrnet_deploy.report import build_report
 
-    always = pixel_net(Task.CLASSIFICATION, mistakes={1: 0, 2: 0, 3: 0})
-    report = make_report(always, [always], photos, seconds=0.01)
+    always = pixel_model(Task.CLASSIFICATION, mistakes={1: 0, 2: 0, 3: 0})
+    report = build_report(always, [always], photos, seconds=0.01)
     assert report.reference.evaluation.metrics.value == 0.25
-    assert judge(report).headline.startswith("Nothing follows")
+    assert summarize(report).headline.startswith("No conclusion")
 
 
-def test_a_reference_on_a_stand_in_has_no_speed_to_compare_with(photos_report):
+def test_a_reference_away_from_its_target_has_no_speed_to_compare_with(photos_report):
     report = _with(photos_report, times=(10, 5, 2))
-    first = dataclasses.replace(report.rows[0], standing=Standing("here cpu", "TensorRT"))
+    first = dataclasses.replace(report.rows[0], runtime_status=RuntimeStatus("here cpu", "TensorRT"))
     report = dataclasses.replace(report, rows=(first, *report.rows[1:]))
     assert report.speed_up(report.rows[1]) is None
-    assert judge(report).headline.startswith("Speed cannot be compared: ")
+    assert summarize(report).headline.startswith("Speed cannot be compared: ")
 
 
 def test_predicted_and_measured_stand_side_by_side(photos_report):
-    paired = dataclasses.replace(photos_report, pairs=(Pair(1, 2, -25.0),))
+    paired = dataclasses.replace(photos_report, pairs=(PredictionPair(1, 2, -25.0),))
     page = as_html(paired)
     assert "Predicted and measured" in page
     assert "\N{MINUS SIGN}25.00" in page

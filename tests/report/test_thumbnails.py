@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hrnet_deploy.report.pictures import GAINED_RGB, LOST_RGB, OTHER_RGB, paint_changes
+from hrnet_deploy.report.thumbnails import GAINED_RGB, LOST_RGB, OTHER_RGB, paint_changes
 
 
 def _count(image, rgb):

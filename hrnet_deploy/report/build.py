@@ -1,0 +1,203 @@
+"""Build a report: evaluate, compare and time the artifacts, and draw the images that changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.benchmark.timing import LONGEST_WARM_UP_S, Call, Latency, time_interleaved, warm_up
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.evaluation.compare import comparison_of
+from hrnet_deploy.evaluation.comparison import CandidateComparison, Comparison, LabelChange
+from hrnet_deploy.evaluation.datasets.cityscapes import read_label
+from hrnet_deploy.evaluation.datasets.dataset import Dataset
+from hrnet_deploy.evaluation.evaluate import make_settings
+from hrnet_deploy.evaluation.model_runner import InputRows, Model, ModelRunner
+from hrnet_deploy.evaluation.run import DataOptions, dataset_for, measure, opened
+from hrnet_deploy.evaluation.runtime_status import prediction_pairs, runtime_status
+from hrnet_deploy.evaluation.sliding_window import OVERLAP
+from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
+from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.report.report import Report, Row
+from hrnet_deploy.report.thumbnails import ExampleImage, flip_example, mask_example
+from hrnet_deploy.system.load_snapshot import look
+from hrnet_deploy.system.text_table import visible
+
+SECONDS = 5.0
+"""Approximate time for timing one artifact."""
+_MAX_SECONDS = 3600
+_TIMED_IMAGES = 8
+_MAX_FLIPS = 12
+_MAX_MASKS = 3
+_NEARLY_EQUAL = 0.999
+_LETTERS = "ABCDEFGHIJKLMNOPQSTUVWXYZ"  # R is the reference
+
+
+def build_report(
+    reference: str | Path | Model,
+    candidates: Sequence[str | Path | Model],
+    data: str | Path | Dataset,
+    *,
+    labels: str | Path | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    label_values: Sequence[int] | None = None,
+    ignore_label: int | None = None,
+    batch: int = 1,
+    workers: int | None = None,
+    window: tuple[int, int] | None = None,
+    overlap: float = OVERLAP,
+    device: str = "auto",
+    backend: str = "auto",
+    threads: int | None = None,
+    journal: str | Path | None = None,
+    photos: bool = True,
+    seconds: float = SECONDS,
+    command: str = "",
+    waterfall: Sequence[WaterfallStep] = (),
+) -> Report:
+    """Measure what candidates lose against a reference and what they gain.
+
+    Args:
+        reference: Path of an artifact, or a Predictor.
+        candidates: At least one path or Predictor.
+        data: Labeled images, as for `evaluate`.
+        labels: As for `evaluate`.
+        split: As for `evaluate`.
+        limit: As for `evaluate`.
+        label_values: As for `evaluate`.
+        ignore_label: As for `evaluate`.
+        batch: As for `evaluate`; times are always for one image.
+        workers: As for `evaluate`.
+        window: As for `evaluate`.
+        overlap: As for `evaluate`.
+        device: As for `evaluate`.
+        backend: As for `evaluate`.
+        threads: As for `evaluate`.
+        journal: As for `evaluate`.
+        photos: Show the images themselves; False shows masks alone.
+        seconds: Time for timing each artifact, above 0.
+        command: Command line for the provenance.
+        waterfall: Steps from the checkpoint to the artifacts, measured on the same data.
+
+    Returns:
+        The report, ready for `write_report`.
+
+    Raises:
+        UsageError: The number of candidates or `seconds` is out of range, or models and data do not match.
+        HrnetDeployError: As for `evaluate`.
+    """
+    if not 1 <= len(candidates) <= len(_LETTERS):
+        raise UsageError(
+            f"a report needs 1 to {len(_LETTERS)} candidates beside the reference, got {len(candidates)}. Name them."
+        )
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise UsageError(
+            f"seconds must be above 0 and at most {_MAX_SECONDS}, got {seconds}. The default is {SECONDS:g}."
+        )
+    settings = make_settings(batch, workers, window, overlap, journal)
+    compared = [reference, *candidates]
+    with opened(compared, device=device, backend=backend, threads=threads) as models:
+        machine = look(gpu=False)  # before the run, so that the load is that of other processes
+        dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
+        comparison = comparison_of(measure(models, dataset, settings))
+    with opened(compared, device=device, backend=backend, threads=threads, lanes=1) as models:
+        networks = [ModelRunner(each.model, settings.sliding) for each in models]
+        latencies = _measure_latencies(networks, dataset, seconds)
+        if any(each.facts.device != "cpu" for each in models):
+            machine = dataclasses.replace(machine, gpus=look().gpus)  # an idle GPU lowers its clock
+        examples = [
+            _pick_examples(each, networks[0], network, dataset, photos=photos)
+            for each, network in zip(comparison.candidates, networks[1:], strict=True)
+        ]
+    rows = _make_rows(comparison, latencies, examples)
+    return Report(
+        comparison=comparison,
+        rows=rows,
+        pairs=prediction_pairs([row.model for row in rows], [row.value for row in rows]),
+        machine=machine,
+        command=command,
+        created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
+        waterfall=tuple(waterfall),
+    )
+
+
+def row_labels(paths: Sequence[Path]) -> list[str]:
+    """Give every artifact a unique label.
+
+    Args:
+        paths: Paths of the artifacts.
+
+    Returns:
+        File names, with as many folders as make them unique; a file given twice gets a number.
+    """
+    labels: list[str] = []
+    for path in paths:
+        depth = 1
+        while depth < len(path.parts) and sum(other.parts[-depth:] == path.parts[-depth:] for other in paths) > 1:
+            depth += 1
+        unique = sum(other == path for other in paths) == 1
+        name = visible(Path(*path.parts[-(depth if unique else 1) :]).as_posix())
+        number = 2
+        label = name
+        while label in labels:
+            label, number = f"{name} #{number}", number + 1
+        labels.append(label)
+    return labels
+
+
+def _make_rows(
+    comparison: Comparison, latencies: Sequence[Latency], examples: Sequence[tuple[ExampleImage, ...]]
+) -> tuple[Row, ...]:
+    comparisons: list[CandidateComparison | None] = [None, *comparison.candidates]
+    evaluations = [comparison.reference, *(each.evaluation for each in comparison.candidates)]
+    labels = row_labels([each.model.path or Path(each.model.name) for each in evaluations])
+    return tuple(
+        Row(
+            letter=letter,
+            label=label,
+            evaluation=evaluation,
+            comparison=own,
+            latency=latency,
+            runtime_status=runtime_status(evaluation.model),
+            examples=shown,
+        )
+        for letter, label, evaluation, own, latency, shown in zip(
+            "R" + _LETTERS, labels, evaluations, comparisons, latencies, [(), *examples], strict=False
+        )
+    )
+
+
+def _measure_latencies(networks: Sequence[ModelRunner], dataset: Dataset, seconds: float) -> list[Latency]:
+    """Time single images, the models in turn; each model starts with the first image, since sizes may differ."""
+    samples = dataset.limited(_TIMED_IMAGES).samples
+    images: list[NDArray[np.uint8]] = [read_frame(str(sample.path)).image for sample in samples]
+    inputs = [[network.prepare(image) for image in images] for network in networks]
+    limit = min(LONGEST_WARM_UP_S, 2 * seconds)
+    warm = [warm_up(_make_call(*each), limit_s=limit) for each in zip(networks, inputs, strict=True)]
+    calls = [_make_call(*each) for each in zip(networks, inputs, strict=True)]
+    return [Latency.of(times) for times in time_interleaved(calls, seconds=seconds, warm=warm, singly=True)]
+
+
+def _make_call(network: ModelRunner, inputs: Sequence[InputRows]) -> Call:
+    upcoming = itertools.cycle(inputs)
+    return lambda: network.run([next(upcoming)], 1)
+
+
+def _pick_examples(
+    comparison: CandidateComparison, reference: ModelRunner, candidate: ModelRunner, dataset: Dataset, *, photos: bool
+) -> tuple[ExampleImage, ...]:
+    """Draw the worst images; one scene is enough for a candidate that nearly equals the reference."""
+    flips = [image for image in comparison.images[:_MAX_FLIPS] if isinstance(image, LabelChange)]
+    scenes = [image for image in comparison.images if not isinstance(image, LabelChange)]
+    examples = [flip_example(flip, photos=photos) for flip in flips]
+    for scene in scenes[: _MAX_MASKS if comparison.agreement < _NEARLY_EQUAL else 1]:
+        label = read_label(scene.label_path, dataset.classes, dataset.label_ids)
+        examples.append(mask_example(scene, reference, candidate, label, photos=photos))
+    return tuple(examples)
