@@ -24,7 +24,7 @@ bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the 
 	@$(BIN)/python benchmarks/export.py
 	@$(BIN)/python benchmarks/cpu.py --out benchmarks/results/arithmetic.md
 	@$(BIN)/python benchmarks/engines.py
-	@$(BIN)/python benchmarks/fast.py --out benchmarks/results/fast.md --keep build/bench
+	@$(BIN)/python benchmarks/compare.py --out benchmarks/results/compare.md --keep build/bench
 
 clean:  ## forget what was installed and made
 	rm -rf .venv demo_output build dist *.egg-info

@@ -1,9 +1,9 @@
-"""Make .venv and install this checkout into it with one extra: what `make` does before a target.
+"""Create .venv and install this checkout into it with one extra; `make` does so before a target.
 
     python install.py demo
 
 TORCH_INDEX names a package index for torch, in addition to pip's own indexes. The default is PyTorch's index of CPU
-wheels, if it answers: on Linux, torch from the public registry brings gigabytes of CUDA. `none` adds no index.
+wheels, if it responds: on Linux, torch from the public registry brings gigabytes of CUDA. `none` adds no index.
 A failure prints its cause first, then the whole output of pip.
 """
 
@@ -41,7 +41,7 @@ class InstallError(Exception):
 
 
 def main() -> int:
-    """Install the extra that the command line names; return 0 when done, 1 when it failed, 2 for wrong usage."""
+    """Install the extra of the command line; return 0 for success, 1 for failure, 2 for wrong usage."""
     if len(sys.argv) != 2:
         print(__doc__, file=sys.stderr)
         return 2
@@ -74,13 +74,13 @@ def main() -> int:
 
 
 def show(text: str) -> None:
-    """Replace the last line of a terminal. A file or a pipe gets no progress: a failure's cause is its first line."""
+    """Replace the last line of a terminal; a file or a pipe gets no progress, so its first line is the cause."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", end="", file=sys.stderr, flush=True)
 
 
 def make_venv() -> None:
-    """Make .venv unless it holds a Python with pip already."""
+    """Create .venv unless it holds a Python with pip already."""
     if has_pip():
         return
     try:
@@ -93,15 +93,15 @@ def make_venv() -> None:
             f"On Debian and Ubuntu: apt install python{version}-venv. Elsewhere: make PYTHON=... names another Python."
         ) from None
     show("Making .venv ...")
-    made = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False)
-    if made.returncode or not has_pip():
-        output = made.stdout + made.stderr
-        cause = cause_of(output) if made.returncode else "it holds no Python 3.10 or newer with pip"
+    created = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False)
+    if created.returncode or not has_pip():
+        output = created.stdout + created.stderr
+        cause = cause_of(output) if created.returncode else "it holds no Python 3.10 or newer with pip"
         raise InstallError(f".venv cannot be made: {cause}. `make clean` removes what is there.", output)
 
 
 def has_pip() -> bool:
-    """Tell whether .venv holds a Python that this project can use, with pip."""
+    """Decide whether .venv holds a Python that this project can use, with pip."""
     command = [str(PYTHON), "-c", "import pip, sys; sys.exit(sys.version_info < (3, 10))"]
     try:
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -126,31 +126,33 @@ def torch_index() -> tuple[str, str]:
 
 
 def index_failure(index: str) -> str:
-    """Ask an index for torch; "" if it answered in time, else what happened."""
+    """Request torch from an index; return "" if it responds in time, else the reason."""
     parts = urllib.parse.urlsplit(index.rstrip("/") + "/torch/")
     if parts.scheme not in {"http", "https"}:
         return "" if Path(urllib.request.url2pathname(parts.path)).is_dir() else "no folder for torch"
     url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     failures = [f"no answer in {INDEX_TIMEOUT_S:.0f} s"]
 
-    def ask() -> None:
+    def request() -> None:
         try:
             with urllib.request.urlopen(url, timeout=INDEX_TIMEOUT_S):
                 failures.clear()
         except urllib.error.HTTPError as error:
             failures[:] = [] if error.code == 401 else [f"HTTP status {error.code}"]  # 401: pip has the password
         except (OSError, ValueError, http.client.HTTPException) as error:
-            failures[:] = [str(getattr(error, "reason", error))]
+            reason = getattr(error, "reason", error)
+            if not isinstance(reason, TimeoutError):
+                failures[:] = [str(reason)]
 
     # The timeout of urlopen does not cover the name lookup, hence the thread.
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=request, daemon=True)
     thread.start()
     thread.join(INDEX_TIMEOUT_S)
     return "".join(failures)
 
 
 def run_pip(*arguments: str) -> None:
-    """Run `pip install` in .venv and show its progress; print what pip calls an error even if pip succeeds."""
+    """Run `pip install` in .venv and show its progress; print pip's errors even if pip succeeds."""
     command = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "install", "--progress-bar", "off", *arguments]
     lines = []
     with subprocess.Popen(command, cwd=ROOT, stdout=PIPE, stderr=STDOUT, text=True, errors="replace") as process:
@@ -167,7 +169,7 @@ def run_pip(*arguments: str) -> None:
 
 
 def cause_of(output: str) -> str:
-    """Find the cause in what pip or venv printed, in one line."""
+    """Find the cause in the output of pip or venv, in one line."""
     if re.search(r"No space left on device|Disk quota exceeded|not enough space on the disk", output):
         return f"the disk is full: {ROOT}, or the temporary folder that TMPDIR names. Free some space"
     if conflict := re.search(r"The conflict is caused by:\n(.+?)\n\s*\n", output, re.DOTALL):
@@ -187,7 +189,7 @@ def cause_of(output: str) -> str:
 
 
 def torch_version() -> str:
-    """Read the version of torch in .venv, for the closing line: whether it brought CUDA."""
+    """Read the version of torch in .venv for the last line; it names CUDA or CPU."""
     command = [str(PYTHON), "-c", "from importlib.metadata import version; print(', torch', version('torch'), end='')"]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 

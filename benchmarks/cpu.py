@@ -1,12 +1,12 @@
 """Every arithmetic of this CPU: FP32, FP16 and INT8 artifacts on ONNX Runtime and OpenVINO, and what each changes.
 
-    python benchmarks/cpu.py [--nets NAME,...] [--seconds S] [--rounds N] [--keep DIR] [--out FILE.md] [--quick]
+    python benchmarks/cpu.py [--models NAME,...] [--seconds S] [--keep DIR] [--out FILE.md] [--quick]
 
-All contenders of a model take turns in one run on the same input, one image at a time. Peers are plain scripts: ONNX
-Runtime and OpenVINO on the graph of torch.onnx.export, and OpenVINO on that graph quantized by NNCF (where that is
-installed). "Equal" is the share of labels (classification) or pixels (segmentation) equal to our FP32 on ONNX Runtime,
-over images that nothing was calibrated on. The weights of the ImageNet models are random: theirs says little. The last
-table has the trained models, with the drop of their metric. Images and trained weights lie in ../shared.
+All contenders of a model are interleaved in one run on the same input, one image at a time. Baselines are plain
+scripts: ONNX Runtime and OpenVINO on the graph of torch.onnx.export, and OpenVINO on that graph quantized by NNCF
+(where that is installed). "Equal" is the share of labels (classification) or pixels (segmentation) equal to our FP32 on
+ONNX Runtime, over images that nothing was calibrated on. The weights of the ImageNet models are random, so their shares
+mean little. The last table has the trained models, with the drop of their metric. Data lie in ../shared.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import dataclasses
 import functools
-import importlib
 import importlib.util
 import statistics
 import sys
@@ -25,17 +24,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from contest import peers
-from contest.ledger import write_text
-from contest.setting import SHARED, made, say
-from contest.table import Table
-from contest.turns import Call, Times, in_turns, ratio
+from comparison import baselines
+from comparison.config import SHARED, created_once, log
+from comparison.interleave import Times, ratio, time_rounds
+from comparison.results_store import write_text
+from comparison.table import Table
 from numpy.typing import NDArray
 
 from hrnet_deploy import Predictor, export
 from hrnet_deploy.evaluation import Drop, compare
 from hrnet_deploy.export.agreement import AgreementError
+from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.system.load_snapshot import describe, look, warnings
+
+Scores = Callable[[NDArray[np.float32]], NDArray[Any]]
 
 STREET = SHARED / "weights" / "hrnetv2_w18_small_v1_street.pth"
 PHOTOS = SHARED / "weights" / "hrnet_w18_small_v1_photos10.safetensors"
@@ -48,17 +51,15 @@ OURS = {
     "ours INT8, auto": ("int8", "auto"),
 }
 _FLOAT32 = ("plain script, ONNX Runtime", "plain script, OpenVINO f32")
-_CALIBRATION_IMAGES = (8, 32)  # random weights answer no better after more
+_CALIBRATION_IMAGES = (8, 32)  # random weights gain nothing from more
 _EQUAL_IMAGES = 24
 
 
 @dataclasses.dataclass(frozen=True)
-class Net:
+class Model:
     """A model of the table.
 
     Attributes:
-        variant: architecture.
-        size_hw: (height, width) of the input.
         weights: trained checkpoint; None for random weights.
         calibration: folder of images for INT8.
         images: folder of other images.
@@ -72,97 +73,92 @@ class Net:
 
     @property
     def name(self) -> str:
-        """Its row's name."""
+        """Name of the model's row."""
         return f"{'trained ' if self.weights else ''}{self.variant} {self.size_hw[0]}x{self.size_hw[1]}"
+
+    @property
+    def stem(self) -> str:
+        """Stem of file names."""
+        return f"{self.variant}-{self.size_hw[0]}x{self.size_hw[1]}"
 
 
 _IMAGENET = SHARED / "data" / "imagenet"
 _CITY = SHARED / "data" / "street" / "leftImg8bit"
-NETS = (
+MODELS = (
     *(
-        Net(variant, (224, 224), None, _IMAGENET / "calib", _IMAGENET / "val")
+        Model(variant, (224, 224), None, _IMAGENET / "calib", _IMAGENET / "val")
         for variant in ("hrnet_w18_small_v2", "hrnet_w18", "hrnet_w48")
     ),
     *(
-        Net("hrnetv2_w18_small_v1", size_hw, STREET, _CITY / "train", _CITY / "val")
+        Model("hrnetv2_w18_small_v1", size_hw, STREET, _CITY / "train", _CITY / "val")
         for size_hw in ((360, 480), (512, 1024))
     ),
 )
 
 
-def artifact(net: Net, precision: str, folder: Path) -> Path:
-    """Ours, exported once."""
+def artifact(model: Model, precision: str, folder: Path) -> Path:
+    """Export our artifact once."""
     options: dict[str, Any] = {}
     if precision == "int8":
-        options = {
-            "keep_rejected": True,
-            "calib_data": net.calibration,
-            "calib_images": _CALIBRATION_IMAGES[net.weights is not None],
-        }
-    weights = net.weights or peers.checkpoint(net.variant, folder)
+        images = _CALIBRATION_IMAGES[model.weights is not None]
+        options = {"keep_rejected": True, "calib_data": model.calibration, "calib_images": images}
+    weights = model.weights or baselines.checkpoint(model.variant, folder)
 
-    def make(path: Path) -> None:
-        say(f"exports {net.name} {precision}")
-        with contextlib.suppress(AgreementError):  # random weights answer at random
-            export(net.variant, weights=str(weights), precision=precision, imgsz=net.size_hw, output=path, **options)
+    def create(path: Path) -> None:
+        log(f"exports {model.name} {precision}")
+        with contextlib.suppress(AgreementError):  # random weights predict at random
+            export(
+                model.variant, weights=str(weights), precision=precision, imgsz=model.size_hw, output=path, **options
+            )
 
-    height, width = net.size_hw
-    return made(folder / f"{net.variant}-{height}x{width}-{precision}.onnx", make)
+    return created_once(folder / f"{model.stem}-{precision}.onnx", create)
 
 
-def plain(net: Net, folder: Path) -> Path:
-    """What torch.onnx.export makes of the same weights."""
-    weights = net.weights
+def plain_onnx(model: Model, folder: Path) -> Path:
+    """Export the same weights with torch.onnx.export."""
+    weights = model.weights
     if weights is None:
-        return peers.plain_onnx(net.variant, net.size_hw, folder)
-    import torch
+        return baselines.plain_onnx(model.variant, model.size_hw, folder)
 
-    def make(path: Path) -> None:
+    def create(path: Path) -> None:
+        import torch
+
         from hrnet_deploy.models.network import build_network
         from hrnet_deploy.models.variants import find_variant
 
-        model = build_network(find_variant(net.variant), 19).eval()
-        model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        names: dict[str, Any] = {
-            "input_names": ["input"],
-            "output_names": ["logits"],
-            "dynamic_axes": {"input": {0: "n"}},
-        }
-        torch.onnx.export(model, (torch.zeros(2, 3, *net.size_hw),), str(path), dynamo=False, opset_version=18, **names)
+        network = build_network(find_variant(model.variant), 19).eval()
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        baselines.export_plainly(network, model.size_hw, path)
 
-    height, width = net.size_hw
-    return made(folder / f"{net.variant}-{height}x{width}-plain.onnx", make)
+    return created_once(folder / f"{model.stem}-plain.onnx", create)
 
 
-def batches(net: Net, count: int, predictor: Predictor) -> list[NDArray[np.float32]]:
-    """Network inputs of real images, float32 (1, 3, height, width)."""
-    from hrnet_deploy.imaging.sources import read_frame
-    from hrnet_deploy.processing.preprocess import Preprocessor
-
-    files = sorted(path for path in net.images.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
-    prepare = Preprocessor(predictor.card.preprocessing)
-    return [prepare(read_frame(path.read_bytes(), path.name).image)[None] for path in files[:count]]
+def batches(model: Model, count: int, predictor: Predictor) -> list[NDArray[np.float32]]:
+    """Preprocess real images, each float32 (1, 3, height, width)."""
+    files = sorted(path for path in model.images.rglob("*") if path.suffix.lower() in {".jpg", ".jpeg", ".png"})
+    preprocess = Preprocessor(predictor.card.preprocessing)
+    return [preprocess(read_frame(path.read_bytes(), path.name).image)[None] for path in files[:count]]
 
 
-def contenders(net: Net, folder: Path) -> dict[str, Callable[[NDArray[np.float32]], NDArray[Any]]]:
-    """Everyone, as a function from the input to scores; who cannot be set up is left out with a line on stderr."""
-    found: dict[str, Callable[[NDArray[np.float32]], NDArray[Any]]] = {}
+def contenders(model: Model, folder: Path) -> dict[str, Scores]:
+    """Return a function from the input to scores for each contender."""
+    found: dict[str, Scores] = {}
     for name, (precision, backend) in OURS.items():
-        predictor = Predictor(artifact(net, precision, folder), device="cpu", backend=backend)
+        predictor = Predictor(artifact(model, precision, folder), device="cpu", backend=backend)
         label = name if name == BASE else f"{name} ({predictor.backend}, {predictor.arithmetic})"
         found[label] = functools.partial(_scores, predictor)
-    source = plain(net, folder)
-    found[_FLOAT32[0]] = _plain_session(source)
-    found[_FLOAT32[1]] = _plain_openvino(source, net, "f32")
-    found["plain script, OpenVINO bf16"] = _plain_openvino(source, net, "bf16")
+    source, shape = plain_onnx(model, folder), (1, 3, *model.size_hw)
+    found[_FLOAT32[0]] = baselines.plain_session(source)
+    found[_FLOAT32[1]] = baselines.openvino_request(source, shape)
+    found["plain script, OpenVINO bf16"] = baselines.openvino_request(source, shape, "bf16")
     if importlib.util.find_spec("nncf") is not None:
-        predictor = Predictor(artifact(net, "fp32", folder), device="cpu", backend="onnxruntime")
-        images = [array[0] for array in batches(dataclasses.replace(net, images=net.calibration), 32, predictor)]
-        quantized = peers.quantised_openvino(source, images)
+        predictor = Predictor(artifact(model, "fp32", folder), device="cpu", backend="onnxruntime")
+        images = [array[0] for array in batches(dataclasses.replace(model, images=model.calibration), 32, predictor)]
+        quantized = baselines.quantized_openvino(source, images)
         for rest in ("f32", "bf16"):
-            found[f"NNCF INT8, rest {rest}"] = _plain_openvino(quantized, net, rest)
+            found[f"NNCF INT8, rest {rest}"] = baselines.openvino_request(quantized, shape, rest)
     else:
-        say("NNCF is not installed: its rows are left out")
+        log("NNCF is not installed: its rows are left out")
     return found
 
 
@@ -170,36 +166,15 @@ def _scores(predictor: Predictor, array: NDArray[np.float32]) -> NDArray[Any]:
     return next(iter(predictor.infer(array).values()))
 
 
-def _plain_session(path: Path) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda array: session.run(None, {"input": array})[0]
-
-
-def _plain_openvino(path: Path, net: Net, hint: str) -> Callable[[NDArray[np.float32]], NDArray[Any]]:
-    from hrnet_deploy.engines.openvino.runtime import load_openvino
-
-    core = load_openvino().Core()
-    model = core.read_model(str(path))
-    model.reshape([1, 3, *net.size_hw])
-    compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint})
-    request = compiled.create_infer_request()
-    return lambda array: np.array(request.infer({0: array}, share_inputs=True)[0])
-
-
-def measure(net: Net, folder: Path, *, seconds: float, rounds: int, images: int) -> Table:
-    """One model: everyone's time, its ratio to our FP32 on ONNX Runtime, and what it changes."""
-    calls = contenders(net, folder)
-    inputs = batches(net, images, Predictor(artifact(net, "fp32", folder), device="cpu", backend="onnxruntime"))
-    say(f"{net.name}: compares {len(inputs)} images")
+def measure(model: Model, folder: Path, *, seconds: float, images: int) -> Table:
+    """Tabulate the time of each contender, its ratio to our FP32 on ONNX Runtime, and the share of equal outputs."""
+    calls = contenders(model, folder)
+    inputs = batches(model, images, Predictor(artifact(model, "fp32", folder), device="cpu", backend="onnxruntime"))
+    log(f"{model.name}: compares {len(inputs)} images")
     labels = {name: [np.argmax(call(array), 1) for array in inputs] for name, call in calls.items()}
-    say(f"{net.name}: times {len(calls)} contenders")
-    timed: dict[str, Call] = {name: functools.partial(call, inputs[0]) for name, call in calls.items()}
-    times = in_turns(timed, seconds=seconds, least=rounds)
-    table = Table(net.name, ("contender", "ms", "times as fast as our FP32 on ONNX Runtime", "equal", "rounds"))
+    log(f"{model.name}: times {len(calls)} contenders")
+    times = time_rounds({name: functools.partial(call, inputs[0]) for name, call in calls.items()}, seconds=seconds)
+    table = Table(model.name, ("contender", "ms", "times as fast as our FP32 on ONNX Runtime", "equal", "rounds"))
     for name, taken in times.items():
         equal = np.mean([np.mean(a == b) for a, b in zip(labels[name], labels[BASE], strict=True)])
         gain = ratio(times[BASE], taken)
@@ -217,23 +192,23 @@ def _fastest_float32(times: Times) -> str:
 
 
 def accuracy(folder: Path) -> Table:
-    """The trained models: what half precision and INT8 lose on labelled images, on OpenVINO."""
+    """Tabulate what FP16 and INT8 of the trained models lose on labeled images, on OpenVINO."""
     table = Table(
         "Accuracy of the trained models, on OpenVINO",
         ("model", "artifact", "arithmetic", "images", "metric", "drop in points (95 % interval)", "equal"),
     )
-    street = next(net for net in NETS if net.weights)
-    photos = Net("hrnet_w18_small_v1", (64, 64), PHOTOS, SHARED / "data/photos/train", SHARED / "data/photos/val")
-    for net, data in ((street, SHARED / "data/street"), (photos, SHARED / "data/photos/val")):
-        paths = [artifact(net, precision, folder) for precision in ("fp32", "fp16", "int8")]
-        say(f"{net.name}: evaluates {len(paths)} artifacts")
+    street = next(model for model in MODELS if model.weights)
+    photos = Model("hrnet_w18_small_v1", (64, 64), PHOTOS, SHARED / "data/photos/train", SHARED / "data/photos/val")
+    for model, data in ((street, SHARED / "data/street"), (photos, SHARED / "data/photos/val")):
+        paths = [artifact(model, precision, folder) for precision in ("fp32", "fp16", "int8")]
+        log(f"{model.name}: evaluates {len(paths)} artifacts")
         found = compare(paths[0], paths[1:], data, device="cpu", backend="openvino", batch=4)
-        for evaluation, contrast in [(found.reference, None), *((one.evaluation, one) for one in found.candidates)]:
-            drop = "reference" if contrast is None else _points(contrast.drop)
-            equal = "-" if contrast is None else f"{contrast.agreement:.2%}"
-            model = evaluation.model
-            cells = (net.name, model.card.precision.value, model.arithmetic, str(evaluation.data.images))
-            table.rows.append((*cells, f"{evaluation.metrics.name} {evaluation.metrics.value:.2%}", drop, equal))
+        for evaluation, candidate in [(found.reference, None), *((one.evaluation, one) for one in found.candidates)]:
+            drop = "reference" if candidate is None else _points(candidate.drop)
+            equal = "-" if candidate is None else f"{candidate.agreement:.2%}"
+            card, metrics = evaluation.model.card, evaluation.metrics
+            cells = (model.name, card.precision.value, evaluation.model.arithmetic, str(evaluation.data.images))
+            table.rows.append((*cells, f"{metrics.name} {metrics.value:.2%}", drop, equal))
     return table
 
 
@@ -245,34 +220,25 @@ def _points(drop: Drop) -> str:
 def main() -> int:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nets", help="parts of the names of the models, by comma (default: all)")
+    parser.add_argument("--models", help="parts of the names of the models, by comma (default: all)")
     parser.add_argument("--seconds", type=float, default=20.0, help="for one model (default: 20)")
-    parser.add_argument("--rounds", type=int, default=7, help="at least (default: 7)")
     parser.add_argument("--keep", type=Path, help="folder for exported files (default: a temporary one)")
     parser.add_argument("--out", type=Path, help="Markdown to write")
     parser.add_argument("--quick", action="store_true", help="one model and few images: shows that it works")
     args = parser.parse_args()
     if not STREET.is_file():
         sys.exit(f"needs images and trained weights in {SHARED}")
-    words = args.nets.split(",") if args.nets else [""]
-    nets = [net for net in NETS if any(word in net.name for word in words)][: 1 if args.quick else None]
+    words = args.models.split(",") if args.models else [""]
+    models = [model for model in MODELS if any(word in model.name for word in words)][: 1 if args.quick else None]
     before = look()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (args.keep or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        for net in nets:
+        for model in models:
             for precision in ("fp32", "fp16", "int8"):
-                artifact(net, precision, folder)
-        tables = [
-            measure(
-                net,
-                folder,
-                seconds=1 if args.quick else args.seconds,
-                rounds=1 if args.quick else args.rounds,
-                images=4 if args.quick else _EQUAL_IMAGES,
-            )
-            for net in nets
-        ]
+                artifact(model, precision, folder)
+        seconds, images = (1, 4) if args.quick else (args.seconds, _EQUAL_IMAGES)
+        tables = [measure(model, folder, seconds=seconds, images=images) for model in models]
         if not args.quick:
             tables.append(accuracy(folder))
     facts = [*describe(before, look()), *(f"warning: {line}" for line in warnings(before))]

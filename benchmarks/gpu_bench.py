@@ -1,9 +1,8 @@
-"""What the sections of the probe share: exported models, sessions with changed options, and medians."""
+"""Shared parts of the probe's sections: exported models, sessions with changed options, and medians."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy import export
-from hrnet_deploy.benchmark.timing import Latency
+from hrnet_deploy.benchmark.timing import Latency, time_interleaved, warm_up
 from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.engines.ort.io_binding import BoundSession
 from hrnet_deploy.engines.ort.libraries import preload_libraries
 from hrnet_deploy.engines.ort.providers import CPU, CUDA, CudaTuning, cuda_options
 from hrnet_deploy.engines.ort.session import open_session, session_options, spec
+from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import Precision
 
 ROOT = Path(__file__).resolve().parents[1]
-_LEAST = 5
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,9 @@ class Bench:
     """Where a section works.
 
     Attributes:
-        section: its name.
         folder: for exported files, which sections share.
         device: "cuda", or "cpu" for a dry run.
-        notes: writes down a finding.
+        notes: records a finding.
     """
 
     section: str
@@ -42,15 +40,15 @@ class Bench:
 
     @property
     def dry(self) -> bool:
-        """Whether this is a dry run."""
+        """Whether there is no GPU."""
         return self.device == "cpu"
 
     def note(self, **found: Any) -> None:
-        """One finding of this section."""
+        """Record a finding of this section."""
         self.notes(self.section, **found)
 
     def exported(self, name: str, **options: Any) -> Path:
-        """A graph, exported once."""
+        """Export a graph once."""
         path = self.folder / f"{name}.onnx"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +56,7 @@ class Bench:
         return path
 
     def photos(self, precision: str) -> Path:
-        """The demo's photo classifier at 64 x 64, batch 1 to 8."""
+        """Export the demo's photo classifier at 64 x 64, batch 1 to 8."""
         return self.exported(
             f"photos_{precision}",
             weights=ROOT / "demo" / "hrnet_w18_small_v1_photos10.safetensors",
@@ -70,7 +68,7 @@ class Bench:
         )
 
     def classifier(self, precision: str) -> Path:
-        """w18 at 224 x 224 with seeded noise as weights; the photo classifier in a dry run."""
+        """Export w18 at 224 x 224 with random weights; in a dry run the photo classifier."""
         if self.dry:
             return self.photos(precision)
         return self.exported(
@@ -78,11 +76,11 @@ class Bench:
         )
 
     def engine(self, path: Path, **tuning: Any) -> OrtEngine:
-        """The package's engine with that tuning."""
+        """Open the package's engine with that tuning."""
         return OrtEngine(path, device=self.device, tuning=CudaTuning(**tuning))
 
     def session(self, path: Path, precision: Precision, changes: Mapping[str, str], *, graph: bool) -> BoundSession:
-        """A session with single options of the CUDA provider changed, which the package has no field for."""
+        """Open a session with changed options of the CUDA provider that the package has no field for."""
         providers: list[Any] = [CPU]
         if not self.dry:
             preload_libraries()
@@ -92,20 +90,14 @@ class Bench:
         outputs = tuple(spec(value) for value in opened.get_outputs())
         return BoundSession(opened, outputs, device_type=self.device, device=0, graphs=graph)
 
-    def median_ms(self, call: Callable[[], object], *, seconds: float = 0.5, warm: int = 3) -> float:
-        """Median of a call."""
-        for _ in range(warm):
-            call()
-        times: list[float] = []
-        end = time.perf_counter() + (0 if self.dry else seconds)
-        while len(times) < _LEAST or time.perf_counter() < end:
-            began = time.perf_counter()
-            call()
-            times.append(time.perf_counter() - began)
+    def median_ms(self, call: Callable[[], object]) -> float:
+        """Return the median time of a call."""
+        seconds = 0.0 if self.dry else 0.5
+        (times,) = time_interleaved([call], seconds=seconds, warm=[warm_up(call, limit_s=seconds)])
         return round(Latency.of(times).median_ms, 4)
 
     def used_mib(self) -> int:
-        """Memory in use on the whole GPU, by the driver; 0 in a dry run."""
+        """Return the memory in use on the whole GPU; 0 in a dry run."""
         if self.dry:
             return 0
         from hrnet_deploy.engines.cuda.provider import open_cuda
@@ -115,11 +107,16 @@ class Bench:
 
 
 def noise(shape: tuple[int | str, ...], batch: int, seed: int = 0) -> NDArray[np.float32]:
-    """Normal noise of a model's input shape with that batch."""
+    """Return normal noise of a model's input shape with that batch."""
     sizes = [batch, *(size for size in shape[1:] if isinstance(size, int))]
     return np.random.default_rng(seed).normal(size=sizes).astype(np.float32)
 
 
-def differ(found: NDArray[Any], wanted: NDArray[Any]) -> float:
-    """Largest difference, relative to the largest value."""
-    return float(np.abs(found.astype(np.float64) - wanted).max() / np.abs(wanted).max())
+def max_difference(engine: Engine, reference: Engine, batches: Sequence[int]) -> float:
+    """Return the largest difference of the logits on noise, relative to the largest logit."""
+    differences = []
+    for seed, batch in enumerate(batches):
+        feed = {"input": noise(reference.inputs[0].shape, batch, seed)}
+        found, wanted = (one.run(feed)["logits"].astype(np.float64) for one in (engine, reference))
+        differences.append(float(np.abs(found - wanted).max() / np.abs(wanted).max()))
+    return max(differences)

@@ -1,4 +1,4 @@
-"""Who runs a model on a GPU: ours, and what one would use instead, each from arrays on the GPU to answers on it."""
+"""Contenders on a GPU: ours, and what one would use instead, each from arrays on the GPU to outputs on it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from gpu_bench import noise
 from numpy.typing import NDArray
 
 from hrnet_deploy import Predictor, export
@@ -24,20 +25,12 @@ Call = Callable[[], object]
 
 
 class LeftOutError(Exception):
-    """A contender that does not run a column; the message says why."""
+    """A contender does not run a column; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One column of one model.
-
-    Attributes:
-        model: variant.
-        path: its graph in that precision.
-        precision: of the graph.
-        batch: images a run.
-        device: "cuda", or "cpu" for a dry run.
-    """
+    """A column of one model: its graph in a precision, a batch, and the device ("cpu" for a dry run)."""
 
     model: str
     path: Path
@@ -48,14 +41,14 @@ class Cell:
 
 @contextlib.contextmanager
 def ours_onnx(cell: Cell) -> Iterator[Call]:
-    """The .onnx file on ONNX Runtime."""
+    """Run the .onnx file on ONNX Runtime."""
     with Predictor(cell.path, device=cell.device, backend="onnxruntime") as predictor:
         yield Subject(cell.path, predictor).engine_call(cell.batch)
 
 
 @contextlib.contextmanager
 def ours_engine(cell: Cell) -> Iterator[Call]:
-    """The same graph compiled by the TensorRT that is installed."""
+    """Run the same graph compiled by the installed TensorRT."""
     if cell.device == "cpu":
         raise LeftOutError("TensorRT runs on a GPU only")
     path = cell.path.with_suffix(".engine")
@@ -67,7 +60,7 @@ def ours_engine(cell: Cell) -> Iterator[Call]:
 
 @contextlib.contextmanager
 def plain_onnxruntime(cell: Cell) -> Iterator[Call]:
-    """The .onnx file as ONNX Runtime's documentation has it: default options, arrays bound on the GPU."""
+    """Run the .onnx file as ONNX Runtime's documentation shows it: default options, arrays bound on the GPU."""
     import onnxruntime
 
     provider = "CPUExecutionProvider"
@@ -81,8 +74,8 @@ def plain_onnxruntime(cell: Cell) -> Iterator[Call]:
         check_placement(session, cell.device, provider)
     value = session.get_inputs()[0]
     binding = session.io_binding()
-    kept = onnxruntime.OrtValue.ortvalue_from_numpy(_noise(cell), cell.device, 0)
-    binding.bind_ortvalue_input(value.name, kept)
+    on_device = onnxruntime.OrtValue.ortvalue_from_numpy(_input(cell), cell.device, 0)
+    binding.bind_ortvalue_input(value.name, on_device)
     for output in session.get_outputs():
         binding.bind_output(output.name, cell.device, 0)
     yield lambda: session.run_with_iobinding(binding)
@@ -90,15 +83,17 @@ def plain_onnxruntime(cell: Cell) -> Iterator[Call]:
 
 @contextlib.contextmanager
 def torch_eager(cell: Cell) -> Iterator[Call]:
-    """PyTorch as it is, channels last, cuDNN's own benchmark on."""
+    """Run PyTorch as it is, channels last, with cuDNN's own benchmark."""
     yield _torch_call(cell, compiled=False)
 
 
 @contextlib.contextmanager
 def torch_compile(cell: Cell) -> Iterator[Call]:
-    """PyTorch with torch.compile and CUDA graphs."""
+    """Run torch.compile with CUDA graphs; on a CPU it generates C++ code."""
     import torch
 
+    if cell.device == "cpu" and cell.precision is Precision.FP16:
+        raise LeftOutError("a dry run compiles once, in FP32")
     try:
         yield _torch_call(cell, compiled=True)
     finally:
@@ -128,24 +123,22 @@ def _torch_call(cell: Cell, *, compiled: bool) -> Call:
     dtype = torch.float16 if cell.precision is Precision.FP16 else torch.float32
     torch.backends.cudnn.benchmark = True
     (logits,) = read_header(cell.path).outputs.values()
-    net: Any = build_network(find_variant(cell.model), int(logits[1]))
-    net = net.to(cell.device, dtype, memory_format=torch.channels_last)
-    x = torch.from_numpy(_noise(cell)).to(cell.device, dtype, memory_format=torch.channels_last)
+    model: Any = build_network(find_variant(cell.model), int(logits[1]))
+    model = model.to(cell.device, dtype, memory_format=torch.channels_last)
+    x = torch.from_numpy(_input(cell)).to(cell.device, dtype, memory_format=torch.channels_last)
     if compiled:
-        net = torch.compile(net, mode="reduce-overhead", dynamic=False)
+        model = torch.compile(model, mode="reduce-overhead", dynamic=False)
 
     def call() -> object:
         with torch.inference_mode():
-            found = net(x)
+            output = model(x)
         if cell.device == "cuda":
             torch.cuda.synchronize()
-        return found
+        return output
 
     return call
 
 
-def _noise(cell: Cell) -> NDArray[np.float32]:
-    """Normal noise of the model's input shape."""
+def _input(cell: Cell) -> NDArray[np.float32]:
     (shape,) = read_header(cell.path).inputs.values()
-    sizes = [cell.batch, *(size for size in shape[1:] if isinstance(size, int))]
-    return np.random.default_rng(0).normal(size=sizes).astype(np.float32)
+    return noise(tuple(shape), cell.batch)

@@ -1,10 +1,10 @@
-"""What only a GPU can tell about this package, in five minutes: one JSON line a finding, the most important first.
+"""Checks of this package that need a GPU, in five minutes: one JSON line a finding, the most important first.
 
     python benchmarks/gpu_probe.py [--limit SECONDS] [--out FILE.jsonl] [--only SECTION ...]
     python benchmarks/gpu_probe.py --dry-run          # the same code on the CPU, tiny, for CI: its figures mean nothing
 
-A section that fails says so in a line of its own and the next one runs; one that no longer fits into the time is left
-out and says that. Exit codes: 0 every section that ran answered, 1 a section failed or a check did not hold, 2 no GPU.
+A section that fails becomes a line of its own, and the next one runs; so does one that no longer fits into the time.
+Exit codes: 0 every section that ran passed, 1 a section failed or a check did not hold, 2 no GPU.
 """
 
 from __future__ import annotations
@@ -29,14 +29,9 @@ from gpu_suite import gpus
 
 @dataclass(frozen=True)
 class Section:
-    """A question.
+    """A check with one finding or more, and about how many seconds it needs on a GPU."""
 
-    Attributes:
-        ask: answers it with one finding or more.
-        seconds: what it needs on a GPU, about.
-    """
-
-    ask: Callable[[Bench], None]
+    check: Callable[[Bench], None]
     seconds: float
 
 
@@ -58,24 +53,14 @@ SECTIONS: dict[str, Section] = {
 
 @dataclass
 class Findings:
-    """Writes down what is found.
-
-    Attributes:
-        out: file to append to, or None.
-        bad: sections that failed, and checks that did not hold.
-    """
+    """Prints findings and appends them to a file; counts sections that failed and checks that did not hold."""
 
     out: Path | None
     began: float = field(default_factory=time.perf_counter)
     bad: int = 0
 
     def note(self, section: str, **found: Any) -> None:
-        """One finding.
-
-        Args:
-            section: where it belongs.
-            **found: what was found; `holds=False` marks a check that did not hold.
-        """
+        """Record a finding; `holds=False` marks a check that did not hold."""
         self.bad += found.get("holds") is False or "failed" in found
         line = json.dumps({"s": round(time.perf_counter() - self.began, 1), "section": section, **found}, default=str)
         print(line, flush=True)
@@ -85,15 +70,7 @@ class Findings:
 
 
 def run(args: argparse.Namespace, folder: Path) -> int:
-    """Ask every section that fits.
-
-    Args:
-        args: from the command line.
-        folder: for exported files.
-
-    Returns:
-        The exit code.
-    """
+    """Run every section that fits into the time and return the exit code."""
     findings = Findings(args.out)
     for name in args.only or SECTIONS:
         section = SECTIONS[name]
@@ -103,7 +80,7 @@ def run(args: argparse.Namespace, folder: Path) -> int:
             continue
         bench = Bench(name, folder, "cpu" if args.dry_run else "cuda", findings.note)
         try:
-            section.ask(bench)
+            section.check(bench)
         except Exception as error:  # noqa: BLE001 - a probe goes on
             where = traceback.extract_tb(error.__traceback__)[-1]
             text = " ".join(f"{type(error).__name__}: {error}".split())[:500]

@@ -1,4 +1,4 @@
-"""The probe's questions about other users of the GPU in one process; they need torch with CUDA."""
+"""The probe's sections on other users of the GPU in one process; they need torch with CUDA."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WAIT_CYCLES = 2_000_000
 
 
 def readers(bench: Bench) -> None:
-    """Does a slow reader on another stream ever see the next result instead of its own?"""
+    """Check that a slow reader on another stream never reads the next result."""
     torch = _torch(bench)
     if torch is None:
         return
@@ -37,11 +37,11 @@ def readers(bench: Bench) -> None:
             with torch.cuda.stream(side):
                 shared = read(found)
                 torch.cuda._sleep(_WAIT_CYCLES)  # noqa: SLF001 - as torch's own tests do
-                kept = shared.clone()
+                copied = shared.clone()
             del found, shared
             engine.run({"input": two})
             side.synchronize()
-            wrong += not np.allclose(kept.cpu().numpy(), wanted, atol=2e-2 * np.abs(wanted).max())
+            wrong += not np.allclose(copied.cpu().numpy(), wanted, atol=2e-2 * np.abs(wanted).max())
         bench.note(check=f"{name} on another stream reads its own result", holds=not wrong, wrong=wrong, turns=_TURNS)
     host = one.cpu().numpy()
     bench.note(
@@ -52,7 +52,7 @@ def readers(bench: Bench) -> None:
 
 
 def capture_beside_allocations(bench: Bench) -> None:
-    """What becomes of a capture, and of the other thread, where that one allocates on the GPU meanwhile?"""
+    """Check a capture while another thread allocates on the GPU."""
     torch = _torch(bench)
     if torch is None:
         return
@@ -67,7 +67,7 @@ def capture_beside_allocations(bench: Bench) -> None:
                 torch.empty(1 << 24, device="cuda").fill_(1)
                 torch.cuda.synchronize()
                 torch.cuda.empty_cache()  # so that the next one is a cudaMalloc
-        except Exception as error:  # noqa: BLE001 - whatever CUDA makes of it is the finding
+        except Exception as error:  # noqa: BLE001 - any failure is the finding
             faults.append(" ".join(str(error).split())[:200])
 
     other = threading.Thread(target=allocate)
@@ -93,7 +93,7 @@ def _outcome(engine: Engine, array: NDArray[np.float32]) -> str:
 
 
 def _torch(bench: Bench) -> Any:
-    """Torch with CUDA, or None, which is noted."""
+    """Return torch with CUDA, or record the reason for its absence."""
     if bench.dry:
         bench.note(left_out="needs a GPU")
         return None

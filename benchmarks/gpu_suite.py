@@ -4,8 +4,8 @@
     python benchmarks/gpu_suite.py --dry-run --out FILE.md      # without a GPU: that every step starts and ends
 
 Installs nothing: run it with an interpreter that has hrnet-deploy[gpu,cuda] and, for engines, TensorRT or TensorRT-RTX.
-Prints a table of the machine and of what passed, and writes it with all output to benchmarks/results/gpu_<name>.md.
-A GPU test that is skipped although there is a GPU has failed, unless a package is not installed or the table of cards
+Prints a table of the machine and of the steps, and writes it with all output to benchmarks/results/gpu_<name>.md.
+A GPU test that is skipped although there is a GPU has failed, unless a package is not installed or the table of GPUs
 refuses the runtime. Exit codes: 0 all passed, 1 something failed, 2 no GPU.
 """
 
@@ -22,6 +22,8 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+
+from comparison.table import Table
 
 _ROOT = Path(__file__).resolve().parents[1]
 _RESULTS = _ROOT / "benchmarks" / "results"
@@ -56,15 +58,7 @@ _SUITE_FLAG = "HRNET_DEPLOY_GPU_SUITE"
 
 @dataclass(frozen=True)
 class Outcome:
-    """One step.
-
-    Attributes:
-        name: of the step.
-        passed: whether it ended well.
-        seconds: how long it took.
-        summary: its last line.
-        output: all of it.
-    """
+    """How a step ended; the summary is its last line."""
 
     name: str
     passed: bool
@@ -74,11 +68,7 @@ class Outcome:
 
 
 def gpus() -> list[dict[str, str]]:
-    """The GPUs that the driver knows.
-
-    Returns:
-        One record a GPU; none without a driver.
-    """
+    """Return one record a GPU that the driver knows; none without a driver."""
     command = ["nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -91,37 +81,21 @@ def gpus() -> list[dict[str, str]]:
 
 
 def versions() -> dict[str, str]:
-    """Installed packages that decide about speed.
-
-    Returns:
-        Version by package, of those that are there.
-    """
+    """Return the versions of the installed packages that decide about speed."""
     found = {one.metadata["Name"].lower(): one.version for one in importlib.metadata.distributions()}
     return {"python": platform.python_version()} | {name: found[name] for name in _PACKAGES if name in found}
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something to run.
-
-    Attributes:
-        command: what.
-        timeout_s: it is ended after so many seconds, and has failed.
-    """
+    """A command that has failed when it runs for longer than `timeout_s`."""
 
     command: list[str]
     timeout_s: float
 
 
 def steps(*, dry: bool = False) -> dict[str, Step]:
-    """What is run, the most important first.
-
-    Args:
-        dry: without a GPU; the tests are collected only.
-
-    Returns:
-        Step by name.
-    """
+    """Return the steps, the most important first; a dry run only collects the tests."""
     scripts, flags = _ROOT / "benchmarks", ["--dry-run"] if dry else []
     pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
     pytest += ["--continue-on-collection-errors", *(["--collect-only"] if dry else []), *TEST_FILES]
@@ -133,16 +107,7 @@ def steps(*, dry: bool = False) -> dict[str, Step]:
 
 
 def run(name: str, step: Step, *, dry: bool = False) -> Outcome:
-    """Run one step from the root of the repository.
-
-    Args:
-        name: of the step.
-        step: what is run.
-        dry: without a GPU.
-
-    Returns:
-        How it went; tests of which none passed did not pass.
-    """
+    """Run one step from the root of the repository; tests of which none passed have failed."""
     began = time.perf_counter()
     environment = os.environ | ({} if dry else {_SUITE_FLAG: "1"})
     output, code, summary = "", 1, ""
@@ -170,21 +135,12 @@ def run(name: str, step: Step, *, dry: bool = False) -> Outcome:
 
 
 def report(machine: dict[str, str], outcomes: list[Outcome]) -> tuple[str, str]:
-    """Write it down.
-
-    Args:
-        machine: facts by name.
-        outcomes: of the steps.
-
-    Returns:
-        The short tables, and the whole page in Markdown.
-    """
-    table = ["| machine | |", "|---|---|", *(f"| {key} | {value} |" for key, value in machine.items()), ""]
-    table += ["| step | result | s | summary |", "|---|---|---|---|"]
+    """Return the short tables, and the whole page in Markdown."""
+    table = Table("", ("step", "result", "s", "summary"))
     for one in outcomes:
-        summary = one.summary.replace("|", "/")[:100]
-        table.append(f"| {one.name} | {'passed' if one.passed else 'FAILED'} | {one.seconds:.0f} | {summary} |")
-    short = "\n".join(table)
+        result, summary = "passed" if one.passed else "FAILED", one.summary.replace("|", "/")[:100]
+        table.rows.append((one.name, result, f"{one.seconds:.0f}", summary))
+    short = "\n".join(one.markdown() for one in (Table("", ("machine", ""), list(machine.items())), table))
     details = "".join(f"\n## {one.name}\n\n```\n{one.output.rstrip()}\n```\n" for one in outcomes)
     return short, f"# Measured on {machine['GPU']}\n\n{short}\n{details}"
 

@@ -1,24 +1,27 @@
 """What the Predictor costs on top of the bare ONNX Runtime session, interleaved with the session alone.
 
-    python benchmarks/predict.py [--rounds N] [--json]
+    python benchmarks/predict.py [--seconds S] [--variants NAME ...] [--json]
 
-The Predictor goes from JPEG bytes to an answer; the session gets the very array the Predictor would make, so that the
-difference is decoding, preprocessing, postprocessing and Python. Target: at most 15 % for w18 at 224x224, batch 1.
+The Predictor goes from JPEG bytes to a prediction; the session gets the array that the Predictor would compute, so the
+difference is decoding, preprocessing, postprocessing and Python. Goal: at most 15 % for w18 at 224x224, batch 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
+import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
-import onnxruntime
+from comparison import baselines
+from comparison.interleave import Call, ratio, time_rounds
+from comparison.table import Table
 
 from hrnet_deploy import Predictor, export
 from hrnet_deploy.imaging.sources import read_frame
@@ -26,79 +29,64 @@ from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.system.progress import bar
 
-CASES: tuple[tuple[str, int | tuple[int, int], tuple[int, int]], ...] = (
-    # variant, image size, picture size
-    ("hrnet_w18", 224, (375, 500)),
-    ("hrnet_w18_small_v1", 224, (375, 500)),
-    ("hrnetv2_w18_small_v1", (512, 1024), (512, 1024)),
-)
-_WARM_UP = 5
+CASES: dict[str, tuple[int | tuple[int, int], tuple[int, int]]] = {
+    "hrnet_w18": (224, (375, 500)),
+    "hrnet_w18_small_v1": (224, (375, 500)),
+    "hrnetv2_w18_small_v1": ((512, 1024), (512, 1024)),
+}
+"""Input size and image size by variant."""
+_STAGES = ("preprocess", "inference", "postprocess")
 
 
-def measure(variant: str, imgsz: int | tuple[int, int], picture_hw: tuple[int, int], rounds: int) -> dict[str, Any]:
-    """Time both in turn on several pictures.
-
-    Args:
-        variant: with random weights, which cost the same as trained ones.
-        imgsz: network input.
-        picture_hw: of the JPEGs.
-        rounds: pairs of runs.
-
-    Returns:
-        Medians in ms, the median of the pairwise overhead, and what the Predictor reports of its stages.
-    """
+def measure(variant: str, seconds: float) -> dict[str, Any]:
+    """Time both, interleaved, on eight JPEGs; medians in ms, and the overhead by the Predictor's own clock."""
+    imgsz, image_hw = CASES[variant]
     with tempfile.TemporaryDirectory() as folder:
-        path = export(variant, weights="random", imgsz=imgsz, output=Path(folder, "net.onnx")).path
-        predictor = Predictor(path, device="cpu")
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in synthetic_images(8, picture_hw)]
+        path = export(variant, weights="random", imgsz=imgsz, output=Path(folder, "model.onnx")).path
+        predictor, session = Predictor(path, device="cpu"), baselines.plain_session(path)
+        jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in synthetic_images(8, image_hw)]
         preprocess = Preprocessor(predictor.card.preprocessing)
         feeds = [preprocess(read_frame(jpeg).image)[None] for jpeg in jpegs]
-        ours: list[float] = []
-        bare: list[float] = []
         stages: list[dict[str, float]] = []
-        for index in bar(range(rounds + _WARM_UP), desc=variant):
-            began = time.perf_counter()
-            result = predictor.predict(jpegs[index % len(jpegs)])
-            middle = time.perf_counter()
-            session.run(None, {"input": feeds[index % len(feeds)]})
-            ended = time.perf_counter()
-            if index >= _WARM_UP:
-                ours.append((middle - began) * 1e3)
-                bare.append((ended - middle) * 1e3)
-                stages.append(dict(result.speed))
+
+        def predict(turn: itertools.cycle[bytes]) -> None:
+            stages.append(dict(predictor.predict(next(turn)).speed))
+
+        bare = itertools.cycle(feeds)
+        calls: dict[str, Call] = {
+            "predictor": functools.partial(predict, itertools.cycle(jpegs)),
+            "session": lambda: session(next(bare)),
+        }
+        times = time_rounds(calls, seconds=seconds)
     return {
         "variant": variant,
         "imgsz": imgsz,
-        "predictor_ms": float(np.median(ours)),
-        "session_ms": float(np.median(bare)),
-        # Everything but the session, as the Predictor times itself, over the session's time in the same call.
-        "overhead": float(np.median([sum(s.values()) / s["inference"] - 1 for s in stages])),
-        "ratio": float(np.median(np.array(ours) / np.array(bare))),
-        "stages_ms": {name: float(np.median([s[name] for s in stages])) for name in stages[0]},
+        "predictor_ms": 1e3 * statistics.median(times["predictor"]),
+        "session_ms": 1e3 * statistics.median(times["session"]),
+        "overhead": statistics.median(sum(s.values()) / s["inference"] - 1 for s in stages),
+        "ratio": ratio(times["predictor"], times["session"]),
+        "stages_ms": {name: statistics.median(s[name] for s in stages) for name in _STAGES},
     }
 
 
 def main() -> int:
-    """Run all cases and print a table, or JSON."""
+    """Measure all cases and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--seconds", type=float, default=10.0, help="for one model (default: 10)")
+    parser.add_argument("--variants", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    rows = [measure(*case, rounds=args.rounds) for case in CASES]
+    rows = [measure(variant, args.seconds) for variant in bar(args.variants, desc="models")]
     if args.json:
         print(json.dumps(rows, indent=2))
         return 0
-    print("Predictor (JPEG bytes to answer) against the bare ONNX Runtime session, batch 1, CPU, medians")
-    head = f"{'net':<24}{'Predictor':>12}{'session':>12}{'ratio':>8}{'overhead':>10}"
-    print(f"{head}   preprocess / inference / postprocess ms")
+    head = ("model", "Predictor ms", "session ms", "ratio", "overhead", " / ".join(_STAGES) + " ms")
+    table = Table("Predictor (JPEG bytes to prediction) against the bare ONNX Runtime session, batch 1, CPU", head)
     for row in rows:
-        stages = row["stages_ms"]
-        parts = " / ".join(f"{stages[name]:.2f}" for name in ("preprocess", "inference", "postprocess"))
-        print(
-            f"{row['variant']:<24}{row['predictor_ms']:>9.2f} ms{row['session_ms']:>9.2f} ms{row['ratio']:>8.3f}"
-            f"{row['overhead']:>9.1%}   {parts}"
-        )
+        parts = " / ".join(f"{row['stages_ms'][name]:.2f}" for name in _STAGES)
+        figures = (f"{row['predictor_ms']:.2f}", f"{row['session_ms']:.2f}", f"{row['ratio']:.3f}")
+        table.rows.append((row["variant"], *figures, f"{row['overhead']:.1%}", parts))
+    print(table.markdown(), end="")
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.imaging.sources import IMAGE_SUFFIXES
+from hrnet_deploy.imaging.folders import IMAGE_SUFFIXES
 
 # With the year or size some data sets add, such as val2017 or val_256.
 _TRAINING = re.compile(r"(calib|calibration|train|training)[-_]?\d*")

@@ -1,7 +1,7 @@
-"""The main job on real pictures: export two trained nets in FP32 and FP16, run them, show and save the answers.
+"""Export two trained models in FP32 and FP16, run them on real images, show and save the predictions.
 
-make demo                    a horse is classified, a view over a lake is segmented
-make demo IMAGE=street.jpg   both nets on your picture
+make demo                    classify a horse, segment a view over a lake
+make demo IMAGE=street.jpg   run both models on your image
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _RUNS = 5
 
 
 def main() -> int:
-    """Run the demo; the first argument may name a picture."""
-    picture = sys.argv[1] if len(sys.argv) > 1 else None
-    horse = picture or files("skimage") / "data" / "horse.png"
-    view = picture or files("sklearn") / "datasets" / "images" / "china.jpg"
+    """Run the demo; the first argument may name an image."""
+    image = sys.argv[1] if len(sys.argv) > 1 else None
+    horse = image or files("skimage") / "data" / "horse.png"
+    view = image or files("sklearn") / "datasets" / "images" / "china.jpg"
     photos = {
         "weights": _HERE / "hrnet_w18_small_v1_photos10.safetensors",
         "classes": _HERE / "photos10.txt",
@@ -47,27 +47,28 @@ def main() -> int:
     return 0
 
 
-def _show(name: str, options: dict[str, object], picture: object) -> Path:
-    """Export in both precisions, predict with each, print a row each; returns the saved picture."""
+def _show(name: str, options: dict[str, object], image: object) -> Path:
+    """Export in both precisions, predict with each, print a row each; return the saved image."""
     saved = _OUT / f"{name}.png"
     for precision in ("fp32", "fp16"):
         path = _OUT / f"{name}_{precision}.onnx"
-        done = export_artifact(precision=precision, output=path, **options)  # type: ignore[arg-type]
+        exported = export_artifact(precision=precision, output=path, **options)  # type: ignore[arg-type]
         with Predictor(path, device="cpu") as predictor:
-            # The first run allocates; the fastest of the rest says what the net takes.
-            results = [predictor.predict(str(picture)) for _ in range(_RUNS)]
+            # The first run allocates; the fastest of the others is the time of the model.
+            results: list[Result] = [predictor.predict(str(image)) for _ in range(_RUNS)]
         best = min(results[1:], key=lambda result: sum(result.speed.values()))
         if precision == "fp32":
-            print(f"\n{done.card.variant} ({name}, {len(done.card.classes)} classes) on {best.name}")
+            print(f"\n{exported.card.variant} ({name}, {len(exported.card.classes)} classes) on {best.name}")
             best.save(saved)
+        error = exported.card.measured["parity_max_abs"]
         print(
-            f"  {precision}: {_answer(best)}   [{sum(best.speed.values()):.0f} ms on the CPU, "
-            f"{done.size_bytes / 1e6:.1f} MB, max error against PyTorch {done.card.measured['parity_max_abs']:.1e}]"
+            f"  {precision}: {_prediction(best)}   [{sum(best.speed.values()):.0f} ms on the CPU, "
+            f"{exported.size_bytes / 1e6:.1f} MB, max error against PyTorch {error:.1e}]"
         )
     return saved
 
 
-def _answer(result: Result) -> str:
+def _prediction(result: Result) -> str:
     if isinstance(result, ClassificationResult):
         return f"{result.label} {result.score:.1%}"
     if isinstance(result, SegmentationResult):

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of colors: three numbers on a 0..1 scale, or an error that names them on it."""
+"""Checks of the mean and standard deviation of colors: three numbers on a 0..1 scale."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _LEVELS = 255.0
 
 
 def three_numbers(name: str, values: Any) -> Colors:
-    """One number for each channel.
+    """Convert values to one number for each channel.
 
     Args:
-        name: what they are, for the error.
-        values: from the user or a file.
+        name: name of the values in errors.
+        values: value of the user or of a file.
 
     Returns:
         Three finite floats.
 
     Raises:
-        UsageError: more or fewer, or something that is not a finite number.
+        UsageError: not three values, or a value that is no finite number.
     """
     try:
         numbers = () if isinstance(values, (str, bytes)) else tuple(float(value) for value in values)
@@ -37,14 +37,14 @@ def three_numbers(name: str, values: Any) -> Colors:
 
 
 def check_scale(mean: Colors, std: Colors) -> None:
-    """Refuse a mean that images on a 0..1 scale cannot have, and a standard deviation that none can have.
+    """Refuse a mean or a standard deviation that images on a 0..1 scale cannot have.
 
     Args:
-        mean: one a channel.
-        std: one a channel.
+        mean: one number a channel.
+        std: one number a channel.
 
     Raises:
-        UsageError: a value below 0 or above 1; where it is on a 0..255 scale the error names the values to give.
+        UsageError: a value below 0 or above 1; for a 0..255 scale the error names the converted values.
     """
     if min(std) <= 0:
         raise UsageError(f"std must be positive, got {_written(std)}. Give one a channel on a 0..1 scale.")
@@ -53,7 +53,7 @@ def check_scale(mean: Colors, std: Colors) -> None:
     wrong = {name: values for name, values in (("mean", mean), ("std", std)) if max(values) > 1}
     if not wrong:
         return
-    # Caffe's nets divide by nothing: a std of 1 beside a mean of 123 is 1 of 255 levels.
+    # Models of Caffe do not divide: a std of 1 beside a mean of 123 is 1 of 255 levels.
     if "mean" in wrong and std == (1.0, 1.0, 1.0):
         wrong["std"] = std
     got = " and ".join(f"{name} {_written(values)}" for name, values in wrong.items())

@@ -1,33 +1,33 @@
-"""Every error of the package: one line that says what, got, and what to do.
+"""Errors of the package. Each message is one line: requirement, actual value, remedy.
 
-Each type also derives from the builtin a caller would expect, so either may be caught.
+Each type also derives from the builtin type that a caller expects, so either can be caught.
 """
 
 
 class HrnetDeployError(Exception):
-    """Root of all errors raised on purpose by this package.
+    """Base of all errors that this package raises.
 
     Attributes:
-        exit_code: what a command returns when this error ends it (DESIGN: 1 failed, 2 bad input, 3 gate missed).
+        exit_code: exit code of a command that this error ends: 1 failed, 2 bad input, 3 gate missed.
     """
 
     exit_code = 1
 
 
 class UsageError(HrnetDeployError, ValueError):
-    """An argument, or a combination of arguments, is not usable."""
+    """An argument, or a combination of arguments, cannot be used."""
 
     exit_code = 2
 
 
 class MissingFileError(HrnetDeployError, FileNotFoundError):
-    """A file or folder the user named is not there."""
+    """A file or folder of the user does not exist."""
 
     exit_code = 2
 
 
 class CheckpointError(HrnetDeployError, ValueError):
-    """A checkpoint cannot be read, is of no known dialect, or does not fit the variant."""
+    """A checkpoint cannot be read, has no known dialect, or does not fit the variant."""
 
     exit_code = 2
 
@@ -39,17 +39,17 @@ class ImageError(HrnetDeployError, ValueError):
 
 
 class ArtifactError(HrnetDeployError, ValueError):
-    """An artefact (.onnx, .engine) or its model card is damaged, foreign or inconsistent."""
+    """An artifact (.onnx, .engine) or its model card is damaged, of another tool, or inconsistent."""
 
     exit_code = 2
 
 
 class DownloadError(HrnetDeployError, OSError):
-    """A file could not be fetched, or what arrived has the wrong digest."""
+    """A file could not be fetched, or has the wrong digest."""
 
 
 class DeviceError(HrnetDeployError, RuntimeError):
-    """The device asked for is not there, or the runtime would silently use another."""
+    """The requested device does not exist, or the runtime would silently use another."""
 
 
 class ExportError(HrnetDeployError, RuntimeError):
@@ -63,10 +63,10 @@ class VerificationError(ExportError):
 
 
 class BuildError(HrnetDeployError, RuntimeError):
-    """TensorRT made no engine of a graph, or one that is not what was asked for."""
+    """TensorRT built no engine from a graph, or an engine that does not match the request."""
 
 
 class MissingDependencyError(HrnetDeployError, ImportError):
-    """An optional package is needed; the message names the pip line."""
+    """An optional package is missing; the message names the pip line."""
 
     exit_code = 2

@@ -1,17 +1,13 @@
-"""Predictor: one object from image to answer, whatever the artefact."""
+"""Predictor: one object from image to result, for every artifact."""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import itertools
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from types import EllipsisType, TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +15,30 @@ from numpy.typing import NDArray
 from hrnet_deploy.artifact.card import card_from_metadata
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import ArtifactError, UsageError
-from hrnet_deploy.imaging.sources import Item, OnError, as_image_error, is_live, is_single, items
+from hrnet_deploy.imaging.sources import BinaryFile, OnError, PilImage, is_live, is_single, items
 from hrnet_deploy.models.zoo import has_name
-from hrnet_deploy.processing.image_pipeline import PerImage, Prepared, Unusable
-from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered, readers
+from hrnet_deploy.processing.prediction_loop import PredictionLoop
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.result_list import Results
+from hrnet_deploy.result_list import OneOrMany, Results
 from hrnet_deploy.results import Result
 from hrnet_deploy.spec import ModelCard, Task, TensorSpec
 
-Submit = Callable[..., "Future[Result]"]
-Entry = Prepared | Unusable
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _SUFFIXES = frozenset({".onnx", ".engine"})
 
 
+class _Options(TypedDict, total=False):
+    """Options of `predict` that do not change the type of what it returns."""
+
+    batch: int
+    draft: bool
+    allow_url: bool
+
+
 class Predictor:
-    """Runs an exported net on images; safe to call from several threads, and picklable: a copy opens the file again.
+    """Runs an exported model on images; safe to call from several threads, and picklable: a copy opens the file again.
 
     Example:
         >>> predictor = Predictor("w18.onnx")
@@ -43,11 +46,11 @@ class Predictor:
         >>> result.label, result.score
 
     Attributes:
-        card: what the artefact says of itself.
-        device: where it really runs, such as "cpu" or "cuda:0".
-        backend: what runs it, such as "onnxruntime".
-        arithmetic: what it computes in, such as "float32", "bfloat16" or "int8 and float32".
-        lanes: inferences side by side when there is more than one image.
+        card: model card of the artifact.
+        device: device that computes, such as "cpu" or "cuda:0".
+        backend: runtime that computes, such as "onnxruntime".
+        arithmetic: number types of the computation, such as "float32", "bfloat16" or "int8 and float32".
+        streams: inferences side by side when there is more than one image.
     """
 
     def __init__(
@@ -57,61 +60,104 @@ class Predictor:
         device: str = "auto",
         backend: str = "auto",
         threads: int | None = None,
-        lanes: int | None = 1,
+        streams: int | None = 1,
         card: ModelCard | None = None,
+        lanes: int | EllipsisType | None = ...,
     ) -> None:
-        """Open an artefact.
+        """Open an artifact.
 
         Args:
-            path: an .onnx or .engine file made by hrnet-export. Engines are code: load only those you trust.
+            path: an .onnx or .engine file written by hrnet-export. Engines are code: load only those you trust.
             device: "cpu", "cuda", "cuda:N", or "auto"; a device named here is used or refused, never replaced.
             backend: "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx" or "openvino" for .onnx, "tensorrt" or
                 "tensorrt-rtx" for engines; "auto" for the best of those installed.
             threads: CPU threads for inference, and at most half as many (1 to 8) for reading ahead; None for all
                 cores. With several predictors or processes on one machine, let their threads add up to its cores.
                 OpenCV's own threads are the application's: `cv2.setNumThreads` is never called here.
-            lanes: inferences side by side on the CPU, which share the threads. 1 gives the lowest latency of a single
-                image; more give more images a second from folders, streams and threads of yours, and need memory each.
-                None for what suits machine and net.
-            card: for a file without one, or to override its own.
+            streams: inferences side by side on the CPU, which share the threads. 1 gives the lowest latency of a single
+                image. More give more images a second from folders, iterators and several caller threads, and each
+                needs memory. None chooses by machine and model.
+            card: card for a file without one, or in place of its own.
+            lanes: former name of `streams`.
 
         Raises:
-            MissingFileError: there is no such file.
-            ArtifactError: it is damaged, or carries no card and none is given, or contradicts its card.
-            DeviceError: the device is not there.
+            MissingFileError: the file does not exist.
+            ArtifactError: the file is damaged, has no card and none is given, or contradicts its card.
+            DeviceError: the device does not exist.
             MissingDependencyError: the runtime is not installed.
-            UsageError: an unknown device or backend, lanes below 1, or a zoo name.
+            UsageError: an unknown device or backend, streams below 1, or a zoo name.
         """
-        if Path(path).suffix not in _SUFFIXES and has_name(str(path)) and not Path(path).exists():
-            raise UsageError(
-                f"artefact must be a file, got the zoo name {path}. Make one: hrnet-export {path} -o NAME.onnx; "
-                "hrnet-predict does so by itself."
-            )
-        # First, while nothing but the arguments is there: a pickled copy is made from them.
-        self._options = {name: value for name, value in locals().items() if name not in {"self", "path"}}
-        self._path = Path(path).absolute()  # the copy may live in another folder
-        self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, lanes=lanes)
+        _refuse_zoo_name(path)
+        if not isinstance(lanes, EllipsisType):
+            streams = lanes
+        # A pickled copy may be opened in another folder.
+        self._reopen = functools.partial(
+            type(self),
+            Path(path).absolute(),
+            device=device,
+            backend=backend,
+            threads=threads,
+            streams=streams,
+            card=card,
+        )
+        self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, lanes=streams)
         try:
-            self._adopt(path, card)
+            self.card = card or card_from_metadata(self._engine.metadata, str(path))
+            self._check_card(path)
+            self.device, self.backend, self.streams = self._engine.device, self._engine.backend, self._engine.lanes
+            self.arithmetic = self._engine.arithmetic
+            self._loop = PredictionLoop(self._engine, self.card, self.streams, threads)
         except BaseException:
             self._engine.close()
             raise
-        self._buffers = threading.local()
-        self._threads = threads
 
-    def _adopt(self, path: str | Path, card: ModelCard | None) -> None:
-        """Take up what the engine and its card say."""
-        self.card = card or card_from_metadata(self._engine.metadata, str(path))
-        specs = (*self._engine.inputs, *self._engine.outputs), (*self.card.inputs, *self.card.outputs)
-        if len(specs[0]) != len(specs[1]) or not all(map(_agree, *specs)):
+    @property
+    def lanes(self) -> int:
+        """Former name of `streams`."""
+        return self.streams
+
+    def _check_card(self, path: str | Path) -> None:
+        """Refuse a card that names other inputs and outputs than the engine."""
+        engine = (*self._engine.inputs, *self._engine.outputs)
+        card = (*self.card.inputs, *self.card.outputs)
+        if len(engine) != len(card) or not all(map(_agree, engine, card)):
             raise ArtifactError(
                 f"{path} must have the inputs and outputs its card names, got {self._engine.inputs} and "
                 f"{self._engine.outputs}. Export it again."
             )
-        self.device, self.backend, self.lanes = self._engine.device, self._engine.backend, self._engine.lanes
-        self.arithmetic = self._engine.arithmetic
-        self._input = self.card.inputs[0]
-        self._work = PerImage(self.card)
+
+    @overload
+    def predict(
+        self, source: Any, *, stream: Literal[True], on_error: OnError | None = None, **options: Unpack[_Options]
+    ) -> Iterator[Result]: ...
+    @overload
+    def predict(
+        self, source: Any, *, stream: Literal[False] = False, on_error: OnError, **options: Unpack[_Options]
+    ) -> Results: ...
+    @overload
+    def predict(
+        self, source: str | os.PathLike[str], *, stream: Literal[False] = False, **options: Unpack[_Options]
+    ) -> OneOrMany: ...
+    @overload
+    def predict(
+        self,
+        source: bytes | bytearray | memoryview | NDArray[Any] | PilImage | BinaryFile,
+        *,
+        stream: Literal[False] = False,
+        **options: Unpack[_Options],
+    ) -> Result: ...
+    @overload
+    def predict(
+        self,
+        source: list[Any] | tuple[Any, ...] | Iterator[Any] | int,
+        *,
+        stream: Literal[False] = False,
+        **options: Unpack[_Options],
+    ) -> Results: ...
+    @overload
+    def predict(
+        self, source: Any, *, stream: bool = False, on_error: OnError | None = None, **options: Unpack[_Options]
+    ) -> Any: ...
 
     def predict(
         self,
@@ -125,53 +171,79 @@ class Predictor:
     ) -> Any:
         """Classify or segment.
 
-        Of more than one image, those to come are read and prepared on other threads while the net runs on one of its
-        own for each lane; at most two batches a lane, two more and a few images are held at a time;
-        cameras are not read ahead. Where a net takes images of several sizes, up to one more batch a lane and a few
-        images are held, so that those of one size run together; results keep the order of the images.
-
         Args:
             source: path, bytes, open binary file, BGR uint8 (H, W, 3) array or PIL image: one result; a list of those,
                 a folder, a glob pattern, a video file or a camera index: a list of results.
-            stream: yield results one by one as a generator, whatever the source; memory stays constant. Closing the
-                generator, or leaving it to be collected, ends its threads.
-            batch: images per inference, at least 1; filled up to the smallest the artefact takes.
-            on_error: called with (name, error) for an item that cannot be read, which is then skipped; None raises,
-                after the results of what came before it. It runs in the caller's thread, in order.
-            draft: decode large JPEGs at a half, a quarter or an eighth of their size where the net needs no more;
-                faster, but not exact: `result.image` is smaller, and so may be scores. Only for nets that classify.
+            stream: as the method `stream`, whose former spelling it is.
+            batch: images per inference, at least 1; filled up to the smallest batch of the artifact.
+            on_error: called with (name, error) for an item that cannot be read, which is then skipped; the result is a
+                list for a single image too. None raises, after the results of the items before it. It runs in the
+                caller's thread, in order.
+            draft: decode large JPEGs at a half, a quarter or an eighth of their size where the model needs no more;
+                faster, but not exact: `result.image` is smaller, and scores may differ. Only for classifiers.
             allow_url: fetch sources that are http(s) URLs, of at most 256 MiB; they are refused otherwise.
 
         Returns:
-            ClassificationResult or SegmentationResult, a list of them (`Results`, with `to_df`), or a generator.
+            `ClassificationResult` or `SegmentationResult`, or a list of them: `Results`, which has `to_df`.
 
         Raises:
-            ImageError: an image that cannot be read or used.
-            MissingFileError: there is no such file.
-            UsageError: batch below 1, or a draft for a net that segments.
+            ImageError: an image cannot be read or used.
+            MissingFileError: the file does not exist.
+            UsageError: batch below 1, or a draft for a model that segments.
             DeviceError: the runtime failed.
+        """
+        results = self.stream(source, batch=batch, on_error=on_error, draft=draft, allow_url=allow_url)
+        if stream:
+            return results
+        return next(results) if on_error is None and is_single(source) else Results(results)
+
+    def stream(
+        self,
+        source: Any,
+        *,
+        batch: int = 1,
+        on_error: OnError | None = None,
+        draft: bool = False,
+        allow_url: bool = False,
+    ) -> Iterator[Result]:
+        """Classify or segment image by image, in constant memory.
+
+        Images ahead are read and prepared on other threads while the model runs on one thread for each stream. At most
+        two batches a stream, two more and a few images are held at a time; cameras are not read ahead. Where a model
+        takes images of several sizes, images of one size run together: up to one more batch a stream and a few images
+        are held. Results keep the order of the images.
+
+        Args:
+            source: as for `predict`.
+            batch: as for `predict`.
+            on_error: as for `predict`.
+            draft: as for `predict`.
+            allow_url: as for `predict`.
+
+        Returns:
+            Iterator of results, one for each image. Closing it, or leaving it to be collected, ends its threads.
+
+        Raises:
+            UsageError: batch below 1, or a draft for a model that segments; the iterator raises the other errors of
+                `predict`.
         """
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}. Use 1 for one image at a time.")
-        found = items(source, draft_px=self._work.preprocessor.least_px if draft else None, allow_url=allow_url)
         if draft and self.card.task is Task.SEGMENTATION:
             raise UsageError(
-                "draft must be False for a net that segments, got True. Its masks have the picture's size."
+                "draft must be False for a model that segments, got True. Its masks have the image's own size."
             )
-        single = is_single(source)
-        if single or is_live(source):
-            results = self._one_by_one(found, on_error)
-        else:
-            results = self._ahead(found, batch, on_error)
-        if stream:
-            return results
-        return next(results) if single and on_error is None else Results(results)
+        draft_px = self._loop.pipeline.preprocessor.min_px if draft else None
+        found = items(source, draft_px=draft_px, allow_url=allow_url)
+        if is_single(source) or is_live(source):
+            return self._loop.one_by_one(found, on_error)
+        return self._loop.read_ahead(found, batch, on_error)
 
     def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
-        """Run the graph itself, with no pre- or post-processing.
+        """Run the graph itself, without preprocessing and postprocessing.
 
         Args:
-            batch: {input name: array}, or the one array.
+            batch: {input name: array}, or the only array.
 
         Returns:
             {output name: array}.
@@ -180,14 +252,14 @@ class Predictor:
             UsageError: a missing, unknown or ill-shaped input.
             DeviceError: the runtime failed.
         """
-        return self._engine.run(batch if isinstance(batch, Mapping) else {self._input.name: batch})
+        return self._engine.run(batch if isinstance(batch, Mapping) else {self.card.inputs[0].name: batch})
 
     def close(self) -> None:
         """Release the runtime; the predictor cannot run afterwards."""
         self._engine.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return functools.partial(type(self), **self._options), (self._path,)
+        return self._reopen, ()
 
     def __enter__(self) -> Predictor:
         return self
@@ -197,100 +269,18 @@ class Predictor:
     ) -> None:
         self.close()
 
-    def _one_by_one(self, found: Iterator[Item], on_error: OnError | None) -> Iterator[Result]:
-        """Everything in the caller's thread."""
-        for item in found:
-            entry = self._work.prepare(item)
-            for answer in self._answer(_here, [entry]):
-                if (result := _settled(answer, on_error)) is not None:
-                    yield result
 
-    def _ahead(self, found: Iterator[Item], batch: int, on_error: OnError | None) -> Iterator[Result]:
-        """Reading, inference and decoding each on threads of their own; the caller's takes items and hands out."""
-        count = readers(self._threads)
-        fixed = self._input.shape[0]
-        size = fixed if isinstance(fixed, int) else batch
-        reading = ThreadPoolExecutor(count, thread_name_prefix="hrnet-read")
-        running = ThreadPoolExecutor(self.lanes, thread_name_prefix="hrnet-run")
-        ahead = size * self.lanes + count
-        rows = ordered(reading, self._work.prepare, found, most=ahead)
-        groups = bucketed(rows, size, key=_shape, window=ahead)
-        answer = functools.partial(self._answer_placed, reading.submit)
-        try:
-            # One more than run: the next batch is ready when the net has done one.
-            with contextlib.closing(ordered(running, answer, groups, most=self.lanes + 1)) as answered:
-                for one in in_order(itertools.chain.from_iterable(answered)):
-                    if (result := _settled(one, on_error)) is not None:
-                        yield result
-        finally:
-            # The net's threads first, as they hand work to the others.
-            running.shutdown(wait=True, cancel_futures=True)
-            reading.shutdown(wait=True, cancel_futures=True)
-
-    def _answer(self, submit: Submit, entries: list[Entry]) -> list[Future[Result] | Unusable]:
-        """Infer images of one size, and have each decoded."""
-        used = [entry for entry in entries if isinstance(entry, Prepared)]
-        answers: Iterator[Future[Result]] = iter(())
-        if used:
-            began = time.perf_counter()
-            outputs = self._engine.run({self._input.name: self._feed([entry.row for entry in used])})
-            share_ms = 1e3 * (time.perf_counter() - began) / len(used)
-            answers = iter(
-                [
-                    submit(self._work.result, entry.frame, {"preprocess": entry.ms, "inference": share_ms}, outputs, i)
-                    for i, entry in enumerate(used)
-                ]
-            )
-        return [next(answers) if isinstance(entry, Prepared) else entry for entry in entries]
-
-    def _answer_placed(
-        self, submit: Submit, placed: list[tuple[int, Entry]]
-    ) -> list[tuple[int, Future[Result] | Unusable]]:
-        """As `_answer`, each with its place in the order."""
-        answers = self._answer(submit, [entry for _, entry in placed])
-        return [(place, answer) for (place, _), answer in zip(placed, answers, strict=True)]
-
-    def _feed(self, rows: list[NDArray[Any]]) -> NDArray[Any]:
-        """The input array: of one image its own memory, else one that each thread reuses.
-
-        Rows beyond the images, where the net takes no fewer, repeat whatever they held.
-        """
-        count = max(len(rows), self.card.least_batch)
-        dtype = np.dtype(self._input.dtype)
-        if count == len(rows) == 1 and rows[0].dtype == dtype:
-            return rows[0][None]
-        shape = (count, *rows[0].shape)
-        buffer: NDArray[Any] | None = getattr(self._buffers, "input", None)
-        if buffer is None or buffer.shape[1:] != shape[1:] or len(buffer) < count:
-            buffer = self._buffers.input = np.zeros(shape, dtype)
-        for place, row in zip(buffer, rows, strict=False):
-            place[...] = row
-        return buffer[:count]
-
-
-def _shape(entry: Entry) -> tuple[int, ...] | None:
-    return entry.row.shape if isinstance(entry, Prepared) else None
-
-
-def _settled(answer: Future[Result] | Unusable, on_error: OnError | None) -> Result | None:
-    """The result; None for an item that is skipped."""
-    if isinstance(answer, Future):
-        return answer.result()
-    if on_error is None:
-        raise answer.error
-    on_error(answer.name, as_image_error(answer.error))
-    return None
-
-
-def _here(work: Callable[..., Result], *args: Any) -> Future[Result]:
-    """What an executor's `submit` does, at once and in this thread."""
-    done: Future[Result] = Future()
-    done.set_result(work(*args))
-    return done
+def _refuse_zoo_name(path: str | Path) -> None:
+    """Explain how to export a model of the zoo, whose name is no artifact."""
+    if Path(path).suffix not in _SUFFIXES and has_name(str(path)) and not Path(path).exists():
+        raise UsageError(
+            f"artifact must be a file, got the zoo name {path}. Make one: hrnet-export {path} -o NAME.onnx; "
+            "hrnet-predict does so by itself."
+        )
 
 
 def _agree(spec: TensorSpec, other: TensorSpec) -> bool:
-    """Same name, type and sizes; an open size may be called otherwise, as in an engine without a card of its own."""
+    """Compare names, types and sizes; an open size may have another name, as in an engine without its own card."""
     same = (spec.name, spec.dtype, len(spec.shape)) == (other.name, other.dtype, len(other.shape))
     return same and all(
         a == b or (isinstance(a, str) and isinstance(b, str)) for a, b in zip(spec.shape, other.shape, strict=True)

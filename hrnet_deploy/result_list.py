@@ -1,10 +1,10 @@
-"""The results of several images: a list that a notebook and pandas understand."""
+"""List of results, which notebooks and pandas can show."""
 
 from __future__ import annotations
 
 import html
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.errors import MissingDependencyError
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
@@ -17,17 +17,17 @@ class Results(list[Result]):
     """A list of results, in the order of the images."""
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat dict an image, ready for a table.
+        """Return one flat dict for each image, ready for a table.
 
         Returns:
-            `name`, `path`; `pred_label`, `pred_class`, `pred_score`, or `height`, `width` and the share of the picture
-            (0..1) under the name of each class that any of them has; and milliseconds of each stage.
+            `name`, `path`; `pred_label`, `pred_class`, `pred_score`, or `height`, `width` and the share (0..1) of each
+            class that any result has, under its name; and milliseconds of each stage.
         """
         present = {name: None for one in self if isinstance(one, SegmentationResult) for name in one.shares}
         return [_record(one, list(present)) for one in self]
 
     def to_df(self) -> Any:
-        """The records as a pandas DataFrame.
+        """Return the records as a pandas DataFrame.
 
         Raises:
             MissingDependencyError: pandas is not installed.
@@ -39,11 +39,19 @@ class Results(list[Result]):
         return pandas.DataFrame(self.records())
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the first pictures side by side."""
+        """Show the first images side by side in a notebook."""
         left = len(self) - _SHOWN
         more = f"<p>{html.escape(f'and {left} more')}</p>" if left > 0 else ""
         shown = "".join(one._repr_html_() for one in self[:_SHOWN])
         return f'<div style="display:flex;flex-wrap:wrap;gap:1em">{shown}</div>{more}'
+
+
+if TYPE_CHECKING:
+
+    class OneOrMany(Result, Results):  # type: ignore[misc]
+        """What `predict` returns for a path, to a type checker: it may name one image or many, so it accepts both."""
+else:
+    OneOrMany = Result
 
 
 def _record(result: Result, present: list[str]) -> dict[str, Any]:

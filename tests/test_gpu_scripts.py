@@ -122,6 +122,11 @@ def test_the_latencies_dry_run_and_end_in_one_table(tmp_path):
     for name in ("hrnet-deploy .onnx", "plain ONNX Runtime", "torch eager"):
         row = next(line for line in text.splitlines() if f"| {name} |" in line)
         assert re.fullmatch(r"\d+\.\d\d", row.split("|")[3].strip()), row
+    # On a CPU torch.compile needs a C++ compiler, which its own words ask for.
+    compiled = next(line for line in text.splitlines() if "| torch.compile |" in line)
+    assert re.search(r"torch\.compile \| \d+\.\d\d \|", compiled) or re.search(r"torch\.compile, fp32: .*ompiler", text)
+    assert "- torch.compile, fp16: a dry run compiles once, in FP32" in text
+    assert "- hrnet-deploy .engine, fp32: TensorRT runs on a GPU only" in text
     assert "torch eager, int8: PyTorch has no INT8 convolutions on a GPU" in text
 
 

@@ -4,11 +4,11 @@ import dataclasses
 import json
 import sys
 import threading
-import weakref
 
 import cv2
 import numpy as np
 import pytest
+from helpers.image_content import save_images
 
 from hrnet_deploy import (
     ArtifactError,
@@ -23,19 +23,12 @@ from hrnet_deploy import (
 )
 from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
-from hrnet_deploy.processing.prefetch import readers
 from hrnet_deploy.spec import ShapeRange
 
 
 @pytest.fixture(scope="module")
 def photos(photos_onnx):
     return Predictor(photos_onnx, device="cpu")
-
-
-@pytest.fixture(scope="module", params=[1, 3])
-def laned(photos_onnx, request):
-    """The same with its lanes."""
-    return Predictor(photos_onnx, device="cpu", lanes=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +39,7 @@ def street(street_onnx):
 @pytest.fixture
 def folder(tmp_path):
     """Five pictures of different sizes."""
-    for index, size in enumerate([(40, 60), (64, 64), (33, 90), (120, 80), (64, 64)]):
-        cv2.imwrite(str(tmp_path / f"{index}.png"), synthetic_images(1, size)[0])
-    return tmp_path
+    return save_images(tmp_path)
 
 
 def same(a, b):
@@ -96,23 +87,6 @@ def test_lists_folders_and_patterns_give_lists(photos, folder):
                 same(ours, one)
 
 
-def test_streaming_is_lazy_and_ordered(photos, folder):
-    taken = []
-
-    def images():
-        for path in 20 * sorted(folder.glob("*.png")):
-            taken.append(path.name)
-            yield cv2.imread(str(path))
-
-    stream = photos.predict(images(), stream=True)
-    assert taken == []
-    workers = readers()
-    for count, result in enumerate(stream, start=1):
-        assert result.name == f"image_{count - 1}"
-        assert len(taken) - count <= 4 + workers
-    assert len(taken) == count == 100
-
-
 def test_videos_stream_frame_by_frame(photos, tmp_path):
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (96, 64))
@@ -121,7 +95,7 @@ def test_videos_stream_frame_by_frame(photos, tmp_path):
     for image in synthetic_images(3, (64, 96)):
         writer.write(image)
     writer.release()
-    results = list(photos.predict(path, stream=True, batch=2))
+    results = list(photos.stream(path, batch=2))
     assert len(results) == 3
     assert len({result.name for result in results}) == 3
 
@@ -158,22 +132,22 @@ def test_a_batch_is_filled_to_the_smallest_that_is_open(photos_onnx, photos, fol
 
 
 @pytest.mark.parametrize("order", ["bgr", "rgb"])
-@pytest.mark.parametrize("answer", [False, "topk", "softmax"])
-def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_path, photos, picture, order, answer):
+@pytest.mark.parametrize("labels_out", [False, "topk", "softmax"])
+def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_path, photos, picture, order, labels_out):
     path = export(
         weights=demo / "hrnet_w18_small_v1_photos10.safetensors",
         classes=demo / "photos10.txt",
         imgsz=64,
         resize="squash",
         pixels_in=order,
-        labels_out=answer,
+        labels_out=labels_out,
         output=tmp_path / "ends.onnx",
     ).path
     predictor = Predictor(path)
     assert predictor.card.inputs[0].dtype == "uint8"
     ours, wanted = predictor.predict(picture), photos.predict(picture)
     assert ours.topk(5) == [(name, pytest.approx(score, abs=1e-5)) for name, score in wanted.topk(5)]
-    if answer == "topk":
+    if labels_out == "topk":
         with pytest.raises(UsageError, match="top-5"):
             _ = ours.probs
     else:
@@ -188,7 +162,7 @@ def test_a_mask_made_in_the_graph_equals_one_made_outside(demo, tmp_path, imgsz,
     predictor = Predictor(export(output=tmp_path / "plain.onnx", **common))
     plain = predictor.predict(image)
     inside = Predictor(export(output=tmp_path / "in.onnx", pixels_in=True, labels_out=True, **common)).predict(image)
-    # bfloat16 keeps 8 bits, also of the normalized pixels, which are float32 where they are made outside.
+    # bfloat16 keeps 8 bits, also of the normalized pixels, which are float32 where they are computed outside.
     assert np.mean(plain.mask == inside.mask) >= (0.99 if predictor.arithmetic == "bfloat16" else 0.999)
 
 
@@ -208,7 +182,7 @@ def test_several_threads_share_one_predictor(photos, folder):
         try:
             for ours, one in zip(photos.predict(folder, batch=2), wanted, strict=True):
                 same(ours, one)
-        except Exception as error:  # noqa: BLE001  # told to the main thread
+        except Exception as error:  # noqa: BLE001  # reported to the main thread
             failures.append(error)
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -305,97 +279,18 @@ def test_the_demo_nets_are_as_good_as_they_were(shared, photos, street):
     assert hits / total > 0.8
 
 
-def alive():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("hrnet-")]
+def test_streams_are_those_the_machine_suits_where_none_are_named(photos_onnx):
+    assert Predictor(photos_onnx, device="cpu", streams=None, threads=3).streams == 3
+    assert Predictor(photos_onnx, device="cpu").streams == 1
 
 
-def test_reading_ahead_ends_its_threads_when_it_is_done_or_left(laned, folder):
-    assert len(laned.predict(folder, batch=2)) == 5
-    assert not alive()
-    results = laned.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True, batch=2)
-    next(results)
-    assert alive()
-    results.close()
-    assert not alive()
-    for _ in laned.predict(20 * [str(path) for path in folder.glob("*.png")], stream=True):
-        break
-    assert not alive()
-
-
-def test_an_error_comes_after_the_results_before_it_and_ends_the_threads(laned, folder):
-    (folder / "3.png").write_bytes(b"no image")
-    for batch in (1, 2, 3, 8):
-        seen = []
-        with pytest.raises(ImageError, match=r"3\.png"):
-            seen.extend(result.name for result in laned.predict(folder, stream=True, batch=batch))
-        assert seen == ["0.png", "1.png", "2.png"]
-        assert not alive()
-
-
-@pytest.mark.parametrize("batch", [1, 2, 8])
-def test_bad_images_are_told_of_in_order_in_the_callers_thread(laned, folder, batch):
-    events = []
-
-    def skip(name, error):
-        assert isinstance(error, ImageError)
-        events.append((name.rpartition("/")[2], threading.current_thread()))
-
-    (folder / "1.png").write_bytes(b"no image")
-    (folder / "3.png").unlink()
-    paths = [folder / f"{index}.png" for index in range(5)]
-    for result in laned.predict(paths, stream=True, batch=batch, on_error=skip):
-        events += [(result.name, threading.current_thread())]
-    assert [name for name, _ in events] == ["0.png", "1.png", "2.png", "3.png", "4.png"]
-    assert {thread for _, thread in events} == {threading.current_thread()}
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
-def test_an_error_of_the_caller_or_of_the_net_ends_the_threads(laned, folder, monkeypatch, error):
-    def images():
-        for index, path in enumerate(10 * sorted(folder.glob("*.png"))):
-            if index == 30:
-                raise error
-            yield path
-
-    def fail(feed):
-        raise error
-
-    with pytest.raises(error):
-        list(laned.predict(images(), batch=2))
-    assert not alive()
-    if issubclass(error, Exception):
-        monkeypatch.setattr(laned._engine, "run", fail)
-        with pytest.raises(error):
-            list(laned.predict(folder, stream=True))
-        assert not alive()
-
-
-def test_a_stream_holds_a_bounded_number_of_pictures(laned, picture):
-    live = []
-
-    def images():
-        for _ in range(60):
-            image = picture.copy()
-            live.append(weakref.ref(image))
-            yield image
-
-    most = 0
-    for _ in laned.predict(images(), stream=True, batch=2):
-        most = max(most, sum(one() is not None for one in live))
-    assert most <= (2 * laned.lanes + 2) * 2 + 2 * readers() + 2
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_lanes_change_no_answer_and_no_order(photos, laned, folder, batch):
-    sources = 8 * sorted(folder.glob("*.png"))
-    for result, expected in zip(laned.predict(sources, batch=batch), photos.predict(sources), strict=True):
-        assert result.name == expected.name
-        same(result, expected)
-
-
-def test_lanes_are_those_the_machine_suits_where_none_are_named(photos_onnx):
-    assert Predictor(photos_onnx, device="cpu", lanes=None, threads=3).lanes == 3
-    assert Predictor(photos_onnx, device="cpu").lanes == 1
+def test_former_spellings_still_work(photos_onnx, photos, folder):
+    assert Predictor(photos_onnx, device="cpu", lanes=2).streams == 2
+    assert Predictor(photos_onnx, device="cpu", streams=2).lanes == 2
+    assert Predictor(photos_onnx, device="cpu", lanes=None, threads=3).streams == 3
+    results = photos.predict(folder, stream=True)
+    assert next(results).name == "0.png"
+    assert [result.name for result in results] == [f"{index}.png" for index in range(1, 5)]
 
 
 def test_opencvs_threads_are_left_alone(photos, folder):
@@ -415,5 +310,5 @@ def test_a_draft_decodes_large_jpegs_smaller_and_answers_nearly_the_same(photos,
     small = tmp_path / "small.jpg"
     cv2.imwrite(str(small), synthetic_images(1, (100, 150))[0])
     same(photos.predict(small, draft=True), photos.predict(small))
-    with pytest.raises(UsageError, match="draft must be False for a net that segments"):
+    with pytest.raises(UsageError, match="draft must be False for a model that segments"):
         street.predict(path, draft=True)

@@ -29,10 +29,10 @@ def test_a_predictor_reaches_a_spawned_process(photos, picture):
 
 def test_copies_open_the_file_again_with_the_same_arguments(photos_onnx, picture, monkeypatch, tmp_path):
     monkeypatch.chdir(photos_onnx.parent)
-    given = Predictor(path=photos_onnx.name, device="cpu", threads=1, lanes=2)
+    given = Predictor(path=photos_onnx.name, device="cpu", threads=1, streams=2)
     monkeypatch.chdir(tmp_path)  # the path was relative
     for other in (pickle.loads(pickle.dumps(given)), copy.deepcopy(given)):
-        assert other.lanes == 2
+        assert other.streams == 2
         np.testing.assert_array_equal(other.predict(picture).probs, given.predict(picture).probs)
         other.close()
         with pytest.raises(DeviceError, match="must be open to run, got a closed engine"):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib.metadata
 import json
 import platform
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +18,6 @@ import onnxruntime
 from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.engines.compiled_cache import compiled_folder, make_room
-from hrnet_deploy.engines.cuda.provider import open_cuda
 from hrnet_deploy.engines.ort.libraries import preload_libraries
 from hrnet_deploy.engines.ort.providers import (
     CPU,
@@ -28,9 +31,9 @@ from hrnet_deploy.engines.ort.providers import (
     tensorrt_options,
 )
 from hrnet_deploy.engines.ort.session import open_session, reason, session_options
-from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError
+from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.spec import ModelCard, Precision
-from hrnet_deploy.system.gpu_table import Runtime, find_gpu, objection
+from hrnet_deploy.system.gpu_table import Gpu, Runtime, find_gpu, objection, refusal
 
 LENIENT: Mapping[str, str] = {"session.record_ep_graph_assignment_info": "1"}
 """Session entries: nodes that the GPU does not take may run on the CPU, and it is told which."""
@@ -38,6 +41,8 @@ STRICT: Mapping[str, str] = {**LENIENT, "session.disable_cpu_ep_fallback": "1"}
 """Session entries: every node runs on the GPU."""
 HEAVY = frozenset({"Conv", "FusedConv", "Gemm", "MatMul"})
 """Kinds of nodes that must not run on the CPU."""
+_CAPABILITY = (75, 76)
+"""Attributes of the compute capability's two numbers. Source: CUdevice_attribute in cuda.h."""
 _PACKAGE = Path(onnxruntime.__file__).parent / "capi"
 _TITLES = {CUDA: "CUDA", TENSORRT: "TensorRT"}
 _NEEDS = {CUDA: "CUDA and cuDNN", TENSORRT: "CUDA, cuDNN and TensorRT 10"}
@@ -101,6 +106,8 @@ def open_on_gpu(
     precision = card.precision if card is not None else Precision.FP16 if header.half else None
     if provider == CUDA and (refused := int8_refusal(precision, quantised=header.quantised)):
         raise DeviceError(refused)
+    if provider == CUDA and (refused := card_refusal(number, Runtime.ONNXRUNTIME_CUDA, precision or Precision.FP32)):
+        raise DeviceError(f"{refused}, or use device='cpu'.")
     preload_libraries()
     wanted = provider == CUDA and tuning.cuda_graph is not False
 
@@ -180,11 +187,28 @@ def nodes_on(session: Any, provider: str) -> frozenset[str]:
     return frozenset(node.op_type for part in assigned if part.ep_name == provider for node in part.get_nodes())
 
 
-def explained(error: Exception, number: int | None) -> str:
-    """What a failing run said, and what the table of cards knows of it.
+def card_refusal(number: int, runtime: Runtime, precision: Precision) -> str | None:
+    """Name the reason why a GPU of this machine cannot run an artefact, before anything is loaded.
 
-    A build for other cards opens a session all the same and fails when it first computes. The table speaks of PyPI's
-    packages, so it is asked only then: builds from elsewhere may well have code for the card.
+    Args:
+        number: index of the GPU.
+        runtime: ONNXRUNTIME_CUDA or ONNXRUNTIME_RTX.
+        precision: of the graph.
+
+    Returns:
+        One line from the table of GPUs; None where the table allows it or does not know the GPU or this build.
+    """
+    gpu = _card(number)
+    cuda = runtime is Runtime.ONNXRUNTIME_CUDA
+    if gpu is None or (cuda and not _from_pypi()):
+        return None
+    return refusal(gpu, runtime, precision, onnxruntime.__version__ if cuda else None, arm=_on_arm())
+
+
+def explained(error: Exception, number: int | None) -> str:
+    """Describe a failed run, with the table's reason where this build has no code for the GPU.
+
+    Builds that are not PyPI's are not refused early: they may hold code for other GPUs than the table lists.
 
     Args:
         error: what ONNX Runtime raised.
@@ -196,14 +220,48 @@ def explained(error: Exception, number: int | None) -> str:
     text = reason(error)
     if number is None or "no kernel image" not in " ".join(str(error).split()):
         return text
-    arm = platform.machine().lower() in {"aarch64", "arm64"}
-    try:
-        gpu = find_gpu(open_cuda("cuda-python").capability(number))
-    except HrnetDeployError:
+    gpu = _card(number)
+    if gpu is None:
         return f"{text} (this ONNX Runtime has no code for the card, see hrnet-doctor)"
-    found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, onnxruntime.__version__, arm=arm)
+    found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, onnxruntime.__version__, arm=_on_arm())
     why = f"{found.reason}; {found.way}" if found else f"this ONNX Runtime has no code for {gpu.sm}, see hrnet-doctor"
     return f"no kernel image for the card: {why}"
+
+
+def _card(number: int) -> Gpu | None:
+    """The table's row for a GPU of this machine; None where the driver or the row is missing."""
+    try:
+        return find_gpu(_capability(number))
+    except UsageError:
+        return None
+
+
+def _capability(number: int) -> str:
+    """A GPU's compute capability from NVIDIA's driver, which needs no Python package; "" without one."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return ""
+    device, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), number):
+        return ""
+    for attribute, value in zip(_CAPABILITY, (major, minor), strict=True):
+        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device):
+            return ""
+    return f"sm{major.value}{minor.value}"
+
+
+def _from_pypi() -> bool:
+    """Whether this build can be PyPI's, which accepts no wheels with the platform tag "linux_*"."""
+    try:
+        tags = importlib.metadata.distribution("onnxruntime-gpu").read_text("WHEEL") or ""
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return re.search(r"^Tag: \S+-(manylinux|win_)", tags, re.MULTILINE) is not None
+
+
+def _on_arm() -> bool:
+    return platform.machine().lower() in {"aarch64", "arm64"}
 
 
 def _not_loaded(device: str, provider: str, missing: str, active: str) -> DeviceError:

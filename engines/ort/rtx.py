@@ -17,13 +17,14 @@ from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.engines.arithmetic import arithmetic_of
 from hrnet_deploy.engines.compiled_cache import compiled_folder
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.ort.cuda import HEAVY, LENIENT, STRICT, graph_card, nodes_on
+from hrnet_deploy.engines.ort.cuda import HEAVY, LENIENT, STRICT, card_refusal, graph_card, nodes_on
 from hrnet_deploy.engines.ort.providers import CPU, device_number, profile_shapes
 from hrnet_deploy.engines.ort.session import open_session, reason, session_options, spec
 from hrnet_deploy.engines.ort.worker import Worker
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.spec import ModelCard, Precision
+from hrnet_deploy.system.gpu_table import Runtime
 
 BACKEND = "onnxruntime-rtx"
 _PACKAGE = "onnxruntime-ep-nv-tensorrt-rtx"
@@ -63,7 +64,8 @@ class RtxPluginEngine:
             UsageError: another device, or threads below 1.
             MissingFileError: there is no such file.
             MissingDependencyError: the plugin is not installed, or ONNX Runtime is too old for it.
-            DeviceError: the plugin does not load, finds no such GPU, or leaves convolutions to the CPU.
+            DeviceError: the table refuses the GPU, or the plugin does not load, finds no such GPU, or leaves
+                convolutions to the CPU.
             ArtifactError: the graph cannot be read or compiled.
         """
         if device == "cpu":
@@ -119,8 +121,11 @@ class RtxPluginEngine:
         self._worker.close()
 
     def _open(self, model: Path | bytes, number: int, threads: int | None) -> Any:
+        card = graph_card(read_header(model))
+        if refused := card_refusal(number, Runtime.ONNXRUNTIME_RTX, Precision.FP32 if card is None else card.precision):
+            raise DeviceError(f"{refused}.")
         target = gpu_device(number)
-        settings = plugin_options(graph_card(read_header(model)), cache=_folder(model))
+        settings = plugin_options(card, cache=_folder(model))
 
         def attempt(entries: Mapping[str, str], *, quiet: bool) -> Any:
             options = session_options(threads=threads, quiet=quiet, entries=entries)

@@ -8,7 +8,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 from hrnet_deploy.imaging.drawing import Image
-from hrnet_deploy.imaging.sources import VideoFrame
+from hrnet_deploy.imaging.frame import VideoFrame
 from hrnet_deploy.imaging.video_file import FALLBACK_FPS, VideoFile, usable_fps
 from hrnet_deploy.processing.prefetch import ordered
 from hrnet_deploy.results import Result

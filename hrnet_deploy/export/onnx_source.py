@@ -52,6 +52,7 @@ class OnnxSource:
         try:
             from hrnet_deploy.exporters import import_onnx, onnx_file
             from hrnet_deploy.exporters.foreign_outputs import keep_output
+            from hrnet_deploy.exporters.opset import written
         except ImportError as error:
             raise extra_missing(error) from error
         refuse_checkpoint_options(options, path.name, "is a graph")
@@ -82,7 +83,7 @@ class OnnxSource:
             )
         if task is not Task.SEGMENTATION:
             refuse_align_corners(options, path.name, "is no segmentation net")
-        info = _foreign_info(path, task, found, options, normalized=normalized)
+        info = _foreign_info(path, task, found, options, opset=written(self._model), normalized=normalized)
         self.info = info if card is None else _with_card(info, card, options)
         self._input = entry.name
         self._output = outputs[0].name
@@ -157,7 +158,9 @@ def _task(given: str | None, card: ModelCard | None, name: str) -> Task:
     return task
 
 
-def _foreign_info(path: Path, task: Task, found: Findings, options: ExportOptions, *, normalized: bool) -> ModelInfo:
+def _foreign_info(
+    path: Path, task: Task, found: Findings, options: ExportOptions, *, opset: int, normalized: bool
+) -> ModelInfo:
     """Return what a graph without a card states, with usual preprocessing."""
     hw = found.fixed_hw or (224, 224)
     resize = Resize.SHORT_SIDE if task is Task.CLASSIFICATION else Resize.SQUASH
@@ -172,6 +175,7 @@ def _foreign_info(path: Path, task: Task, found: Findings, options: ExportOption
         native_hw=hw,
         fixed_hw=found.fixed_hw,
         fixed_batch=found.fixed_batch,
+        opset=opset,
         output_kind=OutputKind.PROBABILITIES if normalized else OutputKind.LOGITS,
         align_corners=bool(options.align_corners),
         lineage=lineage if options.graph_output is None else {**lineage, "graph_output": options.graph_output},

@@ -23,7 +23,7 @@ from hrnet_deploy.export.graph_io import (
 from hrnet_deploy.export.option_declaration import ExportKind
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, named_folder, select_images
-from hrnet_deploy.export.quantize.plan import Int8Plan, plan_int8
+from hrnet_deploy.export.quantize.plan import FP16_SCALES_OPSET, Int8Plan, check_scales, plan_int8
 from hrnet_deploy.export.source import RANDOM, ModelInfo
 from hrnet_deploy.spec import ChannelOrder, ModelCard, OutputKind, Precision, Preprocessing, ShapeRange
 
@@ -73,6 +73,8 @@ class EarlyPlan:
         options = self.options
         shapes = resolve_shapes(options, info)
         preprocessing = resolve_preprocessing(options, info, shapes)
+        if info.opset is not None and self.opset is None and self.precision is Precision.INT8:
+            check_scales(self.int8, info.opset, f"the graph's own {info.opset}. Give --opset {FP16_SCALES_OPSET}")
         classes = resolve_class_names(options.classes, info)
         suffix = ".onnx" if self.engine is None else ENGINE_SUFFIX
         return ExportPlan(
@@ -206,11 +208,17 @@ def _plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
         "--max-drop": options.max_drop is not None,
         "--residual": options.residual is not None,
         "--per-tensor": options.per_tensor,
+        "--remainder fp16": options.remainder == Precision.FP16.value,
     }
     flag = next((flag for flag, given in needing.items() if given), None)
     if flag is not None and options.int8_path == "implicit":
         raise UsageError(f"{flag} needs --int8-path qdq, got implicit. Leave it out.")
     engine = plan_engine(options if flag is None else dataclasses.replace(options, int8_path="qdq"), precision)
+    if options.remainder == Precision.FP16.value and engine.typing is Typing.WEAK:
+        raise UsageError(
+            f"--remainder fp16 needs a TensorRT that takes FP16 from the graph (10 or newer), got "
+            f"{engine.api.version}. Leave it out."
+        )
     if options.max_drop is not None and precision is Precision.FP16 and engine.flags_set_precision:
         raise UsageError(
             f"--max-drop needs a TensorRT that takes FP16 from the graph (10 or newer), got {engine.api.version}. "

@@ -39,6 +39,7 @@ class ModelInfo:
         native_hw: the size it is published for.
         fixed_hw: the only size its graph takes, if it has one.
         fixed_batch: the only batch its graph takes, if it has one.
+        opset: of a foreign graph; None for a checkpoint.
         align_corners: how the scores of a segmentation model are resized to the image.
         classes: class names, where the file has them.
         threshold: of a head with one channel, the probability above which it predicts the second class; else None.
@@ -53,6 +54,7 @@ class ModelInfo:
     native_hw: tuple[int, int]
     fixed_hw: tuple[int, int] | None = None
     fixed_batch: int | None = None
+    opset: int | None = None
     output_kind: OutputKind = OutputKind.LOGITS
     align_corners: bool = False
     classes: tuple[str, ...] | None = None

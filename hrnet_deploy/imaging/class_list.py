@@ -1,4 +1,4 @@
-"""Class names out of the ways people write them down: plain, numbered, as a table, as JSON."""
+"""Class names in all usual notations: plain, numbered, as a table, as JSON."""
 
 from __future__ import annotations
 
@@ -30,26 +30,17 @@ _NAME_COLUMNS = ("name", "class_name", "classname", "label_name", "class", "cate
 _NESTED = ("id2label", "idx_to_class", "label_names", "class_names", "classes", "names", "label2id", "class_to_idx")
 
 Known = Callable[[tuple[str, ...]], "tuple[str, ...] | None"]
-"""The usual names of a list that is recognised, or None."""
+"""Returns the usual names of a well-known list in another form; None for any other list."""
 Entry = tuple[str, str]
-"""Where a name stands, such as "line 3", and the name."""
+"""Position of a name, such as "line 3", and the name."""
 
 
 def parse_class_list(text: str, origin: str, known: Known) -> tuple[str, ...]:
-    """Read the class names in a text.
+    """Read the class names in a text, by class index; `origin` names it in errors.
 
-    Args:
-        text: one name a line, in the order of the class indices or each with its number (counted from 0 or 1, before or
-            behind the name); or a table with a header; or JSON, as `names_in` takes it. A WordNet id before each name
-            is left out; ids alone are kept.
-        origin: what the text is of, for errors, such as "class file names.txt".
-        known: gives the usual names of a well-known list in another form; None for any other list.
-
-    Returns:
-        The names by class index; at least one.
-
-    Raises:
-        UsageError: no name, numbers with gaps, or a name that is blank, too long, not printable, or given twice.
+    The text has one name a line, in the order of the class indices or each with its number (counted from 0 or 1, before
+    or after the name); or it is a table with a header, or JSON, as for `names_in`. A WordNet id before each name is
+    removed; a list of ids alone is accepted.
     """
     first = text.strip().split("\n", 1)
     # A name such as "[void]" may well begin a plain list.
@@ -59,19 +50,10 @@ def parse_class_list(text: str, origin: str, known: Known) -> tuple[str, ...]:
 
 
 def names_in(value: object, origin: str, known: Known) -> tuple[str, ...]:
-    """Class names in a value that JSON or a training file holds.
+    """Find class names, by class index, in a value of JSON or of a training file; `origin` names it in errors.
 
-    Args:
-        value: a list of names; a mapping of indices to names, or of names to indices; a mapping that holds one of these
-            under a usual name, such as "id2label".
-        origin: what holds it, for errors.
-        known: as for `parse_class_list`.
-
-    Returns:
-        The names by class index.
-
-    Raises:
-        UsageError: none of these, numbers with gaps, or a name that cannot be used.
+    The value is a list of names, a mapping of indices to names or of names to indices, or a mapping that holds one of
+    these under a usual key, such as "id2label".
     """
     return _checked(list(_without_wnids(_entries_of(value, origin))), origin, known)
 
@@ -89,7 +71,7 @@ def _from_json(text: str, origin: str) -> list[Entry]:
 
 
 def _python_dict(text: str) -> object:
-    """A printed dict of numbers and names, as the well-known list of ImageNet's labels is; nothing is executed."""
+    """Parse a printed Python dict, such as the well-known list of ImageNet's labels; nothing is executed."""
     if text.count("{") != 1 or "[" in text:
         return None
     try:
@@ -119,7 +101,7 @@ def _entries_of(value: object, origin: str) -> list[Entry]:
 
 
 def _name(value: object) -> str:
-    """A name as it stands in JSON; Keras writes [WordNet id, name]. Anything else comes out blank and is refused."""
+    """Return a name from JSON; Keras writes [WordNet id, name]. Any other value becomes a blank, which is refused."""
     if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(part, str) for part in value):
         value = value[1]
     if isinstance(value, Mapping):
@@ -138,7 +120,7 @@ def _from_lines(text: str, origin: str) -> list[Entry]:
 
 
 def _numbered(plain: list[Entry], origin: str) -> list[Entry]:
-    """Names without the numbers that all lines carry; nothing where the numbers are missing, or part of the names."""
+    """Split the numbers of all lines from the names; empty where numbers are missing or part of the names."""
     for pattern in (*_MARKED, *_SPACED):
         found = [pattern.fullmatch(line) for _, line in plain]
         matches = [match for match in found if match is not None]
@@ -159,7 +141,7 @@ def _numbered(plain: list[Entry], origin: str) -> list[Entry]:
 
 
 def _by_number(rows: list[tuple[int, str, str]], origin: str) -> list[Entry]:
-    """In the order of the numbers, which begin with 0 or 1; the same name given twice for a number counts once."""
+    """Sort names by their numbers, which begin with 0 or 1; the same name given twice for a number counts once."""
     first: dict[int, Entry] = {}
     for number, where, name in rows:
         if first.setdefault(number, (where, name))[1] != name:
@@ -179,7 +161,7 @@ def _by_number(rows: list[tuple[int, str, str]], origin: str) -> list[Entry]:
 
 
 def _table(lines: list[str], origin: str) -> list[Entry]:
-    """Rows below a header that names a column of names; nothing where there is no such header."""
+    """Read the rows below a header with a column of names; empty where there is no such header."""
     for delimiter in ("\t", ",", ";"):
         header = [cell.strip().lower() for cell in next(csv.reader(lines[:1], delimiter=delimiter), [])]
         if len(header) < 2 or not (set(header) & _ID_COLUMNS and set(header) & set(_NAME_COLUMNS)):
@@ -210,7 +192,7 @@ def _unquoted(text: str) -> str:
 
 
 def _without_wnids(entries: list[Entry]) -> Iterator[Entry]:
-    """Names without the WordNet ids before them; where there is nothing but ids they stay."""
+    """Remove the WordNet ids before the names; a list of ids alone stays."""
     matches = [_WNID.fullmatch(name) for _, name in entries]
     alone = all(match is not None and not match[2] for match in matches)
     for (where, name), match in zip(entries, matches, strict=True):

@@ -1,4 +1,4 @@
-"""Class names from files, configurations and lists that are known."""
+"""Class names from files, configurations and well-known lists."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from hrnet_deploy.spec import Task
 from hrnet_deploy.system.text_file import read_text
 
 _NEARLY_ALL = 0.95
-"""Share of ImageNet's names that its lists have in common; they differ in a few, such as its two cranes."""
+"""Share of names that all lists of ImageNet have in common; they differ in a few, such as the two cranes."""
 _FILE_LIMIT_BYTES = 1 << 22
 
 
 def default_classes(task: Task, count: int) -> tuple[str, ...]:
-    """Names for a net that brings none.
+    """Choose names for a model without class names.
 
     Args:
-        task: what the net answers.
+        task: task of the model.
         count: number of classes.
 
     Returns:
@@ -38,40 +38,29 @@ def default_classes(task: Task, count: int) -> tuple[str, ...]:
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
-    """Class names from a text file.
+    """Read class names from a text file.
 
     Args:
         path: UTF-8 text: one name a line by class index, with or without its number or WordNet id; a table with a
             header; or JSON (a list, or numbers and names). Blank lines at the end are ignored.
 
     Returns:
-        The names; ImageNet's short ones for its WordNet ids and its long names.
+        The names; ImageNet's WordNet ids and long names become its short names.
 
     Raises:
-        MissingFileError: no such file.
-        UsageError: unreadable, not text, empty, numbers with gaps, an over-long or blank line, or a name given twice.
+        MissingFileError: the file does not exist.
+        UsageError: unreadable, not text, empty, numbers with gaps, an over-long or blank line, or a duplicate name.
     """
-    return parse_class_list(_text(Path(path)), f"class file {path}", _imagenets)
+    return parse_class_list(_text(Path(path)), f"class file {path}", _imagenet_names)
 
 
 def classes_in(value: object, origin: str) -> tuple[str, ...]:
-    """Class names that a configuration or a training file holds.
-
-    Args:
-        value: as for `class_list.names_in`.
-        origin: what holds it, for errors.
-
-    Returns:
-        The names; ImageNet's short ones for its WordNet ids and its long names.
-
-    Raises:
-        UsageError: as for `class_list.names_in`.
-    """
-    return names_in(value, origin, _imagenets)
+    """Find class names in a value of a configuration or a training file, as `class_list.names_in` does."""
+    return names_in(value, origin, _imagenet_names)
 
 
-def _imagenets(names: tuple[str, ...]) -> tuple[str, ...] | None:
-    """ImageNet's names, for its WordNet ids or for its names in the long form, such as "tench, Tinca tinca"."""
+def _imagenet_names(names: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return ImageNet's short names for its WordNet ids or its long names, such as "tench, Tinca tinca"."""
     known = dict(zip(imagenet_wnids(), imagenet_classes(), strict=True))
     if names and known.keys() >= set(names):
         return tuple(known[name] for name in names)
@@ -82,7 +71,7 @@ def _imagenets(names: tuple[str, ...]) -> tuple[str, ...] | None:
 
 
 def _text(path: Path) -> str:
-    """The file's text with plain newlines."""
+    """Read the text of a file, with plain newlines."""
     text = read_text(path, "class file", "a short text", _FILE_LIMIT_BYTES)
     if not text.strip():
         raise UsageError(f"class file must hold at least one name, got none in {path}. Write one class name a line.")

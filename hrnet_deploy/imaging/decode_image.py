@@ -1,4 +1,4 @@
-"""One image, however it is given, as BGR pixels."""
+"""Decoding of one image to BGR pixels."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError
 from hrnet_deploy.imaging import bmp, netpbm, tiff
-from hrnet_deploy.imaging.boxes import AvifHeader, read_avif_header, read_jpeg2000_header
-from hrnet_deploy.imaging.foreign import foreign_kind
-from hrnet_deploy.imaging.image_header import READ, declared_hw, file_kind, is_truncated, unreadable_feature
+from hrnet_deploy.imaging.avif import AvifHeader
+from hrnet_deploy.imaging.image_header import SUPPORTED, ImageHeader, read_header
+from hrnet_deploy.imaging.jpeg2000 import Jpeg2000Header
+from hrnet_deploy.imaging.unsupported_formats import unsupported_format
 
 PIXEL_LIMIT = 178_956_970
 """Largest image that is decoded, in pixels. Source: Pillow, twice Image.MAX_IMAGE_PIXELS, where it raises as well."""
@@ -24,69 +25,48 @@ _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2
 def from_bytes(content: bytes, what: str, draft_px: int | None = None) -> NDArray[np.uint8]:
     """Decode a file's content as Pillow's convert("RGB") does: alpha dropped, 16 bits cut to 8, orientation applied.
 
-    Of several pages or frames the first is read; color profiles and gamma are left alone.
-
-    Args:
-        content: the file.
-        what: its name in errors, such as "image 'cat.jpg'".
-        draft_px: decode a JPEG at a half, a quarter or an eighth of its size where its short side keeps this many
-            pixels, which is faster and not exact; None for all of it.
-
-    Returns:
-        BGR, uint8 (H, W, 3), contiguous.
-
-    Raises:
-        ImageError: empty, cut short, too large, no image, or one with a feature that is not read.
+    The first of several pages or frames is read; color profiles and gamma are ignored. `what` names the file in errors.
     """
-    kind, size_hw = check_file(content, what)
-    if kind == "TIFF":
-        return _from_tiff(content, what)
-    reading = _reading(kind, size_hw, draft_px)
-    if kind == "JPEG 2000" and read_jpeg2000_header(content).components == 1:
-        reading = cv2.IMREAD_UNCHANGED  # a bare codestream names no color space, and OpenCV takes that for color
-    levels = netpbm.read_netpbm_header(content) if kind == "PBM, PGM or PPM" else None
-    if levels is not None and not netpbm.is_scaled(levels):
-        image = netpbm.scaled(_decoded(content, what, cv2.IMREAD_UNCHANGED), levels.max_value)
+    header = check_file(content, what)
+    fields, reading = header.fields, _reading(header, draft_px)
+    if isinstance(fields, tiff.TiffHeader):
+        return _from_tiff(content, fields, what)
+    if isinstance(fields, netpbm.NetpbmHeader) and not fields.is_scaled:
+        image = netpbm.scaled(_decoded(content, what, cv2.IMREAD_UNCHANGED), fields.max_value)
     else:
         image = _decoded(content, what, reading)
-    if kind == "BMP":
-        image = bmp.with_full_range(image, content)
-    if kind == "AVIF":
-        image = _avif_upright(image, read_avif_header(content))
+    if isinstance(fields, bmp.BmpHeader):
+        image = bmp.with_full_range(image, fields)
+    if isinstance(fields, AvifHeader):  # OpenCV applies neither rotation nor mirror
+        image = np.rot90(image, fields.quarter_turns)
+        image = image if fields.mirror is None else np.flip(image, fields.mirror)
     return from_array(image, what)
 
 
-def check_file(content: bytes, what: str) -> tuple[str, tuple[int, int]]:
-    """Look at an image file before a decoder takes memory for it.
-
-    Args:
-        content: the file.
-        what: its name in errors.
-
-    Returns:
-        Its format, one of `image_header.READ`, and its (height, width) as stored.
-
-    Raises:
-        ImageError: empty, cut short, too large, no image, or one with a feature that is not read.
-    """
+def check_file(content: bytes, what: str) -> ImageHeader:
+    """Read and check the header of an image file before a decoder allocates memory for it."""
     if not content:
         raise ImageError(f"{what} must not be empty, got 0 bytes. Fetch it again.")
-    kind, size_hw = file_kind(content), declared_hw(content)
-    if kind is None:
-        foreign = foreign_kind(content)
-        if foreign is not None:
-            raise ImageError(f"{what} must be {', '.join(READ[:-1])} or {READ[-1]}, got {foreign}. Convert it to PNG.")
+    header = read_header(content)
+    if header is None:
+        got = unsupported_format(content)
+        if got is not None:
+            known = f"{', '.join(SUPPORTED[:-1])} or {SUPPORTED[-1]}"
+            raise ImageError(f"{what} must be {known}, got {got}. Convert it to PNG.")
         raise ImageError(f"{what} cannot be decoded: not an image, or a damaged one. Save it again as PNG or JPEG.")
-    if size_hw is not None:
-        _check_size(size_hw, what)
-    if is_truncated(content):
+    if header.size_hw is not None:
+        _check_size(header.size_hw, what)
+    if header.is_truncated:
         raise ImageError(f"{what} must be complete, got a truncated file of {len(content)} bytes. Fetch it again.")
-    if size_hw is None:  # a decoder might still find an image, of any size
-        raise ImageError(f"{what} cannot be decoded: its {kind} header is damaged. Save it again as PNG or JPEG.")
-    feature = unreadable_feature(content)
-    if feature is not None:
-        raise ImageError(f"{what} must be a {kind} of a kind that is read, got {feature}. Save it as 8-bit RGB PNG.")
-    return kind, size_hw
+    if header.size_hw is None or header.fields is None:  # a decoder might still find an image, of any size
+        raise ImageError(
+            f"{what} cannot be decoded: its {header.kind} header is damaged. Save it again as PNG or JPEG."
+        )
+    if (feature := header.fields.unreadable) is not None:
+        raise ImageError(
+            f"{what} must be a {header.kind} of a kind that is read, got {feature}. Save it as 8-bit RGB PNG."
+        )
+    return header
 
 
 def _decoded(content: bytes, what: str, reading: int) -> NDArray[Any]:
@@ -102,9 +82,8 @@ def _decoded(content: bytes, what: str, reading: int) -> NDArray[Any]:
     return image
 
 
-def _from_tiff(content: bytes, what: str) -> NDArray[np.uint8]:
+def _from_tiff(content: bytes, header: tiff.TiffHeader, what: str) -> NDArray[np.uint8]:
     """Decode a TIFF; libtiff multiplies colors by unassociated alpha, and leaves those of associated alpha dark."""
-    header = tiff.read_tiff_header(content)
     reading = cv2.IMREAD_UNCHANGED if header.premultiplied else cv2.IMREAD_COLOR
     image = _decoded(tiff.plain(content, header), what, reading)
     if header.premultiplied:
@@ -112,19 +91,15 @@ def _from_tiff(content: bytes, what: str) -> NDArray[np.uint8]:
     return _upright(from_array(image, what), header.value(tiff.ORIENTATION, 1))
 
 
-def _avif_upright(image: NDArray[Any], header: AvifHeader) -> NDArray[Any]:
-    """Turn an image as its file asks for, then mirror it; OpenCV does neither."""
-    turned = np.rot90(image, header.quarter_turns)
-    return turned if header.mirror is None else np.flip(turned, header.mirror)
-
-
-def _reading(kind: str, size_hw: tuple[int, int], draft_px: int | None) -> int:
-    """How cv2 is to decode; only JPEG gets faster by being reduced, as its decoder leaves frequencies out."""
-    if kind == "AVIF":
+def _reading(header: ImageHeader, draft_px: int | None) -> int:
+    """Choose OpenCV's flags; only JPEG gets faster by being reduced, as its decoder leaves frequencies out."""
+    if header.kind == "AVIF":
         return cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # its own boxes count, not EXIF
-    if draft_px is not None and kind == "JPEG":
+    if isinstance(header.fields, Jpeg2000Header) and header.fields.components == 1:
+        return cv2.IMREAD_UNCHANGED  # OpenCV takes a bare codestream, which names no color space, for color
+    if draft_px is not None and header.kind == "JPEG" and header.size_hw is not None:
         for factor, reading in _REDUCED:
-            if min(size_hw) >= draft_px * factor:
+            if min(header.size_hw) >= draft_px * factor:
                 return reading
     return cv2.IMREAD_COLOR
 
@@ -138,18 +113,7 @@ def _check_size(size_hw: tuple[int, int], what: str) -> None:
 
 
 def from_array(array: NDArray[Any], what: str) -> NDArray[np.uint8]:
-    """Bring an array to BGR.
-
-    Args:
-        array: BGR (H, W, 3), BGRA (H, W, 4) or grey (H, W) or (H, W, 1); uint8, or uint16, whose upper 8 bits count.
-        what: its name in errors.
-
-    Returns:
-        BGR, uint8 (H, W, 3), contiguous; shares memory with `array` where it is that already.
-
-    Raises:
-        ImageError: another type or shape, or no pixels.
-    """
+    """Convert BGR, BGRA or gray, uint8 or uint16 (upper 8 bits), to BGR uint8 (H, W, 3), without a copy if it is so."""
     if array.dtype.kind != "u" or array.dtype.itemsize > 2:
         levels = f" of {array.min():.4g}..{array.max():.4g}" if array.size and array.dtype.kind in "fiu" else ""
         raise ImageError(
@@ -172,39 +136,28 @@ def from_array(array: NDArray[Any], what: str) -> NDArray[np.uint8]:
 
 
 def is_pil(source: Any) -> bool:
-    """Whether something behaves like a PIL image; Pillow need not be installed."""
+    """Decide whether an object behaves like a PIL image; Pillow need not be installed."""
     return all(hasattr(source, name) for name in ("convert", "mode", "size", "getexif"))
 
 
-def from_pil(picture: Any, what: str) -> NDArray[np.uint8]:
-    """Bring a PIL image to BGR, upright by its EXIF orientation.
-
-    Args:
-        picture: any mode but "F"; "I" counts as 16 bits.
-        what: its name in errors.
-
-    Returns:
-        BGR, uint8 (H, W, 3), contiguous.
-
-    Raises:
-        ImageError: cut short, too large, of floats or without pixels.
-    """
-    _check_size((picture.size[1], picture.size[0]), what)
+def from_pil(source: Any, what: str) -> NDArray[np.uint8]:
+    """Convert a PIL image of any mode but "F" to upright BGR uint8 (H, W, 3); "I" counts as 16 bits."""
+    _check_size((source.size[1], source.size[0]), what)
     try:
-        orientation = picture.getexif().get(_EXIF_ORIENTATION, 1)
-        if picture.mode == "I" or picture.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8
-            levels = np.asarray(picture)
+        orientation = source.getexif().get(_EXIF_ORIENTATION, 1)
+        if source.mode == "I" or source.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8
+            levels = np.asarray(source)
             if levels.size and not 0 <= levels.min() <= levels.max() <= 65535:
                 raise ImageError(
                     f"{what} must have levels of 16 bits, got {levels.min()}..{levels.max()}. Scale them to 0..65535."
                 )
             image = from_array(levels.astype(np.uint16), what)
-        elif picture.mode == "F":
-            raise ImageError(f"{what} must have whole grey levels, got PIL mode 'F'. Scale it and convert('L').")
-        elif 0 in picture.size:
+        elif source.mode == "F":
+            raise ImageError(f"{what} must have whole gray levels, got PIL mode 'F'. Scale it and convert('L').")
+        elif 0 in source.size:
             image = from_array(np.empty((0, 0, 3), np.uint8), what)
         else:
-            image = cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR).view(np.uint8)
+            image = cv2.cvtColor(np.asarray(source.convert("RGB")), cv2.COLOR_RGB2BGR).view(np.uint8)
     except (OSError, SyntaxError, ValueError) as error:  # Pillow decodes only now, and breaks in all three ways
         if isinstance(error, ImageError):
             raise

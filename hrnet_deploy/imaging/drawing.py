@@ -1,4 +1,4 @@
-"""Pictures of results: tinted masks, legends and bars, drawn with OpenCV."""
+"""Drawing of results: tinted masks, legends and bars."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _MAX_ENLARGED_HEIGHT_PX = 4 * _MIN_WIDTH_PX
 
 
 def tint(image: Image, mask: NDArray[np.uint8], palette_rgb: NDArray[np.uint8], alpha: float) -> Image:
-    """Blend class colours over an image.
+    """Blend class colors over an image.
 
     Args:
         image: BGR uint8 (H, W, 3).
         mask: class ids, uint8 (H, W); ids beyond the palette stay untinted.
         palette_rgb: uint8 (classes, 3).
-        alpha: weight of the colours, 0..1.
+        alpha: weight of the colors, 0..1.
 
     Returns:
         BGR uint8 (H, W, 3), a new image.
     """
     table = np.zeros((1, 256, 3), np.uint8)
     table[0, : len(palette_rgb)] = palette_rgb[:, ::-1]
-    colours = cv2.LUT(cv2.merge((mask, mask, mask)), table)
-    blended = np.asarray(cv2.addWeighted(colours, alpha, image, 1 - alpha, 0, dst=colours), np.uint8)
+    colors = cv2.LUT(cv2.merge((mask, mask, mask)), table)
+    blended = np.asarray(cv2.addWeighted(colors, alpha, image, 1 - alpha, 0, dst=colors), np.uint8)
     if int(mask.max(initial=0)) >= len(palette_rgb):
         untinted = mask >= len(palette_rgb)
         blended[untinted] = image[untinted]
@@ -45,14 +45,14 @@ def with_rows(image: Image, rows: Sequence[tuple[str, float, tuple[int, int, int
     """Add a panel under an image: one row each with a swatch, a name, a bar and a percentage.
 
     Args:
-        image: BGR uint8 (H, W, 3); a small one is enlarged so that the text can be read.
-        rows: (name, share 0..1, BGR colour).
+        image: BGR uint8 (H, W, 3); a small image is enlarged to make the text legible.
+        rows: (name, share 0..1, BGR color).
 
     Returns:
-        BGR uint8, the image and the panel.
+        BGR uint8 (H, W, 3), image and panel.
     """
     if image.shape[1] < _MIN_WIDTH_PX:
-        # A thin, tall picture is enlarged less and paper fills the rest, or its height would grow out of all bounds.
+        # A thin, tall image is enlarged less, to limit its height, and paper fills the rest.
         factor = min(_MIN_WIDTH_PX / image.shape[1], max(1.0, _MAX_ENLARGED_HEIGHT_PX / image.shape[0]))
         size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
         enlarged = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
@@ -63,10 +63,10 @@ def with_rows(image: Image, rows: Sequence[tuple[str, float, tuple[int, int, int
     step = round(36 * scale) + 4
     panel = np.full((step * len(rows) + step // 2, width, 3), _PAPER, np.uint8)
     name_x, bar_x, text_x = step, int(width * 0.5), int(width * 0.86)
-    for index, (name, share, colour) in enumerate(rows):
+    for index, (name, share, color) in enumerate(rows):
         middle = step // 4 + step * index + step // 2
         half = step // 4
-        cv2.rectangle(panel, (step // 3, middle - half), (step // 3 + half * 2, middle + half), colour, cv2.FILLED)
+        cv2.rectangle(panel, (step // 3, middle - half), (step // 3 + half * 2, middle + half), color, cv2.FILLED)
         baseline = middle + round(10 * scale)
         text = _fitting(name, scale, bar_x - name_x - step // 2)
         cv2.putText(panel, text, (name_x + step // 6, baseline), _FONT, scale * 0.8, _INK, 1, cv2.LINE_AA)
@@ -77,15 +77,7 @@ def with_rows(image: Image, rows: Sequence[tuple[str, float, tuple[int, int, int
 
 
 def captioned(image: Image, text: str) -> Image:
-    """Write a line into the lower left corner of an image.
-
-    Args:
-        image: BGR uint8 (H, W, 3).
-        text: what to write; it is cut where it does not fit.
-
-    Returns:
-        BGR uint8 (H, W, 3), a new image of the same size.
-    """
+    """Write a line, cut to fit, into the lower left corner of a copy of an image."""
     drawn = image.copy()
     height, width = image.shape[:2]
     scale = float(np.clip(width / 900, 0.45, 1.6))
@@ -97,7 +89,7 @@ def captioned(image: Image, text: str) -> Image:
 
 
 def _fitting(text: str, scale: float, width: int) -> str:
-    """As much of a text as fits, in characters the Hershey font has."""
+    """Cut a text to a width, in characters that the Hershey font has."""
     text = text.encode("ascii", "replace").decode()
     while len(text) > 1 and cv2.getTextSize(text, _FONT, scale * 0.8, 1)[0][0] > width:
         text = text[:-2].rstrip(" .") + "."

@@ -1,4 +1,4 @@
-"""Python objects that are no path, bytes or NumPy array: files are read, arrays of other libraries are refused."""
+"""Open files, which are read, and arrays of other libraries, which are refused."""
 
 from __future__ import annotations
 
@@ -15,39 +15,27 @@ ACCEPTED = "a path, encoded bytes, an open binary file, a NumPy array or a PIL i
 
 
 def is_file(source: Any) -> bool:
-    """Whether something is an open file, or behaves like one."""
+    """Decide whether an object is an open file or behaves like one."""
     return callable(getattr(source, "read", None)) and not isinstance(source, type)
 
 
 def is_buffer(source: Any) -> bool:
-    """Whether something holds the bytes of one file."""
+    """Decide whether an object holds the bytes of one file."""
     return isinstance(source, (bytes, bytearray, memoryview, array.array))
 
 
 def is_foreign_array(source: Any) -> bool:
-    """Whether something is an array of another library (torch, JAX, CuPy, TensorFlow, ...) or a NumPy scalar."""
+    """Decide whether an object is an array of any library (torch, JAX, CuPy, ...) or a NumPy scalar."""
     return hasattr(source, "shape") and hasattr(source, "dtype")
 
 
 def is_unordered(source: Any) -> bool:
-    """Whether something holds items in no order that results could follow."""
+    """Decide whether an object holds items without an order that results could follow."""
     return isinstance(source, (Mapping, AbstractSet))
 
 
-def read_file(source: Any, what: str, limit: int) -> bytes:
-    """Read an open file from where it stands.
-
-    Args:
-        source: has `read`, which gives bytes.
-        what: its name in errors.
-        limit: most bytes that are taken.
-
-    Returns:
-        At least one byte.
-
-    Raises:
-        ImageError: text, a coroutine, nothing left, too much, or a failure to read.
-    """
+def read_open_file(source: Any, what: str, limit: int) -> bytes:
+    """Read an open binary file from its position: at least one byte, at most `limit`."""
     parts = bytearray()
     try:
         while chunk := source.read(_CHUNK_BYTES):
@@ -62,7 +50,7 @@ def read_file(source: Any, what: str, limit: int) -> bytes:
                 raise ImageError(f"{what} must have at most {limit} bytes, got more. Cut it into parts.")
     except ImageError:
         raise
-    except Exception as error:  # whatever has a `read` may fail in its own way
+    except Exception as error:  # a `read` of any library may fail in its own way
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(f"{what} cannot be read ({reason}). Pass a file opened with mode 'rb'.") from error
     if not parts:
@@ -71,7 +59,7 @@ def read_file(source: Any, what: str, limit: int) -> bytes:
 
 
 def refusal(source: Any, what: str) -> ImageError:
-    """Why an object is no image, and how it becomes one."""
+    """Explain why an object is no image, and how to convert it."""
     kind = type(source)
     name = kind.__name__ if kind.__module__ in {"builtins", "__main__"} else f"{kind.__module__}.{kind.__name__}"
     if not is_foreign_array(source):
@@ -79,7 +67,7 @@ def refusal(source: Any, what: str) -> ImageError:
         return ImageError(f"{what} must be {ACCEPTED}, got {name}. {advice}")
     shape = tuple(source.shape)
     got = f"{name} {source.dtype} {shape}"
-    # Neither the order of the colors nor their scale can be seen in the numbers.
+    # The numbers show neither the order of the colors nor their scale.
     if len(shape) == 4:
         return ImageError(f"{what} must be {ACCEPTED}, got a batch, {got}. Pass a list of BGR uint8 (H, W, 3) arrays.")
     rgb = "(255 * t).round().byte().permute(1, 2, 0).flip(-1).cpu().numpy()"

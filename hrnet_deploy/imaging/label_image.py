@@ -1,4 +1,4 @@
-"""Label images: the numbers a PNG stores, not the colors they are shown in."""
+"""Label images: the stored numbers of a PNG, not the colors that show them."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ from numpy.typing import NDArray
 from hrnet_deploy.errors import ImageError
 from hrnet_deploy.imaging.decode_image import check_file
 
-_GREY, _COLOR, _PALETTE, _GREY_ALPHA = 0, 2, 3, 4
-_NAMES = {_COLOR: "RGB colors", _GREY_ALPHA: "grey with alpha", 6: "RGB colors with alpha"}
+_GRAY, _COLOR, _PALETTE, _GRAY_ALPHA = 0, 2, 3, 4
+_NAMES = {_COLOR: "RGB colors", _GRAY_ALPHA: "gray with alpha", 6: "RGB colors with alpha"}
 _SIGNATURE_BYTES, _HEADER_BYTES = 8, 25
 
 
 def read_label_values(content: bytes, what: str) -> NDArray[Any]:
-    """Read the number of each pixel: a palette's index, or the grey level as it is stored.
+    """Read the number of each pixel: its palette index, or its stored gray level.
 
     Args:
-        content: a PNG of grey levels or of a palette, 1 to 16 bits.
+        content: a PNG of gray levels or of a palette, 1 to 16 bits.
         what: its name in errors.
 
     Returns:
         uint8 or uint16 (H, W).
 
     Raises:
-        ImageError: no PNG, cut short, damaged, too large, or of colors.
+        ImageError: no PNG, cut short, damaged, too large, or a color image.
     """
-    kind, _ = check_file(content, what)
+    kind = check_file(content, what).kind
     if kind != "PNG":
         raise ImageError(f"{what} must be a PNG, got {kind}, whose numbers may have changed. Save it again as PNG.")
     depth, color = content[24], content[25]
-    if color not in {_GREY, _PALETTE}:
+    if color not in {_GRAY, _PALETTE}:
         raise ImageError(
             f"{what} must have one channel of class ids, got {_NAMES.get(color, f'color type {color}')}: colors are no"
             f" ids. {_advice(content)}"
         )
-    values = cv2.imdecode(np.frombuffer(_as_grey(content), np.uint8), cv2.IMREAD_UNCHANGED)
+    values = cv2.imdecode(np.frombuffer(_as_gray(content), np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.ndim != 2:
         raise ImageError(f"{what} cannot be decoded: a damaged PNG. Fetch it again.")
     # A decoder spreads 1, 2 and 4 bits over 0..255.
     return np.asarray(values // (255 // (2**depth - 1)) if depth < 8 else values)
 
 
-def _as_grey(content: bytes) -> bytes:
-    """The same pixels as grey levels, without palette, transparency and all that could change them."""
-    header = content[_SIGNATURE_BYTES + 8 : _HEADER_BYTES] + bytes([_GREY]) + content[26:29]
+def _as_gray(content: bytes) -> bytes:
+    """Rewrite the PNG as gray levels, without palette, transparency and all that could change the numbers."""
+    header = content[_SIGNATURE_BYTES + 8 : _HEADER_BYTES] + bytes([_GRAY]) + content[26:29]
     parts = [content[:_SIGNATURE_BYTES], _chunk(b"IHDR", header)]
     parts += [_chunk(name, body) for name, body in _chunks(content) if name == b"IDAT"]
     return b"".join([*parts, _chunk(b"IEND", b"")])
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Type and body of each chunk. Source: ISO/IEC 15948 5.3."""
+    """Yield type and body of each chunk. Source: ISO/IEC 15948 5.3."""
     place = _SIGNATURE_BYTES
     while place + 8 <= len(content):
         size, name = struct.unpack_from(">I4s", content, place)
@@ -70,7 +70,7 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 
 def _advice(content: bytes) -> str:
-    """What to do with a mask of colors: one whose channels agree is grey in truth."""
+    """Advise on a mask of colors: one whose channels are equal is gray."""
     image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     if image is not None and (image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all():
         return "Its channels are equal: save one of them (Pillow: convert('L'))."

@@ -1,4 +1,4 @@
-"""Colors that masks are drawn in."""
+"""Colors of classes in drawn masks."""
 
 from __future__ import annotations
 
@@ -19,43 +19,33 @@ CITYSCAPES_PALETTE: NDArray[np.uint8] = np.array(
     ],
     dtype=np.uint8,
 )
-"""`uint8 (19, 3)` RGB by train id, read-only. Source: as CITYSCAPES_CLASSES."""
+"""RGB by train id, uint8 (19, 3), read-only. Source: as CITYSCAPES_CLASSES."""
 CITYSCAPES_PALETTE.setflags(write=False)
 
 
 def palette(classes: Sequence[str]) -> NDArray[np.uint8]:
-    """One colour a class, the same at every call.
+    """Choose one color for each class, the same at every call.
 
     Args:
         classes: class names by index.
 
     Returns:
-        `uint8 (n, 3)` RGB: Cityscapes' own colours for its classes; else well-separated ones, never black or white,
-        all different for up to 255 classes and more. The first colours do not depend on how many follow.
+        uint8 (n, 3) RGB: Cityscapes' own colors for its classes; else well-separated ones, never black or white, all
+        different for 255 classes and more. The first colors do not depend on the number of classes.
     """
     if tuple(classes) == CITYSCAPES_CLASSES:
         return CITYSCAPES_PALETTE.copy()
-    return np.resize(_separated_colours(min(len(classes), 4000)), (len(classes), 3))
+    return np.resize(_separated_colors(min(len(classes), 4000)), (len(classes), 3))
 
 
 def colors_of(card: ModelCard) -> NDArray[np.uint8]:
-    """The colours of a net's classes.
-
-    Args:
-        card: of the net.
-
-    Returns:
-        `uint8 (n, 3)` RGB: those the card names, else those of `palette`.
-    """
+    """Return the colors of a card, or those of `palette` where it has none, uint8 (n, 3) RGB."""
     return palette(card.classes) if card.palette is None else np.array(card.palette, np.uint8)
 
 
 @functools.lru_cache(maxsize=8)
-def _separated_colours(count: int) -> NDArray[np.uint8]:
-    """Greedy farthest points on an RGB grid, measured in CIELAB, `uint8 (count, 3)`.
-
-    Black and white count as taken, so that no class looks like either.
-    """
+def _separated_colors(count: int) -> NDArray[np.uint8]:
+    """Choose farthest points on an RGB grid, greedily in CIELAB; black and white are excluded."""
     levels = np.linspace(0, 255, 16)
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = _lab(grid)
@@ -68,7 +58,7 @@ def _separated_colours(count: int) -> NDArray[np.uint8]:
 
 
 def _lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """SRGB 0..255 `(n, 3)` to CIELAB under D65. Source: IEC 61966-2-1 and CIE 15:2004."""
+    """Convert sRGB 0..255 (n, 3) to CIELAB under D65. Source: IEC 61966-2-1 and CIE 15:2004."""
     scaled = rgb / 255
     linear = np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])

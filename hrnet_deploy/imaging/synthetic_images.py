@@ -1,4 +1,4 @@
-"""Pictures with the statistics of photographs, made without any: to check a net where the user gives no images."""
+"""Synthetic images with the statistics of photographs, to check a model without images of the user."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _DISCS = 1500
 
 
 def synthetic_images(count: int, size_hw: tuple[int, int]) -> list[Image]:
-    """Dead-leaves pictures: opaque discs of random colour that occlude each other, plus a little sensor noise.
+    """Generate dead-leaves images: opaque discs of random color that occlude each other, plus a little sensor noise.
 
     Radii drawn from a density r^-3 give the 1/f spectrum and the sharp edges of natural images, which white noise and
-    smooth patterns lack. Equal arguments give equal pictures.
+    smooth patterns lack. Equal arguments give equal images.
 
     Args:
-        count: how many.
+        count: number of images.
         size_hw: (height, width) in pixels.
 
     Returns:
@@ -37,11 +37,11 @@ def _dead_leaves(rng: np.random.Generator, size_hw: tuple[int, int]) -> Image:
     # Inverse transform of a density r^-3 between the two radii.
     u = rng.random(_DISCS)
     radii = 1 / np.sqrt(u / smallest**2 + (1 - u) / largest**2)
-    centres = rng.random((_DISCS, 2)) * (width, height)
-    colours = np.clip(rng.normal(115, 65, (_DISCS, 1)) + rng.normal(0, 25, (_DISCS, 3)), 0, 255)
-    picture = np.full((height, width, 3), 115, np.uint8)
-    for radius, centre, colour in zip(radii, centres, colours, strict=True):
-        at = (int(centre[0]), int(centre[1]))
-        cv2.circle(picture, at, max(1, round(float(radius))), colour.tolist(), cv2.FILLED, cv2.LINE_AA)
-    noise = rng.normal(0, 4, picture.shape)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+    centers = rng.random((_DISCS, 2)) * (width, height)
+    colors = np.clip(rng.normal(115, 65, (_DISCS, 1)) + rng.normal(0, 25, (_DISCS, 3)), 0, 255)
+    image = np.full((height, width, 3), 115, np.uint8)
+    for radius, center, color in zip(radii, centers, colors, strict=True):
+        at = (int(center[0]), int(center[1]))
+        cv2.circle(image, at, max(1, round(float(radius))), color.tolist(), cv2.FILLED, cv2.LINE_AA)
+    noise = rng.normal(0, 4, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""The header of a TIFF file: size, sample layout, and what of it OpenCV cannot read or reads wrongly."""
+"""The header of a TIFF file: size, sample layout, and the features that OpenCV does not read or reads wrongly."""
 
 from __future__ import annotations
 
@@ -12,25 +12,20 @@ from numpy.typing import NDArray
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES = 256, 257, 258, 259, 262, 273, 274, 277
 LENGTHS, PLANAR, TILE_OFFSETS, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT = 279, 284, 324, 325, 338, 339
 _MAGIC = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
-_TAGS = {WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES} | {
-    LENGTHS,
-    PLANAR,
-    TILE_OFFSETS,
-    TILE_LENGTHS,
-    EXTRA_SAMPLES,
-    SAMPLE_FORMAT,
-}
+_TAGS = frozenset({WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES}) | frozenset(
+    {LENGTHS, PLANAR, TILE_OFFSETS, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT}
+)
 _TYPES = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
-"""NumPy's names of the types of whole numbers, signed ones too, as libtiff takes them."""
+"""NumPy names of the integer types, signed ones too, as libtiff takes them."""
 _ASSOCIATED, _UNASSOCIATED, _SEPARATE = 1, 2, 2
-_MOST_SAMPLES = 1024
+_MAX_SAMPLES = 1024
 _COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
 """None, CCITT 1D/T.4/T.6, LZW, JPEG, Deflate (both numbers) and PackBits."""
 _COMPRESSION_NAMES = {6: "old-style JPEG", 34712: "JPEG 2000", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP"} | {
     34887: "LERC",
     50002: "JPEG XL",
 }
-_GREY, _RGB, _PALETTE, _CMYK, _YCBCR = (0, 1), 2, 3, 5, 6
+_GRAY, _RGB, _PALETTE, _CMYK, _YCBCR = (0, 1), 2, 3, 5, 6
 _SAMPLES_OF = {0: (1, 2), 1: (1, 2), _RGB: (3, 4), _PALETTE: (1, 2), _CMYK: (4,), _YCBCR: (3,)}
 _BITS_OF = {0: (1, 8, 16), 1: (1, 8, 16), _RGB: (8, 16), _PALETTE: (1, 4, 8), _CMYK: (8,), _YCBCR: (8,)}
 _COLOR_NAMES = {4: "a transparency mask", 8: "CIE L*a*b* colors", 9: "ICC L*a*b* colors", 10: "ITU L*a*b* colors"} | {
@@ -43,12 +38,7 @@ _COLOR_NAMES = {4: "a transparency mask", 8: "CIE L*a*b* colors", 9: "ICC L*a*b*
 
 @dataclass(frozen=True)
 class Field:
-    """One entry of the first image file directory.
-
-    Attributes:
-        values: its whole numbers, in the file's own type and byte order.
-        at: where the first of them lies in the file.
-    """
+    """One entry of the first image file directory: its integers, and the position of the first in the file."""
 
     values: NDArray[Any]
     at: int
@@ -56,20 +46,16 @@ class Field:
 
 @dataclass(frozen=True)
 class TiffHeader:
-    """The first page of a TIFF file.
-
-    Attributes:
-        fields: entries, by tag.
-    """
+    """Entries of the first page of a TIFF file, by tag."""
 
     fields: dict[int, Field]
 
     def values(self, tag: int, default: int) -> set[int]:
-        """Different numbers of an entry; the default where it is missing or empty."""
-        return set(self.fields[tag].values[:_MOST_SAMPLES].tolist() if tag in self.fields else ()) or {default}
+        """Return the distinct numbers of an entry; the default where it is missing or empty."""
+        return set(self.fields[tag].values[:_MAX_SAMPLES].tolist() if tag in self.fields else ()) or {default}
 
     def value(self, tag: int, default: int) -> int:
-        """First number of an entry; the default where it is missing or empty."""
+        """Return the first number of an entry; the default where it is missing or empty."""
         if tag not in self.fields or not self.fields[tag].values.size:
             return default
         return int(self.fields[tag].values[0])
@@ -78,6 +64,11 @@ class TiffHeader:
     def size_hw(self) -> tuple[int, int]:
         """(height, width) as stored, before the orientation is applied."""
         return self.value(HEIGHT, 0), self.value(WIDTH, 0)
+
+    @property
+    def unreadable(self) -> str | None:
+        """Feature that is not read, in words for an error; None where there is none."""
+        return _unreadable(self)
 
     @property
     def alpha(self) -> int:
@@ -89,21 +80,20 @@ class TiffHeader:
         """Whether the stored colors are already multiplied by alpha."""
         return self.alpha == _ASSOCIATED
 
+    def is_truncated(self, content: bytes) -> bool:
+        """Decide whether a strip or tile of the first page reaches beyond the file's end."""
+        length = np.uint64(len(content))
+        for offsets, lengths in ((OFFSETS, LENGTHS), (TILE_OFFSETS, TILE_LENGTHS)):
+            if offsets in self.fields and lengths in self.fields:
+                places, sizes = (self.fields[tag].values.astype(np.uint64) for tag in (offsets, lengths))
+                count = min(len(places), len(sizes))
+                if np.any(sizes[:count] > length - np.minimum(places[:count], length)):
+                    return True
+        return False
+
 
 def read_tiff_header(content: bytes) -> TiffHeader:
-    """Read the first image file directory.
-
-    Args:
-        content: the file.
-
-    Returns:
-        Its entries of whole numbers.
-
-    Raises:
-        ValueError: it is no TIFF, or the directory is cut or broken.
-
-    Source: TIFF 6.0, section 2; BigTIFF design, Aware Systems.
-    """
+    """Read the first image file directory. Source: TIFF 6.0, section 2; BigTIFF design, Aware Systems."""
     if content[:4] not in _MAGIC:
         raise ValueError("no TIFF signature")
     order, big = _MAGIC[content[:4]]
@@ -127,20 +117,7 @@ def read_tiff_header(content: bytes) -> TiffHeader:
     return TiffHeader(fields)
 
 
-def is_cut(header: TiffHeader, length: int) -> bool:
-    """Whether a strip or tile of the first page reaches beyond the file's end."""
-    for offsets, lengths in ((OFFSETS, LENGTHS), (TILE_OFFSETS, TILE_LENGTHS)):
-        if offsets in header.fields and lengths in header.fields:
-            places, sizes = (header.fields[tag].values.astype(np.uint64) for tag in (offsets, lengths))
-            count = min(len(places), len(sizes))
-            left = np.uint64(length) - np.minimum(places[:count], np.uint64(length))
-            if np.any(sizes[:count] > left):
-                return True
-    return False
-
-
-def unreadable_feature(header: TiffHeader) -> str | None:
-    """What of a TIFF is not read, in words for an error; None where it is read right."""
+def _unreadable(header: TiffHeader) -> str | None:
     color = header.value(PHOTOMETRIC, -1)
     samples = header.value(SAMPLES, 1)
     bits = header.values(BITS, 1)
@@ -153,30 +130,30 @@ def unreadable_feature(header: TiffHeader) -> str | None:
     if compression not in _COMPRESSIONS:
         return f"{_COMPRESSION_NAMES.get(compression, f'number {compression}')} compression"
     if samples not in _SAMPLES_OF[color]:
-        kind = "grey" if color in _GREY else "one color space"
+        kind = "gray" if color in _GRAY else "one color space"
         return f"{samples} channels tagged as {kind} (photometric {color})"
     if len(bits) != 1 or not bits <= set(_BITS_OF[color]):
         return f"{'/'.join(map(str, sorted(bits)))}-bit samples"
-    return _miscounted_feature(header, samples > 1, 16 in bits)
+    return _misread(header, extra=samples > 1, deep=16 in bits)
 
 
-def _miscounted_feature(header: TiffHeader, extra: bool, deep: bool) -> str | None:  # noqa: FBT001
-    """Layouts that OpenCV 5 decodes to wrong pixels without an error, as the tests found by trying all."""
+def _misread(header: TiffHeader, *, extra: bool, deep: bool) -> str | None:
+    """Name a layout that OpenCV 5 decodes to wrong pixels without an error, as the tests found by trying all."""
     planes, tiled = header.value(PLANAR, 1) == _SEPARATE, TILE_OFFSETS in header.fields
-    if header.value(PHOTOMETRIC, -1) in (*_GREY, _PALETTE):
+    if header.value(PHOTOMETRIC, -1) in (*_GRAY, _PALETTE):
         if extra and header.premultiplied:
-            return "grey premultiplied by alpha"
+            return "gray premultiplied by alpha"
         if extra and planes:
-            return "separate planes of grey and alpha"
+            return "separate planes of gray and alpha"
         if tiled and (extra or deep):
-            return f"tiles of {'grey and alpha' if extra else '16-bit grey'}"
+            return f"tiles of {'gray and alpha' if extra else '16-bit gray'}"
     elif header.premultiplied and planes and deep:
         return "separate planes of 16-bit colors premultiplied by alpha"
     return None
 
 
 def plain(content: bytes, header: TiffHeader) -> bytes:
-    """The same file with unassociated alpha and orientation taken out of its tags.
+    """Return the file without unassociated alpha and orientation in its tags.
 
     libtiff would multiply the colors by that alpha, and OpenCV turns the tiles of a turned image one by one.
     """
@@ -193,14 +170,7 @@ def plain(content: bytes, header: TiffHeader) -> bytes:
 
 
 def unpremultiplied(image: NDArray[np.generic]) -> NDArray[np.uint8]:
-    """Colors of associated alpha as they were before the multiplication.
-
-    Args:
-        image: BGRA, uint8 or uint16 (H, W, 4).
-
-    Returns:
-        BGR, uint8 (H, W, 3); black where alpha is 0. Source: Pillow, src/libImaging/Unpack.c, unpackRGBa.
-    """
+    """Divide BGRA colors by their alpha; black where alpha is 0. Source: Pillow, Unpack.c, unpackRGBa."""
     reduced = image if image.dtype == np.uint8 else np.asarray(image, np.uint16) >> 8
     color, alpha = reduced[..., :3].astype(np.uint16), reduced[..., 3:].astype(np.uint16)
     return np.where(alpha == 0, 0, np.minimum(255, 255 * color // np.maximum(alpha, 1))).astype(np.uint8)

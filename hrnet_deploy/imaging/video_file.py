@@ -1,4 +1,4 @@
-"""A video that is written frame by frame, and there only when it is whole."""
+"""A video file that is written frame by frame and appears only when complete."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import UsageError
 
 FALLBACK_FPS = 25.0
-"""Frames per second of a video that does not say."""
+"""Frames per second of a video that declares none."""
 _FASTEST_FPS = 1000.0
 _FORMATS = ((".mp4", "mp4v"), (".avi", "MJPG"))
-"""Containers and codecs in order of preference; OpenCV's wheels bring no encoder of H.264."""
+"""Containers and codecs in order of preference; OpenCV's wheels have no H.264 encoder."""
 
 
 def usable_fps(fps: float) -> float:
-    """Frames per second as a video says, or `FALLBACK_FPS` where it says nothing that can be true."""
+    """Return the declared frames per second, or `FALLBACK_FPS` where they are not plausible."""
     return fps if 0 < fps <= _FASTEST_FPS else FALLBACK_FPS
 
 
@@ -32,19 +32,15 @@ class _NoCodecError(Exception):
 
 
 class VideoFile:
-    """Writes frames of one size; a context manager that keeps the file only if nothing failed.
-
-    Attributes:
-        path: where it will lie.
-    """
+    """Writes frames of one size to `path`; a context manager that keeps the file only if nothing failed."""
 
     def __init__(self, path: Path, fps: float, size_hw: tuple[int, int]) -> None:
-        """Begin a video.
+        """Open a video file.
 
         Args:
-            path: where it should lie; the suffix becomes .mp4, or .avi where this OpenCV writes no MPEG-4.
+            path: the file; its suffix becomes .mp4, or .avi where this OpenCV writes no MPEG-4.
             fps: frames per second, above 0.
-            size_hw: (height, width) of the frames; an odd side grows by one pixel, as the codecs want even ones.
+            size_hw: (height, width) of the frames; an odd side grows by one pixel, as codecs require even sides.
 
         Raises:
             UsageError: the folder cannot be written to, or OpenCV writes no video.
@@ -57,7 +53,7 @@ class VideoFile:
                 temporary = stack.enter_context(atomic_output(self.path))
                 code = cv2.VideoWriter.fourcc(*codec)
                 self._writer = cv2.VideoWriter(os.fspath(temporary), code, fps, self._even_hw[::-1])
-                stack.callback(self._writer.release)  # before the file is put in place
+                stack.callback(self._writer.release)  # before the file gets its name
                 if not self._writer.isOpened():
                     raise _NoCodecError
                 self._stack = stack.pop_all()
@@ -65,7 +61,7 @@ class VideoFile:
         raise UsageError(f"OpenCV must write videos, got no codec for '{path.name}'. Save pictures of the frames.")
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Append a frame, BGR uint8 (H, W, 3); one of another size is resized."""
+        """Append a frame, BGR uint8 (H, W, 3); a frame of another size is resized."""
         if image.shape[:2] != self._size_hw:
             image = np.asarray(cv2.resize(image, self._size_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
         below, right = (even - own for even, own in zip(self._even_hw, self._size_hw, strict=True))

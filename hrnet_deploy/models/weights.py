@@ -17,7 +17,8 @@ from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
 from hrnet_deploy.models.checkpoints.folder import weights_in
 from hrnet_deploy.models.zoo import ZooEntry, entries, named_entry, suggestion
 from hrnet_deploy.system.cache_dir import cache_folder
-from hrnet_deploy.system.download import download, fetch_small, split_url
+from hrnet_deploy.system.download import download
+from hrnet_deploy.system.http_client import fetch_small, split_url
 
 CONFIG_SUFFIX = ".config.json"
 """What the name of cached weights is extended by for timm's config, fetched from the same folder on the web."""

@@ -1,4 +1,4 @@
-"""What is done to each image, before and after the net."""
+"""The work on each image before and after the model."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError, MissingFileError
+from hrnet_deploy.imaging.frame import Frame, Item
 from hrnet_deploy.imaging.palettes import colors_of
-from hrnet_deploy.imaging.sources import Frame, Item
-from hrnet_deploy.processing.postprocess import best_classes, label_map_at, upsampled_argmax
+from hrnet_deploy.processing.model_io import decode_classes, decode_mask, network_input
 from hrnet_deploy.processing.preprocess import Preprocessor
-from hrnet_deploy.processing.two_classes import cut_of, two_scores
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
-from hrnet_deploy.spec import ModelCard, OutputKind, Task
+from hrnet_deploy.spec import ModelCard, Task
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass
 class Prepared:
-    """One image, ready for the net.
+    """One image, ready for the model.
 
     Attributes:
         frame: the image.
-        row: the network input made from it, float32 (3, height, width), or uint8 (height, width, 3) where the graph
-            takes pixels.
-        ms: reading, decoding and preprocessing.
+        row: model input, float32 (3, height, width), or uint8 (height, width, 3) where the graph takes pixels.
+        ms: time to read, decode and preprocess.
     """
 
     frame: Frame
@@ -41,66 +39,41 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Unusable:
-    """One image that cannot be used; it keeps its place.
-
-    Attributes:
-        name: what it is called.
-        error: why.
-    """
+    """One image that cannot be used; it keeps its place in the order."""
 
     name: str
     error: ImageError | MissingFileError
 
 
-class PerImage:
-    """The work on single images that an artefact's card asks for; safe to call from several threads.
+class ImagePipeline:
+    """Preprocessing and postprocessing of single images as a card describes them; safe to call from several threads.
 
     Attributes:
-        card: of the artefact.
-        preprocessor: made from it.
+        card: card of the artifact.
+        preprocessor: preprocessing of the card.
     """
 
     def __init__(self, card: ModelCard) -> None:
         self.card = card
         self.preprocessor = Preprocessor(card.preprocessing)
         if card.threshold is None and len(card.classes) == 1:
-            _LOG.warning("one output channel and no threshold: every answer is '%s'. Export it again.", card.classes[0])
+            _LOG.warning("one output channel and no threshold: every image is '%s'. Export it again.", card.classes[0])
         self._palette = colors_of(card) if card.task is Task.SEGMENTATION else None
 
     def prepare(self, item: Item) -> Prepared | Unusable:
-        """Read an image and make the network input.
-
-        Args:
-            item: found, not yet read.
-
-        Returns:
-            The image prepared, or why it cannot be.
-        """
+        """Read an image and compute the model input, or report why it cannot be used."""
         try:
             frame = item.load()
             began = time.perf_counter()
-            if self.card.pixels_in:
-                row: NDArray[Any] = self.preprocessor.pixels(frame.image)
-            else:
-                row = self.preprocessor(frame.image)
+            row = network_input(self.card, self.preprocessor, frame.image)
         except (ImageError, MissingFileError) as error:
             return Unusable(item.name, error)
         return Prepared(frame, row, frame.decode_ms + 1e3 * (time.perf_counter() - began))
 
     def result(self, frame: Frame, speed: dict[str, float], outputs: Tensors, index: int) -> Result:
-        """Make the answer to one image from the net's.
-
-        Args:
-            frame: the image.
-            speed: milliseconds of the stages before; this one is added.
-            outputs: of the batch.
-            index: of the image in it.
-
-        Returns:
-            The answer.
-        """
+        """Decode the outputs of a batch to the result of the image at `index`; `speed` is in milliseconds by stage."""
         began = time.perf_counter()
-        answer = self._decoded(outputs, index, frame.image)
+        prediction = self._decode(outputs, index, frame.image)
         common: dict[str, Any] = {
             "name": frame.name,
             "path": frame.path,
@@ -110,23 +83,15 @@ class PerImage:
             "speed": speed | {"postprocess": 1e3 * (time.perf_counter() - began)},
         }
         if self._palette is not None:
-            return SegmentationResult(**common, mask=answer, palette=self._palette)
-        indices, scores = answer
+            return SegmentationResult(**common, mask=prediction, palette=self._palette)
+        indices, scores = prediction
         return ClassificationResult(**common, indices=indices, scores=scores)
 
-    def _decoded(self, outputs: Tensors, index: int, image: NDArray[np.uint8]) -> Any:
-        """(indices, scores), or a mask at the picture's size."""
-        kind = self.card.output_kind
-        batch: NDArray[Any] = outputs[self.card.outputs[0].name]
-        first: NDArray[Any] = batch[index]
-        if self.card.task is Task.SEGMENTATION:
-            size_hw = (image.shape[0], image.shape[1])
-            if kind is OutputKind.LABELS:
-                labels = label_map_at(first, size_hw)
-                # A part of a batch would keep all of it in memory.
-                return labels.copy() if labels is first and len(batch) > 1 else labels
-            planes = two_scores(first, cut_of(self.card.threshold, kind))
-            return upsampled_argmax(planes, size_hw, align_corners=self.card.align_corners)
-        if kind is OutputKind.TOPK:
-            return first, outputs[self.card.outputs[1].name][index]
-        return best_classes(first, kind, self.card.threshold)
+    def _decode(self, outputs: Tensors, index: int, image: NDArray[np.uint8]) -> Any:
+        """Return (indices, scores), or a mask at the image's size."""
+        rows: list[NDArray[Any]] = [outputs[spec.name][index] for spec in self.card.outputs]
+        if self.card.task is Task.CLASSIFICATION:
+            return decode_classes(self.card, rows)
+        mask = decode_mask(self.card, rows[0], (image.shape[0], image.shape[1]))
+        # A view of one row would keep the whole batch in memory.
+        return mask.copy() if mask is rows[0] and len(outputs[self.card.outputs[0].name]) > 1 else mask

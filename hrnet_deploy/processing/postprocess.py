@@ -1,4 +1,4 @@
-"""Network output to answer."""
+"""Model outputs to predictions."""
 
 from __future__ import annotations
 
@@ -10,18 +10,11 @@ from hrnet_deploy.processing.two_classes import ranked_two
 from hrnet_deploy.spec import OutputKind
 
 _STRIP_PX = 1 << 17
-"""Pixels of a plane that are enlarged at a time: half a megabyte."""
+"""Pixels of a plane that are upsampled at a time: half a megabyte."""
 
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Probabilities from logits.
-
-    Args:
-        logits: (N, classes), any float type.
-
-    Returns:
-        float32 (N, classes); each row sums to 1, also where logits are huge.
-    """
+    """Compute probabilities, float32 (N, classes), from logits (N, classes) of any float type, without overflow."""
     shifted = logits.astype(np.float32)
     shifted -= shifted.max(axis=1, keepdims=True)
     np.exp(shifted, out=shifted)
@@ -30,14 +23,7 @@ def softmax(logits: NDArray[np.floating]) -> NDArray[np.float32]:
 
 
 def ranked(scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Classes from best to worst; of equal scores the lower index comes first.
-
-    Args:
-        scores: (classes,).
-
-    Returns:
-        Indices int64 (classes,) and their scores float32 (classes,).
-    """
+    """Sort class indices and scores, both (classes,), best first; of equal scores the lower index comes first."""
     order = np.argsort(-scores, kind="stable").astype(np.int64)
     return order, scores[order]
 
@@ -45,12 +31,12 @@ def ranked(scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.f
 def best_classes(
     row: NDArray[np.floating], kind: OutputKind, threshold: float | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Classes from best to worst of what a classifier gives for one image.
+    """Sort the classes of one image, best first.
 
     Args:
-        row: logits or probabilities of the image.
-        kind: which of them.
-        threshold: of a net with one output channel; None for one channel a class.
+        row: output of a classifier for the image.
+        kind: content of the output: logits or probabilities.
+        threshold: threshold of a model with one output channel; None for one channel a class.
 
     Returns:
         Indices int64 (classes,) and their probabilities float32 (classes,).
@@ -64,18 +50,18 @@ def best_classes(
 def upsampled_argmax(
     logits: NDArray[np.floating], size_hw: tuple[int, int], *, align_corners: bool = False
 ) -> NDArray[np.uint8]:
-    """The best class at each pixel after bilinear upsampling of every class plane.
+    """Find the best class at each pixel after bilinear upsampling of every class plane.
 
-    One plane at a time against a running maximum, in strips that stay in the cache: 19 planes of 1024x2048 together
-    would take 159 MB. Classes that can win nowhere in a strip are left out of it.
+    Planes are compared one by one with a running maximum, in strips that stay in the cache: 19 planes of 1024x2048
+    together would take 159 MB. A strip skips classes that cannot win in it.
 
     Args:
         logits: (classes, h, w) with at most 255 classes.
-        size_hw: wanted (height, width).
-        align_corners: whether corner pixels of both grids coincide (torch's meaning), else pixel areas do.
+        size_hw: (height, width) of the result.
+        align_corners: whether corner pixels of both grids coincide (as in torch); else pixel areas do.
 
     Returns:
-        uint8 (height, width); of equal logits the lower class wins, as argmax does.
+        uint8 (height, width); of equal logits the lower class wins, as in argmax.
 
     Source: torch.nn.functional.interpolate(mode="bilinear"); cv2.INTER_LINEAR enlarges as its align_corners=False.
     """
@@ -84,7 +70,7 @@ def upsampled_argmax(
         return np.asarray(planes.argmax(axis=0), np.uint8)
     rows = planes.shape[1]
     factor = size_hw[0] // rows
-    # Elsewhere a strip's positions would be rounded otherwise than those of the whole plane.
+    # With other factors, positions in a strip would be rounded differently from those in the whole plane.
     exact = factor in {2, 4, 8} and (rows * factor, planes.shape[2] * factor) == size_hw and not align_corners
     step = max(1, _STRIP_PX // (size_hw[1] * factor)) if exact else rows
     possible = _possible(planes)
@@ -110,7 +96,7 @@ def _best_of(
     *,
     align_corners: bool,
 ) -> None:
-    """Write the best of some classes; `above` of `tall` upsampled rows lie before those of `labels`."""
+    """Write the best of some classes; `above` of `tall` upsampled rows precede those of `labels`."""
     labels[...] = classes[0]
     if len(classes) == 1:
         return
@@ -128,10 +114,10 @@ def _best_of(
 
 
 def _possible(planes: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Whether a class can be the best anywhere near each row, (classes, h).
+    """Decide for each class and row, (classes, h), whether the class can be the best near the row.
 
-    What is interpolated lies between its neighbours: a class whose largest neighbour is below another's smallest one
-    loses. The margin is far above what float32 rounds.
+    An interpolated value lies between its neighbors: a class whose largest neighbor is below the smallest neighbor of
+    another class loses. The margin is far above the rounding errors of float32.
     """
     square = np.ones((3, 3), np.uint8)
     sure = np.full(planes.shape[1:], -np.inf, np.float32)
@@ -146,15 +132,7 @@ def _possible(planes: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def label_map_at(labels: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """A label map at another size, nearest pixel.
-
-    Args:
-        labels: uint8 (h, w).
-        size_hw: wanted (height, width).
-
-    Returns:
-        uint8 (height, width); the same array where the size is right already.
-    """
+    """Resize a label map, uint8 (h, w), to the nearest pixel; an array of the right size is returned as it is."""
     if labels.shape == size_hw:
         return labels
     resized = cv2.resize(labels, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
@@ -175,7 +153,7 @@ def _plane(
 
 
 def _interpolate(plane: NDArray[np.float32], length: int) -> NDArray[np.float32]:
-    """Linear interpolation of the rows, corners aligned."""
+    """Interpolate the rows linearly, corners aligned."""
     position = np.linspace(0, len(plane) - 1, length)
     low = np.minimum(position.astype(np.intp), max(len(plane) - 2, 0))
     share = (position - low).astype(np.float32)[:, None]

@@ -1,129 +1,119 @@
-"""Work done ahead of whoever asks for it: on several threads, in order, within bounds."""
+"""Work ahead of its consumer: on several threads, in order, within limits of memory."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from collections.abc import Callable, Generator, Hashable, Iterable
 from concurrent.futures import Executor, Future
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 from hrnet_deploy.system.cores import cores
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-_MOST_READERS = 8
+_MAX_READERS = 8
+
+
+class _Feed(Generic[_T]):
+    """Takes items of an iterator one by one; an error of the iterator waits for the items before it."""
+
+    def __init__(self, items: Iterable[_T]) -> None:
+        self.ended = False
+        self._items = iter(items)
+        self._error: Exception | None = None
+
+    def take(self) -> list[_T]:
+        """Return one item, or none at the end."""
+        try:
+            return [next(self._items)]
+        except StopIteration:
+            pass
+        except Exception as error:  # noqa: BLE001 - raised by `raise_error`
+            self._error = error
+        self.ended = True
+        return []
+
+    def raise_error(self) -> None:
+        """Raise the error that ended the iterator, if any."""
+        if self._error is not None:
+            raise self._error
+
+    def close(self) -> None:
+        """Close a generator."""
+        if isinstance(self._items, Generator):
+            self._items.close()
 
 
 def ordered(pool: Executor, work: Callable[[_T], _R], items: Iterable[_T], *, most: int) -> Generator[_R, None, None]:
-    """Map, a bounded number of items ahead of the consumer.
+    """Map items in order, at most `most` items ahead of the consumer.
 
-    Items are taken in the consumer's thread, work runs on the pool's.
-
-    Args:
-        pool: of threads; the caller shuts it down.
-        work: what to do with each item.
-        items: what to do it with.
-        most: how many items may be underway or done and not yet asked for, at least 1.
-
-    Yields:
-        Results in the order of the items. Closing the iterator cancels what has not begun, and closes `items` where
-        that is a generator.
-
-    Raises:
-        Exception: whatever `work` or `items` raised, after the results of all items before it.
+    Items are taken in the consumer's thread and work runs in the pool. An error of either comes after the results of
+    all items before it. Closing the iterator cancels work that has not begun, and closes `items` if it is a generator.
     """
-    left = iter(items)
+    feed = _Feed(items)
     ahead: deque[Future[_R]] = deque()
-    failure: Exception | None = None
-    ended = False
     try:
         while True:
-            while not ended and len(ahead) < most:
-                try:
-                    item = next(left)
-                except StopIteration:  # noqa: PERF203 - as below
-                    ended = True
-                except Exception as error:  # noqa: BLE001 - kept for its place in the order
-                    failure, ended = error, True
-                else:
-                    ahead.append(pool.submit(work, item))
+            while not feed.ended and len(ahead) < most:
+                ahead.extend(pool.submit(work, item) for item in feed.take())
             if not ahead:
                 break
             yield ahead.popleft().result()
-        if failure is not None:
-            raise failure
+        feed.raise_error()
     finally:
         for future in ahead:
             future.cancel()
-        _close(left)
+        feed.close()
 
 
 def bucketed(
     items: Iterable[_T], size: int, key: Callable[[_T], Hashable | None] = lambda _: True, *, window: int = 1
 ) -> Generator[list[tuple[int, _T]], None, None]:
-    """Groups of items that share a key, drawn from a window over them.
+    """Group items that share a key, within a window.
 
-    A runtime that plans anew for every new shape meets fewer of them so, and batches are fuller. An item is handed out
-    as soon as a group of its key is full; a change of key waits until the window holds no item of the old one.
+    A runtime that plans again for every new shape meets fewer of them, and batches are fuller. A full group is yielded
+    at once; the key changes when the window holds no more items of the old one. Errors and closing: as in `ordered`.
 
     Args:
-        items: what to group.
-        size: how many items make a full group, at least 1.
-        key: what the items of a group share; None for an item that fits any group and takes no place in it.
-        window: how many items are held at most, and by how many one may be overtaken; `size` where that is more.
+        items: items to group.
+        size: items of a full group, at least 1.
+        key: key of an item; None for an item that fits any group and takes no place in it.
+        window: largest number of items held, and by which one item may be overtaken; at least `size`.
 
     Yields:
-        Groups that are not empty, each item with its position; `in_order` puts them back. Closing the iterator closes
-        `items` where that is a generator.
-
-    Raises:
-        Exception: whatever `items` raised, after all that came before it.
+        Groups that are not empty, each item with its position, for `in_order`.
     """
     window = max(window, size)
     held: list[tuple[int, _T, Hashable | None]] = []
     position = 0
     current: Hashable | None = None
-    left = iter(items)
-    failure: Exception | None = None
-    ended = False
+    feed = _Feed(items)
+
+    def overdue() -> bool:
+        return bool(held) and position - held[0][0] > window
+
     try:
         while True:
-            overdue = bool(held) and position - held[0][0] > window
-            while not ended and not overdue and len(held) < window and _count(held, current) < size:
-                try:
-                    item = next(left)
-                except StopIteration:  # noqa: PERF203 - as above
-                    ended = True
-                except Exception as error:  # noqa: BLE001 - what came before it goes first
-                    failure, ended = error, True
-                else:
+            while not feed.ended and not overdue() and len(held) < window and _count(held, current) < size:
+                for item in feed.take():
                     held.append((position, item, key(item)))
                     current = held[-1][2] if current is None else current
                     position += 1
-                    overdue = position - held[0][0] > window
             if not held:
                 break
             keys = [own for _, _, own in held if own is not None]
-            if keys and (overdue or current not in keys):
+            if keys and (overdue() or current not in keys):
                 current = keys[0]
-            group, held = _taken(held, current, size)
+            group, held = _take_group(held, current, size)
             yield group
-        if failure is not None:
-            raise failure
+        feed.raise_error()
     finally:
-        _close(left)
+        feed.close()
 
 
 def in_order(placed: Iterable[tuple[int, _T]]) -> Generator[_T, None, None]:
-    """Put back in order what overtook each other.
-
-    Args:
-        placed: values with their positions, each from 0 on just once.
-
-    Yields:
-        The values by position, each as soon as all before it are there.
-    """
+    """Yield values by their positions, 0 and up, each as soon as all values before it are there."""
     waiting: dict[int, _T] = {}
     following = 0
     for position, value in placed:
@@ -137,10 +127,10 @@ def _count(held: list[tuple[int, _T, Hashable | None]], key: Hashable | None) ->
     return 0 if key is None else sum(own == key for _, _, own in held)
 
 
-def _taken(
+def _take_group(
     held: list[tuple[int, _T, Hashable | None]], key: Hashable | None, size: int
 ) -> tuple[list[tuple[int, _T]], list[tuple[int, _T, Hashable | None]]]:
-    """The next group, with the items without a key that lie between, and what is left."""
+    """Split off the next group, with the items without a key between, from the rest."""
     group, rest, taken = [], [], 0
     for position, item, own in held:
         if taken < size and own in {None, key}:
@@ -152,17 +142,5 @@ def _taken(
 
 
 def readers(threads: int | None = None) -> int:
-    """How many threads should decode pictures beside an engine.
-
-    Args:
-        threads: of the engine; None for all cores.
-
-    Returns:
-        Half of them, 1 to 8: the net needs more time than its pictures, and threads beyond the cores slow both.
-    """
-    return max(1, min(_MOST_READERS, (threads or cores()) // 2))
-
-
-def _close(iterator: Iterator[Any]) -> None:
-    if isinstance(iterator, Generator):
-        iterator.close()
+    """Choose the number of threads that decode images: half of the engine's threads (None: all cores), 1 to 8."""
+    return max(1, min(_MAX_READERS, (threads or cores()) // 2))

@@ -1,4 +1,4 @@
-"""From a decoded image to the network input, as the checkpoint's own evaluation transforms do it."""
+"""Decoded image to model input, equal to the evaluation transforms of the checkpoint."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.processing.resample import Scratch, resize_into
 from hrnet_deploy.spec import ChannelOrder, Interpolation, Preprocessing, Resize, Rounding
 
-_WHOLE_RESIZE_PX = 1 << 24  # up to here cv2.resize makes the whole result (48 MiB) and the crop is cut from it
+_WHOLE_RESIZE_PX = 1 << 24  # up to here cv2.resize computes the whole result (48 MiB), which is then cropped
 _STRIP_ROWS = 64  # a strip of planes stays in the cache between its three passes
 
 
 class Preprocessor:
-    """Turns BGR images into what a network expects; made once, called from any number of threads.
+    """Converts BGR images to model inputs; safe to call from several threads.
 
     Attributes:
-        spec: what it does.
+        spec: the transforms.
     """
 
     def __init__(self, spec: Preprocessing) -> None:
         self.spec = spec
         # (x - 255 mean) / (255 std): two operations a pixel, within 1e-6 of (x / 255 - mean) / std.
-        self._centre = (255.0 * np.array(spec.mean)).astype(np.float32)[:, None, None]
+        self._center = (255.0 * np.array(spec.mean)).astype(np.float32)[:, None, None]
         self._factor = (1.0 / (255.0 * np.array(spec.std))).astype(np.float32)[:, None, None]
         self._flip = spec.channel_order is ChannelOrder.RGB
 
     def output_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
-        """Size of the network input made from an image.
+        """Compute the size of the model input for an image.
 
         Args:
-            source_hw: the image's (height, width) in pixels.
+            source_hw: (height, width) of the image in pixels.
 
         Returns:
             (height, width) in pixels.
 
         Raises:
-            ImageError: the image must have the network's size already and does not.
+            ImageError: the card does not resize, and the image has another size.
         """
         size_hw = self.spec.size_hw
         if size_hw is None:
@@ -55,24 +55,24 @@ class Preprocessor:
         return size_hw
 
     @property
-    def least_px(self) -> int | None:
-        """Short side a picture needs so that it is never enlarged, in pixels; None where its own size matters."""
+    def min_px(self) -> int | None:
+        """Short side in pixels of the smallest image that is not enlarged; None where the image's size matters."""
         if self.spec.size_hw is None or self.spec.resize not in {Resize.SHORT_SIDE, Resize.SQUASH}:
             return None
         long = max(self.spec.size_hw)
         return long if self.spec.resize is Resize.SQUASH else math.floor(long / self.spec.crop_pct)
 
     def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize and crop only, for a graph that normalises by itself.
+        """Resize and crop, for a graph that normalizes by itself.
 
         Args:
             image: BGR, uint8 (H, W, 3).
 
         Returns:
-            uint8 (height, width, 3) in the network's channel order, contiguous, never the caller's own array.
+            uint8 (height, width, 3) in the model's channel order, contiguous, never the caller's own array.
 
         Raises:
-            ImageError: not such an array, or of a size that cannot be used.
+            ImageError: another type or shape, or a size that cannot be used.
         """
         size_hw, offset, out_hw = self._geometry(image)
         if self._by_cv2(image, size_hw):
@@ -80,22 +80,22 @@ class Preprocessor:
             return cv2.cvtColor(part, cv2.COLOR_BGR2RGB).view(np.uint8) if self._flip else part.copy()
         planes = _scratch.floats("pixels", (3, *out_hw))
         resize_into(planes, image, size_hw, offset, self.spec.interpolation, flip_channels=self._flip)
-        grey = _scratch.grey(planes.shape)
-        np.copyto(grey, planes, casting="unsafe")
-        return np.asarray(cv2.merge(list(grey)), np.uint8)
+        gray = _scratch.gray(planes.shape)
+        np.copyto(gray, planes, casting="unsafe")
+        return np.asarray(cv2.merge(list(gray)), np.uint8)
 
     def __call__(self, image: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Resize, crop and normalise.
+        """Resize, crop and normalize.
 
         Args:
             image: BGR, uint8 (H, W, 3).
             out: float32 (3, height, width) to write to, such as one entry of a batch; None for a new array.
 
         Returns:
-            `out`: (pixel / 255 - mean) / std, float32 (3, height, width) in the network's channel order.
+            `out`: (pixel / 255 - mean) / std, float32 (3, height, width) in the model's channel order.
 
         Raises:
-            ImageError: not such an array, or of a size that cannot be used.
+            ImageError: another type or shape, or a size that cannot be used.
             UsageError: `out` does not fit.
         """
         size_hw, offset, out_hw = self._geometry(image)
@@ -106,15 +106,15 @@ class Preprocessor:
                 " Use output_hw() to size it."
             )
         if self._by_cv2(image, size_hw):
-            self._split_and_normalise(_cut(_cv2_resize(image, size_hw), offset, out_hw), planes)
+            self._split_and_normalize(_cut(_cv2_resize(image, size_hw), offset, out_hw), planes)
         else:
             resize_into(planes, image, size_hw, offset, self.spec.interpolation, flip_channels=self._flip)
             for top in range(0, out_hw[0], _STRIP_ROWS):
-                self._normalise(planes[:, top : top + _STRIP_ROWS])
+                self._normalize(planes[:, top : top + _STRIP_ROWS])
         return planes
 
     def _geometry(self, image: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-        """(height, width) of the whole resized image, (top, left) of the crop and its (height, width)."""
+        """Compute (height, width) of the whole resized image, (top, left) of the crop and its (height, width)."""
         if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
             raise ImageError(f"image must be a BGR uint8 array (H, W, 3), got {got}. Open it with read_frame().")
@@ -130,10 +130,10 @@ class Preprocessor:
         return size_hw, (self._crop_start(size_hw[0], out_hw[0]), self._crop_start(size_hw[1], out_hw[1])), out_hw
 
     def _short_side_hw(self, source_hw: tuple[int, int], crop_hw: tuple[int, int]) -> tuple[int, int]:
-        """Size before the crop.
+        """Compute the size before the crop.
 
-        A square target: the short side becomes floor(target / crop_pct), as torchvision and ppcls do. Another: the
-        image covers the enlarged target, both sides rounded. Source: timm.data.transforms.ResizeKeepRatio.
+        A square target: the short side becomes floor(target / crop_pct), as in torchvision and ppcls. Another target:
+        the image covers the enlarged target, both sides rounded. Source: timm.data.transforms.ResizeKeepRatio.
         """
         height, width = source_hw
         goal_hw = tuple(math.floor(side / self.spec.crop_pct) for side in crop_hw)
@@ -149,7 +149,7 @@ class Preprocessor:
         return max(sides[0], crop_hw[0]), max(sides[1], crop_hw[1])
 
     def _long_side_hw(self, source_hw: tuple[int, int], goal: int) -> tuple[int, int]:
-        """Long side to `goal`; the other is rounded (PADDLE, as the official segmentation test does) or cut."""
+        """Scale the long side to `goal`; the other is rounded (PADDLE, as the official segmentation test) or cut."""
         height, width = source_hw
         short = goal * min(source_hw) / max(source_hw)
         other = max(1, round(short) if self.spec.rounding is Rounding.PADDLE else int(short))
@@ -159,22 +159,22 @@ class Preprocessor:
         return (size - crop) // 2 if self.spec.rounding is Rounding.PADDLE else round((size - crop) / 2.0)
 
     def _by_cv2(self, image: NDArray[np.uint8], size_hw: tuple[int, int]) -> bool:
-        """Whether cv2 does the geometry: its own filter, or none. A crop of a huge result is computed alone instead."""
+        """Decide whether cv2 resizes: its own filter, or none. A crop of a huge result is computed alone instead."""
         if image.shape[:2] == size_hw:
             return True
         fits = math.prod(size_hw) <= _WHOLE_RESIZE_PX or self.spec.resize is not Resize.SHORT_SIDE
         return self.spec.interpolation is Interpolation.OPENCV_LINEAR and fits
 
-    def _split_and_normalise(self, pixels: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
+    def _split_and_normalize(self, pixels: NDArray[np.uint8], planes: NDArray[np.float32]) -> None:
         for top in range(0, pixels.shape[0], _STRIP_ROWS):
             strip, part = pixels[top : top + _STRIP_ROWS], planes[:, top : top + _STRIP_ROWS]
-            grey = _scratch.grey(part.shape)
-            cv2.split(strip, list(grey[::-1] if self._flip else grey))
-            np.copyto(part, grey)
-            self._normalise(part)
+            gray = _scratch.gray(part.shape)
+            cv2.split(strip, list(gray[::-1] if self._flip else gray))
+            np.copyto(part, gray)
+            self._normalize(part)
 
-    def _normalise(self, planes: NDArray[np.float32]) -> None:
-        np.subtract(planes, self._centre, out=planes)
+    def _normalize(self, planes: NDArray[np.float32]) -> None:
+        np.subtract(planes, self._center, out=planes)
         np.multiply(planes, self._factor, out=planes)
 
 
@@ -192,14 +192,7 @@ _scratch = Scratch()
 
 
 def described(spec: Preprocessing) -> str:
-    """Preprocessing in words.
-
-    Args:
-        spec: of a card.
-
-    Returns:
-        One line.
-    """
+    """Describe preprocessing in one line of words."""
     size = "the image's own size" if spec.size_hw is None else f"{spec.size_hw[0]}x{spec.size_hw[1]}"
     how = {
         Resize.SHORT_SIDE: f"short side to {size} / {spec.crop_pct:g}, center crop {size}",

@@ -1,12 +1,12 @@
-"""Resize as Pillow does, but only the part of the result that is wanted.
+"""Resizing equal to Pillow's, limited to the requested part of the result.
 
 Pillow's filters widen when an image shrinks (antialias), and its 8-bit path rounds between the horizontal and the
-vertical pass. Here each pass is a product with a banded matrix: a few neighbouring outputs share one small dense block,
-so the arithmetic runs in BLAS. Where a float32 sum lies too close to the middle between two grey levels to be sure of,
-the pixel is computed again in whole numbers: the result is Pillow's to the last bit, on any machine.
+vertical pass. Here each pass is a product with a banded matrix: neighboring outputs share a small dense block, so the
+arithmetic runs in BLAS. Where a float32 sum is too close to the middle between two gray levels, the pixel is computed
+again in integers: the result equals Pillow's to the last bit, on any machine.
 
 Horizontal always goes first, as in every Pillow up to 12; Pillow 13 goes vertical first where the height shrinks more
-than the width (python-pillow/Pillow#9549), which can move a squashed image by some grey levels.
+than the width (python-pillow/Pillow#9549), which can move a squashed image by some gray levels.
 
 Source: Pillow, src/libImaging/Resample.c (ImagingResampleHorizontal_8bpc, ImagingResampleVertical_8bpc).
 """
@@ -25,63 +25,33 @@ from hrnet_deploy.errors import ImageError
 from hrnet_deploy.processing.resample_filters import Axis, Band, axis
 from hrnet_deploy.spec import Interpolation
 
-_SIDE_LIMIT_PX = 1 << 16  # beyond it neither a block of weights nor its input stays small
+_SIDE_LIMIT_PX = 1 << 16  # beyond it, blocks of weights and their inputs are large
 _STRIP_ROWS = 128
 _STRIP_ELEMENTS = 1 << 20  # float32 pixels converted at a time; stays near the cache
 _MIDDLE_ELEMENTS = 1 << 20  # float32 pixels between the passes; bounds memory for tall images
 _Places = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
-_BLAS_MACS = 1 << 18  # OpenBLAS starts threads above this many multiply-adds, and they cost more than they bring here
+_BLAS_MACS = 1 << 18  # OpenBLAS starts threads above this many multiply-adds, which are slower here
 
 
 class Scratch(threading.local):
-    """Reusable buffers, a set for each thread, so that hot paths do not allocate.
-
-    What a method returns has undefined content and is valid until the same thread calls it again.
-    """
+    """Reusable buffers of a thread. Their content is undefined, and valid until the thread's next call."""
 
     def __init__(self) -> None:
         self._buffers: dict[str, NDArray[np.uint8]] = {}
 
     def floats(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """A float32 array of that shape, C-contiguous; arrays of different names do not overlap."""
+        """Return a float32 array, C-contiguous; arrays of different names do not overlap."""
         return self._take(name, 4 * math.prod(shape)).view(np.float32).reshape(shape)
 
-    def grey(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """A uint8 array of that shape, C-contiguous."""
-        return self._take("grey", math.prod(shape)).reshape(shape)
+    def gray(self, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """Return a uint8 array, C-contiguous."""
+        return self._take("gray", math.prod(shape)).reshape(shape)
 
     def _take(self, name: str, size_bytes: int) -> NDArray[np.uint8]:
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size_bytes:
             buffer = self._buffers[name] = np.empty(size_bytes, np.uint8)
         return buffer[:size_bytes]
-
-
-def resize(
-    image: NDArray[np.uint8],
-    size_hw: tuple[int, int],
-    interpolation: Interpolation = Interpolation.BILINEAR,
-    crop: tuple[int, int, int, int] | None = None,
-) -> NDArray[np.uint8]:
-    """Resize an image, as `PIL.Image.resize(...).crop(...)` would.
-
-    Args:
-        image: uint8 (H, W) or (H, W, 3).
-        size_hw: size of the whole result in pixels.
-        interpolation: filter; "opencv-linear" is cv2's two taps, within one grey level of cv2.resize.
-        crop: (top, left, height, width) of the part of the result to compute; None for all.
-
-    Returns:
-        uint8 (height, width) or (height, width, 3), of the crop's size.
-
-    Raises:
-        ImageError: a side is too long to resample.
-    """
-    top, left, height, width = crop or (0, 0, *size_hw)
-    planes = np.empty((1 if image.ndim == 2 else image.shape[2], height, width), np.float32)
-    resize_into(planes, image, size_hw, (top, left), interpolation)
-    rounded = planes.astype(np.uint8)
-    return rounded[0] if image.ndim == 2 else np.asarray(cv2.merge(list(rounded)), np.uint8)
 
 
 def resize_into(
@@ -93,18 +63,10 @@ def resize_into(
     *,
     flip_channels: bool = False,
 ) -> None:
-    """Resize an image into float32 planes that hold whole grey levels, 0 to 255.
+    """Resize an image into float32 planes (C, height, width) of whole gray levels, 0 to 255.
 
-    Args:
-        out: float32 (C, height, width), written to: the crop's size decides how much is computed.
-        image: uint8 (H, W) with C = 1, or (H, W, C).
-        size_hw: size of the whole result in pixels.
-        offset: (top, left) of the crop within the whole result.
-        interpolation: filter.
-        flip_channels: write the last channel first (BGR to RGB).
-
-    Raises:
-        ImageError: a side is too long to resample.
+    `out` has the size of the crop at `offset`, (top, left), of the whole result of `size_hw` pixels. The image is uint8
+    (H, W) or (H, W, C).
     """
     if interpolation is not Interpolation.OPENCV_LINEAR and max(image.shape[:2]) > _SIDE_LIMIT_PX:
         raise ImageError(
@@ -122,7 +84,7 @@ def resize_into(
 
 
 def _groups(rows: tuple[Band, ...], span: int) -> Iterator[list[Band]]:
-    """Neighbouring bands, as many as read at most `span` inputs together, at least one."""
+    """Yield groups of neighboring bands that read at most `span` inputs together, at least one band each."""
     group: list[Band] = []
     for band in rows:
         if group and band.stop - group[0].first > span:
@@ -152,7 +114,7 @@ def _horizontal(
             np.matmul(pixels[:, :, band.first - first : band.stop - first], band.weights, out=part[:, :, band.outputs])
         if interpolation is Interpolation.OPENCV_LINEAR:  # cv2 keeps fractions between its passes
             continue
-        plane, y, x = places = _round_to_grey(part, columns.uncertainty, interpolation)
+        plane, y, x = places = _round_to_gray(part, columns.uncertainty, interpolation)
         if x.size:
             lines = (plane * pixels.shape[1] + y) * pixels.shape[2] - first
             part[places] = _exact(pixels, lines[:, None] + columns.inputs(x), columns.weights[x])
@@ -165,9 +127,9 @@ def _planes(strip: NDArray[np.uint8], *, flip_channels: bool) -> NDArray[np.floa
     if strip.ndim == 2:
         np.copyto(floats[0], strip)
     else:
-        grey = _scratch.grey(shape)
-        cv2.split(strip, list(grey[::-1] if flip_channels else grey))
-        np.copyto(floats, grey)
+        gray = _scratch.gray(shape)
+        cv2.split(strip, list(gray[::-1] if flip_channels else gray))
+        np.copyto(floats, gray)
     return floats
 
 
@@ -184,16 +146,16 @@ def _vertical(
     for start in range(top, group[-1].outputs.stop, _STRIP_ROWS):
         strip = out[:, start : min(start + _STRIP_ROWS, group[-1].outputs.stop)]
         uncertainty = rows.uncertainty[start : start + strip.shape[1], None]
-        plane, y, x = places = _round_to_grey(strip, uncertainty, interpolation)
+        plane, y, x = places = _round_to_gray(strip, uncertainty, interpolation)
         if y.size:
             lines = plane[:, None] * middle.shape[1] - first + rows.inputs(y + start)
             strip[places] = _exact(middle, lines * middle.shape[2] + x[:, None], rows.weights[y + start])
 
 
-def _round_to_grey(
+def _round_to_gray(
     planes: NDArray[np.float32], uncertainty: NDArray[np.float32], interpolation: Interpolation
 ) -> _Places:
-    """Round half up, in place; return the places too close to a half to be sure of."""
+    """Round half up, in place; return the positions too close to a half to be certain."""
     unsure: NDArray[np.intp] = np.empty(0, np.intp)
     if uncertainty.any():
         distance = _scratch.floats("distance", planes.shape)
@@ -216,10 +178,7 @@ def _round_half_up(planes: NDArray[np.float32]) -> None:
 
 
 def _exact(pixels: NDArray[np.float32], places: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Grey levels (n,) from flat indices of the pixels they are made of and their weights, both (n, taps).
-
-    Pillow's weights have 22 bits and pixels 8, so float64 sums are exact.
-    """
+    """Compute gray levels (n,) from flat pixel indices and weights, both (n, taps); float64 sums are exact."""
     sums: NDArray[np.float64] = np.einsum("ij,ij->i", pixels.reshape(-1)[places], weights, dtype=np.float64)
     return np.clip(np.floor(sums + 0.5), 0.0, 255.0, out=sums)
 

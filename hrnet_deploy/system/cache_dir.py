@@ -1,4 +1,4 @@
-"""Where this package keeps what it can make or fetch again."""
+"""Folder of files that can be generated or fetched again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hrnet_deploy.errors import UsageError
 
 
 def cache_folder(kind: str) -> Path:
-    """The folder for one kind of cached file.
+    """Return the folder of one kind of cached file.
 
     Args:
         kind: "weights", "timing", "runtime" ...
@@ -19,7 +19,7 @@ def cache_folder(kind: str) -> Path:
         exist yet.
 
     Raises:
-        UsageError: none of the three can be found.
+        UsageError: none of the three is known.
     """
     return _root() / kind
 
@@ -28,7 +28,7 @@ def _root() -> Path:
     if named := os.environ.get("HRNET_DEPLOY_CACHE"):
         return Path(named)
     shared = os.environ.get("XDG_CACHE_HOME", "")
-    if Path(shared).is_absolute():  # the XDG specification says that a relative one is to be ignored
+    if Path(shared).is_absolute():  # the XDG specification ignores relative paths
         return Path(shared) / "hrnet_deploy"
     try:
         return Path.home() / ".cache" / "hrnet_deploy"

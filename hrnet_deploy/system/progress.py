@@ -1,4 +1,4 @@
-"""Progress bars: on stderr, gone when done, off under -q and where nobody watches."""
+"""Progress bars on stderr, off under -q and where stderr is no terminal."""
 
 from __future__ import annotations
 
@@ -8,17 +8,9 @@ from typing import Any
 
 
 def bar(items: Iterable[Any] | None = None, **options: Any) -> Any:
-    """A tqdm bar that honours TQDM_DISABLE (which -q sets) as well as a stderr that is no terminal.
-
-    Args:
-        items: what to count; None where the caller updates by hand.
-        options: tqdm's own.
-
-    Returns:
-        The bar, iterable and a context manager.
-    """
+    """Create a tqdm bar that honors TQDM_DISABLE (which -q sets) and is off where stderr is no terminal."""
     from tqdm import tqdm
 
-    # An explicit None means "off where stderr is no terminal", but overrides the environment; hence the question.
+    # None turns the bar off where stderr is no terminal, but overrides the environment, which is read here.
     silent = True if os.environ.get("TQDM_DISABLE") else None
     return tqdm(items, disable=silent, leave=False, **options)

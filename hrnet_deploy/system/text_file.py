@@ -1,4 +1,4 @@
-"""A text file that a user names: read whole, but never more of it than such a file can have."""
+"""Text files of the user, read up to a limit."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ def read_text(path: Path, what: str, kind: str, limit_bytes: int) -> str:
 
     Args:
         path: the file.
-        what: what the file is, for errors, such as "class file".
-        kind: what it must be, such as "a short text".
-        limit_bytes: most it may hold.
+        what: its name in errors, such as "class file".
+        kind: required content in errors, such as "a short text".
+        limit_bytes: largest size.
 
     Returns:
-        The text with the line ends it has.
+        The text with its own line ends.
 
     Raises:
-        MissingFileError: there is no such file.
-        UsageError: it cannot be read, or is no such text.
+        MissingFileError: the file does not exist.
+        UsageError: it cannot be read, is larger, or is no UTF-8 text.
     """
     try:
         with path.open("rb") as file:
-            # One byte more than allowed tells a text from a checkpoint given by mistake, without reading it all.
+            # One byte above the limit detects a checkpoint given by mistake, without reading all of it.
             content = file.read(limit_bytes + 1)
         text = content.decode("utf-8-sig")
     except FileNotFoundError as error:

@@ -12,7 +12,7 @@ from hrnet_deploy.benchmark.benchmark import plan_batches
 from hrnet_deploy.benchmark.timed_model import Subject, check_room, made_picture, read_picture
 from hrnet_deploy.engines.cuda import provider
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.imaging.image_header import declared_hw
+from hrnet_deploy.imaging.image_header import read_header
 from hrnet_deploy.spec import ShapeRange, Task
 
 
@@ -101,7 +101,7 @@ def test_each_stream_has_an_input_of_its_own(predictor, photos_onnx):
 
 def test_made_pictures_are_jpegs_of_the_size_users_have(predictor):
     picture = made_picture(predictor.card)
-    assert declared_hw(picture.content) == (375, 500)
+    assert read_header(picture.content).size_hw == (375, 500)
     assert picture.content == made_picture(predictor.card).content
     assert picture.name == "a made JPEG, 375x500"
 

@@ -12,7 +12,8 @@ from hrnet_deploy.cli.predict import parse_args, run
 from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.imaging import video_file
-from hrnet_deploy.imaging.sources import VideoFrame, frames
+from hrnet_deploy.imaging.frame import VideoFrame
+from hrnet_deploy.imaging.sources import items
 from hrnet_deploy.imaging.video_file import VideoFile, usable_fps
 from hrnet_deploy.results import ClassificationResult, SegmentationResult
 
@@ -137,7 +138,7 @@ def test_without_mpeg4_it_is_an_avi_and_without_any_codec_one_line(tmp_path, mon
 
 def test_frames_know_their_place_in_a_video(tmp_path):
     path = write_video(tmp_path / "v.avi", [0, 99])
-    assert [frame.video for frame in frames(path)] == [VideoFrame(path, 0, 12.5), VideoFrame(path, 1, 12.5)]
+    assert [item.load().video for item in items(path)] == [VideoFrame(path, 0, 12.5), VideoFrame(path, 1, 12.5)]
 
 
 @pytest.mark.parametrize("video", [None, VideoFrame(Path("v.mp4"), 0, 25)])

@@ -168,7 +168,7 @@ def test_zoo_weights_bring_their_own_preprocessing(demo, tmp_path, monkeypatch):
     image = np.zeros((30, 60, 3), np.uint8)
     predictor = Predictor(done.path)
     assert predictor.card.preprocessing.size_hw == (1024, 2048)
-    assert predictor._work.preprocessor.output_hw(image.shape[:2]) == (1024, 2048)
+    assert predictor._loop.pipeline.preprocessor.output_hw(image.shape[:2]) == (1024, 2048)
 
 
 def test_a_foreign_file_gets_a_card(photos, tmp_path):

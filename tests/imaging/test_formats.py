@@ -1,13 +1,12 @@
 """Every kind of image file: Pillow's pixels, or one line that names what is not read."""
 
-import io
 import struct
-import warnings
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from helpers.image_content import CLEAR, HEIGHT, IMAGE, SMOOTH, TOLERANCE, WIDTH, assert_as_pillow, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -16,36 +15,6 @@ from hrnet_deploy.errors import ImageError
 from hrnet_deploy.imaging.sources import read_frame
 
 RNG = np.random.default_rng(11)
-HEIGHT, WIDTH = 23, 31
-ROWS, COLUMNS = np.mgrid[0:HEIGHT, 0:WIDTH]
-SMOOTH = np.stack([COLUMNS * 8 % 256, ROWS * 11 % 256, (COLUMNS + ROWS) * 4 % 256], -1).astype(np.uint8)
-PICTURE = Image.fromarray(SMOOTH)
-CLEAR = PICTURE.copy()
-CLEAR.putalpha(Image.fromarray((COLUMNS * 8 % 256).astype(np.uint8)))
-TOLERANCE = 1
-"""Levels: where a decoder rounds and Pillow cuts off."""
-
-
-def saved(image, kind, **options):
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def pillow_bgr(content):
-    """Pillow's upright pixels without alpha; of 16-bit grey the upper byte."""
-    with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
-        warnings.simplefilter("ignore")  # about palettes with transparency
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode == "I" or upright.mode.startswith("I;16"):
-            return np.repeat((np.asarray(upright).astype(np.int64) >> 8).astype(np.uint8)[..., None], 3, 2)
-        return np.asarray(upright.convert("RGB"))[..., ::-1]
-
-
-def assert_as_pillow(content, tolerance=TOLERANCE):
-    got, want = read_frame(content).image.astype(int), pillow_bgr(content).astype(int)
-    assert got.shape == want.shape
-    assert np.abs(got - want).max() <= tolerance
 
 
 # What Pillow writes -------------------------------------------------------------------------------------------------
@@ -68,23 +37,23 @@ def modes():
 
 @pytest.mark.parametrize(("kind", "mode"), modes())
 def test_every_mode_of_every_format(kind, mode):
-    assert_as_pillow(saved((CLEAR if "A" in mode else PICTURE).convert(mode), kind))
+    assert_as_pillow(saved((CLEAR if "A" in mode else IMAGE).convert(mode), kind))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "AVIF", "GIF"])
 def test_of_several_pages_or_frames_the_first_is_read(kind):
-    content = saved(PICTURE, kind, save_all=True, append_images=[ImageOps.invert(PICTURE)])
+    content = saved(IMAGE, kind, save_all=True, append_images=[ImageOps.invert(IMAGE)])
     assert_as_pillow(content)
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg"])
 def test_compressed_tiffs(compression):
-    assert_as_pillow(saved(PICTURE, "TIFF", compression=compression))
+    assert_as_pillow(saved(IMAGE, "TIFF", compression=compression))
 
 
 @pytest.mark.parametrize("compression", ["group3", "group4"])
 def test_fax_tiffs(compression):
-    assert_as_pillow(saved(PICTURE.convert("1"), "TIFF", compression=compression))
+    assert_as_pillow(saved(IMAGE.convert("1"), "TIFF", compression=compression))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -92,13 +61,13 @@ def test_fax_tiffs(compression):
 def test_orientations(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
-    assert_as_pillow(saved(CLEAR if kind in {"TIFF", "AVIF"} else PICTURE, kind, exif=exif))
+    assert_as_pillow(saved(CLEAR if kind in {"TIFF", "AVIF"} else IMAGE, kind, exif=exif))
 
 
 def test_exif_does_not_turn_an_avif_whose_own_boxes_do_not():
     exif = Image.Exif()
     exif[0x0112] = 6
-    content = bytearray(saved(PICTURE, "AVIF", exif=exif))
+    content = bytearray(saved(IMAGE, "AVIF", exif=exif))
     content[content.index(b"irot") + 4] = 0
     assert read_frame(bytes(content)).image.shape[:2] == (HEIGHT, WIDTH)
     assert_as_pillow(bytes(content))
@@ -107,7 +76,7 @@ def test_exif_does_not_turn_an_avif_whose_own_boxes_do_not():
 def test_a_cropped_avif_is_refused():
     exif = Image.Exif()
     exif[0x0112] = 6
-    content = saved(PICTURE, "AVIF", exif=exif)
+    content = saved(IMAGE, "AVIF", exif=exif)
     assert b"irot" in content
     with pytest.raises(ImageError, match=r"AVIF of a kind that is read, got a clean aperture"):
         read_frame(content.replace(b"irot", b"clap"))
@@ -136,7 +105,7 @@ def png(depth, color, rows, *chunks, interlace=0, width=WIDTH):
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
-@pytest.mark.parametrize("color", [0, 3], ids=["grey", "palette"])
+@pytest.mark.parametrize("color", [0, 3], ids=["gray", "palette"])
 def test_packed_pngs(depth, color):
     rows = RNG.integers(0, 256, (HEIGHT, (WIDTH * depth + 7) // 8), np.uint8)
     palette = (b"PLTE", RNG.integers(0, 256, 3 * 2**depth, np.uint8).tobytes())
@@ -161,7 +130,7 @@ def test_interlaced_pngs():
 
 @pytest.mark.parametrize("transparency", [bytes(range(16)), 3])
 def test_palettes_with_transparency(transparency):
-    assert_as_pillow(saved(PICTURE.quantize(16), "PNG", transparency=transparency), 0)
+    assert_as_pillow(saved(IMAGE.quantize(16), "PNG", transparency=transparency), 0)
 
 
 # BMP, byte by byte --------------------------------------------------------------------------------------------------
@@ -220,154 +189,6 @@ def test_plain_bitmaps():
     np.testing.assert_array_equal(got, np.repeat(255 * (1 - bits)[..., None], 3, 2))
 
 
-# TIFF, byte by byte -------------------------------------------------------------------------------------------------
-
-
-def tiff(planes, bits, photometric, *, order="<", extra=None, planar=False, orientation=1, tags=(), tile=None):
-    """An uncompressed or deflated TIFF. `planes` are rows of packed bytes: one array, or one a plane."""
-    strips = []
-    for plane in planes if planar else [planes]:
-        if tile is None:
-            strips.append(zlib.compress(np.ascontiguousarray(plane).tobytes()))
-        else:
-            padded = np.pad(
-                plane, [(0, -plane.shape[0] % tile), (0, -plane.shape[1] % tile), *[(0, 0)] * (plane.ndim - 2)]
-            )
-            strips += [
-                zlib.compress(np.ascontiguousarray(padded[y : y + tile, x : x + tile]).tobytes())
-                for y in range(0, padded.shape[0], tile)
-                for x in range(0, padded.shape[1], tile)
-            ]
-    data, places = b"", []
-    for strip in strips:
-        places.append(8 + len(data))
-        data += strip + b"\0" * (len(strip) % 2)
-    offsets, lengths = (324, 325) if tile else (273, 279)
-    entries = {256: (4, [WIDTH]), 257: (4, [HEIGHT]), 258: (3, list(bits)), 259: (3, [8]), 262: (3, [photometric])}
-    entries |= {offsets: (4, places), 274: (3, [orientation]), 277: (3, [len(bits)])}
-    entries |= {lengths: (4, [len(strip) for strip in strips]), 284: (3, [2 if planar else 1])}
-    entries |= {322: (3, [tile]), 323: (3, [tile])} if tile else {278: (4, [HEIGHT])}
-    entries |= {338: (3, extra)} if extra is not None else {}
-    entries |= dict(tags)
-    directory, beyond = b"", b""
-    after = 8 + len(data) + 2 + 12 * len(entries) + 4
-    for tag, (kind, values) in sorted(entries.items()):
-        body = struct.pack(f"{order}{len(values)}{'H' if kind == 3 else 'I'}", *values)
-        if len(body) > 4:
-            place = struct.pack(order + "I", after + len(beyond))
-            beyond += body + b"\0" * (len(body) % 2)
-        else:
-            place = body.ljust(4, b"\0")
-        directory += struct.pack(order + "HHI", tag, kind, len(values)) + place
-    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8 + len(data))
-    return head + data + struct.pack(order + "H", len(entries)) + directory + bytes(4) + beyond
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    color=st.sampled_from([(0, 1), (1, 1), (1, 2), (2, 3), (2, 4), (5, 4)]),
-    deep=st.booleans(),
-    order=st.sampled_from("<>"),
-    alpha=st.sampled_from([0, 1, 2]),
-    planar=st.booleans(),
-    orientation=st.integers(1, 8),
-    tile=st.sampled_from([None, 16, 32]),
-    seed=st.integers(0, 999),
-)
-def test_tiffs_of_all_layouts_are_read_as_the_format_says_or_refused(
-    color, deep, order, alpha, planar, orientation, tile, seed
-):
-    photometric, channels = color
-    values = np.random.default_rng(seed).integers(0, 65536 if deep else 256, (HEIGHT, WIDTH, channels))
-    stored = values.astype(order + "u2" if deep else np.uint8)
-    planes = [stored[..., index] for index in range(channels)] if planar else stored
-    extra = [alpha] if color in {(1, 2), (2, 4)} else None
-    bits = [16 if deep else 8] * channels
-    content = tiff(
-        planes, bits, photometric, order=order, extra=extra, planar=planar, orientation=orientation, tile=tile
-    )
-    refused = (photometric == 5 and deep) or (color == (1, 2) and (alpha == 1 or planar or tile))
-    if refused or (photometric < 2 and deep and tile) or (color == (2, 4) and alpha == 1 and deep and planar):
-        with pytest.raises(ImageError, match="must be a TIFF of a kind that is read"):
-            read_frame(content)
-        return
-    got = read_frame(content).image.astype(int)
-    levels = values / 257 if deep else values.astype(float)
-    if photometric == 5:
-        levels = (255 - levels[..., :3]) * (255 - levels[..., 3:]) / 255
-    elif color == (2, 4):
-        if alpha == 1:
-            high = (values >> 8) if deep else values
-            above = np.maximum(high[..., 3:], 1)
-            levels = np.where(high[..., 3:] == 0, 0, np.minimum(255, 255 * high[..., :3] // above))
-        levels = levels[..., :3]
-    elif photometric < 2:
-        levels = np.repeat(255 - levels[..., :1] if photometric == 0 else levels[..., :1], 3, 2)
-    want = upright(levels, orientation)[..., ::-1]
-    assert got.shape == want.shape
-    assert np.abs(got - want).max() <= 1.5
-
-
-def upright(pixels, orientation):
-    """Source: TIFF 6.0, Orientation."""
-    turned = pixels.transpose(1, 0, 2) if orientation > 4 else pixels
-    rows = -1 if orientation in {3, 4, 7, 8} else 1
-    columns = -1 if orientation in {2, 3, 6, 7} else 1
-    return turned[::rows, ::columns]
-
-
-@pytest.mark.parametrize("photometric", [0, 1])
-def test_bitmap_tiffs(photometric):
-    assert_as_pillow(tiff(RNG.integers(0, 256, (HEIGHT, (WIDTH + 7) // 8), np.uint8), [1], photometric))
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_tiled_palette_tiffs(orientation):
-    rows = RNG.integers(0, 256, (HEIGHT, WIDTH), np.uint8)
-    colors = (RNG.integers(0, 256, 768) * 257).tolist()
-    assert_as_pillow(tiff(rows, [8], 3, tags={320: (3, colors)}, tile=16, orientation=orientation))
-
-
-@pytest.mark.parametrize("depth", [1, 4, 8])
-def test_palette_tiffs(depth):
-    rows = RNG.integers(0, 256, (HEIGHT, (WIDTH * depth + 7) // 8), np.uint8)
-    colors = (RNG.integers(0, 256, 3 * 2**depth) * 257).tolist()
-    assert_as_pillow(tiff(rows, [depth], 3, tags={320: (3, colors)}))
-
-
-@pytest.mark.parametrize(
-    ("bits", "photometric", "tags", "feature"),
-    [
-        ([8, 8, 8], 1, {338: (3, [0, 0])}, "3 channels tagged as grey"),
-        ([8, 8, 8, 8], 1, {338: (3, [0, 0, 0])}, "4 channels tagged as grey"),
-        ([8, 8, 8, 8, 8], 2, {338: (3, [0, 0])}, "5 channels"),
-        ([8, 8, 8], 8, {}, r"CIE L\*a\*b\* colors"),
-        ([32], 1, {}, "32-bit samples"),
-        ([32], 1, {339: (3, [3])}, "floating-point 32-bit samples"),
-        ([16], 1, {339: (3, [2])}, "signed 16-bit samples"),
-        ([12], 1, {}, "12-bit samples"),
-        ([4], 1, {}, "4-bit samples"),
-        ([2], 3, {320: (3, [0] * 12)}, "2-bit samples"),
-        ([5, 6, 5], 2, {}, "5/6-bit samples"),
-        ([8, 8, 8], 2, {259: (3, [50000])}, "Zstandard compression"),
-        ([8, 8, 8], 2, {259: (3, [6])}, "old-style JPEG compression"),
-        ([8], 32803, {}, "color filter array"),
-        ([8], 40000, {}, "color space 40000"),
-    ],
-)
-def test_tiffs_that_are_not_read_name_the_feature(bits, photometric, tags, feature):
-    rows = np.zeros((HEIGHT, (WIDTH * sum(bits) + 7) // 8), np.uint8)
-    with pytest.raises(ImageError, match=rf"image 'image_0' must be a TIFF of a kind that is read, got .*{feature}"):
-        read_frame(tiff(rows, bits, photometric, tags=tags))
-
-
-def test_a_tiff_cut_between_its_planes_is_refused():
-    planes = [RNG.integers(0, 256, (HEIGHT, WIDTH), np.uint8)] * 3
-    content = tiff(planes, [8, 8, 8], 2, planar=True, tags={273: (4, [8, 10**6, 2 * 10**6])})
-    with pytest.raises(ImageError, match="truncated"):
-        read_frame(content)
-
-
 # What is not read ---------------------------------------------------------------------------------------------------
 
 
@@ -384,8 +205,8 @@ def test_a_tiff_cut_between_its_planes_is_refused():
         (b"%PDF-1.7\n", "a PDF file"),
         (b"<!DOCTYPE html><html>", "a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
-        (saved(PICTURE, "ICO"), "an icon file"),
-        (saved(PICTURE, "QOI"), "a QOI file"),
+        (saved(IMAGE, "ICO"), "an icon file"),
+        (saved(IMAGE, "QOI"), "a QOI file"),
     ],
 )
 def test_other_files_are_called_by_their_name(content, name):
@@ -398,80 +219,8 @@ def test_other_files_are_called_by_their_name(content, name):
     [(0xC1, 12, 3, "12-bit samples"), (0xC3, 8, 1, "lossless"), (0xC0, 8, 2, "2 channels")],
 )
 def test_rare_jpegs_name_the_feature(marker, precision, components, feature):
-    content = bytearray(saved(PICTURE, "JPEG"))
+    content = bytearray(saved(IMAGE, "JPEG"))
     at = content.index(b"\xff\xc0")
     content[at + 1], content[at + 4], content[at + 9] = marker, precision, components
     with pytest.raises(ImageError, match=rf"must be a JPEG of a kind that is read, got .*{feature}"):
         read_frame(bytes(content))
-
-
-# Sizes --------------------------------------------------------------------------------------------------------------
-
-
-def bomb(kind):
-    """A small file that declares 20480 x 20480 pixels."""
-    size = 20480
-    rows = np.zeros((HEIGHT, WIDTH), np.uint8)
-    if kind == "TIFF":
-        return tiff(rows, [8], 1, tags={256: (4, [size]), 257: (4, [size])})
-    if kind == "BigTIFF":
-        entries = struct.pack("<HHQQ", 256, 4, 1, size) + struct.pack("<HHQQ", 257, 4, 1, size)
-        return b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2) + entries + bytes(8)
-    small = {
-        "JPEG2000": (b"\xff\x4f\xff\x51", 8, ">II"),
-        "AVIF": (b"ispe", 8, ">II"),
-        "PNG": (b"IHDR", 4, ">II"),
-        "BMP": (b"\x28\0\0\0", 4, "<II"),
-        "GIF": (b"GIF8", 6, "<HH"),
-    }
-    if kind in small:
-        content = bytearray(saved(PICTURE, kind))
-        mark, ahead, code = small[kind]
-        struct.pack_into(code, content, content.index(mark) + ahead, size, size)
-        return bytes(content)
-    if kind == "WEBP":  # the canvas of the extended layout
-        body = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (size - 1).to_bytes(3, "little") * 2
-        return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
-    if kind == "JPEG":
-        content = saved(PICTURE, "JPEG")
-        at = content.index(b"\xff\xc0") + 5
-        return content[:at] + struct.pack(">HH", size, size) + content[at + 4 :]
-    return b"P5\n20480 20480\n255\n"
-
-
-def test_of_a_size_given_twice_the_first_counts_as_it_does_for_the_decoder():
-    content = bomb("BigTIFF")
-    twice = content.replace(struct.pack("<Q", 2), struct.pack("<Q", 4), 1)[:-8]
-    twice += struct.pack("<HHQQ", 256, 4, 1, 16) + struct.pack("<HHQQ", 257, 4, 1, 16) + bytes(8)
-    with pytest.raises(ImageError, match="got 20480x20480"):
-        read_frame(twice)
-
-
-def test_a_size_of_a_signed_type_counts_too():
-    rows = np.zeros((HEIGHT, WIDTH), np.uint8)
-    content = tiff(rows, [8], 1, tags={256: (4, [20480]), 257: (4, [20480])})
-    for tag in (256, 257):
-        content = content.replace(struct.pack("<HH", tag, 4), struct.pack("<HH", tag, 9))
-    with pytest.raises(ImageError, match="got 20480x20480"):
-        read_frame(content)
-
-
-@pytest.mark.parametrize("kind", ["TIFF", "BigTIFF", "JPEG2000", "AVIF", "PNG", "BMP", "GIF", "WEBP", "JPEG", "PPM"])
-def test_no_decoder_sees_a_file_that_declares_too_many_pixels(kind, monkeypatch):
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(ImageError, match=r"must have at most 178956970 pixels, got 20480x20480"):
-        read_frame(bomb(kind))
-
-
-@settings(max_examples=200, deadline=None)
-@given(kind=st.sampled_from(["TIFF", "AVIF", "JPEG2000", "PNG", "BMP", "GIF", "WEBP", "JPEG", "PPM"]), data=st.data())
-def test_damaged_headers_end_in_one_line(kind, data):
-    content = bytearray(saved(PICTURE, kind))
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(2, min(400, len(content) - 1)))] = data.draw(st.integers(0, 255))
-    message = ""
-    try:
-        assert read_frame(bytes(content)).image.ndim == 3
-    except ImageError as error:
-        message = str(error)
-    assert "\n" not in message

@@ -1,4 +1,4 @@
-"""Images from the web: on request only, within bounds. A server of this process answers."""
+"""Images from the web: on request only, within bounds. The server is in this process."""
 
 import contextlib
 import http.server
@@ -10,7 +10,7 @@ import pytest
 
 from hrnet_deploy.errors import ImageError
 from hrnet_deploy.imaging import image_url
-from hrnet_deploy.imaging.sources import frames, is_single, items, read_frame
+from hrnet_deploy.imaging.sources import is_single, items, read_frame
 
 BGR = np.random.default_rng(5).integers(0, 256, (12, 17, 3), np.uint8)
 PNG = cv2.imencode(".png", BGR)[1].tobytes()
@@ -66,7 +66,7 @@ def test_urls_are_refused_unless_allowed(server):
     assert is_single(url)
     for given in (url, [url]):
         with pytest.raises(ImageError, match=r"got a URL, which is fetched only on request\. Add --allow-url"):
-            list(frames(given))
+            [item.load() for item in items(given)]
     assert server.asked == []
 
 
@@ -90,14 +90,14 @@ def test_an_allowed_url_is_fetched(server):
         ("page.html", "got a web page"),
     ],
 )
-def test_bad_answers_are_one_line(server, monkeypatch, name, message):
+def test_bad_responses_are_one_line(server, monkeypatch, name, message):
     monkeypatch.setattr(image_url, "LIMIT_BYTES", 1_000_000)
     with pytest.raises(ImageError, match=message) as caught:
         read_frame(f"{server.url}/{name}", allow_url=True)
     assert "\n" not in str(caught.value)
 
 
-def test_a_slow_answer_ends(server, monkeypatch):
+def test_a_slow_response_ends(server, monkeypatch):
     monkeypatch.setattr(image_url, "_DEADLINE_S", 0.05)
     with pytest.raises(ImageError, match="not complete after"):
         read_frame(f"{server.url}/endless.png", allow_url=True)

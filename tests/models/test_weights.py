@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -19,6 +20,7 @@ from hrnet_deploy.models.weights import resolve_weights, weights_folder
 from hrnet_deploy.models.zoo import entries, find_entry
 from hrnet_deploy.system import download as download_module
 from hrnet_deploy.system.download import download
+from hrnet_deploy.system.http_client import SafeRedirect
 
 CONTENT = bytes(range(256)) * 4096
 """One MiB."""
@@ -224,9 +226,9 @@ def test_redirect_out_of_http_is_refused(server, tmp_path, target):
 
 
 def test_redirect_from_https_to_http_is_refused():
-    request = download_module.urllib.request.Request("https://example.org/a")
+    request = urllib.request.Request("https://example.org/a")
     with io.BytesIO() as body, pytest.raises(ValueError, match="refused"):
-        download_module.SafeRedirect().redirect_request(request, body, 302, "Found", {}, "http://example.org/a")
+        SafeRedirect().redirect_request(request, body, 302, "Found", {}, "http://example.org/a")
 
 
 def test_redirect_within_http_is_followed(server, tmp_path):

@@ -170,7 +170,7 @@ def test_strips_and_left_out_classes_change_no_pixel(monkeypatch, strip_px, fact
     logits = rng.normal(size=(19, 31, 45)).astype(np.float32)
     if kind == "ties":
         logits = np.round(logits)
-    elif kind == "regions":  # few classes anywhere, as a trained net answers
+    elif kind == "regions":  # few classes anywhere, as in outputs of a trained model
         logits = np.stack([cv2.resize(4 * plane[:3, :4], (45, 31)) for plane in logits])
     elif kind == "large":
         logits *= np.float32(1e6)

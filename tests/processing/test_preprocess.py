@@ -22,7 +22,7 @@ DIALECTS = {
 }
 
 
-def picture(height, width, seed=0):
+def random_image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -88,7 +88,7 @@ SPECS = [
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 @pytest.mark.parametrize("source_hw", [(90, 120), (200, 130), (1, 1), (7, 300), (256, 256)], ids=str)
 def test_the_input_is_the_pixels_normalised(spec, source_hw):
-    image = picture(*source_hw)
+    image = random_image(*source_hw)
     make = Preprocessor(spec)
     pixels, tensor = make.pixels(image), make(image)
     assert pixels.dtype == np.uint8
@@ -108,7 +108,7 @@ def test_every_grey_level_is_normalised_to_1e_6():
 
 
 def test_it_writes_into_one_entry_of_a_batch():
-    image, make = picture(300, 400), Preprocessor(Preprocessing())
+    image, make = random_image(300, 400), Preprocessor(Preprocessing())
     batch = np.full((3, 3, 224, 224), np.nan, np.float32)
     assert make(image, batch[1]).base is batch
     assert np.array_equal(batch[1], make(image))
@@ -120,7 +120,7 @@ def test_it_writes_into_one_entry_of_a_batch():
 )
 def test_an_output_array_that_does_not_fit_is_refused(out):
     with pytest.raises(UsageError, match=r"must be float32 \(3, 224, 224\)"):
-        Preprocessor(Preprocessing())(picture(300, 400), out)
+        Preprocessor(Preprocessing())(random_image(300, 400), out)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_output_array_that_does_not_fit_is_refused(out):
 def test_output_sizes(spec, source_hw, expected):
     make = Preprocessor(spec)
     assert make.output_hw(source_hw) == expected
-    assert make(picture(*source_hw)).shape == (3, *expected)
+    assert make(random_image(*source_hw)).shape == (3, *expected)
 
 
 @settings(max_examples=200, deadline=None)
@@ -174,13 +174,13 @@ def test_what_is_no_image_is_refused(image, message):
 
 def test_another_size_is_refused_where_nothing_resizes():
     with pytest.raises(ImageError, match=r"image must be 512x1024 \(height x width\), got 10x20"):
-        Preprocessor(Preprocessing(resize="none", size_hw=(512, 1024)))(picture(10, 20))
+        Preprocessor(Preprocessing(resize="none", size_hw=(512, 1024)))(random_image(10, 20))
 
 
 @pytest.mark.parametrize("spec", list(DIALECTS.values()), ids=list(DIALECTS))
 @pytest.mark.parametrize("source_hw", [(1, 60_000), (60_000, 1)], ids=str)
 def test_extreme_shapes_take_little_memory(spec, source_hw):
-    make, image = Preprocessor(spec), picture(*source_hw)
+    make, image = Preprocessor(spec), random_image(*source_hw)
     tracemalloc.start()
     try:
         tensor = make(image)
@@ -192,14 +192,14 @@ def test_extreme_shapes_take_little_memory(spec, source_hw):
 
 @pytest.mark.parametrize("source_hw", [(1, 400), (400, 1), (2, 90)], ids=str)
 def test_the_bounded_path_of_cv2s_filter_agrees_with_the_whole_one(source_hw, monkeypatch):
-    image, make = picture(*source_hw), Preprocessor(DIALECTS["ppcls"])
+    image, make = random_image(*source_hw), Preprocessor(DIALECTS["ppcls"])
     whole = make.pixels(image)
     monkeypatch.setattr("hrnet_deploy.processing.preprocess._WHOLE_RESIZE_PX", 0)
     assert np.abs(make.pixels(image).astype(int) - whole).max() <= 1
 
 
 def test_a_view_gives_what_its_copy_gives():
-    image = picture(400, 600)
+    image = random_image(400, 600)
     view = image[10:350, 500:30:-1]
     for spec in (*SPECS, Preprocessing(interpolation=Interpolation.OPENCV_LINEAR)):
         assert np.array_equal(Preprocessor(spec)(view), Preprocessor(spec)(view.copy()))
@@ -208,7 +208,7 @@ def test_a_view_gives_what_its_copy_gives():
 def test_one_preprocessor_serves_many_threads():
     for spec in (Preprocessing(), DIALECTS["ppcls"]):
         make = Preprocessor(spec)
-        images = [picture(150 + 40 * i, 260 - 20 * i, seed=i) for i in range(6)]
+        images = [random_image(150 + 40 * i, 260 - 20 * i, seed=i) for i in range(6)]
         expected = [(make(image), make.pixels(image)) for image in images]
         wrong = []
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hrnet_deploy.errors import ImageError
-from hrnet_deploy.processing.resample import resize, resize_into
+from hrnet_deploy.processing.resample import resize_into
 from hrnet_deploy.processing.resample_filters import axis
 from hrnet_deploy.spec import Interpolation
 
@@ -16,8 +16,16 @@ PILLOW = {Interpolation.BILINEAR: Image.Resampling.BILINEAR, Interpolation.BICUB
 SIDES = st.integers(1, 160)
 
 
-def picture(height, width, seed=0):
+def random_image(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def resize(image, size_hw, interpolation=Interpolation.BILINEAR, crop=None):
+    """The whole result or a crop, as `PIL.Image.resize(...).crop(...)` gives it."""
+    top, left, height, width = crop or (0, 0, *size_hw)
+    planes = np.empty((1 if image.ndim == 2 else image.shape[2], height, width), np.float32)
+    resize_into(planes, image, size_hw, (top, left), interpolation)
+    return np.squeeze(planes.astype(np.uint8).transpose(1, 2, 0), axis=2 if image.ndim == 2 else ())
 
 
 def by_pillow(image, size_hw, interpolation, crop):
@@ -39,7 +47,7 @@ def jobs(draw):
     size_hw = draw(SIDES), draw(SIDES)
     top, left = draw(st.integers(0, size_hw[0] - 1)), draw(st.integers(0, size_hw[1] - 1))
     crop = top, left, draw(st.integers(1, size_hw[0] - top)), draw(st.integers(1, size_hw[1] - left))
-    return picture(height, width, draw(st.integers(0, 9))), size_hw, crop
+    return random_image(height, width, draw(st.integers(0, 9))), size_hw, crop
 
 
 @settings(max_examples=150, deadline=None)
@@ -67,7 +75,7 @@ def test_two_taps_stay_within_a_grey_level_of_cv2(job):
     ids=str,
 )
 def test_usual_sizes_equal_pillow(source_hw, size_hw, interpolation):
-    image = cv2.GaussianBlur(picture(*source_hw), (0, 0), 1.5)
+    image = cv2.GaussianBlur(random_image(*source_hw), (0, 0), 1.5)
     wrong = difference(
         resize(image, size_hw, interpolation), by_pillow(image, size_hw, interpolation, (0, 0, *size_hw))
     )
@@ -76,7 +84,7 @@ def test_usual_sizes_equal_pillow(source_hw, size_hw, interpolation):
 
 @pytest.mark.parametrize("interpolation", list(Interpolation))
 def test_grey_equals_each_channel_of_colour(interpolation):
-    image = picture(50, 70)
+    image = random_image(50, 70)
     whole = resize(image, (33, 91), interpolation)
     for channel in range(3):
         got = resize(np.ascontiguousarray(image[..., channel]), (33, 91), interpolation)
@@ -94,18 +102,18 @@ def test_a_flat_picture_stays_flat(level, interpolation):
 
 @pytest.mark.parametrize("interpolation", list(Interpolation))
 def test_the_own_size_is_the_identity(interpolation):
-    image = picture(37, 53)
+    image = random_image(37, 53)
     assert np.array_equal(resize(image, (37, 53), interpolation), image)
 
 
 def test_a_crop_equals_the_same_part_of_the_whole():
-    image = picture(333, 500)
+    image = random_image(333, 500)
     whole = resize(image, (256, 384))
     assert np.array_equal(resize(image, (256, 384), crop=(16, 80, 224, 224)), whole[16:240, 80:304])
 
 
 def test_channels_can_be_flipped_on_the_way():
-    image = picture(60, 80)
+    image = random_image(60, 80)
     straight, flipped = np.empty((2, 3, 30, 40), np.float32)
     resize_into(straight, image, (30, 40))
     resize_into(flipped, image, (30, 40), flip_channels=True)
@@ -113,7 +121,7 @@ def test_channels_can_be_flipped_on_the_way():
 
 
 def test_a_tall_picture_in_groups_equals_pillow():
-    image = picture(20_000, 3)
+    image = random_image(20_000, 3)
     got = resize(image, (224, 224))
     assert difference(got, by_pillow(image, (224, 224), Interpolation.BILINEAR, (0, 0, 224, 224))).max() == 0
 
@@ -135,7 +143,7 @@ def test_a_side_too_long_is_refused():
 
 
 def test_threads_do_not_share_buffers():
-    images = [picture(100 + 13 * i, 150, seed=i) for i in range(6)]
+    images = [random_image(100 + 13 * i, 150, seed=i) for i in range(6)]
     expected = [resize(image, (64, 80)) for image in images]
     wrong = []
 

@@ -17,7 +17,7 @@ def test_the_cut_is_the_logit_of_the_threshold(threshold):
 
 
 @pytest.mark.parametrize(
-    ("logit", "threshold", "answer", "score"),
+    ("logit", "threshold", "predicted", "score"),
     [
         (0.0, 0.5, 0, 0.5),  # not above it
         (1e-6, 0.5, 1, 0.5),
@@ -28,9 +28,9 @@ def test_the_cut_is_the_logit_of_the_threshold(threshold):
         (-800.0, 0.5, 0, 1.0),
     ],
 )
-def test_a_classifiers_answer_comes_first_with_its_own_probability(logit, threshold, answer, score):
+def test_a_classifiers_prediction_comes_first_with_its_own_probability(logit, threshold, predicted, score):
     indices, scores = best_classes(np.array([logit], np.float32), OutputKind.LOGITS, threshold)
-    assert indices.tolist() == [answer, 1 - answer]
+    assert indices.tolist() == [predicted, 1 - predicted]
     assert scores[0] == pytest.approx(score, abs=1e-5)
     assert scores.sum() == pytest.approx(1)
     assert (indices.dtype, scores.dtype) == (np.int64, np.float32)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.imaging.sources import IMAGE_SUFFIXES
+from hrnet_deploy.imaging.folders import IMAGE_SUFFIXES
 from hrnet_deploy.spec import Task
 
 

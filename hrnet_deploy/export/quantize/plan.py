@@ -13,7 +13,7 @@ from hrnet_deploy.export.quantize.calibrate import data_folder
 from hrnet_deploy.qdq_plan import DEFAULT_RESIDUAL, QdqTarget, Residual
 from hrnet_deploy.spec import Precision
 
-_FP16_SCALES_OPSET = 19
+FP16_SCALES_OPSET = 19
 """Source: ONNX operator changelog, QuantizeLinear."""
 
 
@@ -78,6 +78,12 @@ def plan_int8(options: ExportOptions, engine: EnginePlan | None, opset: int | No
     return plan
 
 
+def check_scales(plan: Int8Plan, opset: int, got: str) -> None:
+    """Refuse an opset without FP16 scales where the remainder is FP16; `got` completes the error."""
+    if plan.remainder == Precision.FP16.value and opset < FP16_SCALES_OPSET:
+        raise UsageError(f"FP16 scales need opset {FP16_SCALES_OPSET}, got {got}.")
+
+
 def _residual(options: ExportOptions, target: QdqTarget) -> Residual:
     if options.residual not in {residual.value for residual in Residual}:
         raise UsageError(f"--residual must be 'int8' or 'float', got '{options.residual}'. Choose one.")
@@ -104,6 +110,6 @@ def _check(plan: Int8Plan, options: ExportOptions, opset: int | None) -> None:
             f"--remainder must be fp32, or fp16 with --qdq-target tensorrt, got {plan.remainder} for "
             f"{plan.target.value}. Leave it out."
         )
-    if fp16 and opset is not None and opset < _FP16_SCALES_OPSET:
-        raise UsageError(f"FP16 scales need opset {_FP16_SCALES_OPSET}, got {opset}. Leave --opset out.")
+    if opset is not None:
+        check_scales(plan, opset, f"{opset}. Leave --opset out")
     data_folder(options.calib_data)

@@ -1,4 +1,5 @@
 import os
+import re
 import time
 import types
 from concurrent.futures import ThreadPoolExecutor
@@ -195,27 +196,28 @@ def test_a_graph_that_opens_in_no_way_says_why_the_last_one_failed(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("sm", "machine", "expected"),
+    ("capability", "processor", "expected"),
     [
-        ("sm100", "x86_64", "no kernel image for the card: the package on PyPI has no code for sm100; use TensorRT"),
-        ("sm80", "aarch64", "no kernel image for the card: the package on PyPI has no code for sm80 on ARM; use Ten"),
+        ((10, 0), "x86_64", "no kernel image for the card: the package on PyPI has no code for sm100; use TensorRT"),
+        ((8, 0), "aarch64", "no kernel image for the card: the package on PyPI has no code for sm80 on ARM; use Ten"),
         (
-            "sm70",
+            (7, 0),
             "x86_64",
             "no kernel image for the card: 1.26 is its last version with code for sm70, got 1.31.1; pip ",
         ),
-        ("sm90", "x86_64", "no kernel image for the card: this ONNX Runtime has no code for sm90, see hrnet-doctor"),
+        ((9, 0), "x86_64", "no kernel image for the card: this ONNX Runtime has no code for sm90, see hrnet-doctor"),
         (
-            "sm190",
+            (19, 0),
             "x86_64",
             "CUDA failure 209: no kernel image is available for execution on the device (this ONNX Run",
         ),
     ],
 )
-def test_a_build_without_code_for_the_card_is_explained_when_it_fails(monkeypatch, cuda, sm, machine, expected):
-    monkeypatch.setattr(cuda, "capability", lambda number: sm)
-    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.open_cuda", lambda provider: cuda)
-    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.platform.machine", lambda: machine)
+def test_a_build_without_code_for_the_card_is_explained_when_it_fails(
+    monkeypatch, driver, capability, processor, expected
+):
+    driver(*capability)
+    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.platform.machine", lambda: processor)
     monkeypatch.setattr(onnxruntime, "__version__", "1.31.1")
     error = RuntimeError("[E] : FAIL : CUDA failure 209: no kernel image is available\nfor execution on the device")
     found = explained(error, 0)
@@ -223,6 +225,95 @@ def test_a_build_without_code_for_the_card_is_explained_when_it_fails(monkeypatc
     assert "\n" not in found
     assert explained(error, None) == "CUDA failure 209: no kernel image is available for execution on the device"
     assert explained(RuntimeError("other"), 0) == "other"
+
+
+@pytest.fixture
+def machine(monkeypatch, driver, tmp_path):
+    """(compute capability, processor, wheel's platform) -> providers of each session that is opened there."""
+
+    def build(capability, processor="x86_64", platform="manylinux_2_28_x86_64"):
+        opened = []
+        folder = tmp_path / "onnxruntime_gpu-1.31.1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-gpu\nVersion: 1.31.1\n")
+        (folder / "WHEEL").write_text(f"Wheel-Version: 1.0\nTag: cp311-cp311-{platform}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        driver(*capability)
+        monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.platform.machine", lambda: processor)
+        monkeypatch.setattr(onnxruntime, "__version__", "1.31.1")
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
+
+        def open_here(model, name, options, providers):
+            opened.append([entry if isinstance(entry, str) else entry[0] for entry in providers])
+            if opened[-1] == [CPU]:
+                return open_session(model, name, options, [CPU])
+            raise ArtifactError("graph must be a model ONNX Runtime can open, got: no GPU here")
+
+        for module in ("ort.cuda", "ort.engine"):
+            monkeypatch.setattr(f"hrnet_deploy.engines.{module}.open_session", open_here)
+        return opened
+
+    return build
+
+
+REFUSED = [
+    ((10, 0), "x86_64", r"\(sm100\): the package on PyPI has no code for sm100\. Use TensorRT, or use device='cpu'\."),
+    ((8, 0), "aarch64", r"\(sm80\): the package on PyPI has no code for sm80 on ARM\. Use TensorRT, or use"),
+    ((7, 0), "x86_64", r"1\.26 is its last version with code for sm70, got 1\.31\.1\. pip install .*gpu-cu12"),
+]
+
+
+@pytest.mark.parametrize(("capability", "processor", "message"), REFUSED)
+def test_a_gpu_without_code_in_pypi_s_build_is_refused_before_anything_is_loaded(
+    machine, capability, processor, message
+):
+    opened = machine(capability, processor)
+    with pytest.raises(DeviceError, match=r"^ONNX Runtime CUDA cannot usefully run fp32 on GPU of .*" + message):
+        OrtEngine(NET, device="cuda:0")
+    assert opened == []
+
+
+@pytest.mark.parametrize(("capability", "processor", "message"), REFUSED)
+def test_auto_takes_the_cpu_with_one_line_where_the_build_has_no_code_for_the_gpu(
+    machine, caplog, capability, processor, message
+):
+    opened = machine(capability, processor)
+    engine = OrtEngine(NET, device="auto")
+    assert (engine.device, opened) == ("cpu", [[CPU]])
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert re.match(r"running on the CPU: ONNX Runtime CUDA cannot usefully run fp32 .*" + message, line)
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("capability", "platform"),
+    [
+        ((9, 0), "manylinux_2_28_x86_64"),  # the build has its code
+        ((19, 0), "manylinux_2_28_x86_64"),  # newer than the table
+        ((10, 0), "linux_x86_64"),  # built elsewhere, perhaps for this GPU
+    ],
+)
+def test_a_gpu_or_a_build_that_the_table_does_not_know_is_tried(machine, monkeypatch, capability, platform):
+    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.missing_library", lambda *_: "")
+    opened = machine(capability, platform=platform)
+    with pytest.raises(ArtifactError, match="no GPU here"):
+        OrtEngine(NET, device="cuda")
+    assert opened[0] == [CUDA]
+
+
+def test_without_a_driver_or_such_a_gpu_the_provider_is_tried(machine, monkeypatch):
+    def no_library(*_):
+        raise OSError("libcuda.so.1: cannot open shared object file")
+
+    opened = machine((10, 0))
+    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.missing_library", lambda *_: "")
+    with pytest.raises(ArtifactError, match="no GPU here"):
+        OrtEngine(NET, device="cuda:1")
+    assert opened.pop() == [CUDA]
+    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.ctypes.CDLL", no_library)
+    with pytest.raises(ArtifactError, match="no GPU here"):
+        OrtEngine(NET, device="cuda")
+    assert opened.pop() == [CUDA]
 
 
 needs_gpu = pytest.mark.skipif(not HAS_CUDA_BUILD, reason="needs an NVIDIA GPU and hrnet-deploy[gpu]")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import re
 import sys
 import types
 
@@ -93,6 +94,30 @@ def test_what_is_not_asked_for_in_a_way_it_can_serve_is_refused(plugin, tmp_path
         engine.run({"input": np.zeros((1, 1, 4, 4), np.float32)})
 
 
+@pytest.mark.parametrize(
+    ("capability", "message"),
+    [
+        (
+            (7, 5),
+            r"^ONNX Runtime RTX cannot usefully run fp32 on .*: the plugin needs Ampere or later\. Use TensorRT-RTX\.$",
+        ),
+        ((9, 0), r"^ONNX Runtime RTX cannot usefully run fp32 on .*: sm90 is not on its list\. Use TensorRT\.$"),
+    ],
+)
+def test_a_gpu_that_the_table_refuses_is_refused_before_the_plugin_loads(plugin, driver, capability, message):
+    driver(*capability)
+    with pytest.raises(DeviceError, match=message):
+        open_engine(NET, backend="onnxruntime-rtx")
+    assert plugin == []
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (19, 0)])
+def test_a_gpu_that_the_table_lists_or_does_not_know_is_tried(plugin, driver, capability):
+    driver(*capability)
+    assert RtxPluginEngine(NET).device == "cuda:0"
+    assert len(plugin) == 1
+
+
 def test_convolutions_left_to_the_cpu_are_refused(plugin, monkeypatch):
     attempts = []
 
@@ -134,7 +159,7 @@ def test_on_a_gpu_the_plugin_answers_as_the_cpu(photos_onnx):
     try:
         engine = RtxPluginEngine(photos_onnx)
     except DeviceError as error:
-        refused = "must be one that TensorRT-RTX lists" in str(error)
+        refused = re.search("must be one that TensorRT-RTX lists|cannot usefully run", str(error))
         pytest.skip(f"{'the table refuses this card' if refused else 'needs an NVIDIA GPU'}: {error}")
     plain = OrtEngine(photos_onnx, device="cpu")
     for seed, count in enumerate((1, 4, 1, 8)):

@@ -164,7 +164,7 @@ def test_16_bits_beyond_255_can_be_named(tmp_path):
             stored(Image.fromarray(np.ones((4, 4), np.uint8)).convert("RGB")),
             "Its channels are equal: save one",
         ),
-        (stored(Image.fromarray(np.ones((4, 4), np.uint8)).convert("LA")), "got grey with alpha"),
+        (stored(Image.fromarray(np.ones((4, 4), np.uint8)).convert("LA")), "got gray with alpha"),
         (cv2.imencode(".jpg", np.ones((4, 4), np.uint8))[1].tobytes(), "must be a PNG, got JPEG, whose numbers"),
     ],
 )

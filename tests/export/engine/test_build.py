@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import importlib.util
+import re
 import types
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.calibration.tensorrt_cache import read_cache
 from hrnet_deploy.engines.tensorrt.layers import Layer
 from hrnet_deploy.errors import BuildError
-from hrnet_deploy.export import export_artifact
+from hrnet_deploy.export import export_artifact, run
 from hrnet_deploy.export.engine import build as compiling
 from hrnet_deploy.export.engine import plan as engine_plan
 from hrnet_deploy.exporters.simplify import simplify
@@ -109,15 +110,15 @@ def test_an_engine_with_its_sidecar_and_nothing_else(rtx, photos, tmp_path, prec
     ("hrnet_w18_small_v2", "64", {"fp32": 164, "fp16": 164, "int8": 162}),
     ("hrnetv2_w18_small_v2", "64x128", {"fp32": 146, "fp16": 146, "int8": 143}),
 ])  # fmt: skip
-def test_every_precision_on_every_generation(rtx, tmp_path, net, imgsz, convolutions):
+def test_every_precision_on_every_generation(rtx, tmp_path, monkeypatch, net, imgsz, convolutions):
     path = Path(__file__).parents[3] / "benchmarks" / "engines.py"
+    monkeypatch.syspath_prepend(path.parent)
     spec = importlib.util.spec_from_file_location("engines_benchmark", path)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
-    found = {
-        (row["precision"], row["target"]): row
-        for row in benchmark.rows(net, imgsz, ("sm75", "sm86", "sm120"), tmp_path)
-    }
+    monkeypatch.setitem(benchmark.MODELS, net, imgsz)
+    records = benchmark.build_all(net, ("sm75", "sm86", "sm120"), benchmark.PRECISIONS, tmp_path)
+    found = {(row["precision"], row["target"]): row for row in records}
     for layout in ("int8", "int8, residual int8"):
         assert "no INT8 convolution there" in found.pop((layout, "sm75"))["refused"]
     assert len(found) == 10
@@ -125,7 +126,7 @@ def test_every_precision_on_every_generation(rtx, tmp_path, net, imgsz, convolut
         # On Turing the classifier is one more.
         extra = target == "sm75" and net == "hrnet_w18_small_v2"
         wanted = convolutions[precision.partition(",")[0]]
-        assert row["reached"] == row["asked"] == wanted + extra, (precision, target)
+        assert row["achieved"] == row["requested"] == wanted + extra, (precision, target)
         # Bias, ReLU and sums are inside the convolutions; INT8 scales its sums apart.
         assert wanted < row["kernels"] < 2 * wanted, (precision, target)
     plans = {precision: row["mib"] for (precision, target), row in found.items() if target == "sm86"}
@@ -492,6 +493,50 @@ def test_what_a_calibrator_cannot_be_told_takes_pairs(classic, toy, options):
     assert "QuantizeLinear" in {node.op_type for node in onnx.load_from_string(state.graph).graph.node}
     with pytest.raises(UsageError, match=r"^--(residual|per-tensor) needs --int8-path qdq, got implicit"):
         toy(int8_path="implicit", **options)
+
+
+def test_an_fp16_remainder_takes_pairs_in_a_graph_that_holds_its_types(classic, toy):
+    state = classic("10.13.0.35")
+    done = toy(remainder="fp16", opset=19)
+    graph = onnx.load_from_string(state.graph)
+    assert state.config.int8_calibrator is None
+    assert onnx.TensorProto.FLOAT16 in {tensor.data_type for tensor in graph.graph.initializer}
+    assert graph.opset_import[0].version == done.card.opset == 19
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "message"),
+    [
+        (
+            "10.13.0.35",
+            {"int8_path": "implicit"},
+            "--remainder fp16 needs --int8-path qdq, got implicit. Leave it out.",
+        ),
+        ("8.6.1", {}, "--remainder fp16 needs a TensorRT that takes FP16 from the graph (10 or newer), got 8.6.1. "),
+        ("10.13.0.35", {"opset": 17}, "FP16 scales need opset 19, got 17. Leave --opset out."),
+    ],
+)
+def test_an_fp16_remainder_that_cannot_be_is_refused_by_its_own_name(
+    classic, toy, monkeypatch, version, options, message
+):
+    classic(version)
+    monkeypatch.setattr(run, "open_source", None)  # no weights are read
+    with pytest.raises(UsageError, match="^" + re.escape(message)):
+        toy(remainder="fp16", **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("toy.engine", {"int8_path": "qdq"}),  # FP16 is the default there
+        ("toy.onnx", {"qdq_target": "tensorrt", "remainder": "fp16"}),
+    ],
+)
+def test_a_graph_s_own_opset_without_fp16_scales_is_refused_before_it_runs(classic, toy, monkeypatch, name, options):
+    classic("10.13.0.35")
+    monkeypatch.setattr(run, "make_probes", None)
+    with pytest.raises(UsageError, match=r"^FP16 scales need opset 19, got the graph's own 17\. Give --opset 19\.$"):
+        toy(name, **options)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One table of the report."""
+"""A Markdown table with a title and notes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Table:
-    """A table with its head and notes.
-
-    Attributes:
-        title: of it.
-        columns: their heads.
-        rows: of cells, as many as there are columns.
-        notes: lines below.
-    """
+    """A table; an empty title leaves out the heading."""
 
     title: str
     columns: tuple[str, ...]
@@ -22,7 +15,8 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """The table as Markdown."""
-        lines = [f"## {self.title}", "", "| " + " | ".join(self.columns) + " |", "|" + " --- |" * len(self.columns)]
+        """Return the table as Markdown that ends with a line end."""
+        lines = [f"## {self.title}", ""] if self.title else []
+        lines += ["| " + " | ".join(self.columns) + " |", "|" + " --- |" * len(self.columns)]
         lines += ["| " + " | ".join(row) + " |" for row in self.rows]
         return "\n".join([*lines, "", *(f"- {note}" for note in self.notes)]).rstrip() + "\n"

@@ -1,4 +1,4 @@
-"""Every net, precision and batch: ours against every peer, the engine alone and from JPEG bytes."""
+"""Every model, precision and batch: ours against every baseline, the engine alone and from JPEG bytes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from contest import peers
-from contest.section import Key, Record, Records
-from contest.setting import ALL_INT8, CALIBRATION_IMAGES, NETS, Setting, say
-from contest.table import Table
-from contest.turns import Call, Times, in_turns, ratio
+from comparison import baselines
+from comparison.config import ALL_INT8, CALIBRATION_IMAGES, MODELS, Config, log
+from comparison.interleave import Call, Times, ratio, time_rounds
+from comparison.suite import Key, Record, Records
+from comparison.table import Table
 from hrnet_deploy import Predictor
 from hrnet_deploy.engines.openvino.runtime import installed
 
@@ -27,37 +27,37 @@ _BATCH = "batch-"
 
 
 def keys(names: Sequence[str], *, quick: bool) -> list[Key]:
-    """(net, precision, batch-N)."""
+    """Return (model, precision, batch-N)."""
     batches = ("1",) if quick else ("1", "8")
     return [(name, precision, _BATCH + batch) for name in names for precision in ("fp32", "int8") for batch in batches]
 
 
-def measure(setting: Setting, key: Key) -> Record:
-    """Everyone for one net, precision and batch; who cannot be set up is noted and left out."""
+def measure(config: Config, key: Key) -> Record:
+    """Time every contender of one group; one that cannot be set up becomes a note."""
     calls: dict[str, Call] = {}
-    answers, set_up_s, notes = {}, {}, []
-    for name, make in _makers(setting, key).items():
-        say(f"nets {' '.join(key)}: opens {name}")
+    outputs, set_up_s, notes = {}, {}, []
+    for name, make in _makers(config, key).items():
+        log(f"throughput {' '.join(key)}: opens {name}")
         began = time.perf_counter()
         try:
             calls[name] = make()
-            answers[name] = calls[name]()
+            outputs[name] = calls[name]()
         except Exception as error:  # noqa: BLE001 - one contender less
             calls.pop(name, None)
             notes.append(f"{' '.join(key)}, {name}: {type(error).__name__}: {str(error)[:160]}")
         set_up_s[name] = round(time.perf_counter() - began, 1)
-    say(f"nets {' '.join(key)}: measures {len(calls)} contenders")
-    record: Record = {"times": in_turns(calls, seconds=setting.seconds, least=setting.rounds)}
+    log(f"throughput {' '.join(key)}: measures {len(calls)} contenders")
+    record: Record = {"times": time_rounds(calls, seconds=config.seconds)}
     ours = engine(record["times"])
     if ours is not None and PLAIN in calls:
-        record["alike"] = float(np.mean(np.argmax(answers[ours], 1) == np.argmax(answers[PLAIN], 1)))
+        record["equal"] = float(np.mean(np.argmax(outputs[ours], 1) == np.argmax(outputs[PLAIN], 1)))
     return record | {"set_up_s": set_up_s, "notes": notes}
 
 
 def table(records: Records) -> Table:
-    """A line a contender."""
-    head = ("net", "precision", "batch", "contender", "ms an image", "theirs / our engine", "theirs / ours from JPEG")
-    lines = Table("Nets", (*head, "rounds"))
+    """Tabulate one contender a row."""
+    head = ("model", "precision", "batch", "contender", "ms an image", "theirs / our engine", "theirs / ours from JPEG")
+    lines = Table("Throughput", (*head, "rounds"))
     for (name, precision, batch_word), record in records.items():
         batch = batch_word.removeprefix(_BATCH)
         times: Times = record["times"]
@@ -74,31 +74,31 @@ def table(records: Records) -> Table:
 
 
 def engine(times: Times) -> str | None:
-    """The fastest of our engines alone; None where there is none."""
+    """Return our fastest engine alone, or None."""
     return min(_engines(times), key=lambda name: statistics.median(times[name]), default=None)
 
 
 def from_jpeg(times: Times) -> str | None:
-    """The same one from JPEG bytes; None where there is none."""
+    """Return the same engine from JPEG bytes, or None."""
     whole = f"{engine(times)}{_FROM_JPEG}"
     return whole if whole in times else None
 
 
 def int8_gains(times: Times) -> dict[str, float]:
-    """How much faster our INT8 is than our FP32 on ONNX Runtime, by backend; empty for an FP32 group."""
+    """Return the gain of our INT8 over our FP32 on ONNX Runtime by backend; empty for an FP32 group."""
     if FP32_TOO not in times:
         return {}
     return {name.removeprefix("ours, "): ratio(times[FP32_TOO], times[name]) for name in _engines(times)}
 
 
 def all_int8(times: Times) -> str | None:
-    """The fastest of our engines of which nothing stays in floating point; None where there is none."""
+    """Return our fastest engine with every layer in INT8, or None."""
     whole = (name for name in times if name.endswith(_ALL_INT8))
     return min(whole, key=lambda name: statistics.median(times[name]), default=None)
 
 
-def peers_of(times: Times) -> list[str]:
-    """Others that were given the same array."""
+def baselines_of(times: Times) -> list[str]:
+    """Return the baselines that take the same array."""
     return [name for name in times if not name.startswith("ours") and "JPEG" not in name]
 
 
@@ -106,43 +106,51 @@ def _engines(times: Times) -> list[str]:
     return [name for name in times if name.startswith("ours, ") and not name.endswith((_FROM_JPEG, _ALL_INT8))]
 
 
-def _makers(setting: Setting, key: Key) -> dict[str, Callable[[], Call]]:
-    """Who takes part, and how each is opened."""
+def _makers(config: Config, key: Key) -> dict[str, Callable[[], Call]]:
+    """Return how each contender is opened."""
     variant, precision, batch = key[0], key[1], int(key[2].removeprefix(_BATCH))
-    size_hw, folder = NETS[variant], setting.folder
-    contents = [file.read_bytes() for file in setting.jpegs(max(batch, CALIBRATION_IMAGES))]
-    rows = [peers.by_pillow(content, size_hw) for content in contents]
+    size_hw, folder = MODELS[variant], config.folder
+    contents = [file.read_bytes() for file in config.jpegs(max(batch, CALIBRATION_IMAGES))]
+    rows = [baselines.by_pillow(content, size_hw) for content in contents]
     array = np.stack(rows[:batch])
 
     def plain() -> Path:
-        return peers.plain_onnx(variant, size_hw, folder)
+        return baselines.plain_onnx(variant, size_hw, folder)
 
-    def ours(backend: str, kind: str, *ends: str, whole: bool = False) -> Call:
-        path = setting.artefact(variant, kind, size_hw, peers.checkpoint(variant, folder), *ends)
+    def ours(backend: str, kind: str, *options: str, whole: bool = False) -> Call:
+        path = config.artifact(variant, kind, size_hw, baselines.checkpoint(variant, folder), *options)
         predictor = Predictor(path, device="cpu", backend=backend)
         if whole:
             return lambda: predictor.predict(contents[:batch] if batch > 1 else contents[0], batch=batch)
         return lambda: next(iter(predictor.infer(array).values()))
 
+    def openvino(path: Path) -> baselines.Scores:
+        return baselines.openvino_request(path, array.shape)
+
+    def on_array(opener: Callable[[Path], baselines.Scores], graph: Callable[[], Path]) -> Callable[[], Call]:
+        return lambda: functools.partial(opener(graph()), array)
+
     makers: dict[str, Callable[[], Call]] = {}
     for whole in (False, True):
         for backend in ("onnxruntime", *(("openvino",) if installed() else ())):
-            made = functools.partial(ours, backend, precision, whole=whole)
-            makers[f"ours, {backend}{_FROM_JPEG * whole}"] = made
+            opened = functools.partial(ours, backend, precision, whole=whole)
+            makers[f"ours, {backend}{_FROM_JPEG * whole}"] = opened
             if precision == "int8" and not whole:
                 makers[f"ours, {backend}{_ALL_INT8}"] = functools.partial(ours, backend, precision, ALL_INT8)
     if precision == "int8":
         return makers | {
             FP32_TOO: lambda: ours("onnxruntime", "fp32"),
-            "ONNX Runtime quantize_static": lambda: peers.plain_session(peers.quantised_onnx(plain(), rows), array),
-            "OpenVINO + NNCF": lambda: peers.openvino_net(peers.quantised_openvino(plain(), rows), array),
+            "ONNX Runtime quantize_static": on_array(
+                baselines.plain_session, lambda: baselines.quantized_onnx(plain(), rows)
+            ),
+            "OpenVINO + NNCF": on_array(openvino, lambda: baselines.quantized_openvino(plain(), rows)),
         }
     makers |= {
-        PLAIN: lambda: peers.plain_session(plain(), array),
-        "OpenVINO": lambda: peers.openvino_net(plain(), array),
-        "torch eager": lambda: peers.eager(variant, array),
-        EAGER_FROM_JPEG: lambda: peers.eager_from_jpeg(variant, contents[:batch], size_hw),
+        PLAIN: on_array(baselines.plain_session, plain),
+        "OpenVINO": on_array(openvino, plain),
+        "torch eager": lambda: baselines.eager(variant, array),
+        EAGER_FROM_JPEG: lambda: baselines.eager_from_jpeg(variant, contents[:batch], size_hw),
     }
-    if variant in setting.compiled:
-        makers["torch.compile"] = lambda: peers.compiled(variant, array)
+    if variant in config.compiled:
+        makers["torch.compile"] = lambda: baselines.compiled(variant, array)
     return makers

@@ -1,4 +1,4 @@
-"""Peak resident set of each thing a user does, each in a process of its own."""
+"""Peak memory of each command that a user runs, each in a process of its own."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import cv2
 
-from contest.child import child
-from contest.section import Key, Record, Records
-from contest.setting import NETS, SHARED, Setting, say
-from contest.table import Table
+from comparison.config import MODELS, SHARED, Config, log
+from comparison.subprocess_run import run_script
+from comparison.suite import Key, Record, Records
+from comparison.table import Table
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 EXPORT, PREDICT, CALIBRATE, EVALUATE = "export", "predict", "calibrate", "evaluate"
@@ -46,8 +46,8 @@ _WORDS = {
 
 
 def keys(names: Sequence[str], *, quick: bool) -> list[Key]:
-    """(net, size, what)."""
-    name, size = names[0], "{}x{}".format(*NETS[names[0]])
+    """Return (model, size, command)."""
+    name, size = names[0], "{}x{}".format(*MODELS[names[0]])
     usual: list[Key] = [(name, size, what) for what in (EXPORT, PREDICT, CALIBRATE, EVALUATE)]
     wide: list[Key] = [
         ("hrnet_w64", "224x224", EXPORT),
@@ -56,43 +56,46 @@ def keys(names: Sequence[str], *, quick: bool) -> list[Key]:
     return usual if quick else usual + wide
 
 
-def measure(setting: Setting, key: Key) -> Record:
-    """One child; what it needs is made beforehand, by another."""
+def measure(config: Config, key: Key) -> Record:
+    """Run one command; an earlier process creates what it needs."""
     name, size, what = key
     height, width = (int(side) for side in size.split("x"))
-    # Not under the name that other sections use: theirs has another net's weights.
-    path = setting.artefact_path(name, "int8" if what == CALIBRATE else "fp32", (height, width), "memory")
+    # Other suites use the plain name for the same model with other weights.
+    path = config.artifact_path(name, "int8" if what == CALIBRATE else "fp32", (height, width), "memory")
     path.parent.mkdir(parents=True, exist_ok=True)
     exporting = (name, size, str(path))
-    words: dict[str, tuple[str, ...]] = {EXPORT: exporting, CALIBRATE: (*exporting, str(setting.data))}
+    words: dict[str, tuple[str, ...]] = {EXPORT: exporting, CALIBRATE: (*exporting, str(config.data))}
     if what in {PREDICT, EVALUATE}:
         if not path.exists():
-            say(f"memory {' '.join(key)}: exports first")
-            child(_SCRIPTS[EXPORT], *exporting)
-        source, batch = (_street(setting), "1") if size == _STREET else (setting.photos(32), "8")
-        words |= {PREDICT: (str(path), str(source), batch), EVALUATE: (str(path), str(_labelled(setting)))}
-    path.with_suffix(".calib.json").unlink(missing_ok=True)  # ranges that an earlier run found would spare the work
-    say(f"memory {' '.join(key)}: measures")
-    return {"mib": round(child(_SCRIPTS[what], *words[what]).peak_mib), "notes": []}
+            log(f"memory {' '.join(key)}: exports first")
+            run_script(_SCRIPTS[EXPORT], *exporting)
+        source, batch = (_street(config), "1") if size == _STREET else (config.photos(32), "8")
+        words |= {PREDICT: (str(path), str(source), batch), EVALUATE: (str(path), str(_labeled(config)))}
+    path.with_suffix(".calib.json").unlink(
+        missing_ok=True
+    )  # a calibration table of an earlier run would spare the work
+    log(f"memory {' '.join(key)}: measures")
+    return {"mib": round(run_script(_SCRIPTS[what], *words[what]).peak_mib), "notes": []}
 
 
 def table(records: Records) -> Table:
-    """A line a process."""
-    lines = Table("Memory", ("what", "net", "size", "peak MiB"))
+    """Tabulate one process a row."""
+    lines = Table("Memory", ("command", "model", "size", "peak MiB"))
     for (name, size, what), record in records.items():
-        text = "predict one picture" if (what, size) == (PREDICT, _STREET) else _WORDS.get(what, what)
+        text = "predict one image" if (what, size) == (PREDICT, _STREET) else _WORDS.get(what, what)
         lines.rows.append((text, name, size, str(record["mib"])))
     return lines
 
 
-def _labelled(setting: Setting) -> Path:
-    """Photos in folders named by their class."""
-    return next((folder for folder in (SHARED / "data" / "imagenet" / "val",) if folder.is_dir()), setting.data)
+def _labeled(config: Config) -> Path:
+    """Return a folder with one folder of images a class."""
+    labeled = SHARED / "data" / "imagenet" / "val"
+    return labeled if labeled.is_dir() else config.data
 
 
-def _street(setting: Setting) -> Path:
-    """One picture of a street camera's size."""
-    path = setting.folder / "street.png"
+def _street(config: Config) -> Path:
+    """Return one image of a street camera's size."""
+    path = config.folder / "street.png"
     if not path.exists():
         cv2.imwrite(str(path), synthetic_images(1, (1024, 2048))[0])
     return path

@@ -1,10 +1,10 @@
-"""Files that are no image this package reads, by the name a user would know."""
+"""Names of file formats that are not read."""
 
 from __future__ import annotations
 
 from hrnet_deploy.imaging.boxes import brands
 
-_FOREIGN = {
+_NAMES = {
     b"\x76\x2f\x31\x01": "an OpenEXR file of floating-point pixels",
     b"#?RADIANCE": "a Radiance HDR file of floating-point pixels",
     b"#?RGBE": "a Radiance HDR file of floating-point pixels",
@@ -33,8 +33,8 @@ _FOREIGN = {
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
 
 
-def foreign_kind(content: bytes) -> str | None:
-    """What a file is that is not read, such as "a PDF file"; None where that is not known."""
+def unsupported_format(content: bytes) -> str | None:
+    """Name the format of a file that is not read, such as "a PDF file"; None for an unknown format."""
     if brands(content) & _HEIF_BRANDS:
         return "an HEIC file"
-    return next((name for magic, name in _FOREIGN.items() if content.startswith(magic)), None)
+    return next((name for magic, name in _NAMES.items() if content.startswith(magic)), None)

@@ -1,4 +1,4 @@
-"""From nothing to the first answer, each time in a fresh interpreter."""
+"""From nothing to the first output, each time in a fresh interpreter."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import statistics
 import tempfile
 from collections.abc import Sequence
 
-from contest import peers
-from contest.child import child
-from contest.section import Key, Record, Records
-from contest.setting import NETS, Setting, say
-from contest.table import Table
+from comparison import baselines
+from comparison.config import MODELS, Config, log
+from comparison.subprocess_run import run_script
+from comparison.suite import Key, Record, Records
+from comparison.table import Table
 
 IMPORT = "import hrnet_deploy"
 WITH_PREDICTOR = "from hrnet_deploy import Predictor (NumPy, OpenCV)"
 _FLOOR, _SCRIPT, _FIRST, _AGAIN = "numpy-cv2", "plain-script", "first-start", "later-start"
-_FIRST_ANSWER = "first prediction"
+_FIRST_OUTPUT = "first prediction"
 _SECOND = "second prediction"
-_ALL = "until the first answer"
+_ALL = "until the first output"
 _ROUNDS = 7
 _CLOCK = """
 import json, sys, time
@@ -43,10 +43,10 @@ from PIL import Image
 mark("import numpy, PIL, onnxruntime")
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 mark("InferenceSession(path)")
-picture = Image.open(sys.argv[2]).convert("RGB").resize((int(sys.argv[4]), int(sys.argv[3])))
-pixels = (np.asarray(picture, np.float32) / 255 - np.float32(0.45)) / np.float32(0.225)
+image = Image.open(sys.argv[2]).convert("RGB").resize((int(sys.argv[4]), int(sys.argv[3])))
+pixels = (np.asarray(image, np.float32) / 255 - np.float32(0.45)) / np.float32(0.225)
 session.run(None, {{"input": np.ascontiguousarray(pixels.transpose(2, 0, 1))[None]}})
-mark("{_FIRST_ANSWER}")
+mark("{_FIRST_OUTPUT}")
 {_PRINT}"""
 _OURS = f"""{_CLOCK}
 import hrnet_deploy
@@ -60,7 +60,7 @@ began = time.perf_counter()
 predictor = Predictor(sys.argv[1], device="cpu")
 mark("Predictor(path), the runtime's import included")
 predictor.predict(sys.argv[2])
-mark("{_FIRST_ANSWER}")
+mark("{_FIRST_OUTPUT}")
 predictor.predict(sys.argv[2])
 mark("{_SECOND}")
 print(json.dumps({{"heavy": heavy}}))
@@ -68,43 +68,43 @@ print(json.dumps({{"heavy": heavy}}))
 
 
 def keys(names: Sequence[str], *, quick: bool) -> list[Key]:
-    """(net, precision, way); the floor and the plain script first."""
+    """Return (model, precision, way); the floor and the plain script come first."""
     ways = (_AGAIN,) if quick else (_FIRST, _AGAIN)
     ours = [(names[0], precision, way) for precision in ("fp32", "int8") for way in ways]
     return [("-", "-", _FLOOR), (names[0], "fp32", _SCRIPT), *ours]
 
 
-def measure(setting: Setting, key: Key) -> Record:
-    """Several starts; our first one finds nothing that an earlier one kept."""
+def measure(config: Config, key: Key) -> Record:
+    """Time several starts; a "first start" finds an empty cache."""
     name, precision, way = key
-    picture = str(setting.jpegs(1)[0])
+    image = str(config.jpegs(1)[0])
     script, words = _NUMPY_CV2, [""]
     if way == _SCRIPT:
-        height, width = NETS[name]
-        plain = peers.plain_onnx(name, NETS[name], setting.folder)
-        script, words = _PLAIN_SCRIPT, [str(plain), picture, str(height), str(width)]
+        height, width = MODELS[name]
+        plain = baselines.plain_onnx(name, MODELS[name], config.folder)
+        script, words = _PLAIN_SCRIPT, [str(plain), image, str(height), str(width)]
     elif way != _FLOOR:
-        path = setting.artefact(name, precision, NETS[name], peers.checkpoint(name, setting.folder))
-        script, words = _OURS, [str(path), picture]
-    rounds = 1 if setting.quick else _ROUNDS
-    say(f"start {' '.join(key)}: {rounds} rounds")
+        path = config.artifact(name, precision, MODELS[name], baselines.checkpoint(name, config.folder))
+        script, words = _OURS, [str(path), image]
+    rounds = 1 if config.quick else _ROUNDS
+    log(f"cold_start {' '.join(key)}: {rounds} rounds")
     found = []
-    with tempfile.TemporaryDirectory() as kept:
+    with tempfile.TemporaryDirectory() as shared_cache:
         for index in range(-1, rounds):
-            cache = kept if way != _FIRST else f"{kept}/{index}"
-            answer = child(script, *words, environment={"HRNET_DEPLOY_CACHE": cache}).values
-            if index >= 0:  # the first brings the files into the system's memory
-                found.append(answer)
+            cache = shared_cache if way != _FIRST else f"{shared_cache}/{index}"
+            values = run_script(script, *words, environment={"HRNET_DEPLOY_CACHE": cache}).values
+            if index >= 0:  # the first loads the files into the system's memory
+                found.append(values)
     steps = {step: [round(one["ms"][step], 2) for one in found] for step in found[0]["ms"]}
     return {"ms": steps, "heavy": sorted({name for one in found for name in one.get("heavy", ())}), "notes": []}
 
 
 def table(records: Records) -> Table:
-    """A line a step."""
-    lines = Table("Start", ("net", "precision", "way", "step", "ms (median)", "starts"))
+    """Tabulate one step a row."""
+    lines = Table("Cold start", ("model", "precision", "way", "step", "ms (median)", "starts"))
     for (name, precision, way), record in records.items():
         steps = dict(record["ms"])
-        if _FIRST_ANSWER in steps:
+        if _FIRST_OUTPUT in steps:
             steps[_ALL] = _until_first(record["ms"])
         for step, taken in steps.items():
             cells = (step, f"{statistics.median(taken):.0f}", str(len(taken)))
@@ -115,5 +115,5 @@ def table(records: Records) -> Table:
 
 
 def _until_first(steps: dict[str, list[float]]) -> list[float]:
-    """Sums over the steps, one a start."""
+    """Sum the steps of each start."""
     return [sum(one) for one in zip(*(taken for step, taken in steps.items() if step != _SECOND), strict=True)]

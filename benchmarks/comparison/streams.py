@@ -12,38 +12,38 @@ from typing import Any
 
 import numpy as np
 
-from contest import peers
-from contest.section import Key, Record, Records
-from contest.setting import NETS, Setting, say
-from contest.table import Table
-from contest.turns import Call, Times, in_turns, ratio
+from comparison import baselines
+from comparison.config import MODELS, Config, log
+from comparison.interleave import Call, Times, ratio, time_rounds
+from comparison.suite import Key, Record, Records
+from comparison.table import Table
 from hrnet_deploy import Predictor
 from hrnet_deploy.cli import predict as predict_command
 
 STREAMED = ("JPEG bytes, predict(stream=True), lanes=None", "folder, predict(stream=True), lanes=None")
 COMMAND = "hrnet-predict, opening included"
 _ENGINE = "engine alone"
-"""How names begin of ways to keep the engine busy with what is ready; streams are held against the fastest."""
+"""Prefix of contenders that run the engine on a ready array; streams are compared with the fastest of them."""
 _BATCH = 8
 _IMAGES = "-images"
 
 
 def keys(names: Sequence[str], *, quick: bool) -> list[Key]:
-    """(net, precision, N-images), of nets that classify."""
+    """Return (model, precision, N-images) of models that classify."""
     count = f"{16 if quick else 200}{_IMAGES}"
-    chosen = [name for name in names if NETS[name][0] == NETS[name][1]]
+    chosen = [name for name in names if MODELS[name][0] == MODELS[name][1]]
     return [(name, precision, count) for name in chosen for precision in ("fp32", "int8")]
 
 
-def measure(setting: Setting, key: Key) -> Record:
-    """One net and precision on the backend that `auto` picks, in batches of 8."""
+def measure(config: Config, key: Key) -> Record:
+    """Time one model and precision on the backend that `auto` picks, in batches of 8."""
     name, precision, count = key[0], key[1], int(key[2].removesuffix(_IMAGES))
-    folder = setting.photos(count)
+    folder = config.photos(count)
     contents = [file.read_bytes() for file in sorted(folder.iterdir())]
-    path = setting.artefact(name, precision, NETS[name], peers.checkpoint(name, setting.folder))
-    array = np.stack([peers.by_pillow(content, NETS[name]) for content in contents[:_BATCH]])
+    path = config.artifact(name, precision, MODELS[name], baselines.checkpoint(name, config.folder))
+    array = np.stack([baselines.by_pillow(content, MODELS[name]) for content in contents[:_BATCH]])
     words = [str(path), str(folder), "--batch", str(_BATCH), "--device", "cpu", "-q"]
-    say(f"streams {' '.join(key)}: opens both predictors")
+    log(f"streams {' '.join(key)}: opens both predictors")
     with Predictor(path, device="cpu") as single, Predictor(path, device="cpu", lanes=None) as several:
         for predictor in (single, several):
             _streamed(predictor, contents[: _BATCH * predictor.lanes])
@@ -56,14 +56,14 @@ def measure(setting: Setting, key: Key) -> Record:
                 STREAMED[1]: functools.partial(_streamed, several, folder),
                 COMMAND: functools.partial(_command, words),
             }
-            say(f"streams {' '.join(key)}: measures {len(calls)} ways")
-            times = in_turns(calls, seconds=setting.seconds, least=setting.rounds)
+            log(f"streams {' '.join(key)}: measures {len(calls)} ways")
+            times = time_rounds(calls, seconds=config.seconds)
         return {"times": times, "backend": single.backend, "notes": []}
 
 
 def table(records: Records) -> Table:
-    """A line a way."""
-    head = ("net", "precision", "images", "way", "ms an image", "over the fastest engine alone", "rounds")
+    """Tabulate one way a row."""
+    head = ("model", "precision", "images", "way", "ms an image", "over the fastest engine alone", "rounds")
     lines = Table("Streams", head)
     for (name, precision, images), record in records.items():
         count = images.removesuffix(_IMAGES)
@@ -77,17 +77,17 @@ def table(records: Records) -> Table:
 
 
 def engine(times: Times) -> str:
-    """The fastest way to keep the engine busy with arrays that are ready."""
+    """Return the fastest contender that runs the engine alone."""
     ways = [way for way in times if way.startswith(_ENGINE)]
     return min(ways, key=lambda way: statistics.median(times[way]))
 
 
-def _infer(predictor: Predictor, array: peers.Floats, count: int) -> None:
+def _infer(predictor: Predictor, array: baselines.Floats, count: int) -> None:
     for _ in range(count):
         predictor.infer(array)
 
 
-def _side_by_side(pool: ThreadPoolExecutor, predictor: Predictor, array: peers.Floats, images: int) -> None:
+def _side_by_side(pool: ThreadPoolExecutor, predictor: Predictor, array: baselines.Floats, images: int) -> None:
     batches = images // _BATCH
     shares = [batches // predictor.lanes + (lane < batches % predictor.lanes) for lane in range(predictor.lanes)]
     list(pool.map(functools.partial(_infer, predictor, array), shares))

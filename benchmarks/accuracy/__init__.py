@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/calibration.py`: trained models, quantizers, and the judge of their output."""

@@ -1,0 +1,122 @@
+"""The options of a run, and the files that it creates once: images and artifacts."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+import hrnet_deploy
+from hrnet_deploy import export
+from hrnet_deploy.export.agreement import AgreementError
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
+
+MODELS = {
+    "hrnet_w18_small_v2": (224, 224),
+    "hrnet_w18": (224, 224),
+    "hrnet_w48": (224, 224),
+    "hrnetv2_w18_small_v1": (512, 1024),
+    "hrnetv2_w18_small_v2": (512, 1024),
+}
+"""Models of the tables and their (height, width)."""
+QUICK_MODELS = ("hrnet_w18_small_v2",)
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+CALIBRATION_IMAGES = 8
+ALL_INT8 = "keep_fp_none"
+_EXPORTING_ROOMS = ("calibration", "exporters", "models", "export")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The options of a run.
+
+    Attributes:
+        folder: for files.
+        data: folder of JPEGs.
+        seconds: for one group of contenders.
+        quick: as little as shows that it works.
+        compiled: models for which torch.compile takes part.
+    """
+
+    folder: Path
+    data: Path
+    seconds: float
+    quick: bool
+    compiled: frozenset[str]
+
+    def jpegs(self, count: int) -> list[Path]:
+        """Return so many images, repeated where there are fewer."""
+        found = sorted(p for p in self.data.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg"})
+        return [found[index % len(found)] for index in range(count)]
+
+    def photos(self, count: int) -> Path:
+        """Return a folder of so many JPEGs."""
+        folder = self.folder / f"photos-{count}"
+        folder.mkdir(exist_ok=True)
+        for index, file in enumerate(self.jpegs(count)):
+            (folder / f"{index:03}.jpg").write_bytes(file.read_bytes())
+        return folder
+
+    def artifact_path(self, variant: str, precision: str, imgsz: tuple[int, int], *options: str) -> Path:
+        """Return where an artifact of this version of the exporting code lies."""
+        name = "-".join((variant, precision, f"{imgsz[0]}x{imgsz[1]}", *options))
+        return self.folder / f"ours-{_code_digest()}" / f"{name}.onnx"
+
+    def artifact(self, variant: str, precision: str, imgsz: tuple[int, int], weights: Path, *options: str) -> Path:
+        """Export an artifact once; options are "pixels_in", "labels_out" and `ALL_INT8`."""
+        chosen: dict[str, Any] = {option: True for option in options if option != ALL_INT8}
+        chosen |= {"keep_fp": "none"} if ALL_INT8 in options else {}
+        if precision == "int8":
+            chosen |= {"calib_data": self.data, "calib_images": CALIBRATION_IMAGES, "calib_method": "minmax"}
+            chosen |= {"allow_val": True, "keep_rejected": True}
+
+        path = self.artifact_path(variant, precision, imgsz, *options)
+
+        def create(unfinished: Path) -> None:
+            log(f"exports {path.stem}")
+            with contextlib.suppress(AgreementError):  # random weights predict at random
+                export(variant, weights=str(weights), precision=precision, imgsz=imgsz, output=unfinished, **chosen)
+
+        return created_once(path, create)
+
+
+def created_once(path: Path, create: Callable[[Path], object]) -> Path:
+    """Create a file or folder where there is none; an interruption leaves none."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_name(f"unfinished-{path.name}")
+        create(unfinished)
+        unfinished.replace(path)
+    return path
+
+
+def synthetic_photos(folder: Path) -> Path:
+    """Create JPEGs of a camera's size, where there are no real ones."""
+    folder.mkdir(exist_ok=True)
+    for index, image in enumerate(synthetic_images(16, (375, 500))):
+        cv2.imwrite(str(folder / f"{index:03}.jpg"), image)
+    return folder
+
+
+def log(text: str) -> None:
+    """Print the current step on stderr."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+@functools.cache
+def _code_digest() -> str:
+    """Digest the code that decides what an export contains."""
+    root = Path(hrnet_deploy.__file__).parent
+    digest = hashlib.sha256()
+    for room in _EXPORTING_ROOMS:
+        for file in sorted((root / room).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

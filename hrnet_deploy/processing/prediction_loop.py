@@ -1,0 +1,122 @@
+"""Items of a source to results: one by one, or with reading, inference and decoding on threads of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.imaging.frame import Item
+from hrnet_deploy.imaging.sources import OnError, as_image_error
+from hrnet_deploy.processing.image_pipeline import ImagePipeline, Prepared, Unusable
+from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered, readers
+from hrnet_deploy.protocols import Engine, Tensors
+from hrnet_deploy.results import Result
+from hrnet_deploy.spec import ModelCard
+
+Submit = Callable[..., "Future[Result]"]
+Entry = Prepared | Unusable
+Outcome = Future[Result] | Unusable
+
+
+class PredictionLoop:
+    """Feeds items to an engine and yields their results in order; safe to use from several threads."""
+
+    def __init__(self, engine: Engine, card: ModelCard, streams: int, threads: int | None) -> None:
+        self.pipeline = ImagePipeline(card)
+        self._streams = streams
+        self._engine = engine
+        self._input = card.inputs[0]
+        self._min_batch = card.least_batch
+        self._reader_count = readers(threads)
+        self._buffers = threading.local()
+
+    def one_by_one(self, found: Iterator[Item], on_error: OnError | None) -> Iterator[Result]:
+        """Do everything in the caller's thread."""
+        for item in found:
+            for _, outcome in self._run(_submit_here, [(0, self.pipeline.prepare(item))]):
+                if (result := _result(outcome, on_error)) is not None:
+                    yield result
+
+    def read_ahead(self, found: Iterator[Item], batch: int, on_error: OnError | None) -> Iterator[Result]:
+        """Read, infer and decode on threads of their own; the caller's thread takes items and receives results."""
+        fixed, streams = self._input.shape[0], self._streams
+        size = fixed if isinstance(fixed, int) else batch
+        reading = ThreadPoolExecutor(self._reader_count, thread_name_prefix="hrnet-read")
+        running = ThreadPoolExecutor(streams, thread_name_prefix="hrnet-run")
+        window = size * streams + self._reader_count
+        entries = ordered(reading, self.pipeline.prepare, found, most=window)
+        groups = bucketed(entries, size, key=_shape, window=window)
+        run = functools.partial(self._run, reading.submit)
+        try:
+            # One group more than streams: the next batch is ready when the model has finished one.
+            with contextlib.closing(ordered(running, run, groups, most=streams + 1)) as outcomes:
+                for outcome in in_order(itertools.chain.from_iterable(outcomes)):
+                    if (result := _result(outcome, on_error)) is not None:
+                        yield result
+        finally:
+            # Inference threads first: they submit work to the readers.
+            running.shutdown(wait=True, cancel_futures=True)
+            reading.shutdown(wait=True, cancel_futures=True)
+
+    def _run(self, submit: Submit, placed: list[tuple[int, Entry]]) -> list[tuple[int, Outcome]]:
+        """Infer images of one size, and submit the decoding of each; positions stay."""
+        used = [entry for _, entry in placed if isinstance(entry, Prepared)]
+        outputs: Tensors = {}
+        share_ms = 0.0
+        if used:
+            began = time.perf_counter()
+            outputs = self._engine.run({self._input.name: self._feed([entry.row for entry in used])})
+            share_ms = 1e3 * (time.perf_counter() - began) / len(used)
+        index = itertools.count()
+
+        def decode(entry: Entry) -> Outcome:
+            if isinstance(entry, Unusable):
+                return entry
+            speed = {"preprocess": entry.ms, "inference": share_ms}
+            return submit(self.pipeline.result, entry.frame, speed, outputs, next(index))
+
+        return [(place, decode(entry)) for place, entry in placed]
+
+    def _feed(self, rows: list[NDArray[Any]]) -> NDArray[Any]:
+        """Stack rows in a buffer of the thread, filled up to the smallest batch; a single row is used in place."""
+        count = max(len(rows), self._min_batch)
+        dtype = np.dtype(self._input.dtype)
+        if count == len(rows) == 1 and rows[0].dtype == dtype:
+            return rows[0][None]
+        shape = (count, *rows[0].shape)
+        buffer: NDArray[Any] | None = getattr(self._buffers, "input", None)
+        if buffer is None or buffer.shape[1:] != shape[1:] or len(buffer) < count:
+            buffer = self._buffers.input = np.zeros(shape, dtype)
+        for place, row in zip(buffer, rows, strict=False):
+            place[...] = row
+        return buffer[:count]
+
+
+def _shape(entry: Entry) -> tuple[int, ...] | None:
+    return entry.row.shape if isinstance(entry, Prepared) else None
+
+
+def _result(outcome: Outcome, on_error: OnError | None) -> Result | None:
+    """Wait for the result; None for an item that is skipped."""
+    if isinstance(outcome, Future):
+        return outcome.result()
+    if on_error is None:
+        raise outcome.error
+    on_error(outcome.name, as_image_error(outcome.error))
+    return None
+
+
+def _submit_here(work: Callable[..., Result], *args: Any) -> Future[Result]:
+    """Do what an executor's `submit` does, at once and in this thread."""
+    done: Future[Result] = Future()
+    done.set_result(work(*args))
+    return done
