@@ -26,8 +26,8 @@ from hrnet_deploy.export.source import read_card
 from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.exporters.fp16 import to_fp16
 from hrnet_deploy.exporters.qdq import to_qdq
-from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget, Residual
-from hrnet_deploy.quantization_info import QuantizationInfo
+from hrnet_deploy.qdq_plan import ActivationRange
+from hrnet_deploy.quantization_info import QdqTarget, QuantizationInfo, Residual
 from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.progress import bar
 

@@ -152,7 +152,7 @@ def tensorrt_rtx(bench: Bench) -> None:
         return
     path = bench.photos("fp16")
     try:
-        engine_path = export(str(path), output=bench.folder / "photos.engine")
+        engine_path = export(str(path), output=bench.folder / "photos.engine").path
     except HrnetDeployError as error:
         bench.note(left_out=str(error))
         return

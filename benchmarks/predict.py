@@ -42,7 +42,7 @@ def measure(variant: str, seconds: float) -> dict[str, Any]:
     """Time both, interleaved, on eight JPEGs; medians in ms, and the overhead by the Predictor's own clock."""
     imgsz, image_hw = CASES[variant]
     with tempfile.TemporaryDirectory() as folder:
-        path = export(variant, weights="random", imgsz=imgsz, output=Path(folder, "model.onnx"))
+        path = export(variant, weights="random", imgsz=imgsz, output=Path(folder, "model.onnx")).path
         predictor, session = Predictor(path, device="cpu"), baselines.plain_session(path)
         jpegs = [cv2.imencode(".jpg", image)[1].tobytes() for image in synthetic_images(8, image_hw)]
         preprocess = Preprocessor(predictor.card.preprocessing)

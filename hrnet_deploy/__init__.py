@@ -1,8 +1,9 @@
 """From an HRNet checkpoint to a fast, measured deployment.
 
-path = export("hrnet_w18", weights="hrnetv2_w18.pth", output="w18.onnx")
-result = Predictor("w18.onnx").predict("cat.jpg")
-result.label, result.score
+Example:
+    >>> artifact = export("hrnet_w18", weights="hrnetv2_w18.pth", output="w18.onnx")
+    >>> result = Predictor(artifact).predict("cat.jpg")
+    >>> result.label, result.score
 """
 
 from __future__ import annotations
@@ -33,7 +34,16 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from hrnet_deploy.export import AccuracyGateError, AgreementError, ExportResult, export, export_artifact
+    from hrnet_deploy.export import (
+        AccuracyGateError,
+        AgreementError,
+        Exported,
+        ExportOptions,
+        ExportResult,
+        GateMissedError,
+        export,
+        export_artifact,
+    )
     from hrnet_deploy.models.zoo import list_models
     from hrnet_deploy.predictor import Predictor
     from hrnet_deploy.results import ClassificationResult, SegmentationResult
@@ -51,7 +61,10 @@ __all__ = [
     "DeviceError",
     "DownloadError",
     "ExportError",
+    "ExportOptions",
     "ExportResult",
+    "Exported",
+    "GateMissedError",
     "HrnetDeployError",
     "ImageError",
     "MissingDependencyError",
@@ -70,10 +83,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AccuracyGateError": "export",
     "AgreementError": "export",
     "ClassificationResult": "results",
+    "ExportOptions": "export",
     "ExportResult": "export",
-    "AccuracyGateError": "export",
+    "Exported": "export",
+    "GateMissedError": "export",
     "ModelCard": "spec",
     "Precision": "spec",
     "Predictor": "predictor",
@@ -84,7 +100,7 @@ _HOMES = {
     "export_artifact": "export",
     "list_models": "models.zoo",
 }
-"""Modules of the public names that are no errors; each is imported when its name is first used."""
+"""Modules of the public names beside the errors; each is imported at the first use of its name."""
 
 
 def __getattr__(name: str) -> object:

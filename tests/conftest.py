@@ -57,7 +57,7 @@ def photos_onnx(demo, tmp_path_factory) -> Path:
         resize="squash",
         classes=demo / "photos10.txt",
         output=tmp_path_factory.mktemp("photos") / "photos.onnx",
-    )
+    ).path
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def street_onnx(demo, tmp_path_factory) -> Path:
         weights=demo / "hrnetv2_w18_small_v1_street.pth",
         imgsz="dynamic",
         output=tmp_path_factory.mktemp("street") / "street.onnx",
-    )
+    ).path
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hrnet_deploy.export.wishes import Int8Wishes
+from hrnet_deploy.export.quantize.plan import Int8Plan
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -45,9 +45,9 @@ def test_what_would_choose_nothing_is_refused(calibration, capsys, words, messag
     assert message in capsys.readouterr().err
 
 
-def test_every_layout_is_a_field_of_int8_options(calibration):
+def test_every_layout_is_a_field_of_the_int8_plan(calibration):
     for fields in calibration.LAYOUTS.values():
-        Int8Wishes(**fields)
+        Int8Plan(**fields)
 
 
 @pytest.mark.parametrize("chosen", [{"layouts": ["tensorrt"]}, {"methods": ["mse"]}])

@@ -115,7 +115,7 @@ def test_a_fixed_batch_is_filled_and_split(demo, tmp_path, folder, photos, batch
         resize="squash",
         batch=batch,
         output=tmp_path / "fixed.onnx",
-    )
+    ).path
     for ours, one in zip(Predictor(path).predict(folder, batch=5), photos.predict(folder), strict=True):
         same(ours, one)
 
@@ -142,7 +142,7 @@ def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_pat
         pixels_in=order,
         labels_out=labels_out,
         output=tmp_path / "ends.onnx",
-    )
+    ).path
     predictor = Predictor(path)
     assert predictor.card.inputs[0].dtype == "uint8"
     ours, wanted = predictor.predict(picture), photos.predict(picture)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.calibration.image_folder import find_images
-from hrnet_deploy.export.wishes import Wishes
 
 CASES = ("street", "photos", "person")
 _SHIFTS = ((0, 0), (-3, 2), (-2, -2), (-1, 3), (1, -3), (2, 2), (3, -1), (0, 3), (-3, -3), (3, 0))
@@ -25,7 +25,7 @@ class Case:
         name: in the tables.
         model: a variant or an .onnx file.
         weights: a checkpoint.
-        options: of the export.
+        options: of the export, beside model, weights and calibration images.
         data: folder to calibrate on.
         count: images to calibrate on; where there are fewer, a fifth is set aside for `auto`.
         judged: images that nothing is calibrated on.
@@ -37,7 +37,7 @@ class Case:
     name: str
     model: str | None
     weights: Path | None
-    options: Wishes
+    options: dict[str, Any]
     data: Path
     count: int
     judged: tuple[Path, ...]
@@ -56,7 +56,7 @@ def make_case(name: str, shared: Path) -> Case:
             name,
             None,
             weights / "hrnetv2_w18_small_v1_street.pth",
-            Wishes(imgsz="360x480", batch=1),
+            {"imgsz": "360x480", "batch": 1},
             data / "street",
             24,
             images,
@@ -70,7 +70,7 @@ def make_case(name: str, shared: Path) -> Case:
             name,
             None,
             weights / "hrnet_w18_small_v1_photos10.safetensors",
-            Wishes(imgsz=64, batch=1, resize="squash"),
+            {"imgsz": 64, "batch": 1, "resize": "squash"},
             data / "photos" / "train",
             512,
             images,
@@ -83,7 +83,7 @@ def make_case(name: str, shared: Path) -> Case:
         name,
         str(weights / "person_w18_small_v1.onnx"),
         None,
-        Wishes(mean=half, std=half),
+        {"mean": half, "std": half},
         data / "imagenet" / "calib",
         512,
         image_paths(data / "imagenet" / "val"),

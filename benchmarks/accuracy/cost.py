@@ -17,9 +17,9 @@ from comparison.subprocess_run import run_script
 from accuracy.cases import image_paths
 from accuracy.judge import float32_graph, open_scores
 from hrnet_deploy.calibration.qdq_placement import float_by_default, place_qdq
-from hrnet_deploy.export.plan import Plan
+from hrnet_deploy.export.options import ExportOptions
+from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.calibrate import calibrate, select_images
-from hrnet_deploy.export.wishes import Int8Wishes, Wishes
 from hrnet_deploy.exporters.qdq import to_qdq
 from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget
 from hrnet_deploy.system.progress import bar
@@ -77,7 +77,7 @@ print(json.dumps({"calibration_s": time.perf_counter() - began, "tensors": len(d
 """
 
 
-def w18_graph(shared: Path, folder: Path) -> tuple[onnx.ModelProto, Plan]:
+def w18_graph(shared: Path, folder: Path) -> tuple[onnx.ModelProto, ExportPlan]:
     """Return the float32 graph of w18 with weights by the rule in `shared/fixtures`, and its INT8 plan."""
     import torch
 
@@ -90,8 +90,9 @@ def w18_graph(shared: Path, folder: Path) -> tuple[onnx.ModelProto, Plan]:
     tensors = {key: torch.from_numpy(np.array(value)) for key, value in rule.state_dict(rows).items()}
     checkpoint = folder / "w18.pth"
     torch.save(tensors, checkpoint)
-    options = Wishes(precision="int8", imgsz=224, int8=Int8Wishes(data=shared / "data" / "imagenet" / "calib"))
-    _, int8_plan, graph = float32_graph("hrnet_w18", checkpoint, options)
+    data = shared / "data" / "imagenet" / "calib"
+    options = ExportOptions("hrnet_w18", weights=checkpoint, precision="int8", imgsz=224, calib_data=data)
+    int8_plan, graph = float32_graph(options)
     return graph, int8_plan
 
 
@@ -114,12 +115,12 @@ def speed_rows(shared: Path, folder: Path, graph: onnx.ModelProto, *, quick: boo
     return rows
 
 
-def latency_rows(graph: onnx.ModelProto, int8_plan: Plan, folder: Path, *, quick: bool) -> list[dict[str, Any]]:
+def latency_rows(graph: onnx.ModelProto, int8_plan: ExportPlan, folder: Path, *, quick: bool) -> list[dict[str, Any]]:
     """Compare INT8 with float32 on ONNX Runtime's CPU provider: medians in ms and their ratio by batch size.
 
     An export would reject this model, whose thousand classes are noise, so its steps are run one by one.
     """
-    images = select_images(Path(int8_plan.int8.data or ""), 16, allow_val=False)
+    images = select_images(Path(int8_plan.options.calib_data or ""), 16, allow_val=False)
     table = calibrate(graph, images, int8_plan.preprocessing, "entropy", folder / "latency.json")
     amax, layout = table.amax(), place_qdq(graph, QdqTarget.CPU, float_by_default(graph, QdqTarget.CPU))
     ranges = {name: ActivationRange(-amax[name] if table.tensors[name].low < 0 else 0.0, amax[name]) for name in amax}

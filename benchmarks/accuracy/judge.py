@@ -13,16 +13,14 @@ from numpy.typing import NDArray
 from accuracy.cases import Case, shifted_views
 from hrnet_deploy.calibration.image_selection import check_disjoint
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.export.info import ModelInfo
-from hrnet_deploy.export.plan import Early, Plan, make_plan
+from hrnet_deploy.export.open_source import open_source
+from hrnet_deploy.export.options import ExportOptions
+from hrnet_deploy.export.plan import ExportPlan, make_plan
 from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, input_batches, select_images
-from hrnet_deploy.export.source import open_source
-from hrnet_deploy.export.wishes import Wishes
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.postprocess import upsampled_argmax
 from hrnet_deploy.processing.preprocess import Preprocessor
-from hrnet_deploy.spec import Precision
 
 if TYPE_CHECKING:
     import onnx
@@ -42,9 +40,17 @@ class Judge:
     """
 
     def __init__(self, case: Case, folder: Path) -> None:
-        task = "segmentation" if case.model else None
         self.case = case
-        self.facts, self.plan, self.graph = float32_graph(case.model, case.weights, case.options, task=task)
+        options = ExportOptions(
+            case.model,
+            weights=case.weights,
+            task="segmentation" if case.model else None,
+            precision="int8",
+            calib_data=case.data,
+            calib_images=case.count,
+            **case.options,
+        )
+        self.plan, self.graph = float32_graph(options)
         self.path = folder / f"{case.name}.onnx"
         self.path.write_bytes(self.graph.SerializeToString())
         self.images: CalibrationSplit = select_images(case.data, case.count, allow_val=False)
@@ -104,15 +110,11 @@ class Judge:
         return 100 * float(np.mean(hits[occurs] / (real + predicted - hits)[occurs]))
 
 
-def float32_graph(
-    model: str | None, weights: Path | None, options: Wishes, *, task: str | None = None
-) -> tuple[ModelInfo, Plan, onnx.ModelProto]:
-    """Trace and simplify a model; also return its description and the plan of an INT8 export."""
-    origin = open_source(model, weights, task=task, num_classes=None, opset=None)
-    images = select_images(Path(options.int8.data or ""), options.int8.images, allow_val=False)
-    early = Early(precision=Precision.INT8, int8=options.int8, opset=None, engine=None, images=images)
-    plan = make_plan(options, early, origin.facts)
-    return origin.facts, plan, simplify(origin.graph(plan.shapes, plan.opset))
+def float32_graph(options: ExportOptions) -> tuple[ExportPlan, onnx.ModelProto]:
+    """Trace and simplify a model; also return the plan of its export."""
+    source = open_source(options)
+    plan = make_plan(options).resolve(source.info)
+    return plan, simplify(source.to_onnx(plan.shapes, plan.opset))
 
 
 def open_scores(content: bytes) -> Scores:

@@ -16,9 +16,9 @@ from comparison.subprocess_run import run_script
 
 from accuracy.judge import Judge, open_scores
 from hrnet_deploy.errors import HrnetDeployError
+from hrnet_deploy.export.quantize.calibrate import select_images
 from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.int8 import Int8Converter
-from hrnet_deploy.export.wishes import Int8Wishes
 from hrnet_deploy.qdq_plan import QdqTarget, Residual
 from hrnet_deploy.system.progress import bar
 
@@ -28,7 +28,7 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "tensorrt": {"target": QdqTarget.TENSORRT, "residual": Residual.FLOAT},
     "tensorrt, residual int8": {"target": QdqTarget.TENSORRT, "residual": Residual.INT8},
 }
-"""INT8 options by name in the tables."""
+"""Fields of `Int8Plan` by name in the tables."""
 KEEP_FP = {"entropy": "none", "auto": "auto"}
 """By method, what also runs with `--keep-fp`; the sensitivity analysis of `auto` takes most of the time."""
 _NOT_INSTALLED = "not installed"
@@ -57,22 +57,27 @@ quantize(graph, quantize_mode="int8", calibration_data=np.load(arrays), calibrat
 
 
 def quantize_ours(judge: Judge, folder: Path, **options: Any) -> dict[str, Any]:
-    """Quantize with this project and judge the result; the folder keeps the calibration table."""
-    int8 = Int8Wishes(**{"data": judge.case.data, "images": judge.case.count, **options})
-    int8 = dataclasses.replace(int8, cache=folder / f"{judge.case.name}.{zlib.crc32(str(int8.data).encode())}")
+    """Quantize with this project and judge the result; the folder keeps the calibration table.
+
+    Options are fields of `Int8Plan`, and `data` and `images` for another folder and number of images.
+    """
+    data = Path(options.pop("data", judge.case.data))
+    images = select_images(data, options.pop("images", judge.case.count), allow_val=False)
+    cache = folder / f"{judge.case.name}.{zlib.crc32(str(data).encode())}"
+    int8 = dataclasses.replace(judge.plan.int8, cache=cache, **options)
+    plan = dataclasses.replace(judge.plan, int8=int8, images=images)
     began = time.perf_counter()
     try:
-        plan = dataclasses.replace(judge.plan, int8=int8)
-        converted = Int8Converter(FloatGraph(judge.graph, plan, judge.facts)).convert(())
+        quantized = Int8Converter(FloatGraph(judge.graph, plan)).convert(())
     except HrnetDeployError as error:
         return {"error": str(error)}
-    info = converted.quantization
+    info = quantized.quantization
     if info is None or info.validation is None:
         raise TypeError("an INT8 graph must have figures of its validation images")
     taken = {"seconds": time.perf_counter() - began, "chosen": info.method, "kept": list(info.kept_in_float)}
     scores = {method: -divergence for method, divergence in info.method_divergence.items()}
     held_out = {"held_out": info.validation.agreement, "held_out_methods": scores}
-    return judge.judge(open_scores(converted.graph.SerializeToString())) | taken | held_out
+    return judge.judge(open_scores(quantized.graph.SerializeToString())) | taken | held_out
 
 
 def our_rows(

@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from hrnet_deploy.errors import HrnetDeployError
+from hrnet_deploy.version import VERSION
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,8 +43,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(prog: str, description: str) -> Parser:
-    """Create a parser with the flags of every command: --json, -v, -q."""
+    """Create a parser with the flags of every command: --version, --json, -v, -q."""
     result = Parser(prog=prog, description=description)
+    result.add_argument("--version", action="version", version=f"{prog} {VERSION}")
     result.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
     noise = result.add_mutually_exclusive_group()
     noise.add_argument("-v", "--verbose", action="store_true", help="log details; show a traceback on error")

@@ -1,8 +1,49 @@
-"""From a checkpoint or a foreign graph to a verified artefact: the one place where the rooms meet."""
+"""Export: from a checkpoint or a foreign graph to a verified artifact."""
 
-from hrnet_deploy.export.agreement import AgreementError
-from hrnet_deploy.export.gate.result import AccuracyGateError
-from hrnet_deploy.export.publish import ExportResult
-from hrnet_deploy.export.run import export, export_artifact
+from __future__ import annotations
 
-__all__ = ["AccuracyGateError", "AgreementError", "ExportResult", "export", "export_artifact"]
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hrnet_deploy.export.agreement import AgreementError
+    from hrnet_deploy.export.gate.result import AccuracyGateError
+    from hrnet_deploy.export.options import ExportOptions
+    from hrnet_deploy.export.publish import ExportResult
+    from hrnet_deploy.export.run import export
+    from hrnet_deploy.export.run import export as export_artifact
+
+    Exported = ExportResult
+    GateMissedError = AccuracyGateError
+
+__all__ = [
+    "AccuracyGateError",
+    "AgreementError",
+    "ExportOptions",
+    "ExportResult",
+    "Exported",
+    "GateMissedError",
+    "export",
+    "export_artifact",
+]
+
+_HOMES = {
+    "AccuracyGateError": ("gate.result", "AccuracyGateError"),
+    "AgreementError": ("agreement", "AgreementError"),
+    "ExportOptions": ("options", "ExportOptions"),
+    "ExportResult": ("publish", "ExportResult"),
+    "Exported": ("publish", "ExportResult"),
+    "GateMissedError": ("gate.result", "AccuracyGateError"),
+    "export": ("run", "export"),
+    "export_artifact": ("run", "export"),
+}
+"""Module and name of each public name, imported at its first use; `Exported` and two others are earlier names."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    module, attribute = _HOMES[name]
+    value: object = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    globals()[name] = value  # found without this function from now on
+    return value

@@ -16,11 +16,11 @@ from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.evaluation.run import DataOptions, dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, Feed, OnnxModel
-from hrnet_deploy.export.info import RANDOM
+from hrnet_deploy.export.open_source import open_source
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
-from hrnet_deploy.export.reading import AS_STORED, Reading, reading_of
 from hrnet_deploy.export.reference_transforms import own_transform
-from hrnet_deploy.export.source import SourceModel, open_source
+from hrnet_deploy.export.source import RANDOM, SourceModel, recorded_options
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.models.weights import resolve_weights
 from hrnet_deploy.processing.preprocess import Preprocessor
@@ -42,7 +42,6 @@ def measure_waterfall(
     model: str | None = None,
     weights: str | Path | None = None,
     task: str | None = None,
-    reading: Reading | None = None,
     labels: str | Path | None = None,
     split: str | None = None,
     limit: int | None = None,
@@ -57,11 +56,10 @@ def measure_waterfall(
     Args:
         artifacts: .onnx or .engine files of one checkpoint; the first determines the preprocessing.
         data: Labeled images, as for `evaluate`.
-        source: The original, already open; None to open `model`, `weights`, `task` and `reading`.
+        source: The original, already open; None to open `model`, `weights` and `task` as for the first artifact.
         model: As for `export`.
         weights: As for `export`.
         task: As for `export`.
-        reading: Options for reading the checkpoint; None for those of the first artifact.
         labels: As for `evaluate`, like the arguments that follow.
         split: As for `evaluate`.
         limit: As for `evaluate`.
@@ -82,7 +80,7 @@ def measure_waterfall(
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
     with open_models(list(artifacts), device=device, backend=backend, threads=threads, streams=1) as ends:
         card = ends[0].info.card
-        origin = _open(card, model, weights, task, reading) if source is None else source
+        origin = _open(card, model, weights, task) if source is None else source
         for end in ends:
             _check_same_weights(origin, end.info.card, end.info.name)
         dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
@@ -93,13 +91,11 @@ def measure_waterfall(
         return _measured([*stages, *((end.info.name, end.model) for end in last)], dataset)
 
 
-def _open(
-    card: ModelCard, model: str | None, weights: str | Path | None, task: str | None, reading: Reading | None
-) -> SourceModel:
+def _open(card: ModelCard, model: str | None, weights: str | Path | None, task: str | None) -> SourceModel:
     """Open the original as it was opened for the artifact with this card."""
     output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
-    how = reading or (reading_of(card) if _made_from(card, weights) else AS_STORED)
-    return open_source(model, weights, task=task, num_classes=None, reading=how, opset=None, graph_output=output)
+    how = recorded_options(card) if _made_from(card, weights) else {}
+    return open_source(ExportOptions(model=model, weights=weights, task=task, graph_output=output, **how))
 
 
 class _Original:
@@ -114,7 +110,7 @@ class _Original:
 
     def infer(self, batch: Feed) -> Tensors:
         (array,) = batch.values() if isinstance(batch, Mapping) else (batch,)
-        return {self.card.outputs[0].name: self._origin.reference(np.asarray(array, np.float32))}
+        return {self.card.outputs[0].name: self._origin.run(np.asarray(array, np.float32))}
 
 
 class _OriginalWithOwnTransform(_Original):
@@ -145,7 +141,7 @@ def _stages(
     except MissingDependencyError as error:
         yield own, f"left out: {error}"
     yield "checkpoint, our preprocessing", _Original(origin, plain)
-    graph = origin.graph(card.shapes, None)
+    graph = origin.to_onnx(card.shapes, None)
     yield "ONNX as traced", _graph(graph, plain)
     graph = simplify(graph)
     yield "ONNX simplified", _graph(graph, plain)

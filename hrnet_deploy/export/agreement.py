@@ -37,8 +37,8 @@ class Agreement:
         return self.share >= self.floor
 
     def __str__(self) -> str:
-        """For example "98.438% of answers equal (floor 90%)"."""
-        return f"{self.share:.3%} of answers equal (floor {self.floor:.0%})"
+        """For example "98.438% of predictions equal (floor 90%)"."""
+        return f"{self.share:.3%} of predictions equal (floor {self.floor:.0%})"
 
 
 def floor_for(task: Task, images: int) -> float:

@@ -7,8 +7,7 @@ import dataclasses
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from hrnet_deploy.export.info import ModelInfo
-from hrnet_deploy.export.plan import Plan
+from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import ModelCard, Precision
 from hrnet_deploy.version import VERSION
@@ -17,15 +16,12 @@ if TYPE_CHECKING:
     import onnx
 
 
-def build_card(
-    graph: onnx.ModelProto, plan: Plan, info: ModelInfo, quantization: QuantizationInfo | None = None
-) -> ModelCard:
+def build_card(graph: onnx.ModelProto, plan: ExportPlan, quantization: QuantizationInfo | None = None) -> ModelCard:
     """Describe a finished graph; nothing is measured yet.
 
     Args:
         graph: The graph with its final input and output.
         plan: The export.
-        info: The original.
         quantization: How an INT8 graph was quantized.
 
     Returns:
@@ -34,7 +30,7 @@ def build_card(
     from hrnet_deploy.exporters import onnx_file, opset
 
     inputs, outputs = onnx_file.describe(graph)
-    preprocessing = plan.preprocessing
+    info, preprocessing = plan.info, plan.preprocessing
     if plan.pixels is not None and plan.pixels is not preprocessing.channel_order:
         mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
         preprocessing = dataclasses.replace(preprocessing, channel_order=plan.pixels, mean=mean, std=std)
@@ -52,16 +48,16 @@ def build_card(
         shapes=plan.shapes,
         output_kind=plan.output_kind,
         pixels_in=plan.pixels is not None,
-        align_corners=plan.align_corners,
+        align_corners=info.align_corners,
         threshold=plan.threshold,
-        palette=plan.palette,
+        palette=info.palette,
         opset=opset.written(graph),
         quantization=quantization,
         lineage={**info.lineage, **tools},
     )
 
 
-def float_card(graph: onnx.ModelProto, plan: Plan, info: ModelInfo) -> ModelCard:
+def float_card(graph: onnx.ModelProto, plan: ExportPlan) -> ModelCard:
     """Describe the float32 graph of an export: float input, the model's own output."""
-    plain = dataclasses.replace(plan, precision=Precision.FP32, pixels=None, output_kind=info.output_kind)
-    return build_card(graph, plain, info)
+    plain = dataclasses.replace(plan, precision=Precision.FP32, pixels=None, output_kind=plan.info.output_kind)
+    return build_card(graph, plain)

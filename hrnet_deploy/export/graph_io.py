@@ -1,4 +1,4 @@
-"""The two ends of an artefact: what it takes, and what it answers with."""
+"""Input and output of an artifact: shapes, preprocessing, pixel order, output kind and class names."""
 
 from __future__ import annotations
 
@@ -9,197 +9,251 @@ from pathlib import Path
 
 from hrnet_deploy.artifact.known_classes import pack_classes
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.export.info import RANDOM, ModelInfo
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.preprocessing_option import named_preprocessing
-from hrnet_deploy.export.shapes import shape_range
-from hrnet_deploy.export.wishes import Wishes
+from hrnet_deploy.export.source import RANDOM, ModelInfo
 from hrnet_deploy.imaging.class_names import default_classes, read_classes
-from hrnet_deploy.spec import ChannelOrder, OutputKind, Preprocessing, Resize, ShapeRange, Task
+from hrnet_deploy.spec import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    ChannelOrder,
+    OutputKind,
+    Preprocessing,
+    Resize,
+    ShapeRange,
+    Task,
+    check_threshold,
+)
+
+HeightWidth = tuple[int, int]
 
 _LOG = logging.getLogger(__name__)
 _TWO = {Task.CLASSIFICATION: ("negative", "positive"), Task.SEGMENTATION: ("background", "foreground")}
-"""What the two classes of a net with one output channel are called where nobody names them."""
+"""Default names of the two classes of a model with one output channel."""
 _WHOSE = {"imagenet": "ImageNet", "cityscapes": "Cityscapes"}
 _STRIDE_PX = 32
 _MIN_PX = 32
+_DEFAULT_BATCH = (1, 1, 16)
+_DYNAMIC_MIN_HW = (64, 64)
+_DYNAMIC_MAX_HW = (2048, 4096)
 
 
-def shapes_taken(wishes: Wishes, facts: ModelInfo) -> ShapeRange:
-    """Batch, height and width.
-
-    Args:
-        wishes: from the user.
-        facts: of the net.
-
-    Returns:
-        The range.
+def check_modes(options: ExportOptions) -> None:
+    """Refuse values that suit no model.
 
     Raises:
-        UsageError: one the graph or the net cannot take.
+        UsageError: a mode, size, color or probability that does not exist, or a class file that cannot be used.
+        MissingFileError: there is no such class file.
     """
-    shapes = shape_range(wishes.imgsz, wishes.batch, facts.native_hw)
-    if facts.fixed_batch is not None:
-        if wishes.batch is not None and (shapes.dynamic_batch or shapes.opt_nhw[0] != facts.fixed_batch):
+    resolve_pixel_order(options.pixels_in)
+    # A mean or a standard deviation on another scale than 0..1 is refused here.
+    mean, std = options.mean or IMAGENET_MEAN, options.std or IMAGENET_STD
+    Preprocessing(mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]))
+    if options.labels_out not in {False, True, "topk", "softmax"}:
+        raise UsageError(f"labels-out must be 'topk' or 'softmax', got '{options.labels_out}'. Choose one.")
+    shape_range(options.imgsz, options.batch, (224, 224))
+    if options.threshold is not None:
+        check_threshold(options.threshold)
+    if isinstance(options.classes, str | Path):
+        read_classes(options.classes)
+
+
+def resolve_shapes(options: ExportOptions, info: ModelInfo) -> ShapeRange:
+    """Return batch, height and width of the input.
+
+    Raises:
+        UsageError: a shape that the graph or the model does not take.
+    """
+    shapes = shape_range(options.imgsz, options.batch, info.native_hw)
+    if info.fixed_batch is not None:
+        if options.batch is not None and (shapes.dynamic_batch or shapes.opt_nhw[0] != info.fixed_batch):
             raise UsageError(
-                f"the graph takes batch {facts.fixed_batch} only, got --batch {wishes.batch}. Leave it out."
+                f"the graph takes batch {info.fixed_batch} only, got --batch {options.batch}. Leave it out."
             )
-        shapes = shape_range(wishes.imgsz, facts.fixed_batch, facts.native_hw)
-    if facts.fixed_hw is not None and (shapes.dynamic_hw or shapes.opt_nhw[1:] != facts.fixed_hw):
-        raise UsageError(f"the graph takes images of {facts.fixed_hw} only, got --imgsz {wishes.imgsz}. Leave it out.")
-    if facts.variant != "foreign":
-        _check_size(facts.task, shapes)
+        shapes = shape_range(options.imgsz, info.fixed_batch, info.native_hw)
+    if info.fixed_hw is not None and (shapes.dynamic_hw or shapes.opt_nhw[1:] != info.fixed_hw):
+        raise UsageError(f"the graph takes images of {info.fixed_hw} only, got --imgsz {options.imgsz}. Leave it out.")
+    if info.variant != "foreign":
+        _check_size(info.task, shapes)
     return shapes
 
 
-def preprocessing_before(wishes: Wishes, facts: ModelInfo, shapes: ShapeRange) -> Preprocessing:
-    """From an image to what the graph takes, where its input is float.
-
-    Args:
-        wishes: from the user, whose overrides win.
-        facts: of the net.
-        shapes: from `shapes_taken`.
-
-    Returns:
-        Preprocessing that ends at those sizes.
-    """
-    own = facts.preprocessing
-    if wishes.preprocessing is not None:
-        own = named_preprocessing(wishes.preprocessing, facts)
-    return _with_size(_overridden(own, wishes), facts.task, shapes)
-
-
-def pixels_taken(wish: str | bool) -> ChannelOrder | None:  # noqa: FBT001  # a mode or its default
-    """The channel order of a graph that takes bytes.
-
-    Args:
-        wish: "bgr", "rgb", True for OpenCV's, or False.
-
-    Returns:
-        The order; None for a graph that takes floats.
+def resolve_preprocessing(options: ExportOptions, info: ModelInfo, shapes: ShapeRange) -> Preprocessing:
+    """Return the steps from an image to the model's float input; options override those of the model.
 
     Raises:
-        UsageError: another mode.
+        UsageError: an option without effect on this model, or preprocessing that does not suit it.
     """
-    if wish is False:
+    own = info.preprocessing
+    if options.preprocessing is not None:
+        own = named_preprocessing(options.preprocessing, info)
+    result = _with_size(_overridden(own, options), info.task, shapes)
+    if options.resize is not None and options.resize != result.resize.value:
+        whole = result.resize is Resize.NONE and info.task is Task.SEGMENTATION
+        raise UsageError(
+            f"--resize must be {'none or long-side' if whole else 'short-side or squash'} with this --imgsz, "
+            f"got {options.resize}. Leave it out, or choose another --imgsz."
+        )
+    if options.crop_pct is not None and result.resize is not Resize.SHORT_SIDE:
+        raise UsageError(f"--crop-pct applies to --resize short-side only, got {result.resize.value}. Leave it out.")
+    if options.interpolation is not None and result.resize is Resize.NONE:
+        raise UsageError("--interpolation applies where images are resized, got --resize none. Leave it out.")
+    return result
+
+
+def resolve_pixel_order(mode: str | bool) -> ChannelOrder | None:  # noqa: FBT001  # a mode or its default
+    """Return the channel order of a uint8 input; None for a float input."""
+    if mode is False:
         return None
-    if wish is True:
+    if mode is True:
         return ChannelOrder.BGR
     try:
-        return ChannelOrder(wish)
+        return ChannelOrder(mode)
     except ValueError as error:
-        raise UsageError(f"pixels-in must be 'bgr' or 'rgb', got '{wish}'. Choose one.") from error
+        raise UsageError(f"pixels-in must be 'bgr' or 'rgb', got '{mode}'. Choose one.") from error
 
 
-def answer_given(wish: str | bool, facts: ModelInfo) -> OutputKind:  # noqa: FBT001  # a mode or its default
-    """What the graph answers with.
-
-    Args:
-        wish: "topk", "softmax", True for the task's own, or False for what the net gives.
-        facts: of the net.
-
-    Returns:
-        The kind.
+def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noqa: FBT001  # a mode or its default
+    """Return what the graph's output holds.
 
     Raises:
-        UsageError: one this net cannot give.
+        UsageError: a kind that this model does not have.
     """
-    if wish is False:
-        return facts.output_kind
-    if facts.task is Task.SEGMENTATION:
-        if wish is not True:
-            raise UsageError(f"labels-out of a segmentation net takes no mode, got '{wish}'. Leave the mode out.")
+    if mode is False:
+        return info.output_kind
+    if info.task is Task.SEGMENTATION:
+        if mode is not True:
+            raise UsageError(f"labels-out of a segmentation net takes no mode, got '{mode}'. Leave the mode out.")
         return OutputKind.LABELS
-    if facts.output_kind is OutputKind.PROBABILITIES:
+    if info.output_kind is OutputKind.PROBABILITIES:
         raise UsageError("labels-out needs logits, got a graph that ends in probabilities. Export without it.")
-    return OutputKind.PROBABILITIES if wish == "softmax" else OutputKind.TOPK
+    return OutputKind.PROBABILITIES if mode == "softmax" else OutputKind.TOPK
 
 
-def classes_named(wish: str | Path | Sequence[str] | None, facts: ModelInfo) -> tuple[str, ...]:
-    """What the classes are called.
-
-    Args:
-        wish: names, or a file of them; None for the file's own, else the data set's with as many.
-        facts: of the net.
-
-    Returns:
-        One name a class.
+def resolve_class_names(given: str | Path | Sequence[str] | None, info: ModelInfo) -> tuple[str, ...]:
+    """Return one name per class: the user's, else those of the file, else those of the usual data set.
 
     Raises:
-        UsageError: more or fewer than the net has.
+        UsageError: more or fewer names than the model has classes.
         MissingFileError: there is no such file.
     """
-    if wish is None:
-        return _names_of_file(facts) or _names_assumed(facts)
-    names = read_classes(wish) if isinstance(wish, str | Path) else tuple(wish)
-    if facts.threshold is not None:
-        names = _with_the_rest(names, facts.task)
-    if len(names) != facts.num_classes:
+    if given is None:
+        return _names_of_file(info) or _assumed_names(info)
+    names = read_classes(given) if isinstance(given, str | Path) else tuple(given)
+    if info.threshold is not None:
+        names = _both_names(names, info.task)
+    if len(names) != info.num_classes:
         raise UsageError(
-            f"class names must be {facts.num_classes} as in the net's head, got {len(names)}. Correct them."
+            f"class names must be {info.num_classes} as in the net's head, got {len(names)}. Correct them."
         )
     return names
 
 
-def threshold_set(wish: float | None, facts: ModelInfo, classes: tuple[str, ...]) -> float | None:
-    """Where the one score of a net with one output channel divides its two classes; a line says so.
-
-    Args:
-        wish: from the user; None for the file's own.
-        facts: of the net.
-        classes: names of its classes.
-
-    Returns:
-        The probability; None for a net with one channel a class.
+def resolve_threshold(given: float | None, info: ModelInfo, classes: tuple[str, ...]) -> float | None:
+    """Return and log the probability that divides the classes of a model with one output channel; else None.
 
     Raises:
-        UsageError: a wish for a net that has no use for it.
+        UsageError: a threshold for a model with one channel per class.
     """
-    if facts.threshold is None:
-        if wish is not None:
+    if info.threshold is None:
+        if given is not None:
             raise UsageError(
-                f"--threshold is for a net with one output channel, got one with {facts.num_classes}. Leave it out."
+                f"--threshold is for a net with one output channel, got one with {info.num_classes}. Leave it out."
             )
         return None
-    threshold = wish or facts.threshold
-    advice = "" if wish is not None else "; --threshold sets another, --classes other names"
+    threshold = given or info.threshold
+    advice = "" if given is not None else "; --threshold sets another, --classes other names"
     _LOG.warning(
         "one output channel: a sigmoid above %g means '%s', else '%s'%s", threshold, classes[1], classes[0], advice
     )
     return threshold
 
 
-def _names_of_file(facts: ModelInfo) -> tuple[str, ...] | None:
-    """Those in the checkpoint; a list of another length is left out, and a line says so."""
-    names = facts.classes
-    if names and facts.threshold is not None:
-        names = _with_the_rest(names, facts.task)
-    if names and len(names) != facts.num_classes:
+def shape_range(imgsz: str | int | HeightWidth | None, batch: str | int | None, native_hw: HeightWidth) -> ShapeRange:
+    """Read batch and image size as a user writes them.
+
+    Args:
+        imgsz: H, "H", "HxW" or (H, W): fixed; "MIN:OPT:MAX" of those: a range; "dynamic": any; None: the model's own.
+        batch: N: fixed; "MIN:OPT:MAX": a range; None: 1 to 16, best at 1.
+        native_hw: the model's own (height, width).
+
+    Raises:
+        UsageError: another form, or sizes out of order.
+    """
+    low, opt, high = _batch_range(batch)
+    min_hw, opt_hw, max_hw = _size_range(imgsz, native_hw)
+    return ShapeRange((low, *min_hw), (opt, *opt_hw), (high, *max_hw))
+
+
+def _batch_range(batch: str | int | None) -> tuple[int, int, int]:
+    if batch is None:
+        return _DEFAULT_BATCH
+    parts = str(batch).split(":")
+    if len(parts) not in {1, 3} or not all(map(_is_number, parts)):
+        raise UsageError(f"batch must be N or MIN:OPT:MAX, got '{batch}'. Example: 1:8:16.")
+    numbers = [int(p) for p in parts]
+    return (numbers[0], numbers[len(numbers) // 2], numbers[-1])
+
+
+def _size_range(
+    imgsz: str | int | HeightWidth | None, native_hw: HeightWidth
+) -> tuple[HeightWidth, HeightWidth, HeightWidth]:
+    if imgsz is None:
+        return native_hw, native_hw, native_hw
+    if imgsz == "dynamic":
+        return _DYNAMIC_MIN_HW, native_hw, _DYNAMIC_MAX_HW
+    if isinstance(imgsz, tuple | list):
+        imgsz = "x".join(map(str, imgsz))
+    sizes = [_size(part, imgsz) for part in str(imgsz).split(":")]
+    if len(sizes) not in {1, 3}:
+        raise UsageError(f"image size must be one size or MIN:OPT:MAX, got '{imgsz}'. Example: 256:512x1024:1024x2048.")
+    return sizes[0], sizes[len(sizes) // 2], sizes[-1]
+
+
+def _size(text: str, whole: str | int) -> HeightWidth:
+    parts = text.lower().split("x")
+    if len(parts) not in {1, 2} or not all(map(_is_number, parts)):
+        raise UsageError(f"image size must be H, HxW, MIN:OPT:MAX or 'dynamic', got '{whole}'. Example: 512x1024.")
+    return int(parts[0]), int(parts[-1])
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text is digits, and few enough for int()."""
+    return text.isdecimal() and len(text) < 10
+
+
+def _names_of_file(info: ModelInfo) -> tuple[str, ...] | None:
+    """Return the names in the checkpoint; a list of another length is reported and not used."""
+    names = info.classes
+    if names and info.threshold is not None:
+        names = _both_names(names, info.task)
+    if names and len(names) != info.num_classes:
         _LOG.warning(
             "class names: the %d in the file are not used, for the head tells %d classes apart",
             len(names),
-            facts.num_classes,
+            info.num_classes,
         )
         return None
     return names
 
 
-def _names_assumed(facts: ModelInfo) -> tuple[str, ...]:
-    """The usual names of a head of that size; a line says so where it is known of neither net nor data set."""
-    if facts.threshold is not None:
-        return _TWO[facts.task]
-    names = default_classes(facts.task, facts.num_classes)
-    known = facts.lineage.get("zoo") or facts.lineage.get("weights") == RANDOM
+def _assumed_names(info: ModelInfo) -> tuple[str, ...]:
+    """Return the usual names of a head of that size; report it where nothing confirms them."""
+    if info.threshold is not None:
+        return _TWO[info.task]
+    names = default_classes(info.task, info.num_classes)
+    known = info.lineage.get("zoo") or info.lineage.get("weights") == RANDOM
     if isinstance(whose := pack_classes(names), str) and not known:
         _LOG.warning(
             "class names: those of %s are assumed for a head of %d classes; --classes gives others",
             _WHOSE[whose],
-            facts.num_classes,
+            info.num_classes,
         )
     return names
 
 
-def _with_the_rest(names: tuple[str, ...], task: Task) -> tuple[str, ...]:
-    """Two names of a net with one channel: the one it is for is the second."""
+def _both_names(names: tuple[str, ...], task: Task) -> tuple[str, ...]:
+    """Return two names for a model with one channel; a single name is that of the second class."""
     if len(names) != 1:
         return names
     return ("background" if task is Task.SEGMENTATION else f"not {names[0]}", names[0])
@@ -214,21 +268,22 @@ def _check_size(task: Task, shapes: ShapeRange) -> None:
             raise UsageError(f"image size must be a multiple of {_STRIDE_PX}, got {height}x{width}. Round it.")
 
 
-def _overridden(preprocessing: Preprocessing, wishes: Wishes) -> Preprocessing:
+def _overridden(preprocessing: Preprocessing, options: ExportOptions) -> Preprocessing:
     fields = ("resize", "crop_pct", "interpolation", "mean", "std")
-    given = {name: getattr(wishes, name) for name in fields if getattr(wishes, name) is not None}
+    given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
     if given.get("resize") not in {None, "none"} and preprocessing.size_hw is None:
-        given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # stands in until the size is known
+        given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # a stand-in until the size is known
     return dataclasses.replace(preprocessing, **given)
 
 
 def _with_size(preprocessing: Preprocessing, task: Task, shapes: ShapeRange) -> Preprocessing:
-    """Preprocessing that ends at the size the artefact takes; with open sizes segmentation sees the whole image."""
+    """Return preprocessing that ends at the input's size; open sizes let segmentation take the whole image."""
     if task is Task.SEGMENTATION and shapes.dynamic_hw:
         if preprocessing.resize is Resize.LONG_SIDE:
             return preprocessing
         return dataclasses.replace(preprocessing, resize=Resize.NONE, size_hw=None)
     height, width = shapes.opt_nhw[1:]
-    open_ended = {Resize.NONE, Resize.LONG_SIDE}  # these end at the image's own shape, a fixed graph needs its own
-    resize = Resize.SQUASH if preprocessing.resize in open_ended else preprocessing.resize
+    # These two end at the image's own shape, but a fixed graph needs its own.
+    keeps_shape = preprocessing.resize in {Resize.NONE, Resize.LONG_SIDE}
+    resize = Resize.SQUASH if keeps_shape else preprocessing.resize
     return dataclasses.replace(preprocessing, resize=resize, size_hw=(height, width))

@@ -1,4 +1,4 @@
-"""The steps of an export, as they are shown while it runs."""
+"""Progress of an export on the terminal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STEPS = ("loading", "running the original", "tracing", "setting the precision", 
 
 
 class ExportProgress:
-    """A progress bar over the named steps; shows each while it runs."""
+    """A progress bar over `STEPS`; a call shows that a step begins."""
 
     def __enter__(self) -> ExportProgress:
         layout = "{desc:<22} {bar:20} {n_fmt}/{total_fmt} [{elapsed}]"
@@ -18,11 +18,7 @@ class ExportProgress:
         return self
 
     def __call__(self, name: str) -> None:
-        """Show that a step begins.
-
-        Args:
-            name: one of `STEPS`.
-        """
+        """Show that a step begins."""
         self._bar.n = STEPS.index(name)
         self._bar.set_description_str(name)
 

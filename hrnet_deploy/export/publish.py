@@ -18,11 +18,11 @@ from hrnet_deploy.export.agreement import Agreement, AgreementError
 from hrnet_deploy.export.card import build_card
 from hrnet_deploy.export.engine.build import BuiltEngine, compile_graph
 from hrnet_deploy.export.engine.parity import parity_images
-from hrnet_deploy.export.gate.gate import AccuracyGate, search
+from hrnet_deploy.export.gate.gate import AccuracyGate, Choice
 from hrnet_deploy.export.gate.result import GateResult
+from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.converted_graph import ConvertedGraph
 from hrnet_deploy.export.quantize.converter import Converter
-from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.verify import verify
 from hrnet_deploy.integrity.fingerprint import artifact_fingerprint
 from hrnet_deploy.quantization_info import Similarity
@@ -59,14 +59,21 @@ class ExportResult:
     waterfall: Waterfall | None = None
     agreement: Agreement | None = None
 
+    def __fspath__(self) -> str:
+        return str(self.path)
 
-def publish(converter: Converter, step: Callable[[str], None], rebuild: str) -> ExportResult:
-    """Convert within the accuracy target, write and verify; an engine that opens on this machine is measured itself.
+    def __str__(self) -> str:
+        """Return the path: a result serves where a path is expected."""
+        return str(self.path)
+
+
+def publish(converter: Converter, choice: Choice, step: Callable[[str], None]) -> ExportResult:
+    """Convert, verify and write an artifact; an engine is built, and measured itself if it opens on this machine.
 
     Args:
         converter: Converts the graph of the export.
+        choice: The blocks to keep in float.
         step: Shows the name of each stage.
-        rebuild: The command that creates the artifact again.
 
     Returns:
         The artifact at its final path.
@@ -77,15 +84,14 @@ def publish(converter: Converter, step: Callable[[str], None], rebuild: str) -> 
         AccuracyGateError: The target was missed, and the plan does not keep such artifacts.
         HrnetDeployError: Whatever building, evaluating and writing raise.
     """
-    source, plan = converter.source, converter.source.plan
-    choice = search(converter, plan.budget)
+    plan = converter.source.plan
     converted = converter.convert(choice.keep)
     # Labels tell more than similarity, unless the model is no better than chance.
     if choice.result is not None and choice.result.reference > 1 / len(plan.classes):
         converted = dataclasses.replace(converted, agreement=None)
-    if converted.agreement is not None and not converted.agreement.passed and not plan.keep_rejected:
+    if converted.agreement is not None and not converted.agreement.passed and not plan.options.keep_rejected:
         raise AgreementError(converted.agreement)
-    writer = ArtifactWriter(source, step, rebuild)
+    writer = ArtifactWriter(plan, step)
     with atomic_output(plan.path) as temporary:
         done = writer.write(converted, temporary, choice.result)
         runs_here = done.engine is not None and done.engine.parity is not None
@@ -102,8 +108,8 @@ def publish(converter: Converter, step: Callable[[str], None], rebuild: str) -> 
 class ArtifactWriter:
     """Writes artifacts of one export, each into a folder of its own."""
 
-    def __init__(self, source: FloatGraph, step: Callable[[str], None], rebuild: str) -> None:
-        self._plan, self._info, self._step, self._rebuild = source.plan, source.info, step, rebuild
+    def __init__(self, plan: ExportPlan, step: Callable[[str], None]) -> None:
+        self._plan, self._step = plan, step
 
     def write(self, converted: ConvertedGraph, path: Path, result: GateResult | None = None) -> ExportResult:
         """Describe, verify and write a graph; for an engine, build and inspect it, too.
@@ -133,9 +139,9 @@ class ArtifactWriter:
                 self._plan.engine,
                 path,
                 reference=graph_path,
-                images=parity_images(card, self._plan.shown),
+                images=parity_images(card, self._plan.user_images),
                 implicit=converted.implicit,
-                rebuild=self._rebuild,
+                rebuild=self._plan.options.command_line(),
             )
             graph_path.unlink()
         return ExportResult(
@@ -154,7 +160,7 @@ class ArtifactWriter:
 
     def _verified(self, converted: ConvertedGraph) -> tuple[ModelCard, Difference]:
         """Run the graph from memory: its card with figures and fingerprint, and its distance from the original."""
-        card = build_card(converted.graph, self._plan, self._info, converted.quantization)
+        card = build_card(converted.graph, self._plan, converted.quantization)
         content = converted.graph.SerializeToString()
         engine = open_engine(content, device="cpu", backend="onnxruntime")
         try:

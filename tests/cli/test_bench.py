@@ -37,7 +37,7 @@ def fixed(demo, tmp_path_factory):
         pixels_in=True,
         labels_out=True,
         output=tmp_path_factory.mktemp("fixed") / "fixed.onnx",
-    )
+    ).path
 
 
 def test_two_nets_in_json(command, photos_onnx, fixed):

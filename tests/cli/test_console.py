@@ -5,10 +5,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+import hrnet_deploy
+from hrnet_deploy.cli import commands
+
+ROOT = Path(__file__).resolve().parents[2]
 
 NOISY = """
 import argparse, logging, sys, warnings
@@ -118,3 +124,32 @@ def test_a_damaged_picture_is_one_line(photos_onnx, tmp_path, suffix):
     code, out, err = command("predict", photos_onnx, path, "--device", "cpu")
     assert (code, out, len(err.splitlines())) == (2, "", 1)
     assert f"bad{suffix}' cannot be decoded" in err
+
+
+def test_every_installed_command_is_listed_and_knows_its_version(capsys):
+    tomllib = pytest.importorskip("tomllib", reason="reading TOML came with Python 3.11")
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert set(scripts) == {f"hrnet-{name}" for name in commands.COMMANDS}
+    for name in commands.COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            importlib.import_module(f"hrnet_deploy.cli.{name}").parse_args(["--version"])
+        assert ended.value.code == 0
+        assert capsys.readouterr().out.strip() == f"hrnet-{name} {hrnet_deploy.__version__}"
+
+
+@pytest.mark.parametrize("words", [[], ["--help"]])
+def test_the_package_lists_its_commands(words, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["hrnet_deploy", *words])
+    assert commands.main() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in commands.COMMANDS)
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(("word", "code"), [("models", 0), ("hrnet-models", 0), ("model", 2)])
+def test_the_package_runs_a_command(word, code):
+    command = [sys.executable, "-m", "hrnet_deploy", word, "hrnet_w18.ms_in1k"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert found.returncode == code
+    assert ("hrnet_w18.ms_in1k" in found.stdout) is (code == 0)
+    assert ("no command is named model" in found.stderr) is (code == 2)

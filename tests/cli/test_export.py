@@ -64,7 +64,7 @@ def test_int8_is_one_line_and_answers_like_fp32(run, demo, street_onnx, tmp_path
     record = json.loads(out)
     assert code == 0
     assert "entropy calibration on 7 images, for cpu; floating point: what the recipe keeps" in err
-    assert "held-out images" in err
+    assert "validation images" in err
     assert {p.name for p in tmp_path.iterdir()} == {"pictures", "street.onnx", "street.calib.json"}
     assert record["lineage"]["calib_method"] == "entropy"
     assert record["lineage"]["calib_images"] == "7"

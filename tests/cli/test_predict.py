@@ -66,7 +66,7 @@ def test_options_that_would_do_nothing_are_errors(photos_onnx, street_onnx, demo
 
     fixed = export(
         weights=demo / "hrnet_w18_small_v1_photos10.safetensors", imgsz=32, batch=2, output=tmp_path / "two.onnx"
-    )
+    ).path
     for words, named in (
         ((street_onnx, "--topk", "3"), "--topk applies to classification only, got a model for segmentation"),
         ((fixed, "--batch", "3"), "--batch must be 2, the only one that"),

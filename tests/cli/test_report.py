@@ -67,7 +67,7 @@ def photos_fp16(demo, tmp_path_factory):
         classes=demo / "photos10.txt",
         precision="fp16",
         output=tmp_path_factory.mktemp("fp16") / "photos_fp16.onnx",
-    )
+    ).path
 
 
 def test_a_classification_report(command, photos_onnx, photos_fp16, photos, tmp_path):
@@ -189,7 +189,7 @@ def few(tmp_path_factory):
         imgsz=64,
         resize="squash",
         output=tmp_path_factory.mktemp("few") / "few.onnx",
-    )
+    ).path
 
 
 def test_a_place_that_fails_after_all_is_one_line(command, photos_onnx, photos, monkeypatch):

@@ -100,7 +100,8 @@ def test_the_order_of_blocks_is_measured_once_from_images_that_can_be_read_again
     read = []
     target = types.SimpleNamespace(images=lambda count: read.append(count) or paths[:count])
     plan = types.SimpleNamespace(
-        budget=target,
+        accuracy=target,
+        info=types.SimpleNamespace(output_kind=OutputKind.LOGITS, task=Task.SEGMENTATION, lineage={}),
         images=None,
         engine=None,
         pixels=None,
@@ -109,8 +110,7 @@ def test_the_order_of_blocks_is_measured_once_from_images_that_can_be_read_again
         output_kind=OutputKind.LOGITS,
         preprocessing=Preprocessing(resize=Resize.SQUASH, size_hw=(8, 8)),
     )
-    info = types.SimpleNamespace(output_kind=OutputKind.LOGITS, task=Task.SEGMENTATION, lineage={})
-    converter = Fp16Converter(FloatGraph(model, plan, info))
+    converter = Fp16Converter(FloatGraph(model, plan))
     assert converter.sensitivity_order() == converter.sensitivity_order()
     assert len(read) == 1
     agreement = converter.convert(()).agreement

@@ -9,8 +9,9 @@ from hrnet_deploy import Predictor
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export import export_artifact
-from hrnet_deploy.export.reading import Reading, reading_of
-from hrnet_deploy.export.source import open_source
+from hrnet_deploy.export.open_source import open_source
+from hrnet_deploy.export.options import ExportOptions
+from hrnet_deploy.export.source import checkpoint_lineage, recorded_options
 from hrnet_deploy.models.checkpoints.load import load_checkpoint
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.models.variants import find_variant
@@ -92,14 +93,13 @@ def test_an_own_graph_keeps_its_corners(exported, tmp_path):
 
 def test_the_card_says_how_to_read_the_checkpoint_again(weights, exported):
     card = exported(align_corners=True, imgsz=64).card
-    reading = reading_of(card)
-    assert reading == Reading(align_corners=True)
-    origin = open_source(None, weights, task=None, num_classes=None, opset=None, reading=reading)
-    assert origin.facts.align_corners
-    lineage = Reading(weights_key="a.b", inplace_abn=True).lineage(align_corners=False)
+    options = ExportOptions(weights=weights, **recorded_options(card))
+    assert options == ExportOptions(weights=weights, align_corners=True)
+    assert open_source(options).info.align_corners
+    lineage = checkpoint_lineage(ExportOptions(weights_key="a.b", inplace_abn=True), align_corners=False)
     assert lineage == {"weights_key": "a.b", "inplace_abn": "true"}
     with pytest.raises(UsageError, match="--weights-key chooses the copy already"):
-        Reading(weights_key="a.b", ema=True)
+        open_source(ExportOptions(weights=weights, weights_key="a.b", ema=True))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy import ArtifactError, ExportError, Predictor, UsageError, export, export_artifact
 from hrnet_deploy.cli.export import main
-from hrnet_deploy.export.shapes import shape_range
-from hrnet_deploy.export.source import open_source
+from hrnet_deploy.export.graph_io import shape_range
+from hrnet_deploy.export.open_source import open_source
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.spec import Interpolation, OutputKind, Resize, Rounding
@@ -184,9 +185,9 @@ def test_the_command_line_names_it_either_way(words, tmp_path, monkeypatch, caps
 
 def test_a_graph_can_be_made_twice_with_other_sizes(tmp_path):
     onnx.save(graph(CLASSIFIER), tmp_path / "net.onnx")
-    origin = open_source(str(tmp_path / "net.onnx"), None, task="classification", num_classes=None, opset=None)
+    origin = open_source(ExportOptions(tmp_path / "net.onnx", task="classification"))
     sizes = [shape_range(32, batch, (32, 32)) for batch in (2, None)]
-    dims = [origin.graph(shapes, None).graph.input[0].type.tensor_type.shape.dim[0] for shapes in sizes]
+    dims = [origin.to_onnx(shapes, None).graph.input[0].type.tensor_type.shape.dim[0] for shapes in sizes]
     assert (dims[0].dim_value, dims[1].dim_param) == (2, "batch")
 
 

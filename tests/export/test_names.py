@@ -34,7 +34,7 @@ def named(street, tmp_path):
 
 
 def test_names_and_colours_of_the_file_are_drawn(named, tmp_path, caplog):
-    path = export(weights=named, imgsz="64x96", output=tmp_path / "face.onnx")
+    path = export(weights=named, imgsz="64x96", output=tmp_path / "face.onnx").path
     assert "class names" not in caplog.text
     result = Predictor(path).predict(synthetic_images(1, (64, 96))[0])
     assert result.classes == FACE

@@ -55,13 +55,13 @@ def photos(demo, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(street, tmp_path_factory):
-    return export(weights=street, imgsz="64x96", output=tmp_path_factory.mktemp("plain") / "sky.onnx")
+    return export(weights=street, imgsz="64x96", output=tmp_path_factory.mktemp("plain") / "sky.onnx").path
 
 
 @pytest.fixture(scope="module")
 def plain_photos(photos, tmp_path_factory):
     path = tmp_path_factory.mktemp("plain") / "horse.onnx"
-    return export(weights=photos, imgsz=64, resize="squash", classes=["cat", "horse"], output=path)
+    return export(weights=photos, imgsz=64, resize="squash", classes=["cat", "horse"], output=path).path
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_accuracy_is_that_of_the_threshold(plain_photos, images, tmp_path):
 
 @pytest.mark.parametrize("window", [None, (64, 64)])
 def test_miou_is_that_of_the_threshold(street, images, tmp_path, window):
-    path = export(weights=street, imgsz="dynamic", output=tmp_path / "sky.onnx")
+    path = export(weights=street, imgsz="dynamic", output=tmp_path / "sky.onnx").path
     predictor = Predictor(path)
     masks = [result.mask for result in predictor.predict(images)]
     photos, labels = tmp_path / "leftImg8bit/val/a", tmp_path / "gtFine/val/a"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -36,6 +37,8 @@ def test_the_card_tells_the_whole_story(photos, tmp_path):
     done = export_artifact(precision="fp16", output=tmp_path / "p.onnx", batch="1:4:8", **photos)
     card = card_in(done.path)
     assert card == done.card
+    assert (Path(done), str(done)) == (done.path, str(done.path))
+    assert Predictor(done).card == card
     assert (card.task, card.variant, card.precision) == (Task.CLASSIFICATION, "hrnet_w18_small_v1", Precision.FP16)
     assert card.classes[:2] == ("airplane", "automobile")
     assert card.preprocessing.size_hw == (64, 64)
@@ -59,7 +62,7 @@ def test_overrides_reach_the_card(photos, tmp_path):
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("opset", [17, 19, 20, 21])
 def test_the_opset_asked_for_is_the_one_written(street, tmp_path, precision, opset):
-    path = export(output=tmp_path / "s.onnx", precision=precision, opset=opset, **street)
+    path = export(output=tmp_path / "s.onnx", precision=precision, opset=opset, **street).path
     model = onnx.load(path)
     assert [(e.domain, e.version) for e in model.opset_import] == [("", opset)]
     onnx.checker.check_model(model, full_check=True)
@@ -67,18 +70,18 @@ def test_the_opset_asked_for_is_the_one_written(street, tmp_path, precision, ops
 
 
 def test_one_file_and_nothing_else(street, tmp_path):
-    path = export(output=tmp_path / "new" / "s.onnx", **street)
+    path = export(output=tmp_path / "new" / "s.onnx", **street).path
     assert [p.name for p in tmp_path.rglob("*")] == ["new", "s.onnx"]
     assert path.stat().st_size < 7e6
 
 
 def test_equal_input_gives_equal_bytes(street, tmp_path):
-    first, second = (export(output=tmp_path / name, **street) for name in ("a.onnx", "b.onnx"))
+    first, second = (export(output=tmp_path / name, **street).path for name in ("a.onnx", "b.onnx"))
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_static_graph_has_no_shape_arithmetic(street, tmp_path):
-    kinds = {n.op_type for n in onnx.load(export(output=tmp_path / "s.onnx", **street)).graph.node}
+    kinds = {n.op_type for n in onnx.load(export(output=tmp_path / "s.onnx", **street).path).graph.node}
     assert kinds == {"Conv", "Relu", "Add", "Resize", "Concat"}
 
 
@@ -104,7 +107,7 @@ def test_fp16_keeps_nodes_whose_values_it_cannot_hold(demo, tmp_path):
 
 
 def test_a_wrong_graph_is_refused_and_leaves_the_old_file(street, tmp_path, monkeypatch):
-    path = export(output=tmp_path / "s.onnx", **street)
+    path = export(output=tmp_path / "s.onnx", **street).path
     before = path.read_bytes()
     convert = Fp32Converter.convert
 
@@ -134,7 +137,7 @@ def test_an_interrupt_leaves_nothing(street, tmp_path, monkeypatch):
 
 def test_the_default_file_name_says_what_it_is(street, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert str(export(precision="fp16", **street)) == "hrnetv2_w18_small_v1_fp16.onnx"
+    assert str(export(precision="fp16", **street).path) == "hrnetv2_w18_small_v1_fp16.onnx"
 
 
 def test_random_weights_serve_for_measuring_speed(tmp_path):
@@ -169,7 +172,7 @@ def test_zoo_weights_bring_their_own_preprocessing(demo, tmp_path, monkeypatch):
 
 
 def test_a_foreign_file_gets_a_card(photos, tmp_path):
-    source = export(output=tmp_path / "own.onnx", **photos)
+    source = export(output=tmp_path / "own.onnx", **photos).path
     model = onnx.load(source)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")

@@ -26,7 +26,7 @@ def test_an_export_works_with_no_simplify_and_otherwise_names_the_package(bare, 
     with pytest.raises(MissingDependencyError, match=r"needs onnxsim, .* pip install onnxsim, or use --no-simplify"):
         export(**options, output=tmp_path / "net.onnx")
     assert not (tmp_path / "net.onnx").exists()
-    path = export(**options, simplify=False, output=tmp_path / "net.onnx")
+    path = export(**options, simplify=False, output=tmp_path / "net.onnx").path
     with Predictor(path, device="cpu") as predictor:
         assert predictor.card.lineage["onnx"] == version("onnx")
         assert "onnxsim" not in predictor.card.lineage

@@ -12,11 +12,11 @@ from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.build import compile_graph
 from hrnet_deploy.export.engine.parity import parity_images
 from hrnet_deploy.export.engine.plan import plan_engine
+from hrnet_deploy.export.graph_io import shape_range
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.plan import ENGINE_SUFFIX
 from hrnet_deploy.export.publish import ExportResult
 from hrnet_deploy.export.quantize.calibrate import named_folder, select_images
-from hrnet_deploy.export.shapes import shape_range
-from hrnet_deploy.export.wishes import Wishes
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import ModelCard, ShapeRange
 
@@ -27,17 +27,13 @@ _TRIED = 4
 """Images on which an engine is compared with its graph."""
 
 
-def compile_file(
-    source: Path, card: ModelCard, wishes: Wishes, step: Callable[[str], None], rebuild: str
-) -> ExportResult:
+def compile_file(card: ModelCard, options: ExportOptions, step: Callable[[str], None]) -> ExportResult:
     """Compile an artifact without changing its arithmetic.
 
     Args:
-        source: The .onnx file.
-        card: Its card.
-        wishes: Options; output, batch, image size and those of the engine apply.
+        card: Card of the .onnx file.
+        options: Of these, model, output, batch, image size and those of the engine apply.
         step: Shows the name of each stage.
-        rebuild: The command that creates the engine again.
 
     Returns:
         The engine; its difference is measured on this machine's GPU, and None without one.
@@ -48,16 +44,17 @@ def compile_file(
     """
     from hrnet_deploy.exporters import onnx_file
 
+    source = Path(str(options.model))
     if card.quantization is not None and card.quantization.target is QdqTarget.CPU:
         raise UsageError(
             f"an engine needs Q/DQ pairs for TensorRT, got {source.name} with those for the CPU. "
             "Export it with --qdq-target tensorrt, or straight to .engine from the FP32 net."
         )
-    plan = plan_engine(dataclasses.replace(wishes.engine, int8_path="qdq"), card.precision)
-    card = dataclasses.replace(card, shapes=_shapes(card, wishes))
+    plan = plan_engine(dataclasses.replace(options, int8_path="qdq"), card.precision)
+    card = dataclasses.replace(card, shapes=_shapes(card, options))
     step("loading")
     graph = onnx_file.read(source)
-    path = Path(wishes.output or source.with_suffix(ENGINE_SUFFIX).name)
+    path = Path(options.output or source.with_suffix(ENGINE_SUFFIX).name)
     step("building")
     with atomic_output(path) as temporary:
         compiled = compile_graph(
@@ -66,35 +63,35 @@ def compile_file(
             plan,
             temporary,
             reference=source,
-            images=parity_images(card, _images(wishes)),
+            images=parity_images(card, _images(options)),
             implicit=None,
-            rebuild=rebuild,
+            rebuild=options.command_line(),
         )
         size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())
     return ExportResult(path, card, compiled.parity, len(graph.graph.node), size_bytes, engine=compiled)
 
 
-def _images(wishes: Wishes) -> tuple[CalibrationImage, ...]:
+def _images(options: ExportOptions) -> tuple[CalibrationImage, ...]:
     """Select images of the user from any split: no figure depends on them."""
-    folder = named_folder(wishes.int8.evaluation or wishes.int8.data)
+    folder = named_folder(options.eval_data or options.calib_data)
     return () if folder is None else select_images(folder, _TRIED, allow_val=True).calibration
 
 
-def _shapes(card: ModelCard, wishes: Wishes) -> ShapeRange:
+def _shapes(card: ModelCard, options: ExportOptions) -> ShapeRange:
     """Replace the card's range where the graph has dynamic dimensions."""
     own = card.shapes
-    if wishes.batch is None and wishes.imgsz is None:
+    if options.batch is None and options.imgsz is None:
         return own
     entry = card.inputs[0].shape
     open_batch, open_size = (any(isinstance(s, str) for s in dims) for dims in (entry[:1], entry[1:]))
-    if (wishes.batch is not None and not open_batch) or (wishes.imgsz is not None and not open_size):
+    if (options.batch is not None and not open_batch) or (options.imgsz is not None and not open_size):
         raise UsageError(
-            f"the graph takes input {entry} only, got --batch {wishes.batch} --imgsz {wishes.imgsz}. "
+            f"the graph takes input {entry} only, got --batch {options.batch} --imgsz {options.imgsz}. "
             "Leave them out, or export it with open sizes."
         )
-    wanted = shape_range(wishes.imgsz, wishes.batch, own.opt_nhw[1:])
-    batch = own if wishes.batch is None else wanted
-    size = own if wishes.imgsz is None else wanted
+    wanted = shape_range(options.imgsz, options.batch, own.opt_nhw[1:])
+    batch = own if options.batch is None else wanted
+    size = own if options.imgsz is None else wanted
     return ShapeRange(
         (batch.min_nhw[0], *size.min_nhw[1:]),
         (batch.opt_nhw[0], *size.opt_nhw[1:]),

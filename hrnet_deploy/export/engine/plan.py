@@ -11,6 +11,7 @@ from hrnet_deploy.engines.tensorrt.api import TrtApi, find_api
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.engines.tensorrt.load_checks import gpu_index
 from hrnet_deploy.errors import DeviceError, MissingDependencyError, UsageError
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.cache_dir import cache_folder
 from hrnet_deploy.system.gpu_table import Runtime, find_gpu, gpus, refusal
@@ -20,21 +21,6 @@ INT8_PATHS = ("auto", "implicit", "qdq")
 _GIB = 1 << 30
 _MAX_LEVEL = 5
 """Source: IBuilderConfig.builder_optimization_level."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineWishes:
-    """Options of an engine build; `export_artifact` describes each field."""
-
-    backend: str = "auto"
-    device: str = "auto"
-    target: str = LOCAL
-    timing_cache: str | Path | None = None
-    workspace: float | None = None
-    opt_level: int | None = None
-    aux_streams: int | None = None
-    tf32: bool = True
-    int8_path: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +74,11 @@ class EnginePlan:
         return {name: str(value) for name, value in chosen.items() if value not in {None, ""}}
 
 
-def plan_engine(wishes: EngineWishes, precision: Precision) -> EnginePlan:
+def plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
     """Plan a build before any work is done.
 
     Args:
-        wishes: Options of the user.
+        options: Options of the user.
         precision: Of the engine.
 
     Returns:
@@ -103,18 +89,18 @@ def plan_engine(wishes: EngineWishes, precision: Precision) -> EnginePlan:
         MissingDependencyError: No TensorRT is installed.
         DeviceError: This TensorRT builds on a GPU only, and there is none.
     """
-    _check(wishes)
-    api = find_api(wishes.backend)
+    _check(options)
+    api = find_api(options.backend or "auto")
     runtime = Runtime(api.flavour)
-    device = gpu_index(wishes.device, "an engine")
-    targets, gpu = _targets(wishes.target, api, device)
+    device = gpu_index(options.device or "auto", "an engine")
+    targets, gpu = _targets(options.target or LOCAL, api, device)
     for target in targets or (gpu.capability,):
         known = {card.sm for card in gpus()}
         # TensorRT decides about GPUs that are newer than the table.
         why = refusal(find_gpu(target), runtime, precision, api.version) if target in known else None
         if why is not None:
             raise UsageError(why)
-    implicit = precision is Precision.INT8 and _implicit(wishes.int8_path, api)
+    implicit = precision is Precision.INT8 and _implicit(options.int8_path or "auto", api)
     weak = implicit or not api.strong_typing
     if weak and not api.weak_typing:
         raise MissingDependencyError(
@@ -130,11 +116,11 @@ def plan_engine(wishes: EngineWishes, precision: Precision) -> EnginePlan:
         capabilities=targets or (gpu.capability,),
         device=device,
         gpu=gpu.name,
-        timing_cache=_timing_cache(wishes.timing_cache, api, gpu),
-        workspace_bytes=None if wishes.workspace is None else int(wishes.workspace * _GIB),
-        opt_level=wishes.opt_level,
-        aux_streams=wishes.aux_streams,
-        tf32=wishes.tf32,
+        timing_cache=_timing_cache(options.timing_cache, api, gpu),
+        workspace_bytes=None if options.workspace is None else int(options.workspace * _GIB),
+        opt_level=options.opt_level,
+        aux_streams=options.aux_streams,
+        tf32=options.tf32,
     )
 
 
@@ -146,17 +132,17 @@ class _Local:
     capability: str = ""
 
 
-def _check(wishes: EngineWishes) -> None:
-    if wishes.int8_path not in INT8_PATHS:
-        raise UsageError(f"--int8-path must be one of {', '.join(INT8_PATHS)}, got '{wishes.int8_path}'. Choose one.")
-    if wishes.workspace is not None and not 0 < wishes.workspace < 1 << 20:
-        raise UsageError(f"--workspace must be a positive number of GiB, got {wishes.workspace}. Leave it out.")
-    if wishes.opt_level is not None and not 0 <= wishes.opt_level <= _MAX_LEVEL:
-        raise UsageError(f"--opt-level must be 0 to {_MAX_LEVEL}, got {wishes.opt_level}. Leave it out.")
-    if wishes.aux_streams is not None and wishes.aux_streams < 0:
-        raise UsageError(f"--aux-streams must be 0 or more, got {wishes.aux_streams}. Leave it out.")
-    if wishes.timing_cache is not None and Path(wishes.timing_cache).is_dir():
-        raise UsageError(f"--timing-cache must be a file, got the folder {wishes.timing_cache}. Add a file name.")
+def _check(options: ExportOptions) -> None:
+    if options.int8_path not in {None, *INT8_PATHS}:
+        raise UsageError(f"--int8-path must be one of {', '.join(INT8_PATHS)}, got '{options.int8_path}'. Choose one.")
+    if options.workspace is not None and not 0 < options.workspace < 1 << 20:
+        raise UsageError(f"--workspace must be a positive number of GiB, got {options.workspace}. Leave it out.")
+    if options.opt_level is not None and not 0 <= options.opt_level <= _MAX_LEVEL:
+        raise UsageError(f"--opt-level must be 0 to {_MAX_LEVEL}, got {options.opt_level}. Leave it out.")
+    if options.aux_streams is not None and options.aux_streams < 0:
+        raise UsageError(f"--aux-streams must be 0 or more, got {options.aux_streams}. Leave it out.")
+    if options.timing_cache is not None and Path(options.timing_cache).is_dir():
+        raise UsageError(f"--timing-cache must be a file, got the folder {options.timing_cache}. Add a file name.")
 
 
 def _targets(text: str, api: TrtApi, device: int) -> tuple[tuple[str, ...], _Local]:

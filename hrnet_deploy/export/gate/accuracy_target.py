@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation import Dataset, find_dataset
-from hrnet_deploy.export.info import ModelInfo
+from hrnet_deploy.export.option_declaration import ExportKind
+from hrnet_deploy.export.options import ExportOptions
+from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, TensorSpec
 
 if TYPE_CHECKING:
     from hrnet_deploy.calibration.image_selection import CalibrationImage
-
-
-@dataclass(frozen=True, kw_only=True)
-class AccuracyWishes:
-    """Options of the accuracy gate; `export_artifact` describes each field."""
-
-    max_drop: float | None = None
-    data: str | Path | None = None
-    limit: int | None = None
-    keep_rejected: bool = False
-    waterfall: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,49 +41,41 @@ class AccuracyTarget:
         )
 
 
-def check_budget(wishes: AccuracyWishes, precision: Precision) -> None:
+def check_accuracy_options(options: ExportOptions, kind: ExportKind) -> None:
     """Refuse options of the gate that contradict each other or are out of range.
 
     Raises:
         UsageError: No images to measure on, an unusable drop or number of images, or a flag without its use.
     """
-    if wishes.max_drop is None:
-        if wishes.keep_rejected and precision is Precision.FP32:
-            raise UsageError(
-                "--keep-rejected goes with --max-drop, fp16 or int8, got fp32 without a budget. Leave it out."
-            )
-        if wishes.limit is not None and not wishes.waterfall:
-            raise UsageError("--eval-limit goes with --max-drop or --waterfall, got it alone. Leave it out.")
-    elif not (math.isfinite(wishes.max_drop) and wishes.max_drop >= 0):
-        raise UsageError(f"--max-drop must be points from 0 up, got {wishes.max_drop}. Half a point is 0.5.")
-    if wishes.limit is not None and wishes.limit < 1:
-        raise UsageError(f"--eval-limit must be at least 1, got {wishes.limit}. Leave it out for all images.")
-    flag = "--max-drop" if wishes.max_drop is not None else "--waterfall" if wishes.waterfall else ""
-    if flag and wishes.data is None:
-        raise UsageError(f"{flag} needs labelled images to measure on, got no --eval-data. Add --eval-data DIR.")
-
-
-def refuse_budget(wishes: AccuracyWishes) -> None:
-    """Refuse an accuracy target for an artifact that is compiled as it is.
-
-    Raises:
-        UsageError: There is no original to compare with.
-    """
-    if wishes.max_drop is not None or wishes.waterfall:
+    if kind.as_is and (options.max_drop is not None or options.waterfall):
         raise UsageError(
             "--max-drop and --waterfall need the checkpoint or the FP32 graph to measure against, got an artefact that "
             "is compiled as it is. Start from those, or compare with hrnet-report."
         )
+    if options.max_drop is None:
+        if options.keep_rejected and kind.precision == Precision.FP32.value:
+            raise UsageError(
+                "--keep-rejected goes with --max-drop, fp16 or int8, got fp32 without a budget. Leave it out."
+            )
+        if options.eval_limit is not None and not options.waterfall:
+            raise UsageError("--eval-limit goes with --max-drop or --waterfall, got it alone. Leave it out.")
+    elif not (math.isfinite(options.max_drop) and options.max_drop >= 0):
+        raise UsageError(f"--max-drop must be points from 0 up, got {options.max_drop}. Half a point is 0.5.")
+    if options.eval_limit is not None and options.eval_limit < 1:
+        raise UsageError(f"--eval-limit must be at least 1, got {options.eval_limit}. Leave it out for all images.")
+    flag = "--max-drop" if options.max_drop is not None else "--waterfall" if options.waterfall else ""
+    if flag and options.eval_data is None:
+        raise UsageError(f"{flag} needs labelled images to measure on, got no --eval-data. Add --eval-data DIR.")
 
 
-def make_budget(
-    wishes: AccuracyWishes, facts: ModelInfo, classes: tuple[str, ...], preprocessing: Preprocessing, shapes: ShapeRange
+def find_accuracy_target(
+    options: ExportOptions, info: ModelInfo, classes: tuple[str, ...], preprocessing: Preprocessing, shapes: ShapeRange
 ) -> AccuracyTarget | None:
     """Find the images and check that their labels suit the model.
 
     Args:
-        wishes: Options that passed `check_budget`.
-        facts: The original.
+        options: Options that passed `check_accuracy_options`.
+        info: The original.
         classes: Class names of the artifact.
         preprocessing: From image to network input.
         shapes: Of the artifact.
@@ -106,12 +88,12 @@ def make_budget(
         MissingFileError: There is no such folder.
         ImageError: It holds no images.
     """
-    if wishes.data is None or (wishes.max_drop is None and not wishes.waterfall):
+    if options.eval_data is None or (options.max_drop is None and not options.waterfall):
         return None
     # The graph does not exist yet; labels depend on task and classes only.
     card = ModelCard(
-        task=facts.task,
-        variant=facts.variant,
+        task=info.task,
+        variant=info.variant,
         classes=classes,
         preprocessing=preprocessing,
         precision=Precision.FP32,
@@ -120,12 +102,12 @@ def make_budget(
         shapes=shapes,
     )
     try:
-        dataset = find_dataset(wishes.data, card).limited(wishes.limit)
+        dataset = find_dataset(options.eval_data, card).limited(options.eval_limit)
     except UsageError as error:
         reason = str(error).rpartition(". ")[0] or str(error)
-        flag = "--waterfall" if wishes.max_drop is None else "--max-drop"
+        flag = "--waterfall" if options.max_drop is None else "--max-drop"
         raise UsageError(
             f"{flag} needs labels: {reason}. Give --eval-data with class folders, a label file beside the images, or "
             "Cityscapes' gtFine."
         ) from error
-    return None if wishes.max_drop is None else AccuracyTarget(wishes.max_drop, dataset, wishes.keep_rejected)
+    return None if options.max_drop is None else AccuracyTarget(options.max_drop, dataset, options.keep_rejected)

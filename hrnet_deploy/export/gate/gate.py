@@ -33,9 +33,9 @@ class AccuracyGate:
         from hrnet_deploy.exporters.macs import count_macs
 
         source = converter.source
-        self._converter, self._plan, self._info, self._target = converter, source.plan, source.info, target
+        self._converter, self._plan, self._target = converter, source.plan, target
         self._macs = count_macs(source.model, source.plan.shapes.opt_nhw[1:])
-        card = float_card(source.model, source.plan, source.info)
+        card = float_card(source.model, source.plan)
         self._original = CachedModel(OnnxModel(source.model, card))
         self._references: list[Evaluation] = []
         self._trials: list[Trial] = []
@@ -55,7 +55,7 @@ class AccuracyGate:
             graph, plan = self._converter.graph(blocks), self._plan
             # An INT8 graph for TensorRT only predicts: the status needs the target, not the figures.
             info = QuantizationInfo(target=plan.int8.target) if plan.precision is Precision.INT8 else None
-            return self._trial(blocks, graph, OnnxModel(graph, build_card(graph, plan, self._info, info)))
+            return self._trial(blocks, graph, OnnxModel(graph, build_card(graph, plan, info)))
 
         self._search(measure, ())
         return self._result()

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from hrnet_deploy.export.info import ModelInfo
-from hrnet_deploy.export.plan import Plan
+from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.converted_graph import ConvertedGraph
 from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.fp16 import Fp16Converter
@@ -80,13 +79,12 @@ class Fp32Converter:
         return ConvertedGraph(graph=self.graph(keep), batches=self.source.batches)
 
 
-def make_converter(graph: onnx.ModelProto, plan: Plan, info: ModelInfo, batches: Sequence[ReferenceBatch]) -> Converter:
+def make_converter(graph: onnx.ModelProto, plan: ExportPlan, batches: Sequence[ReferenceBatch]) -> Converter:
     """Measure once what the precision of an export needs: value ranges for FP16, a calibration for INT8.
 
     Args:
         graph: The simplified float32 graph.
         plan: The export.
-        info: The original.
         batches: Inputs and outputs of the original.
 
     Returns:
@@ -97,7 +95,7 @@ def make_converter(graph: onnx.ModelProto, plan: Plan, info: ModelInfo, batches:
         VerificationError: The graph differs from its original.
         HrnetDeployError: Whatever calibrating raises.
     """
-    source = FloatGraph(graph, plan, info, batches)
+    source = FloatGraph(graph, plan, batches)
     if plan.precision is Precision.INT8:
         check_graph(graph, batches)
         return Int8Converter(source)

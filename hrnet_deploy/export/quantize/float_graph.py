@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.export.agreement import Agreement, floor_for
-from hrnet_deploy.export.info import RANDOM, ModelInfo
-from hrnet_deploy.export.plan import Plan
+from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.calibrate import input_batches
+from hrnet_deploy.export.source import RANDOM, ModelInfo
 from hrnet_deploy.export.verify import ReferenceBatch
 from hrnet_deploy.processing.two_classes import cut_of
 from hrnet_deploy.spec import OutputKind, Task
@@ -35,9 +35,13 @@ class FloatGraph:
     """
 
     model: onnx.ModelProto
-    plan: Plan
-    info: ModelInfo
+    plan: ExportPlan
     batches: Sequence[ReferenceBatch] = ()
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of the original."""
+        return self.plan.info
 
     @property
     def threshold(self) -> float | None:
@@ -73,7 +77,7 @@ class FloatGraph:
         plan, info, cut = self.plan, self.info, self.threshold
         if plan.output_kind is not info.output_kind:
             if info.task is Task.SEGMENTATION:
-                output_head.add_argmax(graph, align_corners=plan.align_corners, cut=cut)
+                output_head.add_argmax(graph, align_corners=plan.info.align_corners, cut=cut)
             elif cut is not None:
                 output_head.add_two_classes(graph, cut if plan.output_kind is OutputKind.TOPK else None)
             elif plan.output_kind is OutputKind.TOPK:

@@ -69,7 +69,7 @@ class Fp16Converter:
 
     @functools.cached_property
     def _order(self) -> tuple[str, ...]:
-        source, target = self.source, self.source.plan.budget
+        source, target = self.source, self.source.plan.accuracy
         convolutions = {node.name or node.output[0] for node in source.model.graph.node if node.op_type == "Conv"}
         convolving = [block for block, nodes in self._blocks.items() if nodes & convolutions]
         images = () if target is None else target.images(RANGE_IMAGES)
@@ -89,8 +89,8 @@ class Fp16Converter:
         from hrnet_deploy.calibration.image_selection import choose
 
         plan = self.source.plan
-        if plan.budget is not None:
-            return plan.budget.images(_VALIDATION_IMAGES)
+        if plan.accuracy is not None:
+            return plan.accuracy.images(_VALIDATION_IMAGES)
         if plan.evaluation is not None:
             return choose(plan.evaluation, _VALIDATION_IMAGES)
         return () if plan.images is None else plan.images.validation

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.errors import UsageError, VerificationError
-from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, choose_validation, data_folder
+from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, choose_validation
 from hrnet_deploy.export.quantize.converted_graph import ConvertedGraph
 from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
@@ -104,7 +104,7 @@ class Int8Converter:
         source, options = self.source, self.source.plan.int8
         kept = (*self.kept(), *keep)
         score = self._score(kept)
-        if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB and not source.plan.keep_rejected:
+        if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB and not source.plan.options.keep_rejected:
             raise VerificationError(
                 f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers and "
                 f"{score.sqnr_db:.1f} dB on {self._scorer.count} held-out images. Calibrate on more images like those "
@@ -190,9 +190,8 @@ def _split(source: FloatGraph) -> CalibrationSplit:
     """Calibration images of the plan, and validation images that differ from all of them."""
     plan = source.plan
     if plan.images is None:
-        data_folder(plan.int8.data)  # its error names what is missing
         raise UsageError("precision int8 needs a plan with images to calibrate on, got none. Give --calib-data.")
-    judging = plan.evaluation if plan.budget is None else plan.budget.images()
+    judging = plan.evaluation if plan.accuracy is None else plan.accuracy.images()
     return choose_validation(plan.images, judging, allow_overlap=plan.int8.allow_overlap)
 
 

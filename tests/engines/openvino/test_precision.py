@@ -80,8 +80,8 @@ def test_bfloat16_keeps_the_labels_of_the_street_net(openvino_cpu, demo, picture
     if half_hint() == "f32":
         pytest.skip(f"this CPU has no half precision: {', '.join(sorted(abilities()))}")
     made = {"weights": demo / "hrnetv2_w18_small_v1_street.pth", "imgsz": (256, 320)}
-    plain = export(**made, output=tmp_path / "fp32.onnx")
-    half = export(**made, precision="fp16", output=tmp_path / "fp16.onnx")
+    plain = export(**made, output=tmp_path / "fp32.onnx").path
+    half = export(**made, precision="fp16", output=tmp_path / "fp16.onnx").path
     from hrnet_deploy import Predictor
 
     ours, theirs = Predictor(half, device="cpu"), Predictor(plain, device="cpu")

@@ -397,7 +397,7 @@ def test_fp16_is_faster_than_fp32(demo, tmp_path):
             precision=precision,
             batch=4,
             output=tmp_path / f"{precision}.onnx",
-        )
+        ).path
         engine = on_gpu(path)
         shape = engine.inputs[0].shape
         x = np.random.default_rng(0).normal(size=shape).astype(np.float32)

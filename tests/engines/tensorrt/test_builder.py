@@ -408,7 +408,7 @@ def photos(demo, photos_onnx, tmp_path_factory):
         str(photos_onnx), task="classification", resize="squash", classes=demo / "photos10.txt",
         precision="int8", qdq_target="tensorrt", remainder="fp16", calib_data=folder, calib_method="minmax",
         output=folder / "int8.onnx",
-    )  # fmt: skip
+    ).path  # fmt: skip
     fp32 = onnx.load(photos_onnx)
     return {
         "fp32": fp32.SerializeToString(),

@@ -42,9 +42,9 @@ def pair(request, gpu, demo, tmp_path_factory):
         "precision": request.param,
         "batch": "1:4:8",
     }
-    onnx = export(**options, output=folder / "photos.onnx")
+    onnx = export(**options, output=folder / "photos.onnx").path
     try:
-        engine = export(**options, output=folder / "photos.engine")
+        engine = export(**options, output=folder / "photos.engine").path
     except MissingDependencyError as error:
         pytest.skip(f"not installed: {error}")
     except UsageError as error:  # this flavour does not list the card, as TensorRT-RTX and sm90

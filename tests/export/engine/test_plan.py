@@ -5,7 +5,8 @@ import pytest
 from hrnet_deploy.engines.tensorrt.build_request import Typing
 from hrnet_deploy.errors import DeviceError, MissingDependencyError, UsageError
 from hrnet_deploy.export.engine import plan as engine_plan
-from hrnet_deploy.export.engine.plan import EngineWishes, plan_engine
+from hrnet_deploy.export.engine.plan import plan_engine
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.spec import Precision
 
 T4, V100, L4, H200 = ("Tesla T4", "sm75"), ("Tesla V100-SXM2-16GB", "sm70"), ("NVIDIA L4", "sm89"), ("H200", "sm90")
@@ -50,7 +51,7 @@ def here(monkeypatch, fake, tmp_path):
 )
 def test_how_precision_reaches_tensorrt(here, trt, gpu, precision, path, typing, implicit):
     here(trt, gpu)
-    plan = plan_engine(EngineWishes(int8_path=path), Precision(precision))
+    plan = plan_engine(ExportOptions(int8_path=path), Precision(precision))
     assert (plan.typing, plan.implicit) == (typing, implicit)
     assert plan.capabilities == (gpu[1],)
     assert plan.flags_set_precision == (typing is Typing.WEAK and (implicit or precision != "int8"))
@@ -87,36 +88,36 @@ def test_how_precision_reaches_tensorrt(here, trt, gpu, precision, path, typing,
 def test_what_cannot_work_is_refused_before_the_build(here, trt, gpu, wishes, precision, kind, message):
     here(trt, gpu)
     with pytest.raises(kind, match=message):
-        plan_engine(EngineWishes(**wishes), Precision(precision))
+        plan_engine(ExportOptions(**wishes), Precision(precision))
 
 
 def test_models_of_a_card_mean_its_capability_once(here):
     here("rtx")
-    assert plan_engine(EngineWishes(target="rtx4090, sm89,sm86"), Precision.FP16).targets == ("sm89", "sm86")
+    assert plan_engine(ExportOptions(target="rtx4090, sm89,sm86"), Precision.FP16).targets == ("sm89", "sm86")
 
 
 def test_this_machines_gpu_may_be_named(here):
     here("10.13.0.35", T4)
-    plan = plan_engine(EngineWishes(target="t4"), Precision.FP16)
+    plan = plan_engine(ExportOptions(target="t4"), Precision.FP16)
     assert (plan.targets, plan.capabilities) == ((), ("sm75",))
 
 
 def test_a_card_newer_than_the_table_is_left_to_tensorrt(here):
     here("10.13.0.35", ("NVIDIA Next", "sm999"))
-    assert plan_engine(EngineWishes(), Precision.INT8).capabilities == ("sm999",)
+    assert plan_engine(ExportOptions(), Precision.INT8).capabilities == ("sm999",)
 
 
 def test_timing_caches_are_kept_by_gpu_and_version(here, tmp_path):
     found = set()
     for trt, gpu in (("10.13.0.35", T4), ("10.13.0.35", L4), ("10.4.0", T4)):
         here(trt, gpu)
-        found.add(plan_engine(EngineWishes(), Precision.FP16).timing_cache)
+        found.add(plan_engine(ExportOptions(), Precision.FP16).timing_cache)
     assert len(found) == 3
     assert {path.parent for path in found} == {tmp_path / "timing"}
     here("rtx", L4)
-    assert plan_engine(EngineWishes(), Precision.FP16).timing_cache is None
+    assert plan_engine(ExportOptions(), Precision.FP16).timing_cache is None
     with pytest.raises(UsageError, match="--timing-cache needs a TensorRT that keeps timings"):
-        plan_engine(EngineWishes(timing_cache="x.cache"), Precision.FP16)
+        plan_engine(ExportOptions(timing_cache="x.cache"), Precision.FP16)
 
 
 def test_no_tensorrt_at_all_names_the_pip_lines(monkeypatch):
@@ -125,7 +126,7 @@ def test_no_tensorrt_at_all_names_the_pip_lines(monkeypatch):
     for name in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match=r"hrnet-deploy\[tensorrt"):
-        plan_engine(EngineWishes(), Precision.FP16)
+        plan_engine(ExportOptions(), Precision.FP16)
 
 
 @pytest.mark.parametrize(("device", "name"), [("auto", "first"), ("cuda", "first"), ("cuda:1", "second")])
@@ -145,7 +146,7 @@ def test_the_gpu_that_builds_may_be_chosen(monkeypatch, fake, tmp_path, device, 
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path))
     monkeypatch.setattr(engine_plan, "find_api", lambda _backend: fake("10.13.0.35"))
     monkeypatch.setattr(provider, "open_cuda", Two)
-    plan = plan_engine(EngineWishes(device=device), Precision.FP16)
+    plan = plan_engine(ExportOptions(device=device), Precision.FP16)
     assert (plan.gpu, plan.capabilities) == (name, ("sm75" if name == "first" else "sm86",))
     with pytest.raises(DeviceError, match="one of the 2 GPUs here, got cuda:2"):
-        plan_engine(EngineWishes(device="cuda:2"), Precision.FP16)
+        plan_engine(ExportOptions(device="cuda:2"), Precision.FP16)

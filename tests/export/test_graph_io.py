@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.export.shapes import shape_range
+from hrnet_deploy.export.graph_io import shape_range
 from hrnet_deploy.spec import ShapeRange
 
 NATIVE = (224, 224)

@@ -9,20 +9,47 @@ import pytest
 
 from hrnet_deploy import UsageError, export
 from hrnet_deploy.cli.export import main, parse_args
-from hrnet_deploy.export import export_artifact
-from hrnet_deploy.export.applies import OPTIONS, Case, check_applies, flag, typed
+from hrnet_deploy.export.option_declaration import ExportKind, flag
+from hrnet_deploy.export.options import ExportOptions, declarations, options_text
 from hrnet_deploy.spec import Precision
 
 
 def case(precision="fp32", *, engine=False, as_is=False, graph=False, random=False, images=False, given=()):
-    return Case(
+    return ExportKind(
         precision=precision, engine=engine, as_is=as_is, graph=graph, random=random, images=images,
         given=frozenset(given),
     )  # fmt: skip
 
 
-def test_every_option_of_an_export_is_in_the_table():
-    assert set(OPTIONS) == set(inspect.signature(export_artifact).parameters)
+DEFAULTS = {field.name: field.default for field, _ in declarations()}
+DECLARED = {field.name: declared for field, declared in declarations()}
+
+
+def test_the_function_takes_every_option():
+    parameters = inspect.signature(export).parameters
+    assert list(parameters) == list(DECLARED)
+    kinds = [parameter.kind for parameter in parameters.values()]
+    assert kinds[0] is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    assert set(kinds[1:]) == {inspect.Parameter.KEYWORD_ONLY}
+    assert {name: parameter.default for name, parameter in parameters.items()} == vars(ExportOptions())
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_an_option_is_described_in_the_docstring_and_in_help(name, capsys):
+    assert f"\n    {name}" in export.__doc__
+    assert f"\n    {name}" in f"\n{options_text()}"
+    with pytest.raises(SystemExit):
+        parse_args(["--help"])
+    shown = capsys.readouterr().out
+    assert (flag(name, DEFAULTS[name] is not True) if name != "model" else "MODEL|FILE.onnx") in shown
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_help_fits_a_terminal(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with pytest.raises(SystemExit):
+        parse_args(["--help"])
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
 
 
 @pytest.mark.parametrize(
@@ -60,15 +87,17 @@ def test_a_value_of_another_type_is_one_line_that_names_it(options, named):
 
 
 def test_values_reach_their_normal_form():
-    assert typed(
-        {
-            "precision": Precision.INT8, "output": Path("a/b.onnx"), "imgsz": [np.int64(32), 64], "keep_fp": "a, b",
-            "calib_images": np.int32(4), "crop_pct": np.float32(0.5), "simplify": np.bool_(False), "task": None,
-        }
-    ) == {
-        "precision": "int8", "output": "a/b.onnx", "imgsz": "32x64", "keep_fp": ("a", "b"),
-        "calib_images": 4, "crop_pct": 0.5, "simplify": False, "task": None,
-    }  # fmt: skip
+    options = ExportOptions(
+        precision=Precision.INT8, output=Path("a/b.onnx"), imgsz=[np.int64(32), 64], keep_fp="a, b",
+        calib_images=np.int32(4), crop_pct=np.float32(0.5), simplify=np.bool_(False), task=None, tf32=None,
+    )  # fmt: skip
+    assert options == ExportOptions(
+        precision="int8", output="a/b.onnx", imgsz="32x64", keep_fp=("a", "b"), calib_images=4, crop_pct=0.5,
+        simplify=False,
+    )  # fmt: skip
+    assert type(options.calib_images) is int
+    assert type(options.simplify) is bool
+    assert options.tf32 is True
 
 
 INT8_ONLY = (
@@ -97,12 +126,12 @@ ENGINE_ONLY = ("backend", "device", "target", "timing_cache", "workspace", "opt_
 )  # fmt: skip
 def test_an_option_applies_or_is_an_error_that_names_its_flag(names, fits, fails):
     for name in names:
-        values = dict.fromkeys(OPTIONS, True) | {"simplify": False, "tf32": False}
-        check_applies(values, with_given(fits, name))
+        options = ExportOptions()
+        options.check_applies(with_given(fits, name))
         for other in fails:
             with pytest.raises(UsageError) as caught:
-                check_applies(values, with_given(other, name))
-            assert str(caught.value).startswith(f"{flag(name, values[name])} applies to ")
+                options.check_applies(with_given(other, name))
+            assert str(caught.value).startswith(f"{flag(name, DEFAULTS[name])} applies to ")
 
 
 def with_given(known, name):

@@ -3,17 +3,19 @@ import shlex
 import pytest
 
 from hrnet_deploy.cli.export import parse_args
-from hrnet_deploy.export import export_artifact
-from hrnet_deploy.export.applies import typed
-from hrnet_deploy.export.command import command_line
+from hrnet_deploy.export.options import ExportOptions, declarations
+
+NAMES = {field.name for field, _ in declarations()}
 
 
-def given(**values):
-    """What a call binds: every parameter of `export_artifact`, defaults where nothing is said."""
-    import inspect
+def words_of(**values):
+    return shlex.split(ExportOptions(**values).command_line())[1:]
 
-    defaults = {name: p.default for name, p in inspect.signature(export_artifact).parameters.items()}
-    return defaults | typed(values)
+
+def parsed(words):
+    """The options that a command line gives."""
+    args = vars(parse_args(words))
+    return ExportOptions(**{name: args[name] for name in NAMES})
 
 
 @pytest.mark.parametrize(
@@ -34,19 +36,17 @@ def given(**values):
     ],
 )
 def test_a_call_reads_as_a_command(values, expected):
-    assert command_line("hrnet-export", export_artifact, given(**values)) == expected
+    assert ExportOptions(**values).command_line() == expected
 
 
 def test_the_command_makes_the_same_call():
     values = {"precision": "int8", "weights": "w.pth", "keep_fp": ["auto"], "batch": "1:8:16", "workspace": 2.5}
-    words = shlex.split(command_line("hrnet-export", export_artifact, given(**values)))
-    args = vars(parse_args(words[1:]))
+    args = vars(parse_args(words_of(**values)))
     assert {name: args[name] for name in values} == values
 
 
 def test_every_keyword_is_a_flag():
-    names = set(vars(parse_args([]))) - {"json", "verbose", "quiet"}
-    assert names == set(given())
+    assert set(vars(parse_args([]))) - {"json", "verbose", "quiet"} == NAMES
 
 
 EVERY = {
@@ -108,17 +108,13 @@ EVERY = {
 
 
 def test_every_option_has_a_value_here():
-    assert set(EVERY) <= set(given())
-    missing = set(given()) - set(EVERY)
+    assert set(EVERY) <= NAMES
+    missing = NAMES - set(EVERY)
     assert not missing, f"give {missing} a value in EVERY"
 
 
 @pytest.mark.parametrize("name", [*EVERY, "all"])
 def test_a_recorded_command_makes_the_same_call(name):
     values = EVERY if name == "all" else {name: EVERY[name]}
-    words = shlex.split(command_line("hrnet-export", export_artifact, given(**values)))
-    args = vars(parse_args(words[1:]))
-    again = typed({key: value for key, value in args.items() if key in given()})
-    assert {key: again[key] for key in values} == typed(values)
-    others = {key: value for key, value in again.items() if key not in values and value not in {None, ()}}
-    assert others == {key: given()[key] for key in others}
+    assert parsed(words_of(**values)) == ExportOptions(**values)
+    assert ExportOptions(**values).given() == set(values)

@@ -1,0 +1,209 @@
+"""An ONNX file as the start of an export: a float32 graph, made here or elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.artifact.files import sha256_file
+from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
+from hrnet_deploy.export import foreign_session
+from hrnet_deploy.export.options import ExportOptions
+from hrnet_deploy.export.source import (
+    DEFAULT_THRESHOLD,
+    ModelInfo,
+    extra_missing,
+    read_card,
+    refuse_align_corners,
+    refuse_checkpoint_options,
+)
+from hrnet_deploy.export.verify import pad_batch
+from hrnet_deploy.spec import (
+    Interpolation,
+    ModelCard,
+    OutputKind,
+    Precision,
+    Preprocessing,
+    Resize,
+    ShapeRange,
+    Task,
+)
+
+if TYPE_CHECKING:
+    import onnx
+
+    from hrnet_deploy.exporters.import_onnx import Findings
+    from hrnet_deploy.protocols import Engine
+
+_LOG = logging.getLogger(__name__)
+_RANKS = {Task.CLASSIFICATION: 2, Task.SEGMENTATION: 4}
+
+
+class OnnxSource:
+    """A graph with one image input (N, 3, H, W) and classes in dimension 1 of its output."""
+
+    def __init__(self, path: Path, options: ExportOptions) -> None:
+        try:
+            from hrnet_deploy.exporters import import_onnx, onnx_file
+            from hrnet_deploy.exporters.foreign_outputs import keep_output
+            from hrnet_deploy.exporters.opset import written
+        except ImportError as error:
+            raise extra_missing(error) from error
+        refuse_checkpoint_options(options, path.name, "is a graph")
+        card = read_card(path)
+        if card is not None:
+            _check_plain(card, path)
+            if card.variant != "foreign":
+                refuse_align_corners(options, path.name, f"was traced with align_corners {card.align_corners}")
+        self._model = onnx_file.read(path)
+        self._name = path.name
+        keep_output(self._model, options.graph_output, path.name)
+        task = _task(options.task, card, path.name)
+        import_onnx.check_input(self._model, path.name)
+        self._engine, output = _opened(self._model, path.name, task)
+        found = import_onnx.examine(self._model, path.name)
+        (entry,), outputs = onnx_file.describe(self._model)
+        normalized = found.normalized or (output is not None and foreign_session.sums_to_one(output))
+        if normalized and not found.normalized:
+            _LOG.warning("%s: its scores add up to 1, so they are taken for probabilities", path.name)
+        if options.num_classes is not None and options.num_classes != found.num_classes:
+            raise UsageError(
+                f"--num-classes must be what {path.name} has, {found.num_classes}, got {options.num_classes}."
+            )
+        if len(outputs[0].shape) != _RANKS[task]:
+            raise ArtifactError(
+                f"a {task.value} net must answer with {_RANKS[task]} dimensions, got {outputs[0].shape} from "
+                f"{path.name}. Give the other --task."
+            )
+        if task is not Task.SEGMENTATION:
+            refuse_align_corners(options, path.name, "is no segmentation net")
+        info = _foreign_info(path, task, found, options, opset=written(self._model), normalized=normalized)
+        self.info = info if card is None else _with_card(info, card, options)
+        self._input = entry.name
+        self._output = outputs[0].name
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the file's own output on ONNX Runtime's CPU provider.
+
+        Raises:
+            UsageError: the graph leaves its batch or its size open, but does not take this one.
+        """
+        feed = pad_batch(batch, self._engine.inputs[0])
+        try:
+            output = self._engine.run({self._input: feed})[self._output].astype(np.float32)
+        except DeviceError as error:
+            raise self._refused(feed, str(error)) from error
+        channels = self.info.num_classes if self.info.threshold is None else 1
+        if output.shape[:2] != (len(feed), channels):
+            raise self._refused(feed, f"an answer of {output.shape} to {len(feed)} images")
+        return output[: len(batch)]
+
+    def to_onnx(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
+        """Return the file's graph at that opset, with those sizes where the file leaves them open."""
+        from hrnet_deploy.exporters import import_onnx
+        from hrnet_deploy.exporters.opset import MIN_OPSET, convert, written
+
+        model = type(self._model)()
+        model.CopyFrom(self._model)
+        return import_onnx.reshape(convert(model, opset or max(written(model), MIN_OPSET)), shapes)
+
+    def _refused(self, feed: NDArray[np.float32], reason: str) -> UsageError:
+        """Explain a refused batch: a graph may hold a constant size where its input is declared open."""
+        height, width = feed.shape[2:]
+        alone = False
+        if len(feed) > 1:
+            with contextlib.suppress(DeviceError):
+                alone = len(self._engine.run({self._input: feed[:1]})[self._output]) == 1
+        if alone:
+            return UsageError(
+                f"{self._name} leaves its batch open but takes one image only, got {len(feed)} ({reason}). "
+                "Give --batch 1, or export it again with a batch that is open throughout."
+            )
+        return UsageError(
+            f"{self._name} must take {len(feed)} images of {height}x{width}, got: {reason}. "
+            "Give the --imgsz and --batch it was made for, or export it again with open sizes."
+        )
+
+
+def _opened(model: onnx.ModelProto, name: str, task: Task) -> tuple[Engine, NDArray[np.float64] | None]:
+    """Open the graph and run it once; what that run shows of the output is written into the graph."""
+    from hrnet_deploy.exporters.foreign_outputs import declare_classes, flatten_scores
+
+    engine = foreign_session.opened(model, name)
+    output = foreign_session.tried(engine)
+    if task is Task.CLASSIFICATION and flatten_scores(model, None if output is None else output.shape):
+        engine = foreign_session.opened(model, name)
+    elif output is not None:
+        declare_classes(model, output.shape)
+    return engine, output
+
+
+def _task(given: str | None, card: ModelCard | None, name: str) -> Task:
+    if given is None:
+        if card is None:
+            raise UsageError(f"a foreign .onnx needs --task classification or segmentation, got none for {name}.")
+        return card.task
+    try:
+        task = Task(given)
+    except ValueError as error:
+        raise UsageError(f"task must be classification or segmentation, got '{given}'. Choose one.") from error
+    if card is not None and task is not card.task:
+        raise UsageError(f"--task must be that of {name}, {card.task.value}, got {given}. Leave it out.")
+    return task
+
+
+def _foreign_info(
+    path: Path, task: Task, found: Findings, options: ExportOptions, *, opset: int, normalized: bool
+) -> ModelInfo:
+    """Return what a graph without a card states, with usual preprocessing."""
+    hw = found.fixed_hw or (224, 224)
+    resize = Resize.SHORT_SIDE if task is Task.CLASSIFICATION else Resize.SQUASH
+    interpolation = Interpolation.BILINEAR if task is Task.CLASSIFICATION else Interpolation.OPENCV_LINEAR
+    lineage = {"graph": path.name, "graph_sha256": sha256_file(path)}
+    return ModelInfo(
+        task=task,
+        variant="foreign",
+        num_classes=max(found.num_classes, 2),
+        threshold=DEFAULT_THRESHOLD if found.num_classes == 1 else None,
+        preprocessing=Preprocessing(resize=resize, size_hw=hw, interpolation=interpolation),
+        native_hw=hw,
+        fixed_hw=found.fixed_hw,
+        fixed_batch=found.fixed_batch,
+        opset=opset,
+        output_kind=OutputKind.PROBABILITIES if normalized else OutputKind.LOGITS,
+        align_corners=bool(options.align_corners),
+        lineage=lineage if options.graph_output is None else {**lineage, "graph_output": options.graph_output},
+    )
+
+
+def _with_card(info: ModelInfo, card: ModelCard, options: ExportOptions) -> ModelInfo:
+    """Return what is known of a graph that was made here."""
+    return dataclasses.replace(
+        info,
+        variant=card.variant,
+        preprocessing=card.preprocessing,
+        native_hw=card.shapes.opt_nhw[1:],
+        classes=card.classes,
+        align_corners=card.align_corners if options.align_corners is None else options.align_corners,
+        threshold=card.threshold or info.threshold,
+        palette=card.palette,
+        lineage={**card.lineage, **info.lineage},
+    )
+
+
+def _check_plain(card: ModelCard, path: Path) -> None:
+    """Refuse a graph of this package that is not float32 or has another input or output than the model."""
+    plain = card.precision is Precision.FP32 and not card.pixels_in
+    if not plain or card.output_kind not in {OutputKind.LOGITS, OutputKind.PROBABILITIES}:
+        ends = [name for name, there in (("pixels-in", card.pixels_in), ("labels-out", plain)) if there]
+        raise UsageError(
+            f"an export must start from a plain FP32 graph, got {path.name} in {card.precision.value}"
+            f"{' with ' + ', '.join(ends) if ends else ''}. Start from the checkpoint, or compile it as it is with "
+            "-o NAME.engine alone."
+        )

@@ -1,0 +1,115 @@
+"""How INT8 is done: the options with the defaults of the output, checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hrnet_deploy.engines.tensorrt.builder import Typing
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.export.engine.plan import EnginePlan
+from hrnet_deploy.export.options import ExportOptions
+from hrnet_deploy.export.quantize.calibrate import data_folder
+from hrnet_deploy.qdq_plan import DEFAULT_RESIDUAL, QdqTarget, Residual
+from hrnet_deploy.spec import Precision
+
+FP16_SCALES_OPSET = 19
+"""Source: ONNX operator changelog, QuantizeLinear."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Plan:
+    """How an INT8 graph is made; fields are as in `ExportOptions` where nothing else is stated.
+
+    Attributes:
+        method: threshold method, or "auto".
+        cache: file of the calibration table; None for a name after the output's.
+        target: kernels that the Q/DQ layout suits.
+        remainder: "fp32", or "fp16" for what is not INT8 in a graph for TensorRT.
+        per_channel: one weight scale per output channel, else one per layer.
+    """
+
+    method: str = "entropy"
+    cache: Path | None = None
+    target: QdqTarget = QdqTarget.CPU
+    residual: Residual = DEFAULT_RESIDUAL
+    keep_fp: tuple[str, ...] = ()
+    remainder: str = Precision.FP32.value
+    per_channel: bool = True
+    allow_overlap: bool = False
+    sensitivity: bool = False
+    trt_cache: str | None = None
+
+
+def plan_int8(options: ExportOptions, engine: EnginePlan | None, opset: int | None) -> Int8Plan:
+    """Decide how INT8 is done; target and remainder follow the output where the user leaves them open.
+
+    Args:
+        options: from the user.
+        engine: how the engine is built; None for an .onnx file.
+        opset: of the graph; None for the default.
+
+    Raises:
+        UsageError: an unknown mode, modes that exclude each other, or no calibration images for INT8.
+    """
+    try:
+        target = QdqTarget(options.qdq_target or (QdqTarget.CPU if engine is None else QdqTarget.TENSORRT))
+    except ValueError as error:
+        raise UsageError(
+            f"--qdq-target must be 'cpu' or 'tensorrt', got '{options.qdq_target}'. Choose one."
+        ) from error
+    if engine is not None and target is QdqTarget.CPU:
+        raise UsageError("an engine needs --qdq-target tensorrt, got cpu. Leave it out.")
+    half = engine is not None and engine.typing is Typing.STRONG
+    plan = Int8Plan(
+        method=options.calib_method or "entropy",
+        cache=None if options.calib_cache is None else Path(options.calib_cache),
+        target=target,
+        residual=DEFAULT_RESIDUAL if options.residual is None else _residual(options, target),
+        keep_fp=tuple(options.keep_fp),
+        remainder=options.remainder or (Precision.FP16 if half else Precision.FP32).value,
+        per_channel=not options.per_tensor,
+        allow_overlap=options.allow_overlap,
+        sensitivity=options.sensitivity,
+        trt_cache=options.trt_cache,
+    )
+    if options.precision == Precision.INT8.value:
+        _check(plan, options, opset)
+    return plan
+
+
+def check_scales(plan: Int8Plan, opset: int, got: str) -> None:
+    """Refuse an opset without FP16 scales where the remainder is FP16; `got` completes the error."""
+    if plan.remainder == Precision.FP16.value and opset < FP16_SCALES_OPSET:
+        raise UsageError(f"FP16 scales need opset {FP16_SCALES_OPSET}, got {got}.")
+
+
+def _residual(options: ExportOptions, target: QdqTarget) -> Residual:
+    if options.residual not in {residual.value for residual in Residual}:
+        raise UsageError(f"--residual must be 'int8' or 'float', got '{options.residual}'. Choose one.")
+    if target is not QdqTarget.TENSORRT:
+        raise UsageError(f"--residual needs --qdq-target tensorrt, got {target.value}. Leave it out.")
+    return Residual(options.residual)
+
+
+def _check(plan: Int8Plan, options: ExportOptions, opset: int | None) -> None:
+    from hrnet_deploy.calibration.tensorrt_cache import version_number
+    from hrnet_deploy.calibration.thresholds import METHODS
+
+    if plan.cache is not None and plan.cache.is_dir():
+        raise UsageError(f"--calib-cache must be a file, got the folder {plan.cache}. Add a file name.")
+    if plan.trt_cache is not None:
+        version_number(plan.trt_cache)
+    if not options.simplify:
+        raise UsageError("precision int8 needs a simplified graph, got --no-simplify. Leave it out.")
+    if plan.method not in {*METHODS, "auto"}:
+        raise UsageError(f"--calib-method must be {', '.join(METHODS)} or auto, got '{plan.method}'. Choose one.")
+    fp16 = plan.remainder == Precision.FP16.value
+    if plan.remainder not in {"fp32", "fp16"} or (fp16 and plan.target is not QdqTarget.TENSORRT):
+        raise UsageError(
+            f"--remainder must be fp32, or fp16 with --qdq-target tensorrt, got {plan.remainder} for "
+            f"{plan.target.value}. Leave it out."
+        )
+    if opset is not None:
+        check_scales(plan, opset, f"{opset}. Leave --opset out")
+    data_folder(options.calib_data)
