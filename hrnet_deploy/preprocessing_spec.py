@@ -94,7 +94,7 @@ class Preprocessing:
         else:
             object.__setattr__(self, "size_hw", positive_ints("image size", self.size_hw, 2))
         if not 0 < self.crop_pct <= 1:
-            raise UsageError(f"crop fraction must be in (0, 1], got {self.crop_pct}. ImageNet nets use 0.875.")
+            raise UsageError(f"crop fraction must be in (0, 1], got {self.crop_pct}. ImageNet models use 0.875.")
         for name in ("mean", "std"):
             object.__setattr__(self, name, three_numbers(name, getattr(self, name)))
         check_scale(self.mean, self.std)

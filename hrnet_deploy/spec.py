@@ -258,7 +258,7 @@ class ModelCard:
         except ArtifactError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            raise ArtifactError(f"model card cannot be read ({error}). Export the artefact again.") from error
+            raise ArtifactError(f"model card cannot be read ({error}). Export the artifact again.") from error
 
 
 def check_threshold(value: Any) -> None:

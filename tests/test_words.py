@@ -13,6 +13,7 @@ KEPT = {
     "hrnet_deploy/evaluation/image_record.py": {"answers"},  # a key of the journal
     "exporters/integer_input.py": {"centred"},  # names of values in graphs
     "exporters/uint8_input.py": {"normalised"},
+    "hrnet_deploy/integrity/fingerprint.py": {"picture", "answer"},  # keys of the card and outcomes in JSON
     "engines/openvino/engine.py": {"net"},  # files in the cache
     "engines/ort/cache.py": {"net"},
     "benchmarks/comparison/baselines.py": {"net"},

@@ -77,7 +77,7 @@ def measure_waterfall(
         HrnetDeployError: Whatever loading, tracing and evaluating raise.
     """
     if not artifacts:
-        raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
+        raise UsageError("a waterfall needs an artifact at its end, got none. Name one.")
     with open_models(list(artifacts), device=device, backend=backend, threads=threads, streams=1) as ends:
         card = ends[0].info.card
         origin = _open(card, model, weights, task) if source is None else source
@@ -204,7 +204,7 @@ def _measured(rows: Sequence[tuple[str, Model | str]], dataset: Dataset) -> Wate
             )
         before = current
     if first is None:
-        raise UsageError("a waterfall needs a row that can be measured, got none. Name an artefact.")
+        raise UsageError("a waterfall needs a row that can be measured, got none. Name an artifact.")
     return Waterfall(metric=first.metrics.name, data=first.data, steps=tuple(steps))
 
 

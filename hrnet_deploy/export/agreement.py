@@ -61,10 +61,11 @@ class AgreementError(VerificationError):
         advice = {
             Precision.FP32: "check the weights",
             Precision.FP16: "use fp32",
-            Precision.INT8: "calibrate on more images like those the net sees, use --keep-fp auto or --precision fp16",
+            Precision.INT8: "calibrate on more images like those the model sees, use --keep-fp auto or "
+            "--precision fp16",
         }[agreement.precision]
         super().__init__(
-            f"{agreement.precision.value} artefact must give at least {agreement.floor:.0%} of the answers of its "
+            f"{agreement.precision.value} artifact must give at least {agreement.floor:.0%} of the predictions of its "
             f"float32 graph on {agreement.images} validation images, got {agreement.share:.3%}. {kept}; {advice}."
         )
         self.agreement = agreement

@@ -25,8 +25,8 @@ def opened(model: onnx.ModelProto, name: str) -> Engine:
 
     if has_old_resize(model):
         _LOG.warning(
-            "%s: opset %d resizes otherwise than PyTorch's interpolate (asymmetric), so its answers may be worse than "
-            "its net's; they are kept as they are. Export it again with opset 11 or newer", name, written(model),
+            "%s: opset %d resizes otherwise than PyTorch's interpolate (asymmetric), so its outputs may be worse than "
+            "its model's; they are kept as they are. Export it again with opset 11 or newer", name, written(model),
         )  # fmt: skip
     try:
         return open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
@@ -44,14 +44,14 @@ def tried(engine: Engine) -> NDArray[np.float64] | None:
     sizes = [size if isinstance(size, int) else default for size, default in zip(shape, (1, 3, 224, 224), strict=True)]
     image = np.random.default_rng(0).normal(size=sizes).astype(np.float32)
     try:
-        answer = engine.run({engine.inputs[0].name: image})[engine.outputs[0].name]
+        output = engine.run({engine.inputs[0].name: image})[engine.outputs[0].name]
     except DeviceError:
         return None
-    return np.asarray(answer, np.float64)
+    return np.asarray(output, np.float64)
 
 
-def sums_to_one(answer: NDArray[np.float64]) -> bool:
+def sums_to_one(output: NDArray[np.float64]) -> bool:
     """Check whether the scores of two or more classes add up to 1 at every position."""
-    if answer.ndim < 2 or answer.shape[1] < 2:
+    if output.ndim < 2 or output.shape[1] < 2:
         return False
-    return bool(answer.min() >= 0 and np.abs(answer.sum(axis=1) - 1).max() < _SUM_TOLERANCE)
+    return bool(output.min() >= 0 and np.abs(output.sum(axis=1) - 1).max() < _SUM_TOLERANCE)

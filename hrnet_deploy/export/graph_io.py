@@ -123,7 +123,7 @@ def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noq
         return info.output_kind
     if info.task is Task.SEGMENTATION:
         if mode is not True:
-            raise UsageError(f"labels-out of a segmentation net takes no mode, got '{mode}'. Leave the mode out.")
+            raise UsageError(f"labels-out of a segmentation model takes no mode, got '{mode}'. Leave the mode out.")
         return OutputKind.LABELS
     if info.output_kind is OutputKind.PROBABILITIES:
         raise UsageError("labels-out needs logits, got a graph that ends in probabilities. Export without it.")
@@ -144,7 +144,7 @@ def resolve_class_names(given: str | Path | Sequence[str] | None, info: ModelInf
         names = _both_names(names, info.task)
     if len(names) != info.num_classes:
         raise UsageError(
-            f"class names must be {info.num_classes} as in the net's head, got {len(names)}. Correct them."
+            f"class names must be {info.num_classes} as in the model's head, got {len(names)}. Correct them."
         )
     return names
 
@@ -158,7 +158,7 @@ def resolve_threshold(given: float | None, info: ModelInfo, classes: tuple[str, 
     if info.threshold is None:
         if given is not None:
             raise UsageError(
-                f"--threshold is for a net with one output channel, got one with {info.num_classes}. Leave it out."
+                f"--threshold is for a model with one output channel, got one with {info.num_classes}. Leave it out."
             )
         return None
     threshold = given or info.threshold

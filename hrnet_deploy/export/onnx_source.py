@@ -78,11 +78,11 @@ class OnnxSource:
             )
         if len(outputs[0].shape) != _RANKS[task]:
             raise ArtifactError(
-                f"a {task.value} net must answer with {_RANKS[task]} dimensions, got {outputs[0].shape} from "
+                f"a {task.value} model must compute {_RANKS[task]} dimensions, got {outputs[0].shape} from "
                 f"{path.name}. Give the other --task."
             )
         if task is not Task.SEGMENTATION:
-            refuse_align_corners(options, path.name, "is no segmentation net")
+            refuse_align_corners(options, path.name, "is no segmentation model")
         info = _foreign_info(path, task, found, options, opset=written(self._model), normalized=normalized)
         self.info = info if card is None else _with_card(info, card, options)
         self._input = entry.name
@@ -101,7 +101,7 @@ class OnnxSource:
             raise self._refused(feed, str(error)) from error
         channels = self.info.num_classes if self.info.threshold is None else 1
         if output.shape[:2] != (len(feed), channels):
-            raise self._refused(feed, f"an answer of {output.shape} to {len(feed)} images")
+            raise self._refused(feed, f"an output of {output.shape} to {len(feed)} images")
         return output[: len(batch)]
 
     def to_onnx(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:

@@ -36,7 +36,7 @@ def named_preprocessing(name: str | Path, info: ModelInfo) -> Preprocessing:
     if info.task is Task.SEGMENTATION:
         if name != "official":
             raise UsageError(
-                f"--preprocessing of a segmentation net must be official or a file, got {name}. Choose one."
+                f"--preprocessing of a segmentation model must be official or a file, got {name}. Choose one."
             )
         return dialects.OFFICIAL_SEG.preprocessing
     known = (dialects.OFFICIAL, dialects.TIMM, dialects.MMPRETRAIN, dialects.PPCLS)

@@ -159,7 +159,7 @@ def _checkpoint(variant: Variant | None, weights: str, options: ExportOptions) -
 def _aligned(variant: Variant, *, align_corners: bool) -> Variant:
     """Return the variant as the HRNet-OCR branch resizes, or not."""
     if variant.task is not Task.SEGMENTATION:
-        raise UsageError(f"--align-corners is for segmentation nets, got {variant.name}. Leave it out.")
+        raise UsageError(f"--align-corners is for segmentation models, got {variant.name}. Leave it out.")
     return dataclasses.replace(variant, align_corners=align_corners, align_corners_fuse=align_corners)
 
 
@@ -171,6 +171,6 @@ def _float_bytes(network: Any) -> int:
 def _palette(palette: Palette | None, count: int) -> Palette | None:
     """Return a file's palette where it has a color for each class."""
     if palette is not None and len(palette) != count:
-        _LOG.warning("palette: the %d colours in the file are not used, for there are %d classes", len(palette), count)
+        _LOG.warning("palette: the %d colors in the file are not used, for there are %d classes", len(palette), count)
         return None
     return palette

@@ -74,7 +74,7 @@ TOLERANCES = Tolerances(
     logits={Precision.FP32: 1e-3, Precision.FP16: 5e-2, Precision.INT8: 5e-2},
     scores={Precision.FP32: 1e-3, Precision.FP16: 2e-2, Precision.INT8: 2e-2},
     labels={Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.99},
-    demand="artefact must agree with its original",
+    demand="artifact must agree with its original",
     advice="Nothing was written; try fp32 or --no-simplify, or check the weights.",
 )
 _LARGE_PX = 512 * 512
@@ -187,7 +187,7 @@ def check_graph(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> No
         difference = compare(found.outputs, batch.outputs)
         if not difference.max_rel <= TOLERANCES.logits[Precision.FP32]:
             raise VerificationError(
-                f"fp32 graph must agree with its original before it is quantised, got {difference.max_rel:.3g} of the "
+                f"fp32 graph must agree with its original before it is quantized, got {difference.max_rel:.3g} of the "
                 "spread of the logits. Nothing was written; check the weights."
             )
 

@@ -123,12 +123,10 @@ def check_fingerprint(engine: Engine, card: ModelCard) -> FingerprintCheck:
     """
     stored = card.lineage.get(ANSWER_KEY)
     if stored is None:
-        return FingerprintCheck("none", "the card holds no golden answer; exports of this version store one")
+        return FingerprintCheck("none", "the card holds no fingerprint; exports of this version store one")
     image = _image(card)
     if card.lineage.get(PICTURE_KEY) != _digest(image):
-        return FingerprintCheck(
-            "other-picture", "OpenCV or NumPy draws another picture here than where it was exported"
-        )
+        return FingerprintCheck("other-picture", "OpenCV or NumPy draws another image here than where it was exported")
     wanted = _parsed(stored, card)
     try:
         found = _run(engine, card, image)
@@ -136,7 +134,7 @@ def check_fingerprint(engine: Engine, card: ModelCard) -> FingerprintCheck:
         raise
     except (ValueError, KeyError, IndexError, TypeError, cv2.error) as error:
         # The card has other shapes or another kind of output than its graph.
-        raise ArtifactError(f"card must fit its graph, got: {error!s:.120}. Export the artefact again.") from error
+        raise ArtifactError(f"card must fit its graph, got: {error!s:.120}. Export the artifact again.") from error
     limits = TOLERANCE if engine.device == "cpu" else _ELSEWHERE
     return _compared(wanted, found, limits[card.precision], _AGREEMENT[card.precision])
 
@@ -198,8 +196,8 @@ def _compared(wanted: _Output, found: _Output, limit: float, agreement: float) -
     far = [abs(found.values.get(index, min(floor, value)) - value) / spread for index, value in wanted.values.items()]
     worst = max(far, default=0.0)
     if not worst <= limit or any(math.isnan(one) for one in far):
-        return FingerprintCheck("different", f"a value is off by {worst:.3g} of the answer's spread (limit {limit:g})")
-    detail = f"values agree within {worst:.2g} of the answer's spread (limit {limit:g})" if far else "labels agree"
+        return FingerprintCheck("different", f"a value is off by {worst:.3g} of the output's spread (limit {limit:g})")
+    detail = f"values agree within {worst:.2g} of the output's spread (limit {limit:g})" if far else "labels agree"
     if wanted.grid is None or found.grid is None:
         return FingerprintCheck("same", detail)
     share = float(np.mean(wanted.grid == found.grid))
@@ -223,7 +221,7 @@ def _parsed(text: str, card: ModelCard) -> _Output:
         return _Output(values, float(content["spread"]), grid)
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ArtifactError(
-            f"golden answer of the card must be readable, got: {error!s:.80}. Export the artefact again."
+            f"fingerprint of the card must be readable, got: {error!s:.80}. Export the artifact again."
         ) from error
 
 
@@ -254,7 +252,7 @@ def _image(card: ModelCard) -> Image:
         height, width = round(height * _LARGER), round(width * _LARGER)
     if height * width > _LIMIT_PX:
         raise ArtifactError(
-            f"golden picture must have at most {_LIMIT_PX} pixels, got {height}x{width} from the card. "
-            "Export the artefact for a smaller size."
+            f"fingerprint image must have at most {_LIMIT_PX} pixels, got {height}x{width} from the card. "
+            "Export the artifact for a smaller size."
         )
     return synthetic_images(1, (height, width))[0]

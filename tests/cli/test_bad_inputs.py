@@ -231,7 +231,7 @@ CALIBRATIONS = [
     ("an unknown method", [*PICTURES, "--calib-method", "guess"], "entropy"),
     ("an unknown target", [*PICTURES, "--qdq-target", "openvino"], "tensorrt"),
     ("an unknown block", [*SMALL, "{broken}/pictures", "--keep-fp", "stage9"], "stage9.*Blocks: conv0-5"),
-    ("nothing left to quantise", [*SMALL, "{broken}/pictures", "--keep-fp", "*"], "Keep less"),
+    ("nothing left to quantize", [*SMALL, "{broken}/pictures", "--keep-fp", "*"], "Keep less"),
     ("no images", [*PICTURES, "--calib-images", "0"], "at least 1"),
     ("no simplification", [*PICTURES, "--no-simplify"], "--no-simplify"),
     ("an image that is none", [*SMALL, "{broken}/with_text"], "text.jpg"),

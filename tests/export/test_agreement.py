@@ -67,7 +67,7 @@ def test_fp16_that_answers_otherwise_is_refused(demo, folder, tmp_path, monkeypa
 
     monkeypatch.setattr(fp16, "to_fp16", spoiled)
     wishes = {"weights": demo / "hrnetv2_w18_small_v1_street.pth", "imgsz": "32x48", "precision": "fp16"}
-    with pytest.raises(AgreementError, match=r"fp16 artefact must give at least 90% of the answers"):
+    with pytest.raises(AgreementError, match=r"fp16 artifact must give at least 90% of the predictions"):
         export_artifact(calib_data=folder, output=tmp_path / "s.onnx", **wishes)
     assert list(tmp_path.iterdir()) == []
 

@@ -243,7 +243,7 @@ def test_preprocessing_that_does_not_exist_or_suit_is_refused(make, tmp_path, st
         make(graph(CLASSIFIER), preprocessing=tmp_path / "plain.onnx")
     spec = make(graph(TWO), task="segmentation", graph_output="out", preprocessing="official").card.preprocessing
     assert (spec.resize, spec.interpolation) == (Resize.SQUASH, Interpolation.OPENCV_LINEAR)
-    with pytest.raises(UsageError, match="--preprocessing of a segmentation net must be official or a file"):
+    with pytest.raises(UsageError, match="--preprocessing of a segmentation model must be official or a file"):
         make(graph(TWO), task="segmentation", graph_output="out", preprocessing="timm")
 
 

@@ -65,7 +65,7 @@ def test_names_of_another_head_are_left_out(street, tmp_path, caplog):
     card = export_artifact(weights=tmp_path / "x.pth", imgsz=64, output=tmp_path / "x.onnx").card
     assert (card.classes[0], card.palette) == ("road", None)
     assert "the 7 in the file are not used" in caplog.text
-    assert "the 7 colours in the file are not used" in caplog.text
+    assert "the 7 colors in the file are not used" in caplog.text
 
 
 def test_old_cards_are_read_and_new_ones_say_no_more_than_they_must(street_onnx):

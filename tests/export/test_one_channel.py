@@ -279,7 +279,7 @@ def test_a_threshold_is_a_probability(street, threshold):
 
 
 def test_a_threshold_that_does_nothing_is_refused(demo, tmp_path):
-    with pytest.raises(UsageError, match="--threshold is for a net with one output channel, got one with 19"):
+    with pytest.raises(UsageError, match="--threshold is for a model with one output channel, got one with 19"):
         export(weights=demo / "hrnetv2_w18_small_v1_street.pth", threshold=0.5, output=tmp_path / "x.onnx")
 
 

@@ -161,5 +161,5 @@ def test_cards_without_one_and_pictures_drawn_otherwise_are_told_apart(photos_on
 def test_a_golden_answer_that_cannot_be_read_is_refused(photos_onnx, text):
     engine = open_engine(photos_onnx, device="cpu", backend="onnxruntime")
     card = read_card(photos_onnx)
-    with pytest.raises(ArtifactError, match="golden answer of the card must be readable"):
+    with pytest.raises(ArtifactError, match="fingerprint of the card must be readable"):
         check_fingerprint(engine, dataclasses.replace(card, lineage={**card.lineage, ANSWER_KEY: text}))

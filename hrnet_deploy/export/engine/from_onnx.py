@@ -48,7 +48,7 @@ def compile_file(card: ModelCard, options: ExportOptions, step: Callable[[str], 
     if card.quantization is not None and card.quantization.target is QdqTarget.CPU:
         raise UsageError(
             f"an engine needs Q/DQ pairs for TensorRT, got {source.name} with those for the CPU. "
-            "Export it with --qdq-target tensorrt, or straight to .engine from the FP32 net."
+            "Export it with --qdq-target tensorrt, or straight to .engine from the FP32 model."
         )
     plan = plan_engine(dataclasses.replace(options, int8_path="qdq"), card.precision)
     card = dataclasses.replace(card, shapes=_shapes(card, options))

@@ -24,7 +24,7 @@ _TOLERANCES = Tolerances(
     logits={Precision.FP32: 2e-2, Precision.FP16: 5e-2, Precision.INT8: 0.5},
     scores={Precision.FP32: 1e-2, Precision.FP16: 2e-2, Precision.INT8: 0.2},
     labels={Precision.FP32: 0.998, Precision.FP16: 0.99, Precision.INT8: 0.95},
-    demand="engine must answer like ONNX Runtime",
+    demand="engine must agree with ONNX Runtime",
     advice="Nothing was written; try another precision, or --no-tf32.",
 )
 _COUNT = 4

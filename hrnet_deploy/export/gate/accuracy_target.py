@@ -49,7 +49,7 @@ def check_accuracy_options(options: ExportOptions, kind: ExportKind) -> None:
     """
     if kind.as_is and (options.max_drop is not None or options.waterfall):
         raise UsageError(
-            "--max-drop and --waterfall need the checkpoint or the FP32 graph to measure against, got an artefact that "
+            "--max-drop and --waterfall need the checkpoint or the FP32 graph to measure against, got an artifact that "
             "is compiled as it is. Start from those, or compare with hrnet-report."
         )
     if options.max_drop is None:
@@ -65,7 +65,7 @@ def check_accuracy_options(options: ExportOptions, kind: ExportKind) -> None:
         raise UsageError(f"--eval-limit must be at least 1, got {options.eval_limit}. Leave it out for all images.")
     flag = "--max-drop" if options.max_drop is not None else "--waterfall" if options.waterfall else ""
     if flag and options.eval_data is None:
-        raise UsageError(f"{flag} needs labelled images to measure on, got no --eval-data. Add --eval-data DIR.")
+        raise UsageError(f"{flag} needs labeled images to measure on, got no --eval-data. Add --eval-data DIR.")
 
 
 def find_accuracy_target(

@@ -187,10 +187,10 @@ class AccuracyGateError(VerificationError):
         advice = {
             Precision.FP32: "check --pixels-in, --labels-out and an engine's --no-tf32, which are all that differs",
             Precision.FP16: "use fp32",
-            Precision.INT8: "calibrate on more images like those the net sees, or use --precision fp16",
+            Precision.INT8: "calibrate on more images like those the model sees, or use --precision fp16",
         }[verdict.precision]
         super().__init__(
-            f"{verdict.precision.value} artefact may lose {verdict.max_drop:g} points of {verdict.metric}, got "
+            f"{verdict.precision.value} artifact may lose {verdict.max_drop:g} points of {verdict.metric}, got "
             f"{best.drop.points:.2f} ({best.runtime_status}) at best in {len(verdict.attempts)} attempts, with "
             f"{best.float_share:.0%} of the multiply-adds in float. {kept}; {advice}."
         )

@@ -61,8 +61,8 @@ def data_folder(option: str | Path | None) -> Path:
     folder = named_folder(option)
     if folder is None:
         raise UsageError(
-            "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred pictures "
-            f"like those the net will see (ImageNet's or Cityscapes' train, or your own), or set {DATA_VARIABLE}."
+            "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred images "
+            f"like those the model will see (ImageNet's or Cityscapes' train, or your own), or set {DATA_VARIABLE}."
         )
     return folder
 

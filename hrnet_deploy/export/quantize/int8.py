@@ -63,7 +63,7 @@ class Int8Converter:
         self._named = tuple(name for name in options.keep_fp if name != AUTO)
         if not layout.plan(self._named).weighted:
             beside = ", ".join(("what the recipe keeps", *self._named))
-            raise UsageError(f"int8 needs a convolution to quantise, got none beside {beside}. Keep less, or use fp16.")
+            raise UsageError(f"int8 needs a convolution to quantize, got none beside {beside}. Keep less, or use fp16.")
         images = _split(source)
         cache = Path(options.cache) if options.cache else plan.path.with_suffix(".calib.json")
         first = "entropy" if options.method == AUTO else options.method
@@ -106,9 +106,9 @@ class Int8Converter:
         score = self._score(kept)
         if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB and not source.plan.options.keep_rejected:
             raise VerificationError(
-                f"int8 artefact must answer like its original, got {score.agreement:.1%} of equal answers and "
-                f"{score.sqnr_db:.1f} dB on {self._scorer.count} held-out images. Calibrate on more images like those "
-                "the net sees, or use --keep-fp auto."
+                f"int8 artifact must agree with its original, got {score.agreement:.1%} of equal predictions and "
+                f"{score.sqnr_db:.1f} dB on {self._scorer.count} validation images. Calibrate on more images like "
+                "those the model sees, or use --keep-fp auto."
             )
         model = self._graphs.write(self._table, kept)
         # Real images compare INT8 with the original; the reference batches compare the file with this graph.

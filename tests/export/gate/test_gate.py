@@ -185,7 +185,7 @@ def test_the_command_exits_with_3_and_shows_the_table(demo, shared, tmp_path, mo
     assert record["path"] is None
     assert record["gate"]["outcome"] == "missed"
     assert "accuracy gate: fp32 may lose 0.05 points of mIoU" in err
-    assert err.splitlines()[-1].startswith("hrnet-export: fp32 artefact may lose 0.05 points of mIoU, got ")
+    assert err.splitlines()[-1].startswith("hrnet-export: fp32 artifact may lose 0.05 points of mIoU, got ")
 
 
 def test_fp16_gives_up_block_by_block(street, monkeypatch):
@@ -202,7 +202,7 @@ def test_fp16_gives_up_block_by_block(street, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"eval_data": None, "eval_limit": None}, r"--max-drop needs labelled images .* got no --eval-data"),
+        ({"eval_data": None, "eval_limit": None}, r"--max-drop needs labeled images .* got no --eval-data"),
         ({"max_drop": -1}, r"--max-drop must be points from 0 up, got -1\."),
         ({"max_drop": float("nan")}, r"--max-drop must be points from 0 up, got nan\."),
         ({"eval_limit": 0}, r"--eval-limit must be at least 1, got 0\."),
@@ -255,5 +255,5 @@ def test_calibration_images_among_the_judging_ones_are_refused(street, shared):
 
 
 def test_an_artefact_compiled_as_it_is_has_nothing_to_lose_against(photos_onnx, shared, tmp_path):
-    with pytest.raises(UsageError, match="got an artefact that is compiled as it is"):
+    with pytest.raises(UsageError, match="got an artifact that is compiled as it is"):
         export_artifact(str(photos_onnx), output=tmp_path / "p.engine", max_drop=1, eval_data=shared / "data/photos")

@@ -219,7 +219,7 @@ def test_the_stem_is_clipped_no_harder_than_it_stands(int8, tmp_path, method):
 
 @pytest.mark.parametrize("keep", [("*",), ("conv0-5", "conv6-11")])
 def test_keeping_everything_is_refused_before_any_pass(int8, passes, tmp_path, keep):
-    with pytest.raises(UsageError, match="needs a convolution to quantise, got none beside what the recipe keeps"):
+    with pytest.raises(UsageError, match="needs a convolution to quantize, got none beside what the recipe keeps"):
         int8(keep_fp=keep)
     assert passes == []
     assert list(tmp_path.iterdir()) == []
@@ -268,7 +268,7 @@ def test_sensitivity_scores_every_block_alone(int8):
 def test_a_graph_that_answers_wrongly_is_refused_and_not_written(int8, scored, tmp_path):
     for sqnr_db in (2.9, float("nan")):
         scored(0.4, sqnr_db=sqnr_db)
-        with pytest.raises(VerificationError, match=r"got 40\.0% of equal answers and (2\.9|nan) dB on 2 held-out"):
+        with pytest.raises(VerificationError, match=r"got 40\.0% of equal predictions and (2\.9|nan) dB on 2 validation"):
             int8()
     assert [p.name for p in tmp_path.iterdir()] == ["int8.calib.json"]
 
