@@ -1,12 +1,18 @@
 """What every test shares: the demo's nets, one export of each, and where ../shared is."""
 
 import os
+import platform
+from importlib.metadata import distributions
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from hrnet_deploy import export
+from hrnet_deploy.system.cores import cores
+from hrnet_deploy.system.nvidia_smi import query_gpus
+from hrnet_deploy.system.processor import model_name
+from hrnet_deploy.version import VERSION
 
 # Reasons that a machine with a GPU may give for leaving a GPU test out; all others are faults there.
 FITTING_REASONS = ("not installed: ", "the table refuses this card: ", "could not import ")
@@ -20,6 +26,27 @@ SHARED = ROOT.parent / "shared"
 def _own_cache(tmp_path_factory):
     """Caches of the tests are not the user's; processes they start inherit it."""
     os.environ["HRNET_DEPLOY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def pytest_report_header():
+    """Versions and devices, so that a log names the machine it is from."""
+    packages = (
+        "torch",
+        "onnx",
+        "onnxruntime",
+        "openvino",
+        "numpy",
+        "opencv-python",
+        "opencv-python-headless",
+        "tensorrt",
+        "tensorrt-rtx",
+    )
+    lines = [f"hrnet-deploy {VERSION} on {model_name() or platform.machine()}, {cores()} cores"]
+    installed = {dist.metadata["Name"].lower(): dist.version for dist in distributions() if dist.metadata["Name"]}
+    lines.append(", ".join(f"{name} {installed[name]}" for name in packages if name in installed))
+    gpus, reason = query_gpus("name", "driver_version")
+    lines.append("; ".join(" ".join(row) for row in gpus) or f"no NVIDIA GPU ({reason})")
+    return lines
 
 
 @pytest.hookimpl(wrapper=True)

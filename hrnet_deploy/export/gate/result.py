@@ -183,7 +183,7 @@ class AccuracyGateError(VerificationError):
 
     def __init__(self, verdict: GateResult, path: Path | None = None) -> None:
         best = verdict.chosen
-        kept = f"{path} was kept all the same" if path else "Nothing was written"
+        kept = f"{path} was kept" if path else "Nothing was written"
         advice = {
             Precision.FP32: "check --pixels-in, --labels-out and an engine's --no-tf32, which are all that differs",
             Precision.FP16: "use fp32",
