@@ -36,7 +36,7 @@ from hrnet_deploy.evaluation import Drop, compare
 from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.preprocess import Preprocessor
-from hrnet_deploy.system.load_snapshot import describe, look, warnings
+from hrnet_deploy.system.load_snapshot import describe, take_snapshot, warnings
 
 Scores = Callable[[NDArray[np.float32]], NDArray[Any]]
 
@@ -230,7 +230,7 @@ def main() -> int:
         sys.exit(f"needs images and trained weights in {SHARED}")
     words = args.models.split(",") if args.models else [""]
     models = [model for model in MODELS if any(word in model.name for word in words)][: 1 if args.quick else None]
-    before = look()
+    before = take_snapshot()
     with tempfile.TemporaryDirectory() as scratch:
         folder = (args.keep or Path(scratch)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
@@ -241,7 +241,7 @@ def main() -> int:
         tables = [measure(model, folder, seconds=seconds, images=images) for model in models]
         if not args.quick:
             tables.append(accuracy(folder))
-    facts = [*describe(before, look()), *(f"warning: {line}" for line in warnings(before))]
+    facts = [*describe(before, take_snapshot()), *(f"warning: {line}" for line in warnings(before))]
     head = "\n".join(["# Every arithmetic of this CPU", "", *(f"- {line}" for line in facts), ""])
     text = "\n".join([head, *(table.markdown() for table in tables)])
     if args.out:

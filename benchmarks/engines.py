@@ -27,6 +27,7 @@ from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.exporters.fp16 import to_fp16
 from hrnet_deploy.exporters.qdq import to_qdq
 from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget, Residual
+from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.progress import bar
 
@@ -44,9 +45,9 @@ def quantize(source: Path, path: Path, residual: Residual) -> None:
         raise TypeError(f"{source} must have a card")
     layout = place_qdq(graph, QdqTarget.TENSORRT, float_by_default(graph, QdqTarget.TENSORRT), residual)
     converted = to_fp16(to_qdq(graph, layout, dict.fromkeys(layout.measured, _RANGE)), frozenset()).model
-    lineage = {**card.lineage, "qdq_target": QdqTarget.TENSORRT.value, "residual": residual.value}
+    info = QuantizationInfo(target=QdqTarget.TENSORRT, residual=residual, remainder=Precision.FP16.value)
     onnx_file.write(
-        converted, path, card_metadata(dataclasses.replace(card, precision=Precision.INT8, lineage=lineage))
+        converted, path, card_metadata(dataclasses.replace(card, precision=Precision.INT8, quantization=info))
     )
 
 

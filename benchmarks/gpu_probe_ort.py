@@ -13,7 +13,7 @@ from gpu_bench import Bench, max_difference, noise
 from gpu_suite import gpus, versions
 
 from hrnet_deploy import Predictor, export
-from hrnet_deploy.engines.environment import look
+from hrnet_deploy.engines.environment import probe_environment
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.errors import HrnetDeployError
@@ -24,7 +24,7 @@ _LIMITS = {"fp32": 1e-3, "fp16": 2e-2}
 
 def machine(bench: Bench) -> None:
     """Name the GPU and check that the CUDA provider loads."""
-    found = look()
+    found = probe_environment()
     bench.note(gpus=gpus(), python=platform.python_version(), packages=versions())
     bench.note(providers=dict(found.providers), tensorrt=found.tensorrt, tensorrt_rtx=found.tensorrt_rtx)
     if not bench.dry:

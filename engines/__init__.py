@@ -1,1 +1,1 @@
-"""Engines: open an artefact and run it."""
+"""Engines: open an artifact and run it."""

@@ -1,13 +1,10 @@
-"""What runtimes made of a graph, kept for the next start: one folder a graph, runtime, version and kind of CPU."""
+"""A cache of compiled graphs for the next start: one folder per graph, runtime, version and kind of CPU."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
-import platform
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,101 +14,70 @@ from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.system.cache_dir import cache_folder
 
-_MOST_BYTES = 4 << 30
-_SUMS = "SHA256SUMS"
+_MAX_BYTES = 4 << 30
+_DIGESTS = "SHA256SUMS"
 
 Opened = TypeVar("Opened")
 
 
 def compiled_folder(runtime: str, model: Path | bytes, *versions: str) -> Path | None:
-    """The folder for what a runtime makes of a graph, beside the downloads in the user's cache.
+    """Return the cache folder of a graph, created; None where no folder can be written.
 
-    Args:
-        runtime: such as "openvino".
-        model: an .onnx file that holds its weights, or the bytes of one.
-        versions: of everything whose change makes old files useless.
-
-    Returns:
-        An existing folder; None where there is no place to write, and nothing is kept.
+    `versions` are those of everything whose change makes old files useless.
     """
     content = sha256_file(model) if isinstance(model, Path) else hashlib.sha256(model).hexdigest()
     key = hashlib.sha256("\n".join((content, *versions)).encode()).hexdigest()[:32]
     try:
         folder = cache_folder("compiled") / f"{runtime}-{key}"
         folder.mkdir(parents=True, exist_ok=True)
-        os.utime(folder)  # the least recently opened go first
+        os.utime(folder)  # the least recently opened folders are removed first
     except (OSError, UsageError):
         return None
     return folder
 
 
-def open_kept(
-    folder: Path | None, name: str, *, reopen: Callable[[Path], Opened], make: Callable[[Path | None], Opened]
+def open_cached(
+    folder: Path | None,
+    name: str,
+    *,
+    reopen: Callable[[Path], Opened],
+    create: Callable[[Path | None], Opened],
 ) -> Opened:
-    """Open what an earlier start kept, or make it and keep that.
+    """Open the cached form of a graph with `reopen`, or compile it with `create` and cache it.
 
-    Args:
-        folder: of the graph, from `compiled_folder`; None to keep nothing.
-        name: of this kind of it within.
-        reopen: opens what lies in the folder it gets; each file there is as it was written.
-        make: opens the graph itself and writes what to keep into the folder it gets.
-
-    Returns:
-        What `reopen` or `make` returned.
-
-    Raises:
-        ArtifactError: the graph cannot be opened.
+    `folder` comes from `compiled_folder`. Both functions get the folder of the files, of which `reopen` gets intact
+    ones; `create` gets None where nothing can be cached.
     """
     if folder is None:
-        return make(None)
-    kept = folder / name
-    if kept.is_dir():
+        return create(None)
+    cached = folder / name
+    if cached.is_dir():
         try:
-            if _intact(kept):
-                return reopen(kept)
-        except ArtifactError:  # of another build of the runtime; made again below
+            if _is_intact(cached):
+                return reopen(cached)
+        except ArtifactError:  # of another build of the runtime
             pass
-        shutil.rmtree(kept, ignore_errors=True)
+        shutil.rmtree(cached, ignore_errors=True)
     fresh = folder / f"{name}-{os.getpid()}-{os.urandom(4).hex()}"
     try:
         fresh.mkdir()
-        opened = make(fresh)
-        _write_sums(fresh)
+        opened = create(fresh)
+        _write_digests(fresh)
     except (ArtifactError, OSError):
-        # A full disk is no reason not to run; a graph that cannot be opened fails here again.
-        opened = make(None)
+        # A full disk must not prevent a run; a graph that cannot be opened fails here again.
+        opened = create(None)
     else:
         with contextlib.suppress(OSError):  # another process was first
-            fresh.rename(kept)
-            make_room(folder)
+            fresh.rename(cached)
+            trim_cache(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return opened
 
 
-def _write_sums(folder: Path) -> None:
-    """Write down the digests, so that a damaged file is noticed: a runtime would compute with damaged weights."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    (folder / _SUMS).write_text("".join(f"{sha256_file(path)}  {path.name}\n" for path in files), encoding="utf-8")
-
-
-def _intact(folder: Path) -> bool:
-    """Whether every file is as it was written."""
-    try:
-        lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
-        found = [line.split("  ", 1) for line in lines]
-        return bool(found) and all(sha256_file(folder / name) == digest for digest, name in found)
-    except (OSError, ValueError, MissingFileError):
-        return False
-
-
-def make_room(newest: Path) -> None:
-    """Remove the folders that were not opened for longest, until all fit into 4 GiB.
-
-    Args:
-        newest: folder that stays, from `compiled_folder`.
-    """
-    left = _MOST_BYTES
+def trim_cache(newest: Path) -> None:
+    """Remove the least recently opened folders until all fit into 4 GiB; `newest` stays."""
+    left = _MAX_BYTES
     others = [folder for folder in newest.parent.iterdir() if folder != newest]
     for folder in (newest, *sorted(others, key=lambda folder: folder.stat().st_mtime, reverse=True)):
         left -= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
@@ -119,16 +85,16 @@ def make_room(newest: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@functools.cache
-def processor() -> str:
-    """What tells kinds of CPU apart: architecture, model and instruction sets.
+def _write_digests(folder: Path) -> None:
+    """Write the files' digests, which reveal damage: a runtime would compute with damaged weights."""
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    (folder / _DIGESTS).write_text("".join(f"{sha256_file(path)}  {path.name}\n" for path in files), encoding="utf-8")
 
-    Returns:
-        A text.
-    """
+
+def _is_intact(folder: Path) -> bool:
     try:
-        content = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        content = ""
-    lines = sorted(set(re.findall(r"^(?:model name|flags|Features|CPU part)\s*:.*$", content, re.MULTILINE)))
-    return "\n".join((platform.machine(), platform.processor(), *lines))
+        lines = (folder / _DIGESTS).read_text(encoding="utf-8").splitlines()
+        found = [line.split("  ", 1) for line in lines]
+        return bool(found) and all(sha256_file(folder / name) == digest for digest, name in found)
+    except (OSError, ValueError, MissingFileError):
+        return False

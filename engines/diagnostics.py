@@ -1,10 +1,10 @@
-"""What on a machine does not fit together, and the command that repairs it."""
+"""Conflicts between the packages, the driver and the GPU of a machine, each with the command that repairs it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hrnet_deploy.engines.environment import Machine
+from hrnet_deploy.engines.environment import Environment
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.gpu_table import (
@@ -27,29 +27,24 @@ _CUDA13_DRIVER = 580
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that does not fit together.
-
-    Attributes:
-        text: what, in one line.
-        command: what repairs it.
-    """
+    """A conflict, described on one line, and the command that repairs it."""
 
     text: str
     command: str
 
 
-def problems(machine: Machine) -> tuple[Problem, ...]:
-    """What does not fit together, each with the command that repairs it.
+def problems(machine: Environment) -> tuple[Problem, ...]:
+    """List the conflicts of a machine.
 
     Args:
-        machine: what was found.
+        machine: the result of `probe_environment`.
 
     Returns:
         The problems; the first is the one to repair first.
     """
-    versions = [*_beyond_the_card(machine), *_cuda_in_conflict(machine)]
-    # A package of the wrong version also fails to load; its version is what there is to repair.
-    found = [*_packages_in_conflict(machine), *(versions or _provider_that_fails(machine))]
+    versions = [*_unsupported_gpu(machine), *_cuda_conflicts(machine)]
+    # A package of the wrong version also fails to load: then the version is the problem.
+    found = [*_package_conflicts(machine), *(versions or _failed_provider(machine))]
     refused = provider_refusal(machine.tensorrt) if machine.tensorrt and "TensorRT" in machine.providers else None
     if refused:
         text, _, command = refused.partition(" Build an .engine instead")
@@ -58,11 +53,11 @@ def problems(machine: Machine) -> tuple[Problem, ...]:
     return tuple({problem.command: problem for problem in reversed(found)}.values())[::-1]
 
 
-def _packages_in_conflict(machine: Machine) -> list[Problem]:
+def _package_conflicts(machine: Environment) -> list[Problem]:
     found = []
     if {"onnxruntime", "onnxruntime-gpu"} <= set(machine.packages):
-        card = _card(machine)
-        last = card.last_onnxruntime(arm=machine.arm) if card else ""
+        gpu = _gpu_row(machine)
+        last = gpu.last_onnxruntime(arm=machine.arm) if gpu else ""
         extra = "cpu" if not machine.gpu.name or last == NONE else "gpu-cu12" if last else "gpu"
         command = f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install 'hrnet-deploy[{extra}]'"
         found.append(Problem("onnxruntime and onnxruntime-gpu overwrite each other's files; keep one.", command))
@@ -73,7 +68,7 @@ def _packages_in_conflict(machine: Machine) -> list[Problem]:
     return found
 
 
-def _provider_that_fails(machine: Machine) -> list[Problem]:
+def _failed_provider(machine: Environment) -> list[Problem]:
     reason = machine.providers.get("CUDA", "")
     if not machine.gpu.name or not reason:
         return []
@@ -81,7 +76,7 @@ def _provider_that_fails(machine: Machine) -> list[Problem]:
     return [Problem(f"ONNX Runtime's CUDA provider does not load: {reason}", command)]
 
 
-def _cuda_in_conflict(machine: Machine) -> list[Problem]:
+def _cuda_conflicts(machine: Environment) -> list[Problem]:
     majors = _cuda_majors(machine)
     driver = version_numbers(machine.gpu.driver)
     newer = [name for name, major in majors.items() if major == 13]
@@ -92,16 +87,16 @@ def _cuda_in_conflict(machine: Machine) -> list[Problem]:
         text = "CUDA majors differ: " + ", ".join(f"{name} has {major}" for name, major in majors.items()) + "."
     else:
         return []
-    card = _card(machine)
-    if card and (card.host is Host.JETSON or card.last_onnxruntime(arm=machine.arm) not in {"", NONE}):
-        return [Problem(text, pip_lines(card, arm=machine.arm)[0])]
+    gpu = _gpu_row(machine)
+    if gpu and (gpu.host is Host.JETSON or gpu.last_onnxruntime(arm=machine.arm) not in {"", NONE}):
+        return [Problem(text, pip_lines(gpu, arm=machine.arm)[0])]
     cuda12 = f"pip install 'hrnet-deploy[gpu-cu12,tensorrt-cu12,cuda]' 'cuda-bindings<13' {NVIDIA_INDEX}"
     cuda13 = f"pip install 'hrnet-deploy[gpu,tensorrt,cuda]' 'cuda-bindings>=13' {NVIDIA_INDEX}"
     return [Problem(text, cuda12 if outdated else cuda13)]
 
 
-def _cuda_majors(machine: Machine) -> dict[str, int]:
-    """CUDA major of each package that is bound to one."""
+def _cuda_majors(machine: Environment) -> dict[str, int]:
+    """Return the CUDA major of each package that needs a certain one."""
     majors = {}
     if version := version_numbers(machine.packages.get("onnxruntime-gpu", "")):
         majors["onnxruntime-gpu"] = 13 if version >= FIRST_CUDA13_ONNXRUNTIME else 12
@@ -113,8 +108,8 @@ def _cuda_majors(machine: Machine) -> dict[str, int]:
     return majors if "onnxruntime-gpu" in majors or "tensorrt" in majors else {}
 
 
-def _beyond_the_card(machine: Machine) -> list[Problem]:
-    gpu = _card(machine)
+def _unsupported_gpu(machine: Environment) -> list[Problem]:
+    gpu = _gpu_row(machine)
     if gpu is None:
         return []
     versions = {
@@ -139,7 +134,7 @@ def _beyond_the_card(machine: Machine) -> list[Problem]:
     ]
 
 
-def _card(machine: Machine) -> Gpu | None:
+def _gpu_row(machine: Environment) -> Gpu | None:
     try:
         return find_gpu(machine.gpu.capability)
     except UsageError:

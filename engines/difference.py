@@ -1,4 +1,4 @@
-"""Numeric distance between what two runtimes answer."""
+"""The numeric difference between the outputs of two runtimes."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hrnet_deploy.processing.two_classes import two_scores
 
 @dataclass(frozen=True)
 class Difference:
-    """How far an answer is from its reference.
+    """The distance of an output from its reference.
 
     Attributes:
         max_abs: largest absolute difference.
-        max_rel: the same, in units of the reference's spread (standard deviation), at least 1e-6.
+        max_rel: the same in units of the reference's spread (standard deviation, at least 1e-6).
         agreement: share of positions with the same class (argmax over axis 1, or equal labels), 0..1.
     """
 
@@ -25,29 +25,29 @@ class Difference:
     agreement: float
 
     def worst(self, other: Difference) -> Difference:
-        """The larger distances and the lesser agreement of two."""
+        """Return the larger distances and the smaller agreement of two."""
         return Difference(
             max(self.max_abs, other.max_abs), max(self.max_rel, other.max_rel), min(self.agreement, other.agreement)
         )
 
 
-ALIKE = Difference(0.0, 0.0, 1.0)
-"""Nothing compared yet."""
+NO_DIFFERENCE = Difference(0.0, 0.0, 1.0)
+"""The start of a maximum over differences."""
 
 
 def compare(ours: NDArray[np.generic], reference: NDArray[np.generic], cut: float | None = None) -> Difference:
-    """Measure one output against its reference.
+    """Measure the difference of one output from its reference.
 
-    The spread, not each value, is the yardstick: a logit near zero has no meaningful relative error.
+    The unit is the reference's spread, not each value: a logit near zero has no meaningful relative error.
 
     Args:
         ours: logits or scores (N, classes, ...), or integer labels of any shape.
         reference: the same shape.
-        cut: of a net with one channel, the score above which the second class is meant. The spread then counts at
-            least one: it is a logit's own unit, and few answers of one score each may hardly differ.
+        cut: threshold of the second class, for models with one channel. The spread then counts at least one, the unit
+            of a logit: few outputs of one score each may hardly differ.
 
     Returns:
-        The difference; infinite where either is not finite or the shapes differ.
+        The difference; infinite where a value is not finite or the shapes differ.
     """
     if ours.shape != reference.shape:
         return Difference(np.inf, np.inf, 0.0)
@@ -62,5 +62,5 @@ def compare(ours: NDArray[np.generic], reference: NDArray[np.generic], cut: floa
         agreement = float(np.mean(labels[0] == labels[1]))
     else:
         agreement = float(np.mean(a == b))
-    least = 1e-6 if cut is None else 1.0
-    return Difference(max_abs, max_abs / max(float(b.std()), least), agreement)
+    min_spread = 1e-6 if cut is None else 1.0
+    return Difference(max_abs, max_abs / max(float(b.std()), min_spread), agreement)

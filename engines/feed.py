@@ -1,4 +1,4 @@
-"""Whether what is fed fits what a graph takes."""
+"""Checks of a feed against the inputs of a graph."""
 
 from __future__ import annotations
 
@@ -10,15 +10,7 @@ from hrnet_deploy.spec import TensorSpec
 
 
 def check_names(inputs: Iterable[TensorSpec], feed: Mapping[str, Any]) -> None:
-    """Refuse a feed that lacks an input or has one too many.
-
-    Args:
-        inputs: of the graph.
-        feed: by name.
-
-    Raises:
-        UsageError: with the name.
-    """
+    """Refuse a feed that lacks an input or has an unknown one."""
     names = [spec.name for spec in inputs]
     for name in names:
         if feed.get(name) is None:
@@ -29,17 +21,9 @@ def check_names(inputs: Iterable[TensorSpec], feed: Mapping[str, Any]) -> None:
 
 
 def check_array(spec: TensorSpec, array: Any) -> None:
-    """Refuse an array of another type or shape.
-
-    Args:
-        spec: what the graph takes.
-        array: with `shape`, and `dtype` as NumPy has it or as its name.
-
-    Raises:
-        UsageError: with both sides.
-    """
+    """Refuse an array of another type or shape; its `dtype` is NumPy's or a name."""
     shape, dtype = tuple(array.shape), array.dtype
-    # ONNX Runtime takes the bytes of a foreign order for its own.
+    # ONNX Runtime would read the bytes of a foreign byte order as its own.
     name = dtype if isinstance(dtype, str) else dtype.name if dtype.isnative else dtype.str
     fits = len(shape) == len(spec.shape) and all(
         isinstance(want, str) or want == have for want, have in zip(spec.shape, shape, strict=True)

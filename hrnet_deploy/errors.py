@@ -70,3 +70,16 @@ class MissingDependencyError(HrnetDeployError, ImportError):
     """An optional package is missing; the message names the pip line."""
 
     exit_code = 2
+
+
+def one_line(error: object, limit: int | None = None) -> str:
+    """Put a message on one line.
+
+    Args:
+        error: the error, or any value with a text.
+        limit: longest result in characters; None for no limit.
+
+    Returns:
+        The text with each run of white space as one blank.
+    """
+    return " ".join(str(error).split())[:limit]

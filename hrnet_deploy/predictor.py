@@ -100,11 +100,11 @@ class Predictor:
             streams=streams,
             card=card,
         )
-        self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, lanes=streams)
+        self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, streams=streams)
         try:
             self.card = card or card_from_metadata(self._engine.metadata, str(path))
             self._check_card(path)
-            self.device, self.backend, self.streams = self._engine.device, self._engine.backend, self._engine.lanes
+            self.device, self.backend, self.streams = self._engine.device, self._engine.backend, self._engine.streams
             self.arithmetic = self._engine.arithmetic
             self._loop = PredictionLoop(self._engine, self.card, self.streams, threads)
         except BaseException:

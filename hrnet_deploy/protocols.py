@@ -1,4 +1,4 @@
-"""What the rooms expect of each other; structural, so no room imports another for its types."""
+"""Protocols between packages; structural, so that no package imports another for its types."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from hrnet_deploy.spec import TensorSpec
 
 Tensors = dict[str, NDArray[np.generic]]
-"""Named arrays, as they enter and leave an engine."""
+"""Arrays by name, the input and output of an engine."""
 
 
 class Engine(Protocol):
-    """An opened artefact that computes."""
+    """An open artifact that computes."""
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -29,27 +29,27 @@ class Engine(Protocol):
 
     @property
     def metadata(self) -> Mapping[str, str]:
-        """The artefact's own string metadata."""
+        """The artifact's string metadata."""
         ...
 
     @property
     def device(self) -> str:
-        """Where it really runs, such as "cpu" or "cuda:0"."""
+        """Device of the computation, such as "cpu" or "cuda:0"."""
         ...
 
     @property
     def backend(self) -> str:
-        """What runs it, such as "onnxruntime"."""
+        """Name of the runtime, such as "onnxruntime"."""
         ...
 
     @property
     def arithmetic(self) -> str:
-        """What it computes in, such as "float32", "bfloat16" or "int8 and float32"; "" where that is not known."""
+        """Arithmetic, such as "float32", "bfloat16" or "int8 and float32"; "" where unknown."""
         ...
 
     @property
-    def lanes(self) -> int:
-        """How many runs it is set up to compute side by side."""
+    def streams(self) -> int:
+        """Number of runs that it computes side by side."""
         ...
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:

@@ -182,7 +182,7 @@ class ModelCard:
             if len(self.classes) != 2:
                 raise UsageError(f"a threshold divides two classes, got {len(self.classes)}. Name two.")
         if self.palette is not None:
-            object.__setattr__(self, "palette", _colours(self.palette, len(self.classes)))
+            object.__setattr__(self, "palette", _colors(self.palette, len(self.classes)))
         if self.task is Task.SEGMENTATION and len(self.classes) > 255:
             raise UsageError(f"a mask is uint8 with 255 as ignore, got {len(self.classes)} classes. Use at most 255.")
         if not self.inputs or not self.outputs:
@@ -271,7 +271,7 @@ def check_threshold(value: Any) -> None:
         raise UsageError(f"threshold must be a probability between 0 and 1, got {value!r}. The usual one is 0.5.")
 
 
-def _colours(palette: Any, count: int) -> tuple[tuple[int, int, int], ...]:
+def _colors(palette: Any, count: int) -> tuple[tuple[int, int, int], ...]:
     rows = tuple(tuple(row) for row in palette)
     if len(rows) != count or not all(
         len(row) == 3 and all(type(v) is int and 0 <= v <= 255 for v in row) for row in rows

@@ -11,7 +11,7 @@ from typing import Any
 
 from comparison.suite import Key, Record
 from hrnet_deploy.artifact.files import atomic_output
-from hrnet_deploy.system.load_snapshot import look, warnings
+from hrnet_deploy.system.load_snapshot import take_snapshot, warnings
 
 _SEPARATOR = " "
 _BASELINES = ("torch", "timm", "nncf", "pillow")
@@ -31,7 +31,7 @@ class ResultsStore:
             content = json.loads(path.read_text(encoding="utf-8"))
         self._runs: dict[str, dict[str, Any]] = content["runs"]
         self._suites: dict[str, dict[str, Record]] = content["sections"]
-        self._before, self._began = look(), time.perf_counter()
+        self._before, self._began = take_snapshot(), time.perf_counter()
         self._run = self._before.time
         self._command = command
 
@@ -59,7 +59,7 @@ class ResultsStore:
         return {record["run"] for records in self._suites.values() for record in records.values()}
 
     def _note_run(self) -> None:
-        before, after = self._before, look()
+        before, after = self._before, take_snapshot()
         cpu = before.processor
         versions = dict(before.packages)
         for name in _BASELINES:

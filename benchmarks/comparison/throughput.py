@@ -16,7 +16,7 @@ from comparison.interleave import Call, Times, ratio, time_rounds
 from comparison.suite import Key, Record, Records
 from comparison.table import Table
 from hrnet_deploy import Predictor
-from hrnet_deploy.engines.openvino.runtime import installed
+from hrnet_deploy.engines.openvino.runtime import is_installed
 
 FP32_TOO = "ours in FP32, onnxruntime"
 PLAIN = "plain script, ONNX Runtime"
@@ -132,7 +132,7 @@ def _makers(config: Config, key: Key) -> dict[str, Callable[[], Call]]:
 
     makers: dict[str, Callable[[], Call]] = {}
     for whole in (False, True):
-        for backend in ("onnxruntime", *(("openvino",) if installed() else ())):
+        for backend in ("onnxruntime", *(("openvino",) if is_installed() else ())):
             opened = functools.partial(ours, backend, precision, whole=whole)
             makers[f"ours, {backend}{_FROM_JPEG * whole}"] = opened
             if precision == "int8" and not whole:

@@ -1,7 +1,7 @@
-"""What the engines need of CUDA: memory, copies, streams and graphs.
+"""The CUDA calls that the engines use: memory, copies, streams and graphs.
 
-Every handle (device address, stream, executable graph) is an int, so a provider can be swapped without a trace, and
-every failing call is a DeviceError with CUDA's own error name.
+Every handle (device address, stream, executable graph) is an int, so that providers can be exchanged. A failed call
+raises a DeviceError with CUDA's name of the error.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 HostBytes = NDArray[np.uint8]
-"""Pinned host memory: the GPU copies from and to it without staging."""
+"""Pinned host memory, which the GPU copies from and to without staging."""
 
 
 LEGACY_STREAM = 1
-"""The legacy default stream, as `Cuda.wait`, `__cuda_array_interface__` and DLPack number it."""
+"""Number of the legacy default stream in `Cuda.wait`, `__cuda_array_interface__` and DLPack."""
 
 
 class Cuda(Protocol):
@@ -25,97 +25,93 @@ class Cuda(Protocol):
 
     @property
     def name(self) -> str:
-        """Which one: "cuda-python" or "pycuda"."""
+        """Name of the provider: "cuda-python" or "pycuda"."""
         ...
 
     def device_count(self) -> int:
-        """How many GPUs there are; 0 without a driver, which is no error."""
+        """Return the number of GPUs; 0 without a driver, which is no error."""
         ...
 
     def capability(self, device: int) -> str:
-        """Compute capability of a GPU, such as "sm90"."""
+        """Return the compute capability of a GPU, such as "sm90"."""
         ...
 
     def device_name(self, device: int) -> str:
-        """Name of a GPU, such as "Tesla T4"."""
+        """Return the name of a GPU, such as "Tesla T4"."""
         ...
 
     def memory_info(self, device: int) -> tuple[int, int]:
-        """Free and total bytes of a GPU's memory."""
+        """Return the free and total bytes of a GPU's memory."""
         ...
 
     def activate(self, device: int) -> None:
-        """Make a GPU current in this thread, for good."""
+        """Make a GPU current in this thread permanently."""
         ...
 
     def active(self, device: int) -> AbstractContextManager[None]:
-        """Make a GPU current in this thread for a `with` block; the thread's own one is back afterwards."""
+        """Make a GPU current in this thread for a `with` block, and restore the previous one afterwards."""
         ...
 
     def allocate(self, size: int) -> int:
-        """Address of `size` bytes on the current GPU, aligned to 256."""
+        """Allocate `size` bytes on the current GPU, aligned to 256; returns the address."""
         ...
 
     def free(self, address: int) -> None:
-        """Give back what `allocate` gave."""
+        """Free memory from `allocate`."""
         ...
 
     def allocate_host(self, size: int) -> HostBytes:
-        """Pinned host memory of `size` bytes."""
+        """Allocate `size` bytes of pinned host memory."""
         ...
 
     def free_host(self, array: HostBytes) -> None:
-        """Give back what `allocate_host` gave; no view of it may be used afterwards."""
+        """Free memory from `allocate_host`; no view of it may be used afterwards."""
         ...
 
     def stream(self) -> int:
-        """A new stream that does not wait for the legacy default stream."""
+        """Create a stream that does not wait for the legacy default stream."""
         ...
 
     def destroy_stream(self, stream: int) -> None:
-        """Give back what `stream` gave."""
+        """Destroy a stream from `stream`."""
         ...
 
     def synchronize(self, stream: int) -> None:
-        """Wait until everything put on a stream is done."""
+        """Wait until all work of a stream is done."""
         ...
 
     def wait(self, stream: int, other: int) -> None:
-        """Make what follows on `stream` wait for what is on `other` now; the host does not wait.
+        """Order later work of `stream` behind the present work of `other`; the host does not wait.
 
-        `other` may also be 1, the legacy default stream, or 2, the thread's own default stream, as in
+        `other` may also be 1, the legacy default stream, or 2, the thread's default stream, as in
         `__cuda_array_interface__`.
         """
         ...
 
     def copy_in(self, device_address: int, host_address: int, size: int, stream: int) -> None:
-        """Put a copy of host memory to the GPU on a stream."""
+        """Enqueue a copy from host memory to the GPU."""
         ...
 
     def copy_out(self, host_address: int, device_address: int, size: int, stream: int) -> None:
-        """Put a copy of GPU memory to the host on a stream."""
+        """Enqueue a copy from GPU memory to the host."""
         ...
 
     def copy_across(self, target: int, source: int, size: int, stream: int) -> None:
-        """Put a copy within the GPU's memory on a stream."""
+        """Enqueue a copy within the GPU's memory."""
         ...
 
     def begin_capture(self, stream: int) -> None:
-        """Record what this thread puts on a stream, instead of running it."""
+        """Record the work that this thread enqueues on a stream, instead of running it."""
         ...
 
     def end_capture(self, stream: int) -> int:
-        """End the recording, also a failed one.
-
-        Returns:
-            The executable graph of what was recorded.
-        """
+        """End the recording, also a failed one; returns the executable graph."""
         ...
 
     def launch(self, graph: int, stream: int) -> None:
-        """Run a recorded graph on a stream."""
+        """Enqueue a recorded graph on a stream."""
         ...
 
     def destroy_graph(self, graph: int) -> None:
-        """Give back what `end_capture` gave."""
+        """Destroy a graph from `end_capture`."""
         ...

@@ -1,4 +1,4 @@
-"""CUDA through NVIDIA's own bindings (package cuda-bindings, runtime API)."""
+"""CUDA through NVIDIA's bindings (package cuda-bindings, runtime API)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,12 @@ _NO_GPU = ("cudaErrorInsufficientDriver", "cudaErrorNoDevice", "cudaErrorStubLib
 
 
 class CudaPython:
-    """The provider on `cuda.bindings.runtime`; its calls return error codes and load no driver by themselves."""
+    """Provider on `cuda.bindings.runtime`, whose calls return error codes and work without a driver."""
 
     name = "cuda-python"
 
     def device_count(self) -> int:
-        """How many GPUs there are; 0 without a driver.
-
-        Raises:
-            DeviceError: there is a driver and it fails.
-        """
+        """Return the number of GPUs; 0 without a driver."""
         error, *values = runtime.cudaGetDeviceCount()
         if error == runtime.cudaError_t.cudaSuccess:
             return int(values[0])
@@ -36,53 +32,53 @@ class CudaPython:
         raise call_failure("cudaGetDeviceCount", error.name)
 
     def capability(self, device: int) -> str:
-        """Compute capability, such as "sm90"."""
+        """Return the compute capability, such as "sm90"."""
         kind = runtime.cudaDeviceAttr
-        major = _done("cudaDeviceGetAttribute", kind.cudaDevAttrComputeCapabilityMajor, device)
-        minor = _done("cudaDeviceGetAttribute", kind.cudaDevAttrComputeCapabilityMinor, device)
+        major = _call("cudaDeviceGetAttribute", kind.cudaDevAttrComputeCapabilityMajor, device)
+        minor = _call("cudaDeviceGetAttribute", kind.cudaDevAttrComputeCapabilityMinor, device)
         return f"sm{major}{minor}"
 
     def device_name(self, device: int) -> str:
-        """Name, such as "Tesla T4"."""
-        name = _done("cudaGetDeviceProperties", device).name
+        """Return the name, such as "Tesla T4"."""
+        name = _call("cudaGetDeviceProperties", device).name
         return (name.decode() if isinstance(name, bytes) else str(name)).rstrip("\0")
 
     def memory_info(self, device: int) -> tuple[int, int]:
-        """Free and total bytes."""
+        """Return the free and total bytes."""
         with self.active(device):
-            free, total = _done("cudaMemGetInfo")
+            free, total = _call("cudaMemGetInfo")
         return int(free), int(total)
 
     def activate(self, device: int) -> None:
         """Make a GPU current in this thread."""
-        _done("cudaSetDevice", device)
+        _call("cudaSetDevice", device)
 
     @contextmanager
     def active(self, device: int) -> Iterator[None]:
         """Make a GPU current in this thread for a block."""
-        # The caller's framework keeps its own current GPU in the same place, so it is put back.
-        before = int(_done("cudaGetDevice"))
-        _done("cudaSetDevice", device)
+        # The caller's framework keeps its current GPU in the same place, so it is restored.
+        before = int(_call("cudaGetDevice"))
+        _call("cudaSetDevice", device)
         try:
             yield
         finally:
             if before != device:
-                _done("cudaSetDevice", before)
+                _call("cudaSetDevice", before)
 
     def allocate(self, size: int) -> int:
-        """Bytes on the current GPU."""
+        """Allocate bytes on the current GPU."""
         error, *values = runtime.cudaMalloc(max(size, 1))
         if error != runtime.cudaError_t.cudaSuccess:
-            runtime.cudaGetLastError()  # a failed allocation harms nothing; later calls shall not report it again
+            runtime.cudaGetLastError()  # clears the error, which later calls would report again
             raise allocation_failure(size, error.name, _free_bytes())
         return int(values[0])
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
-        _done("cudaFree", address)
+        """Free device memory."""
+        _call("cudaFree", address)
 
     def allocate_host(self, size: int) -> HostBytes:
-        """Pinned host memory."""
+        """Allocate pinned host memory."""
         error, *values = runtime.cudaHostAlloc(max(size, 1), runtime.cudaHostAllocDefault)
         if error != runtime.cudaError_t.cudaSuccess:
             runtime.cudaGetLastError()
@@ -90,30 +86,30 @@ class CudaPython:
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(values[0])))
 
     def free_host(self, array: HostBytes) -> None:
-        """Give pinned memory back."""
-        _done("cudaFreeHost", array.ctypes.data)
+        """Free pinned memory."""
+        _call("cudaFreeHost", array.ctypes.data)
 
     def stream(self) -> int:
-        """A new non-blocking stream."""
-        return int(_done("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking))
+        """Create a non-blocking stream."""
+        return int(_call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking))
 
     def destroy_stream(self, stream: int) -> None:
-        """Give a stream back."""
-        _done("cudaStreamDestroy", stream)
+        """Destroy a stream."""
+        _call("cudaStreamDestroy", stream)
 
     def synchronize(self, stream: int) -> None:
         """Wait for a stream."""
-        _done("cudaStreamSynchronize", stream)
+        _call("cudaStreamSynchronize", stream)
 
     def wait(self, stream: int, other: int) -> None:
         """Order a stream behind another."""
-        event = _done("cudaEventCreateWithFlags", runtime.cudaEventDisableTiming)
+        event = _call("cudaEventCreateWithFlags", runtime.cudaEventDisableTiming)
         try:
-            _done("cudaEventRecord", event, other)
-            _done("cudaStreamWaitEvent", stream, event, 0)
+            _call("cudaEventRecord", event, other)
+            _call("cudaStreamWaitEvent", stream, event, 0)
         finally:
             # CUDA keeps a destroyed event until what waits for it has seen it.
-            _done("cudaEventDestroy", event)
+            _call("cudaEventDestroy", event)
 
     def copy_in(self, device_address: int, host_address: int, size: int, stream: int) -> None:
         """Copy host memory to the GPU."""
@@ -129,30 +125,30 @@ class CudaPython:
 
     def begin_capture(self, stream: int) -> None:
         """Record a stream."""
-        # Thread-local: other threads, ours and the user's, may go on allocating meanwhile.
-        _done("cudaStreamBeginCapture", stream, runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
+        # Thread-local, so that other threads may allocate meanwhile.
+        _call("cudaStreamBeginCapture", stream, runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
 
     def end_capture(self, stream: int) -> int:
         """End the recording."""
-        recorded = _done("cudaStreamEndCapture", stream)
+        recorded = _call("cudaStreamEndCapture", stream)
         if not int(recorded):
             raise call_failure("cudaStreamEndCapture", "no graph: the capture was invalidated")
         try:
-            return int(_instantiated(recorded))
+            return int(_instantiate(recorded))
         finally:
-            _done("cudaGraphDestroy", recorded)
+            _call("cudaGraphDestroy", recorded)
 
     def launch(self, graph: int, stream: int) -> None:
         """Run a recorded graph."""
-        _done("cudaGraphLaunch", graph, stream)
+        _call("cudaGraphLaunch", graph, stream)
 
     def destroy_graph(self, graph: int) -> None:
-        """Give a graph back."""
-        _done("cudaGraphExecDestroy", graph)
+        """Destroy a graph."""
+        _call("cudaGraphExecDestroy", graph)
 
 
-def _done(call: str, *arguments: Any) -> Any:
-    """Result of a call: None, one value or a tuple of them; what failed is raised."""
+def _call(call: str, *arguments: Any) -> Any:
+    """Call the runtime and return None, one value or a tuple; a failure is raised."""
     error, *values = getattr(runtime, call)(*arguments)
     if error != runtime.cudaError_t.cudaSuccess:
         raise call_failure(call, error.name)
@@ -160,21 +156,21 @@ def _done(call: str, *arguments: Any) -> Any:
 
 
 def _copy(target: int, source: int, size: int, kind: Any, stream: int) -> None:
-    # Spelt out: this is the one call that every run makes several times.
+    # Without `_call`: every run makes this call several times.
     (error,) = runtime.cudaMemcpyAsync(target, source, size, kind, stream)
     if error != runtime.cudaError_t.cudaSuccess:
         raise call_failure("cudaMemcpyAsync", error.name)
 
 
-def _instantiated(recorded: Any) -> Any:
-    """An executable graph: (graph, flags) since CUDA 12, (graph, log buffer, its size) before."""
+def _instantiate(recorded: Any) -> Any:
+    """Instantiate a graph: the arguments are (graph, flags) since CUDA 12, (graph, log buffer, its size) before."""
     try:
-        return _done("cudaGraphInstantiate", recorded, 0)
+        return _call("cudaGraphInstantiate", recorded, 0)
     except TypeError:
-        return _done("cudaGraphInstantiate", recorded, b"", 0)[0]
+        return _call("cudaGraphInstantiate", recorded, b"", 0)[0]
 
 
 def _free_bytes() -> int | None:
     with suppress(DeviceError):
-        return int(_done("cudaMemGetInfo")[0])
+        return int(_call("cudaMemGetInfo")[0])
     return None

@@ -1,4 +1,4 @@
-"""Results that stay on the GPU, and the blocks of memory they live in."""
+"""Results in GPU memory, and the pool of memory blocks that holds them."""
 
 from __future__ import annotations
 
@@ -19,41 +19,29 @@ from hrnet_deploy.errors import DeviceError, UsageError
 
 _KEPT_BLOCKS = 16
 _UNKNOWN_STREAM = -1
-"""A reader that did not say on which stream it reads."""
+"""Stands for a reader whose stream is unknown."""
 _KIND_CUDA = 2
 
 
 class MemoryPool:
-    """GPU memory for results: a block whose array is gone serves the next one of its size, without a cudaMalloc.
+    """A pool of GPU memory for results, which reuses a block for the next array of its size.
 
-    A reader may still be at work on the GPU when its array dies. One on the legacy default stream, where torch, CuPy
-    and PyCUDA compute unless told otherwise, is waited for where DLPack says that it reads there. A block that DLPack
-    shared with another stream, or `__cuda_array_interface__` with a reader that it cannot know, is never lent again
-    but freed, for which CUDA waits by itself.
+    A reader's kernels may still run when its array dies. DLPack names the reader's stream. Readers on the legacy
+    default stream (torch, CuPy and PyCUDA by default) are waited for. A block shared with another stream, or through
+    `__cuda_array_interface__` with an unknown reader, is freed instead of reused: cudaFree waits for its readers.
     """
 
     def __init__(self, cuda: Cuda, device: int) -> None:
         self.cuda = cuda
         self.device = device
         self._free: deque[tuple[int, int]] = deque()
-        # Arrays die at any time, also inside `take` in this very thread; appending to a deque needs no lock.
+        # Arrays die at any time, also inside `acquire` in the same thread; appending to a deque needs no lock.
         self._returned: deque[tuple[int, int, bool]] = deque()
         self._lock = threading.Lock()
         self._closed = False
 
-    def take(self, size: int, stream: int) -> int:
-        """Lend a block.
-
-        Args:
-            size: bytes.
-            stream: what will write to it.
-
-        Returns:
-            Its address; give it back with `give`.
-
-        Raises:
-            DeviceError: no memory.
-        """
+    def acquire(self, size: int, stream: int) -> int:
+        """Return the address of a block that `stream` will write to."""
         with self._lock:
             self._collect(_KEPT_BLOCKS)
             for block in reversed(self._free):
@@ -66,29 +54,23 @@ class MemoryPool:
             except DeviceError:
                 if not self._free:
                     raise
-                self._collect(0)  # other sizes may be what is in the way
+                self._collect(0)  # blocks of other sizes may hold the memory
                 return self.cuda.allocate(size)
 
-    def give(self, size: int, address: int, readers: Collection[int] = ()) -> None:
-        """Take a block back; safe in a finaliser.
-
-        Args:
-            size: bytes.
-            address: what `take` returned.
-            readers: streams that may still read it, besides the legacy default one.
-        """
+    def release(self, size: int, address: int, readers: Collection[int] = ()) -> None:
+        """Return a block to the pool; safe in a finalizer. `readers` are streams that may still read it."""
         self._returned.append((size, address, bool(readers)))
         if self._closed:
-            self._release_late()
+            self._free_returned()
 
     def close(self) -> None:
-        """Free what is here; blocks still lent are freed when they come back."""
+        """Free all idle blocks; the others are freed when they are returned."""
         with self._lock:
             self._closed = True
             self._collect(0)
 
     def _collect(self, keep: int) -> None:
-        """Take in what came back, and free the oldest beyond `keep`."""
+        """Collect returned blocks, and free the oldest beyond `keep`."""
         while self._returned:
             size, address, has_readers = self._returned.popleft()
             if has_readers:
@@ -98,53 +80,37 @@ class MemoryPool:
         while len(self._free) > keep:
             self.cuda.free(self._free.popleft()[1])
 
-    def _release_late(self) -> None:
-        # The process may be ending and the driver gone; then the memory is, too.
+    def _free_returned(self) -> None:
+        # At the end of the process the driver, and with it the memory, may be gone.
         with suppress(DeviceError, IndexError), self.cuda.active(self.device):
             while self._returned:
                 self.cuda.free(self._returned.popleft()[1])
 
 
 class DeviceArray:
-    """An array in GPU memory, in C order, complete when it is returned.
+    """An array in GPU memory in C order; its values are complete.
 
-    Read it with `torch.from_dlpack(array)` or `cupy.from_dlpack(array)`, which do not copy. `torch.as_tensor(array,
-    device="cuda")` and `cupy.asarray(array)` do not copy either, but they take `__cuda_array_interface__`, which
-    cannot tell the reader's stream: the memory of such an array is freed after it instead of serving the next one, at
-    the cost of a cudaMalloc. Its memory is its own until it and every reader of it are gone.
-
-    Attributes:
-        shape: one entry a dimension.
-        dtype: NumPy type of the elements.
-        address: of the first element in GPU memory.
-        device: index of the GPU.
+    `torch.from_dlpack(array)` and `cupy.from_dlpack(array)` read it without a copy. `torch.as_tensor(array,
+    device="cuda")` and `cupy.asarray(array)` do not copy either, but `__cuda_array_interface__` does not name the
+    reader's stream: such memory is freed instead of reused, which costs a cudaMalloc. The memory is not reused before
+    the array and all its readers are gone.
     """
 
-    def __init__(self, blocks: MemoryPool, shape: tuple[int, ...], dtype: np.dtype[Any], stream: int) -> None:
-        """Take memory.
-
-        Args:
-            blocks: where from.
-            shape: one entry a dimension.
-            dtype: of the elements.
-            stream: what will fill it; it must be waited for before the array is handed out.
-
-        Raises:
-            DeviceError: no memory.
-        """
+    def __init__(self, pool: MemoryPool, shape: tuple[int, ...], dtype: np.dtype[Any], stream: int) -> None:
+        """Allocate an array that `stream` will fill."""
         self.shape = shape
         self.dtype = dtype
-        self.device = blocks.device
+        self.device = pool.device
         self.nbytes = math.prod(shape) * dtype.itemsize
-        self.address = blocks.take(self.nbytes, stream)
-        self._blocks = blocks
+        self.address = pool.acquire(self.nbytes, stream)
+        self._pool = pool
         self._readers: set[int] = set()
-        # At the end of the process the driver frees everything, and may be gone before this would run.
-        weakref.finalize(self, blocks.give, self.nbytes, self.address, self._readers).atexit = False
+        # At the end of the process the driver frees everything, possibly before this would run.
+        weakref.finalize(self, pool.release, self.nbytes, self.address, self._readers).atexit = False
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """Version 3; no stream, because nothing is left to wait for."""
+        """CUDA array interface, version 3, without a stream: the values are complete."""
         self._readers.add(_UNKNOWN_STREAM)
         return {
             "shape": self.shape,
@@ -165,7 +131,7 @@ class DeviceArray:
     ) -> Any:
         if dl_device not in {None, self.__dlpack_device__()} or copy:
             raise BufferError("a GPU result is shared in place; copy it on the consumer's side")
-        # Nothing is left to wait for; the stream only says who may still read when the array is gone.
+        # The values are complete; the stream only tells who may still read after the array's end.
         if stream not in {None, -1, 0, LEGACY_STREAM}:
             self._readers.add(int(stream))
         return make_capsule(
@@ -176,16 +142,9 @@ class DeviceArray:
         return (_KIND_CUDA, self.device)
 
     def numpy(self) -> NDArray[np.generic]:
-        """A copy in host memory.
-
-        Returns:
-            An array of the same shape and type.
-
-        Raises:
-            DeviceError: CUDA failed.
-        """
+        """Return a copy in host memory."""
         result = np.empty(self.shape, self.dtype)
-        cuda = self._blocks.cuda
+        cuda = self._pool.cuda
         with cuda.active(self.device):
             stream = cuda.stream()
             try:
@@ -196,7 +155,7 @@ class DeviceArray:
         return result
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.generic]:  # noqa: FBT001
-        # np.asarray would otherwise make a 0-d array of objects, or copy in silence where speed was wanted.
+        # np.asarray would otherwise create a 0-d array of objects.
         raise UsageError(f"a GPU result must be copied to be a NumPy array, got {self!r}. Call its numpy().")
 
     def __len__(self) -> int:

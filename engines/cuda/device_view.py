@@ -1,4 +1,4 @@
-"""GPU arrays of others (torch, CuPy, PyCUDA, Numba) as an address, a shape and a type."""
+"""GPU arrays of torch, CuPy, PyCUDA or Numba as an address, a shape and a type."""
 
 from __future__ import annotations
 
@@ -10,21 +10,19 @@ from typing import Any
 import numpy as np
 
 from hrnet_deploy.engines.cuda.api import LEGACY_STREAM, Cuda
-from hrnet_deploy.engines.cuda.dlpack import CUDA_DEVICES, Exported, read_capsule
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.engines.cuda.dlpack import CUDA_DEVICES, DlpackTensor, read_capsule
+from hrnet_deploy.errors import UsageError, one_line
 
 _INTERFACE = "__cuda_array_interface__"
 
 
 @dataclass(frozen=True)
 class DeviceView:
-    """A GPU array in C order, ready for what follows on the stream it was viewed for.
+    """A GPU array in C order, complete for later work of one stream.
 
     Attributes:
-        address: of the first element.
-        shape: one entry a dimension.
-        dtype: NumPy name, or a name such as "bfloat16" that NumPy does not know.
-        owner: what keeps the memory alive.
+        dtype: NumPy's name, or one such as "bfloat16" that NumPy does not have.
+        owner: keeps the memory alive.
     """
 
     address: int
@@ -34,48 +32,27 @@ class DeviceView:
 
 
 def is_device_array(value: Any) -> bool:
-    """Whether a value lies in GPU memory.
-
-    Args:
-        value: anything.
-
-    Returns:
-        True for an object with `__cuda_array_interface__`, or with DLPack and memory of a GPU.
-    """
+    """Return whether a value has `__cuda_array_interface__`, or DLPack and GPU memory."""
     if isinstance(value, np.ndarray):
         return False
-    return _exports(value) or hasattr(value, _INTERFACE)
+    return _has_dlpack(value) or hasattr(value, _INTERFACE)
 
 
 def view(value: Any, name: str, *, cuda: Cuda, device: int, stream: int) -> DeviceView:
-    """View a GPU array, and make a stream wait for whatever still fills it.
+    """View a GPU array, and make `stream` wait for the work that still fills it.
 
-    DLPack is asked first, because there the producer orders its own current stream before ours. Without it the stream
-    of `__cuda_array_interface__` is waited for, and the legacy default stream where none is named: that is where
-    PyCUDA and older interfaces compute.
-
-    Args:
-        value: for which `is_device_array` holds.
-        name: of the input, for the error.
-        cuda: the provider.
-        device: the GPU it must lie on.
-        stream: what shall wait.
-
-    Returns:
-        The view.
-
-    Raises:
-        UsageError: on another GPU, not in C order, or not exportable.
-        DeviceError: CUDA failed.
+    DLPack comes first: there the producer orders its current stream before ours. Else the stream of
+    `__cuda_array_interface__` is waited for, or the legacy default stream, where PyCUDA and older interfaces compute.
     """
-    if _exports(value):
+    if _has_dlpack(value):
         try:
-            # Not used up: the capsule keeps the array alive, and its destructor lets go of it.
+            # The capsule is not consumed: it keeps the array alive until its destructor runs.
             owner = value.__dlpack__(stream=stream)
             found = read_capsule(owner)
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
+            reason = one_line(error, 200)
             raise UsageError(
-                f"input '{name}' must be an array that DLPack can share, got: {_line(error)}. Pass a detached one."
+                f"input '{name}' must be an array that DLPack can share, got: {reason}. Pass a detached one."
             ) from error
         index = int(value.__dlpack_device__()[1])
     else:
@@ -93,30 +70,30 @@ def view(value: Any, name: str, *, cuda: Cuda, device: int, stream: int) -> Devi
     return DeviceView(found.address, found.shape, found.dtype, owner)
 
 
-def _exports(value: Any) -> bool:
+def _has_dlpack(value: Any) -> bool:
     try:
         return hasattr(value, "__dlpack__") and int(value.__dlpack_device__()[0]) in CUDA_DEVICES
     except (AttributeError, TypeError, ValueError, BufferError, RuntimeError):
         return False
 
 
-def _from_interface(entry: Any) -> Exported:
+def _from_interface(entry: Any) -> DlpackTensor:
     name, size = _dtype(entry["typestr"])
     strides = entry.get("strides")
     if strides is not None:
         strides = tuple(step / size for step in strides)
-    return Exported(int(entry["data"][0]), tuple(int(size) for size in entry["shape"]), name, strides, -1)
+    return DlpackTensor(int(entry["data"][0]), tuple(int(size) for size in entry["shape"]), name, strides, -1)
 
 
 @lru_cache(maxsize=64)
 def _dtype(text: str) -> tuple[str, int]:
-    """Name and bytes of an element."""
+    """Return the name and the bytes of an element type."""
     dtype = np.dtype(text)
-    # The byte order is part of NumPy's name only where it is a foreign one.
+    # NumPy's name lacks the byte order, which `str` has.
     return (dtype.name if dtype.isnative else dtype.str), dtype.itemsize
 
 
-def _in_c_order(found: Exported) -> bool:
+def _in_c_order(found: DlpackTensor) -> bool:
     if found.strides is None or math.prod(found.shape) == 0:
         return True
     expected = 1
@@ -125,7 +102,3 @@ def _in_c_order(found: Exported) -> bool:
             return False
         expected *= size
     return True
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -1,6 +1,6 @@
-"""DLPack capsules through ctypes: read those of others, make our own.
+"""DLPack capsules through ctypes, both read and created.
 
-Source: dlpack.h, version 0.8 (DLManagedTensor), which every framework still exchanges when no version is asked for.
+Source: dlpack.h, version 0.8 (DLManagedTensor), which every framework still exchanges when no version is requested.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 CUDA_DEVICES = {2, 13}
-"""DLDeviceType of memory a GPU holds: kDLCUDA and kDLCUDAManaged."""
+"""DLDeviceType of GPU memory: kDLCUDA and kDLCUDAManaged."""
 
 _NAME = b"dltensor"
 _KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}
@@ -51,7 +51,7 @@ _Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
 _Managed._fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter))
 
 _Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-# The signatures are set on objects of our own, because those of ctypes.pythonapi belong to the whole process.
+# Own function objects, because the signatures of ctypes.pythonapi belong to the whole process.
 _is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
 _pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
@@ -59,7 +59,7 @@ _pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char
 _new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, _Destructor)(
     ("PyCapsule_New", ctypes.pythonapi)
 )
-# For a capsule that is being destroyed, which must not be referred to any more.
+# As addresses: a capsule under destruction must get no new reference.
 _dying_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
     ("PyCapsule_IsValid", ctypes.pythonapi)
 )
@@ -69,14 +69,12 @@ _dying_pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What a capsule says of its array.
+class DlpackTensor:
+    """The array in a capsule.
 
     Attributes:
-        address: of the first element.
-        shape: one entry a dimension.
-        dtype: NumPy name, or a name such as "bfloat16" that NumPy does not know.
-        strides: in elements, or None for C order.
+        dtype: NumPy's name, or one such as "bfloat16" that NumPy does not have.
+        strides: in elements; None for C order.
         device: index of the GPU.
     """
 
@@ -87,18 +85,8 @@ class Exported:
     device: int
 
 
-def read_capsule(capsule: Any) -> Exported:
-    """Look into a capsule without consuming it: the array lives as long as the capsule.
-
-    Args:
-        capsule: what `__dlpack__` returned.
-
-    Returns:
-        What it says.
-
-    Raises:
-        BufferError: it is no unused capsule of an array.
-    """
+def read_capsule(capsule: Any) -> DlpackTensor:
+    """Read a capsule without consuming it: the array lives as long as the capsule."""
     if not _is_valid(capsule, _NAME):
         raise BufferError("no unused DLPack capsule")
     tensor = ctypes.cast(_pointer_of(capsule, _NAME), ctypes.POINTER(_Managed)).contents.tensor
@@ -106,24 +94,13 @@ def read_capsule(capsule: Any) -> Exported:
     strides = tuple(tensor.strides[axis] for axis in range(tensor.ndim)) if tensor.strides else None
     address = int(tensor.data or 0) + int(tensor.byte_offset)
     dtype = _dtype_name(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes)
-    return Exported(address, shape, dtype, strides, int(tensor.device.index))
+    return DlpackTensor(address, shape, dtype, strides, int(tensor.device.index))
 
 
 def make_capsule(
     owner: Any, *, address: int, shape: Sequence[int], dtype: np.dtype[Any], device: tuple[int, int]
 ) -> Any:
-    """A capsule for an array in C order.
-
-    Args:
-        owner: kept alive until the consumer is done with the array.
-        address: of the first element.
-        shape: one entry a dimension.
-        dtype: of the elements.
-        device: (DLDeviceType, index).
-
-    Returns:
-        The capsule, to be consumed once.
-    """
+    """Create a capsule for an array in C order, which keeps `owner` alive until it is consumed and released."""
     managed = _Managed()
     dimensions = (ctypes.c_int64 * max(len(shape), 1))(*shape)
     managed.tensor.data = address
@@ -142,7 +119,7 @@ def make_capsule(
 
 _tokens = itertools.count(1)
 _alive: dict[int, tuple[Any, ...]] = {}
-"""What consumers still use, by the token in their DLManagedTensor."""
+"""Arrays in use by consumers, by the token in their DLManagedTensor."""
 
 
 def _delete(managed: Any) -> None:
@@ -150,13 +127,13 @@ def _delete(managed: Any) -> None:
 
 
 def _destroy(capsule: int) -> None:
-    # A consumer renames what it took, and then calls the deleter itself.
+    # A consumer renames a capsule that it consumes, and calls the deleter itself.
     if _dying_is_valid(capsule, _NAME):
         managed = ctypes.cast(_dying_pointer_of(capsule, _NAME), ctypes.POINTER(_Managed))
         _alive.pop(managed.contents.context, None)
 
 
-# Kept here: what C holds of them does not keep them alive.
+# C pointers do not keep these objects alive.
 _DELETE = _Deleter(_delete)
 _DESTROY = _Destructor(_destroy)
 

@@ -1,4 +1,4 @@
-"""A CUDA error as one line: what failed, CUDA's own name for it, and what to do."""
+"""CUDA errors on one line: the call, CUDA's name of the error, and the remedy."""
 
 from __future__ import annotations
 
@@ -20,31 +20,13 @@ _DEFAULT_ADVICE = "Check nvidia-smi; a fresh process often helps"
 
 
 def call_failure(call: str, error: str) -> DeviceError:
-    """The error of a CUDA call that failed.
-
-    Args:
-        call: the function, such as "cudaMalloc".
-        error: CUDA's name for what happened, such as "cudaErrorIllegalAddress".
-
-    Returns:
-        The error, to be raised.
-    """
+    """Describe a failed call, such as "cudaMalloc", by CUDA's name of the error."""
     advice = next((text for part, text in _ADVICE.items() if part.lower() in error.lower()), _DEFAULT_ADVICE)
     return DeviceError(f"{call} must succeed, got {error}. {advice}.")
 
 
 def allocation_failure(size: int, error: str, free: int | None, *, pinned: bool = False) -> DeviceError:
-    """The error of memory that was not to be had.
-
-    Args:
-        size: bytes asked for.
-        error: CUDA's name for what happened.
-        free: bytes free on the GPU, None where that is not known.
-        pinned: it was pinned host memory.
-
-    Returns:
-        The error, to be raised.
-    """
+    """Describe a failed allocation of `size` bytes, with the bytes still free where they are known."""
     what = "pinned allocation" if pinned else "allocation"
     place = "host memory" if pinned else "the GPU"
     left = "" if free is None or pinned else f" ({readable(free)} free)"
@@ -52,14 +34,7 @@ def allocation_failure(size: int, error: str, free: int | None, *, pinned: bool 
 
 
 def readable(size: int) -> str:
-    """A number of bytes for people.
-
-    Args:
-        size: bytes, at least 0.
-
-    Returns:
-        Such as "1.2 GiB".
-    """
+    """Format a number of bytes, such as "1.2 GiB"."""
     amount = float(size)
     for unit in ("B", "KiB", "MiB"):
         if amount < 1000:

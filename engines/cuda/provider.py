@@ -1,4 +1,4 @@
-"""Which provider of CUDA is used."""
+"""The choice of the CUDA provider."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 from hrnet_deploy.engines.cuda.api import Cuda
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 
-PROVIDERS = ("auto", "cuda-python", "pycuda")
+_PROVIDERS = ("auto", "cuda-python", "pycuda")
 
 
 def open_cuda(provider: str = "auto") -> Cuda:
-    """Open CUDA; needs no driver and no GPU yet.
+    """Open a CUDA provider; a driver and a GPU are not needed yet.
 
     Args:
-        provider: "cuda-python", "pycuda", or "auto": PyCUDA when one of its contexts is current in this thread, so
-            that arrays and streams made there are usable; else cuda-python; else PyCUDA.
+        provider: "cuda-python", "pycuda", or "auto": PyCUDA where one of its contexts is current in this thread, so
+            that its arrays and streams are usable; else cuda-python; else PyCUDA.
 
     Returns:
         The provider.
@@ -25,8 +25,8 @@ def open_cuda(provider: str = "auto") -> Cuda:
         MissingDependencyError: its package is not installed.
         DeviceError: PyCUDA found no driver.
     """
-    if provider not in PROVIDERS:
-        raise UsageError(f"CUDA provider must be one of {', '.join(PROVIDERS)}, got '{provider}'. Choose one.")
+    if provider not in _PROVIDERS:
+        raise UsageError(f"CUDA provider must be one of {', '.join(_PROVIDERS)}, got '{provider}'. Choose one.")
     if provider == "cuda-python":
         return _cuda_python()
     if provider == "pycuda" or _pycuda_context_is_current():
@@ -64,7 +64,7 @@ def _pycuda() -> Cuda:
 
 
 def _pycuda_context_is_current() -> bool:
-    """Whether the caller already works with PyCUDA; never imports it."""
+    """Return whether the caller already works with PyCUDA, without importing it."""
     driver = sys.modules.get("pycuda.driver")
-    # An imported driver that was never initialised answers None.
+    # None also for an imported driver that was never initialized.
     return driver is not None and driver.Context.get_current() is not None

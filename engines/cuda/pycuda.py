@@ -1,4 +1,4 @@
-"""CUDA through PyCUDA, inside the context its user already has.
+"""CUDA through PyCUDA, in the context that its user already has.
 
 PyCUDA cannot record streams, so engines run without CUDA graphs here; cuda-python is the faster provider.
 
@@ -19,21 +19,21 @@ from pycuda import driver
 
 from hrnet_deploy.engines.cuda.api import LEGACY_STREAM, HostBytes
 from hrnet_deploy.engines.cuda.errors import allocation_failure, call_failure
-from hrnet_deploy.errors import DeviceError
+from hrnet_deploy.errors import DeviceError, one_line
 
 _NON_BLOCKING = 1
 """CU_STREAM_NON_BLOCKING of the driver API, for which PyCUDA has no name."""
 
 
 class PyCuda:
-    """The provider on `pycuda.driver`."""
+    """Provider on `pycuda.driver`."""
 
     name = "pycuda"
 
     def __init__(self) -> None:
         """Take over the PyCUDA context that is current in this thread, if there is one."""
         self._driver_failure = ""
-        self._owned: dict[int, Any] = {}  # PyCUDA frees what nobody refers to
+        self._owned: dict[int, Any] = {}  # PyCUDA frees what has no reference
         self._contexts: dict[int, Any] = {}
         self._lock = threading.Lock()
         try:
@@ -46,28 +46,28 @@ class PyCuda:
             self._contexts[self._current_device()] = current
 
     def device_count(self) -> int:
-        """How many GPUs there are; 0 without a driver."""
-        return 0 if self._driver_failure else int(_done("cuDeviceGetCount", driver.Device.count))
+        """Return the number of GPUs; 0 without a driver."""
+        return 0 if self._driver_failure else int(_call("cuDeviceGetCount", driver.Device.count))
 
     def capability(self, device: int) -> str:
-        """Compute capability, such as "sm90"."""
-        major, minor = _done("cuDeviceGetAttribute", driver.Device(device).compute_capability)
+        """Return the compute capability, such as "sm90"."""
+        major, minor = _call("cuDeviceGetAttribute", driver.Device(device).compute_capability)
         return f"sm{major}{minor}"
 
     def device_name(self, device: int) -> str:
-        """Name, such as "Tesla T4"."""
-        return str(_done("cuDeviceGetName", driver.Device(device).name))
+        """Return the name, such as "Tesla T4"."""
+        return str(_call("cuDeviceGetName", driver.Device(device).name))
 
     def memory_info(self, device: int) -> tuple[int, int]:
-        """Free and total bytes."""
+        """Return the free and total bytes."""
         with self.active(device):
-            free, total = _done("cuMemGetInfo", driver.mem_get_info)
+            free, total = _call("cuMemGetInfo", driver.mem_get_info)
         return int(free), int(total)
 
     def activate(self, device: int) -> None:
         """Make a GPU current in this thread."""
         if not self._is_current(device):
-            _done("cuCtxPushCurrent", self._context(device).push)
+            _call("cuCtxPushCurrent", self._context(device).push)
 
     @contextmanager
     def active(self, device: int) -> Iterator[None]:
@@ -75,14 +75,14 @@ class PyCuda:
         if self._is_current(device):
             yield
             return
-        _done("cuCtxPushCurrent", self._context(device).push)
+        _call("cuCtxPushCurrent", self._context(device).push)
         try:
             yield
         finally:
             driver.Context.pop()
 
     def allocate(self, size: int) -> int:
-        """Bytes on the current GPU."""
+        """Allocate bytes on the current GPU."""
         try:
             memory = driver.mem_alloc(max(size, 1))
         except driver.Error as error:
@@ -90,11 +90,11 @@ class PyCuda:
         return self._keep(int(memory), memory)
 
     def free(self, address: int) -> None:
-        """Give device memory back."""
-        _done("cuMemFree", self._owned.pop(address).free)
+        """Free device memory."""
+        _call("cuMemFree", self._owned.pop(address).free)
 
     def allocate_host(self, size: int) -> HostBytes:
-        """Pinned host memory."""
+        """Allocate pinned host memory."""
         try:
             array: HostBytes = driver.pagelocked_empty(max(size, 1), np.uint8)
         except driver.Error as error:
@@ -103,86 +103,74 @@ class PyCuda:
         return array[:size]
 
     def free_host(self, array: HostBytes) -> None:
-        """Give pinned memory back."""
-        _done("cuMemFreeHost", self._owned.pop(array.ctypes.data).base.free)
+        """Free pinned memory."""
+        _call("cuMemFreeHost", self._owned.pop(array.ctypes.data).base.free)
 
     def stream(self) -> int:
-        """A new non-blocking stream."""
-        stream = _done("cuStreamCreate", driver.Stream, _NON_BLOCKING)
+        """Create a non-blocking stream."""
+        stream = _call("cuStreamCreate", driver.Stream, _NON_BLOCKING)
         return self._keep(int(stream.handle), stream)
 
     def destroy_stream(self, stream: int) -> None:
-        """Give a stream back; PyCUDA destroys what nobody refers to."""
+        """Drop a stream; PyCUDA destroys it with its last reference."""
         del self._owned[stream]
 
     def synchronize(self, stream: int) -> None:
         """Wait for a stream."""
-        _done("cuStreamSynchronize", self._owned[stream].synchronize)
+        _call("cuStreamSynchronize", self._owned[stream].synchronize)
 
     def wait(self, stream: int, other: int) -> None:
         """Order a stream behind another."""
         if other != LEGACY_STREAM and other not in self._owned:
-            # PyCUDA cannot name a stream that others made, so the host waits for everything.
-            _done("cuCtxSynchronize", driver.Context.synchronize)
+            # PyCUDA cannot address a stream of others, so the host waits for all work.
+            _call("cuCtxSynchronize", driver.Context.synchronize)
             return
-        event = _done("cuEventCreate", driver.Event, driver.event_flags.DISABLE_TIMING)
-        _done("cuEventRecord", event.record, None if other == LEGACY_STREAM else self._owned[other])
-        _done("cuStreamWaitEvent", self._owned[stream].wait_for_event, event)
+        event = _call("cuEventCreate", driver.Event, driver.event_flags.DISABLE_TIMING)
+        _call("cuEventRecord", event.record, None if other == LEGACY_STREAM else self._owned[other])
+        _call("cuStreamWaitEvent", self._owned[stream].wait_for_event, event)
 
     def copy_in(self, device_address: int, host_address: int, size: int, stream: int) -> None:
         """Copy host memory to the GPU."""
         source = _bytes_at(host_address, size)
-        _done("cuMemcpyHtoDAsync", driver.memcpy_htod_async, device_address, source, self._owned[stream])
+        _call("cuMemcpyHtoDAsync", driver.memcpy_htod_async, device_address, source, self._owned[stream])
 
     def copy_out(self, host_address: int, device_address: int, size: int, stream: int) -> None:
         """Copy GPU memory to the host."""
         target = _bytes_at(host_address, size)
-        _done("cuMemcpyDtoHAsync", driver.memcpy_dtoh_async, target, device_address, self._owned[stream])
+        _call("cuMemcpyDtoHAsync", driver.memcpy_dtoh_async, target, device_address, self._owned[stream])
 
     def copy_across(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy within GPU memory."""
-        _done("cuMemcpyDtoDAsync", driver.memcpy_dtod_async, target, source, size, self._owned[stream])
+        _call("cuMemcpyDtoDAsync", driver.memcpy_dtod_async, target, source, size, self._owned[stream])
 
     def begin_capture(self, stream: int) -> None:  # noqa: ARG002 (the protocol's)
-        """Refuse.
-
-        Raises:
-            DeviceError: always.
-        """
+        """Raise a DeviceError: PyCUDA records no streams."""
         raise _no_graphs()
 
     def end_capture(self, stream: int) -> int:  # noqa: ARG002
-        """Refuse.
-
-        Raises:
-            DeviceError: always.
-        """
+        """Raise a DeviceError: PyCUDA records no streams."""
         raise _no_graphs()
 
     def launch(self, graph: int, stream: int) -> None:  # noqa: ARG002
-        """Refuse.
-
-        Raises:
-            DeviceError: always.
-        """
+        """Raise a DeviceError: PyCUDA records no streams."""
         raise _no_graphs()
 
     def destroy_graph(self, graph: int) -> None:
-        """Nothing, as there are none."""
+        """Do nothing: there are no graphs."""
 
     def _keep(self, handle: int, owner: Any) -> int:
         self._owned[handle] = owner
         return handle
 
     def _context(self, device: int) -> Any:
-        """The context in which everything of ours on this GPU lives: the user's, else the primary one."""
+        """Return the context of our allocations on this GPU: the user's, else the primary one."""
         if self._driver_failure:
             raise call_failure("cuInit", self._driver_failure)
         with self._lock:
             if device not in self._contexts:
-                # The primary context is the one that torch, TensorRT and the runtime API use.
+                # torch, TensorRT and the runtime API use the primary context.
                 owner = driver.Device(device)
-                self._contexts[device] = _done("cuDevicePrimaryCtxRetain", owner.retain_primary_context)
+                self._contexts[device] = _call("cuDevicePrimaryCtxRetain", owner.retain_primary_context)
             return self._contexts[device]
 
     def _is_current(self, device: int) -> bool:
@@ -195,7 +183,7 @@ class PyCuda:
         return next(i for i in range(driver.Device.count()) if driver.Device(i) == current)
 
 
-def _done(call: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def _call(call: str, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except driver.Error as error:
@@ -203,8 +191,8 @@ def _done(call: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    """PyCUDA's message without the call: "cuMemAlloc failed: out of memory" gives "out of memory"."""
-    return " ".join(str(error).split()).split(" failed: ")[-1]
+    """Return PyCUDA's message without the call: "cuMemAlloc failed: out of memory" gives "out of memory"."""
+    return one_line(error).split(" failed: ")[-1]
 
 
 def _bytes_at(address: int, size: int) -> HostBytes:
@@ -213,7 +201,7 @@ def _bytes_at(address: int, size: int) -> HostBytes:
 
 def _free_bytes() -> int | None:
     with suppress(DeviceError):
-        return int(_done("cuMemGetInfo", driver.mem_get_info)[0])
+        return int(_call("cuMemGetInfo", driver.mem_get_info)[0])
     return None
 
 

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU behind the `Engine` protocol: compiled once, for single images, of open sizes as well."""
+"""OpenVINO on the CPU behind the `Engine` protocol: compiled once for single images, also of open sizes."""
 
 from __future__ import annotations
 
@@ -13,32 +13,29 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.engines.arithmetic import arithmetic_of
-from hrnet_deploy.engines.compiled_cache import compiled_folder, open_kept, processor
+from hrnet_deploy.engines.compiled_cache import compiled_folder, open_cached
 from hrnet_deploy.engines.feed import check_array, check_names
+from hrnet_deploy.engines.graph_source import check_source
 from hrnet_deploy.engines.openvino.preference import computes_in_half
 from hrnet_deploy.engines.openvino.requests import RequestPool
-from hrnet_deploy.engines.openvino.runtime import DEVICE, DTYPES, half_hint, load_core, load_openvino, one_line
-from hrnet_deploy.errors import ArtifactError, DeviceError, MissingFileError, UsageError
+from hrnet_deploy.engines.openvino.runtime import DEVICE, DTYPES, half_hint, load_core, load_openvino, reason
+from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import TensorSpec
+from hrnet_deploy.system.processor import processor_key
 
 _BLOB = "net.blob"
-_REQUESTS_A_STREAM = 2  # one runs while the next one's input is there
+_REQUESTS_PER_STREAM = 2  # the next input waits while one request runs
 
 
 class OpenVinoEngine:
     """An ONNX graph on OpenVINO's CPU plugin; safe to run from several threads.
 
-    A graph with an open batch is compiled for one image. A batch runs as that many requests side by side: batches
-    computed as one were measured to be no faster on CPUs, and each size would have to be compiled.
+    A graph with an open batch is compiled for one image, and a batch runs as requests side by side. Whole batches were
+    measured to be no faster on CPUs, and each batch size would need a compilation.
 
     Attributes:
-        backend: "openvino".
-        device: "cpu".
-        inputs: of the graph, open dimensions and all.
-        outputs: of the graph.
-        metadata: the file's own.
-        lanes: images computed side by side.
+        streams: images computed side by side.
         arithmetic: such as "float32", "bfloat16" or "int8 and float32".
     """
 
@@ -46,33 +43,21 @@ class OpenVinoEngine:
     device = "cpu"
 
     def __init__(
-        self, model: Path | bytes, *, device: str = "auto", threads: int | None = None, lanes: int = 1
+        self,
+        model: Path | bytes,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        streams: int = 1,
+        header: OnnxHeader | None = None,
     ) -> None:
-        """Compile a model, or open what an earlier start compiled.
-
-        Args:
-            model: an .onnx file, or the bytes of one.
-            device: "cpu", or "auto" for the same.
-            threads: CPU threads; None for all cores.
-            lanes: images computed side by side, which share the threads; 1 gives each image all of them.
-
-        Raises:
-            UsageError: another device, or threads below 1.
-            MissingFileError: there is no such file.
-            MissingDependencyError: OpenVINO is not installed.
-            ArtifactError: the graph cannot be read or compiled.
-            DeviceError: OpenVINO offers no CPU.
-        """
+        """Compile a model, or open what an earlier start compiled; the arguments are those of `OrtEngine`."""
         if device not in {"cpu", "auto"}:
             raise UsageError(f"backend 'openvino' must run on the CPU, got device '{device}'. Use device='cpu'.")
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, got {threads}. Leave it out for all cores.")
-        self._name = model.name if isinstance(model, Path) else "graph"
-        if isinstance(model, Path) and not model.is_file():
-            raise MissingFileError(f"artefact must exist, got {model}. Check the path.")
-        self.lanes = lanes
-        header = read_header(model)
-        with ThreadPoolExecutor(1) as reading:  # the file is read for its digest while OpenVINO loads
+        self._name = check_source(model, threads)
+        self.streams = streams
+        header = header or read_header(model)
+        with ThreadPoolExecutor(1) as reading:  # the digest of the file is computed while OpenVINO loads
             folder = reading.submit(_folder, model, header)
             load_core()
         hint = half_hint() if computes_in_half(header) else "f32"
@@ -81,22 +66,13 @@ class OpenVinoEngine:
         graph = None if header.complete else _read(model, self._name)
         self.inputs, self.outputs = _specs(header, graph)
         self._single = all(one.shape and isinstance(one.shape[0], str) for one in (*self.inputs, *self.outputs))
-        compiled, blob = self._open(model, graph, _config(hint, threads, lanes), folder.result())
-        self._pool: RequestPool | None = self._checked(lambda: RequestPool(compiled, _REQUESTS_A_STREAM * lanes, blob))
+        compiled, blob = self._open(model, graph, _config(hint, threads, streams), folder.result())
+        self._pool: RequestPool | None = self._checked(
+            lambda: RequestPool(compiled, _REQUESTS_PER_STREAM * streams, blob)
+        )
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
-        """Compute every output for one batch.
-
-        Args:
-            feed: one array per graph input, of its dtype and a shape that fits.
-
-        Returns:
-            One array per graph output.
-
-        Raises:
-            UsageError: a missing, unknown or ill-shaped input.
-            DeviceError: the runtime failed, or the engine is closed.
-        """
+        """Compute every output for one batch, as `Engine.run`."""
         pool = self._pool
         if pool is None:
             raise DeviceError(f"{self._name} must be open to run, got a closed engine. Open it again.")
@@ -107,7 +83,7 @@ class OpenVinoEngine:
         try:
             parts = pool.run(self._feeds(arrays))
         except RuntimeError as error:
-            raise DeviceError(f"{self._name} must run on OpenVINO, got: {one_line(error)}") from error
+            raise DeviceError(f"{self._name} must run on OpenVINO, got: {reason(error)}") from error
         joined = parts[0] if len(parts) == 1 else [np.concatenate(rows) for rows in zip(*parts, strict=True)]
         values = zip(self.outputs, joined, strict=True)
         return {one.name: array.astype(one.dtype, copy=False) for one, array in values}
@@ -117,7 +93,7 @@ class OpenVinoEngine:
         self._pool = None
 
     def _feeds(self, arrays: list[NDArray[Any]]) -> list[list[NDArray[Any]]]:
-        """The whole batch, or one feed an image where the graph was compiled for one."""
+        """Split a batch into one feed per image, where the graph was compiled for one."""
         if not self._single:
             return [arrays]
         counts = {len(array) for array in arrays}
@@ -129,28 +105,28 @@ class OpenVinoEngine:
     def _open(
         self, model: Path | bytes, graph: Any, config: dict[str, Any], folder: Path | None
     ) -> tuple[Any, NDArray[Any] | None]:
-        """The compiled graph, and the memory its weights lie in where that is not OpenVINO's own."""
+        """Return the compiled graph, and the memory of its weights where OpenVINO does not own it."""
         openvino, core = load_openvino(), load_core()
 
-        def reopen(kept: Path) -> tuple[Any, NDArray[Any] | None]:
-            # Mapped, so that weights are read when they are first used; copy on write, as a tensor must be writable.
-            blob = np.memmap(kept / _BLOB, np.uint8, "c")
+        def reopen(cached: Path) -> tuple[Any, NDArray[Any] | None]:
+            # Mapped, so that weights are read at their first use; copy on write, because a tensor must be writable.
+            blob = np.memmap(cached / _BLOB, np.uint8, "c")
             tensor = openvino.Tensor(blob, shared_memory=True)
             return self._checked(lambda: core.import_model(tensor, DEVICE, config)), blob
 
-        def make(folder: Path | None) -> tuple[Any, NDArray[Any] | None]:
-            net = graph if graph is not None else _read(model, self._name)
-            compiled = self._checked(lambda: core.compile_model(self._reshaped(net), DEVICE, config))
+        def create(folder: Path | None) -> tuple[Any, NDArray[Any] | None]:
+            source = graph if graph is not None else _read(model, self._name)
+            compiled = self._checked(lambda: core.compile_model(self._for_one_image(source), DEVICE, config))
             if folder:
-                stream = self._checked(compiled.export_model)
-                (folder / _BLOB).write_bytes(stream if isinstance(stream, bytes) else stream.getbuffer())
+                blob = self._checked(compiled.export_model)
+                (folder / _BLOB).write_bytes(blob if isinstance(blob, bytes) else blob.getbuffer())
             return compiled, None
 
         kind = "-".join(f"{key}={value}" for key, value in sorted(config.items()) if key != "ENABLE_CPU_PINNING")
-        return open_kept(folder, kind.lower(), reopen=reopen, make=make)
+        return open_cached(folder, kind.lower(), reopen=reopen, create=create)
 
-    def _reshaped(self, graph: Any) -> Any:
-        """The graph for one image, where its batch is open."""
+    def _for_one_image(self, graph: Any) -> Any:
+        """Reshape a graph with an open batch for one image."""
         if self._single:
             shapes = {}
             for port in graph.inputs:
@@ -167,23 +143,23 @@ class OpenVinoEngine:
 
 
 def _folder(model: Path | bytes, header: OnnxHeader) -> Path | None:
-    """Where what is compiled is kept; not for a graph in the making, or one whose digest does not cover its weights."""
+    """Return the cache folder; None for bytes, and for a file whose digest does not cover its weights."""
     if isinstance(model, bytes) or header.external:
         return None
     try:
         version = importlib.metadata.version("openvino")
     except importlib.metadata.PackageNotFoundError:  # not from a wheel
         version = load_openvino().get_version()
-    return compiled_folder("openvino", model, version, processor())
+    return compiled_folder("openvino", model, version, processor_key())
 
 
-def _config(hint: str, threads: int | None, lanes: int) -> dict[str, Any]:
-    """OpenVINO's own properties."""
-    # Left out, the hint would be bfloat16 wherever the CPU has it, whatever the file states. Pinned threads of two
-    # processes would share cores that others leave idle.
+def _config(hint: str, threads: int | None, streams: int) -> dict[str, Any]:
+    """Return OpenVINO's properties."""
+    # Without a hint OpenVINO would compute in bfloat16 wherever the CPU has it. Pinned threads of two processes would
+    # share some cores while others stay idle.
     config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "ENABLE_CPU_PINNING": False}
-    if lanes > 1:
-        config |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(lanes)}
+    if streams > 1:
+        config |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
     else:
         config |= {"PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
@@ -199,11 +175,11 @@ def _read(model: Path | bytes, name: str) -> Any:
 
 
 def _cannot_open(name: str, error: Exception) -> ArtifactError:
-    return ArtifactError(f"{name} must be a model OpenVINO can open, got: {one_line(error)}")
+    return ArtifactError(f"{name} must be a model OpenVINO can open, got: {reason(error)}")
 
 
 def _specs(header: OnnxHeader, graph: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs as the file declares them; what it leaves out, as OpenVINO infers it."""
+    """Return inputs and outputs as the file declares them, or as OpenVINO infers them where they are incomplete."""
 
     def specs(declared: Mapping[str, tuple[int | str, ...]], ports: Sequence[Any]) -> tuple[TensorSpec, ...]:
         if graph is None:
@@ -225,7 +201,7 @@ def _specs(header: OnnxHeader, graph: Any) -> tuple[tuple[TensorSpec, ...], tupl
 
 
 def _check(spec: TensorSpec, array: Any) -> None:
-    """Refuse what is no array of images."""
+    """Refuse anything but a NumPy array of images."""
     if not isinstance(array, np.ndarray):
         raise UsageError(f"input '{spec.name}' must be a NumPy array, got {type(array).__name__}. Convert it.")
     check_array(spec, array)

@@ -1,11 +1,10 @@
-"""Opening ONNX Runtime on a GPU: everything that computes runs there, or the session is refused."""
+"""ONNX Runtime sessions on a GPU, which are refused unless all that computes runs there."""
 
 from __future__ import annotations
 
 import ctypes
 import importlib.metadata
 import json
-import platform
 import re
 import sys
 from collections.abc import Mapping
@@ -16,8 +15,8 @@ from typing import Any
 import onnxruntime
 
 from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
-from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.compiled_cache import compiled_folder, make_room
+from hrnet_deploy.artifact.onnx_header import OnnxHeader
+from hrnet_deploy.engines.compiled_cache import compiled_folder, trim_cache
 from hrnet_deploy.engines.ort.libraries import preload_libraries
 from hrnet_deploy.engines.ort.providers import (
     CPU,
@@ -31,16 +30,17 @@ from hrnet_deploy.engines.ort.providers import (
     tensorrt_options,
 )
 from hrnet_deploy.engines.ort.session import open_session, reason, session_options
-from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
+from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError, one_line
 from hrnet_deploy.spec import ModelCard, Precision
 from hrnet_deploy.system.gpu_table import Gpu, Runtime, find_gpu, objection, refusal
+from hrnet_deploy.system.processor import is_arm
 
 LENIENT: Mapping[str, str] = {"session.record_ep_graph_assignment_info": "1"}
-"""Session entries: nodes that the GPU does not take may run on the CPU, and it is told which."""
+"""Session entries that allow and record nodes on the CPU."""
 STRICT: Mapping[str, str] = {**LENIENT, "session.disable_cpu_ep_fallback": "1"}
-"""Session entries: every node runs on the GPU."""
+"""Session entries that require every node on the GPU."""
 HEAVY = frozenset({"Conv", "FusedConv", "Gemm", "MatMul"})
-"""Kinds of nodes that must not run on the CPU."""
+"""Operators that must not run on the CPU."""
 _CAPABILITY = (75, 76)
 """Attributes of the compute capability's two numbers. Source: CUdevice_attribute in cuda.h."""
 _PACKAGE = Path(onnxruntime.__file__).parent / "capi"
@@ -55,8 +55,8 @@ class GpuSession:
     Attributes:
         session: onnxruntime.InferenceSession.
         number: index of the GPU.
-        graphs: whether it may capture CUDA graphs.
-        open_sizes: whether height or width may vary from run to run.
+        graphs: it may capture CUDA graphs.
+        open_sizes: height or width may vary from run to run.
     """
 
     session: Any
@@ -69,31 +69,14 @@ def open_on_gpu(
     model: Path | bytes,
     name: str,
     *,
+    header: OnnxHeader,
     device: str,
     provider: str,
     tuning: CudaTuning,
     threads: int | None,
     in_order: bool = False,
 ) -> GpuSession:
-    """Open a graph on a GPU; call it in the thread that will run the session.
-
-    Args:
-        model: an .onnx file, or the bytes of one.
-        name: of the artefact, for errors.
-        device: "cuda" or "cuda:N".
-        provider: CUDA, or TENSORRT with CUDA for what TensorRT leaves over.
-        tuning: of the CUDA provider.
-        threads: CPU threads for what little runs there.
-        in_order: run the nodes as listed.
-
-    Returns:
-        The session.
-
-    Raises:
-        DeviceError: the provider is not built in, does not load, leaves convolutions to the CPU or has no INT8.
-        ArtifactError: ONNX Runtime cannot read the graph.
-        UsageError: an unknown device.
-    """
+    """Open a graph on the CUDA or TensorRT provider; call it in the thread that will run the session."""
     number = device_number(device)
     if provider not in onnxruntime.get_available_providers():
         raise DeviceError(
@@ -101,43 +84,28 @@ def open_on_gpu(
             f"{onnxruntime.get_device()}. pip uninstall onnxruntime; pip install 'hrnet-deploy[gpu]', or use "
             "device='cpu'."
         )
-    header = read_header(model)
     card = graph_card(header)
     precision = card.precision if card is not None else Precision.FP16 if header.half else None
-    if provider == CUDA and (refused := int8_refusal(precision, quantised=header.quantised)):
+    if provider == CUDA and (refused := int8_refusal(precision, quantized=header.quantized)):
         raise DeviceError(refused)
     if provider == CUDA and (refused := card_refusal(number, Runtime.ONNXRUNTIME_CUDA, precision or Precision.FP32)):
         raise DeviceError(f"{refused}, or use device='cpu'.")
     preload_libraries()
-    wanted = provider == CUDA and tuning.cuda_graph is not False
-
-    def attempt(entries: Mapping[str, str], *, graph: bool) -> Any:
-        providers: list[Any] = [
-            (
-                CUDA,
-                cuda_options(
-                    tuning,
-                    device=number,
-                    precision=precision,
-                    open_sizes=header.open_sizes,
-                    graph=graph,
-                ),
-            )
-        ]
-        if provider == TENSORRT:
-            cache = compiled_folder("onnxruntime-trt", model, onnxruntime.__version__)
-            if cache is not None:
-                make_room(cache)  # TensorRT writes into it later, when it builds
-            providers.insert(0, (TENSORRT, tensorrt_options(card, device=number, cache=cache)))
-        options = session_options(threads=threads, in_order=in_order, quiet=True, entries=entries)
-        return open_session(model, name, options, providers)
-
+    providers: list[Any] = []
+    if provider == TENSORRT:
+        cache = compiled_folder("onnxruntime-trt", model, onnxruntime.__version__)
+        if cache is not None:
+            trim_cache(cache)  # now, because TensorRT fills it later, when it builds
+        providers.append((TENSORRT, tensorrt_options(card, device=number, cache=cache)))
+    capture = provider == CUDA and tuning.cuda_graph is not False
     session, graphs = None, False
-    # Shape arithmetic of open sizes belongs on the CPU. It does not forbid a capture, for a graph is replayed for the
-    # shape alone that it was captured at; ONNX Runtime itself refuses one where anything is copied to the CPU and back.
-    for entries, graph in ((STRICT, wanted), *([(LENIENT, True)] if wanted else []), (LENIENT, False)):
+    # Shape arithmetic of open sizes belongs on the CPU. It does not forbid a capture, because a graph is replayed for
+    # the shape of its capture only. ONNX Runtime refuses to capture graphs with copies to the CPU and back.
+    for entries, graph in ((STRICT, capture), *([(LENIENT, True)] if capture else []), (LENIENT, False)):
+        options = session_options(threads=threads, in_order=in_order, quiet=True, entries=entries)
+        settings = cuda_options(tuning, device=number, precision=precision, open_sizes=header.open_sizes, graph=graph)
         try:
-            session, graphs = attempt(entries, graph=graph), graph
+            session, graphs = open_session(model, name, options, [*providers, (CUDA, settings)]), graph
             break
         except ArtifactError as error:
             failure = error
@@ -150,36 +118,19 @@ def open_on_gpu(
 
 
 def check_placement(session: Any, device: str, provider: str) -> None:
-    """Refuse a session that would compute elsewhere.
-
-    Args:
-        session: onnxruntime.InferenceSession.
-        device: as asked for, for the error.
-        provider: what must come first.
-
-    Raises:
-        DeviceError: another provider comes first, or convolutions fell to the CPU.
-    """
+    """Refuse a session with another first provider, or with convolutions on the CPU."""
     active = session.get_providers()[0]
     if active != provider:
         raise _not_loaded(device, provider, missing_library(provider, _PACKAGE), active)
     if stray := nodes_on(session, CPU) & HEAVY:
         raise DeviceError(
             f"device '{device}' must run every convolution, got {', '.join(sorted(stray))} on the CPU. "
-            "Export the artefact again, or use device='cpu'."
+            "Export the artifact again, or use device='cpu'."
         )
 
 
 def nodes_on(session: Any, provider: str) -> frozenset[str]:
-    """Kinds of the nodes that a provider was given.
-
-    Args:
-        session: opened with `session.record_ep_graph_assignment_info`.
-        provider: its name.
-
-    Returns:
-        Operator names; empty where this ONNX Runtime (before 1.24) or session does not tell.
-    """
+    """Return the operators on a provider; empty where this ONNX Runtime (before 1.24) or session records none."""
     try:
         assigned = session.get_provider_graph_assignment_info()
     except Exception:  # noqa: BLE001 - ONNX Runtime's own types share no base but Exception
@@ -188,48 +139,30 @@ def nodes_on(session: Any, provider: str) -> frozenset[str]:
 
 
 def card_refusal(number: int, runtime: Runtime, precision: Precision) -> str | None:
-    """Name the reason why a GPU of this machine cannot run an artefact, before anything is loaded.
-
-    Args:
-        number: index of the GPU.
-        runtime: ONNXRUNTIME_CUDA or ONNXRUNTIME_RTX.
-        precision: of the graph.
-
-    Returns:
-        One line from the table of GPUs; None where the table allows it or does not know the GPU or this build.
-    """
+    """Return the table's reason against a GPU of this machine; None where it does not know the GPU or the build."""
     gpu = _card(number)
     cuda = runtime is Runtime.ONNXRUNTIME_CUDA
     if gpu is None or (cuda and not _from_pypi()):
         return None
-    return refusal(gpu, runtime, precision, onnxruntime.__version__ if cuda else None, arm=_on_arm())
+    return refusal(gpu, runtime, precision, onnxruntime.__version__ if cuda else None, arm=is_arm())
 
 
-def explained(error: Exception, number: int | None) -> str:
-    """Describe a failed run, with the table's reason where this build has no code for the GPU.
-
-    Builds that are not PyPI's are not refused early: they may hold code for other GPUs than the table lists.
-
-    Args:
-        error: what ONNX Runtime raised.
-        number: index of the GPU; None on a CPU.
-
-    Returns:
-        One line.
-    """
+def explain_failure(error: Exception, number: int | None) -> str:
+    """Describe a failed run, with the GPU table's reason where this build has no code for the GPU."""
+    # Only PyPI's builds are refused early: others may hold code for more GPUs than the table lists.
     text = reason(error)
-    if number is None or "no kernel image" not in " ".join(str(error).split()):
+    if number is None or "no kernel image" not in one_line(error):
         return text
     gpu = _card(number)
     if gpu is None:
         return f"{text} (this ONNX Runtime has no code for the card, see hrnet-doctor)"
-    found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, onnxruntime.__version__, arm=_on_arm())
+    found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, onnxruntime.__version__, arm=is_arm())
     why = f"{found.reason}; {found.way}" if found else f"this ONNX Runtime has no code for {gpu.sm}, see hrnet-doctor"
     return f"no kernel image for the card: {why}"
 
 
 def _card(number: int) -> Gpu | None:
-    """The table's row for a GPU of this machine; None where the driver or the row is missing."""
+    """Return the table's row of a GPU of this machine; None where the driver or the row is missing."""
     try:
         return find_gpu(_capability(number))
     except UsageError:
@@ -237,7 +170,7 @@ def _card(number: int) -> Gpu | None:
 
 
 def _capability(number: int) -> str:
-    """A GPU's compute capability from NVIDIA's driver, which needs no Python package; "" without one."""
+    """Return a GPU's compute capability by NVIDIA's driver, without a Python package; "" without a driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -252,16 +185,12 @@ def _capability(number: int) -> str:
 
 
 def _from_pypi() -> bool:
-    """Whether this build can be PyPI's, which accepts no wheels with the platform tag "linux_*"."""
+    """Return whether this build can be PyPI's, which accepts no wheels with the platform tag "linux_*"."""
     try:
         tags = importlib.metadata.distribution("onnxruntime-gpu").read_text("WHEEL") or ""
     except importlib.metadata.PackageNotFoundError:
         return False
     return re.search(r"^Tag: \S+-(manylinux|win_)", tags, re.MULTILINE) is not None
-
-
-def _on_arm() -> bool:
-    return platform.machine().lower() in {"aarch64", "arm64"}
 
 
 def _not_loaded(device: str, provider: str, missing: str, active: str) -> DeviceError:
@@ -273,14 +202,7 @@ def _not_loaded(device: str, provider: str, missing: str, active: str) -> Device
 
 
 def graph_card(header: OnnxHeader) -> ModelCard | None:
-    """What a graph says of itself.
-
-    Args:
-        header: of the graph.
-
-    Returns:
-        Its card; None without a valid one.
-    """
+    """Return the model card of a graph; None without a valid one."""
     if CARD_KEY not in header.metadata:
         return None
     try:

@@ -1,4 +1,4 @@
-"""GPU arrays through a bound session: in and out without touching the host."""
+"""Runs of a bound session on GPU arrays, without copies to the host."""
 
 from __future__ import annotations
 
@@ -18,41 +18,23 @@ from hrnet_deploy.spec import TensorSpec
 
 
 class DeviceRunner:
-    """Runs feeds that lie on the GPU; the answers stay there."""
+    """Runs feeds in GPU memory; the outputs stay there."""
 
     def __init__(self, session: BoundSession, inputs: Sequence[TensorSpec], cuda: Cuda, device: int) -> None:
-        """Make the stream on which arrays are copied.
-
-        Args:
-            session: bound on the same GPU.
-            inputs: of the graph.
-            cuda: the provider of copies.
-            device: index of the GPU.
-        """
+        """Create the stream of the copies; `session` must be bound on the same GPU."""
         self._session = session
         self._inputs = inputs
         self._cuda = cuda
         self._device = device
-        self._blocks = MemoryPool(cuda, device)
+        self._pool = MemoryPool(cuda, device)
         self._lock = threading.Lock()
         with cuda.active(device):
             self._stream = cuda.stream()
 
     def run(self, feed: Mapping[str, Any]) -> dict[str, DeviceArray]:
-        """Compute every output for one batch.
-
-        Args:
-            feed: by input, GPU arrays or NumPy arrays, of fitting shape and type.
-
-        Returns:
-            Arrays on the GPU, by output.
-
-        Raises:
-            UsageError: an array of another type or shape, on another GPU or not in C order.
-            DeviceError: CUDA failed.
-        """
+        """Compute every output for one batch of GPU arrays or NumPy arrays."""
         with self._lock, self._cuda.active(self._device):
-            # In the caller's thread, whose current stream is what fills its arrays.
+            # In the caller's thread, whose current stream fills its arrays.
             arrays = {
                 name: view(value, name, cuda=self._cuda, device=self._device, stream=self._stream)
                 if is_device_array(value)
@@ -65,30 +47,30 @@ class DeviceRunner:
             return self._session.run_in_place(shapes, lambda b: self._fill(b, arrays), self._read)
 
     def close(self) -> None:
-        """Free the memory of results that nobody holds."""
+        """Free the memory that no result holds."""
         with self._cuda.active(self._device):
             self._cuda.destroy_stream(self._stream)
-            self._blocks.close()
+            self._pool.close()
 
     def _fill(self, buffers: Buffers, arrays: Mapping[str, Any]) -> None:
-        # Called in the session's thread, which has a current GPU of its own; so has `_read`.
+        # Called in the session's thread, which has its own current GPU; the same holds for `_read`.
         with self._cuda.active(self._device):
             for name, array in arrays.items():
                 value = buffers.inputs[name]
                 if isinstance(array, np.ndarray):
                     value.update_inplace(array)
                 else:
-                    # The session reads fixed addresses; copying within the GPU costs microseconds.
+                    # The session reads fixed addresses; a copy within the GPU costs microseconds.
                     self._cuda.copy_across(value.data_ptr(), array.address, value.tensor_size_in_bytes(), self._stream)
             self._cuda.synchronize(self._stream)
 
     def _read(self, buffers: Buffers) -> dict[str, DeviceArray]:
-        answers: dict[str, DeviceArray] = {}
+        outputs: dict[str, DeviceArray] = {}
         with self._cuda.active(self._device):
             for name, value in buffers.outputs.items():
                 dtype = np.dtype(DTYPES[value.data_type()])
-                array = DeviceArray(self._blocks, tuple(value.shape()), dtype, self._stream)
+                array = DeviceArray(self._pool, tuple(value.shape()), dtype, self._stream)
                 self._cuda.copy_across(array.address, value.data_ptr(), array.nbytes, self._stream)
-                answers[name] = array
+                outputs[name] = array
             self._cuda.synchronize(self._stream)
-        return answers
+        return outputs

@@ -1,4 +1,4 @@
-"""Buffers that stay where they are: ONNX Runtime's IO binding, one set a shape, each replayed as a CUDA graph."""
+"""ONNX Runtime's IO binding: one set of fixed buffers per input shape, each replayed as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -13,33 +13,30 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.engines.ort.staging import PinnedStaging
 from hrnet_deploy.engines.ort.worker import Worker
+from hrnet_deploy.errors import one_line
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import TensorSpec
 
 _LOG = logging.getLogger(__name__)
-_T = TypeVar("_T")
+Result = TypeVar("Result")
 _GRAPH_KEY = "gpu_graph_id"
 _NO_GRAPH = "-1"
 _MAX_GRAPHS = 8
-"""Shapes that get a graph: ONNX Runtime frees none before the session ends."""
-_MAX_LOOSE = 4
-"""Shapes without a graph whose buffers are kept."""
-_TOLERANCE = {"float16": 2e-2}
-_TOLERANCE_ELSE = 2e-3
+"""Max number of captured shapes: ONNX Runtime frees no graph before the session ends."""
+_MAX_UNCAPTURED = 4
+"""Max number of shapes without a graph whose buffers are kept."""
+_TOLERANCE_HALF, _TOLERANCE = 2e-2, 2e-3
 
 Shapes = tuple[tuple[int, ...], ...]
 
 
 @dataclass
 class Buffers:
-    """Where one shape's values lie on the device.
+    """The device memory of one input shape.
 
     Attributes:
-        binding: ONNX Runtime's view of them.
-        inputs: by name.
-        outputs: by name.
-        run_options: with the number of the graph, or the one that says none.
-        has_graph: whether runs replay one.
+        run_options: with the number of the graph, or -1 for none.
+        has_graph: runs replay a graph.
     """
 
     binding: Any
@@ -50,11 +47,10 @@ class Buffers:
 
 
 class BoundSession:
-    """A session run through fixed buffers; callable from any thread, it runs in one thread of its own.
+    """A session that runs through fixed buffers in one thread of its own; callable from any thread.
 
-    While a graph is captured, at the first runs of a shape, CUDA refuses allocations in all threads of the process. A
-    capture that an allocation ends is given up; the allocation fails as well, so run each shape once before other
-    threads allocate.
+    While a shape is captured, at its first runs, CUDA refuses allocations in all threads of the process. Both the
+    capture and the allocation then fail, so run each shape once before other threads allocate.
     """
 
     def __init__(
@@ -73,15 +69,14 @@ class BoundSession:
 
         Args:
             session: onnxruntime.InferenceSession.
-            outputs: of the graph.
-            device_type: "cuda", or "cpu" where the same logic runs without a GPU.
-            device: index.
-            graphs: whether the session may capture CUDA graphs; the first run of each shape proves its graph against
-                a run without, and one that answers differently is not used.
-            at_once: capture a shape when it is first seen; otherwise when it comes back, so that images of many sizes
-                do not use up the graphs.
+            outputs: the graph's outputs.
+            device_type: "cuda", or "cpu" for the same logic without a GPU.
+            device: index of the device.
+            graphs: capture CUDA graphs; each is verified against a run without it, and dropped where outputs differ.
+            at_once: capture a shape at its first run; else when it returns, so that many sizes do not use up the
+                graphs.
             worker: the thread that opened the session; None for a new one.
-            staging: copies from and to the host; None for ONNX Runtime's own copies.
+            staging: copies from and to the host; None for ONNX Runtime's.
         """
         self._session = session
         self._outputs = outputs
@@ -89,25 +84,18 @@ class BoundSession:
         self.graphs = graphs
         self._captured = 0
         self._at_once = at_once
-        self._kept: dict[Shapes, Buffers] = {}
+        self._buffers: dict[Shapes, Buffers] = {}
         self._worker = worker or Worker("hrnet-gpu")
         self._staging = staging
         self._dtypes = {spec.name: spec.dtype for spec in outputs}
 
     @property
     def cuda_graphs(self) -> int:
-        """How many of the shapes that are kept replay a CUDA graph."""
-        return sum(buffers.has_graph for buffers in list(self._kept.values()))
+        """Number of shapes that replay a CUDA graph."""
+        return sum(buffers.has_graph for buffers in list(self._buffers.values()))
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
-        """Compute from and to host memory.
-
-        Args:
-            feed: by input; fitting arrays.
-
-        Returns:
-            Fresh arrays by output.
-        """
+        """Compute from and to host memory; the outputs are fresh arrays."""
         feed = {name: np.ascontiguousarray(array) for name, array in feed.items()}
 
         def fill(buffers: Buffers) -> None:
@@ -121,7 +109,7 @@ class BoundSession:
         def read(buffers: Buffers) -> Tensors:
             if self._staging is not None:
                 return self._staging.store(buffers.outputs, self._dtypes)
-            # From a GPU `numpy` copies; on a CPU it is a view of the buffer, which the next run overwrites.
+            # `numpy` copies from a GPU; on a CPU it is a view of the buffer, which the next run overwrites.
             on_cpu = self._place[0] == "cpu"
             return {
                 name: np.array(value.numpy(), copy=True if on_cpu else None) for name, value in buffers.outputs.items()
@@ -133,33 +121,28 @@ class BoundSession:
         self,
         inputs: Mapping[str, tuple[tuple[int, ...], str]],
         fill: Callable[[Buffers], None],
-        read: Callable[[Buffers], _T],
-    ) -> _T:
-        """Compute with whatever fills and reads the buffers.
+        read: Callable[[Buffers], Result],
+    ) -> Result:
+        """Compute with functions that fill and read the buffers in the session's thread.
 
-        Args:
-            inputs: shape and NumPy type by input.
-            fill: writes the inputs, and returns when they are complete; called in the session's thread.
-            read: takes the outputs out, before the next run overwrites them; likewise.
-
-        Returns:
-            What `read` returns.
+        `inputs` is shape and NumPy type by input. `fill` returns when the inputs are complete; `read` returns the
+        outputs before the next run overwrites them.
         """
 
-        def work() -> _T:
+        def work() -> Result:
             key = tuple(shape for shape, _ in inputs.values())
-            buffers = self._kept.pop(key, None)
+            buffers = self._buffers.pop(key, None)
             if buffers is None:
-                buffers = self._bound(inputs, fill)
+                buffers = self._bind(inputs, fill)
             else:
                 fill(buffers)
                 self._run(buffers)
                 if not buffers.has_graph:
                     self._capture(buffers)
-            self._kept[key] = buffers
-            loose = [shapes for shapes, kept in self._kept.items() if not kept.has_graph]
-            for shapes in loose[:-_MAX_LOOSE]:
-                del self._kept[shapes]
+            self._buffers[key] = buffers
+            uncaptured = [shapes for shapes, entry in self._buffers.items() if not entry.has_graph]
+            for shapes in uncaptured[:-_MAX_UNCAPTURED]:
+                del self._buffers[shapes]
             return read(buffers)
 
         return self._worker.call(work)
@@ -168,7 +151,7 @@ class BoundSession:
         """Release the buffers and the session, and end its thread."""
 
         def work() -> None:
-            self._kept.clear()
+            self._buffers.clear()
             self._session = None
             if self._staging is not None:
                 self._staging.close()
@@ -181,8 +164,8 @@ class BoundSession:
     def _run(self, buffers: Buffers) -> None:
         self._session.run_with_iobinding(buffers.binding, buffers.run_options)
 
-    def _bound(self, inputs: Mapping[str, tuple[tuple[int, ...], str]], fill: Callable[[Buffers], None]) -> Buffers:
-        """Buffers of a new shape, already run once."""
+    def _bind(self, inputs: Mapping[str, tuple[tuple[int, ...], str]], fill: Callable[[Buffers], None]) -> Buffers:
+        """Create the buffers of a new shape, which also runs it."""
         given = {name: self._empty(shape, dtype) for name, (shape, dtype) in inputs.items()}
         buffers = Buffers(self._session.io_binding(), given, {}, _run_options(_NO_GRAPH), has_graph=False)
         for name, value in given.items():
@@ -203,7 +186,7 @@ class BoundSession:
         return buffers
 
     def _capture(self, buffers: Buffers) -> None:
-        """After a run without a graph: capture one and replay it; keep it only where it answers as that run did."""
+        """Capture a graph after a run without one, and keep it only where its outputs match that run's."""
         if not self.graphs or self._captured >= _MAX_GRAPHS:
             return
         reference = {name: np.array(value.numpy()) for name, value in buffers.outputs.items()}
@@ -213,13 +196,13 @@ class BoundSession:
             self._run(buffers)
             self._run(buffers)
         except Exception as error:  # noqa: BLE001 - ONNX Runtime's own types share no base but Exception
-            flaw = " ".join(str(error).split())[:200]
+            flaw = one_line(error, 200)
         else:
             values = ((value.numpy(), reference[name]) for name, value in buffers.outputs.items())
-            flaw = "" if all(alike(found, wanted) for found, wanted in values) else "its answers differ"
+            flaw = "" if all(outputs_match(found, expected) for found, expected in values) else "its outputs differ"
         buffers.has_graph = not flaw
         if flaw:
-            # One failure speaks for the machine; what was captured before goes on.
+            # Later captures would fail as well; earlier graphs stay in use.
             self.graphs = False
             _LOG.warning("CUDA graphs are not used here: %s", flaw)
             buffers.run_options = _run_options(_NO_GRAPH)
@@ -229,23 +212,16 @@ class BoundSession:
         return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.dtype(dtype), *self._place)
 
 
-def alike(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
-    """Whether two runs of one graph on one input agree, up to the order of sums.
-
-    Args:
-        found: one answer.
-        wanted: the other.
-
-    Returns:
-        True for floats within a small part of the largest, and for 99.9 % equal integers.
-    """
+def outputs_match(found: NDArray[Any], expected: NDArray[Any]) -> bool:
+    """Compare two runs of a graph: floats within a small part of the largest, 99.9 % of integers equal."""
     if not found.size:
         return True
-    if not np.issubdtype(wanted.dtype, np.floating):
-        return bool(np.mean(found == wanted) >= 0.999)
-    finite = np.abs(wanted[np.isfinite(wanted)].astype(np.float64))
-    limit = _TOLERANCE.get(wanted.dtype.name, _TOLERANCE_ELSE) * float(finite.max(initial=0.0))
-    return bool(np.allclose(found, wanted, rtol=0, atol=limit, equal_nan=True))
+    if not np.issubdtype(expected.dtype, np.floating):
+        return bool(np.mean(found == expected) >= 0.999)
+    finite = np.abs(expected[np.isfinite(expected)].astype(np.float64))
+    tolerance = _TOLERANCE_HALF if expected.dtype == np.float16 else _TOLERANCE
+    limit = tolerance * float(finite.max(initial=0.0))
+    return bool(np.allclose(found, expected, rtol=0, atol=limit, equal_nan=True))
 
 
 def _run_options(graph: str) -> Any:

@@ -1,4 +1,4 @@
-"""CUDA's and cuDNN's libraries for ONNX Runtime: where Python packages keep them, on no search path of the system."""
+"""The libraries of CUDA and cuDNN in Python packages, which are on no search path of the system."""
 
 from __future__ import annotations
 
@@ -16,30 +16,24 @@ _LOG = logging.getLogger(__name__)
 
 @functools.cache
 def preload_libraries() -> None:
-    """Load what onnxruntime-gpu (1.21) needs of the nvidia-* packages, once a process; nothing where there is none.
-
-    ONNX Runtime looks beside its own package only. `pip install --target` and layered images put the nvidia-* packages
-    elsewhere, so what is missing there is taken from the other folders of the `nvidia` namespace package.
-    """
-    import onnxruntime  # not at the top: the doctor asks for this where there may be none
+    """Load the libraries of the nvidia-* packages that onnxruntime-gpu (1.21 and later) needs, once per process."""
+    # ONNX Runtime searches beside its own package only, but `pip install --target` and layered images put the nvidia-*
+    # packages elsewhere: in other folders of the `nvidia` namespace package.
+    import onnxruntime  # not at the top: hrnet-doctor calls this without ONNX Runtime
 
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is None:
         return
-    for library in elsewhere():
+    for library in libraries_elsewhere():
         try:
             ctypes.CDLL(str(library))
-        except OSError as error:  # noqa: PERF203 - what needs it says so when it loads
+        except OSError as error:  # noqa: PERF203 - a library that needs it fails with its own message
             _LOG.info("%s does not load: %s", library, error)
     call_unprinted(preload)  # it prints what it does not find
 
 
-def elsewhere() -> list[Path]:
-    """Libraries that ONNX Runtime wants, does not have beside itself, and another folder of `nvidia` holds.
-
-    Returns:
-        Files, in the order in which they must be loaded.
-    """
+def libraries_elsewhere() -> list[Path]:
+    """List required libraries that are not beside ONNX Runtime but in another folder of `nvidia`, in loading order."""
     import onnxruntime
 
     listed = getattr(onnxruntime, "_get_nvidia_dll_paths", None)

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's CUDA and TensorRT providers are told, and what they are not asked for."""
+"""Options of ONNX Runtime's CUDA and TensorRT providers, and the graphs that they refuse."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ TENSORRT = "TensorrtExecutionProvider"
 
 @dataclass(frozen=True, kw_only=True)
 class CudaTuning:
-    """How the CUDA provider computes; the defaults keep the artefact's measured parity.
+    """Options of the CUDA provider; the defaults keep the artifact's measured parity.
 
     Attributes:
         tf32: round the factors of FP32 convolutions to 10 bits of mantissa for the tensor cores of Ampere and later.
-            Off: the parity figure in the card was measured without it, and whoever wants speed has FP16. FP16
-            graphs always use tensor cores.
+            Off by default: the card's parity was measured without it. FP16 graphs always use tensor cores.
         prefer_nhwc: channels last, which FP16 tensor cores read without a transpose; None for FP16 graphs only.
         fuse_conv_bias: compute a convolution, its bias and its activation in one kernel; None where channels are last.
             With channels first ONNX Runtime clears memory on the legacy stream, which ends a CUDA graph's capture.
-        cuda_graph: replay each shape as one CUDA graph; None where everything but shape arithmetic runs on the GPU.
+        cuda_graph: replay each shape as one CUDA graph; None where all but shape arithmetic runs on the GPU.
         pinned: copy from and to the host through pinned memory; None where cuda-bindings is installed.
-        memory_limit_bytes: most that the provider's arena may take; None for no limit.
+        memory_limit_bytes: limit of the provider's arena; None for no limit.
 
     Raises:
         UsageError: fuse_conv_bias with prefer_nhwc=False.
@@ -48,17 +47,7 @@ class CudaTuning:
 
 
 def device_number(device: str) -> int:
-    """Index of the GPU that is asked for.
-
-    Args:
-        device: "cuda" or "cuda:N".
-
-    Returns:
-        N, or 0.
-
-    Raises:
-        UsageError: anything else.
-    """
+    """Return N of "cuda:N", 0 of "cuda", or raise a UsageError."""
     kind, _, index = device.partition(":")
     if kind != "cuda" or not ((index.isascii() and index.isdecimal()) or device == "cuda"):
         raise UsageError(f"device must be cpu, cuda, cuda:N or auto, got '{device}'. Choose one.")
@@ -68,20 +57,7 @@ def device_number(device: str) -> int:
 def cuda_options(
     tuning: CudaTuning, *, device: int, precision: Precision | None, open_sizes: bool, graph: bool
 ) -> dict[str, str]:
-    """Options of the CUDA provider.
-
-    Args:
-        tuning: what the user chose.
-        device: index of the GPU.
-        precision: of the graph; None where nothing tells.
-        open_sizes: whether height or width may vary from run to run.
-        graph: capture CUDA graphs.
-
-    Returns:
-        Option by name, all as text.
-
-    Raises:
-        UsageError: fuse_conv_bias for a graph that runs with channels first.
+    """Return the CUDA provider's options by name; `graph` captures CUDA graphs, `precision` is None where unknown.
 
     Source: onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html; names read in the 1.31.1 library;
     onnxruntime/core/providers/cuda/nn/conv.cc, CreateCudnnFeExecutionPlan (use_tf32) and ComputeInternal (bias).
@@ -93,13 +69,13 @@ def cuda_options(
     fused = nhwc if tuning.fuse_conv_bias is None else tuning.fuse_conv_bias
     options = {
         "device_id": str(device),
-        # Since cuDNN 9 "exhaustive" only takes the slower of two heuristics; older builds try every algorithm, which
+        # With cuDNN 9 "exhaustive" only selects the slower of two heuristics; older builds try every algorithm, which
         # costs seconds at each new shape.
         "cudnn_conv_algo_search": "HEURISTIC" if open_sizes else "EXHAUSTIVE",
         "cudnn_conv_use_max_workspace": "1",
         "do_copy_in_default_stream": "1",
         "arena_extend_strategy": "kSameAsRequested",
-        # Without it ONNX Runtime rules out every tensor-core kernel, of FP16 convolutions as well.
+        # Without it ONNX Runtime excludes all tensor-core kernels, also those of FP16 convolutions.
         "use_tf32": str(int(tuning.tf32 or half)),
         "prefer_nhwc": str(int(nhwc)),
         "fuse_conv_bias": str(int(fused)),
@@ -111,21 +87,11 @@ def cuda_options(
 
 
 def tensorrt_options(card: ModelCard | None, *, device: int, cache: Path | None) -> dict[str, str]:
-    """Options of the TensorRT provider.
-
-    Its precision flags stay off, for INT8 too: precision is in the graph, and without any of them the provider builds a
-    strongly typed network, which obeys it.
-
-    Args:
-        card: gives the range of shapes to build for; None leaves that to the first runs.
-        device: index of the GPU.
-        cache: folder for built engines and timings, of this graph alone; None keeps none.
-
-    Returns:
-        Option by name, all as text.
+    """Return the options of the TensorRT provider; without a card, the first runs set the range of shapes.
 
     Source: onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html; names read in the 1.31.1 library.
     """
+    # All precision flags stay off: the provider then builds a strongly typed network with the graph's precision.
     options = {"device_id": str(device)} | profile_shapes(card, prefix="trt_profile")
     if cache is not None:
         options |= {
@@ -138,15 +104,7 @@ def tensorrt_options(card: ModelCard | None, *, device: int, cache: Path | None)
 
 
 def profile_shapes(card: ModelCard | None, *, prefix: str) -> dict[str, str]:
-    """The range of shapes that a TensorRT provider compiles for.
-
-    Args:
-        card: of the graph; None where there is none.
-        prefix: of the options' names.
-
-    Returns:
-        Smallest, usual and largest shape by option; empty for fixed shapes and without a card.
-    """
+    """Return min, opt and max shape by option; empty for fixed shapes and without a card."""
     options: dict[str, str] = {}
     if card is not None and (card.shapes.dynamic_batch or card.shapes.dynamic_hw):
         for kind in ("min", "opt", "max"):
@@ -156,20 +114,13 @@ def profile_shapes(card: ModelCard | None, *, prefix: str) -> dict[str, str]:
     return options
 
 
-def int8_refusal(precision: Precision | None, *, quantised: bool) -> str | None:
-    """Why a graph is not run on the CUDA provider.
-
-    Args:
-        precision: from the card; None without one.
-        quantised: whether the graph holds Q/DQ or integer nodes.
-
-    Returns:
-        One line, or None where nothing speaks against it.
+def int8_refusal(precision: Precision | None, *, quantized: bool) -> str | None:
+    """Return why the CUDA provider does not run an INT8 graph; None for other graphs.
 
     Source: onnxruntime-gpu 1.31.1 has no QLinearConv or ConvInteger for CUDA; microsoft/onnxruntime #12229, #24807
     (INT8 slower than FP32 there).
     """
-    if precision is not Precision.INT8 and not quantised:
+    if precision is not Precision.INT8 and not quantized:
         return None
     return (
         "ONNX Runtime's CUDA provider must be given FP32 or FP16, got an INT8 graph: it has no INT8 convolutions and "
@@ -179,15 +130,7 @@ def int8_refusal(precision: Precision | None, *, quantised: bool) -> str | None:
 
 
 def missing_library(provider: str, folder: Path) -> str:
-    """Why a provider's library does not load.
-
-    Args:
-        provider: CUDA or TENSORRT.
-        folder: where ONNX Runtime keeps its libraries.
-
-    Returns:
-        The system's own words, such as "libcublasLt.so.13: cannot open shared object file"; "" where it has none.
-    """
+    """Return the system's reason why a provider's library does not load; "" where it has none."""
     names: Mapping[str, str] = {CUDA: "cuda", TENSORRT: "tensorrt"}
     pattern = "onnxruntime_providers_{}.dll" if sys.platform == "win32" else "libonnxruntime_providers_{}.so"
     library = folder / pattern.format(names[provider])
@@ -197,6 +140,6 @@ def missing_library(provider: str, folder: Path) -> str:
         ctypes.CDLL(str(library))
     except OSError as error:
         text = str(error)
-        # Loaded alone it lacks what its host provides; that is not what was missing.
+        # Loaded alone, it always lacks the symbols of its host.
         return "" if "undefined symbol" in text else text.split(": No such file", maxsplit=1)[0]
     return ""

@@ -1,4 +1,4 @@
-"""TensorRT-RTX as a plugin of ONNX Runtime: an .onnx file in, compiled on the first start, kept for the next."""
+"""NVIDIA's TensorRT-RTX plugin for ONNX Runtime: it compiles an .onnx file at the first start and caches the result."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from hrnet_deploy.artifact.onnx_header import read_header
+from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.engines.arithmetic import arithmetic_of
 from hrnet_deploy.engines.compiled_cache import compiled_folder
 from hrnet_deploy.engines.feed import check_array, check_names
+from hrnet_deploy.engines.graph_source import check_source
 from hrnet_deploy.engines.ort.cuda import HEAVY, LENIENT, STRICT, card_refusal, graph_card, nodes_on
 from hrnet_deploy.engines.ort.providers import CPU, device_number, profile_shapes
 from hrnet_deploy.engines.ort.session import open_session, reason, session_options, spec
 from hrnet_deploy.engines.ort.worker import Worker
-from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, MissingFileError, UsageError
+from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import ModelCard, Precision
 from hrnet_deploy.system.gpu_table import Runtime
 
-BACKEND = "onnxruntime-rtx"
+_BACKEND = "onnxruntime-rtx"
 _PACKAGE = "onnxruntime-ep-nv-tensorrt-rtx"
 _MODULE = "onnxruntime_ep_nv_tensorrt_rtx"
 _PROVIDER = "NvTensorRTRTXExecutionProvider"
@@ -36,76 +37,43 @@ _PIP = "pip install 'hrnet-deploy[onnxruntime-rtx]'"
 class RtxPluginEngine:
     """An ONNX graph on NVIDIA's TensorRT-RTX plugin behind the `Engine` protocol; safe to run from several threads.
 
-    It needs a GPU of Ampere or later. Engines of our own (`.engine`) also run on Turing, carry a sidecar, and are
-    looked into after the build.
+    It needs a GPU of Ampere or later. A TensorRT-RTX `.engine` of this package also runs on Turing, carries a sidecar,
+    and is inspected after the build.
 
     Attributes:
-        backend: "onnxruntime-rtx".
         device: such as "cuda:0".
-        inputs: of the graph.
-        outputs: of the graph.
-        metadata: the file's own.
-        arithmetic: what its file states, such as "float16".
-        lanes: 1.
+        arithmetic: the file's, such as "float16".
     """
 
-    backend = BACKEND
-    lanes = 1
+    backend = _BACKEND
+    streams = 1
 
     def __init__(self, model: Path | bytes, *, device: str = "auto", threads: int | None = None) -> None:
-        """Open a model and compile it, or take what an earlier start compiled.
-
-        Args:
-            model: an .onnx file, or the bytes of one.
-            device: "cuda", "cuda:N", or "auto" for the first GPU.
-            threads: CPU threads for what little runs there; None for all cores.
-
-        Raises:
-            UsageError: another device, or threads below 1.
-            MissingFileError: there is no such file.
-            MissingDependencyError: the plugin is not installed, or ONNX Runtime is too old for it.
-            DeviceError: the table refuses the GPU, or the plugin does not load, finds no such GPU, or leaves
-                convolutions to the CPU.
-            ArtifactError: the graph cannot be read or compiled.
-        """
+        """Compile a model, or open what an earlier start compiled; the arguments are those of `open_engine`."""
         if device == "cpu":
-            raise UsageError(f"backend '{BACKEND}' must run on a GPU, got device 'cpu'. Use device='cuda'.")
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, got {threads}. Leave it out for all cores.")
+            raise UsageError(f"backend '{_BACKEND}' must run on a GPU, got device 'cpu'. Use device='cuda'.")
+        self._name = check_source(model, threads)
         number = device_number("cuda" if device == "auto" else device)
-        self._name = model.name if isinstance(model, Path) else "graph"
-        if isinstance(model, Path) and not model.is_file():
-            raise MissingFileError(f"artefact must exist, got {model}. Check the path.")
+        header = read_header(model)
         self.device = f"cuda:{number}"
         self._worker = Worker("hrnet-rtx")
         try:
-            self._session = self._worker.call(functools.partial(self._open, model, number, threads))
+            self._session = self._worker.call(functools.partial(self._open, model, header, number, threads))
         except BaseException:
             self._worker.close()
             raise
         self.inputs = tuple(spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(spec(value) for value in self._session.get_outputs())
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
-        self.arithmetic = arithmetic_of(read_header(model), half="float16", single="float32 or TF32")
+        self.arithmetic = arithmetic_of(header, half="float16", single="float32 or TF32")
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
-        """Compute every output for one batch.
-
-        Args:
-            feed: one NumPy array per graph input, of its dtype and a shape that fits.
-
-        Returns:
-            One array per graph output.
-
-        Raises:
-            UsageError: a missing, unknown or ill-shaped input, or an array on the GPU.
-            DeviceError: the runtime failed.
-        """
+        """Compute every output for one batch of NumPy arrays, as `Engine.run`."""
         check_names(self.inputs, feed)
         for one in self.inputs:
             if not isinstance(feed[one.name], np.ndarray):
                 raise UsageError(
-                    f"input '{one.name}' must be a NumPy array for backend '{BACKEND}', got "
+                    f"input '{one.name}' must be a NumPy array for backend '{_BACKEND}', got "
                     f"{type(feed[one.name]).__name__}. Copy it to the host, or use backend='onnxruntime'."
                 )
             check_array(one, feed[one.name])
@@ -120,8 +88,8 @@ class RtxPluginEngine:
         self._session = None
         self._worker.close()
 
-    def _open(self, model: Path | bytes, number: int, threads: int | None) -> Any:
-        card = graph_card(read_header(model))
+    def _open(self, model: Path | bytes, header: OnnxHeader, number: int, threads: int | None) -> Any:
+        card = graph_card(header)
         if refused := card_refusal(number, Runtime.ONNXRUNTIME_RTX, Precision.FP32 if card is None else card.precision):
             raise DeviceError(f"{refused}.")
         target = gpu_device(number)
@@ -146,45 +114,27 @@ class RtxPluginEngine:
 
 
 def plugin_options(card: ModelCard | None, *, cache: Path | None) -> dict[str, str]:
-    """Options of the plugin.
-
-    Args:
-        card: gives the range of shapes to compile for; None leaves that to the graph.
-        cache: folder for compiled kernels, of this graph alone; None keeps none.
-
-    Returns:
-        Option by name, all as text.
+    """Return the plugin's options; without a card, the graph sets the range of shapes.
 
     Source: tensorrt_rtx_provider_options.h of onnxruntime-ep-nv-tensorrt-rtx-cu13 0.5.0.
     """
     options = profile_shapes(card, prefix="nv_profile")
     if card is not None and not options:
-        options["enable_cuda_graph"] = "1"  # it needs shapes that are fixed across runs
+        options["enable_cuda_graph"] = "1"  # it needs fixed shapes
     if cache is not None:
         options["nv_runtime_cache_path"] = str(cache)
     return options
 
 
 def gpu_device(number: int) -> Any:
-    """The plugin's device on a GPU.
-
-    Args:
-        number: index of the GPU.
-
-    Returns:
-        onnxruntime.OrtEpDevice.
-
-    Raises:
-        MissingDependencyError: the plugin is not installed, or ONNX Runtime is too old for it.
-        DeviceError: it does not load, or there is no such GPU.
-    """
+    """Return the plugin's onnxruntime.OrtEpDevice on a GPU."""
     try:
         plugin = importlib.import_module(_MODULE)
     except ImportError as error:
-        raise MissingDependencyError(f"backend '{BACKEND}' needs its plugin, got: {error}. {_PIP}") from error
+        raise MissingDependencyError(f"backend '{_BACKEND}' needs its plugin, got: {error}. {_PIP}") from error
     if not hasattr(onnxruntime, "register_execution_provider_library"):
         raise MissingDependencyError(
-            f"backend '{BACKEND}' needs ONNX Runtime 1.24, got {onnxruntime.__version__}. "
+            f"backend '{_BACKEND}' needs ONNX Runtime 1.24, got {onnxruntime.__version__}. "
             "pip install --upgrade 'hrnet-deploy[cpu]' (or [gpu])."
         )
     try:
@@ -210,7 +160,7 @@ def _devices() -> list[Any]:
 
 
 def _folder(model: Path | bytes) -> Path | None:
-    """Where compiled kernels of a file are kept; graphs in the making are opened once."""
+    """Return the cache folder of a file's kernels; None for bytes, which are opened once."""
     if isinstance(model, bytes):
         return None
-    return compiled_folder(BACKEND, model, onnxruntime.__version__, importlib.metadata.version(_PACKAGE))
+    return compiled_folder(_BACKEND, model, onnxruntime.__version__, importlib.metadata.version(_PACKAGE))

@@ -1,4 +1,4 @@
-"""Opening ONNX Runtime sessions: options, one error for all that can go wrong, and nothing on stdout."""
+"""ONNX Runtime sessions: their options, one error for each failure, and no output on stdout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import onnxruntime
 
 from hrnet_deploy.engines.streams import threads_per_stream
-from hrnet_deploy.errors import ArtifactError
+from hrnet_deploy.errors import ArtifactError, one_line
 from hrnet_deploy.models.checkpoints.fileformat import something_else
 from hrnet_deploy.spec import TensorSpec
 
@@ -29,7 +29,7 @@ _PLACE = re.compile(
     r"(?:Load model from \S+ failed:)?/\S+\.(?:cc|h|cpp|hpp):\d+ [^()]*\((?:[^()]|\([^()]*\))*\)"
     r"(?: const)?(?: \[with [^\]]*\])?\s*"
 )
-"""Where in its own sources ONNX Runtime stumbled, with the signature of the function."""
+"""The place in ONNX Runtime's sources, with the signature of the function."""
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _NEWER_OPSET = re.compile(
     r"Opset (\d+) is under development.*official support for domain ai\.onnx is till opset (\d+)", re.DOTALL
@@ -41,34 +41,23 @@ _LOG_WARNINGS, _LOG_ERRORS_ONLY, _LOG_NOTHING = 2, 3, 4
 def session_options(
     *,
     threads: int | None = None,
-    lanes: int = 1,
+    streams: int = 1,
     in_order: bool = False,
     quiet: bool = False,
     entries: Mapping[str, str] | None = None,
 ) -> Any:
-    """Options of a session.
-
-    Args:
-        threads: CPU threads; None for all cores.
-        lanes: runs side by side, which share them.
-        in_order: run the nodes as listed.
-        quiet: log nothing, for an attempt whose failure is reported otherwise.
-        entries: ONNX Runtime's session configuration, by key.
-
-    Returns:
-        onnxruntime.SessionOptions.
-    """
+    """Create onnxruntime.SessionOptions for `streams` runs side by side; `entries` is its configuration by key."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = _LOG_NOTHING if quiet else _LOG_ERRORS_ONLY
-    if lanes > 1:
-        options.intra_op_num_threads = threads_per_stream(lanes, threads)
-        # While one lane waits for work, another has some.
+    if streams > 1:
+        options.intra_op_num_threads = threads_per_stream(streams, threads)
+        # A spinning stream would take a core from the others.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     elif threads is not None:
         options.intra_op_num_threads = threads
     if in_order:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-        # The blocked layout of the level above moves its reorders, and what waits for them, to the end.
+        # The next level's blocked layout moves its reorders, and the nodes that wait for them, to the end.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     for key, value in (entries or {}).items():
         options.add_session_config_entry(key, value)
@@ -76,24 +65,11 @@ def session_options(
 
 
 def open_session(model: Path | bytes, name: str, options: Any, providers: Sequence[Any] | None) -> Any:
-    """Open a session.
-
-    Args:
-        model: an .onnx file, or the bytes of one.
-        name: of the artefact, for the error.
-        options: as `session_options` makes them.
-        providers: in order of preference; None where the options name them.
-
-    Returns:
-        onnxruntime.InferenceSession, whose runs never move to another provider.
-
-    Raises:
-        ArtifactError: ONNX Runtime cannot open it so.
-    """
+    """Open a session whose runs never move to another provider; `providers` is None where the options name them."""
     source = str(model) if isinstance(model, Path) else model
     try:
         with _unlogged(options.log_severity_level == _LOG_NOTHING):
-            # Without this switch a failing GPU run is repeated on the CPU, and says so on stdout.
+            # With a fallback, a failing GPU run would be repeated on the CPU, with a message on stdout.
             return onnxruntime.InferenceSession(
                 source, options, providers=None if providers is None else list(providers), enable_fallback=0
             )
@@ -104,32 +80,18 @@ def open_session(model: Path | bytes, name: str, options: Any, providers: Sequen
 
 
 def spec(value: Any) -> TensorSpec:
-    """A session's input or output as the rest of the package knows it.
-
-    Args:
-        value: onnxruntime.NodeArg.
-
-    Returns:
-        Its name, dtype and shape, with "?" for an open dimension without a name.
-    """
+    """Convert onnxruntime.NodeArg; "?" is an open dimension without a name."""
     return TensorSpec(value.name, DTYPES.get(value.type, value.type), tuple(d or "?" for d in value.shape))
 
 
 def reason(error: Exception) -> str:
-    """ONNX Runtime's message without its code prefix and file name, on one line.
-
-    Args:
-        error: what it raised.
-
-    Returns:
-        At most 300 characters.
-    """
-    text = " ".join(str(error).split()).split(" : ")[-1]
+    """Return ONNX Runtime's message on one line, without its code and its place in the sources."""
+    text = one_line(error).split(" : ")[-1]
     return _PLACE.sub("", text)[:300]
 
 
 def _newer(text: str) -> str | None:
-    """What is newer than ONNX Runtime about a file, and the way out; None where nothing is."""
+    """Return what in a file is newer than ONNX Runtime, with the remedy; None where nothing is."""
     if found := _NEWER_IR.search(text):
         return (
             f"IR version {found[1]}, newer than the {found[2]} it knows. Update it (pip install -U onnxruntime), or "
@@ -145,7 +107,7 @@ def _newer(text: str) -> str | None:
 
 @contextlib.contextmanager
 def _unlogged(quiet: bool) -> Iterator[None]:  # noqa: FBT001
-    """Keep what ONNX Runtime logs by itself, beside the session's own log, away from the terminal."""
+    """Silence ONNX Runtime's default logger, which is separate from the session's log."""
     if not quiet:
         yield
         return

@@ -1,4 +1,4 @@
-"""Copies between host and GPU through pinned memory, which the GPU reads without the driver's own staging."""
+"""Copies between host and GPU through pinned memory, which need no staging by the driver."""
 
 from __future__ import annotations
 
@@ -18,19 +18,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def open_staging(device: int, *, wanted: bool | None) -> PinnedStaging | None:
-    """Pinned copies for a session.
-
-    Args:
-        device: index of the GPU.
-        wanted: True to need them, False to have none; None where cuda-bindings finds the GPU.
-
-    Returns:
-        The copies; None without.
-
-    Raises:
-        MissingDependencyError: wanted, without cuda-bindings.
-        DeviceError: wanted, and CUDA failed.
-    """
+    """Open pinned copies for a session; None where they are not `wanted` or cuda-bindings finds no GPU."""
     if wanted is False:
         return None
     try:
@@ -45,37 +33,21 @@ def open_staging(device: int, *, wanted: bool | None) -> PinnedStaging | None:
 
 
 class PinnedStaging:
-    """Pinned memory for each input and output of a session, as large as the largest seen so far."""
+    """Pinned memory for each input and output of a session, which grows to the largest size."""
 
     def __init__(self, cuda: Cuda, device: int) -> None:
-        """Make the stream of the copies.
-
-        Args:
-            cuda: the provider.
-            device: index of the GPU.
-
-        Raises:
-            DeviceError: CUDA failed.
-        """
+        """Create the stream of the copies."""
         self._cuda = cuda
         self._device = device
         self._host: dict[str, HostBytes] = {}
         with cuda.active(device):
             self._stream = cuda.stream()
-        # For a session that nobody closes; at the end of the process the driver frees everything.
+        # Releases sessions without a `close`; at the end of the process the driver frees everything.
         self._finalizer = weakref.finalize(self, _release, cuda, device, self._host, self._stream)
         self._finalizer.atexit = False
 
     def load(self, targets: Mapping[str, Any], feed: Mapping[str, NDArray[np.generic]]) -> None:
-        """Copy inputs to the GPU, and wait until they are there.
-
-        Args:
-            targets: ONNX Runtime's values on the GPU, by input.
-            feed: arrays of the same shapes and types, by input; any strides.
-
-        Raises:
-            DeviceError: no memory, or a copy failed.
-        """
+        """Copy inputs of any strides to the GPU, and wait for the copies."""
         with self._cuda.active(self._device):
             for name, array in feed.items():
                 if array.size:
@@ -85,18 +57,7 @@ class PinnedStaging:
             self._cuda.synchronize(self._stream)
 
     def store(self, sources: Mapping[str, Any], dtypes: Mapping[str, str]) -> dict[str, NDArray[np.generic]]:
-        """Copy outputs to the host.
-
-        Args:
-            sources: ONNX Runtime's values on the GPU, by output.
-            dtypes: NumPy's names of their types, by output.
-
-        Returns:
-            Fresh arrays by output.
-
-        Raises:
-            DeviceError: no memory, or a copy failed.
-        """
+        """Copy outputs to fresh arrays on the host; `dtypes` are NumPy's names by output."""
         views: dict[str, NDArray[np.generic]] = {}
         with self._cuda.active(self._device):
             for name, value in sources.items():
@@ -111,11 +72,11 @@ class PinnedStaging:
         return {name: view.copy() for name, view in views.items()}
 
     def close(self) -> None:
-        """Give the memory and the stream back."""
+        """Release the memory and the stream."""
         self._finalizer()
 
     def _pinned(self, name: str, size: int) -> HostBytes:
-        """At least so many bytes; nothing is under way in them, as every copy is waited for."""
+        """Return at least `size` pinned bytes, which no copy uses: each copy is waited for."""
         host = self._host.get(name)
         if host is None or host.nbytes < size:
             if host is not None:
@@ -125,7 +86,7 @@ class PinnedStaging:
 
 
 def _release(cuda: Cuda, device: int, host: dict[str, HostBytes], stream: int) -> None:
-    # The driver may be gone already; then the memory is, too.
+    # Without the driver the memory is gone as well.
     with suppress(DeviceError), cuda.active(device):
         while host:
             cuda.free_host(host.popitem()[1])

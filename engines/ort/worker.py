@@ -1,4 +1,4 @@
-"""The one thread in which a GPU session lives."""
+"""The thread that runs a GPU session."""
 
 from __future__ import annotations
 
@@ -10,35 +10,20 @@ _T = TypeVar("_T")
 
 
 class Worker:
-    """A thread that runs calls one after the other, from first to last the same thread.
+    """Runs all calls one after the other in one thread.
 
-    ONNX Runtime keeps CUDA graphs and the handles of cuBLAS and cuDNN by thread, and frees none of them while graphs
-    are on: a session that is run from new threads captures every shape again in each, and its memory grows.
+    ONNX Runtime keeps CUDA graphs and the handles of cuBLAS and cuDNN per thread, and frees none while graphs are on.
+    Runs from new threads would capture each shape again, and memory would grow.
     """
 
     def __init__(self, name: str) -> None:
-        """Make the thread; it starts with the first call.
-
-        Args:
-            name: prefix of the thread's name.
-        """
+        """Create the thread, which starts with the first call."""
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     def call(self, function: Callable[[], _T]) -> _T:
-        """Run a function in the thread, after everything that was asked for before.
-
-        Args:
-            function: what to run; it must not call this worker itself.
-
-        Returns:
-            What it returns.
-
-        Raises:
-            Exception: what it raised.
-            RuntimeError: the worker is closed.
-        """
+        """Run a function in the thread after all earlier calls; it must not use this worker itself."""
         return self._pool.submit(function).result()
 
     def close(self) -> None:
-        """Wait for what was asked for, and end the thread."""
+        """Wait for all calls and end the thread."""
         self._pool.shutdown(wait=True)

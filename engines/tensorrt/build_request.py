@@ -1,4 +1,4 @@
-"""What to build, checked against what a TensorRT can do."""
+"""The request of a build, checked against the features of a TensorRT."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ Shape = tuple[int, ...]
 
 
 class Typing(enum.Enum):
-    """Where a network's precision comes from."""
+    """The origin of a network's precision."""
 
     STRONG = "strong"
     """The graph: its casts and Q/DQ pairs."""
     WEAK = "weak"
-    """Builder flags, which let TensorRT choose layer by layer; gone with TensorRT 11."""
+    """Builder flags, with which TensorRT chooses layer by layer; removed in TensorRT 11."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """What to build.
+    """The options of a build.
 
     Attributes:
-        graph: serialized ONNX, with its weights inside.
-        name: what messages and the progress bar call it.
-        precision: the one to reach.
-        typing: whether the graph says so, or flags.
-        profile: input name -> smallest, best and largest shape; empty for a graph of fixed sizes.
-        targets: GPUs to build for ("sm75", ...), () for the one in this machine; only TensorRT-RTX takes any. Several
-            share one set of kernels, that of the oldest: with "sm75" among them no convolution is INT8.
-        network_name: carried by the engine, at most 4,095 characters.
-        workspace_bytes: scratch memory a kernel may use; None for all there is.
-        timing_cache: file that keeps kernel timings between builds; nothing where this TensorRT has none.
+        graph: serialized ONNX with its weights.
+        name: name in messages and on the progress bar.
+        precision: the one to achieve.
+        typing: whether the graph or flags set the precision.
+        profile: min, opt and max shape by input; empty for a graph of fixed sizes.
+        targets: GPUs to build for ("sm75", ...), TensorRT-RTX only; () for the GPU in this machine. Several share the
+            kernels of the oldest: with "sm75" among them no convolution is INT8.
+        network_name: stored in the engine, at most 4,095 characters.
+        workspace_bytes: scratch memory that a kernel may use; None for no limit.
+        timing_cache: file that keeps kernel timings between builds; ignored where this TensorRT has none.
         optimization_level: 0 (fastest build) to 5 (fastest engine); None for TensorRT's choice.
-        aux_streams: most streams beside the main one; None for TensorRT's choice.
+        aux_streams: max number of streams beside the main one; None for TensorRT's choice.
         tf32: let float32 products use TF32.
         calibrator: an IInt8Calibrator for INT8 by flags; its `raise_if_failed` is called after the build.
-        float_nodes: names of ONNX nodes whose layers an INT8 build must leave in FP16; for weak typing.
-        activate: called in the thread that builds, to make the chosen GPU current there.
+        float_nodes: ONNX nodes whose layers an INT8 build must keep in FP16; for weak typing.
+        activate: makes the chosen GPU current; called in the thread that builds.
     """
 
     graph: bytes = field(repr=False)
@@ -66,15 +66,7 @@ class BuildRequest:
 
 
 def check_request(api: TrtApi, request: BuildRequest) -> None:
-    """Refuse what cannot work before anything is built.
-
-    Args:
-        api: the TensorRT to use.
-        request: what to build.
-
-    Raises:
-        UsageError: this TensorRT lacks what is asked for, or the request contradicts itself.
-    """
+    """Refuse a request that contradicts itself or needs a feature that this TensorRT lacks."""
     weak = request.typing is Typing.WEAK
     if weak and not api.weak_typing:
         raise UsageError(f"builder flags for precision need TensorRT 10 or older, got {api.label}. Use strong typing.")
@@ -100,10 +92,10 @@ def check_request(api: TrtApi, request: BuildRequest) -> None:
             raise UsageError(f"target must be one of {', '.join(known)}, got '{target}'. {api.label} has no other.")
     if request.timing_cache is not None and request.timing_cache.is_dir():
         raise UsageError(f"timing cache must be a file, got the folder {request.timing_cache}. Add a file name.")
-    for name, value, least in (
+    for name, value, minimum in (
         ("workspace", request.workspace_bytes, 1),
         ("auxiliary streams", request.aux_streams, 0),
         ("optimization level", request.optimization_level, 0),
     ):
-        if value is not None and value < least:
-            raise UsageError(f"{name} must be {least} or more, got {value}. Leave it out for TensorRT's choice.")
+        if value is not None and value < minimum:
+            raise UsageError(f"{name} must be {minimum} or more, got {value}. Leave it out for TensorRT's choice.")

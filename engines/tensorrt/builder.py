@@ -1,4 +1,4 @@
-"""From an ONNX graph to a TensorRT plan."""
+"""Building a TensorRT plan from an ONNX graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hrnet_deploy.engines.tensorrt.builder_config import configure, constrain, c
 from hrnet_deploy.engines.tensorrt.layers import Layer, layers_from_inspector, layers_from_log
 from hrnet_deploy.engines.tensorrt.log import BuildLog
 from hrnet_deploy.engines.tensorrt.monitor import BuildMonitor, bind
-from hrnet_deploy.errors import BuildError, UsageError
+from hrnet_deploy.errors import BuildError, UsageError, one_line
 
 if TYPE_CHECKING:
     # Checked against the published stubs (tensorrt-stubs, 10.13) where mypy is given them; see tests/engines/tensorrt.
@@ -32,8 +32,8 @@ class BuiltPlan:
 
     Attributes:
         plan: the serialized engine.
-        layers: its kernels as the log tells them; () where the log has none, and `inspect` on a GPU answers instead.
-        seconds: how long it took.
+        layers: its kernels by the log; () where the log has none, and `inspect` on a GPU lists them.
+        seconds: duration of the build.
     """
 
     plan: bytes = field(repr=False)
@@ -42,20 +42,20 @@ class BuiltPlan:
 
 
 def build(api: TrtApi, request: BuildRequest) -> BuiltPlan:
-    """Build an engine, showing progress on stderr; Ctrl-C ends it at TensorRT's next step.
+    """Build an engine with progress on stderr; Ctrl-C ends it at TensorRT's next step.
 
-    The work is done in a thread of its own: Python hears no signal while its main thread is inside TensorRT.
+    A separate thread builds: Python handles no signal while its main thread is inside TensorRT.
 
     Args:
         api: the TensorRT to use.
-        request: what to build.
+        request: the options of the build.
 
     Returns:
-        The plan and what is in it. Nothing is written but the timing cache.
+        The plan and its layers. Only the timing cache is written to disk.
 
     Raises:
-        UsageError: the request asks for what this TensorRT does not have, or contradicts itself.
-        BuildError: TensorRT refused the graph or made no engine; with the last lines of its log.
+        UsageError: the request contradicts itself or needs a feature that this TensorRT lacks.
+        BuildError: TensorRT refused the graph or built no engine; with the last lines of its log.
         KeyboardInterrupt: the user ended it.
     """
     check_request(api, request)
@@ -89,14 +89,14 @@ def build(api: TrtApi, request: BuildRequest) -> BuiltPlan:
 
 
 def inspect(api: TrtApi, plan: bytes) -> tuple[Layer, ...]:
-    """Ask TensorRT what an engine runs; needs a GPU it was built for, current in this thread.
+    """List the kernels of an engine; needs a GPU it was built for, current in this thread.
 
     Args:
         api: the TensorRT that built it.
         plan: the serialized engine.
 
     Returns:
-        Its kernels in order.
+        The kernels in order.
 
     Raises:
         BuildError: it does not load here, or cannot be inspected.
@@ -114,7 +114,7 @@ def inspect(api: TrtApi, plan: bytes) -> tuple[Layer, ...]:
 
 
 def _wait(done: threading.Event, monitor: BuildMonitor, *, patient: bool) -> None:
-    """Wait for the build; the first Ctrl-C asks it to end, and a second one, or no way to ask, leaves it behind."""
+    """Wait for the build; the first Ctrl-C cancels it, a second one (or one without `patient`) abandons it."""
     while True:
         try:
             while not done.wait(_POLL_S):
@@ -156,12 +156,10 @@ def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMoni
             raise KeyboardInterrupt
         memory: Any = builder.build_serialized_network(network, config)
     except (TypeError, ValueError, RuntimeError, MemoryError) as error:
-        # BuildError is a RuntimeError, and says all there is to say.
+        # BuildError is a RuntimeError and already complete.
         if isinstance(error, (BuildError, UsageError)):
             raise
-        raise BuildError(
-            f"{request.name} must build with {api.label}, got: {' '.join(str(error).split())}. {_LOG_HINT}"
-        ) from error
+        raise BuildError(f"{request.name} must build with {api.label}, got: {one_line(error)}. {_LOG_HINT}") from error
     if monitor.cancelled:
         raise KeyboardInterrupt
     if request.calibrator is not None:
@@ -174,10 +172,10 @@ def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMoni
 
 
 def _parse(parser: trt.OnnxParser, request: BuildRequest, log: BuildLog) -> None:
-    parsed: Any = parser.parse(request.graph)  # the stubs mistake its bool for their own DataType.bool
+    parsed: Any = parser.parse(request.graph)  # the stubs confuse its bool with their DataType.bool
     if parsed:
         return
-    errors = [" ".join(str(parser.get_error(i)).split()) for i in range(parser.num_errors)]
+    errors = [one_line(parser.get_error(i)) for i in range(parser.num_errors)]
     raise BuildError(
         f"{request.name} must be a graph that TensorRT can parse, got: {'; '.join(errors) or log.reason()}. "
         "Export it again, or with another --opset."

@@ -1,4 +1,4 @@
-"""A request as TensorRT's own settings."""
+"""A build request as TensorRT's settings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def creation_flags(api: TrtApi, request: BuildRequest) -> int:
-    """The properties a network is made with.
-
-    Args:
-        api: the TensorRT to use.
-        request: what to build.
-
-    Returns:
-        Bits by the module's own enum, whose values differ between versions.
-    """
+    """Return the creation flags of a network, as bits by the module's enum: its values differ between versions."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
@@ -41,17 +33,7 @@ def creation_flags(api: TrtApi, request: BuildRequest) -> int:
 
 
 def configure(api: TrtApi, config: trt.IBuilderConfig, request: BuildRequest) -> None:
-    """Set all but the profile.
-
-    Args:
-        api: the TensorRT to use.
-        config: the build's, changed in place.
-        request: what to build.
-
-    Raises:
-        UsageError: a number out of TensorRT's range.
-        BuildError: a target it refuses.
-    """
+    """Set all options but the profile."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
@@ -69,7 +51,7 @@ def configure(api: TrtApi, config: trt.IBuilderConfig, request: BuildRequest) ->
         config.int8_calibrator = request.calibrator
     if request.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, request.workspace_bytes)
-    # TensorRT moves a number out of range to the nearest one in it, without a word.
+    # TensorRT silently clips numbers to their range.
     if request.optimization_level is not None:
         config.builder_optimization_level = request.optimization_level
         if config.builder_optimization_level != request.optimization_level:
@@ -78,26 +60,19 @@ def configure(api: TrtApi, config: trt.IBuilderConfig, request: BuildRequest) ->
         config.max_aux_streams = request.aux_streams
         if config.max_aux_streams != request.aux_streams:
             raise UsageError(f"auxiliary streams must be 0 or more, got {request.aux_streams}. Choose a number.")
-    _let_contexts_share_a_profile(api, config)
-    _aim(api, config, request)
+    _share_profiles(api, config)
+    _set_targets(api, config, request)
 
 
 def constrain(api: TrtApi, network: trt.INetworkDefinition, config: trt.IBuilderConfig, request: BuildRequest) -> None:
-    """Keep layers out of INT8 that have scales all the same, since their neighbours need them.
-
-    Args:
-        api: the TensorRT to use.
-        network: as parsed, changed in place.
-        config: the build's, likewise.
-        request: what to build.
-    """
+    """Keep layers in FP16 that have INT8 scales only because their neighbors need them."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
         trt = api.module
     if not request.float_nodes:
         return
-    # The parser gives a layer the name of its node.
+    # The parser names a layer after its node.
     layers = {layer.name: layer for layer in map(network.get_layer, range(network.num_layers))}
     for name in request.float_nodes & layers.keys():
         layers[name].precision = trt.DataType.HALF
@@ -107,18 +82,18 @@ def constrain(api: TrtApi, network: trt.INetworkDefinition, config: trt.IBuilder
         _LOG.warning("%s does not name the layers of %d kept nodes, such as %s.", api.label, len(lost), lost[0])
 
 
-def _let_contexts_share_a_profile(api: TrtApi, config: Any) -> None:
-    """Before TensorRT 9 a second context could not take the same profile unless asked for at build time."""
+def _share_profiles(api: TrtApi, config: Any) -> None:
+    """Let several contexts use one profile, which TensorRT 8 must enable at build time."""
     feature = getattr(getattr(api.module, "PreviewFeature", None), "PROFILE_SHARING_0806", None)
     if feature is not None:
         config.set_preview_feature(feature, True)  # noqa: FBT003  # TensorRT's signature
 
 
-def _aim(api: TrtApi, config: Any, request: BuildRequest) -> None:
-    """Name the GPUs to build for. Only TensorRT-RTX has these calls, and the stubs do not, hence Any."""
+def _set_targets(api: TrtApi, config: Any, request: BuildRequest) -> None:
+    """Set the GPUs to build for. Only TensorRT-RTX has these calls; the stubs lack them, hence Any."""
     if not api.compute_targets:
         return
-    # Left alone, RTX builds for Ampere and later, which is not what a Turing card in the machine needs.
+    # By default RTX builds for Ampere and later, which excludes a Turing GPU in the machine.
     names = [target.upper() for target in request.targets] or ["CURRENT"]
     config.num_compute_capabilities = len(names)
     for index, name in enumerate(names):
@@ -129,52 +104,28 @@ def _aim(api: TrtApi, config: Any, request: BuildRequest) -> None:
 def set_profile(
     api: TrtApi, builder: trt.Builder, config: trt.IBuilderConfig, request: BuildRequest, log: BuildLog
 ) -> None:
-    """Set the range of shapes, and the one shape to calibrate at.
-
-    Args:
-        api: the TensorRT to use.
-        builder: makes the profiles.
-        config: the build's, changed in place.
-        request: what to build.
-        log: the build's.
-
-    Raises:
-        BuildError: TensorRT refuses the shapes.
-    """
+    """Set the range of shapes, and the one shape of the calibration."""
     if not request.profile:
         return
     profile = require(builder.create_optimization_profile(), "optimization profile", api, log)
-    shapes: Any  # TensorRT takes tuples where its stubs ask for Dims
+    shapes: Any  # TensorRT accepts tuples where its stubs require Dims
     for name, shapes in request.profile.items():
         profile.set_shape(name, *shapes)
     if config.add_optimization_profile(profile) < 0:
         raise BuildError(f"profile {dict(request.profile)} must fit {request.name}, got: {log.reason()}. Correct it.")
     if request.calibrator is None:
         return
-    # TensorRT calibrates at one shape: its own rule overwrites the others with the best one.
-    at = require(builder.create_optimization_profile(), "calibration profile", api, log)
+    # TensorRT calibrates at one shape and overwrites the others with the opt shape.
+    calibration = require(builder.create_optimization_profile(), "calibration profile", api, log)
     for name, shapes in request.profile.items():
-        at.set_shape(name, shapes[1], shapes[1], shapes[1])
-    accepted: Any = config.set_calibration_profile(at)  # the stubs mistake its bool for their own DataType.bool
+        calibration.set_shape(name, shapes[1], shapes[1], shapes[1])
+    accepted: Any = config.set_calibration_profile(calibration)  # the stubs confuse its bool with DataType.bool
     if not accepted:
         raise BuildError(f"calibration profile must be accepted, got: {log.reason()}. Correct the profile.")
 
 
 def require(value: _Value | None, what: str, api: TrtApi, log: BuildLog) -> _Value:
-    """A value TensorRT returned; it says None where others raise.
-
-    Args:
-        value: the value.
-        what: its name.
-        api: the TensorRT that was asked.
-        log: where it says why not.
-
-    Returns:
-        The value.
-
-    Raises:
-        BuildError: it is None.
-    """
+    """Return a value from TensorRT, or raise a BuildError with the log's reason where TensorRT returned None."""
     if value is None:
         raise BuildError(f"{api.label} must give the {what}, got: {log.reason()}. Check the driver and the version.")
     return value

@@ -1,4 +1,4 @@
-"""Making and driving TensorRT's execution contexts; every None and False becomes an error with TensorRT's reason."""
+"""TensorRT's execution contexts: creation, shapes and execution. Each None or False becomes an error."""
 
 from __future__ import annotations
 
@@ -17,31 +17,18 @@ _LOG = logging.getLogger(__name__)
 
 
 class ContextFactory:
-    """One loaded engine, as far as its contexts are concerned.
+    """Creates and drives the execution contexts of one loaded engine.
 
     Attributes:
-        name: of the artefact, for messages.
-        signature: of the engine.
-        scratch_bytes: activation memory that the contexts of one lane share; 0 where each brings its own.
-        network_name: what the builder called the network; ours holds the model card where it fits.
-        cache: compiled kernels on disk, None where there are none.
-        aux_streams: how many streams the engine wants for its parallel branches, besides the main one.
-        records: whether CUDA graphs are to be recorded by us; TensorRT-RTX does it by itself.
+        name: name of the artifact, for messages.
+        scratch_bytes: activation memory that the contexts of one slot share; 0 where each context allocates its own.
+        network_name: name of the network; holds the model card in our engines, where it fits.
+        cache: compiled kernels on disk; None where there are none.
+        aux_streams: number of streams for parallel branches, besides the main one.
+        records: whether this package records CUDA graphs; TensorRT-RTX does it by itself.
     """
 
     def __init__(self, api: TrtApi, engine: Any, log: BuildLog, name: str, *, cuda_graphs: bool) -> None:
-        """Look at what the engine's TensorRT offers.
-
-        Args:
-            api: the TensorRT that holds it.
-            engine: ICudaEngine.
-            log: listening to TensorRT.
-            name: of the artefact.
-            cuda_graphs: whether graphs are wanted.
-
-        Raises:
-            ArtifactError: the engine has a tensor that cannot be used.
-        """
         self.name = name
         self.signature: IoSignature = read_signature(api, engine, name)
         self.aux_streams = int(getattr(engine, "num_aux_streams", 0))
@@ -56,19 +43,15 @@ class ContextFactory:
 
     @property
     def compiles(self) -> bool:
-        """Whether kernels are compiled on first use and can be kept."""
+        """Whether kernels are compiled at first use and can be cached."""
         return self._config is not None and hasattr(self._config, "create_runtime_cache")
 
     def close(self) -> None:
-        """Let go of the engine; it is gone with its last context."""
+        """Drop the engine, which ends with its last context."""
         self._config = self._engine = self.cache = None
 
-    def keep_kernels(self, path: Path) -> None:
-        """Keep what TensorRT-RTX compiles in a file; only where `compiles` holds.
-
-        Args:
-            path: the file.
-        """
+    def cache_kernels(self, path: Path) -> None:
+        """Cache TensorRT-RTX's compiled kernels in a file; only where `compiles` holds."""
         cache = self._config.create_runtime_cache()
         if cache is None:
             return
@@ -76,29 +59,14 @@ class ContextFactory:
         if not self._config.set_runtime_cache(cache):
             self.cache = None
 
-    def give_up_graphs(self, reason: Exception) -> None:
-        """Run everything eagerly from now on.
-
-        Args:
-            reason: what went wrong.
-        """
+    def disable_graphs(self, reason: Exception) -> None:
+        """Run without CUDA graphs from now on."""
         if self.records:
             self.records = False
             _LOG.warning("%s runs without CUDA graphs: %s", self.name, reason)
 
     def context(self, scratch: int, aux_streams: Sequence[int]) -> Any:
-        """A new execution context.
-
-        Args:
-            scratch: address of `scratch_bytes` of memory, ignored where that is 0.
-            aux_streams: one for each of `aux_streams`.
-
-        Returns:
-            IExecutionContext.
-
-        Raises:
-            DeviceError: TensorRT could not make it.
-        """
+        """Create an execution context on `scratch_bytes` of memory at address `scratch`."""
         context = self._bare_context()
         if context is None:
             raise DeviceError(
@@ -115,22 +83,8 @@ class ContextFactory:
         return context
 
     def shape(self, context: Any, profile: int, shapes: Sequence[Shape], stream: int) -> tuple[Shape, ...]:
-        """Set the shapes of the next execution.
-
-        Args:
-            context: IExecutionContext.
-            profile: index of the profile that holds the shapes.
-            shapes: of each input.
-            stream: that of the context's lane.
-
-        Returns:
-            Shape of each output.
-
-        Raises:
-            DeviceError: TensorRT refused.
-            ArtifactError: an output whose shape depends on values.
-        """
-        # A context begins with profile 0, unless another one took it (TensorRT 8 without profile sharing).
+        """Set the profile and the input shapes of the next execution; returns the shape of each output."""
+        # A context starts with profile 0, unless another context has it (TensorRT 8 without profile sharing).
         if context.active_optimization_profile != profile and not context.set_optimization_profile_async(
             profile, stream
         ):
@@ -150,29 +104,13 @@ class ContextFactory:
         return tuple(outputs)
 
     def bind(self, context: Any, addresses: dict[str, int]) -> None:
-        """Tell a context where its tensors lie.
-
-        Args:
-            context: IExecutionContext.
-            addresses: of every tensor.
-
-        Raises:
-            DeviceError: TensorRT refused.
-        """
+        """Set the address of every tensor of a context."""
         for name, address in addresses.items():
             if not context.set_tensor_address(name, address):
                 raise self._refusal(f"take the address of tensor '{name}'")
 
     def enqueue(self, context: Any, stream: int) -> None:
-        """Put an execution on a stream.
-
-        Args:
-            context: IExecutionContext with shapes and addresses.
-            stream: where to.
-
-        Raises:
-            DeviceError: TensorRT refused.
-        """
+        """Enqueue an execution on a stream."""
         if not context.execute_async_v3(stream):
             raise self._refusal("run")
 
@@ -183,7 +121,7 @@ class ContextFactory:
         )
 
     def _rtx_config(self, *, cuda_graphs: bool) -> Any:
-        """TensorRT-RTX's settings, None on the classic TensorRT."""
+        """Return TensorRT-RTX's runtime settings; None on classic TensorRT."""
         graphs = getattr(self._module, "CudaGraphStrategy", None)
         if graphs is None or not hasattr(self._engine, "create_runtime_config"):
             return None
@@ -193,7 +131,7 @@ class ContextFactory:
         config.cuda_graph_strategy = graphs.WHOLE_GRAPH_CAPTURE if cuda_graphs else graphs.DISABLED
         kernels = getattr(self._module, "DynamicShapesKernelSpecializationStrategy", None)
         if kernels is not None:
-            # Lazily specialised kernels would arrive in the middle of somebody's measurements.
+            # Lazily specialized kernels would change the speed during a measurement.
             config.dynamic_shapes_kernel_specialization_strategy = kernels.EAGER
         return config
 

@@ -1,4 +1,4 @@
-"""CUDA graphs by shape: a whole net launched with one call."""
+"""CUDA graphs by input shape: one call launches the whole model."""
 
 from __future__ import annotations
 
@@ -19,14 +19,13 @@ _COUNTED_SHAPES = 1024
 
 @dataclass(frozen=True)
 class Recorded:
-    """An executable graph and what it needs to stay valid.
+    """An executable graph and the context that it belongs to.
 
     Attributes:
-        graph: the executable graph.
-        context: the execution context it was recorded from. It is never run or changed again, for that would make the
-            graph's behaviour undefined. Source: TensorRT's developer guide, "CUDA graphs": one execution context per
-            captured graph, memory shared across the contexts.
-        outputs: shape of every output, in the signature's order.
+        context: the execution context of the recording. Running or changing it again would make the graph undefined.
+            Source: TensorRT's developer guide, "CUDA graphs": one execution context per captured graph, memory shared
+            across the contexts.
+        outputs: shape of each output, in the signature's order.
     """
 
     graph: int
@@ -35,15 +34,9 @@ class Recorded:
 
 
 class GraphCache:
-    """The graphs of one lane, least recently used first out."""
+    """The graphs of one execution slot; the least recently used one goes first."""
 
     def __init__(self, cuda: Cuda, capacity: int) -> None:
-        """Start empty.
-
-        Args:
-            cuda: the provider.
-            capacity: graphs kept at most; 0 for none.
-        """
         self._cuda = cuda
         self._capacity = capacity
         self._recorded: OrderedDict[Hashable, Recorded] = OrderedDict()
@@ -53,31 +46,16 @@ class GraphCache:
         return len(self._recorded)
 
     def find(self, key: Hashable) -> Recorded | None:
-        """The graph of a shape, which becomes the most recently used one.
-
-        Args:
-            key: profile and shapes.
-
-        Returns:
-            The graph, or None.
-        """
+        """Return the graph of a profile and its shapes, which becomes the most recently used; None without one."""
         found = self._recorded.get(key)
         if found is not None:
             self._recorded.move_to_end(key)
         return found
 
-    def wants(self, key: Hashable) -> bool:
-        """Whether a shape without a graph deserves one; counts this sighting.
-
-        The first run of a shape is not worth a recording. Once the cache is full a shape must come back more often, or
-        many shapes in turn would be recorded again and again.
-
-        Args:
-            key: profile and shapes.
-
-        Returns:
-            True where it should be recorded now.
-        """
+    def should_record(self, key: Hashable) -> bool:
+        """Count a run of a shape and return whether to record it now."""
+        # A single run is not worth a recording. In a full cache a shape must return more often: otherwise many
+        # alternating shapes would be recorded again and again.
         if not self._capacity:
             return False
         if len(self._sightings) >= _COUNTED_SHAPES:
@@ -86,15 +64,7 @@ class GraphCache:
         return count >= (_SIGHTINGS if len(self._recorded) < self._capacity else _SIGHTINGS_TO_REPLACE)
 
     def add(self, key: Hashable, recorded: Recorded) -> None:
-        """Keep a graph; the one not used for longest makes room.
-
-        Args:
-            key: profile and shapes, not in the cache.
-            recorded: the graph.
-
-        Raises:
-            DeviceError: the old graph could not be given back.
-        """
+        """Add a graph in place of the least recently used one."""
         self._sightings.pop(key, None)
         self._recorded[key] = recorded
         while len(self._recorded) > self._capacity:
@@ -102,9 +72,9 @@ class GraphCache:
             self._cuda.destroy_graph(oldest.graph)
 
     def close(self) -> None:
-        """Give every graph back, once."""
+        """Destroy all graphs."""
         self._capacity = 0
         while self._recorded:
             _, recorded = self._recorded.popitem()
-            with suppress(DeviceError):  # the others are given back nevertheless
+            with suppress(DeviceError):  # the others are destroyed nevertheless
                 self._cuda.destroy_graph(recorded.graph)

@@ -1,4 +1,4 @@
-"""One lane: a stream with the buffers, contexts and graphs that one thread at a time uses."""
+"""An execution slot: a stream with the buffers, contexts and graphs that one thread at a time uses."""
 
 from __future__ import annotations
 
@@ -19,35 +19,25 @@ from hrnet_deploy.engines.tensorrt.io_signature import Binding, Chunk, Shape
 from hrnet_deploy.errors import DeviceError
 
 _Key = tuple[int, tuple[Shape, ...]]
-_REMEMBERED_SHAPES = 4096
+_MAX_SEEN_SHAPES = 4096
 
 
 class ExecutionSlot:
     """Executes batches, one after the other.
 
-    A graph holds the net alone. The copies stay outside, because a batch may come from the host or from the GPU and
-    one graph then serves both; they cost two enqueues, which the GPU's work hides.
+    A CUDA graph holds the model without the copies, so that one graph serves batches from the host and from the GPU.
+    The copies cost two enqueues, which the GPU's work hides.
 
     Attributes:
-        stream: everything of this lane happens on it, in order.
-        new_shapes: whether the last `compute` saw a shape for the first time.
+        stream: the stream of all work of this slot.
+        new_shapes: the last `compute` met a shape for the first time.
     """
 
-    def __init__(self, executor: ContextFactory, cuda: Cuda, *, graphs: int) -> None:
-        """Allocate everything a batch will need, the pinned memory excepted.
-
-        Args:
-            executor: the engine's.
-            cuda: the provider, its GPU current.
-            graphs: CUDA graphs kept at most; 0 for none.
-
-        Raises:
-            DeviceError: no memory, or TensorRT refused; nothing stays allocated.
-            ArtifactError: an output whose shape depends on values.
-        """
-        self._executor = executor
+    def __init__(self, contexts: ContextFactory, cuda: Cuda, *, graphs: int) -> None:
+        """Allocate all memory of a batch but the pinned memory, with `graphs` CUDA graphs at most."""
+        self._contexts = contexts
         self._cuda = cuda
-        self._signature = executor.signature
+        self._signature = contexts.signature
         self._current: _Key | None = None
         self._outputs: tuple[Shape, ...] = ()
         self._seen: set[_Key] = set()
@@ -56,35 +46,24 @@ class ExecutionSlot:
             self.stream = cuda.stream()
             stack.callback(cuda.destroy_stream, self.stream)
             self._aux_streams: list[int] = []
-            for _ in range(executor.aux_streams):
+            for _ in range(contexts.aux_streams):
                 self._aux_streams.append(cuda.stream())
                 stack.callback(cuda.destroy_stream, self._aux_streams[-1])
             self._scratch = 0
-            if executor.scratch_bytes:
-                self._scratch = cuda.allocate(executor.scratch_bytes)
+            if contexts.scratch_bytes:
+                self._scratch = cuda.allocate(contexts.scratch_bytes)
                 stack.callback(cuda.free, self._scratch)
-            self._context: Any = executor.context(self._scratch, self._aux_streams)
-            stack.callback(self._forget)
-            self._buffers = IoBuffers(cuda, self._largest(), self.stream)
+            self._context: Any = contexts.context(self._scratch, self._aux_streams)
+            stack.callback(self._drop_context)
+            self._buffers = IoBuffers(cuda, self._max_bytes(), self.stream)
             stack.callback(self._buffers.close)
-            executor.bind(self._context, self._buffers.addresses)
-            self._graphs = GraphCache(cuda, graphs if executor.records else 0)
+            contexts.bind(self._context, self._buffers.addresses)
+            self._graphs = GraphCache(cuda, graphs if contexts.records else 0)
             stack.callback(self._graphs.close)
             self._stack = stack.pop_all()
 
     def run(self, chunks: Sequence[Chunk], arrays: Sequence[NDArray[np.generic]]) -> list[NDArray[np.generic]]:
-        """Compute a batch from and to host memory.
-
-        Args:
-            chunks: how to split it.
-            arrays: the inputs.
-
-        Returns:
-            The outputs, in memory of their own.
-
-        Raises:
-            DeviceError: CUDA or TensorRT failed.
-        """
+        """Compute a batch from and to host memory; the outputs have memory of their own."""
         results: list[NDArray[np.generic]] = []
         whole = len(chunks) == 1
         for chunk in chunks:
@@ -100,27 +79,15 @@ class ExecutionSlot:
                     for b, shape in zip(self._signature.outputs, shapes, strict=True)
                 ]
             if not results:
-                results = [np.empty(*joined) for joined in self._joined(chunks, shapes)]
+                results = [np.empty(*joined) for joined in self._whole_outputs(chunks, shapes)]
             for binding, shape, result in zip(self._signature.outputs, shapes, results, strict=True):
                 np.copyto(result[chunk.start : chunk.start + shape[0]], self._buffers.host(binding, shape))
         return results
 
     def run_on_device(
-        self, chunks: Sequence[Chunk], views: Sequence[DeviceView], blocks: MemoryPool
+        self, chunks: Sequence[Chunk], views: Sequence[DeviceView], memory: MemoryPool
     ) -> list[DeviceArray]:
-        """Compute a batch from and to GPU memory; the copies within it cost microseconds and keep graphs valid.
-
-        Args:
-            chunks: how to split it.
-            views: the inputs.
-            blocks: memory for results.
-
-        Returns:
-            The outputs, complete, in memory of their own.
-
-        Raises:
-            DeviceError: CUDA or TensorRT failed.
-        """
+        """Compute a batch from and to GPU memory; the copies within it cost microseconds and keep graphs valid."""
         results: list[DeviceArray] = []
         for chunk in chunks:
             for binding, view, shape in zip(self._signature.inputs, views, chunk.shapes, strict=True):
@@ -128,99 +95,89 @@ class ExecutionSlot:
                 self._buffers.load_across(binding, address, binding.nbytes(shape))
             shapes = self.compute(chunk)
             if not results:
-                results = [DeviceArray(blocks, *joined, self.stream) for joined in self._joined(chunks, shapes)]
+                results = [DeviceArray(memory, *joined, self.stream) for joined in self._whole_outputs(chunks, shapes)]
             for binding, shape, result in zip(self._signature.outputs, shapes, results, strict=True):
                 address = result.address + _row_bytes(binding, shape) * chunk.start
                 self._buffers.store_across(binding, address, shape)
-        # The caller may read the results on any stream, and change its inputs: all is done when it gets them.
+        # The caller may read results on any stream and change its inputs, so all work is done on return.
         self._cuda.synchronize(self.stream)
         return results
 
     def compute(self, chunk: Chunk) -> tuple[Shape, ...]:
-        """Put the net on the stream, as a graph where there is one.
-
-        Args:
-            chunk: profile and shapes.
-
-        Returns:
-            Shape of each output.
-
-        Raises:
-            DeviceError: CUDA or TensorRT failed.
-        """
+        """Enqueue the model, as a graph where there is one; returns the shape of each output."""
         key = (chunk.profile, chunk.shapes)
         self.new_shapes = False
         recorded = self._graphs.find(key)
         if recorded is not None:
             self._cuda.launch(recorded.graph, self.stream)
             return recorded.outputs
-        if self._executor.records and self._graphs.wants(key):
+        if self._contexts.records and self._graphs.should_record(key):
             recorded = self._record(key)
             if recorded is not None:
                 return recorded.outputs
         if key != self._current:
-            self._current = None  # a refusal leaves the context with half of the new shapes
-            self._outputs = self._executor.shape(self._context, *key, self.stream)
+            self._current = None  # a failure leaves the context with half of the new shapes
+            self._outputs = self._contexts.shape(self._context, *key, self.stream)
             self._current = key
             self.new_shapes = key not in self._seen
-            if len(self._seen) < _REMEMBERED_SHAPES:
+            if len(self._seen) < _MAX_SEEN_SHAPES:
                 self._seen.add(key)
-        self._executor.enqueue(self._context, self.stream)
+        self._contexts.enqueue(self._context, self.stream)
         return self._outputs
 
     def close(self) -> None:
-        """Release everything, once, in reverse order."""
+        """Release all resources, once."""
         self._stack.close()
 
     def _record(self, key: _Key) -> Recorded | None:
-        """Run a shape in a context of its own and record it there; None where that failed before it ran."""
+        """Run and record a shape in a context of its own; None where that failed before the run."""
         ran = False
         try:
-            context = self._executor.context(self._scratch, self._aux_streams)
-            self._executor.bind(context, self._buffers.addresses)
-            outputs = self._executor.shape(context, *key, self.stream)
-            # The first execution of a shape sets up what must not happen in a recording; its results are this run's.
-            self._executor.enqueue(context, self.stream)
+            context = self._contexts.context(self._scratch, self._aux_streams)
+            self._contexts.bind(context, self._buffers.addresses)
+            outputs = self._contexts.shape(context, *key, self.stream)
+            # The first execution of a shape allocates, which a recording must not; its results are this run's.
+            self._contexts.enqueue(context, self.stream)
             self._cuda.synchronize(self.stream)
             ran = True
-            recorded = Recorded(self._captured(context), context, outputs)
+            recorded = Recorded(self._capture(context), context, outputs)
         except DeviceError as error:
-            self._executor.give_up_graphs(error)
-            # The results are there, only the recording is not.
+            self._contexts.disable_graphs(error)
+            # The results exist, only the recording failed.
             return Recorded(0, None, outputs) if ran else None
         self._graphs.add(key, recorded)
         return recorded
 
-    def _captured(self, context: Any) -> int:
+    def _capture(self, context: Any) -> int:
         self._cuda.begin_capture(self.stream)
         try:
-            self._executor.enqueue(context, self.stream)
+            self._contexts.enqueue(context, self.stream)
         except DeviceError:
-            # The stream stays unusable until the recording is ended; what it then says follows from this error.
-            self._end_failed_capture()
+            # The stream stays unusable until the recording ends.
+            self._abandon_capture()
             raise
         return self._cuda.end_capture(self.stream)
 
-    def _end_failed_capture(self) -> None:
+    def _abandon_capture(self) -> None:
         try:
             graph = self._cuda.end_capture(self.stream)
         except DeviceError:
             return
         self._cuda.destroy_graph(graph)
 
-    def _largest(self) -> dict[str, int]:
-        """Bytes of each tensor at the largest shapes of any profile."""
+    def _max_bytes(self) -> dict[str, int]:
+        """Return the bytes of each tensor at the largest shapes of any profile."""
         sizes: dict[str, int] = {}
         for profile in self._signature.profiles:
             high = tuple(profile.ranges[binding.name][2] for binding in self._signature.inputs)
-            outputs = self._executor.shape(self._context, profile.index, high, self.stream)
+            outputs = self._contexts.shape(self._context, profile.index, high, self.stream)
             bindings = self._signature.inputs + self._signature.outputs
             for binding, shape in zip(bindings, high + outputs, strict=True):
                 sizes[binding.name] = max(sizes.get(binding.name, 0), binding.nbytes(shape))
         return sizes
 
-    def _joined(self, chunks: Sequence[Chunk], shapes: Sequence[Shape]) -> list[tuple[Shape, np.dtype[Any]]]:
-        """Shape and type of each output of the whole batch, from those of its first part."""
+    def _whole_outputs(self, chunks: Sequence[Chunk], shapes: Sequence[Shape]) -> list[tuple[Shape, np.dtype[Any]]]:
+        """Return shape and type of each output of the whole batch, given the first part's shapes."""
         whole = len(chunks) == 1
         batch = sum(chunk.shapes[0][0] for chunk in chunks) if not whole else 0
         return [
@@ -228,10 +185,10 @@ class ExecutionSlot:
             for binding, shape in zip(self._signature.outputs, shapes, strict=True)
         ]
 
-    def _forget(self) -> None:
+    def _drop_context(self) -> None:
         self._context = None
 
 
 def _row_bytes(binding: Binding, shape: Shape) -> int:
-    """Bytes from one item of a batch to the next."""
+    """Return the bytes from one item of a batch to the next."""
     return binding.nbytes(shape[1:])

@@ -1,4 +1,4 @@
-"""The memory of one execution lane: allocated once, at the largest shape any profile allows."""
+"""The memory of one execution slot, allocated once for the largest shape of any profile."""
 
 from __future__ import annotations
 
@@ -13,27 +13,17 @@ from hrnet_deploy.engines.cuda.api import Cuda, HostBytes
 from hrnet_deploy.engines.tensorrt.io_signature import Binding, Shape
 
 _VIEWS = 64
-"""Views of pinned memory kept, so that a shape seen before costs no new ones."""
+"""Max number of cached views of pinned memory."""
 
 
 class IoBuffers:
-    """Device memory for every tensor of an engine, and pinned host memory for those that the host touches.
+    """Device memory for each tensor of an engine, and pinned host memory for those that the host reads or writes.
 
-    The addresses never change, so a CUDA graph recorded with them stays valid. The pinned side is allocated when the
-    host first needs it: whoever feeds GPU arrays never pays for it.
+    The addresses never change, so that recorded CUDA graphs stay valid. Pinned memory is allocated at first use: runs
+    on GPU arrays need none.
     """
 
     def __init__(self, cuda: Cuda, sizes: Mapping[str, int], stream: int) -> None:
-        """Allocate the device side.
-
-        Args:
-            cuda: the provider, its GPU current.
-            sizes: bytes of each tensor.
-            stream: what copies are put on.
-
-        Raises:
-            DeviceError: no memory; what was allocated is free again.
-        """
         self._cuda = cuda
         self._sizes = dict(sizes)
         self._stream = stream
@@ -48,72 +38,27 @@ class IoBuffers:
             self._stack = stack.pop_all()
 
     def load(self, binding: Binding, array: NDArray[np.generic]) -> None:
-        """Put an input from host memory on its way; any strides.
-
-        Args:
-            binding: the input.
-            array: its values, of its type.
-
-        Raises:
-            DeviceError: the copy failed, or there is no pinned memory.
-        """
-        # The copy into pinned memory is what the GPU's driver would do by itself, one small piece at a time.
+        """Enqueue the copy of an input from host memory; any strides."""
+        # The driver would copy pageable memory into pinned memory itself, in small pieces.
         view = self.host(binding, array.shape)
         np.copyto(view, array, casting="no")
         self._cuda.copy_in(self.addresses[binding.name], self._host_addresses[binding.name], view.nbytes, self._stream)
 
     def load_across(self, binding: Binding, address: int, size: int) -> None:
-        """Put an input from GPU memory on its way.
-
-        Args:
-            binding: the input.
-            address: of its first byte.
-            size: bytes.
-
-        Raises:
-            DeviceError: the copy failed.
-        """
+        """Enqueue the copy of an input from GPU memory."""
         self._cuda.copy_across(self.addresses[binding.name], address, size, self._stream)
 
     def store(self, binding: Binding, shape: Shape) -> None:
-        """Put an output on its way to pinned memory; `host` shows it once the stream has been waited for.
-
-        Args:
-            binding: the output.
-            shape: of this execution.
-
-        Raises:
-            DeviceError: the copy failed, or there is no pinned memory.
-        """
+        """Enqueue the copy of an output to pinned memory; `host` holds it after the stream is synchronized."""
         size = self.host(binding, shape).nbytes
         self._cuda.copy_out(self._host_addresses[binding.name], self.addresses[binding.name], size, self._stream)
 
     def store_across(self, binding: Binding, address: int, shape: Shape) -> None:
-        """Put an output on its way to other GPU memory.
-
-        Args:
-            binding: the output.
-            address: where to.
-            shape: of this execution.
-
-        Raises:
-            DeviceError: the copy failed.
-        """
+        """Enqueue the copy of an output to other GPU memory."""
         self._cuda.copy_across(address, self.addresses[binding.name], binding.nbytes(shape), self._stream)
 
     def host(self, binding: Binding, shape: Shape) -> NDArray[Any]:
-        """The pinned memory of a tensor as an array; overwritten by the next execution.
-
-        Args:
-            binding: the tensor.
-            shape: within the allocated size.
-
-        Returns:
-            A view.
-
-        Raises:
-            DeviceError: there is no pinned memory.
-        """
+        """Return the pinned memory of a tensor as an array, which the next execution overwrites."""
         key = (binding.name, shape)
         view = self._views.get(key)
         if view is None:
@@ -124,7 +69,7 @@ class IoBuffers:
         return view
 
     def close(self) -> None:
-        """Free everything, once."""
+        """Free all memory."""
         self._views.clear()
         self._host.clear()
         self._stack.close()

@@ -1,4 +1,4 @@
-"""What an engine takes and gives: its tensors and the shapes its optimisation profiles hold."""
+"""The inputs and outputs of an engine, and the shapes of its optimization profiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hrnet_deploy.spec import ModelCard, TensorSpec
 
 Shape = tuple[int, ...]
 OPEN = -1
-"""A dimension TensorRT leaves open."""
+"""TensorRT's size of an open dimension."""
 
 _DTYPES = {
     "FLOAT": "float32",
@@ -30,31 +30,20 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Binding:
-    """One tensor an engine takes or gives.
-
-    Attributes:
-        name: tensor name.
-        dtype: of its elements.
-        shape: one entry a dimension, -1 where it is open.
-    """
+    """One input or output tensor; -1 in its shape is an open dimension."""
 
     name: str
     dtype: np.dtype[Any]
     shape: Shape
 
     def nbytes(self, shape: Shape) -> int:
-        """Bytes of this tensor at a shape without open dimensions."""
+        """Return the bytes of this tensor at a shape without open dimensions."""
         return math.prod(shape) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The shapes for which an engine was optimised.
-
-    Attributes:
-        index: of the profile.
-        ranges: smallest, best and largest shape of each input.
-    """
+    """One optimization profile: its index, and min, opt and max shape by input."""
 
     index: int
     ranges: Mapping[str, tuple[Shape, Shape, Shape]]
@@ -65,8 +54,8 @@ class IoSignature:
     """All tensors and profiles of an engine.
 
     Attributes:
-        inputs: in the order a feed is checked.
-        outputs: in the order results are returned.
+        inputs: in the order of a feed's checks.
+        outputs: in the order of the results.
         profiles: at least one.
     """
 
@@ -80,14 +69,7 @@ class IoSignature:
         return all(binding.shape[:1] == (OPEN,) for binding in self.inputs + self.outputs)
 
     def specs(self, card: ModelCard | None) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-        """Inputs and outputs with open dimensions named as a card names them.
-
-        Args:
-            card: the artefact's, None where it has none: the first dimension is then "batch", others "?".
-
-        Returns:
-            Inputs and outputs.
-        """
+        """Return inputs and outputs with the card's names of open dimensions; without a card "batch" and "?"."""
         inputs, outputs = (card.inputs, card.outputs) if card else ((), ())
         return (
             tuple(_spec(binding, inputs) for binding in self.inputs),
@@ -95,24 +77,12 @@ class IoSignature:
         )
 
     def ordered_as(self, card: ModelCard) -> IoSignature:
-        """The same tensors in a card's order, where it names all of them."""
+        """Return the same tensors in a card's order, where it lists all of them."""
         return replace(self, inputs=_ordered(self.inputs, card.inputs), outputs=_ordered(self.outputs, card.outputs))
 
 
 def read_signature(api: TrtApi, engine: Any, name: str) -> IoSignature:
-    """Ask an engine.
-
-    Args:
-        api: the TensorRT that holds it.
-        engine: ICudaEngine.
-        name: of the artefact, for the error.
-
-    Returns:
-        Its signature.
-
-    Raises:
-        ArtifactError: a tensor of a type NumPy does not have, or one that lives in host memory.
-    """
+    """Read the signature of an engine; `name` is the artifact's, for the error."""
     inputs: list[Binding] = []
     outputs: list[Binding] = []
     for index in range(engine.num_io_tensors):
@@ -142,7 +112,7 @@ class Chunk:
     Attributes:
         profile: index of the profile.
         start: first row; 0 where the batch is not split.
-        shapes: of each input, in the signature's order.
+        shapes: shape of each input, in the signature's order.
     """
 
     profile: int
@@ -150,19 +120,8 @@ class Chunk:
     shapes: tuple[Shape, ...]
 
 
-def chunks(signature: IoSignature, shapes: tuple[Shape, ...]) -> tuple[Chunk, ...]:
-    """How to compute a batch: at once where a profile holds it, else in parts.
-
-    Args:
-        signature: of the engine.
-        shapes: of each input, in the signature's order, of the right rank.
-
-    Returns:
-        The parts, in order; all of one profile.
-
-    Raises:
-        UsageError: no profile holds it and splitting does not help; the message names the allowed range.
-    """
+def split_batch(signature: IoSignature, shapes: tuple[Shape, ...]) -> tuple[Chunk, ...]:
+    """Split a batch into the parts that one profile holds; one part where it holds the whole batch."""
     named = dict(zip((binding.name for binding in signature.inputs), shapes, strict=True))
     whole = [profile for profile in signature.profiles if all(_holds(profile, n, shape) for n, shape in named.items())]
     if whole:
@@ -183,13 +142,13 @@ def chunks(signature: IoSignature, shapes: tuple[Shape, ...]) -> tuple[Chunk, ..
 
 
 def _batch_range(profile: Profile) -> tuple[int, int]:
-    """Largest and smallest batch."""
+    """Return the largest and the smallest batch of a profile."""
     ranges = profile.ranges.values()
     return min(high[0] for _, _, high in ranges), max(low[0] for low, _, _ in ranges)
 
 
 def _parts(batch: int, low: int, high: int) -> list[int]:
-    """Sizes that sum up to `batch`; full ones first, so that few different shapes have to be recorded."""
+    """Return sizes that sum up to `batch`; full ones first, so that few shapes need a recording."""
     if not 0 < high < batch or low > high:
         return []
     full, rest = divmod(batch, high)
@@ -205,7 +164,7 @@ def _holds(profile: Profile, name: str, shape: Shape) -> bool:
 
 
 def _distance(profile: Profile, named: Mapping[str, Shape]) -> float:
-    """How far a shape is from the one a profile is best at."""
+    """Return the distance of the shapes from a profile's opt shapes."""
     return sum(
         abs(math.log(max(math.prod(shape), 1) / max(math.prod(profile.ranges[name][1]), 1)))
         for name, shape in named.items()

@@ -1,4 +1,4 @@
-"""What an engine really runs: its kernels, their precisions, and the ONNX nodes they stand for."""
+"""The kernels of an engine, their precisions, and the ONNX nodes that they compute."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hrnet_deploy.errors import BuildError
 from hrnet_deploy.spec import Precision
 
 _DTYPE_OF = {Precision.FP32: "Float", Precision.FP16: "Half", Precision.INT8: "Int8"}
-# TensorRT 8 to 10 spell the type inside the format: "Row major linear FP32", "Channel major FP16 format where ...".
+# TensorRT 8 to 10 write the type inside the format: "Row major linear FP32", "Channel major FP16 format where ...".
 _SPELLINGS = (
     (re.compile(r"\b(FP16|Half)\b"), "Half"),
     (re.compile(r"\b(BF16|BFloat16)\b"), "BFloat16"),
@@ -52,12 +52,12 @@ class Layer:
 
     Attributes:
         name: TensorRT's.
-        kind: its type, such as "correlation" or "CaskConvolution"; "" where the engine was built to keep names only.
+        kind: such as "correlation" or "CaskConvolution"; "" where the engine keeps names only.
         inputs: element types of its inputs without weights, data first: "Float", "Half", "Int8" ...
         outputs: element types of its outputs.
-        tactic: name of the implementation, "" where none is given.
-        onnx_nodes: names of the ONNX nodes it stands for, or has a part of.
-        weights: element type of its weights, "" where none is given.
+        tactic: name of the implementation; "" where none is given.
+        onnx_nodes: names of the ONNX nodes that it computes, whole or in part.
+        weights: element type of its weights; "" where none is given.
     """
 
     name: str
@@ -70,15 +70,13 @@ class Layer:
 
     @property
     def data_type(self) -> str:
-        """Element type it reads its data in; "" where TensorRT does not name it.
-
-        With dynamic shapes, classic TensorRT names no type of a tensor ("N/A due to dynamic shapes"), but the weights'.
-        """
+        """Element type of its data; "" where TensorRT does not name it."""
+        # With dynamic shapes, classic TensorRT names the weights' type only ("N/A due to dynamic shapes").
         return next((dtype for dtype in (*self.inputs[:1], self.weights) if dtype in _KNOWN), "")
 
     @property
     def convolves(self) -> bool:
-        """Whether it is a convolution, alone or fused with what follows it."""
+        """Whether it is a convolution, alone or fused with later nodes."""
         if self.kind == _CORRELATION or _FUSED_CORRELATION.match(self.name):
             return True
         return "conv" in self.kind.lower() and "deconv" not in self.kind.lower()
@@ -86,37 +84,25 @@ class Layer:
 
 @dataclass(frozen=True)
 class PrecisionShare:
-    """How many convolutions run in a precision.
+    """The number of convolutions that run in a precision.
 
     Attributes:
-        precision: the one that was asked for.
-        convolutions: how many there are.
-        reached: how many of them read their data in that precision.
+        precision: the requested one.
+        convolutions: number of all convolutions.
+        achieved: number of those that read their data in that precision.
         missing: names of those that read it in another one.
-        unidentified: names of those for which TensorRT names no kernel, or no type.
+        unidentified: names of those for which TensorRT names no kernel or no type.
     """
 
     precision: Precision
     convolutions: int
-    reached: int
+    achieved: int
     missing: tuple[str, ...]
     unidentified: tuple[str, ...] = ()
 
-    @property
-    def share(self) -> float:
-        """Reached of all, 0..1; 1 where there is none to reach."""
-        return self.reached / self.convolutions if self.convolutions else 1.0
-
 
 def layers_from_log(text: str) -> tuple[Layer, ...]:
-    """Read the dump of layers in a build's VERBOSE log.
-
-    Args:
-        text: the message that begins with "Layers:" or "Engine Layer Information:"; "" gives no layers.
-
-    Returns:
-        The kernels in order, without the events that order streams.
-    """
+    """Read the layers in a build's VERBOSE log, from the message "Layers:" or "Engine Layer Information:"."""
     layers = []
     for line in text.split("\n"):  # splitlines would also break at 0x1e
         plain = _PLAIN_RECORD.match(line)
@@ -145,7 +131,7 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
 
 
 def layers_from_inspector(json_text: str) -> tuple[Layer, ...]:
-    """Read what IEngineInspector says of an engine.
+    """Read the layers in IEngineInspector's text.
 
     Args:
         json_text: `get_engine_information(LayerInformationFormat.JSON)`, of any version since 8.6.
@@ -167,19 +153,18 @@ def layers_from_inspector(json_text: str) -> tuple[Layer, ...]:
 
 
 def precision_share(layers: Sequence[Layer], precision: Precision, nodes: Collection[str] = ()) -> PrecisionShare:
-    """Count the convolutions that really run in a precision.
+    """Count the convolutions that run in a precision.
 
-    The type of the data decides, not that of the weights or the output: TensorRT-RTX's INT8 convolutions write floats,
-    and its fake quantisation on Turing reads halves.
+    The type of the data decides, not that of weights or outputs: TensorRT-RTX's INT8 convolutions write floats, and its
+    fake quantization on Turing reads halves.
 
     Args:
         layers: the engine's.
-        precision: what was asked for.
-        nodes: names of the graph's Conv nodes, which are then what is counted. Without them, the engine's convolutions
-            are counted.
+        precision: the requested one.
+        nodes: names of the graph's Conv nodes to count; without them the engine's convolutions are counted.
 
     Returns:
-        The count, and what misses.
+        The counts, and the names of the others.
     """
     wanted = _DTYPE_OF[precision]
     convolutions = [layer for layer in layers if layer.convolves]
@@ -196,14 +181,7 @@ def precision_share(layers: Sequence[Layer], precision: Precision, nodes: Collec
 
 
 def int8_throughout(layers: Sequence[Layer]) -> int:
-    """Count the convolutions that read and write INT8: what follows them, such as a sum, was fused into them.
-
-    Args:
-        layers: the engine's.
-
-    Returns:
-        How many kernels.
-    """
+    """Count the convolutions that read and write INT8: later nodes, such as a sum, are fused into them."""
     return sum(layer.convolves and layer.data_type == "Int8" and layer.outputs[:1] == ("Int8",) for layer in layers)
 
 
@@ -239,10 +217,10 @@ def _dtype(text: str) -> str:
 
 
 def _nodes(metadata: str) -> tuple[str, ...]:
-    """The nodes in the metadata: "[ONNX Layer: a]", an invisible separator (0x1e, 0x1f on RTX), "[ONNX Layer: b]"."""
+    """Parse metadata: "[ONNX Layer: a]", an invisible separator (0x1e, 0x1f on RTX), "[ONNX Layer: b]"."""
     return tuple(dict.fromkeys(part.rpartition("]")[0] for part in metadata.split(_NODE)[1:]))
 
 
 def _joined(name: str) -> tuple[str, ...]:
-    """The nodes in a layer's name, which joins those it fuses; for engines that carry no metadata."""
+    """Parse a layer's name, which joins its nodes; for engines without metadata."""
     return tuple(dict.fromkeys(part.strip() for part in re.split(r" \+ | \|\| ", name)))

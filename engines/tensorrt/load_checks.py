@@ -1,4 +1,4 @@
-"""What is decided before an engine is loaded: the GPU, the TensorRT, the model card."""
+"""The choices before an engine is loaded: the GPU, the TensorRT and the model card."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ _LOG = logging.getLogger(__name__)
 
 
 def gpu_index(device: str, name: str) -> int:
-    """The GPU a device string names.
+    """Parse a device string.
 
     Args:
         device: "cuda", "cuda:N" or "auto".
-        name: of the artefact, for the error.
+        name: name of the artifact, for the error.
 
     Returns:
-        Its index; that it exists is not checked.
+        Index of the GPU, which need not exist.
 
     Raises:
         DeviceError: "cpu", which runs no engine.
-        UsageError: no such device string.
+        UsageError: any other text.
     """
     if device == "auto":
         return 0
     kind, _, index = device.partition(":")
     if device == "cpu":
         raise DeviceError(
-            f"device 'cpu' cannot run {name}, for TensorRT engines run on NVIDIA GPUs only, got no GPU asked for. "
+            f"device 'cpu' cannot run {name}: TensorRT engines run on NVIDIA GPUs only, got no GPU. "
             "Use device='cuda', or the .onnx file."
         )
-    # isdecimal() also holds for digits of other scripts, and "cuda:" names no GPU.
+    # isdecimal() is also true for digits of other scripts, and "cuda:" names no GPU.
     if kind != "cuda" or (device != "cuda" and not (index.isascii() and index.isdecimal())):
         raise UsageError(f"device must be cuda, cuda:N or auto for an engine, got '{device}'. Choose one.")
     return int(index or 0)
@@ -48,9 +48,9 @@ def check_gpu(index: int, device: str, name: str, cuda: Cuda) -> None:
     """Refuse a GPU that is not there.
 
     Args:
-        index: of the GPU.
-        device: as it was asked for.
-        name: of the artefact, for the error.
+        index: index of the GPU.
+        device: as requested, for the error.
+        name: name of the artifact, for the error.
         cuda: the provider.
 
     Raises:
@@ -68,35 +68,16 @@ def check_gpu(index: int, device: str, name: str, cuda: Cuda) -> None:
         )
 
 
-def wanted_flavour(backend: str, plan: PlanFile, facts: EngineSidecar | None) -> str:
-    """Which TensorRT to look for.
-
-    Args:
-        backend: what the user asked for.
-        plan: the file.
-        facts: its sidecar, if there is one.
-
-    Returns:
-        The one asked for, else the one that built the file, else "auto".
-    """
-    return backend if backend != "auto" else facts.flavour if facts else plan.flavour or "auto"
+def choose_flavour(backend: str, plan: PlanFile, sidecar: EngineSidecar | None) -> str:
+    """Return the requested TensorRT, else the one that built the file, else "auto"."""
+    return backend if backend != "auto" else sidecar.flavour if sidecar else plan.flavour or "auto"
 
 
 def find_card(
-    plan: PlanFile, facts: EngineSidecar | None, network_name: str, signature: IoSignature
+    plan: PlanFile, sidecar: EngineSidecar | None, network_name: str, signature: IoSignature
 ) -> tuple[ModelCard | None, Mapping[str, str]]:
-    """The model card, from the sidecar, the network's name or a foreign header, and all metadata.
-
-    Args:
-        plan: the file.
-        facts: its sidecar, if there is one.
-        network_name: what the engine calls its network.
-        signature: of the engine.
-
-    Returns:
-        The card, None where there is none, and the string metadata, which holds the card.
-    """
-    card = facts.card if facts else _named_card(network_name) or _foreign_card(plan, signature)
+    """Return the model card of the sidecar, the network name or Ultralytics' header, and all metadata."""
+    card = sidecar.card if sidecar else _named_card(network_name) or _foreign_card(plan, signature)
     return card, {**plan.metadata, **(card_metadata(card) if card else {})}
 
 

@@ -1,4 +1,4 @@
-"""What TensorRT says while it works, kept off the screen and at hand for an error."""
+"""TensorRT's log, kept off the terminal and available for error messages."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.engines.tensorrt.api import TrtApi
+from hrnet_deploy.errors import one_line
 
 _LOG = logging.getLogger(__name__)
 _RING = 50
 _LINE_CHARS = 300
 _DUMPS = ("Layers:", "Engine Layer Information:")
-# TensorRT-RTX follows any error on a machine without a GPU with one about the driver it does not need.
+# Without a GPU, TensorRT-RTX adds to each error one about the driver, which it does not need.
 _ECHO = "[checkMacros.cpp::catchCudaError"
 
 _loggers: dict[int, Any] = {}
@@ -23,35 +24,23 @@ _lock = threading.Lock()
 
 
 class BuildLog:
-    """The log of one build or load: a context manager that listens while it is open.
+    """The log of one build or load; a context manager that records while it is open.
 
     Attributes:
-        layers: the last dump of layers TensorRT wrote, "" while there is none. Only a build with DETAILED verbosity
-            writes one, at the VERBOSE level.
+        logger: the ILogger for Builder, OnnxParser and Runtime, which outlives them all.
+        layers: the last list of layers; "" without one. Only builds with DETAILED verbosity log it, at VERBOSE level.
     """
 
     def __init__(self, api: TrtApi) -> None:
         self.layers = ""
         self._errors: deque[str] = deque(maxlen=_RING)
-        self._warnings: deque[str] = deque(maxlen=_RING)
-        self._logger = _logger(api)
-        severity = api.module.ILogger.Severity
-        self._error, self._warning = int(severity.ERROR), int(severity.WARNING)
-
-    @property
-    def logger(self) -> Any:
-        """The ILogger to hand to Builder, OnnxParser and Runtime; it outlives them all."""
-        return self._logger
+        self._max_error = int(api.module.ILogger.Severity.ERROR)
+        self.logger = _logger(api)
 
     @property
     def errors(self) -> tuple[str, ...]:
         """The last error messages, each on one line, oldest first."""
         return tuple(self._errors)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """The last warnings, likewise."""
-        return tuple(self._warnings)
 
     def __enter__(self) -> BuildLog:
         with _lock:
@@ -65,44 +54,29 @@ class BuildLog:
             _listeners.remove(self)
 
     def record(self, severity: int, message: str) -> None:
-        """Take one message.
-
-        Args:
-            severity: TensorRT's: 0 internal error, 1 error, 2 warning, 3 info, 4 verbose.
-            message: any number of lines.
-        """
-        if severity > self._warning:
-            if message.startswith(_DUMPS):
-                self.layers = message
-            return
-        line = " ".join(message.split())
-        kept = self._errors if severity <= self._error else self._warnings
-        if not kept or kept[-1] != line:
-            kept.append(line)
+        """Record a message. TensorRT's severity: 0 internal error, 1 error, 2 warning, 3 info, 4 verbose."""
+        line = one_line(message) if severity <= self._max_error else ""
+        if line and (not self._errors or self._errors[-1] != line):
+            self._errors.append(line)
+        elif message.startswith(_DUMPS):
+            self.layers = message
 
     def reason(self, lines: int = 3) -> str:
-        """The last errors on one line, for a message.
-
-        Args:
-            lines: how many at most.
-
-        Returns:
-            The errors, each cut to 300 characters, or "no reason" where TensorRT gave none.
-        """
-        told = [line for line in self.errors if not line.startswith(_ECHO)] or self.errors
-        last = [line if len(line) <= _LINE_CHARS else f"{line[:_LINE_CHARS]}..." for line in told[-lines:]]
+        """Return the last errors on one line, each cut to 300 characters; "no reason" without any."""
+        reported = [line for line in self.errors if not line.startswith(_ECHO)] or self.errors
+        last = [line if len(line) <= _LINE_CHARS else f"{line[:_LINE_CHARS]}..." for line in reported[-lines:]]
         return "; ".join(last) or "no reason"
 
 
 def _logger(api: TrtApi) -> Any:
-    """The one logger of a module: TensorRT keeps the first it is given for all that follows, so it must never die."""
+    """Return the only logger of a module: TensorRT keeps the first one for good, so it must never die."""
     with _lock:
         if id(api.module) not in _loggers:
-            _loggers[id(api.module)] = _make(api)
+            _loggers[id(api.module)] = _create(api)
         return _loggers[id(api.module)]
 
 
-def _make(api: TrtApi) -> Any:
+def _create(api: TrtApi) -> Any:
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
@@ -112,7 +86,7 @@ def _make(api: TrtApi) -> Any:
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             self.min_severity = trt.ILogger.Severity.VERBOSE
-            self.module = trt  # kept alive, or its id could come back for another module
+            self.module = trt  # kept alive: the key of `_loggers` is its id
 
         def log(self, severity: trt.ILogger.Severity, message: str) -> None:
             level = int(severity)

@@ -1,4 +1,4 @@
-"""A build's progress as one bar with an ETA, and the way to end it early."""
+"""The progress of a build as one bar with an ETA, and its cancellation."""
 
 from __future__ import annotations
 
@@ -22,19 +22,12 @@ class _Phase:
 
 
 class BuildMonitor:
-    """What TensorRT reports of a build; a context manager that shows a bar while it is open.
+    """Collects TensorRT's progress reports; a context manager that shows a bar while it is open.
 
-    TensorRT calls it from the thread that builds, at times from others, and an exception would cross C++: nothing
-    raised in here may leave it.
+    TensorRT calls it from several threads. Its methods must not raise: an exception would cross C++.
     """
 
     def __init__(self, title: str, *, shown: bool = True) -> None:
-        """Prepare a bar.
-
-        Args:
-            title: what stands before it.
-            shown: False where TensorRT reports nothing, and a bar would stand at zero.
-        """
         self._visible = shown
         self._title = title
         self._phases: dict[str, _Phase] = {}
@@ -51,47 +44,28 @@ class BuildMonitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # A build that was left behind may still report, and finds no bar then.
+        # An abandoned build may still report, without a bar then.
         with self._lock:
             closing, self._bar = self._bar, None
         if closing is not None:
             closing.close()
 
     @property
-    def fraction(self) -> float:
-        """How far the outermost phase is, 0..1; it never falls."""
-        return self._shown
-
-    @property
     def cancelled(self) -> bool:
-        """Whether the build was asked to end."""
+        """Whether the build is cancelled."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Ask the build to end at its next step."""
+        """End the build at its next step."""
         self._cancelled.set()
 
     def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
-        """A phase begins.
-
-        Args:
-            phase: its name, unique among those that run.
-            parent: the phase it is a step of, None for an outermost one.
-            steps: how many steps it has.
-        """
+        """Record the start of a phase of `steps` steps, itself a step of `parent` where that is given."""
         with self._lock:
             self._phases[phase] = _Phase(parent or None, max(1, steps))
 
     def step_complete(self, phase: str, step: int) -> bool:
-        """A step has ended.
-
-        Args:
-            phase: the phase it belongs to.
-            step: its number, from 0.
-
-        Returns:
-            Whether to go on.
-        """
+        """Record the end of a step and return whether to continue."""
         with self._lock:
             if phase in self._phases:
                 self._phases[phase].done = max(self._phases[phase].done, step + 1)
@@ -99,11 +73,7 @@ class BuildMonitor:
         return not self.cancelled
 
     def phase_finish(self, phase: str) -> None:
-        """A phase ends, complete or not.
-
-        Args:
-            phase: its name.
-        """
+        """Record the end of a phase, complete or not."""
         with self._lock:
             ended = self._phases.get(phase)
             if ended is not None:
@@ -122,32 +92,24 @@ class BuildMonitor:
             return
         try:
             self._bar.update(ticks)
-        except Exception:  # noqa: BLE001 - a terminal that went away must not cost the build
+        except Exception:  # noqa: BLE001 - a lost terminal must not fail the build
             self._bar.disable = True
 
     def _done(self, name: str) -> float:
-        """Share of a phase that is done: its steps, and what its children make of the one that runs."""
+        """Return the share of a phase that is done: its steps, and the share of the present one."""
         phase = self._phases[name]
         inner = max((self._done(n) for n, p in self._phases.items() if p.parent == name and n != name), default=0.0)
         return min(1.0, (phase.done + inner) / phase.steps)
 
 
 def bind(api: TrtApi, monitor: BuildMonitor) -> Any:
-    """A monitor as TensorRT takes it.
-
-    Args:
-        api: a TensorRT with progress monitors.
-        monitor: what is told.
-
-    Returns:
-        An IProgressMonitor; keep a reference until the build is done.
-    """
+    """Wrap a monitor as an IProgressMonitor, which must be referenced until the build is done."""
     if TYPE_CHECKING:
         import tensorrt as trt
     else:
         trt = api.module
 
-    # The base is missing from TensorRT 8, hence a class made here.
+    # TensorRT 8 lacks the base class, so the class is created here.
     class Bound(trt.IProgressMonitor):  # type: ignore[misc, unused-ignore]  # Any without the stubs
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)

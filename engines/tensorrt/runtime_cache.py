@@ -1,4 +1,4 @@
-"""What TensorRT-RTX compiles for this GPU on first use, kept for the next process."""
+"""A cache on disk of the kernels that TensorRT-RTX compiles for this GPU at first use."""
 
 from __future__ import annotations
 
@@ -15,15 +15,9 @@ _LOG = logging.getLogger(__name__)
 
 
 class RuntimeCache:
-    """An IRuntimeCache on disk. It saves time only, so no failure of it stops a run."""
+    """An IRuntimeCache on disk. It only saves time, so no failure of it stops a run."""
 
     def __init__(self, cache: Any, path: Path) -> None:
-        """Fill a cache from disk.
-
-        Args:
-            cache: IRuntimeCache, empty.
-            path: where it is kept; need not exist.
-        """
         self.cache = cache
         self._path = path
         self._lock = threading.Lock()
@@ -32,7 +26,7 @@ class RuntimeCache:
             content = path.read_bytes()
         except OSError:
             return
-        # TensorRT-RTX itself refuses a cache of another version, driver or GPU.
+        # TensorRT-RTX refuses a cache of another version, driver or GPU.
         if cache.deserialize(content):
             self._saved = content
         else:
@@ -50,20 +44,9 @@ class RuntimeCache:
                     temporary.write_bytes(content)
             except (UsageError, OSError) as error:
                 _LOG.info("compiled kernels are not kept: %s", error)
-            self._saved = content  # also where it cannot be written, or every new shape would try again
+            self._saved = content  # also after a failed write, which each new shape would repeat
 
 
 def cache_path(plan_sha256: str, capability: str) -> Path:
-    """Where the kernels of an engine are kept.
-
-    Args:
-        plan_sha256: digest of the engine's content.
-        capability: compute capability of the GPU.
-
-    Returns:
-        A file in the cache folder.
-
-    Raises:
-        UsageError: there is no cache folder.
-    """
+    """Return the file for the kernels of an engine on a GPU of this compute capability."""
     return cache_folder("runtime") / f"{plan_sha256[:32]}-{capability}.bin"

@@ -1,4 +1,4 @@
-"""Kernel timings kept between builds: the second build of the same net takes a fraction of the first."""
+"""Kernel timings kept between builds: the second build of a model takes a fraction of the first."""
 
 from __future__ import annotations
 
@@ -17,43 +17,28 @@ _LOG = logging.getLogger(__name__)
 
 
 def attach(api: TrtApi, config: trt.IBuilderConfig, path: Path | None) -> trt.ITimingCache | None:
-    """Give a build the timings of a file, or an empty set where the file has none that fit.
-
-    Timings hold for one GPU and one version of TensorRT, which checks that itself.
-
-    Args:
-        api: the TensorRT that builds.
-        config: the build's.
-        path: the file, which need not exist; None for none.
-
-    Returns:
-        The cache, filled by the build; None without a path or where this TensorRT keeps no timings.
-    """
+    """Attach the timings of a file to a build, or an empty cache where the file has none that fit."""
+    # TensorRT itself checks that timings are of this GPU and version.
     if path is None or not api.timing_cache:
         return None
     try:
-        kept = path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
-        kept = b""
+        content = b""
     except OSError as error:
         _LOG.warning("timing cache %s is left unread: %s", path, error.strerror)
-        kept = b""
-    cache = _accepted(config, kept)
-    if cache is None and kept:
+        content = b""
+    cache = _set_cache(config, content)
+    if cache is None and content:
         _LOG.warning(
             "timing cache %s was refused by %s, as one of another GPU or version is; it is made anew", path, api.label
         )
-        cache = _accepted(config, b"")
+        cache = _set_cache(config, b"")
     return cache
 
 
 def save(cache: trt.ITimingCache, path: Path) -> None:
-    """Write the timings of a finished build; a place that cannot be written to does not cost the engine.
-
-    Args:
-        cache: what `attach` returned.
-        path: the file, replaced whole.
-    """
+    """Write the timings of a finished build; a failure is only logged."""
     memory: Any = cache.serialize()
     if memory is None:
         _LOG.warning("timing cache %s is not written: TensorRT gave none", path)
@@ -65,11 +50,11 @@ def save(cache: trt.ITimingCache, path: Path) -> None:
         _LOG.warning("timing cache %s is not written: %s", path, error)
 
 
-def _accepted(config: trt.IBuilderConfig, content: bytes) -> trt.ITimingCache | None:
+def _set_cache(config: trt.IBuilderConfig, content: bytes) -> trt.ITimingCache | None:
     try:
         cache: Any = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
-            return cache  # type: ignore[no-any-return, unused-ignore]  # Any alike without the stubs
+            return cache  # type: ignore[no-any-return, unused-ignore]  # Any without the stubs
     except (RuntimeError, ValueError, TypeError) as error:
         _LOG.debug("%s", error)
     return None

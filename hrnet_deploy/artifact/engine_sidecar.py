@@ -1,4 +1,4 @@
-"""The sidecar of an engine, `<name>.engine.json`: what it was built for, checked before it is loaded."""
+"""The sidecar of an engine, `<name>.engine.json`: its target and origin, checked before the engine is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,39 +21,32 @@ from hrnet_deploy.spec import ModelCard, Precision
 SCHEMA = 1
 """Version of the sidecar's JSON; one with a newer number is refused."""
 
-HARDWARE_COMPATIBILITY = "hardware_compatibility"
-"""Option under which a build records that its plan runs on other cards than its own; value AMPERE_PLUS."""
-AMPERE_PLUS = "ampere+"
-"""TensorRT's HardwareCompatibilityLevel.AMPERE_PLUS: compute capability 8.0 and above."""
-
 Shape = tuple[int, ...]
 Profile = Mapping[str, tuple[Shape, Shape, Shape]]
-"""Smallest, best and largest shape of each dynamic input; empty for a static graph."""
+"""Min, opt and max shape of each dynamic input; empty for a static graph."""
 
 _SIZE_LIMIT_BYTES = 8 << 20
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_VERSION = re.compile(r"[0-9]+(\.[0-9]+){2,3}[-+.0-9A-Za-z]*")
-_CAPABILITY = re.compile(r"sm([0-9]{2,3})")
+_BUILD_AGAIN = "Build the engine again with hrnet-export, which writes both files."
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSidecar:
-    """What has to be known about a plan before it may be loaded.
+    """The target and origin of a plan.
 
     Attributes:
-        card: model card of the artefact.
+        card: model card of the artifact.
         flavour: "tensorrt" or "tensorrt-rtx".
-        version: of the TensorRT that built it, such as "10.13.3.9".
-        capabilities: compute capabilities it was built for, such as ("sm75",).
-        gpu: name of the GPU it was built on, "" where none was needed.
-        plan_sha256: digest of the .engine file; guards against damage, not malice.
+        version: version of the TensorRT that built it, such as "10.13.3.9".
+        capabilities: compute capabilities that it was built for, such as ("sm75",).
+        gpu: name of the GPU that it was built on; "" where none was needed.
+        plan_sha256: digest of the .engine file, which detects damage, not malice.
         plan_bytes: size of the .engine file.
-        graph_sha256: digest of the ONNX graph it was built from.
-        precision: arithmetic that was asked for.
-        profile: smallest, best and largest shape of each dynamic input.
-        rebuild: the exact command line that builds it again, as `shlex.join` writes it.
+        graph_sha256: digest of the ONNX graph that it was built from.
+        precision: the requested precision.
+        profile: min, opt and max shape of each dynamic input.
+        rebuild: the command line that builds it again, as `shlex.join` writes it.
         options: other build options, as texts.
-        convolutions: how many there are and how many run in each precision, such as {"total": 91, "fp16": 91}.
+        convolutions: number of convolutions, and of those in each precision, such as {"total": 91, "fp16": 91}.
     """
 
     card: ModelCard
@@ -71,46 +64,35 @@ class EngineSidecar:
     convolutions: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _require("card", self.card, isinstance(self.card, ModelCard), "a model card")
-        _require("flavour", self.flavour, self.flavour in {CLASSIC, RTX}, f"{CLASSIC} or {RTX}")
-        _require("version", self.version, _matches(_VERSION, self.version), "a version such as 10.13.3.9")
-        _require("plan_sha256", self.plan_sha256, _matches(_SHA256, self.plan_sha256), "64 hex digits")
-        _require("graph_sha256", self.graph_sha256, _matches(_SHA256, self.graph_sha256), "64 hex digits")
-        _require("plan_bytes", self.plan_bytes, _is_count(self.plan_bytes) and self.plan_bytes > 0, "a positive number")
-        _require("gpu", self.gpu, isinstance(self.gpu, str) and self.gpu.isprintable(), "a name on one line")
-        # The command is shown for pasting into a shell: as `shlex.join` writes it, it can hold one command only.
-        _require("rebuild", self.rebuild, _is_export_command(self.rebuild), "one quoted hrnet-export command")
-        object.__setattr__(self, "capabilities", _capabilities(self.capabilities))
-        object.__setattr__(self, "profile", _profile(self.profile))
-        try:
-            object.__setattr__(self, "precision", Precision(self.precision))
-        except ValueError as error:
-            raise UsageError(
-                f"precision must be fp32, fp16 or int8, got {self.precision!r:.40}. Choose one."
-            ) from error
-        _require("options", self.options, _is_table(self.options, str), "texts by name")
-        _require("convolutions", self.convolutions, _is_table(self.convolutions, int), "numbers by name")
+        for name, (fits, wanted) in _RULES.items():
+            value = getattr(self, name)
+            if not fits(value):
+                raise UsageError(f"{name} must be {wanted}, got {value!r:.80}. Correct it.")
+        # From JSON these are lists and a text.
+        object.__setattr__(self, "capabilities", tuple(self.capabilities))
+        object.__setattr__(self, "profile", {name: tuple(map(tuple, s)) for name, s in self.profile.items()})
+        object.__setattr__(self, "precision", Precision(self.precision))
 
     def to_json(self) -> str:
-        """The sidecar's text: indented, keys sorted, so equal facts give equal bytes."""
+        """Return the sidecar's text: indented, keys sorted, so that equal sidecars have equal bytes."""
         content = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
         content["card"] = json.loads(card_metadata(self.card)[CARD_KEY])
         content["precision"] = self.precision.value
         return json.dumps({"schema": SCHEMA, **content}, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str, name: str = "engine facts") -> EngineSidecar:
-        """Read a sidecar's text.
+    def from_json(cls, text: str, name: str = "engine sidecar") -> EngineSidecar:
+        """Parse a sidecar's text.
 
         Args:
-            text: what `to_json` wrote.
-            name: the file, for the error.
+            text: from `to_json`.
+            name: name of the file, for the error.
 
         Returns:
-            The facts.
+            The sidecar.
 
         Raises:
-            ArtifactError: not such a text, one of a newer schema, or one whose values cannot be used.
+            ArtifactError: not such a text, a newer schema, or unusable values.
         """
         try:
             content: dict[str, Any] = json.loads(text)
@@ -127,43 +109,33 @@ class EngineSidecar:
             raise ArtifactError(f"{name} must describe an engine, got: {reason:.200}. {_BUILD_AGAIN}") from error
 
 
-_BUILD_AGAIN = "Build the engine again with hrnet-export, which writes both files."
-
-
 def sidecar_path(engine: Path) -> Path:
-    """Where the facts of an engine lie.
-
-    Args:
-        engine: the .engine file.
-
-    Returns:
-        The file beside it: w18.engine gives w18.engine.json.
-    """
+    """Return the path of an engine's sidecar, which is beside it: w18.engine.json for w18.engine."""
     return engine.with_name(engine.name + ".json")
 
 
-def write_sidecar(facts: EngineSidecar, path: Path) -> None:
+def write_sidecar(sidecar: EngineSidecar, path: Path) -> None:
     """Write a sidecar, whole or not at all.
 
     Args:
-        facts: what to write.
-        path: the sidecar, from `sidecar_path`.
+        sidecar: the content.
+        path: from `sidecar_path`.
 
     Raises:
-        UsageError: the place cannot be written to.
+        UsageError: the path cannot be written to.
     """
     with atomic_output(path) as temporary:
-        temporary.write_text(facts.to_json(), encoding="utf-8")
+        temporary.write_text(sidecar.to_json(), encoding="utf-8")
 
 
 def read_sidecar(path: Path) -> EngineSidecar | None:
     """Read a sidecar.
 
     Args:
-        path: the sidecar, from `sidecar_path`.
+        path: from `sidecar_path`.
 
     Returns:
-        The facts, or None where there is no such file.
+        The sidecar, or None where there is no such file.
 
     Raises:
         ArtifactError: it cannot be read.
@@ -181,82 +153,71 @@ def read_sidecar(path: Path) -> EngineSidecar | None:
         raise ArtifactError(f"{path.name} must be a readable JSON file, got: {reason}. {_BUILD_AGAIN}") from error
 
 
-def check_sidecar(facts: EngineSidecar, *, plan: Path, flavour: str, version: str, capability: str | None) -> None:
+def check_sidecar(sidecar: EngineSidecar, *, plan: Path, flavour: str, version: str, capability: str | None) -> None:
     """Refuse an engine that cannot run here, before TensorRT sees it.
 
     Args:
-        facts: of the engine.
+        sidecar: the engine's.
         plan: the .engine file.
-        flavour: of the TensorRT that is to run it.
-        version: of the TensorRT that is to run it.
-        capability: compute capability of the GPU, such as "sm90"; None where unknown, and then not checked.
+        flavour: "tensorrt" or "tensorrt-rtx", whichever is to run it.
+        version: version of that TensorRT.
+        capability: compute capability of the GPU, such as "sm90"; None to skip its check.
 
     Raises:
         MissingFileError: there is no such engine.
-        ArtifactError: cut short, damaged, or built for another TensorRT or GPU; names both sides and the command that
-            builds it again.
+        ArtifactError: cut short, damaged, or built for another TensorRT or GPU; with the command that builds it again.
     """
     name = plan.name
     try:
         size = plan.stat().st_size
     except OSError as error:
         raise MissingFileError(f"engine must exist, got {plan}. Check the path.") from error
-    if size != facts.plan_bytes:
-        state = "cut short" if size < facts.plan_bytes else "another file"
-        raise _refusal(facts, f"{name} must have {facts.plan_bytes:,} bytes, got {size:,}: it is {state}")
-    if facts.flavour != flavour:
-        raise _refusal(facts, f"{name} must be built by {flavour}, got one by {facts.flavour} {facts.version}")
-    if not same_version(facts.version, version):
-        raise _refusal(facts, f"{name} must be built by the {flavour} that runs it ({version}), got {facts.version}")
-    if capability is not None and not runs_on(facts, capability):
-        built_for = ", ".join(facts.capabilities) + (f" ({facts.gpu})" if facts.gpu else "")
-        raise _refusal(facts, f"{name} must be built for this GPU ({capability}), got {built_for}")
+    if size != sidecar.plan_bytes:
+        state = "cut short" if size < sidecar.plan_bytes else "another file"
+        raise _refusal(sidecar, f"{name} must have {sidecar.plan_bytes:,} bytes, got {size:,}: it is {state}")
+    if sidecar.flavour != flavour:
+        raise _refusal(sidecar, f"{name} must be built by {flavour}, got one by {sidecar.flavour} {sidecar.version}")
+    if not same_version(sidecar.version, version):
+        raise _refusal(
+            sidecar, f"{name} must be built by the {flavour} that runs it ({version}), got {sidecar.version}"
+        )
+    if capability is not None and capability not in sidecar.capabilities:
+        built_for = ", ".join(sidecar.capabilities) + (f" ({sidecar.gpu})" if sidecar.gpu else "")
+        raise _refusal(sidecar, f"{name} must be built for this GPU ({capability}), got {built_for}")
     # Last, because it reads the whole file.
     digest = sha256_file(plan)
-    if digest != facts.plan_sha256:
-        wanted = facts.plan_sha256[:12]
-        raise _refusal(facts, f"{name} must have SHA-256 {wanted}…, got {digest[:12]}…: damaged, or not its sidecar's")
+    if digest != sidecar.plan_sha256:
+        wanted = sidecar.plan_sha256[:12]
+        raise _refusal(
+            sidecar, f"{name} must have SHA-256 {wanted}…, got {digest[:12]}…: damaged, or not its sidecar's"
+        )
 
 
-def runs_on(facts: EngineSidecar, capability: str) -> bool:
-    """Whether a plan was built for a GPU of this compute capability.
-
-    Args:
-        facts: of the engine.
-        capability: such as "sm90".
-
-    Returns:
-        True where it is one of those built for, or reached by the plan's hardware compatibility.
-    """
-    found = _CAPABILITY.fullmatch(capability)
-    portable = facts.options.get(HARDWARE_COMPATIBILITY) == AMPERE_PLUS and found and int(found[1]) >= 80
-    return capability in facts.capabilities or bool(portable)
+def _refusal(sidecar: EngineSidecar, complaint: str) -> ArtifactError:
+    return ArtifactError(f"{complaint}. Build it again: {sidecar.rebuild}")
 
 
-def _refusal(facts: EngineSidecar, complaint: str) -> ArtifactError:
-    return ArtifactError(f"{complaint}. Build it again: {facts.rebuild}")
+def _text(pattern: str) -> Callable[[Any], bool]:
+    compiled = re.compile(pattern)
+    return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
 
 
-def _require(name: str, value: object, fits: bool, wanted: str) -> None:  # noqa: FBT001
-    if not fits:
-        raise UsageError(f"{name} must be {wanted}, got {value!r:.80}. Correct it.")
+def _table(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, Mapping) and all(type(entry) is kind for entry in value.values())
 
 
-def _matches(pattern: re.Pattern[str], value: object) -> bool:
-    return isinstance(value, str) and pattern.fullmatch(value) is not None
+def _is_profile(value: Any) -> bool:
+    """Return whether every input has three shapes of whole numbers in ascending order."""
+    try:
+        ranges = [zip(low, opt, high, strict=True) for low, opt, high in value.values()]
+        sizes = [size for dimensions in ranges for size in dimensions]
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return all(set(map(type, size)) == {int} and 0 <= size[0] <= size[1] <= size[2] for size in sizes)
 
 
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_table(value: object, kind: type) -> bool:
-    return isinstance(value, Mapping) and all(
-        isinstance(key, str) and type(entry) is kind for key, entry in value.items()
-    )
-
-
-def _is_export_command(value: object) -> bool:
+def _is_export_command(value: Any) -> bool:
+    """Return whether a text is one quoted command, which is safe to paste into a shell."""
     if not isinstance(value, str) or not value.isprintable():
         return False
     try:
@@ -266,25 +227,24 @@ def _is_export_command(value: object) -> bool:
     return words[:1] == ["hrnet-export"] and shlex.join(words) == value
 
 
-def _capabilities(values: Any) -> tuple[str, ...]:
-    listed = tuple(values) if isinstance(values, (list, tuple)) else ()
-    fits = bool(listed) and all(_matches(_CAPABILITY, value) for value in listed)
-    _require("capabilities", values, fits, "names such as sm75, at least one")
-    return listed
-
-
-def _profile(value: Any) -> dict[str, tuple[Shape, Shape, Shape]]:
-    wanted = "min, opt and max shape by input name"
-    _require("profile", value, isinstance(value, Mapping), wanted)
-    checked = {}
-    for name, shapes in value.items():
-        listed = isinstance(shapes, (list, tuple)) and all(isinstance(shape, (list, tuple)) for shape in shapes)
-        _require("profile", value, isinstance(name, str) and listed and len(shapes) == 3, wanted)
-        low, best, high = (tuple(shape) for shape in shapes)
-        ordered = len(low) == len(best) == len(high) and all(
-            _is_count(a) and _is_count(b) and _is_count(c) and a <= b <= c
-            for a, b, c in zip(low, best, high, strict=True)
-        )
-        _require("profile", value, ordered, wanted)
-        checked[name] = (low, best, high)
-    return checked
+_is_digest = _text(r"[0-9a-f]{64}")
+_is_capability = _text(r"sm[0-9]{2,3}")
+_RULES: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "card": (lambda value: isinstance(value, ModelCard), "a model card"),
+    "flavour": (lambda value: value in (CLASSIC, RTX), f"{CLASSIC} or {RTX}"),
+    "version": (_text(r"[0-9]+(\.[0-9]+){2,3}[-+.0-9A-Za-z]*"), "a version such as 10.13.3.9"),
+    "capabilities": (
+        lambda value: isinstance(value, (list, tuple)) and bool(value) and all(map(_is_capability, value)),
+        "names such as sm75, at least one",
+    ),
+    "gpu": (lambda value: isinstance(value, str) and value.isprintable(), "a name on one line"),
+    "plan_sha256": (_is_digest, "64 hex digits"),
+    "plan_bytes": (lambda value: type(value) is int and value > 0, "a positive number"),
+    "graph_sha256": (_is_digest, "64 hex digits"),
+    "precision": (lambda value: value in tuple(Precision), "fp32, fp16 or int8"),
+    "profile": (_is_profile, "min, opt and max shape by input name"),
+    "rebuild": (_is_export_command, "one quoted hrnet-export command"),
+    "options": (_table(str), "texts by name"),
+    "convolutions": (_table(int), "numbers by name"),
+}
+"""The test of each field of a sidecar, which may come from anyone, and the requirement in words."""

@@ -1,4 +1,4 @@
-"""Artefacts on disk: atomic writes, content digests, and the card inside."""
+"""Files on disk: atomic writes and content digests."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _CHUNK_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def atomic_output(path: Path) -> Iterator[Path]:
-    """A file that appears whole or not at all.
+    """Write a file atomically: it appears whole or not at all.
 
     Args:
-        path: final place; its folder is made if missing, an existing file is replaced.
+        path: the file, which is replaced; a missing folder is created.
 
     Yields:
-        A temporary path in a fresh folder beside it, to be written by the body.
+        A temporary path in a new folder beside it, for the body to write.
 
     Raises:
-        UsageError: the place is a folder or cannot be written to.
+        UsageError: the path is a folder or cannot be written to.
     """
     if path.is_dir():
         raise UsageError(f"output must be a file, got the folder {path}. Add a file name.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The same folder: a rename across file systems would be a copy, which can be seen half done.
+        # In the same folder, because a rename across file systems would be a copy, which is not atomic.
         scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     except OSError as error:
         raise UsageError(
@@ -40,7 +40,7 @@ def atomic_output(path: Path) -> Iterator[Path]:
     try:
         temporary = scratch / path.name
         yield temporary
-        # Weights over 2 GB lie beside the graph under a name of their own; they move first.
+        # Weights over 2 GB are in a file beside the graph, which moves first.
         for beside in sorted(scratch.iterdir(), key=lambda p: p == temporary):
             beside.replace(path.parent / beside.name)
     finally:
@@ -48,7 +48,7 @@ def atomic_output(path: Path) -> Iterator[Path]:
 
 
 def sha256_file(path: Path) -> str:
-    """Digest of a file's content.
+    """Compute the digest of a file's content.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""Class lists that a card names instead of repeating them."""
+"""Known class lists, which a card stores by name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ _CITYSCAPES_NAME = "cityscapes"
 
 
 def imagenet_classes() -> tuple[str, ...]:
-    """The 1000 ImageNet (ILSVRC 2012) class names by class index.
-
-    Returns:
-        Unique short names: "tench" first, "toilet tissue" last.
+    """Return the 1000 ImageNet (ILSVRC 2012) class names by class index, "tench" to "toilet tissue".
 
     Source: WordNet 3.0, the first lemma of each class; five that clash carry a second lemma or a parenthesis.
     """
@@ -30,16 +27,12 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def imagenet_wnids() -> tuple[str, ...]:
-    """The 1000 ImageNet WordNet ids by class index, which is also their sorted order.
-
-    Returns:
-        Ids such as "n01440764", as the folders of the data set are named.
-    """
+    """Return the 1000 ImageNet WordNet ids, such as "n01440764", by class index, which is also their sorted order."""
     return tuple(wnid for wnid, _ in _imagenet())
 
 
 def pack_classes(classes: Sequence[str]) -> str | tuple[str, ...]:
-    """Shorten a well-known list to its name, so that a card stays small.
+    """Replace a known list by its name, so that a card stays small.
 
     Args:
         classes: class names by index.
@@ -54,16 +47,16 @@ def pack_classes(classes: Sequence[str]) -> str | tuple[str, ...]:
 
 
 def unpack_classes(packed: str | Sequence[str]) -> tuple[str, ...]:
-    """The list `pack_classes` was given.
+    """Restore the list from `pack_classes`.
 
     Args:
-        packed: what `pack_classes` returned, or the same read back from JSON.
+        packed: the result of `pack_classes`, also from JSON.
 
     Returns:
         Class names by index.
 
     Raises:
-        ArtifactError: the name of a list this version does not know.
+        ArtifactError: an unknown name.
     """
     if not isinstance(packed, str):
         return tuple(packed)

@@ -1,6 +1,6 @@
-"""What an ONNX file says before any runtime opens it: metadata, operators and input shapes.
+"""The header of an ONNX file, read without a runtime: metadata, operators, and input and output shapes.
 
-The container is protocol buffers; walking its tags takes milliseconds, skips every weight and needs no `onnx` package.
+The container is protocol buffers. Reading its tags takes milliseconds, skips all weights and needs no `onnx` package.
 Source: onnx/onnx.proto (field numbers), protobuf.dev/programming-guides/encoding (wire format).
 """
 
@@ -24,22 +24,22 @@ _EXTERNAL = 1
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _CHUNK_BYTES = 1 << 20
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
-_QUANTISED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"})
+_QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"})
 
 
 @dataclass(frozen=True)
 class OnnxHeader:
-    """What can be known of a graph without its weights.
+    """A graph without its weights.
 
     Attributes:
-        metadata: the file's own string metadata.
-        operators: kinds of the nodes of the main graph.
-        inputs: by graph input, one entry a dimension; a string names an open one.
-        nodes: how many nodes of the main graph there are, by kind.
-        outputs: likewise by graph output, as declared; () where no shape is.
+        metadata: the file's string metadata.
+        operators: operators of the main graph.
+        inputs: shape by input; a string is an open dimension.
+        nodes: number of nodes of the main graph by operator.
+        outputs: declared shape by output; () without one.
         dtypes: NumPy's names of the types of inputs and outputs; "" for others.
-        filters: likewise of the stored tensors of four dimensions, the weights of convolutions.
-        external: some weights lie in other files.
+        filters: the same for stored tensors of four dimensions, the weights of convolutions.
+        external: some weights are in other files.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -57,9 +57,9 @@ class OnnxHeader:
         return "float16" in {*self.filters, *self.dtypes.values()}
 
     @property
-    def quantised(self) -> bool:
+    def quantized(self) -> bool:
         """Whether the graph computes in INT8 somewhere."""
-        return bool(self.operators & _QUANTISED)
+        return bool(self.operators & _QUANTIZED)
 
     @property
     def open_sizes(self) -> bool:
@@ -68,14 +68,14 @@ class OnnxHeader:
 
     @property
     def complete(self) -> bool:
-        """Whether types and shapes of inputs and outputs are told, and an output has no open size but an input's."""
+        """Whether inputs and outputs have types and shapes, and the open sizes of outputs are those of inputs."""
         shapes = {**self.inputs, **self.outputs}
         known = all(self.dtypes.get(name) and shape and "?" not in shape for name, shape in shapes.items())
-        given, asked = (
-            {size for shape in ends.values() for size in shape if isinstance(size, str)}
-            for ends in (self.inputs, self.outputs)
+        input_sizes, output_sizes = (
+            {size for shape in group.values() for size in shape if isinstance(size, str)}
+            for group in (self.inputs, self.outputs)
         )
-        return known and asked <= given and bool(self.inputs) and bool(self.outputs)
+        return known and output_sizes <= input_sizes and bool(self.inputs) and bool(self.outputs)
 
 
 def read_header(model: Path | bytes) -> OnnxHeader:
@@ -85,7 +85,7 @@ def read_header(model: Path | bytes) -> OnnxHeader:
         model: an .onnx file, or the bytes of one.
 
     Returns:
-        The header; an empty one for what is no ONNX file, which the runtime then refuses in its own words.
+        The header; an empty one for another kind of file, which the runtime then refuses.
     """
     try:
         if isinstance(model, bytes):
@@ -152,14 +152,14 @@ def _read(content: _Buffer) -> OnnxHeader:
                     if dtype := _filter_dtype(content, first, last):
                         filters.add(dtype)
                     external = external or _is_external(content, first, last)
-    # Before ONNX IR 4 every weight was an input as well.
+    # Before ONNX IR 4 every weight was also an input.
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
     used = {name: dtype for name, dtype in dtypes.items() if name in shapes or name in outputs}
     return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, frozenset(filters), external)
 
 
 def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
-    """Dimensions of a ValueInfoProto: type (2) > tensor_type (1) > shape (2) > dim (1) > value (1) | name (2)."""
+    """Read a shape from ValueInfoProto: type (2) > tensor_type (1) > shape (2) > dim (1) > value (1) | name (2)."""
     dims: list[int | str] = []
     for low, high in _below(content, start, end, (_VALUE_TYPE, 1, 2)):
         for _, first, last in _fields(content, low, high):
@@ -171,14 +171,14 @@ def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
 
 
 def _dtype(content: _Buffer, start: int, end: int) -> str:
-    """Element type of a ValueInfoProto: type (2) > tensor_type (1) > elem_type (1)."""
+    """Read the element type of a ValueInfoProto: type (2) > tensor_type (1) > elem_type (1)."""
     for first, _ in _below(content, start, end, (_VALUE_TYPE, 1, 1)):
         return _DTYPES.get(_varint(content, first)[0], "")
     return ""
 
 
 def _filter_dtype(content: _Buffer, start: int, end: int) -> str:
-    """Type of a TensorProto of four dimensions; "" for others. Dimensions come packed or one a field."""
+    """Read the type of a TensorProto of four dimensions, which are packed or one per field; "" for others."""
     rank, dtype = 0, ""
     for number, first, last in _fields(content, start, end):
         if number == _TENSOR_DTYPE:
@@ -190,7 +190,7 @@ def _filter_dtype(content: _Buffer, start: int, end: int) -> str:
 
 
 def _below(content: _Buffer, start: int, end: int, path: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Where the fields lie that a path of numbers leads to."""
+    """Return the spans of the fields at a path of field numbers."""
     spans = [(start, end)]
     for number in path:
         spans = [(a, b) for low, high in spans for kind, a, b in _fields(content, low, high) if kind == number]
@@ -205,13 +205,13 @@ def _text(content: _Buffer, start: int, end: int, number: int) -> str:
 
 
 def _is_external(content: _Buffer, start: int, end: int) -> bool:
-    """Whether a TensorProto's values lie in another file."""
+    """Return whether a TensorProto's values are in another file."""
     found = (_varint(content, first)[0] for kind, first, _ in _fields(content, start, end) if kind == _TENSOR_LOCATION)
     return _EXTERNAL in found
 
 
 def _fields(content: _Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Each field of one message as (number, start, end) of its content."""
+    """Iterate over the fields of a message as (number, start, end) of the content."""
     position = start
     while position < end:
         tag, position = _varint(content, position)

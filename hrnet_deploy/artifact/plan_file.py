@@ -1,6 +1,6 @@
-"""Reading .engine files: a plain TensorRT plan, or one behind Ultralytics' metadata header.
+"""The format of .engine files: a plain TensorRT plan, or one behind Ultralytics' metadata header.
 
-Engines are code: TensorRT runs what a plan says. Load only files from people you trust; nothing here makes others safe.
+Engines are code that TensorRT runs. Load only files from people you trust; the checks here do not make others safe.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, R
 CLASSIC = "tensorrt"
 """TensorRT itself, 8.6 and later."""
 RTX = "tensorrt-rtx"
-"""TensorRT for RTX: strongly typed only, and it builds with no GPU in the machine."""
+"""TensorRT for RTX: strongly typed only; it builds without a GPU in the machine."""
 
 # First bytes of a plan, both layouts little-endian: tag, format (0), 8 bytes unused here, size, version in 4 bytes.
-# "vtrt", the size (of the whole plan) and the version were seen on plans TensorRT-RTX 1.7.1.116 built for every target
-# it has. "ftrt", format 0 and the version are what NVIDIA's trtexec checks for --getPlanVersionOnly
-# (samples/common/sampleEngines.cpp); whether classic plans keep their size there too was not seen, so it is not used.
+# "vtrt", the size (of the whole plan) and the version were seen on plans that TensorRT-RTX 1.7.1.116 built for all its
+# targets. NVIDIA's trtexec checks "ftrt", format 0 and the version for --getPlanVersionOnly
+# (samples/common/sampleEngines.cpp). The size in classic plans was not verified, so it is not used.
 _TAGS = {b"ftrt": CLASSIC, b"vtrt": RTX}
 _HEADER = struct.Struct("<4sIQQ4B")
 
@@ -40,13 +40,13 @@ _BUILD_ONE = "Build an engine: hrnet-export FILE.onnx -o NAME.engine"
 
 @dataclass(frozen=True, kw_only=True)
 class PlanFile:
-    """An .engine file, read.
+    """The content of an .engine file.
 
     Attributes:
-        plan: the bytes TensorRT deserialises; a view of the mapped file, so a large plan is not copied.
-        metadata: entries of Ultralytics' header, those that are not texts as JSON; empty for a plain plan.
-        flavour: "tensorrt", "tensorrt-rtx", or "" where the plan does not say.
-        version: TensorRT's version that built it, such as "10.13.3.9", or "" where the plan does not say.
+        plan: the bytes for TensorRT; a view of the mapped file, so that a large plan is not copied.
+        metadata: entries of Ultralytics' header, as texts or JSON; empty for a plain plan.
+        flavour: "tensorrt", "tensorrt-rtx", or "" where unknown.
+        version: version of the TensorRT that built it, such as "10.13.3.9"; "" where unknown.
     """
 
     plan: bytes | memoryview
@@ -62,13 +62,13 @@ def read_plan(path: Path) -> PlanFile:
         path: the file.
 
     Returns:
-        The plan with what the file says about it.
+        The plan, its metadata and its version.
 
     Raises:
         MissingFileError: there is no such file.
         ArtifactError: empty, cut short, damaged, or no TensorRT plan.
 
-    Source: the header is what Ultralytics writes (engine/exporter.py, utils/export/engine.py) and reads
+    Source: Ultralytics writes the header (engine/exporter.py, utils/export/engine.py) and reads it
         (nn/autobackend.py): length of the metadata in 4 little-endian bytes, the metadata as JSON, the plan.
     """
     data = _mapped(path)
@@ -92,13 +92,13 @@ def read_plan(path: Path) -> PlanFile:
 
 
 def check_plan(plan: PlanFile, *, name: str, flavour: str, version: str) -> None:
-    """Refuse a plan that another TensorRT built, as far as the plan itself says.
+    """Refuse a plan of another TensorRT, where the plan names its own.
 
     Args:
-        plan: what `read_plan` returned.
-        name: the file, for the error.
-        flavour: of the TensorRT that is to run it.
-        version: of the TensorRT that is to run it.
+        plan: from `read_plan`.
+        name: name of the file, for the error.
+        flavour: "tensorrt" or "tensorrt-rtx", whichever is to run it.
+        version: version of that TensorRT.
 
     Raises:
         ArtifactError: another flavour or version; the message names both.
@@ -112,14 +112,7 @@ def check_plan(plan: PlanFile, *, name: str, flavour: str, version: str) -> None
 
 
 def same_version(built: str, running: str) -> bool:
-    """Whether a plan of one version loads in another.
-
-    Args:
-        built: version that built the plan.
-        running: version of the runtime.
-
-    Returns:
-        True where major, minor, patch and, where both name it, build are equal (8.6 names no build).
+    """Return whether major, minor, patch and, where both have it, build are equal (8.6 has no build).
 
     Source: "version numbers must match (in major, minor, patch, and build)", TensorRT release properties.
     """
@@ -131,18 +124,18 @@ def same_version(built: str, running: str) -> bool:
 def card_from_ultralytics(
     metadata: Mapping[str, str], *, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], shapes: ShapeRange
 ) -> ModelCard | None:
-    """A model card for an engine of Ultralytics' classification task.
+    """Create a model card for an engine of Ultralytics' classification task.
 
     Args:
-        metadata: of a `PlanFile`.
+        metadata: from a `PlanFile`.
         inputs: the engine's inputs.
         outputs: the engine's outputs.
-        shapes: batch, height and width its profile takes.
+        shapes: batch, height and width of its profile.
 
     Returns:
-        The card, or None where the metadata does not say enough (no names, another task).
+        The card, or None for incomplete metadata (no names, another task).
 
-    Source: classify_transforms in ultralytics/data/augment.py (short side, centre crop, no mean, unit std); the
+    Source: classify_transforms in ultralytics/data/augment.py (short side, center crop, no mean, unit std); the
         exported head ends in softmax (nn/modules/head.py, Classify).
     """
     try:
@@ -185,10 +178,10 @@ def _mapped(path: Path) -> memoryview:
 
 
 def _header(data: memoryview, name: str) -> tuple[int, dict[str, str]]:
-    """Where the plan begins, and what stands before it."""
+    """Return the start of the plan and the metadata before it."""
     length = int.from_bytes(data[:_LENGTH_BYTES], "little", signed=True)
     start = _LENGTH_BYTES + length
-    # A plan's tag read as a length is over the limit, so the two kinds cannot be taken for each other.
+    # A plan's tag read as a length exceeds the limit, so that the two formats cannot be confused.
     if not 2 <= length <= _METADATA_LIMIT_BYTES or bytes(data[_LENGTH_BYTES : _LENGTH_BYTES + 1]) != b"{":
         return 0, {}
     if start >= len(data):
@@ -216,7 +209,7 @@ def _foreign(plan: memoryview, name: str, *, after_header: bool) -> ArtifactErro
             what, remedy = kind, advice
             break
     else:
-        # A serialised ONNX model begins with field 1, ir_version, a small number, and then another small field.
+        # A serialized ONNX model begins with field 1, ir_version, a small number, and then another small field.
         if len(start) > 2 and start[0] == 0x08 and start[1] < 0x40 and start[2] & 7 in {0, 2}:
             what, remedy = "an ONNX model", "Build from it: hrnet-export NAME.onnx -o NAME.engine"
         elif start and all(byte in b"\t\r\n" or 0x20 <= byte < 0x7F for byte in start):

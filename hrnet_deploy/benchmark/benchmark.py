@@ -37,7 +37,7 @@ class Settings:
     Attributes:
         batches: images per inference, each 1 to 1024.
         threads: CPU threads for one inference; None for all cores.
-        streams: inferences side by side, in as many lanes on a CPU, 1 to 64; 1 leaves that measurement out.
+        streams: inferences side by side, in as many streams on a CPU, 1 to 64; 1 leaves that measurement out.
         device: "cpu", "cuda", "cuda:N" or "auto".
         backend: as for Predictor.
         image: picture to answer; None for made ones.
@@ -85,7 +85,7 @@ def benchmark(
     settings = settings or Settings()
     if not paths:
         raise UsageError("a benchmark needs an artefact, got none. Example: hrnet-bench w18.onnx")
-    before = load_snapshot.look()
+    before = load_snapshot.take_snapshot()
     picture = None if settings.image is None else read_picture(settings.image)
     with ExitStack() as stack:
         subjects = []
@@ -100,12 +100,12 @@ def benchmark(
                 rows += _measured(subjects, members, batch, figure, settings, singly=before.processor.busy)
         streams: list[StreamRow] = []
         if settings.streams > 1:
-            laned = [_opened(stack, path, settings, picture, lanes=settings.streams) for path in paths]
+            streamed = [_opened(stack, path, settings, picture, streams=settings.streams) for path in paths]
             for batch, members in plan.items():
                 step(f"{settings.streams} streams, batch {batch}")
-                streams += _streamed(subjects, laned, members, batch, settings)
+                streams += _streamed(subjects, streamed, members, batch, settings)
         artefacts = tuple(map(_artefact, subjects))
-    after = load_snapshot.look()
+    after = load_snapshot.take_snapshot()
     found = [f for s in subjects for batch in plan for f in published_for(s.card.variant, batch, s.input_hw)]
     return Benchmark(
         artefacts=artefacts,
@@ -156,8 +156,10 @@ def plan_batches(
     return plan, skipped
 
 
-def _opened(stack: ExitStack, path: Path, settings: Settings, picture: Picture | None, lanes: int = 1) -> Subject:
-    predictor = Predictor(path, device=settings.device, backend=settings.backend, threads=settings.threads, lanes=lanes)
+def _opened(stack: ExitStack, path: Path, settings: Settings, picture: Picture | None, streams: int = 1) -> Subject:
+    predictor = Predictor(
+        path, device=settings.device, backend=settings.backend, threads=settings.threads, streams=streams
+    )
     return Subject(path, stack.enter_context(predictor), picture)
 
 
@@ -194,14 +196,14 @@ def _measured(
 
 
 def _streamed(
-    subjects: Sequence[Subject], laned: Sequence[Subject], members: Sequence[int], batch: int, settings: Settings
+    subjects: Sequence[Subject], streamed: Sequence[Subject], members: Sequence[int], batch: int, settings: Settings
 ) -> list[StreamRow]:
-    """One call after the other and several in lanes, in turns over the artefacts; the better of two rounds each."""
+    """One call after the other and several in streams, in turns over the artefacts; the better of two rounds each."""
     part = settings.seconds / _ROUNDS
     crews = {
         (index, count): [subject.copying_call(batch) for _ in range(count)]
         for index in members
-        for subject, count in ((subjects[index], 1), (laned[index], settings.streams))
+        for subject, count in ((subjects[index], 1), (streamed[index], settings.streams))
     }
     for calls in crews.values():
         measure_throughput(calls, seconds=part / 4)  # the first run of a thread allocates its buffers

@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=int,
         default=1,
         metavar="N",
-        help="also measure N inferences side by side, each in a lane of its own on a CPU (default: 1)",
+        help="also measure N inferences side by side, each in a stream of its own on a CPU (default: 1)",
     )
     p.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
     p.add_argument("--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto")
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         reference=args.reference is not None,
     )
     # Told before the wait, while there is time to stop the other work.
-    for line in load_snapshot.warnings(load_snapshot.look()):
+    for line in load_snapshot.warnings(load_snapshot.take_snapshot()):
         print_message(args, f"hrnet-bench: warning: {line}")
     progress = _Progress(shown=not args.quiet and sys.stderr.isatty())
     try:

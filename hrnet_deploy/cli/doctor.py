@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
 from hrnet_deploy.engines.diagnostics import problems
-from hrnet_deploy.engines.environment import EXPORT_PACKAGES, Machine, look
+from hrnet_deploy.engines.environment import EXPORT_PACKAGES, Environment, probe_environment
 from hrnet_deploy.errors import HrnetDeployError
 from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.gpu_table import Gpu, Objection, Runtime, find_gpu, objection, pip_lines
@@ -109,7 +109,7 @@ def _card_row(gpu: Gpu, runtime: Runtime) -> Row:
 
 
 def _local(args: argparse.Namespace) -> int:
-    machine = look()
+    machine = probe_environment()
     found = problems(machine)
     rows = _local_rows(machine)
     install = _missing(machine)
@@ -144,7 +144,7 @@ def _export(*, engine: bool) -> tuple[str, ...]:
     return (*words, "--precision", "fp16", "-o", "w18.engine") if engine else (*words, "-o", "w18.onnx")
 
 
-def _description(machine: Machine) -> list[str]:
+def _description(machine: Environment) -> list[str]:
     packages, gpu = machine.packages, machine.gpu
     torch = packages.get("torch", "")
     export = [f"{name} {packages[name]}" for name in EXPORT_PACKAGES if name in packages and name != "torch"]
@@ -188,7 +188,7 @@ def _engine_line(version: str, abilities: str) -> str:
     return f"does not load: {abilities}" if abilities else "not installed"
 
 
-def _local_rows(machine: Machine) -> list[Row]:
+def _local_rows(machine: Environment) -> list[Row]:
     cpu_fails = machine.providers.get("CPU", "not installed")
     versions = {
         Runtime.TENSORRT: machine.tensorrt,
@@ -203,7 +203,7 @@ def _local_rows(machine: Machine) -> list[Row]:
     ]
 
 
-def _openvino_row(machine: Machine) -> Row:
+def _openvino_row(machine: Environment) -> Row:
     version = machine.packages.get("openvino", "")
     if not machine.half:
         return Row("OpenVINO CPU", "-", (_NO,) * 3, "does not load" if version else "not installed")
@@ -211,7 +211,7 @@ def _openvino_row(machine: Machine) -> Row:
     return Row("OpenVINO CPU", version, (_YES,) * 3, note)
 
 
-def _local_row(machine: Machine, runtime: Runtime, version: str) -> Row:
+def _local_row(machine: Environment, runtime: Runtime, version: str) -> Row:
     fails = machine.providers.get("CUDA", "") if runtime is Runtime.ONNXRUNTIME_CUDA else ""
     if not version:
         reason = "does not load" if machine.abilities.get(runtime.value) else "not installed"
@@ -230,7 +230,7 @@ def _local_row(machine: Machine, runtime: Runtime, version: str) -> Row:
     return Row(runtime.label, version, tuple(_NO if o else _YES for o in found), _reasons(found))
 
 
-def _missing(machine: Machine) -> list[str]:
+def _missing(machine: Environment) -> list[str]:
     """Pip lines of what is not there and would run here."""
     packages = machine.packages
     there = {

@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
             device=args.device,
             backend=args.backend,
             threads=args.threads,
-            lanes=1 if latency else None,
+            streams=1 if latency else None,
             card=card,
         ) as predictor,
         ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,

@@ -33,7 +33,7 @@ class Model(Protocol):
         ...
 
     def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
-        """Run the graph: {input name: array} to {output name: array}; one call at a time, or one a lane."""
+        """Run the graph: {input name: array} to {output name: array}; one call at a time, or one a stream."""
         ...
 
 
@@ -85,9 +85,9 @@ class ModelRunner:
         self._fixed_batch = fixed if isinstance(fixed, int) else None
 
     @property
-    def lanes(self) -> int:
+    def streams(self) -> int:
         """How many runs the model computes side by side; 1 where it does not say."""
-        return int(getattr(self.model, "lanes", 1))
+        return int(getattr(self.model, "streams", 1))
 
     @property
     def preparation(self) -> tuple[Preprocessing, bool]:

@@ -117,7 +117,7 @@ def opened(
     device: str,
     backend: str,
     threads: int | None,
-    lanes: int | None = None,
+    streams: int | None = None,
 ) -> Iterator[tuple[LoadedModel, ...]]:
     """Open artefacts, and close again those that were files.
 
@@ -126,7 +126,7 @@ def opened(
         device: for paths, as for Predictor.
         backend: for paths, as for Predictor.
         threads: for paths, as for Predictor.
-        lanes: for paths, as for Predictor; the most images a second unless 1 is asked for, to time single ones.
+        streams: for paths, as for Predictor; the most images a second unless 1 is asked for, to time single ones.
 
     Yields:
         The models in order.
@@ -141,7 +141,7 @@ def opened(
                 found.append(LoadedModel(model, _facts(model, None)))
                 continue
             predictor = stack.enter_context(
-                Predictor(model, device=device, backend=backend, threads=threads, lanes=lanes)
+                Predictor(model, device=device, backend=backend, threads=threads, streams=streams)
             )
             found.append(LoadedModel(predictor, _facts(predictor, Path(model))))
         yield tuple(found)

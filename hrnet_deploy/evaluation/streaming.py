@@ -31,7 +31,7 @@ class InferenceTimer:
     """Where the time went.
 
     Attributes:
-        inference_s: seconds of the wall inside each net's graph, shared among the lanes that ran side by side.
+        inference_s: seconds of the wall inside each net's graph, shared among the streams that ran side by side.
         images: images answered.
     """
 
@@ -70,9 +70,9 @@ def stream(
     """Answer images with every net.
 
     Workers read, decode and preprocess images ahead of the nets, and count answers behind them; the nets run one after
-    the other, on as many threads as they have lanes. At most (2 x lanes + 1) x batch + workers images are held before
-    the nets, and 2 x batch + workers after; where nets take images of several sizes, lanes x batch + workers more, so
-    that those of one size run together.
+    the other, on as many threads as they have streams. At most (2 x streams + 1) x batch + workers images are held
+    before the nets, and 2 x batch + workers after; where nets take images of several sizes, streams x batch + workers
+    more, so that those of one size run together.
 
     Args:
         networks: the nets, the reference first.
@@ -91,17 +91,17 @@ def stream(
         MissingFileError: one that is gone.
         DeviceError: the runtime failed.
     """
-    lanes = max(network.lanes for network in networks)
+    streams = max(network.streams for network in networks)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluation")
-    running = ThreadPoolExecutor(lanes, thread_name_prefix="evaluation-net")
+    running = ThreadPoolExecutor(streams, thread_name_prefix="evaluation-net")
     try:
         read = functools.partial(_read, networks, dataset)
-        ahead = lanes * batch + workers
+        ahead = streams * batch + workers
         pictures = ordered(pool, read, indices, most=ahead)
         run = functools.partial(_run, networks, batch)
-        groups = ordered(running, run, bucketed(pictures, batch, key=_sizes, window=ahead), most=lanes + 1)
+        groups = ordered(running, run, bucketed(pictures, batch, key=_sizes, window=ahead), most=streams + 1)
         count = functools.partial(_count, networks, dataset)
-        answered = in_order(_answered(groups, clock, lanes))
+        answered = in_order(_answered(groups, clock, streams))
         with contextlib.closing(ordered(pool, count, answered, most=2 * batch + workers)) as records:
             yield from records
     finally:
@@ -115,13 +115,13 @@ def _sizes(picture: _Picture) -> tuple[tuple[int, ...], ...]:
 
 
 def _answered(
-    groups: Iterator[_Group], clock: InferenceTimer, lanes: int
+    groups: Iterator[_Group], clock: InferenceTimer, streams: int
 ) -> Iterator[tuple[int, tuple[_Picture, list[list[Outputs]]]]]:
     """One entry a picture, with its place."""
     for group in groups:
-        # Of the wall: lanes spend them side by side.
+        # Of the wall: streams spend them side by side.
         for place, seconds in enumerate(group.seconds):
-            clock.inference_s[place] += seconds / lanes
+            clock.inference_s[place] += seconds / streams
         clock.images += len(group.pictures)
         for number, (place, picture) in enumerate(group.pictures):
             yield place, (picture, [of_network[number] for of_network in group.outputs])

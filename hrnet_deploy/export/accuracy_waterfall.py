@@ -77,7 +77,7 @@ def measure_waterfall(
     """
     if not artifacts:
         raise UsageError("a waterfall needs an artefact at its end, got none. Name one.")
-    with opened(list(artifacts), device=device, backend=backend, threads=threads, lanes=1) as ends:
+    with opened(list(artifacts), device=device, backend=backend, threads=threads, streams=1) as ends:
         card = ends[0].facts.card
         origin = _open(card, model, weights, task) if source is None else source
         for end in ends:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.engines.difference import ALIKE, Difference, compare
+from hrnet_deploy.engines.difference import NO_DIFFERENCE, Difference, compare
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.imaging.drawing import Image
@@ -163,7 +163,7 @@ def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -
     Raises:
         VerificationError: It exceeds the precision's tolerance.
     """
-    worst, entry = ALIKE, card.inputs[0]
+    worst, entry = NO_DIFFERENCE, card.inputs[0]
     for batch in batches:
         wanted, feed = _expected(batch, card), _feed(batch, card)
         # A dynamic batch must work for one image and for several; a fixed one is padded.

@@ -26,7 +26,7 @@ from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.report.report import Report, Row
 from hrnet_deploy.report.thumbnails import ExampleImage, flip_example, mask_example
-from hrnet_deploy.system.load_snapshot import look
+from hrnet_deploy.system.load_snapshot import take_snapshot
 from hrnet_deploy.system.text_table import visible
 
 SECONDS = 5.0
@@ -104,14 +104,14 @@ def build_report(
     settings = make_settings(batch, workers, window, overlap, journal)
     compared = [reference, *candidates]
     with opened(compared, device=device, backend=backend, threads=threads) as models:
-        machine = look(gpu=False)  # before the run, so that the load is that of other processes
+        machine = take_snapshot(gpu=False)  # before the run, so that the load is that of other processes
         dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
         comparison = comparison_of(measure(models, dataset, settings))
-    with opened(compared, device=device, backend=backend, threads=threads, lanes=1) as models:
+    with opened(compared, device=device, backend=backend, threads=threads, streams=1) as models:
         networks = [ModelRunner(each.model, settings.sliding) for each in models]
         latencies = _measure_latencies(networks, dataset, seconds)
         if any(each.facts.device != "cpu" for each in models):
-            machine = dataclasses.replace(machine, gpus=look().gpus)  # an idle GPU lowers its clock
+            machine = dataclasses.replace(machine, gpus=take_snapshot().gpus)  # an idle GPU lowers its clock
         examples = [
             _pick_examples(each, networks[0], network, dataset, photos=photos)
             for each, network in zip(comparison.candidates, networks[1:], strict=True)

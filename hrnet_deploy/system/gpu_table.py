@@ -1,4 +1,4 @@
-"""What each NVIDIA card can run, and the way that works where it cannot: one table with its sources, and the policy."""
+"""The runtimes that each NVIDIA GPU can use, with alternatives: one table with its sources, and the policy."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ NVIDIA_INDEX = "--extra-index-url https://pypi.nvidia.com"
 FIRST_CUDA13_ONNXRUNTIME = (1, 27)
 """From this version on, onnxruntime-gpu on PyPI is built for CUDA 13. Source: its libraries, 1.26.0 and 1.31.1."""
 NONE = "none"
-"""No version at all."""
+"""Stands for no version."""
 PROVIDER_TENSORRT_MAJOR = 10
-"""TensorRT that onnxruntime-gpu's TensorRT provider links (libnvinfer.so.10). Source: the same."""
+"""Major version of TensorRT that onnxruntime-gpu's TensorRT provider links (libnvinfer.so.10). Source: the same."""
 
 _EXTRA_OF_VOLTA = "10.4"
 _NUMBERED = re.compile(r"(rtx)?(\d{4})(ti|super|laptop)*")
 
 
 class Runtime(str, enum.Enum):
-    """What can run an artefact on an NVIDIA GPU."""
+    """A runtime of artifacts on NVIDIA GPUs."""
 
     TENSORRT = "tensorrt"
     TENSORRT_RTX = "tensorrt-rtx"
@@ -47,7 +47,7 @@ class Runtime(str, enum.Enum):
 
 
 class Host(str, enum.Enum):
-    """The computer that a card sits in."""
+    """The kind of computer around a GPU."""
 
     ANY = "any"
     ARM = "arm"
@@ -56,11 +56,11 @@ class Host(str, enum.Enum):
 
 @dataclass(frozen=True)
 class Gpu:
-    """A card, or all cards of one compute capability.
+    """A GPU, or all GPUs of one compute capability.
 
     Attributes:
         key: short name, such as "t4".
-        name: as on the box, such as "Tesla T4".
+        name: product name, such as "Tesla T4".
         sm: compute capability, such as "sm75".
         architecture: such as "Turing".
         host: the only kind of host that it comes with; ANY for a card in a slot.
@@ -71,7 +71,7 @@ class Gpu:
         onnxruntime_gpu_arm: the newest one for ARM hosts has code for it; it holds fewer architectures.
         rtx: TensorRT-RTX lists it.
         rtx_int8_convolution: TensorRT-RTX has INT8 convolutions for it.
-        source: where this is known from; cuda-gpus and cuda-legacy-gpus are pages of developer.nvidia.com, support
+        source: source of the row; cuda-gpus and cuda-legacy-gpus are pages of developer.nvidia.com, support
             matrices and release notes of docs.nvidia.com/deeplearning.
     """
 
@@ -90,13 +90,9 @@ class Gpu:
     source: str
 
     def last_onnxruntime(self, *, arm: bool | None = None) -> str:
-        """Last onnxruntime-gpu on PyPI with code for the card.
+        """Return the last onnxruntime-gpu on PyPI with code for the GPU: a version, "" for the newest, or NONE.
 
-        Args:
-            arm: the host is an ARM computer; None for what the card comes with, else x86-64.
-
-        Returns:
-            A version, "" for the newest, NONE for none.
+        `arm` tells whether the host is an ARM computer; None means the GPU's own kind of host, else x86-64.
         """
         on_arm = self.host is not Host.ANY if arm is None else arm
         return NONE if on_arm and not self.onnxruntime_gpu_arm else self.onnxruntime_gpu_max
@@ -104,12 +100,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Objection:
-    """Why something cannot be used on a card.
-
-    Attributes:
-        reason: a clause, such as "no INT8 tensor cores".
-        way: what works instead, as a clause such as "use fp16".
-    """
+    """The reason why a GPU cannot use a runtime ("no INT8 tensor cores"), and the way that works ("use fp16")."""
 
     reason: str
     way: str
@@ -117,26 +108,22 @@ class Objection:
 
 @functools.cache
 def gpus() -> tuple[Gpu, ...]:
-    """Every card of the table, oldest first.
-
-    Returns:
-        The rows; read once.
-    """
+    """Return all rows of the table, the oldest GPU first."""
     text = files("hrnet_deploy.data").joinpath("gpus.csv").read_text(encoding="utf-8")
     return tuple(_gpu(row) for row in csv.DictReader(text.splitlines()))
 
 
 def find_gpu(text: str) -> Gpu:
-    """The card a person or a driver names.
+    """Find a GPU by the name that a person or a driver gives it.
 
     Args:
         text: a key ("t4"), a name ("Tesla V100-SXM2-16GB", "RTX 3090") or a compute capability ("sm86", "8.6").
 
     Returns:
-        Its row; for a compute capability the facts all cards of it share.
+        Its row; for a compute capability the values that all its GPUs share.
 
     Raises:
-        UsageError: not in the table; the message lists what is.
+        UsageError: not in the table; the message lists the known ones.
     """
     wanted = text.strip().lower()
     capability = re.fullmatch(r"(?:sm_?(\d{2,3}))|(?:(\d{1,2})\.(\d))", wanted)
@@ -155,17 +142,17 @@ def find_gpu(text: str) -> Gpu:
 def objection(
     gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None, *, arm: bool | None = None
 ) -> Objection | None:
-    """Why a runtime cannot be used on a card in a precision.
+    """Return why a runtime cannot be used on a GPU in a precision.
 
     Args:
-        gpu: the card.
-        runtime: what is to run the artefact.
-        precision: of the artefact.
-        version: of the runtime; None for one that fits the card.
-        arm: the host is an ARM computer; None for what the card comes with, else x86-64.
+        gpu: the GPU.
+        runtime: the runtime of the artifact.
+        precision: the artifact's.
+        version: the runtime's; None for one that supports the GPU.
+        arm: the host is an ARM computer; None for the GPU's own kind of host, else x86-64.
 
     Returns:
-        The objection, or None where there is none.
+        The objection; None where there is none.
     """
     faster = "use fp16 or TensorRT" if gpu.int8_tensor_cores else "use fp16"
     tensorrt = "use JetPack's TensorRT" if gpu.host is Host.JETSON else "use TensorRT"
@@ -196,17 +183,7 @@ def objection(
 def refusal(
     gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None, *, arm: bool | None = None
 ) -> str | None:
-    """One line on what cannot work on a card, and the way that does.
-
-    Args:
-        gpu: the card.
-        runtime: what is to run the artefact.
-        precision: of the artefact.
-        version: of the runtime; None for one that fits the card.
-        arm: as for `objection`.
-
-    Returns:
-        The line, or None where nothing speaks against it.
+    """Return the objection of `objection` and its alternative on one line; None where there is none.
 
     Source: the table's; CUDA provider without QLinearConv and ConvInteger: no such kernels in its library, and
         onnxruntime issues 12229 (T4) and 24807 (V100).
@@ -219,14 +196,7 @@ def refusal(
 
 
 def provider_refusal(tensorrt: str) -> str | None:
-    """Whether ONNX Runtime's TensorRT provider works with an installed TensorRT.
-
-    Args:
-        tensorrt: version of TensorRT, such as "11.4.0.106".
-
-    Returns:
-        One line where it does not; None where it does.
-    """
+    """Return one line where ONNX Runtime's TensorRT provider does not work with this version of TensorRT."""
     if version_numbers(tensorrt)[:1] == (PROVIDER_TENSORRT_MAJOR,):
         return None
     return (
@@ -239,18 +209,13 @@ _PROVIDER_PIP = f"pip install 'tensorrt-cu13>=10.13.2,<11' {NVIDIA_INDEX}"
 
 
 def pip_lines(gpu: Gpu, *, arm: bool | None = None) -> tuple[str, ...]:
-    """What to install for a card, one line a runtime: ONNX Runtime, TensorRT, TensorRT-RTX, its plugin.
+    """Return the pip commands for a GPU, one per runtime: ONNX Runtime, TensorRT, TensorRT-RTX, its plugin.
 
-    Args:
-        gpu: the card.
-        arm: as for `objection`.
-
-    Returns:
-        Command lines; those of a runtime that does not run there are left out. Jetson boards have TensorRT and CUDA
-        from JetPack, so for them only the export is installed.
+    Runtimes that do not support the GPU are left out. Jetson boards have TensorRT and CUDA from JetPack, so that only
+    the export is installed there. `arm` is that of `objection`.
     """
     last = gpu.last_onnxruntime(arm=arm)
-    # CUDA 13 has no code for cards before Turing, hence CUDA 12 for all parts.
+    # CUDA 13 has no code for GPUs before Turing, hence CUDA 12 for all packages.
     extra, cuda12 = ("gpu-cu12", " 'cuda-bindings<13'") if last else ("gpu", "")
     lines = [f"pip install 'hrnet-deploy[export,{extra}]' 'onnxruntime-gpu[cuda,cudnn]'{cuda12}"]
     if last == NONE:
@@ -271,21 +236,14 @@ def pip_lines(gpu: Gpu, *, arm: bool | None = None) -> tuple[str, ...]:
 
 
 def version_numbers(version: str) -> tuple[int, ...]:
-    """The leading numbers of a version, to be compared.
-
-    Args:
-        version: such as "10.4.0.26" or "13.0.1rc2".
-
-    Returns:
-        Such as (10, 4, 0, 26); empty where it begins with none.
-    """
+    """Return the leading numbers of a version for comparisons: (10, 4, 0, 26) for "10.4.0.26"; () without any."""
     match = re.match(r"\d+(?:\.\d+)*", version)
     return tuple(int(part) for part in match[0].split(".")) if match else ()
 
 
 def _named(gpu: Gpu, wanted: str) -> bool:
     words = re.findall(r"[a-z0-9]+", wanted)
-    # A number alone is a GeForce: the Quadro RTX 4000 and the RTX 4000 Ada share theirs with other chips.
+    # Only GeForce numbers identify a chip: the Quadro RTX 4000 and the RTX 4000 Ada have different ones.
     if gpu.key in words or wanted == gpu.name.lower():
         return True
     if gpu.key == "rtxpro":  # RTX PRO 6000 Blackwell Server Edition, RTX PRO 4000 ...

@@ -1,4 +1,4 @@
-"""The machine while it is measured: processor, load, clocks, versions; all that can explain a figure."""
+"""The state of the machine during a measurement: processor, load, clocks and versions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import datetime as dt
 import importlib.metadata
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.system.cores import cores
+from hrnet_deploy.system.nvidia_smi import query_gpus
+from hrnet_deploy.system.processor import clock_mhz, model_name, read_system_file
 from hrnet_deploy.version import VERSION
 
 _PACKAGES = (
@@ -23,21 +23,19 @@ _PACKAGES = (
     *("openvino", "tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx-cu13", "cuda-bindings", "pycuda"),
 )
 _GPU_FIELDS = ("name", "driver_version", "clocks.sm", "clocks.max.sm", "temperature.gpu", "power.draw")
-_TIMEOUT_S = 20
 _SLOWED = 0.9
-_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Processor:
-    """The CPU.
+class CpuState:
+    """The CPU at one moment.
 
     Attributes:
-        model: as the system names it.
-        cores: that this process may use.
-        governor: of the first core, "" where the system does not say.
-        mhz: now, of the first core; None where unknown.
-        max_mhz: at most; None where unknown.
+        model: name of the CPU.
+        cores: cores that this process may use.
+        governor: frequency governor of the first core; "" where unknown.
+        mhz: clock of the first core; None where unknown.
+        max_mhz: largest clock; None where unknown.
         load: mean number of runnable processes over the last minute; None where unknown.
     """
 
@@ -50,19 +48,19 @@ class Processor:
 
     @property
     def busy(self) -> bool:
-        """Whether more wanted to run than there are cores, so that times are inflated."""
+        """Whether more processes were runnable than there are cores, which inflates times."""
         return self.load is not None and self.load > self.cores
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graphics:
-    """A GPU, as nvidia-smi tells.
+class GpuState:
+    """One GPU at one moment, by nvidia-smi; None where a value is unknown.
 
     Attributes:
         name: such as "Tesla T4".
-        driver: version.
-        clock_mhz: of the multiprocessors, now; None where unknown.
-        max_clock_mhz: at most.
+        driver: version of the driver.
+        clock_mhz: clock of the multiprocessors.
+        max_clock_mhz: largest clock.
         temperature_c: degrees Celsius.
         power_w: watts.
     """
@@ -75,7 +73,6 @@ class Graphics:
     power_w: float | None = None
 
     def __str__(self) -> str:
-        """What is known of it, on one line."""
         at_most = f" of {self.max_clock_mhz:.0f}" if self.max_clock_mhz else ""
         clock = f", {self.clock_mhz:.0f}{at_most} MHz" if self.clock_mhz else ""
         warmth = f", {self.temperature_c:.0f} \N{DEGREE SIGN}C" if self.temperature_c is not None else ""
@@ -87,35 +84,35 @@ class Snapshot:
     """A machine at one moment.
 
     Attributes:
-        time: local, ISO 8601 with the offset.
+        time: local time, ISO 8601 with the offset.
         system: such as "Linux 6.8.0 x86_64".
         processor: the CPU.
-        python: version.
-        gpus: as nvidia-smi lists them; empty without one, or where none was asked for.
-        packages: version by distribution, ours included.
+        python: version of Python.
+        gpus: in nvidia-smi's order; empty without one, or where none was requested.
+        packages: version by distribution, hrnet-deploy included.
     """
 
     time: str
     system: str
-    processor: Processor
+    processor: CpuState
     python: str = ""
-    gpus: tuple[Graphics, ...] = ()
+    gpus: tuple[GpuState, ...] = ()
     packages: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
+        """Return plain values, ready for JSON."""
         return dataclasses.asdict(self)
 
 
-def look(root: Path = Path("/"), *, gpu: bool = True) -> Snapshot:
-    """Look at this machine; nothing raises.
+def take_snapshot(root: Path = Path("/"), *, gpu: bool = True) -> Snapshot:
+    """Record the state of this machine; nothing raises.
 
     Args:
-        root: of the file system whose /proc and /sys are read.
-        gpu: whether to ask for the GPUs.
+        root: folder that holds the /proc and /sys to read.
+        gpu: include the GPUs.
 
     Returns:
-        What can be seen.
+        What the system reports.
     """
     packages = {"hrnet-deploy": VERSION}
     for name in _PACKAGES:
@@ -124,22 +121,22 @@ def look(root: Path = Path("/"), *, gpu: bool = True) -> Snapshot:
     return Snapshot(
         time=dt.datetime.now().astimezone().isoformat(timespec="seconds"),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
-        processor=_processor(root),
+        processor=_cpu_state(root),
         python=platform.python_version(),
-        gpus=_gpus() if gpu else (),
+        gpus=gpu_states(query_gpus(*_GPU_FIELDS)[0]) if gpu else (),
         packages=packages,
     )
 
 
 def warnings(before: Snapshot, after: Snapshot | None = None) -> list[str]:
-    """What may have spoilt a measurement.
+    """List what may have distorted a measurement.
 
     Args:
-        before: the machine before.
-        after: and after; None where it has not ended yet.
+        before: the machine before the measurement.
+        after: the machine after it; None while it runs.
 
     Returns:
-        One line each; empty where nothing was seen.
+        One line for each; empty where nothing was found.
     """
     lines = []
     cpu = before.processor
@@ -152,7 +149,7 @@ def warnings(before: Snapshot, after: Snapshot | None = None) -> list[str]:
         lines.append(f"CPU frequency is scaled (governor '{cpu.governor}'): cpupower frequency-set -g performance")
     if cpu.mhz and cpu.max_mhz and cpu.governor == "performance" and cpu.mhz < _SLOWED * cpu.max_mhz:
         lines.append(f"CPU ran at {cpu.mhz:.0f} of {cpu.max_mhz:.0f} MHz")
-    # A GPU at rest lowers its clock; what counts is where it stood right after the work.
+    # A GPU at rest lowers its clock; what counts is its clock right after the work.
     lines += [
         f"{gpu.name} ran at {gpu.clock_mhz:.0f} of {gpu.max_clock_mhz:.0f} MHz: its clock is not locked "
         "(nvidia-smi --lock-gpu-clocks)"
@@ -163,14 +160,14 @@ def warnings(before: Snapshot, after: Snapshot | None = None) -> list[str]:
 
 
 def describe(before: Snapshot, after: Snapshot) -> list[str]:
-    """The machine in words.
+    """Describe the machine in lines for people.
 
     Args:
         before: the machine before the measurement.
-        after: and after it.
+        after: the machine after it.
 
     Returns:
-        Lines for a person.
+        Lines on the CPU, each GPU, the versions and the time.
     """
     cpu, load = before.processor, after.processor.load
     clock = f", {cpu.mhz:.0f} MHz" if cpu.mhz else ""
@@ -190,71 +187,36 @@ def describe(before: Snapshot, after: Snapshot) -> list[str]:
     return lines
 
 
-def parse_gpus(text: str) -> tuple[Graphics, ...]:
-    """Read nvidia-smi's answer.
-
-    Args:
-        text: CSV without header or units, one GPU a line.
-
-    Returns:
-        The GPUs; lines that are none are left out.
-    """
-    found = []
-    for line in text.splitlines():
-        cells = [cell.strip() for cell in line.split(",")]
-        if len(cells) == len(_GPU_FIELDS):
-            clock, at_most, temperature, power = map(_number, cells[2:])
-            found.append(
-                Graphics(
-                    name=cells[0],
-                    driver=cells[1],
-                    clock_mhz=clock,
-                    max_clock_mhz=at_most,
-                    temperature_c=temperature,
-                    power_w=power,
-                )
-            )
-    return tuple(found)
-
-
-def _processor(root: Path) -> Processor:
-    cpuinfo = _text(root / "proc/cpuinfo")
-    lines = [line.split(":", 1) for line in cpuinfo.splitlines() if ":" in line]
-    entries = {key.strip(): value.strip() for key, value in reversed(lines)}
-    scaling = root / "sys/devices/system/cpu/cpu0/cpufreq"
-    now = _number(_text(scaling / "scaling_cur_freq"))
-    at_most = _number(_text(scaling / "scaling_max_freq"))
-    load = None
-    with contextlib.suppress(OSError, AttributeError):
-        load = round(os.getloadavg()[0], 2)
-    return Processor(
-        model=entries.get("model name") or platform.processor() or platform.machine() or "unknown",
-        cores=cores(),
-        governor=_text(scaling / "scaling_governor").strip(),
-        mhz=now / 1e3 if now else _number(entries.get("cpu MHz", "")),
-        max_mhz=at_most / 1e3 if at_most else None,
-        load=load,
+def gpu_states(rows: Sequence[Sequence[str]]) -> tuple[GpuState, ...]:
+    """Convert nvidia-smi's rows of name, driver, clocks, temperature and power."""
+    return tuple(
+        GpuState(
+            name=name,
+            driver=driver,
+            clock_mhz=_number(clock),
+            max_clock_mhz=_number(max_clock),
+            temperature_c=_number(temperature),
+            power_w=_number(power),
+        )
+        for name, driver, clock, max_clock, temperature, power in rows
     )
 
 
-def _gpus() -> tuple[Graphics, ...]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    query: Sequence[str] = [program, f"--query-gpu={','.join(_GPU_FIELDS)}", "--format=csv,noheader,nounits"]
-    try:
-        done = subprocess.run(query, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return ()
-    return parse_gpus(done.stdout) if done.returncode == 0 else ()
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(_LIMIT_BYTES).decode(errors="replace")
-    except OSError:
-        return ""
+def _cpu_state(root: Path) -> CpuState:
+    scaling = root / "sys/devices/system/cpu/cpu0/cpufreq"
+    current = _number(read_system_file(scaling / "scaling_cur_freq"))
+    highest = _number(read_system_file(scaling / "scaling_max_freq"))
+    load = None
+    with contextlib.suppress(OSError, AttributeError):
+        load = round(os.getloadavg()[0], 2)
+    return CpuState(
+        model=model_name(root),
+        cores=cores(),
+        governor=read_system_file(scaling / "scaling_governor").strip(),
+        mhz=current / 1e3 if current else clock_mhz(root),
+        max_mhz=highest / 1e3 if highest else None,
+        load=load,
+    )
 
 
 def _number(text: str) -> float | None:

@@ -9,8 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrnet_deploy.artifact.engine_sidecar import (
-    AMPERE_PLUS,
-    HARDWARE_COMPATIBILITY,
     EngineSidecar,
     check_sidecar,
     read_sidecar,
@@ -217,17 +215,6 @@ def test_damaged_engine(engine, content, words):
 def test_missing_engine(tmp_path):
     with pytest.raises(MissingFileError):
         check_sidecar(FACTS, plan=tmp_path / "none.engine", **HERE)
-
-
-@pytest.mark.parametrize(("capability", "fits"), [("sm80", True), ("sm120", True), ("sm75", False), ("sm70", False)])
-def test_hardware_compatible_engine_reaches_ampere_and_up(engine, capability, fits):
-    plan, facts = engine
-    facts = dataclasses.replace(facts, capabilities=("sm86",), options={HARDWARE_COMPATIBILITY: AMPERE_PLUS})
-    if fits:
-        check_sidecar(facts, plan=plan, **HERE | {"capability": capability})
-    else:
-        with pytest.raises(ArtifactError, match="this GPU"):
-            check_sidecar(facts, plan=plan, **HERE | {"capability": capability})
 
 
 def test_several_targets(engine):

@@ -31,7 +31,7 @@ def test_a_header_tells_metadata_operators_and_input_shapes(tmp_path, as_file):
     assert found.dtypes == {"input": "float32", "k": "int64", "y": "float32"}
     assert not found.complete
     assert found.open_sizes
-    assert not found.quantised
+    assert not found.quantized
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_batch_that_is_open_leaves_the_sizes_fixed(shape):
 
 
 @pytest.mark.parametrize(
-    ("node", "quantised"),
+    ("node", "quantized"),
     [
         ("y = QuantizeLinear(x, s)", True),
         ("y = DequantizeLinear(x, s)", True),
@@ -74,9 +74,9 @@ def test_a_batch_that_is_open_leaves_the_sizes_fixed(shape):
         ("y = QuantizeLinearly(x, s)", False),
     ],
 )
-def test_integer_nodes_make_a_graph_quantised(node, quantised):
+def test_integer_nodes_make_a_graph_quantized(node, quantized):
     model = graph(f"g (float[N] x, float s) => (float[N] y) {{ {node} }}")
-    assert read_header(model.SerializeToString()).quantised is quantised
+    assert read_header(model.SerializeToString()).quantized is quantized
 
 
 def test_a_file_that_is_not_there_has_an_empty_header(tmp_path):

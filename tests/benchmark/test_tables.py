@@ -9,12 +9,12 @@ from hrnet_deploy.benchmark.result import Artefact, Benchmark, Row, Scope, Skipp
 from hrnet_deploy.benchmark.tables import as_markdown, as_text, milliseconds, sections, short_names
 from hrnet_deploy.benchmark.timing import Latency, Throughput, WarmUp
 from hrnet_deploy.spec import Precision
-from hrnet_deploy.system.load_snapshot import Processor, Snapshot
+from hrnet_deploy.system.load_snapshot import CpuState, Snapshot
 
 LONG = "a_very_long_name_of_a_net_that_nobody_would_type_twice_int8.onnx"
 WARM = WarmUp(runs=10, stable=True, median_s=0.01)
 SNAPSHOT = Snapshot(
-    time="2026-01-01T00:00:00+00:00", system="Linux", processor=Processor(model="A CPU", cores=2, load=1.0)
+    time="2026-01-01T00:00:00+00:00", system="Linux", processor=CpuState(model="A CPU", cores=2, load=1.0)
 )
 
 

@@ -13,24 +13,24 @@ import pytest
 from hrnet_deploy.cli import doctor
 from hrnet_deploy.engines import environment
 from hrnet_deploy.engines.diagnostics import problems
-from hrnet_deploy.engines.environment import Device, Machine, look
+from hrnet_deploy.engines.environment import Environment, GpuInfo, probe_environment
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.system.gpu_table import Host, find_gpu, gpus
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = "import sys; from hrnet_deploy.cli.doctor import main; sys.exit(main())"
 EXPORT = dict.fromkeys(("torch", "onnx", "onnxscript", "onnxsim", "safetensors"), "1.0")
-LAPTOP = Machine(
+LAPTOP = Environment(
     packages={"numpy": "2.4.6", "opencv-python-headless": "5.0", "onnxruntime": "1.31.1", "openvino": "2026.4.1"}
     | EXPORT,
     providers={"CPU": ""},
     abilities={"openvino": "BF16, FP32, INT8"},
     half="bfloat16",
-    gpu=Device(note="nvidia-smi: not found; CUDA: no GPU or no driver"),
+    gpu=GpuInfo(note="nvidia-smi: not found; CUDA: no GPU or no driver"),
     vnni=True,
 )
-T4 = Device(name="Tesla T4", capability="sm75", driver="580.65.06", count=1)
-SERVER = Machine(
+T4 = GpuInfo(name="Tesla T4", capability="sm75", driver="580.65.06", count=1)
+SERVER = Environment(
     packages={"numpy": "2.4.6", "opencv-python-headless": "5.0", "onnxruntime-gpu": "1.31.1"}
     | {"tensorrt-cu13": "10.13.3.9", "cuda-bindings": "13.0.1"}
     | EXPORT,
@@ -47,7 +47,7 @@ def run(*argv):
 
 
 def on(found, monkeypatch):
-    monkeypatch.setattr(doctor, "look", lambda: found)
+    monkeypatch.setattr(doctor, "probe_environment", lambda: found)
 
 
 def cells(out):
@@ -176,7 +176,7 @@ def test_an_openvino_that_does_not_load(monkeypatch, capsys):
 
 
 def test_bare_machine(monkeypatch, capsys):
-    on(Machine(packages={"numpy": "2.4.6"}), monkeypatch)
+    on(Environment(packages={"numpy": "2.4.6"}), monkeypatch)
     assert run() == 0
     out, err = capsys.readouterr()
     assert cells(out)["ONNX Runtime CPU"] == ("-", "no", "no", "no")
@@ -215,7 +215,7 @@ def test_gpu_with_the_cpu_build_of_onnxruntime(monkeypatch, capsys):
 
 
 def test_card_that_is_not_in_the_table(monkeypatch, capsys):
-    on(dataclasses.replace(SERVER, gpu=Device(name="NVIDIA X1", capability="sm190", count=8)), monkeypatch)
+    on(dataclasses.replace(SERVER, gpu=GpuInfo(name="NVIDIA X1", capability="sm190", count=8)), monkeypatch)
     run()
     out = capsys.readouterr().out
     assert "NVIDIA X1 (sm190, driver unknown), the first of 8" in out
@@ -229,7 +229,7 @@ def test_every_card_of_the_table_is_told_alike_as_a_target_and_as_this_machine(k
     assert run("--json", "--target", key) == 0
     target = {row["runtime"]: row for row in json.loads(capsys.readouterr().out)["runtimes"]}
     assert list(target) == ["TensorRT", "TensorRT-RTX", "ONNX Runtime CUDA", "ONNX Runtime RTX"]
-    device = Device(name=gpu.name, capability=gpu.sm, driver="590.1", count=1)
+    device = GpuInfo(name=gpu.name, capability=gpu.sm, driver="590.1", count=1)
     versions = {"onnxruntime-gpu": "1.26.0" if gpu.sm in {"sm60", "sm70"} else "1.31.1"}
     there = dataclasses.replace(
         SERVER,
@@ -259,23 +259,23 @@ def test_every_card_of_the_table_is_told_alike_as_a_target_and_as_this_machine(k
     ],
 )
 def test_onnxruntime_without_code_for_the_card_is_a_problem_with_a_way_out(name, sm, arm, words, command):
-    card = Device(name=name, capability=sm, driver="590.1", count=1)
-    here = Machine(packages={"onnxruntime-gpu": "1.31.1"}, gpu=card, arm=arm)
+    card = GpuInfo(name=name, capability=sm, driver="590.1", count=1)
+    here = Environment(packages={"onnxruntime-gpu": "1.31.1"}, gpu=card, arm=arm)
     (problem,) = problems(here)
     assert problem.text == f"ONNX Runtime CUDA on {name}: the package on PyPI has {words}"
     assert problem.command.startswith(command)
 
 
 def test_a_pip_tensorrt_that_jetson_cannot_run_is_taken_away():
-    orin = Device(name="Jetson AGX Orin", capability="sm87", driver="590.1", count=1)
-    (problem,) = problems(Machine(packages={"tensorrt": "11.4.0.106"}, tensorrt="11.4.0.106", gpu=orin, arm=True))
+    orin = GpuInfo(name="Jetson AGX Orin", capability="sm87", driver="590.1", count=1)
+    (problem,) = problems(Environment(packages={"tensorrt": "11.4.0.106"}, tensorrt="11.4.0.106", gpu=orin, arm=True))
     assert problem.text == "TensorRT on Jetson AGX Orin: 10.16 is its last version with code for sm87, got 11.4.0.106."
     assert problem.command == "pip uninstall -y tensorrt tensorrt-cu12 tensorrt-cu13"
 
 
 def test_a_card_without_onnxruntime_gets_the_lines_for_its_cuda():
-    b200 = Device(name="NVIDIA B200", capability="sm100", driver="535.1", count=1)
-    found = problems(Machine(packages={"tensorrt-cu13": "10.16.1"}, tensorrt="10.16.1", gpu=b200))
+    b200 = GpuInfo(name="NVIDIA B200", capability="sm100", driver="535.1", count=1)
+    found = problems(Environment(packages={"tensorrt-cu13": "10.16.1"}, tensorrt="10.16.1", gpu=b200))
     assert [problem.command for problem in found if "driver 580" in problem.text] == [
         (
             "pip install 'hrnet-deploy[gpu-cu12,tensorrt-cu12,cuda]' 'cuda-bindings<13' "
@@ -330,13 +330,13 @@ def packages(**changes):
         (
             {
                 "packages": packages(onnxruntime_gpu="1.26.0"),
-                "gpu": Device(name="Tesla V100-SXM2-16GB", capability="sm70", driver="580.65.06", count=1),
+                "gpu": GpuInfo(name="Tesla V100-SXM2-16GB", capability="sm70", driver="580.65.06", count=1),
             },
             "CUDA majors differ",
             "pip install 'hrnet-deploy[export,gpu-cu12]'",
         ),
         (
-            {"gpu": Device(name="Tesla V100-SXM2-16GB", capability="sm70", driver="580.65.06", count=1)},
+            {"gpu": GpuInfo(name="Tesla V100-SXM2-16GB", capability="sm70", driver="580.65.06", count=1)},
             "TensorRT on Tesla V100-SXM2-16GB: 10.4 is its last version with code for sm70, got 10.13.3.9",
             "pip install 'hrnet-deploy[tensorrt-volta,cuda]'",
         ),
@@ -358,25 +358,25 @@ def test_problems_come_with_the_command_that_repairs_them(found, text, command, 
 @pytest.mark.parametrize(
     ("gpu", "extra"),
     [
-        (Device(), "cpu"),
+        (GpuInfo(), "cpu"),
         (T4, "gpu"),
-        (Device(name="NVIDIA B200", capability="sm100", count=1), "cpu"),
-        (Device(name="NVIDIA X1", capability="sm190", count=1), "gpu"),
-        (Device(name="Tesla V100", capability="sm70", count=1), "gpu-cu12"),
+        (GpuInfo(name="NVIDIA B200", capability="sm100", count=1), "cpu"),
+        (GpuInfo(name="NVIDIA X1", capability="sm190", count=1), "gpu"),
+        (GpuInfo(name="Tesla V100", capability="sm70", count=1), "gpu-cu12"),
     ],
 )
 def test_of_two_runtimes_the_one_that_fits_the_machine_is_kept(gpu, extra):
-    both = Machine(packages={"onnxruntime": "1.26.0", "onnxruntime-gpu": "1.26.0"}, gpu=gpu)
+    both = Environment(packages={"onnxruntime": "1.26.0", "onnxruntime-gpu": "1.26.0"}, gpu=gpu)
     assert problems(both)[0].command.endswith(f"pip install 'hrnet-deploy[{extra}]'")
 
 
-@pytest.mark.parametrize("healthy", [LAPTOP, SERVER, Machine()])
+@pytest.mark.parametrize("healthy", [LAPTOP, SERVER, Environment()])
 def test_healthy_machines_have_no_problem(healthy):
     assert problems(healthy) == ()
 
 
 def test_this_machine():
-    found = look()
+    found = probe_environment()
     assert found.packages["numpy"]
     if "onnxruntime" in found.packages:
         assert found.providers["CPU"] == ""
@@ -442,8 +442,8 @@ def test_nvidia_smi(script, expected, tmp_path, monkeypatch):
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(environment, "_gpu_of_cuda", lambda note: Device(note=note))
-    gpu = look().gpu
+    monkeypatch.setattr(environment, "_cuda_gpu", lambda note: GpuInfo(note=note))
+    gpu = probe_environment().gpu
     assert (gpu.name, gpu.capability, gpu.driver, gpu.count) == expected
     assert bool(gpu.note) is not bool(gpu.name)
     assert "\n" not in gpu.note
@@ -490,7 +490,7 @@ def test_json_of_this_machine(capsys):
 def test_wrong_version_is_told_once_and_first():
     broken = dataclasses.replace(
         SERVER,
-        gpu=Device(name="Tesla V100-SXM2-16GB", capability="sm70", driver="535.183.01", count=1),
+        gpu=GpuInfo(name="Tesla V100-SXM2-16GB", capability="sm70", driver="535.183.01", count=1),
         providers={"CUDA": "libcublasLt.so.13: cannot open shared object file", "CPU": ""},
     )
     texts = [problem.text for problem in problems(broken)]

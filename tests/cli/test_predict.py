@@ -34,14 +34,14 @@ def test_lines_and_pictures_come_in_order(photos_onnx, folder, tmp_path, capsys,
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("hrnet-")]
 
 
-@pytest.mark.parametrize(("names", "lanes"), [(["0.jpg"], 1), (["0.jpg", "1.jpg", "3.jpg"], None), ([], None)])
-def test_several_images_are_one_source_and_run_in_lanes(photos_onnx, folder, monkeypatch, capsys, names, lanes):
+@pytest.mark.parametrize(("names", "streams"), [(["0.jpg"], 1), (["0.jpg", "1.jpg", "3.jpg"], None), ([], None)])
+def test_several_images_are_one_source_and_run_in_lanes(photos_onnx, folder, monkeypatch, capsys, names, streams):
     seen = []
 
     class Watched(Predictor):
         def __init__(self, *given, **options):
             super().__init__(*given, **options)
-            seen.append(options["lanes"])
+            seen.append(options["streams"])
 
         def predict(self, source, **options):
             seen.append(source)
@@ -50,7 +50,7 @@ def test_several_images_are_one_source_and_run_in_lanes(photos_onnx, folder, mon
     monkeypatch.setattr("hrnet_deploy.cli.predict.Predictor", Watched)
     files = [str(folder / name) for name in names] or [str(folder)]
     run(parse_args([str(photos_onnx), *files, "--skip-bad", "--device", "cpu"]))
-    assert seen == [lanes, files[0] if len(files) == 1 else files]
+    assert seen == [streams, files[0] if len(files) == 1 else files]
     assert len(capsys.readouterr().out.splitlines()) == (len(names) or 5)
 
 

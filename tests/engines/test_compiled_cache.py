@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from hrnet_deploy.engines import compiled_cache
-from hrnet_deploy.engines.compiled_cache import compiled_folder, open_kept, processor
+from hrnet_deploy.engines.compiled_cache import compiled_folder, open_cached
 from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.errors import ArtifactError
 
@@ -44,11 +44,11 @@ def test_one_folder_a_content_runtime_and_version(tmp_path, cache):
 
 
 def test_what_was_not_opened_for_longest_makes_room(cache, monkeypatch):
-    monkeypatch.setattr(compiled_cache, "_MOST_BYTES", 450)
+    monkeypatch.setattr(compiled_cache, "_MAX_BYTES", 450)
 
     def keep(content):
         folder = compiled_folder("openvino", content)
-        open_kept(folder, "kind", reopen=Path.iterdir, make=lambda made: (made / "net").write_bytes(bytes(100)))
+        open_cached(folder, "kind", reopen=Path.iterdir, create=lambda made: (made / "net").write_bytes(bytes(100)))
         return folder
 
     folders = [keep(content) for content in (b"a", b"b")]
@@ -57,7 +57,7 @@ def test_what_was_not_opened_for_longest_makes_room(cache, monkeypatch):
     assert compiled_folder("openvino", b"b") == folders[1]  # opened again
     folders.append(keep(b"c"))
     assert [folder.is_dir() for folder in folders] == [False, True, True]
-    monkeypatch.setattr(compiled_cache, "_MOST_BYTES", 50)
+    monkeypatch.setattr(compiled_cache, "_MAX_BYTES", 50)
     folders.append(keep(b"d"))
     assert [folder.is_dir() for folder in folders] == [False, False, False, True]  # never what was just made
 
@@ -179,8 +179,3 @@ def test_many_first_starts_at_once_leave_one_file(artefact, cache):
         for engine in pool.map(lambda _: OrtEngine(artefact, device="cpu", threads=1), range(16)):
             check(engine)
     assert len(kept(cache)) == 1
-
-
-def test_a_processor_is_known_by_more_than_its_architecture():
-    assert processor() == processor()
-    assert len(processor()) > 3

@@ -24,20 +24,26 @@ def test_an_onnx_file_opens_on_onnx_runtime(path, backend):
     assert (engine.backend, engine.device) == ("onnxruntime", "cpu")
 
 
+def test_a_path_may_be_a_text(path, tmp_path):
+    assert open_engine(str(path), device="cpu").inputs[0].name == "x"
+    with pytest.raises(MissingFileError, match="artifact must be a file, got"):
+        open_engine(str(tmp_path / "missing.engine"))
+
+
 def test_the_bytes_of_a_graph_open_as_well():
     assert open_engine(MODEL, device="cpu").inputs[0].name == "x"
 
 
 @pytest.mark.parametrize("name", ["missing.onnx", ".", "missing.engine"])
 def test_what_is_no_file_is_missing(tmp_path, name):
-    with pytest.raises(MissingFileError, match="artefact must be a file, got"):
+    with pytest.raises(MissingFileError, match="artifact must be a file, got"):
         open_engine(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["net.pth", "net", "net.onnx.data"])
 def test_a_file_of_another_kind_is_refused_by_name(path, name):
     other = path.rename(path.with_name(name))
-    with pytest.raises(ArtifactError, match=rf"artefact must be an \.onnx or \.engine file, got .*{name}\. Export one"):
+    with pytest.raises(ArtifactError, match=rf"artifact must be an \.onnx or \.engine file, got .*{name}\. Export one"):
         open_engine(other)
 
 

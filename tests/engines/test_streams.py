@@ -36,27 +36,27 @@ SMALL, LARGE = {"x": ("N", 3, 224, 224)}, {"x": ("N", 3, 1024, 2048)}
 )
 def test_how_many(inputs, asked, threads, cores, want, monkeypatch):
     monkeypatch.setattr(room, "cores", lambda: cores)
-    assert streams_for(inputs, lanes=asked, threads=threads) == want
+    assert streams_for(inputs, streams=asked, threads=threads) == want
 
 
 def test_the_pool_and_its_callers_are_as_many_as_the_threads(monkeypatch):
     monkeypatch.setattr(room, "cores", lambda: 8)
-    for lanes in (1, 2, 4, 8):
+    for streams in (1, 2, 4, 8):
         # ONNX Runtime counts the caller: of `n` it starts n - 1.
-        assert threads_per_stream(lanes, None) - 1 + lanes == 8
+        assert threads_per_stream(streams, None) - 1 + streams == 8
     assert threads_per_stream(4, 2) == 1
 
 
-@pytest.mark.parametrize("lanes", [0, -1])
-def test_less_than_one_is_refused(lanes):
-    with pytest.raises(UsageError, match=f"lanes must be at least 1, got {lanes}"):
-        open_engine(NET, device="cpu", lanes=lanes)
+@pytest.mark.parametrize("streams", [0, -1])
+def test_less_than_one_is_refused(streams):
+    with pytest.raises(UsageError, match=f"streams must be at least 1, got {streams}"):
+        open_engine(NET, device="cpu", streams=streams)
 
 
 def test_lanes_side_by_side_answer_as_one_does():
     batches = [np.random.default_rng(n).normal(size=(1 + n % 2, 3, 32, 32)).astype(np.float32) for n in range(12)]
-    one, many = (open_engine(NET, device="cpu", backend="onnxruntime", lanes=lanes) for lanes in (1, 3))
-    assert (one.lanes, many.lanes) == (1, 3)
+    one, many = (open_engine(NET, device="cpu", backend="onnxruntime", streams=streams) for streams in (1, 3))
+    assert (one.streams, many.streams) == (1, 3)
     with ThreadPoolExecutor(3) as pool:
         together = list(pool.map(lambda batch: many.run({"x": batch})["y"], batches))
     for batch, found in zip(batches, together, strict=True):

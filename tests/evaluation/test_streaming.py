@@ -29,14 +29,14 @@ def alive():
 
 @pytest.mark.parametrize("batch", [1, 5, 64])
 @pytest.mark.parametrize("workers", [1, 2, 7])
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_records_come_in_order_and_threads_end(run, photos, colour_net, batch, workers, lanes):
+@pytest.mark.parametrize("streams", [1, 3])
+def test_records_come_in_order_and_threads_end(run, photos, colour_net, batch, workers, streams):
     net = colour_net(Task.CLASSIFICATION)
-    net.lanes = lanes
+    net.streams = streams
     records, _ = run(photos(23), net=net, batch=batch, workers=workers)
     assert [record.index for record in records] == list(range(23))
     assert not alive()
-    assert 1 <= len(net.threads) <= lanes
+    assert 1 <= len(net.threads) <= streams
     assert {thread.name.rpartition("_")[0] for thread in net.threads} == {"evaluation-net"}
     assert sum(net.batches) == 23
     assert max(net.batches) <= batch

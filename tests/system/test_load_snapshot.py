@@ -4,11 +4,20 @@ import dataclasses
 
 import pytest
 
-from hrnet_deploy.system import load_snapshot
-from hrnet_deploy.system.load_snapshot import Graphics, Processor, Snapshot, describe, look, parse_gpus, warnings
+from hrnet_deploy.system import load_snapshot, nvidia_smi
+from hrnet_deploy.system.load_snapshot import (
+    CpuState,
+    GpuState,
+    Snapshot,
+    describe,
+    gpu_states,
+    take_snapshot,
+    warnings,
+)
+from hrnet_deploy.system.nvidia_smi import parse_rows
 
-CPU = Processor(model="A CPU", cores=4, governor="performance", mhz=3000.0, max_mhz=3000.0, load=0.5)
-GPU = Graphics(name="Tesla T4", driver="570.1", clock_mhz=1590.0, max_clock_mhz=1590.0)
+CPU = CpuState(model="A CPU", cores=4, governor="performance", mhz=3000.0, max_mhz=3000.0, load=0.5)
+GPU = GpuState(name="Tesla T4", driver="570.1", clock_mhz=1590.0, max_clock_mhz=1590.0)
 CALM = Snapshot(time="2026-01-01T00:00:00+00:00", system="Linux", processor=CPU, gpus=(GPU,), packages={"numpy": "2"})
 
 
@@ -58,9 +67,9 @@ def test_a_gpu_on_one_line(changes, said):
 
 
 def test_a_gpu_is_not_asked_for_where_none_is_used(monkeypatch):
-    monkeypatch.setattr(load_snapshot, "_gpus", lambda: (GPU,))
-    assert look().gpus == (GPU,)
-    assert look(gpu=False).gpus == ()
+    monkeypatch.setattr(load_snapshot, "query_gpus", lambda *_: ([["Tesla T4", "570.1", "1590", "1590", "", ""]], ""))
+    assert take_snapshot().gpus == (GPU,)
+    assert take_snapshot(gpu=False).gpus == ()
 
 
 @pytest.mark.parametrize(
@@ -73,7 +82,7 @@ def test_a_gpu_is_not_asked_for_where_none_is_used(monkeypatch):
     ],
 )
 def test_nvidia_smi_is_read(text, expected):
-    found = parse_gpus(text)
+    found = gpu_states(parse_rows(text, 6))
     assert (found[0].temperature_c, found[0].power_w) == expected if expected else found == ()
 
 
@@ -84,13 +93,13 @@ def test_frequency_and_governor_are_read_where_the_system_tells(tmp_path):
     (tmp_path / "proc/cpuinfo").write_text("model name\t: First\n\nmodel name\t: Second\n")
     for name, text in (("cur_freq", "1800000"), ("max_freq", "3600000"), ("governor", "schedutil")):
         (scaling / f"scaling_{name}").write_text(text + "\n")
-    cpu = look(tmp_path).processor
+    cpu = take_snapshot(tmp_path).processor
     assert (cpu.model, cpu.governor, cpu.mhz, cpu.max_mhz) == ("First", "schedutil", 1800.0, 3600.0)
 
 
 def test_a_system_that_tells_nothing_is_described_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(load_snapshot.shutil, "which", lambda _: None)
-    found = look(tmp_path)
+    monkeypatch.setattr(nvidia_smi.shutil, "which", lambda _: None)
+    found = take_snapshot(tmp_path)
     assert found.gpus == ()
     assert found.processor.mhz is None
     assert found.processor.cores >= 1

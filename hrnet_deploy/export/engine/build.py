@@ -217,9 +217,9 @@ def _count_in_precision(
         return len(asked), None
     share = precision_share(layers, card.precision, asked)
     known = len(asked) - len(share.unidentified)
-    if share.missing and (not freely or not share.reached):
+    if share.missing and (not freely or not share.achieved):
         raise VerificationError(
-            f"engine must run {len(asked)} convolutions in {card.precision.value}, got {share.reached}: not "
+            f"engine must run {len(asked)} convolutions in {card.precision.value}, got {share.achieved}: not "
             f"{_first(share.missing)}. "
             "Nothing was written; choose another precision, or another --backend or --target."
         )
@@ -231,17 +231,17 @@ def _count_in_precision(
             len(asked),
             _first(share.unidentified),
         )
-    if share.reached < _FEW * known:
+    if share.achieved < _FEW * known:
         _LOG.warning(
             "only %d of %d convolutions run in %s, which TensorRT chose where it is faster: not %s. "
             "Compare the engine's speed with another precision's%s.",
-            share.reached,
+            share.achieved,
             known,
             card.precision.value,
             _first(share.missing),
             ", or try --int8-path qdq" if plan.implicit else "",
         )
-    return len(asked), share.reached if known else None
+    return len(asked), share.achieved if known else None
 
 
 def _first(names: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.engines.difference import ALIKE, Difference, compare
+from hrnet_deploy.engines.difference import NO_DIFFERENCE, Difference, compare
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.export.verify import Tolerances, pad_batch
 from hrnet_deploy.imaging.drawing import Image
@@ -70,7 +70,7 @@ def measure_parity(reference: Path, engine: Path, card: ModelCard, images: Seque
     theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
     name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
     cut = cut_of(card.threshold, card.output_kind)
-    worst = ALIKE
+    worst = NO_DIFFERENCE
     try:
         for image in images:
             tensor: NDArray[np.generic] = preprocess.pixels(image) if card.pixels_in else preprocess(image)

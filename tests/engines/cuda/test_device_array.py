@@ -55,10 +55,10 @@ def test_torch_reads_a_result_through_dlpack_and_keeps_it_alive(blocks, stream, 
     gc.collect()
     assert tensor.data_ptr() == address
     np.testing.assert_array_equal(tensor.numpy(), values)
-    assert blocks.take(24, stream) != address  # still in use
+    assert blocks.acquire(24, stream) != address  # still in use
     del tensor
     gc.collect()
-    assert blocks.take(24, stream) == address
+    assert blocks.acquire(24, stream) == address
     assert not dlpack._alive
 
 
@@ -98,10 +98,10 @@ def test_blocks_read_on_another_stream_are_freed_not_lent_again(blocks, stream, 
         before = cuda.calls["free"]
         del capsule, array
         gc.collect()
-        got = blocks.take(24, stream)
+        got = blocks.acquire(24, stream)
         assert (cuda.calls["free"] == before) is again
         assert again is (got == address) or not again
-        blocks.give(24, got)
+        blocks.release(24, got)
 
 
 def test_a_block_with_an_unknown_reader_is_freed_not_lent_again(blocks, stream, cuda):
@@ -113,7 +113,7 @@ def test_a_block_with_an_unknown_reader_is_freed_not_lent_again(blocks, stream, 
     before, size = cuda.calls["free"], array.nbytes
     del array
     gc.collect()
-    blocks.take(size, stream)
+    blocks.acquire(size, stream)
     assert cuda.calls["free"] == before + 1
     assert not blocks._free
 
@@ -125,20 +125,20 @@ def test_looking_at_a_result_is_not_reading_it(blocks, stream, cuda):
     view(array, "x", cuda=cuda, device=0, stream=1)
     del array
     gc.collect()
-    assert blocks.take(size, stream) == address
+    assert blocks.acquire(size, stream) == address
 
 
 def test_idle_blocks_are_few_and_make_room_for_others():
     cuda = FakeCuda(memory=1000)
     cuda.activate(0)
     blocks, stream = MemoryPool(cuda, 0), cuda.stream()
-    for address in [blocks.take(40, stream) for _ in range(20)]:
-        blocks.give(40, address)
-    blocks.give(300, blocks.take(300, stream))
+    for address in [blocks.acquire(40, stream) for _ in range(20)]:
+        blocks.release(40, address)
+    blocks.release(300, blocks.acquire(300, stream))
     assert len(cuda.live) <= 17
-    blocks.give(900, blocks.take(900, stream))
+    blocks.release(900, blocks.acquire(900, stream))
     with pytest.raises(DeviceError, match=r"allocation of 1\.1 KiB must fit"):
-        blocks.take(1100, stream)
+        blocks.acquire(1100, stream)
     blocks.close()
     assert not cuda.live
 

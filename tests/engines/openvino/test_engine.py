@@ -65,7 +65,7 @@ def test_fewer_than_one_thread_is_refused():
 
 
 def test_a_missing_file_is_missing(tmp_path):
-    with pytest.raises(MissingFileError, match="artefact must exist"):
+    with pytest.raises(MissingFileError, match="artifact must exist"):
         OpenVinoEngine(tmp_path / "net.onnx")
 
 
@@ -100,9 +100,9 @@ def test_what_a_graph_does_not_declare_is_inferred(openvino_cpu, outputs):
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=4), lanes=st.integers(1, 3), seed=st.integers(0, 99))
-def test_outputs_are_those_of_onnx_runtime_at_every_batch(openvino_cpu, counts, lanes, seed):
-    engine, plain = OpenVinoEngine(NET, lanes=lanes), OrtEngine(NET, device="cpu")
+@given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=4), streams=st.integers(1, 3), seed=st.integers(0, 99))
+def test_outputs_are_those_of_onnx_runtime_at_every_batch(openvino_cpu, counts, streams, seed):
+    engine, plain = OpenVinoEngine(NET, streams=streams), OrtEngine(NET, device="cpu")
     for count in counts:
         feed = {"x": images(count, 3, 8, 8, seed=seed)}
         found, wanted = engine.run(feed), plain.run(feed)
@@ -121,7 +121,7 @@ def test_a_batch_of_any_size_is_compiled_once(engine, monkeypatch):
 
 
 def test_open_sizes_are_compiled_once(openvino_cpu):
-    engine, plain = OpenVinoEngine(OPEN, lanes=2), OrtEngine(OPEN, device="cpu")
+    engine, plain = OpenVinoEngine(OPEN, streams=2), OrtEngine(OPEN, device="cpu")
     for shape in [(1, 3, 8, 8), (2, 3, 8, 16), (5, 3, 13, 7), (1, 3, 8, 8)]:
         feed = {"x": images(*shape)}
         np.testing.assert_allclose(engine.run(feed)["y"], plain.run(feed)["y"], atol=1e-5)
@@ -181,22 +181,22 @@ def test_results_belong_to_the_caller(engine):
     np.testing.assert_array_equal(first, copy)
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_what_was_compiled_is_kept_and_opened_again(file, cache, monkeypatch, lanes):
+@pytest.mark.parametrize("streams", [1, 2])
+def test_what_was_compiled_is_kept_and_opened_again(file, cache, monkeypatch, streams):
     feed = {"x": images(4, 3, 8, 8)}
-    first = OpenVinoEngine(file, lanes=lanes).run(feed)
+    first = OpenVinoEngine(file, streams=streams).run(feed)
     files = {path: path.stat().st_mtime_ns for path in kept(cache)}
     assert {path.name for path in files} == {"net.blob", "SHA256SUMS"}
     monkeypatch.setattr(room, "_read", lambda *_: pytest.fail("the graph is read again"))
-    again = OpenVinoEngine(file, lanes=lanes)
+    again = OpenVinoEngine(file, streams=streams)
     gc.collect()  # the weights stay mapped as long as the engine lives
     np.testing.assert_array_equal(again.run(feed)["y"], first["y"])
     assert {path: path.stat().st_mtime_ns for path in kept(cache)} == files
 
 
 def test_arithmetic_threads_and_lanes_are_kept_apart(file, cache):
-    for lanes, threads in ((1, None), (1, 1), (2, None)):
-        OpenVinoEngine(file, lanes=lanes, threads=threads).run({"x": images(2, 3, 8, 8)})
+    for streams, threads in ((1, None), (1, 1), (2, None)):
+        OpenVinoEngine(file, streams=streams, threads=threads).run({"x": images(2, 3, 8, 8)})
     assert len([path for path in kept(cache) if path.suffix == ".blob"]) == 3
 
 
@@ -250,9 +250,9 @@ def test_without_a_place_for_the_cache_it_runs_all_the_same(engine, file, monkey
     np.testing.assert_array_equal(OpenVinoEngine(file).run(feed)["y"], engine.run(feed)["y"])
 
 
-@pytest.mark.parametrize("lanes", [1, 2, 3])
-def test_eight_threads_get_the_outputs_that_one_gets(openvino_cpu, lanes):
-    engine = OpenVinoEngine(NET, lanes=lanes)
+@pytest.mark.parametrize("streams", [1, 2, 3])
+def test_eight_threads_get_the_outputs_that_one_gets(openvino_cpu, streams):
+    engine = OpenVinoEngine(NET, streams=streams)
     feeds = [{"x": images(1 + seed % 7, 3, 8, 8, seed=seed)} for seed in range(64)]
     wanted = [OrtEngine(NET, device="cpu").run(feed)["y"] for feed in feeds]
     with ThreadPoolExecutor(8) as pool:

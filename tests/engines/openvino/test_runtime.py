@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from hrnet_deploy.engines.openvino import runtime
-from hrnet_deploy.engines.openvino.runtime import DTYPES, abilities, half_hint, one_line
+from hrnet_deploy.engines.openvino.runtime import DTYPES, abilities, half_hint, reason
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from hrnet_deploy.engines.openvino.runtime import DTYPES, abilities, half_hint, 
 )
 def test_the_half_type_of_a_cpu(monkeypatch, machine, found, hint):
     monkeypatch.setattr(runtime, "abilities", lambda: frozenset(found))
-    monkeypatch.setattr(runtime.platform, "machine", lambda: machine)
+    monkeypatch.setattr("platform.machine", lambda: machine)
     assert half_hint() == hint
     assert hint in DTYPES
 
@@ -47,5 +47,5 @@ def test_an_error_is_one_line_without_places_in_the_sources():
         "Exception from src/inference/src/cpp/core.cpp:217:\nException from src/x.cpp:9:\nCheck 'a' failed at y:\n"
         "Can't set the input tensor\nwith index: 0\n"
     )
-    assert one_line(error) == "Can't set the input tensor with index: 0"
-    assert one_line(RuntimeError("Check 'x' failed")) == "Check 'x' failed"
+    assert reason(error) == "Can't set the input tensor with index: 0"
+    assert reason(RuntimeError("Check 'x' failed")) == "Check 'x' failed"

@@ -10,8 +10,9 @@ import onnxruntime
 import pytest
 
 from hrnet_deploy import export
+from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.engines.cuda.provider import open_cuda
-from hrnet_deploy.engines.ort.cuda import check_placement, explained, nodes_on, open_on_gpu
+from hrnet_deploy.engines.ort.cuda import check_placement, explain_failure, nodes_on, open_on_gpu
 from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.engines.ort.load import open_onnx
 from hrnet_deploy.engines.ort.providers import CPU, CUDA, TENSORRT, CudaTuning
@@ -82,7 +83,7 @@ def test_what_tensorrt_s_provider_keeps_is_bounded_like_all_else(tmp_path, monke
     from hrnet_deploy.engines.ort import cuda as ort_gpu
 
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path))
-    monkeypatch.setattr(compiled_cache, "_MOST_BYTES", 2500)
+    monkeypatch.setattr(compiled_cache, "_MAX_BYTES", 2500)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [TENSORRT, CUDA, CPU])
     monkeypatch.setattr(ort_gpu, "open_session", lambda *_: session(TENSORRT))
     for age, name in enumerate(("onnxruntime-trt-new", "onnxruntime-trt-old")):
@@ -90,7 +91,9 @@ def test_what_tensorrt_s_provider_keeps_is_bounded_like_all_else(tmp_path, monke
         folder.mkdir(parents=True)
         (folder / "built.engine").write_bytes(bytes(2000))
         os.utime(folder, (1e9 - age, 1e9 - age))
-    ort_gpu.open_on_gpu(NET, "graph", device="cuda", provider=TENSORRT, tuning=CudaTuning(), threads=None)
+    ort_gpu.open_on_gpu(
+        NET, "graph", header=read_header(NET), device="cuda", provider=TENSORRT, tuning=CudaTuning(), threads=None
+    )
     left = {path.name for path in (tmp_path / "compiled").iterdir()}
     assert "onnxruntime-trt-new" in left
     assert "onnxruntime-trt-old" not in left
@@ -106,7 +109,7 @@ def test_tensorrt_s_provider_needs_a_gpu():
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:2"])
 def test_tensorrt_s_provider_asked_of_a_cpu_build_names_the_pip_line(device):
     with pytest.raises(DeviceError, match=r"needs ONNX Runtime with TensorRT, .* pip install 'hrnet-deploy\[gpu\]'"):
-        open_onnx(NET, device=device, backend="onnxruntime-trt", threads=None, lanes=1, in_order=False)
+        open_onnx(NET, device=device, backend="onnxruntime-trt", threads=None, streams=1, in_order=False)
 
 
 def test_an_unknown_backend_is_refused():
@@ -144,7 +147,9 @@ def test_a_graph_without_a_card_runs_in_the_precision_of_its_weights(monkeypatch
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.open_session", opened)
-    found = open_on_gpu(net, "graph", device="cuda:1", provider=CUDA, tuning=CudaTuning(), threads=None)
+    found = open_on_gpu(
+        net, "graph", header=read_header(net), device="cuda:1", provider=CUDA, tuning=CudaTuning(), threads=None
+    )
     assert {key: tried[0][key] for key in expected} == expected
     # Every node is on the GPU, so open sizes are captured as well.
     assert tried[0]["enable_cuda_graph"] == "1"
@@ -176,7 +181,9 @@ def test_nodes_for_the_cpu_forbid_a_capture_only_where_onnx_runtime_says_so(monk
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.open_session", opened)
-    found = open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
+    found = open_on_gpu(
+        NET, "graph", header=read_header(NET), device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None
+    )
     assert tried == tries
     assert found.graphs is graphs
 
@@ -189,10 +196,14 @@ def test_a_graph_that_opens_in_no_way_says_why_the_last_one_failed(monkeypatch):
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.open_session", opened)
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.missing_library", lambda provider, folder: "")
     with pytest.raises(ArtifactError, match="got: nonsense"):
-        open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
+        open_on_gpu(
+            NET, "graph", header=read_header(NET), device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None
+        )
     monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.missing_library", lambda provider, folder: "libcublas.so.13")
     with pytest.raises(DeviceError, match=r"the CUDA provider did not load \(libcublas\.so\.13\)"):
-        open_on_gpu(NET, "graph", device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None)
+        open_on_gpu(
+            NET, "graph", header=read_header(NET), device="cuda", provider=CUDA, tuning=CudaTuning(), threads=None
+        )
 
 
 @pytest.mark.parametrize(
@@ -217,14 +228,14 @@ def test_a_build_without_code_for_the_card_is_explained_when_it_fails(
     monkeypatch, driver, capability, processor, expected
 ):
     driver(*capability)
-    monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.platform.machine", lambda: processor)
+    monkeypatch.setattr("platform.machine", lambda: processor)
     monkeypatch.setattr(onnxruntime, "__version__", "1.31.1")
     error = RuntimeError("[E] : FAIL : CUDA failure 209: no kernel image is available\nfor execution on the device")
-    found = explained(error, 0)
+    found = explain_failure(error, 0)
     assert found.startswith(expected)
     assert "\n" not in found
-    assert explained(error, None) == "CUDA failure 209: no kernel image is available for execution on the device"
-    assert explained(RuntimeError("other"), 0) == "other"
+    assert explain_failure(error, None) == "CUDA failure 209: no kernel image is available for execution on the device"
+    assert explain_failure(RuntimeError("other"), 0) == "other"
 
 
 @pytest.fixture
@@ -239,7 +250,7 @@ def machine(monkeypatch, driver, tmp_path):
         (folder / "WHEEL").write_text(f"Wheel-Version: 1.0\nTag: cp311-cp311-{platform}\n")
         monkeypatch.syspath_prepend(tmp_path)
         driver(*capability)
-        monkeypatch.setattr("hrnet_deploy.engines.ort.cuda.platform.machine", lambda: processor)
+        monkeypatch.setattr("platform.machine", lambda: processor)
         monkeypatch.setattr(onnxruntime, "__version__", "1.31.1")
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
 
@@ -341,7 +352,7 @@ def test_a_net_on_the_gpu_replays_a_graph_a_shape_and_answers_as_on_the_cpu(phot
         x = np.random.default_rng(seed).normal(size=(count, 3, 64, 64)).astype(np.float32)
         found, wanted = engine.run({"input": x})["logits"], plain.run({"input": x})["logits"]
         np.testing.assert_allclose(found, wanted, atol=1e-3 * np.abs(wanted).max())
-    assert [buffers.has_graph for buffers in engine._bound._kept.values()] == [True] * 3
+    assert [buffers.has_graph for buffers in engine._bound._buffers.values()] == [True] * 3
 
 
 @pytest.mark.gpu
@@ -391,7 +402,7 @@ def test_fp16_is_faster_than_fp32(demo, tmp_path):
         shape = engine.inputs[0].shape
         x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
         engine.run({"input": x})
-        (kept,) = engine._bound._kept.values()
+        (kept,) = engine._bound._buffers.values()
         samples = []
         for _ in range(30):
             began = time.perf_counter()

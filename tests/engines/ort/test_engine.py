@@ -117,7 +117,7 @@ def test_bytes_that_are_no_graph_are_refused(content):
 
 @pytest.mark.parametrize("name", ["missing.onnx", "."])
 def test_what_is_no_file_is_missing(tmp_path, name):
-    with pytest.raises(MissingFileError, match="artefact must exist"):
+    with pytest.raises(MissingFileError, match="artifact must exist"):
         OrtEngine(tmp_path / name, device="cpu")
 
 

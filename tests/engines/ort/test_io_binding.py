@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 
 from hrnet_deploy.engines.ort.device_io import DeviceRunner
-from hrnet_deploy.engines.ort.io_binding import BoundSession, alike
+from hrnet_deploy.engines.ort.io_binding import BoundSession, outputs_match
 from hrnet_deploy.engines.ort.session import open_session, session_options, spec
 from hrnet_deploy.errors import UsageError
 
@@ -85,10 +85,10 @@ def test_answers_stay_what_they_were_when_the_buffers_are_used_again():
 def test_one_shape_keeps_its_addresses_and_a_transposed_input_is_fine():
     runner = bound()
     check(runner, images(2, 4, 8, 3).transpose(0, 3, 1, 2))
-    (buffers,) = runner._kept.values()
+    (buffers,) = runner._buffers.values()
     addresses = [value.data_ptr() for value in (*buffers.inputs.values(), *buffers.outputs.values())]
     check(runner, images(2, 3, 4, 8, seed=3))
-    (again,) = runner._kept.values()
+    (again,) = runner._buffers.values()
     assert again is buffers
     assert [value.data_ptr() for value in (*again.inputs.values(), *again.outputs.values())] == addresses
 
@@ -101,18 +101,18 @@ def test_buffers_of_few_shapes_are_kept_without_graphs():
     runner = bound()
     for height in range(1, 10):
         check(runner, images(1, 3, height, 8))
-    assert [shapes[0][2] for shapes in runner._kept] == [6, 7, 8, 9]
+    assert [shapes[0][2] for shapes in runner._buffers] == [6, 7, 8, 9]
 
 
 def test_eight_shapes_get_a_graph_and_later_ones_run_without():
     runner = bound(graphs=True)
     for height in range(1, 12):
         check(runner, images(1, 3, height, 8))
-    assert [buffers.has_graph for buffers in runner._kept.values()] == [True] * 8 + [False] * 3
+    assert [buffers.has_graph for buffers in runner._buffers.values()] == [True] * 8 + [False] * 3
     check(runner, images(1, 3, 2, 8, seed=4))
 
 
-@pytest.mark.parametrize(("flaw", "reason"), [("lies", "its answers differ"), ("fails", "capture failed")])
+@pytest.mark.parametrize(("flaw", "reason"), [("lies", "its outputs differ"), ("fails", "capture failed")])
 def test_a_graph_that_fails_or_answers_otherwise_is_not_used(monkeypatch, caplog, flaw, reason):
     numbered = lambda graph: types.SimpleNamespace(get_run_config_entry=lambda _: graph)  # noqa: E731
     monkeypatch.setattr("hrnet_deploy.engines.ort.io_binding._run_options", numbered)
@@ -163,16 +163,16 @@ def test_threads_share_the_buffers_in_turn():
     ],
 )
 def test_alike_floats(found, wanted, expected):
-    assert alike(np.array(found, np.float32), np.array(wanted, np.float32)) is expected
+    assert outputs_match(np.array(found, np.float32), np.array(wanted, np.float32)) is expected
 
 
 def test_alike_halves_and_labels():
-    assert alike(np.array([1.01], np.float16), np.array([1.0], np.float16))
+    assert outputs_match(np.array([1.01], np.float16), np.array([1.0], np.float16))
     labels = np.arange(10_000) % 19
     few, many = labels.copy(), labels.copy()
     few[:5], many[:50] = 0, 20
-    assert alike(few, labels)
-    assert not alike(many, labels)
+    assert outputs_match(few, labels)
+    assert not outputs_match(many, labels)
 
 
 class OnGpu:

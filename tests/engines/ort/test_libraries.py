@@ -6,7 +6,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 
-from hrnet_deploy.engines.ort.libraries import elsewhere, preload_libraries
+from hrnet_deploy.engines.ort.libraries import libraries_elsewhere, preload_libraries
 
 NAMES = ("libcublasLt.so.13", "libcublas.so.13", "libcufft.so.12", "libcudart.so.13")
 
@@ -32,19 +32,19 @@ def site(tmp_path, monkeypatch):
 
 
 def test_libraries_of_another_site_packages_are_found_in_the_order_they_are_needed(site):
-    assert elsewhere() == [site / "libcublasLt.so.13", site / "libcublas.so.13", site / "libcudart.so.13"]
+    assert libraries_elsewhere() == [site / "libcublasLt.so.13", site / "libcublas.so.13", site / "libcudart.so.13"]
 
 
 def test_what_lies_beside_onnxruntime_is_left_to_it(site):
     beside = Path(onnxruntime.__file__).parents[1] / "nvidia" / "cu13" / "lib"
     beside.mkdir(parents=True)
     (beside / "libcudart.so.13").write_bytes(b"")
-    assert [path.name for path in elsewhere()] == ["libcublasLt.so.13", "libcublas.so.13"]
+    assert [path.name for path in libraries_elsewhere()] == ["libcublasLt.so.13", "libcublas.so.13"]
 
 
 def test_a_build_without_cuda_looks_for_nothing(site, monkeypatch):
     monkeypatch.setattr(onnxruntime, "cuda_version", "")
-    assert elsewhere() == []
+    assert libraries_elsewhere() == []
 
 
 def test_they_are_loaded_before_onnx_runtime_s_own_and_what_fails_stops_nothing(site, monkeypatch, capsys):

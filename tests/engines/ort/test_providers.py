@@ -103,7 +103,7 @@ def test_fixed_shapes_and_foreign_graphs_need_no_profile():
 
 
 @pytest.mark.parametrize(
-    ("precision", "quantised", "refused"),
+    ("precision", "quantized", "refused"),
     [
         (Precision.INT8, True, True),
         (Precision.INT8, False, True),
@@ -113,8 +113,8 @@ def test_fixed_shapes_and_foreign_graphs_need_no_profile():
         (None, False, False),
     ],
 )
-def test_int8_is_no_matter_for_the_cuda_provider(precision, quantised, refused):
-    line = int8_refusal(precision, quantised=quantised)
+def test_int8_is_no_matter_for_the_cuda_provider(precision, quantized, refused):
+    line = int8_refusal(precision, quantized=quantized)
     assert (line is not None) is refused
     if line is not None:
         assert "no INT8 convolutions" in line

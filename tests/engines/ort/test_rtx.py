@@ -54,7 +54,7 @@ def plugin(monkeypatch):
 
 def test_a_graph_runs_whole_on_the_plugin(plugin, photos_onnx):
     with Predictor(photos_onnx, backend="onnxruntime-rtx") as ours, Predictor(photos_onnx, device="cpu") as plain:
-        assert (ours.backend, ours.device, ours.lanes) == ("onnxruntime-rtx", "cuda:0", 1)
+        assert (ours.backend, ours.device, ours.streams) == ("onnxruntime-rtx", "cuda:0", 1)
         for count in (1, 3):
             x = np.random.default_rng(count).normal(size=(count, 3, 64, 64)).astype(np.float32)
             found, wanted = (predictor.infer(x)["logits"] for predictor in (ours, plain))
@@ -80,7 +80,7 @@ def test_what_is_not_asked_for_in_a_way_it_can_serve_is_refused(plugin, tmp_path
         open_engine(NET, backend="onnxruntime-rtx", device="cpu")
     with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
         RtxPluginEngine(NET, threads=0)
-    with pytest.raises(MissingFileError, match="artefact must exist"):
+    with pytest.raises(MissingFileError, match="artifact must exist"):
         RtxPluginEngine(tmp_path / "no.onnx")
     with pytest.raises(DeviceError, match=r"device 'cuda:7' must be one that TensorRT-RTX lists .*, got 1 of them"):
         RtxPluginEngine(NET, device="cuda:7")

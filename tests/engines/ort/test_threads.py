@@ -138,7 +138,7 @@ def test_open_sizes_are_captured_when_they_come_back(gpu, street_onnx):
     with Predictor(street_onnx, device="cuda") as predictor:
         for width in (64, 96, 128, 64, 160, 64):
             predictor.infer(np.zeros((1, 3, 64, width), np.float32))
-        kept = predictor._engine._bound._kept
+        kept = predictor._engine._bound._buffers
         assert {shapes[0][3]: buffers.has_graph for shapes, buffers in kept.items()} == {
             **dict.fromkeys((96, 128, 160), False),
             64: True,

@@ -11,16 +11,16 @@ from hrnet_deploy.errors import MissingDependencyError, UsageError
 
 ABILITIES = (
     "strong_typing", "weak_typing", "implicit_int8", "explicit_batch", "progress_monitor", "compute_targets",
-    "timing_cache", "runtime_config", "tensor_io",
+    "timing_cache",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("version", "expected"),
     [
-        ("8.6.1", {"weak_typing", "implicit_int8", "explicit_batch", "timing_cache", "tensor_io"}),
+        ("8.6.1", {"weak_typing", "implicit_int8", "explicit_batch", "timing_cache"}),
         ("10.13.0.35", set(ABILITIES) - {"compute_targets"}),
-        ("11.4.0.106", {"strong_typing", "progress_monitor", "timing_cache", "runtime_config", "tensor_io"}),
+        ("11.4.0.106", {"strong_typing", "progress_monitor", "timing_cache"}),
     ],
 )
 def test_abilities_by_version(fake, version, expected):
@@ -33,7 +33,7 @@ def test_abilities_by_version(fake, version, expected):
 def test_abilities_of_rtx():
     pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX")
     api = find_api("tensorrt-rtx")
-    expected = {"strong_typing", "progress_monitor", "compute_targets", "runtime_config", "tensor_io"}
+    expected = {"strong_typing", "progress_monitor", "compute_targets"}
     assert {name for name in ABILITIES if getattr(api, name)} == expected
     assert api.compute_targets[0] == "sm75"
     assert {"sm86", "sm120"} <= set(api.compute_targets)

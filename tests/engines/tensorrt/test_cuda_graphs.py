@@ -20,7 +20,7 @@ def cache(cuda):
 
 
 def test_a_shape_is_recorded_when_it_comes_back(cache):
-    assert [cache.wants("a"), cache.wants("a"), cache.wants("b")] == [False, True, False]
+    assert [cache.should_record("a"), cache.should_record("a"), cache.should_record("b")] == [False, True, False]
 
 
 def test_the_graph_used_longest_ago_makes_room(cache, cuda):
@@ -36,13 +36,13 @@ def test_the_graph_used_longest_ago_makes_room(cache, cuda):
 def test_a_full_cache_is_not_turned_over_by_shapes_that_come_now_and_then(cache, cuda):
     cache.add("a", recorded(cuda))
     cache.add("b", recorded(cuda))
-    assert [cache.wants("c") for _ in range(16)] == [False] * 15 + [True]
+    assert [cache.should_record("c") for _ in range(16)] == [False] * 15 + [True]
     cache.add("c", recorded(cuda))
-    assert not cache.wants("c")  # counted anew
+    assert not cache.should_record("c")  # counted anew
 
 
 def test_without_room_nothing_is_ever_wanted(cuda):
-    assert not any(GraphCache(cuda, 0).wants("a") for _ in range(50))
+    assert not any(GraphCache(cuda, 0).should_record("a") for _ in range(50))
 
 
 def test_closing_gives_every_graph_back_once_even_if_one_fails(cuda):
@@ -62,7 +62,7 @@ def test_closing_gives_every_graph_back_once_even_if_one_fails(cuda):
     cache.close()
     cache.close()
     assert (len(tried), len(cuda.graphs), len(cache)) == (3, 1, 0)
-    assert not any(cache.wants("a") for _ in range(5))
+    assert not any(cache.should_record("a") for _ in range(5))
 
 
 def cuda_error():
@@ -85,7 +85,7 @@ def test_any_sequence_keeps_few_graphs_and_finds_only_its_own(keys, capacity):
     for number, key in enumerate(keys):
         found = cache.find(key)
         assert found is None or found.context == key
-        if found is None and cache.wants(key):
+        if found is None and cache.should_record(key):
             cuda.live.add(number)
             cache.add(key, Recorded(number, key, ()))
         assert len(cuda.live) == len(cache) <= capacity

@@ -123,7 +123,7 @@ def test_known_shapes_allocate_nothing(opened, cuda, trt):
     assert (cuda.calls["allocate"], cuda.calls["allocate_host"], trt.contexts, cuda.calls["stream"]) == before
 
 
-def test_contexts_of_a_lane_share_their_activation_memory(opened, cuda):
+def test_contexts_of_a_slot_share_their_activation_memory(opened, cuda):
     engine = opened(scratch=1 << 20)
     used = cuda.total - cuda.memory_info(0)[0]
     for count in (1, 1, 2, 2, 3, 3):
@@ -286,7 +286,7 @@ def test_threads_with_gpu_arrays_get_theirs_too(opened):
         assert_right({name: to_host(value) for name, value in result.items()}, x)
 
 
-def test_aux_streams_are_made_once_per_lane(opened, cuda):
+def test_aux_streams_are_made_once_per_slot(opened, cuda):
     engine = opened(streams=3)
     for count in (1, 1, 2, 2):
         engine.run({"x": rows(count)})
@@ -384,7 +384,7 @@ def test_the_stream_that_fills_an_input_is_waited_for(opened, cuda, entries, str
         (OnGpu(rows(2, width=4)), r"got float32 \(2, 4\)"),
     ],
 )
-def test_a_gpu_array_that_does_not_fit_is_refused_and_the_lane_lives_on(opened, cuda, value, message):
+def test_a_gpu_array_that_does_not_fit_is_refused_and_the_slot_lives_on(opened, cuda, value, message):
     engine = opened(contexts=1)
     with pytest.raises(UsageError, match=message):
         engine.run({"x": value})
@@ -479,7 +479,7 @@ def test_a_failure_half_way_releases_what_was_made(tmp_path, cuda, trt, call, af
     assert cuda.leftovers == 0
 
 
-def test_no_memory_for_a_second_lane_means_that_threads_take_turns(tmp_path, caplog):
+def test_no_memory_for_a_second_slot_means_that_threads_take_turns(tmp_path, caplog):
     cuda = FakeCuda(memory=1500)
     trt = FakeTensorRT(cuda)
     path = tmp_path / "net.engine"
@@ -494,7 +494,7 @@ def test_no_memory_for_a_second_lane_means_that_threads_take_turns(tmp_path, cap
 
 
 @pytest.mark.parametrize("device", [False, True])
-def test_a_run_that_fails_says_so_and_the_next_one_gets_a_fresh_lane(opened, trt, cuda, device):
+def test_a_run_that_fails_says_so_and_the_next_one_gets_a_fresh_slot(opened, trt, cuda, device):
     engine = opened(contexts=1)
     engine.run({"x": rows(2)})
     trt.refuse["run"] = 1
@@ -610,7 +610,7 @@ def test_rtx_records_by_itself_and_keeps_its_kernels(opened, rtx, cuda, tmp_path
     for seed in range(3):
         assert_right(engine.run({"x": rows(2, seed)}), rows(2, seed))
     assert cuda.calls["begin_capture"] == 0
-    config = engine._executor._config
+    config = engine._contexts._config
     assert config.cuda_graph_strategy.name == ("WHOLE_GRAPH_CAPTURE" if graphs else "DISABLED")
     assert config.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
     (kept,) = (tmp_path / "cache" / "runtime").iterdir()

@@ -86,7 +86,7 @@ def test_kept_blocks_are_in_float_in_an_implicit_engine(implicit, api, photos):
     graph = onnx.load(photos("photos.onnx", qdq_target="tensorrt").path).graph
     kept = [n.name for n in graph.node if n.op_type == "Conv" and "/stage3" in n.name and "fuse" in n.name]
     assert kept
-    assert precision_share(kernels(api, done), Precision.INT8, kept).reached == 0
+    assert precision_share(kernels(api, done), Precision.INT8, kept).achieved == 0
 
 
 @pytest.mark.parametrize("residual", ["float", "int8"])

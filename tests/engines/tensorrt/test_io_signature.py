@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrnet_deploy.engines.tensorrt.io_signature import Binding, IoSignature, Profile, chunks
+from hrnet_deploy.engines.tensorrt.io_signature import Binding, IoSignature, Profile, split_batch
 from hrnet_deploy.errors import UsageError
 
 
@@ -17,7 +17,7 @@ def test_parts_cover_a_batch_in_order_and_fit_the_profile(low, span, batch):
     high = low + span
     engine = signature(((low, 3), (low, 3), (high, 3)))
     try:
-        parts = chunks(engine, ((batch, 3),))
+        parts = split_batch(engine, ((batch, 3),))
     except UsageError:
         # No number of parts, each within the profile, sums up to the batch.
         assert not any(low * count <= batch <= high * count for count in range(1, 101))
@@ -35,4 +35,4 @@ def test_an_engine_with_a_fixed_batch_anywhere_is_not_split():
         (Profile(0, {"x": ((1, 3), (1, 3), (8, 3))}),),
     )
     with pytest.raises(UsageError, match=r"within \(1, 3\) to \(8, 3\), got \(9, 3\)"):
-        chunks(engine, ((9, 3),))
+        split_batch(engine, ((9, 3),))

@@ -103,11 +103,10 @@ def test_convolutions_are_counted_by_kernel_or_by_node():
     missing = ("__mye6_168", "/weird]name, LayerType/Conv_myl0_7")
     by_kernel = precision_share(layers, Precision.FP16)
     assert by_kernel == PrecisionShare(Precision.FP16, 5, 3, missing)
-    assert by_kernel.share == pytest.approx(0.6)
     asked = ["/conv1/Conv", "/fuse/Conv", "/conv3/Conv", "/last/Conv", "/lost/Conv"]
     by_node = precision_share(layers, Precision.FP16, asked)
     assert by_node == PrecisionShare(Precision.FP16, 5, 3, ("/last/Conv",), ("/lost/Conv",))
-    assert precision_share(layers, Precision.INT8).reached == 1
+    assert precision_share(layers, Precision.INT8).achieved == 1
     in_float = precision_share(layers, Precision.FP32, asked)
     assert in_float.missing == ("/conv1/Conv", "/fuse/Conv", "/conv3/Conv")
     assert in_float.unidentified == ("/lost/Conv",)
@@ -166,7 +165,7 @@ def test_a_pointwise_kernel_is_no_convolution_though_it_names_one():
         record("/a/Conv_1", "correlation", ["Float"], ["Float"], nodes("/a/Conv")),
         record("__myl_MulAddRelu_2", "kgen", ["Int8"], ["Int8"], nodes("/a/Conv", "/Relu")),
     )
-    assert precision_share(layers_from_log("\n".join(kernels)), Precision.INT8, ["/a/Conv"]).reached == 0
+    assert precision_share(layers_from_log("\n".join(kernels)), Precision.INT8, ["/a/Conv"]).achieved == 0
 
 
 def test_fake_quantisation_reaches_nothing():
@@ -177,9 +176,9 @@ def test_fake_quantisation_reaches_nothing():
     )
 
 
-def test_nothing_to_reach_is_reached():
+def test_no_layers_hold_no_convolutions():
     assert layers_from_log("") == ()
-    assert precision_share((), Precision.INT8).share == 1
+    assert precision_share((), Precision.INT8) == PrecisionShare(Precision.INT8, 0, 0, ())
 
 
 CLASSIC = "Channel major FP16 format where channel % 8 == 0"
@@ -243,7 +242,7 @@ def test_an_engine_that_keeps_names_only_claims_nothing():
     layers = layers_from_inspector('{"Layers": ["/conv1/Conv + /Relu", "Reformat"]}')
     assert layers[0].onnx_nodes == ("/conv1/Conv", "/Relu")
     share = precision_share(layers, Precision.FP16, ["/conv1/Conv"])
-    assert (share.reached, share.missing, share.unidentified) == (0, (), ("/conv1/Conv",))
+    assert (share.achieved, share.missing, share.unidentified) == (0, (), ("/conv1/Conv",))
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,10 @@ def say(log, severity, text):
     log.logger.log(getattr(type(log.logger).Severity, severity), text)
 
 
-def test_errors_and_warnings_are_kept_apart_on_one_line_each(log):
+def test_errors_are_kept_on_one_line_each_without_other_messages(log):
     for severity, text in (("ERROR", "bad\n  graph"), ("WARNING", "odd"), ("INFO", "fyi"), ("INTERNAL_ERROR", "worse")):
         say(log, severity, text)
     assert log.errors == ("bad graph", "worse")
-    assert log.warnings == ("odd",)
 
 
 def test_the_ring_is_bounded_and_repeats_count_once(log):

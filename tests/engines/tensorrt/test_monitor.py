@@ -30,16 +30,16 @@ def test_nested_phases_are_fractions_of_their_parent(bars):
     with BuildMonitor("building w18") as monitor:
         monitor.phase_start("root", None, 4)
         monitor.step_complete("root", 0)
-        assert monitor.fraction == pytest.approx(0.25)
+        assert monitor._shown == pytest.approx(0.25)
         monitor.phase_start("child", "root", 2)
         monitor.step_complete("child", 0)
-        assert monitor.fraction == pytest.approx(0.375)
+        assert monitor._shown == pytest.approx(0.375)
         monitor.phase_start("grandchild", "child", 5)
         monitor.step_complete("grandchild", 4)
         monitor.phase_finish("grandchild")
         monitor.step_complete("child", 1)
         monitor.phase_finish("child")
-        assert monitor.fraction == pytest.approx(0.5)
+        assert monitor._shown == pytest.approx(0.5)
         monitor.phase_finish("root")
         assert bars[0].n == 1000
     assert bars[0].closed
@@ -69,8 +69,8 @@ def test_any_order_of_calls_gives_a_fraction_that_never_falls(sequence):
             assert monitor.step_complete(phase, number)
         else:
             monitor.phase_finish(phase)
-        assert last <= monitor.fraction <= 1
-        last = monitor.fraction
+        assert last <= monitor._shown <= 1
+        last = monitor._shown
 
 
 def test_cancelling_ends_the_build_at_its_next_step():
@@ -118,4 +118,4 @@ def test_tensorrt_gets_an_instance_of_its_own_class(fake):
     bound.phase_start("root", None, 4)
     assert bound.step_complete("root", 1) is True
     bound.phase_finish("root")
-    assert monitor.fraction == 1
+    assert monitor._shown == 1
