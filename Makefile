@@ -4,13 +4,19 @@ PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 IMAGE ?=
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-fast coverage lint bench clean
 
-demo: .venv/demo.installed  ## export the demo nets, run them on a real picture (or IMAGE=...), show where the result is
+demo: .venv/demo.installed  ## export the demo models, run them on a real image (or IMAGE=...), show where the result is
 	@$(BIN)/python demo/demo.py $(IMAGE)
 
 test: .venv/dev.installed  ## every test that this machine can run
 	@$(BIN)/python -m pytest -n auto --maxprocesses 4
+
+test-fast: .venv/dev.installed  ## the tests that take seconds, for the edit-run loop
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "not slow"
+
+coverage: .venv/dev.installed  ## branch coverage; fails below the figure in pyproject.toml
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --cov --cov-report=term:skip-covered
 
 lint: .venv/dev.installed  ## style, types, import contracts
 	@$(BIN)/ruff check .

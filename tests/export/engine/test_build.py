@@ -541,7 +541,7 @@ def test_an_fp16_remainder_that_cannot_be_is_refused_by_its_own_name(
 )
 def test_a_graph_s_own_opset_without_fp16_scales_is_refused_before_it_runs(classic, toy, monkeypatch, name, options):
     classic("10.13.0.35")
-    monkeypatch.setattr(run, "make_probes", None)
+    monkeypatch.setattr(run, "make_reference_batches", None)
     with pytest.raises(UsageError, match=r"^FP16 scales need opset 19, got the graph's own 17\. Give --opset 19\.$"):
         toy(name, **options)
 
