@@ -55,7 +55,7 @@ class Predictor:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | os.PathLike[str],
         *,
         device: str = "auto",
         backend: str = "auto",
@@ -116,7 +116,7 @@ class Predictor:
         """Former name of `streams`."""
         return self.streams
 
-    def _check_card(self, path: str | Path) -> None:
+    def _check_card(self, path: str | os.PathLike[str]) -> None:
         """Refuse a card that names other inputs and outputs than the engine."""
         engine = (*self._engine.inputs, *self._engine.outputs)
         card = (*self.card.inputs, *self.card.outputs)
@@ -270,7 +270,7 @@ class Predictor:
         self.close()
 
 
-def _refuse_zoo_name(path: str | Path) -> None:
+def _refuse_zoo_name(path: str | os.PathLike[str]) -> None:
     """Explain how to export a model of the zoo, whose name is no artifact."""
     if Path(path).suffix not in _SUFFIXES and has_name(str(path)) and not Path(path).exists():
         raise UsageError(
