@@ -77,6 +77,7 @@ def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("scripts")
 def test_contenders_have_one_figure_a_round_and_ratios_pair_them():
     from comparison.interleave import ratio, time_rounds

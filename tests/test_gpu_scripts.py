@@ -53,6 +53,7 @@ def test_every_step_has_a_limit_and_a_broken_file_does_not_end_the_tests(suite):
     assert all((ROOT / path).is_file() for path in suite.TEST_FILES)
 
 
+@pytest.mark.slow
 def test_a_step_that_hangs_has_failed_and_keeps_what_it_said(suite):
     command = [sys.executable, "-c", "import time; print('half', flush=True); time.sleep(60)"]
     outcome = suite.run("probe", suite.Step(command, 3))
@@ -68,6 +69,7 @@ def test_tests_of_which_none_passed_have_not_passed(suite, summary, passed):
     assert outcome.passed is passed
 
 
+@pytest.mark.slow
 def test_where_a_gpu_is_seen_a_gpu_test_that_is_skipped_has_failed(tmp_path):
     """The hook of tests/conftest.py, on tests of its own."""
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text(encoding="utf-8"))
@@ -130,6 +132,7 @@ def test_the_latencies_dry_run_and_end_in_one_table(tmp_path):
     assert "torch eager, int8: PyTorch has no INT8 convolutions on a GPU" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpu_probe.py", "gpu_suite.py"])
 def test_without_a_gpu_they_say_so(name, tmp_path):
     done = script(name, env={"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)})

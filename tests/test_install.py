@@ -96,6 +96,7 @@ def test_extra_resolves_without_compiler(extra, platform):
             assert sources <= WITHOUT_WHEELS, f"[{extra}] for {platform}, Python {python}"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("registry")
 def test_constraints_pin_what_dev_brings():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
@@ -153,6 +154,7 @@ def test_missing_venv_module_is_named_first(checkout, tmp_path):
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.slow
 @needs_make
 def test_missing_network_is_named_first(checkout):
     made = make(checkout, PIP_INDEX_URL="http://127.0.0.1:1/simple", PIP_RETRIES="1", TORCH_INDEX="none")
@@ -173,6 +175,7 @@ def test_conflict_is_named_first(checkout):
     assert "numpy==1.21.0" in line
 
 
+@pytest.mark.slow
 @needs_make
 def test_torch_index_that_is_silent_is_named_first(checkout):
     with socket.create_server(("127.0.0.1", 0)) as server:  # takes connections and never answers
@@ -203,6 +206,7 @@ def index(tmp_path):
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_torch_index_that_answers_is_used(install, index, monkeypatch):
     monkeypatch.setenv("TORCH_INDEX", index)
     assert install.torch_index() == (index, "")
@@ -216,6 +220,7 @@ def test_no_torch_index_is_used_on_request(install, name, monkeypatch):
     assert install.torch_index() == ("", "")
 
 
+@pytest.mark.slow
 def test_torch_index_without_torch_is_refused(install, index, tmp_path, monkeypatch):
     for named, failure in [(f"{index}/simple", "HTTP status 404"), (str(tmp_path / "simple"), "no folder for torch")]:
         monkeypatch.setenv("TORCH_INDEX", named)
@@ -223,6 +228,7 @@ def test_torch_index_without_torch_is_refused(install, index, tmp_path, monkeypa
             install.torch_index()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the registry's torch has no CUDA")
 def test_default_torch_index_is_optional(install, index, monkeypatch):
     monkeypatch.delenv("TORCH_INDEX", raising=False)

@@ -77,6 +77,7 @@ def test_version_is_the_distribution_version(project):
     assert project["project"]["version"] == hrnet_deploy.__version__
 
 
+@pytest.mark.slow
 def test_only_commands_print():
     printing = [
         str(path.relative_to(ROOT))

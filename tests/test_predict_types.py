@@ -7,6 +7,7 @@ import pytest
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_type_checkers_know_what_predict_returns(monkeypatch):
     api = pytest.importorskip("mypy.api")
     monkeypatch.chdir(HERE.parent)

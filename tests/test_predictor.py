@@ -106,6 +106,7 @@ def test_pictures_of_different_sizes_may_share_a_batch_of_a_net_with_open_sizes(
         np.testing.assert_array_equal(result.mask, street.predict(path).mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_fixed_batch_is_filled_and_split(demo, tmp_path, folder, photos, batch):
     path = export(
@@ -131,6 +132,7 @@ def test_a_batch_is_filled_to_the_smallest_that_is_open(photos_onnx, photos, fol
     assert given == [4, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["bgr", "rgb"])
 @pytest.mark.parametrize("labels_out", [False, "topk", "softmax"])
 def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_path, photos, picture, order, labels_out):
@@ -154,6 +156,7 @@ def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_pat
         same(ours, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imgsz", ["dynamic", "96x160", "90x150"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_mask_made_in_the_graph_equals_one_made_outside(demo, tmp_path, imgsz, precision):
@@ -204,6 +207,7 @@ def test_a_bad_picture_is_raised_or_reported(photos, folder):
     assert "2.png" in skipped[0][0]
 
 
+@pytest.mark.slow
 def test_cuda_is_a_contract(photos_onnx):
     import onnxruntime
 
@@ -219,6 +223,7 @@ def test_a_missing_artefact_is_named(tmp_path):
         Predictor(tmp_path / "none.onnx")
 
 
+@pytest.mark.slow
 def test_a_card_may_be_given(photos_onnx, photos, tmp_path):
     import onnx
 
@@ -249,6 +254,7 @@ def test_results_are_plain_json(photos, street, picture):
     assert record["pred_score"] == pytest.approx(max(record["pred_scores"]))
 
 
+@pytest.mark.slow
 def test_predicting_loads_neither_torch_nor_onnx(photos_onnx):
     import subprocess
 
@@ -261,6 +267,7 @@ def test_predicting_loads_neither_torch_nor_onnx(photos_onnx):
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_the_demo_nets_are_as_good_as_they_were(shared, photos, street):
     """Real pictures with labels: a change that costs accuracy anywhere on the way shows here."""
     names = photos.card.classes
@@ -284,6 +291,7 @@ def test_streams_are_those_the_machine_suits_where_none_are_named(photos_onnx):
     assert Predictor(photos_onnx, device="cpu").streams == 1
 
 
+@pytest.mark.slow
 def test_former_spellings_still_work(photos_onnx, photos, folder):
     assert Predictor(photos_onnx, device="cpu", lanes=2).streams == 2
     assert Predictor(photos_onnx, device="cpu", streams=2).lanes == 2

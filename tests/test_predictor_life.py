@@ -22,6 +22,7 @@ def _label(predictor, image):
     return predictor.predict(image).label
 
 
+@pytest.mark.slow
 def test_a_predictor_reaches_a_spawned_process(photos, picture):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.apply(_label, (photos, picture)) == photos.predict(picture).label

@@ -222,6 +222,7 @@ def cards(draw):
     )
 
 
+@pytest.mark.slow
 @given(cards())
 @settings(max_examples=100, deadline=None)
 def test_a_card_comes_back_from_json_as_it_went_in(original):

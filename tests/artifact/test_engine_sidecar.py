@@ -153,6 +153,7 @@ def test_huge_and_binary_sidecars_are_refused(tmp_path):
         read_sidecar(tmp_path)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists), st.data())
 def test_any_value_anywhere_is_facts_or_an_error(value, data):

@@ -107,6 +107,7 @@ def test_foreign_and_damaged_files_are_one_line(engine, content, words):
     assert "\n" not in message
 
 
+@pytest.mark.slow
 def test_real_onnx_renamed(engine, photos_onnx):
     with pytest.raises(ArtifactError, match="an ONNX model"):
         read_plan(engine(photos_onnx.read_bytes()))
@@ -118,6 +119,7 @@ def test_missing_file_and_folder(tmp_path):
             read_plan(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(
     st.one_of(

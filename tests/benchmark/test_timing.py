@@ -35,6 +35,7 @@ def warmed(*medians):
     return [WarmUp(runs=3, stable=True, median_s=median) for median in medians]
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(1e-6, 10), min_size=100, max_size=300))
 def test_percentiles_are_numpys(seconds):
     found = Latency.of(seconds)

@@ -34,10 +34,12 @@ def chain(length):
     return onnx.parser.parse_model(f'<ir_version: 9, opset_import: ["" : 20]>\n{text} {{ {body} }}')
 
 
+@pytest.mark.slow
 def test_every_block_has_its_module_s_name(model):
     assert set(blocks(model)) == {"stem", "layer1", "head", *STAGES}
 
 
+@pytest.mark.slow
 def test_every_convolution_is_in_exactly_one_block(model):
     found = [name for names in blocks(model).values() for name in names]
     assert len(found) == len(set(found))

@@ -50,6 +50,7 @@ def test_every_value_lies_in_the_bin_of_its_definition(values, bins):
     assert found.count == values.size
 
 
+@pytest.mark.slow
 @given(st.lists(DATA, min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_neither_split_nor_order_changes_anything(batches, random):
     whole = of(np.concatenate(batches))

@@ -247,6 +247,7 @@ def test_where_all_is_kept_the_plan_is_empty(model, target):
         assert (found.tensors, found.weighted, dict(found.readers)) == ((), frozenset(), {})
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_whatever_is_kept_one_table_holds_every_range(data):

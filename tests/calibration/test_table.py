@@ -64,6 +64,7 @@ def ranges(draw):
     return TensorRange(low, high, amax, count, draw(st.integers(0, count)), quantiles)
 
 
+@pytest.mark.slow
 @given(tensors=st.dictionaries(st.text(), ranges(), min_size=1, max_size=4), score=finite)
 def test_a_table_survives_its_json(tensors, score):
     table = make(tensors=tensors, scores={"entropy": score})
@@ -73,6 +74,7 @@ def test_a_table_survives_its_json(tensors, score):
     assert read.to_json() == table.to_json()
 
 
+@pytest.mark.slow
 @given(st.text() | st.binary().map(lambda b: b.decode("latin-1")))
 def test_any_other_text_is_refused_in_one_line(text):
     with pytest.raises(ArtifactError) as caught:

@@ -287,12 +287,14 @@ PREDICTIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "says"), [pytest.param(w, s, id=i) for i, w, s in EXPORTS])
 def test_export_refuses(command, broken, demo, words, says):
     _refused(command, export_command, [w.format(broken=broken, demo=demo) for w in words], says)
     assert not (broken / "executed").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "says"), [pytest.param(w, s, id=i) for i, w, s in CALIBRATIONS])
 def test_int8_refuses(command, broken, demo, monkeypatch, words, says):
     monkeypatch.delenv("HRNET_CALIB_DATA", raising=False)
@@ -306,6 +308,7 @@ def test_engines_refuse(command, broken, demo, words, says):
     _refused(command, export_command, [w.format(broken=broken, demo=demo) for w in words], says)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", ["another model's", "edited by hand"])
 def test_a_table_that_does_not_fit_is_made_anew_and_says_why(command, broken, tmp_path, caplog, spoil):
     model, table = _nan_in_the_dark(), tmp_path / "table.json"
@@ -326,6 +329,7 @@ def test_a_table_that_does_not_fit_is_made_anew_and_says_why(command, broken, tm
     assert [p.name for p in left] == ["a.onnx", "b.onnx"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "says"), [pytest.param(w, s, id=i) for i, w, s in PREDICTIONS])
 def test_predict_refuses(command, broken, photos_onnx, words, says):
     _refused(command, predict_command, [w.format(broken=broken, photos=photos_onnx) for w in words], says)

@@ -40,6 +40,7 @@ def fixed(demo, tmp_path_factory):
     ).path
 
 
+@pytest.mark.slow
 def test_two_nets_in_json(command, photos_onnx, fixed):
     words = ("--batch", "1,2,99", "--seconds", "0.05", "--streams", "2", "--threads", "1", "--reference", "published")
     code, out, err = command(photos_onnx, fixed, *words, "--json", "--device", "cpu", "--backend", "onnxruntime")
@@ -68,6 +69,7 @@ def test_two_nets_in_json(command, photos_onnx, fixed):
     assert err[-1].startswith("Next: hrnet-bench ")
 
 
+@pytest.mark.slow
 def test_a_net_of_any_size_on_the_users_picture(command, street_onnx, picture, tmp_path):
     cv2.imwrite(str(tmp_path / "street.png"), picture[:96, :128])
     words = ("--batch", "1", "--seconds", "0.01", "--image", tmp_path / "street.png", "--device", "cpu", "--quiet")
@@ -80,6 +82,7 @@ def test_a_net_of_any_size_on_the_users_picture(command, street_onnx, picture, t
     assert max(map(len, out.splitlines())) <= 100
 
 
+@pytest.mark.slow
 def test_a_fixed_batch_is_measured_though_another_is_asked_for(command, fixed):
     code, out, _ = command(fixed, "--batch", "4", "--seconds", "0.01", "--device", "cpu")
     assert code == 0

@@ -91,6 +91,7 @@ def folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
 def test_every_picture_is_answered_whatever_its_name_is(photos_onnx, folder, encoding):
     count = len(list(folder.iterdir()))
@@ -105,6 +106,7 @@ def test_every_picture_is_answered_whatever_its_name_is(photos_onnx, folder, enc
     assert names == {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 @pytest.mark.parametrize(
     ("module", "words"), [("doctor", ["--target", "v100"]), ("models", []), ("export", ["--help"]), ("inspect", None)]
@@ -116,6 +118,7 @@ def test_no_command_ends_in_a_traceback_on_a_narrow_terminal(photos_onnx, module
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".jp2", ".avif", ".bmp"])
 def test_a_damaged_picture_is_one_line(photos_onnx, tmp_path, suffix):
     path = tmp_path / f"bad{suffix}"

@@ -28,6 +28,7 @@ def run(monkeypatch, capsys):
     return call
 
 
+@pytest.mark.slow
 def test_export_prints_the_path_and_says_what_was_measured(run, demo, tmp_path):
     target = tmp_path / "s.onnx"
     code, out, err = run(
@@ -39,6 +40,7 @@ def test_export_prints_the_path_and_says_what_was_measured(run, demo, tmp_path):
     assert f"Next: hrnet-predict {target}" in err
 
 
+@pytest.mark.slow
 def test_export_json_is_complete_and_quiet_is_quiet(run, demo, tmp_path):
     code, out, err = run(
         export_command, "hrnet_w18_small_v1", "--weights", demo / "hrnet_w18_small_v1_photos10.safetensors",
@@ -52,6 +54,7 @@ def test_export_json_is_complete_and_quiet_is_quiet(run, demo, tmp_path):
     assert record["measured"]["parity_max_rel"] < 0.05
 
 
+@pytest.mark.slow
 def test_int8_is_one_line_and_answers_like_fp32(run, demo, street_onnx, tmp_path):
     (tmp_path / "pictures").mkdir()
     for index, made in enumerate(synthetic_images(8, (64, 96))):
@@ -76,6 +79,7 @@ def test_int8_is_one_line_and_answers_like_fp32(run, demo, street_onnx, tmp_path
     assert np.mean([np.mean(a == b) for a, b in zip(*masks, strict=True)]) > 0.9
 
 
+@pytest.mark.slow
 def test_int8_of_a_classifier_names_the_same_class(run, demo, photos_onnx, tmp_path):
     (tmp_path / "pictures").mkdir()
     for index, made in enumerate(synthetic_images(24, (64, 64))):
@@ -130,6 +134,7 @@ def test_verbose_shows_the_traceback(run, tmp_path):
     assert "Traceback" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hrnet-export", "hrnet-predict", "hrnet-models"])
 def test_installed_commands_help(name):
     command = shutil.which(name, path=str(__import__("pathlib").Path(sys.executable).parent))
@@ -140,6 +145,7 @@ def test_installed_commands_help(name):
     assert "--json" in found.stdout
 
 
+@pytest.mark.slow
 def test_the_card_of_another_file_serves_one_without(run, photos_onnx, picture, tmp_path):
     import onnx
 

@@ -116,7 +116,7 @@ def test_a_calibration_in_words_and_under_its_old_names_in_json(command, photos_
     out = " ".join(command(path)[1].split())
     assert (
         "calibration method entropy, images 8, list SHA-256 abababababababab…, target tensorrt, residual float, INT8 "
-        "path implicit, figures are of qdq, kept in float head,stem, remainder fp16 golden"
+        "path implicit, figures are of qdq, kept in float head,stem, remainder fp16 fingerprint"
     ) in out
     assert "measured gate_drop 0.25, heldout_agreement 0.98, heldout_divergence 0.01, heldout_expected 0.97" in out
     shown = json.loads(command(path, "--json")[1])["card"]
@@ -143,6 +143,7 @@ def test_another_weight_is_another_digest(command, photos_onnx, tmp_path):
     assert "graph of spoilt.onnx must have SHA-256" in err[0]
 
 
+@pytest.mark.slow
 def test_another_answer_is_exit_code_3(command, photos_onnx, tmp_path):
     """Someone sealed the digest anew but not the answer."""
     card = read_card(photos_onnx)
@@ -185,6 +186,7 @@ def test_names_from_a_file_cannot_steer_the_terminal(command, photos_onnx, tmp_p
     assert json.loads(out)["card"]["classes"] == list(evil.classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -272,6 +274,7 @@ def test_files_that_are_none(command, tmp_path, name, content, words):
     assert words in err[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"classes": 1}', "[" * 100_000])
 def test_a_card_that_cannot_be_read_is_one_line(command, photos_onnx, tmp_path, text):
     model = onnx.load(photos_onnx)

@@ -22,6 +22,7 @@ def folder(tmp_path):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", ["1", "4"])
 def test_lines_and_pictures_come_in_order(photos_onnx, folder, tmp_path, capsys, batch):
     out = tmp_path / "out"
@@ -60,6 +61,7 @@ def test_drafts_are_asked_for(photos_onnx, folder, capsys):
     assert capsys.readouterr().out.startswith("1.jpg: ")
 
 
+@pytest.mark.slow
 def test_options_that_would_do_nothing_are_errors(photos_onnx, street_onnx, demo, tmp_path, monkeypatch, capsys):
     from hrnet_deploy import export
     from hrnet_deploy.cli.predict import main

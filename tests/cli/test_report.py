@@ -70,6 +70,7 @@ def photos_fp16(demo, tmp_path_factory):
     ).path
 
 
+@pytest.mark.slow
 def test_a_classification_report(command, photos_onnx, photos_fp16, photos, tmp_path):
     code, out, err = command(photos_onnx, photos_fp16, "--data", photos, "--device", "cpu", "--threads", 1)
     assert code == 0
@@ -88,6 +89,7 @@ def test_a_classification_report(command, photos_onnx, photos_fp16, photos, tmp_
     assert [row["evaluation"]["data"]["images"] for row in found["rows"]] == [6, 6]
 
 
+@pytest.mark.slow
 def test_a_segmentation_report_as_json(command, street_onnx, scenes, tmp_path):
     other = shutil.copy(street_onnx, tmp_path / "other.onnx")
     words = ("--data", scenes, "--device", "cpu", "--out", "here", "--limit", 1, "--no-photos", "--json", "-q")
@@ -99,6 +101,7 @@ def test_a_segmentation_report_as_json(command, street_onnx, scenes, tmp_path):
     assert found["rows"][1]["agreement"] == 1
 
 
+@pytest.mark.slow
 def test_a_waterfall_stands_in_the_report(command, photos_onnx, photos_fp16, photos, demo, tmp_path):
     weights = demo / "hrnet_w18_small_v1_photos10.safetensors"
     words = ("--data", photos, "--device", "cpu", "--limit", 3, "--out", "here", "--waterfall", weights)
@@ -112,6 +115,7 @@ def test_a_waterfall_stands_in_the_report(command, photos_onnx, photos_fp16, pho
     assert "| ONNX simplified |" in (tmp_path / "work/here/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(command, photos_onnx, photos, tmp_path, monkeypatch):
     words = (photos_onnx, photos_onnx, "--data", photos, "--device", "cpu", "--out", "here")
 
@@ -130,6 +134,7 @@ def test_an_interrupted_run_goes_on(command, photos_onnx, photos, tmp_path, monk
     assert not (tmp_path / "work/here/.journal").exists()
 
 
+@pytest.mark.slow
 def test_other_files_of_the_folder_stay(command, photos_onnx, photos, tmp_path):
     keep = tmp_path / "work/here/.journal/mine.txt"
     keep.parent.mkdir(parents=True)
@@ -139,6 +144,7 @@ def test_other_files_of_the_folder_stay(command, photos_onnx, photos, tmp_path):
     assert keep.read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -192,6 +198,7 @@ def few(tmp_path_factory):
     ).path
 
 
+@pytest.mark.slow
 def test_a_place_that_fails_after_all_is_one_line(command, photos_onnx, photos, monkeypatch):
     def full(_):
         raise write.UsageError("output folder must be writable, got here (No space left on device). Choose another.")

@@ -112,6 +112,7 @@ def test_nets_that_cannot_be_compared(colour_net, photos):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_real_nets(photos_onnx, shared, tmp_path):
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(photos_onnx)

@@ -115,6 +115,7 @@ def pictures(tmp_path, demo, picture_file):
     return tmp_path / "pictures"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(photos_onnx, pictures, tmp_path, runs):
     whole = evaluate(photos_onnx, pictures)
     journal = tmp_path / "journal"
@@ -133,6 +134,7 @@ def test_an_interrupted_run_goes_on(photos_onnx, pictures, tmp_path, runs):
     assert again.data == whole.data
 
 
+@pytest.mark.slow
 def test_a_changed_picture_or_model_is_not_resumed(photos_onnx, pictures, tmp_path, runs, picture_file):
     options = {"journal": tmp_path / "journal"}
     evaluate(photos_onnx, pictures, **options)
@@ -149,6 +151,7 @@ def test_a_changed_picture_or_model_is_not_resumed(photos_onnx, pictures, tmp_pa
     assert evaluate(photos_onnx, pictures, batch=4, workers=1, **options).run.resumed == 30
 
 
+@pytest.mark.slow
 def test_a_real_classifier_answers_as_predict_does(photos_onnx, pictures):
     found = evaluate(photos_onnx, pictures, batch=4)
     with Predictor(photos_onnx) as predictor:
@@ -161,6 +164,7 @@ def test_a_real_classifier_answers_as_predict_does(photos_onnx, pictures):
     assert found.model.size_bytes == photos_onnx.stat().st_size
 
 
+@pytest.mark.slow
 def test_real_nets_on_real_images(photos_onnx, street_onnx, shared):
     photos = evaluate(photos_onnx, shared / "data/photos", batch=8)
     assert photos.metrics.top1 == pytest.approx(0.70, abs=0.03)
@@ -177,6 +181,7 @@ def test_real_nets_on_real_images(photos_onnx, street_onnx, shared):
         assert (network.mask(network.run([rows], 1)[0], rows, result.mask.shape) == result.mask).all()
 
 
+@pytest.mark.slow
 def test_sliding_windows_on_a_real_net(street_onnx, shared):
     data = shared / "data/street"
     whole = evaluate(street_onnx, data, limit=3)

@@ -28,6 +28,7 @@ def weights(demo):
     return demo / "hrnet_w18_small_v1_photos10.safetensors"
 
 
+@pytest.mark.slow
 def test_each_row_stands_on_the_one_before(photos_onnx, weights, demo, shared, tmp_path):
     int8 = export_artifact(
         weights=weights, imgsz=64, resize="squash", classes=demo / "photos10.txt", precision="int8",
@@ -49,6 +50,7 @@ def test_each_row_stands_on_the_one_before(photos_onnx, weights, demo, shared, t
     assert [row["name"] for row in json.loads(json.dumps(found.to_dict()))["steps"]] == [s.name for s in found.steps]
 
 
+@pytest.mark.slow
 def test_without_pillow_its_row_says_so(photos_onnx, weights, shared, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     found = measure_waterfall([photos_onnx], shared / "data/photos", weights=weights, limit=4)
@@ -58,6 +60,7 @@ def test_without_pillow_its_row_says_so(photos_onnx, weights, shared, monkeypatc
     assert "left out: the checkpoint's own preprocessing needs Pillow" in str(found)
 
 
+@pytest.mark.slow
 def test_a_street_net_with_pixels_in_and_labels_out(demo, shared, tmp_path):
     weights = demo / "hrnetv2_w18_small_v1_street.pth"
     done = export_artifact(
@@ -71,6 +74,7 @@ def test_a_street_net_with_pixels_in_and_labels_out(demo, shared, tmp_path):
     assert done.waterfall.metric == "mIoU"
 
 
+@pytest.mark.slow
 def test_the_command_prints_it_and_puts_it_into_the_json(demo, shared, tmp_path, monkeypatch, capsys):
     words = ["--weights", demo / "hrnetv2_w18_small_v1_street.pth", "--imgsz", "64x96", "--waterfall", "--json"]
     words += ["--eval-data", shared / "data/street", "--eval-limit", 2, "-o", tmp_path / "s.onnx"]
@@ -84,7 +88,7 @@ def test_the_command_prints_it_and_puts_it_into_the_json(demo, shared, tmp_path,
 def test_other_weights_than_the_artefact_s_are_refused(street_onnx, weights, shared):
     with pytest.raises(UsageError, match=r"needs the weights street\.onnx was made from \(hrnetv2_w18.*Give those"):
         measure_waterfall([street_onnx], shared / "data/street", weights=weights)
-    with pytest.raises(UsageError, match="needs an artefact"):
+    with pytest.raises(UsageError, match="needs an artifact"):
         measure_waterfall([], shared / "data/street", weights=weights)
 
 

@@ -44,6 +44,7 @@ def test_pixels_are_many_on_a_single_image():
     assert not lost.passed
 
 
+@pytest.mark.slow
 def test_fp16_is_compared_on_the_user_s_images(demo, folder, tmp_path):
     wishes = {"weights": demo / "hrnetv2_w18_small_v1_street.pth", "imgsz": "32x48", "precision": "fp16"}
     done = export_artifact(calib_data=folder, output=tmp_path / "s.onnx", **wishes)
@@ -54,6 +55,7 @@ def test_fp16_is_compared_on_the_user_s_images(demo, folder, tmp_path):
     assert export_artifact(output=tmp_path / "s.onnx", **wishes).agreement is None
 
 
+@pytest.mark.slow
 def test_fp16_that_answers_otherwise_is_refused(demo, folder, tmp_path, monkeypatch):
     halve = fp16.to_fp16
 
@@ -72,6 +74,7 @@ def test_fp16_that_answers_otherwise_is_refused(demo, folder, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_folders_are_walked_once(demo, folder, tmp_path, monkeypatch):
     walked = []
     listing = image_folder.list_folder

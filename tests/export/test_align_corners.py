@@ -47,6 +47,7 @@ def modes(path):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aligned", [True, False])
 @pytest.mark.parametrize("options", [{"imgsz": (64, 96)}, {"imgsz": "dynamic"}, {"imgsz": 64, "precision": "fp16"}])
 def test_every_resize_of_the_graph_is_the_nets(weights, exported, options, aligned):
@@ -66,6 +67,7 @@ def test_every_resize_of_the_graph_is_the_nets(weights, exported, options, align
     assert abs(got - wanted).max() < (2e-2 if "precision" in options else 1e-4) * np.ptp(wanted)
 
 
+@pytest.mark.slow
 def test_the_last_resize_follows(exported):
     """In the graph, and in the predictor; both against PyTorch."""
     plain = exported(align_corners=True, imgsz="dynamic")
@@ -80,6 +82,7 @@ def test_the_last_resize_follows(exported):
     assert np.array_equal(found, wanted.numpy())
 
 
+@pytest.mark.slow
 def test_an_own_graph_keeps_its_corners(exported, tmp_path):
     first = exported(align_corners=True, imgsz=64)
     again = export_artifact(str(first.path), precision="fp16", output=tmp_path / "again.onnx")
@@ -91,6 +94,7 @@ def test_an_own_graph_keeps_its_corners(exported, tmp_path):
             export_artifact(str(first.path), align_corners=aligned, output=tmp_path / "x.onnx")
 
 
+@pytest.mark.slow
 def test_the_card_says_how_to_read_the_checkpoint_again(weights, exported):
     card = exported(align_corners=True, imgsz=64).card
     options = ExportOptions(weights=weights, **recorded_options(card))

@@ -79,6 +79,7 @@ def standings(verdict):
     return [str(attempt.runtime_status) for attempt in verdict.attempts]
 
 
+@pytest.mark.slow
 def test_an_engine_that_opens_here_is_measured_itself(gpu, wishes, photos_onnx, shared):
     here = gpu()
     done = export_artifact(**wishes)
@@ -102,6 +103,7 @@ def test_an_engine_that_opens_here_is_measured_itself(gpu, wishes, photos_onnx, 
     assert card.measured["gate_metric"] == again.evaluation.metrics.top1
 
 
+@pytest.mark.slow
 def test_an_engine_that_loses_more_than_its_graph_is_repaired(gpu, wishes, tmp_path):
     here = gpu()
     # All that are built lose much but the fourth, which has four blocks more in floating point.
@@ -127,6 +129,7 @@ def test_an_engine_that_loses_more_than_its_graph_is_repaired(gpu, wishes, tmp_p
     assert "gate_predicted_drop" not in card.measured  # nothing was predicted of these blocks
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_be_repaired_is_refused(gpu, wishes, order, tmp_path):
     here = gpu()
     order(ORDER[:2])
@@ -143,6 +146,7 @@ def test_an_engine_that_cannot_be_repaired_is_refused(gpu, wishes, order, tmp_pa
     assert here.leftovers == 0
 
 
+@pytest.mark.slow
 def test_a_rejected_engine_is_kept_on_demand_and_says_so(gpu, wishes, order):
     order(())
     gpu().biased = lambda _before: True
@@ -153,6 +157,7 @@ def test_a_rejected_engine_is_kept_on_demand_and_says_so(gpu, wishes, order):
     assert card.measured["gate_drop"] > 5 >= caught.value.verdict.attempts[0].drop.points
 
 
+@pytest.mark.slow
 def test_an_engine_that_takes_no_single_picture_is_filled_up(gpu, wishes):
     gpu()
     done = export_artifact(**in_precision(wishes, "fp32") | {"batch": "4:8:16", "eval_limit": 30})
@@ -162,6 +167,7 @@ def test_an_engine_that_takes_no_single_picture_is_filled_up(gpu, wishes):
     assert done.verdict.chosen.agreement == done.engine.parity.agreement == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_an_engine_for_another_gpu_is_predicted(gpu, wishes, precision, monkeypatch, capsys):
     gpu("sm90")

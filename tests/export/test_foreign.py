@@ -257,6 +257,7 @@ def test_a_pointer_instead_of_a_file_is_called_one(tmp_path):
             attempt()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "reason"), [("ir", "IR version 77, newer"), ("opset", "opset 99, newer")])
 def test_a_file_newer_than_the_runtime_is_told_with_the_way_out(photos_onnx, tmp_path, change, reason):
     model = onnx.load(photos_onnx)

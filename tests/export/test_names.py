@@ -33,6 +33,7 @@ def named(street, tmp_path):
     return tmp_path / "face.pth"
 
 
+@pytest.mark.slow
 def test_names_and_colours_of_the_file_are_drawn(named, tmp_path, caplog):
     path = export(weights=named, imgsz="64x96", output=tmp_path / "face.onnx").path
     assert "class names" not in caplog.text
@@ -47,6 +48,7 @@ def test_names_and_colours_of_the_file_are_drawn(named, tmp_path, caplog):
     assert (again.classes, again.palette) == (FACE, tuple(map(tuple, COLOURS)))
 
 
+@pytest.mark.slow
 def test_names_the_user_gives_win(named, tmp_path):
     names = [f"mine {index}" for index in range(19)]
     (tmp_path / "names.txt").write_text("".join(f"{index} {name}\n" for index, name in enumerate(names)))
@@ -54,11 +56,13 @@ def test_names_the_user_gives_win(named, tmp_path):
     assert card.classes == tuple(names)
 
 
+@pytest.mark.slow
 def test_assumed_names_are_said_to_be_so(street, tmp_path, caplog):
     export(weights=street, imgsz=64, output=tmp_path / "x.onnx")
     assert caplog.text.count("those of Cityscapes are assumed for a head of 19 classes; --classes gives others") == 1
 
 
+@pytest.mark.slow
 def test_names_of_another_head_are_left_out(street, tmp_path, caplog):
     state = torch.load(street, map_location="cpu", weights_only=True)
     torch.save({"meta": {"CLASSES": FACE[:7], "PALETTE": COLOURS[:7]}, "state_dict": state}, tmp_path / "x.pth")
@@ -86,6 +90,7 @@ def fetched(demo, monkeypatch, tmp_path):
     return entry
 
 
+@pytest.mark.slow
 def test_predicting_by_name_exports_once(fetched, tmp_path, capsys):
     words = [str(tmp_path / "a.png"), "--json", "--device", "cpu"]
     first, second = [], []
@@ -109,6 +114,7 @@ def test_a_predictor_takes_files(tmp_path, monkeypatch):
         Predictor("HRNet_W18_C")
 
 
+@pytest.mark.slow
 def test_the_export_says_which_weights_it_took(fetched, tmp_path, capsys):
     args = export_command.parse_args(["hrnet_w18_small.ms_in1k", "--imgsz", "64", "-o", str(tmp_path / "x.onnx")])
     assert export_command.run(args) == 0

@@ -33,6 +33,7 @@ def card_in(path):
     return card_from_metadata({p.key: p.value for p in model.metadata_props}, path.name)
 
 
+@pytest.mark.slow
 def test_the_card_tells_the_whole_story(photos, tmp_path):
     done = export_artifact(precision="fp16", output=tmp_path / "p.onnx", batch="1:4:8", **photos)
     card = card_in(done.path)
@@ -52,6 +53,7 @@ def test_the_card_tells_the_whole_story(photos, tmp_path):
     assert card.measured["parity_agreement"] == 1
 
 
+@pytest.mark.slow
 def test_overrides_reach_the_card(photos, tmp_path):
     wishes = {"interpolation": "bicubic", "resize": "squash", "mean": (0.5,) * 3, "std": (0.25,) * 3}
     spec = export_artifact(output=tmp_path / "p.onnx", **photos, **wishes).card.preprocessing
@@ -59,6 +61,7 @@ def test_overrides_reach_the_card(photos, tmp_path):
     assert (spec.mean, spec.std) == ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("opset", [17, 19, 20, 21])
 def test_the_opset_asked_for_is_the_one_written(street, tmp_path, precision, opset):
@@ -69,22 +72,26 @@ def test_the_opset_asked_for_is_the_one_written(street, tmp_path, precision, ops
     assert card_in(path).opset == opset
 
 
+@pytest.mark.slow
 def test_one_file_and_nothing_else(street, tmp_path):
     path = export(output=tmp_path / "new" / "s.onnx", **street).path
     assert [p.name for p in tmp_path.rglob("*")] == ["new", "s.onnx"]
     assert path.stat().st_size < 7e6
 
 
+@pytest.mark.slow
 def test_equal_input_gives_equal_bytes(street, tmp_path):
     first, second = (export(output=tmp_path / name, **street).path for name in ("a.onnx", "b.onnx"))
     assert first.read_bytes() == second.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_static_graph_has_no_shape_arithmetic(street, tmp_path):
     kinds = {n.op_type for n in onnx.load(export(output=tmp_path / "s.onnx", **street).path).graph.node}
     assert kinds == {"Conv", "Relu", "Add", "Resize", "Concat"}
 
 
+@pytest.mark.slow
 def test_fp16_has_few_casts_and_float_ends(street, tmp_path):
     done = export_artifact(output=tmp_path / "s.onnx", precision="fp16", **street)
     model = onnx.load(done.path)
@@ -94,6 +101,7 @@ def test_fp16_has_few_casts_and_float_ends(street, tmp_path):
     assert done.kept_fp32 == ()
 
 
+@pytest.mark.slow
 def test_fp16_keeps_nodes_whose_values_it_cannot_hold(demo, tmp_path):
     """A net whose stem is scaled up by 1e6 and down again overflows half precision in between."""
     state = torch.load(demo / "hrnetv2_w18_small_v1_street.pth", weights_only=True)
@@ -106,6 +114,7 @@ def test_fp16_keeps_nodes_whose_values_it_cannot_hold(demo, tmp_path):
     assert done.difference.max_rel < 0.05
 
 
+@pytest.mark.slow
 def test_a_wrong_graph_is_refused_and_leaves_the_old_file(street, tmp_path, monkeypatch):
     path = export(output=tmp_path / "s.onnx", **street).path
     before = path.read_bytes()
@@ -125,6 +134,7 @@ def test_a_wrong_graph_is_refused_and_leaves_the_old_file(street, tmp_path, monk
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_interrupt_leaves_nothing(street, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -135,11 +145,13 @@ def test_an_interrupt_leaves_nothing(street, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_default_file_name_says_what_it_is(street, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(export(precision="fp16", **street).path) == "hrnetv2_w18_small_v1_fp16.onnx"
 
 
+@pytest.mark.slow
 def test_random_weights_serve_for_measuring_speed(tmp_path):
     done = export_artifact("hrnet_w18_small_v2", weights="random", num_classes=7, imgsz=64, output=tmp_path / "r.onnx")
     assert len(done.card.classes) == 7
@@ -154,6 +166,7 @@ def test_weights_that_cannot_be_fetched_are_named(tmp_path, monkeypatch):
         export("hrnetv2_w48", output=tmp_path / "s.onnx")
 
 
+@pytest.mark.slow
 def test_zoo_weights_bring_their_own_preprocessing(demo, tmp_path, monkeypatch):
     """A file put into the cache by hand is taken for the zoo row, which says how its figures were measured."""
     from hrnet_deploy.models import zoo
@@ -171,6 +184,7 @@ def test_zoo_weights_bring_their_own_preprocessing(demo, tmp_path, monkeypatch):
     assert predictor._loop.pipeline.preprocessor.output_hw(image.shape[:2]) == (1024, 2048)
 
 
+@pytest.mark.slow
 def test_a_foreign_file_gets_a_card(photos, tmp_path):
     source = export(output=tmp_path / "own.onnx", **photos).path
     model = onnx.load(source)
@@ -185,6 +199,7 @@ def test_a_foreign_file_gets_a_card(photos, tmp_path):
     assert done.difference.agreement == 1
 
 
+@pytest.mark.slow
 def test_a_foreign_softmax_is_not_applied_twice(shared, tmp_path):
     path = shared / "weights" / "person_w18_small_v1.onnx"
     half = (0.5, 0.5, 0.5)
@@ -199,6 +214,7 @@ def test_a_foreign_softmax_is_not_applied_twice(shared, tmp_path):
         export(str(path), task="segmentation", imgsz=256, output=tmp_path / "b.onnx")
 
 
+@pytest.mark.slow
 def test_cards_in_files_are_short(demo, tmp_path):
     """ImageNet's thousand names are written as one word, so that a card fits a TensorRT network name."""
     done = export_artifact("hrnet_w18_small_v1", weights="random", imgsz=64, output=tmp_path / "r.onnx")

@@ -21,6 +21,7 @@ def bare(monkeypatch):
     monkeypatch.setattr(card, "version", found)
 
 
+@pytest.mark.slow
 def test_an_export_works_with_no_simplify_and_otherwise_names_the_package(bare, demo, tmp_path):
     options = {"weights": demo / "hrnet_w18_small_v1_photos10.safetensors", "imgsz": 32, "resize": "squash"}
     with pytest.raises(MissingDependencyError, match=r"needs onnxsim, .* pip install onnxsim, or use --no-simplify"):

@@ -33,6 +33,7 @@ def types(model):
     return [v.type.tensor_type.elem_type for v in (*model.graph.input, *model.graph.output)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "size"), [("classification", (64, 64)), ("segmentation", (64, 96))])
 def test_an_hrnet_becomes_half_between_one_cast_in_and_one_cast_out(simplified, run, noise, kind, size):
     original = simplified(kind)
@@ -54,6 +55,7 @@ def test_no_float_weight_is_left_but_the_scales_of_resizes(simplified):
     assert {name for name, array in weights(model).items() if array.dtype == np.float32} == scales
 
 
+@pytest.mark.slow
 def test_a_graph_with_an_open_size_converts_with_its_shape_arithmetic_whole(simplified, run, noise):
     original = simplified("open segmentation")
     converted = to_fp16(original).model
@@ -272,6 +274,7 @@ def graphs(draw):
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), keep
 
 
+@pytest.mark.slow
 @given(graphs())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_graph_with_any_keep_set_stays_valid_and_close(run, noise, drawn):

@@ -30,6 +30,7 @@ def measured(run, model, *inputs):
     )
 
 
+@pytest.mark.slow
 def test_the_largest_values_are_those_of_the_whole_tensors(simplified, run, noise):
     model, images = simplified("classification"), noise(2, 3, 64, 64)
     before = model.SerializeToString()

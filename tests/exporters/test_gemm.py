@@ -60,6 +60,7 @@ def test_a_scalar_bias_stays_a_gemm():
     assert [n.op_type for n in gemm_to_conv(model).graph.node] == ["Gemm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("half", [False, True])
 def test_a_classifier_keeps_its_outputs(photos_onnx, half):
     model = read(photos_onnx)

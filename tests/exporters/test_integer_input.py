@@ -22,6 +22,7 @@ def normalized(pixels, mean=IMAGENET_MEAN, std=IMAGENET_STD):
     return ((pixels / 255.0 - np.array(mean)) / np.array(std)).transpose(0, 3, 1, 2).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classification", "open segmentation"])
 def test_the_outputs_stay(simplified, run, pixels, kind):
     original = simplified(kind)

@@ -5,6 +5,7 @@ import pytest
 from hrnet_deploy.exporters.macs import count_macs
 
 
+@pytest.mark.slow
 def test_a_classifier_has_the_published_multiply_accumulates(traced):
     macs = count_macs(traced("open classification"), (224, 224))
     linear = 2048 * 1000  # the published figure counts the linear layer too

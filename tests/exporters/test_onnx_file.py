@@ -127,6 +127,7 @@ def test_a_size_whose_name_is_no_text_is_refused(tmp_path, parse):
         read(tmp_path / "net.onnx")
 
 
+@pytest.mark.slow
 def test_a_file_cut_in_half_is_refused(tmp_path, simplified):
     content = simplified("classification").SerializeToString()
     (tmp_path / "net.onnx").write_bytes(content[: len(content) // 2])

@@ -14,6 +14,7 @@ ORT_OPENS = 26
 """The newest that ONNX Runtime 1.31 opens; to be raised with it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", ALL)
 def test_every_opset_that_may_be_requested_is_the_one_written(traced, opset):
     converted = simplify(convert(traced("classification"), opset))
@@ -22,6 +23,7 @@ def test_every_opset_that_may_be_requested_is_the_one_written(traced, opset):
     onnx.checker.check_model(converted, full_check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opset", range(MIN_OPSET, ORT_OPENS + 1))
 def test_onnx_runtime_computes_the_same_at_every_opset_it_knows(traced, run, noise, opset):
     images = noise(2, 3, 64, 64)

@@ -62,6 +62,7 @@ def test_the_mask_is_torchs_upsampled_argmax(parse, run, noise, entry, result, s
     assert_masks_equal(run(created, images), logits, size, align_corners)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["segmentation", "open segmentation"])
 def test_a_real_models_mask_is_torchs(simplified, run, noise, kind):
     images = noise(1, 3, 64, 96)
@@ -107,6 +108,7 @@ def test_a_mask_of_a_model_that_classifies_is_refused(simplified):
         add_argmax(simplified("classification"), align_corners=False)
 
 
+@pytest.mark.slow
 def test_probabilities_are_the_softmax_of_the_logits(simplified, run, noise):
     images = noise(3, 3, 64, 64)
     logits = run(simplified("classification"), images)
@@ -115,6 +117,7 @@ def test_probabilities_are_the_softmax_of_the_logits(simplified, run, noise):
     np.testing.assert_allclose(run(created, images), exact_softmax(logits), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 5, 10])
 def test_the_best_classes_and_their_scores_come_best_first(simplified, run, noise, k):
     images = noise(3, 3, 64, 64)

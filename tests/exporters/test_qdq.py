@@ -84,6 +84,7 @@ def sqnr_db(found, wanted):
     return 10 * np.log10(np.var(wanted) / max(float(np.mean((found - wanted) ** 2)), 1e-30))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", QdqTarget)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_graph_is_valid_keeps_its_opset_and_its_outputs(simplified, quantized, run, noise, kind, target):
@@ -99,6 +100,7 @@ def test_the_graph_is_valid_keeps_its_opset_and_its_outputs(simplified, quantize
     assert sqnr_db(run(found, images), run(model, images)) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", QdqTarget)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_convolution_but_the_kept_ones_reads_int8_weights(simplified, quantized, kind, target):
@@ -120,12 +122,14 @@ def test_every_convolution_but_the_kept_ones_reads_int8_weights(simplified, quan
     assert sum(t.dtype == np.int8 and t.ndim == 4 for t in tensors.values()) == wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", QdqTarget)
 def test_no_float_copy_of_a_quantized_weight_is_left(simplified, quantized, target):
     model = simplified("classification")
     assert len(quantized(model, target).SerializeToString()) < 0.35 * len(model.SerializeToString())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_onnx_runtime_fuses_the_cpu_layout(simplified, quantized, noise, tmp_path, kind):
     model = simplified(kind)
@@ -140,6 +144,7 @@ def test_onnx_runtime_fuses_the_cpu_layout(simplified, quantized, noise, tmp_pat
     assert found["QLinearConcat"] == (kind == "open segmentation")
 
 
+@pytest.mark.slow
 def test_for_the_cpu_biases_are_int32_at_the_product_of_both_scales(simplified, quantized):
     model = simplified("classification")
     found, tensors, old = quantized(model, CPU), None, arrays(model)
@@ -214,6 +219,7 @@ def test_no_scale_is_zero_and_all_are_finite(simplified, quantized, target):
     assert all(t.min() >= np.float32(SCALE_FLOOR) for name, t in scales.items() if not name.endswith("_bias_scale"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", QdqTarget)
 def test_kept_nodes_take_and_give_floats(simplified, quantized, run, noise, target):
     model = simplified("classification")
@@ -229,6 +235,7 @@ def test_kept_nodes_take_and_give_floats(simplified, quantized, run, noise, targ
     assert sqnr_db(run(found, images), run(model, images)) > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", QdqTarget)
 def test_with_everything_kept_the_output_is_the_float_graph_s(simplified, quantized, run, noise, target):
     model = simplified("classification")
@@ -237,6 +244,7 @@ def test_with_everything_kept_the_output_is_the_float_graph_s(simplified, quanti
     np.testing.assert_array_equal(run(found, noise(1, 3, 64, 64)), run(model, noise(1, 3, 64, 64)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["Resize", "Relu", "Add", "Conv"])
 @pytest.mark.parametrize("target", QdqTarget)
 def test_any_kind_of_node_can_be_kept_with_the_same_ranges(simplified, quantized, run, noise, target, pattern):
@@ -247,6 +255,7 @@ def test_any_kind_of_node_can_be_kept_with_the_same_ranges(simplified, quantized
     assert sqnr_db(run(found, images), run(model, images)) > 15
 
 
+@pytest.mark.slow
 def test_open_sizes_stay_open(simplified, quantized, run, noise):
     model = simplified("open segmentation")
     for target in QdqTarget:
@@ -255,6 +264,7 @@ def test_open_sizes_stay_open(simplified, quantized, run, noise):
         assert run(found, images).shape == run(model, images).shape
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", QdqTarget)
 def test_per_tensor_weights_have_one_scale(simplified, quantized, run, noise, target):
     model = simplified("classification")
@@ -266,6 +276,7 @@ def test_per_tensor_weights_have_one_scale(simplified, quantized, run, noise, ta
     assert sqnr_db(run(found, images), run(model, images)) > 10
 
 
+@pytest.mark.slow
 def test_squeeze_and_excitation_quantizes_and_runs(quantized, run, noise):
     torch.manual_seed(0)
     small = find_variant("hrnet_w18_small_v1")

@@ -16,6 +16,7 @@ def kinds(model):
     return collections.Counter(node.op_type for node in model.graph.node)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "size"), [("classification", (64, 64)), ("segmentation", (64, 96)), ("open segmentation", (72, 56))]
 )

@@ -31,6 +31,7 @@ class Scaled(nn.Module):
         return self.norm(self.conv(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "batch", "size"),
     [

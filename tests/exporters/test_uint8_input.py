@@ -22,6 +22,7 @@ def pixels():
     return np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swap", [False, True], ids=["rgb", "bgr"])
 def test_bytes_in_give_what_normalized_floats_gave(simplified, run, pixels, swap):
     wanted = run(simplified("classification"), normalized(pixels, swap=swap))
@@ -30,6 +31,7 @@ def test_bytes_in_give_what_normalized_floats_gave(simplified, run, pixels, swap
     assert np.abs(run(model, pixels) - wanted).max() <= 1e-5 * np.abs(wanted).max()
 
 
+@pytest.mark.slow
 def test_the_channels_order_matters(simplified, run, pixels):
     plain, swapped = (
         add_uint8_input(simplified("classification"), IMAGENET_MEAN, IMAGENET_STD, swap=swap) for swap in (False, True)
@@ -37,6 +39,7 @@ def test_the_channels_order_matters(simplified, run, pixels):
     assert np.abs(run(plain, pixels) - run(swapped, pixels)).max() > 1e-3 * run(plain, pixels).std()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("swap", [False, True])
 def test_a_half_graph_takes_bytes_too(simplified, run, pixels, swap):
     wanted = run(simplified("classification"), normalized(pixels, swap=swap))

@@ -142,6 +142,7 @@ def test_palette_colours_differ_and_are_never_black_or_white(count):
     assert not (colours == 255).all(axis=1).any()
 
 
+@pytest.mark.slow
 def test_palette_is_stable():
     np.testing.assert_array_equal(palette(["a"] * 5), palette(["b"] * 255)[:5])
     few = palette(["a"] * 21).astype(int)

@@ -98,6 +98,7 @@ def test_no_decoder_sees_a_file_that_declares_too_many_pixels(kind, monkeypatch)
         read_frame(bomb(kind))
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(kind=st.sampled_from(["TIFF", "AVIF", "JPEG2000", "PNG", "BMP", "GIF", "WEBP", "JPEG", "PPM"]), data=st.data())
 def test_damaged_headers_end_in_one_line(kind, data):

@@ -61,6 +61,7 @@ def server():
         thread.join()
 
 
+@pytest.mark.slow
 def test_urls_are_refused_unless_allowed(server):
     url = f"{server.url}/cat.png"
     assert is_single(url)
@@ -70,6 +71,7 @@ def test_urls_are_refused_unless_allowed(server):
     assert server.asked == []
 
 
+@pytest.mark.slow
 def test_an_allowed_url_is_fetched(server):
     frame = read_frame(f"{server.url}/cat.png", allow_url=True)
     np.testing.assert_array_equal(frame.image, BGR)
@@ -78,6 +80,7 @@ def test_an_allowed_url_is_fetched(server):
     np.testing.assert_array_equal(item.load().image, BGR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -97,6 +100,7 @@ def test_bad_responses_are_one_line(server, monkeypatch, name, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_slow_response_ends(server, monkeypatch):
     monkeypatch.setattr(image_url, "_DEADLINE_S", 0.05)
     with pytest.raises(ImageError, match="not complete after"):

@@ -12,6 +12,7 @@ from hrnet_deploy.imaging.sources import read_frame
 RNG = np.random.default_rng(11)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     color=st.sampled_from([(0, 1), (1, 1), (1, 2), (2, 3), (2, 4), (5, 4)]),

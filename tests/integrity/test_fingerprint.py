@@ -41,6 +41,7 @@ def test_an_export_seals_its_graph_and_its_answer(artefact, engine):
     assert check_fingerprint(engine, card).verdict == "same"
 
 
+@pytest.mark.slow
 def test_another_weight_gives_another_answer(artefact, tmp_path):
     model = onnx.load(artefact)
     weights = [entry for entry in model.graph.initializer if len(entry.dims) == 4]
@@ -71,6 +72,7 @@ class Noisy:
         }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "noise", "verdict"),
     [
@@ -145,6 +147,7 @@ def test_cards_without_one_and_pictures_drawn_otherwise_are_told_apart(photos_on
     assert check_fingerprint(engine, dataclasses.replace(card, lineage=lineage)).verdict == "other-picture"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -34,6 +34,7 @@ def test_class_count_must_be_positive():
         build_network(CLS, 0)
 
 
+@pytest.mark.slow
 def test_seeded_initialization_repeats():
     states = []
     for _ in range(2):
@@ -63,6 +64,7 @@ def _distinct_weights(network):
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [False, True])
 def test_classification_graph_is_minimal(tmp_path, dynamic):
     onnx = pytest.importorskip("onnx")
@@ -86,6 +88,7 @@ def test_classification_graph_is_minimal(tmp_path, dynamic):
     assert kinds["Conv"] == sum(isinstance(m, torch.nn.Conv2d) for m in build_network(CLS, 10).modules())
 
 
+@pytest.mark.slow
 def test_segmentation_graph_follows_the_input_size(tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     network = build_network(SEG, 3)
@@ -132,6 +135,7 @@ PARAMETERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "params", "without_bias"), PARAMETERS)
 def test_variants_have_the_published_parameters(name, params, without_bias):
     variant = find_variant(name)

@@ -21,6 +21,7 @@ def expected_name(entry):
     return f"se_hrnet_{graph[3:]}" if graph.startswith("se_") else f"hrnet_{graph}"
 
 
+@pytest.mark.slow
 def test_every_key_list_maps_without_rest(library, entry):
     rows = entry.rows
     assert len(rows) == entry.n_keys
@@ -37,6 +38,7 @@ def test_every_key_list_maps_without_rest(library, entry):
     check_names_and_shapes(shapes, build_network(variant, classes, device="meta"), variant, "fixture")
 
 
+@pytest.mark.slow
 def test_logits_agree_with_the_source(load_state, library, golden_entry):
     align_corners = True if golden_entry.align_corners else None
     loaded = load_state(library.rule.state_dict(golden_entry.rows), align_corners=align_corners)
@@ -52,6 +54,7 @@ def test_logits_agree_with_the_source(load_state, library, golden_entry):
             assert abs(logits - golden).max() <= tolerance * max(1.0, golden.std()), (name, dtype)
 
 
+@pytest.mark.slow
 def test_corners_of_the_wrong_branch_are_another_model(load_state, library):
     """The same tensors, so that only the flag tells the two branches apart."""
     entry = library.find("official-seg", "w18_small_v2_ac")
@@ -62,6 +65,7 @@ def test_corners_of_the_wrong_branch_are_another_model(load_state, library):
     assert abs(logits - golden).max() > 0.1 * golden.std()
 
 
+@pytest.mark.slow
 def test_ocr_models_are_refused_by_name(load_state, library, ocr_entry):
     if ocr_entry is None:
         pytest.skip("needs the parity fixtures of HRNet-OCR in ../shared/fixtures_ocr")
@@ -70,6 +74,7 @@ def test_ocr_models_are_refused_by_name(load_state, library, ocr_entry):
         load_state(stored)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "variant", "resize", "interpolation", "rounding"),
     [

@@ -318,6 +318,7 @@ def test_file_appears_only_when_complete(server, tmp_path):
     assert path.read_bytes() == CONTENT
 
 
+@pytest.mark.slow
 def test_threads_share_one_download(server, tmp_path):
     server.delay_s = 0.2
     path, found = tmp_path / "net.pth", []

@@ -40,6 +40,7 @@ def alive():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("hrnet-")]
 
 
+@pytest.mark.slow
 def test_streaming_is_lazy_and_ordered(photos, folder):
     taken = []
 
@@ -97,6 +98,7 @@ def test_bad_images_are_reported_in_order_in_the_callers_thread(parallel, folder
     assert {thread for _, thread in events} == {threading.current_thread()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
 def test_an_error_of_the_caller_or_of_the_model_ends_the_threads(parallel, folder, monkeypatch, error):
     def images():
@@ -118,6 +120,7 @@ def test_an_error_of_the_caller_or_of_the_model_ends_the_threads(parallel, folde
         assert not alive()
 
 
+@pytest.mark.slow
 def test_a_stream_holds_a_bounded_number_of_images(parallel, picture):
     live = []
 
@@ -133,6 +136,7 @@ def test_a_stream_holds_a_bounded_number_of_images(parallel, picture):
     assert most <= (2 * parallel.streams + 2) * 2 + 2 * readers() + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3])
 def test_streams_change_no_prediction_and_no_order(photos, parallel, folder, batch):
     sources = 8 * sorted(folder.glob("*.png"))

@@ -57,6 +57,7 @@ def test_crops_equal_those_of_the_dialects_own_code(fixtures, dialect):
             assert difference.max() == 0, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 def test_every_imagenet_picture_equals_pillow(shared, interpolation):
     make = Preprocessor(Preprocessing(interpolation=interpolation))
@@ -205,6 +206,7 @@ def test_a_view_gives_what_its_copy_gives():
         assert np.array_equal(Preprocessor(spec)(view), Preprocessor(spec)(view.copy()))
 
 
+@pytest.mark.slow
 def test_one_preprocessor_serves_many_threads():
     for spec in (Preprocessing(), DIALECTS["ppcls"]):
         make = Preprocessor(spec)

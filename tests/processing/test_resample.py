@@ -50,6 +50,7 @@ def jobs(draw):
     return random_image(height, width, draw(st.integers(0, 9))), size_hw, crop
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(jobs(), st.sampled_from(list(PILLOW)))
 def test_any_crop_of_any_size_equals_pillow(job, interpolation):

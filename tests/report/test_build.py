@@ -13,6 +13,7 @@ from hrnet_deploy.report.tables import figure_table
 from hrnet_deploy.spec import Task
 
 
+@pytest.mark.slow
 def test_rows_hold_what_was_found(photos_report):
     reference, like, other = photos_report.rows
     assert reference.comparison is None
@@ -24,6 +25,7 @@ def test_rows_hold_what_was_found(photos_report):
     assert [len(exhibit.panels) for exhibit in other.examples] == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_every_model_is_timed_on_single_images_from_the_first_on(photos, pixel_model):
     calls = []
 

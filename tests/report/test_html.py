@@ -52,6 +52,7 @@ def page(any_report):
     return Page(as_html(any_report))
 
 
+@pytest.mark.slow
 def test_elements_are_nested_and_closed(page):
     assert page.open == []
     assert page.crossed == []
@@ -123,6 +124,7 @@ def test_changed_scenes_have_three_panels(street_report):
     assert "lost: only the reference is right (solid)" in page.text
 
 
+@pytest.mark.slow
 def test_of_many_classes_those_with_the_largest_changes_are_drawn(tmp_path, pixel_model):
     names = tuple(f"class with a rather long name {index}" for index in range(30))
     for index in range(60):
@@ -137,6 +139,7 @@ def test_of_many_classes_those_with_the_largest_changes_are_drawn(tmp_path, pixe
     assert "report.csv" in text
 
 
+@pytest.mark.slow
 def test_one_image_has_no_interval(photos, pixel_model):
     task = Task.CLASSIFICATION
     report = build_report(
@@ -145,6 +148,7 @@ def test_one_image_has_no_interval(photos, pixel_model):
     assert "One image gives no intervals" in Page(as_html(report)).text
 
 
+@pytest.mark.slow
 def test_without_photos_no_image_of_a_classifier_is_embedded(photos, pixel_model):
     models = [
         pixel_model(Task.CLASSIFICATION),
@@ -155,6 +159,7 @@ def test_without_photos_no_image_of_a_classifier_is_embedded(photos, pixel_model
     assert "The class changed in 3 of 12 images" in page.text
 
 
+@pytest.mark.slow
 def test_without_photos_masks_are_shown_alone(scenes, pixel_model):
     models = [pixel_model(Task.SEGMENTATION), pixel_model(Task.SEGMENTATION, mistakes={0: 1}, precision=Precision.INT8)]
     with_photos, without = (

@@ -109,6 +109,7 @@ def test_speeds_of_two_devices_are_reported(photos_report):
     assert summarize(report).headline.startswith("Unconfirmed (speeds of different devices: cpu and cuda): ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_a_reference_at_chance_level_allows_no_conclusion(pixel_model, photos, scenes, task):
     from hrnet_deploy.report import build_report
@@ -126,6 +127,7 @@ def test_a_reference_at_chance_level_allows_no_conclusion(pixel_model, photos, s
     assert "keeps 99%" not in as_html(report)
 
 
+@pytest.mark.slow
 def test_one_class_for_everything_is_chance_level(pixel_model, photos):
     from hrnet_deploy.report import build_report
 

@@ -54,6 +54,7 @@ def test_reference_has_no_drop(any_report):
     assert {texts[name] for name in ("95% interval", "agreement", "worst class", "speed-up")} == {"-"}
 
 
+@pytest.mark.slow
 def test_top_5_stands_in_every_table_of_more_than_five_classes(pixel_model, photos, photos_report):
     from hrnet_deploy.report import build_report
     from hrnet_deploy.report.html import as_html

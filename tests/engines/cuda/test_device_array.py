@@ -46,6 +46,7 @@ def test_numpy_reads_a_result_through_dlpack_in_place(blocks, stream, shape, dty
     np.testing.assert_array_equal(array.numpy(), values)
 
 
+@pytest.mark.slow
 def test_torch_reads_a_result_through_dlpack_and_keeps_it_alive(blocks, stream, cuda):
     torch = pytest.importorskip("torch", reason="needs torch")
     array, values = filled(blocks, stream, OnHost)
@@ -90,6 +91,7 @@ def test_a_result_is_not_copied_in_silence(blocks, stream):
             array.__dlpack__(**options)
 
 
+@pytest.mark.slow
 def test_blocks_read_on_another_stream_are_freed_not_lent_again(blocks, stream, cuda):
     for reader, again in ((None, True), (1, True), (-1, True), (4711, False)):
         array, _ = filled(blocks, stream)
@@ -104,6 +106,7 @@ def test_blocks_read_on_another_stream_are_freed_not_lent_again(blocks, stream, 
         blocks.release(24, got)
 
 
+@pytest.mark.slow
 def test_a_block_with_an_unknown_reader_is_freed_not_lent_again(blocks, stream, cuda):
     """torch.as_tensor and cupy.asarray take the interface, which cannot say on which stream they will read."""
     array, values = filled(blocks, stream)
@@ -118,6 +121,7 @@ def test_a_block_with_an_unknown_reader_is_freed_not_lent_again(blocks, stream, 
     assert not blocks._free
 
 
+@pytest.mark.slow
 def test_looking_at_a_result_is_not_reading_it(blocks, stream, cuda):
     array, _ = filled(blocks, stream)
     address, size = array.address, array.nbytes

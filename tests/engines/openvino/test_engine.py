@@ -99,6 +99,7 @@ def test_what_a_graph_does_not_declare_is_inferred(openvino_cpu, outputs):
     assert engine.run({"x": images(3, 3, 8, 8)})["y"].shape == (3, 4, 8, 8)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(counts=st.lists(st.integers(1, 9), min_size=1, max_size=4), streams=st.integers(1, 3), seed=st.integers(0, 99))
 def test_outputs_are_those_of_onnx_runtime_at_every_batch(openvino_cpu, counts, streams, seed):
@@ -250,6 +251,7 @@ def test_without_a_place_for_the_cache_it_runs_all_the_same(engine, file, monkey
     np.testing.assert_array_equal(OpenVinoEngine(file).run(feed)["y"], engine.run(feed)["y"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", [1, 2, 3])
 def test_eight_threads_get_the_outputs_that_one_gets(openvino_cpu, streams):
     engine = OpenVinoEngine(NET, streams=streams)

@@ -33,6 +33,7 @@ def test_this_cpu_computes_float32(openvino_cpu):
     assert half_hint() in DTYPES
 
 
+@pytest.mark.slow
 def test_loading_openvino_loads_no_telemetry(openvino_cpu):
     script = (
         "import json, sys; from hrnet_deploy.engines.openvino.runtime import load_openvino; load_openvino();"

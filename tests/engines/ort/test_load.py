@@ -97,6 +97,7 @@ def test_an_openvino_that_does_not_load_is_reported_and_done_without_unless_name
         open_engine(artefact, device="cpu", backend="openvino")
 
 
+@pytest.mark.slow
 def test_openvino_serves_a_machine_without_onnx_runtime(artefact):
     script = (
         "import sys; sys.modules['onnxruntime'] = None; from pathlib import Path; import numpy as np;"

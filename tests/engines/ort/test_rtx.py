@@ -52,6 +52,7 @@ def plugin(monkeypatch):
     return registered
 
 
+@pytest.mark.slow
 def test_a_graph_runs_whole_on_the_plugin(plugin, photos_onnx):
     with Predictor(photos_onnx, backend="onnxruntime-rtx") as ours, Predictor(photos_onnx, device="cpu") as plain:
         assert (ours.backend, ours.device, ours.streams) == ("onnxruntime-rtx", "cuda:0", 1)

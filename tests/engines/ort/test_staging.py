@@ -55,6 +55,7 @@ def test_strided_and_empty_arrays_are_fine(staging):
     assert staging.store({"y": nothing}, {"y": "float32"})["y"].shape == (0, 4)
 
 
+@pytest.mark.slow
 def test_a_bound_session_answers_as_with_plain_copies(cuda, photos_onnx):
     session = onnxruntime.InferenceSession(str(photos_onnx), providers=["CPUExecutionProvider"])
     outputs = tuple(spec(value) for value in session.get_outputs())

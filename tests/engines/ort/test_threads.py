@@ -72,6 +72,7 @@ def pictures():
     return [np.random.default_rng(seed).integers(0, 255, (40, 50, 3), np.uint8) for seed in range(3)]
 
 
+@pytest.mark.slow
 def test_a_hundred_lists_are_one_thread_and_one_capture_a_shape(gpu, photos_onnx, pictures):
     wanted = [result.probs for result in Predictor(photos_onnx, device="cpu").predict(pictures, batch=2)]
     before = threading.active_count()
@@ -89,6 +90,7 @@ def test_a_hundred_lists_are_one_thread_and_one_capture_a_shape(gpu, photos_onnx
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_evaluations_share_the_thread(gpu, photos_onnx, pictures, tmp_path):
     samples = []
     for index, picture in enumerate(pictures):
@@ -116,6 +118,7 @@ def test_the_session_ends_in_its_thread(gpu, photos_onnx):
     assert set(ended) == threads
 
 
+@pytest.mark.slow
 def test_a_failed_capture_is_told_once_and_everything_goes_on_without(gpu, photos_onnx, caplog):
     x = np.random.default_rng(0).normal(size=(4, 3, 64, 64)).astype(np.float32)
     with Predictor(photos_onnx, device="cuda") as predictor, Predictor(photos_onnx, device="cpu") as plain:
@@ -134,6 +137,7 @@ def test_a_failed_capture_is_told_once_and_everything_goes_on_without(gpu, photo
         assert sum(gpu[0].captures.values()) == 2
 
 
+@pytest.mark.slow
 def test_open_sizes_are_captured_when_they_come_back(gpu, street_onnx):
     with Predictor(street_onnx, device="cuda") as predictor:
         for width in (64, 96, 128, 64, 160, 64):

@@ -29,6 +29,7 @@ def test_abilities_by_version(fake, version, expected):
     assert api.label == f"TensorRT {version}"
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 def test_abilities_of_rtx():
     pytest.importorskip("tensorrt_rtx", reason="needs TensorRT-RTX")

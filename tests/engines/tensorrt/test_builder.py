@@ -52,6 +52,7 @@ class Table:
 EXPLICIT = "EXPLICIT_BATCH"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "precision", "typing", "creation", "flags"),
     [
@@ -94,6 +95,7 @@ def test_a_fixed_graph_is_calibrated_without_a_profile(fake):
     assert api.module.state.calibration is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["8.6.1", "10.13.0.35"])
 def test_layers_of_kept_nodes_are_constrained(fake, caplog, version):
     api = fake(version)
@@ -143,6 +145,7 @@ def test_layers_come_from_the_log(fake):
     assert built.seconds > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "request_", "message"),
     [
@@ -262,6 +265,7 @@ def test_the_timing_cache_is_used_or_made_anew(fake, tmp_path, caplog, kept, acc
     assert any("was refused by TensorRT 10.13" in m for m in caplog.messages) == warns
 
 
+@pytest.mark.slow
 def test_timings_of_a_failed_build_are_not_kept(fake, tmp_path):
     api = fake()
     api.module.state.plan = None
@@ -421,6 +425,7 @@ def convolutions(graph: bytes) -> list[str]:
     return [node.name for node in onnx.load_from_string(graph).graph.node if node.op_type == "Conv"]
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 @pytest.mark.parametrize(
     ("precision", "target", "kept"),
@@ -452,6 +457,7 @@ def test_rtx_runs_the_convolutions_in_the_precision_of_the_graph(rtx, photos, pr
         assert by_node.missing == ("/conv1/Conv", "/conv2/Conv")
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 @pytest.mark.parametrize("target", ["sm75", "sm86"])
 def test_rtx_builds_the_street_net_for_a_range_of_sizes(rtx, street_onnx, target):
@@ -463,6 +469,7 @@ def test_rtx_builds_the_street_net_for_a_range_of_sizes(rtx, street_onnx, target
     assert (share.convolutions, share.achieved) == (len(nodes), len(nodes))
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
@@ -488,12 +495,14 @@ def test_rtx_says_what_is_wrong(rtx, photos, options, kind, message, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 def test_fp32_gemm_for_turing_is_refused_by_name(rtx, photos):
     with pytest.raises(BuildError, match="FP32 GEMM is not supported"):
         build(rtx, ask(graph=photos["fp32"], profile=SHAPES, targets=("sm75",)))
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 def test_rtx_keeps_no_timings(rtx, photos, tmp_path):
     graph = photos["fp16"]
@@ -503,6 +512,7 @@ def test_rtx_keeps_no_timings(rtx, photos, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 def test_a_real_ctrl_c_ends_a_real_build(rtx, photos, tmp_path):
     graph = tmp_path / "graph.onnx"
@@ -538,6 +548,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 def test_what_is_no_engine_is_not_inspected(rtx):
     with pytest.raises(BuildError, match=r"TensorRT-RTX .* must give the engine, got: .*Serialization"):

@@ -61,6 +61,7 @@ def opened(tmp_path, cuda, trt):
     assert cuda.leftovers == 0
 
 
+@pytest.mark.slow
 def test_an_engine_tells_what_it_takes_gives_and_carries(opened):
     engine = opened()
     assert engine.inputs == (TensorSpec("x", "float32", ("batch", 3)),)
@@ -68,6 +69,7 @@ def test_an_engine_tells_what_it_takes_gives_and_carries(opened):
     assert (engine.backend, engine.device, engine.metadata) == ("tensorrt", "cuda:0", {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graphs", [True, False])
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_a_batch_comes_back_computed_however_often_it_is_run(opened, graphs, count):
@@ -77,6 +79,7 @@ def test_a_batch_comes_back_computed_however_often_it_is_run(opened, graphs, cou
         assert_right(engine.run({"x": x}), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["FLOAT", "HALF", "UINT8"])
 def test_types_stay_what_they_are(opened, dtype):
     engine = opened(dtype=dtype)
@@ -86,6 +89,7 @@ def test_types_stay_what_they_are(opened, dtype):
     np.testing.assert_array_equal(found, x * 2)
 
 
+@pytest.mark.slow
 def test_results_and_inputs_belong_to_the_caller(opened):
     engine = opened()
     x = rows(2)
@@ -97,12 +101,14 @@ def test_results_and_inputs_belong_to_the_caller(opened):
     assert_right(first, before)
 
 
+@pytest.mark.slow
 def test_arrays_need_not_be_contiguous(opened):
     x = rows(3, width=4).T[:3].T[::-1]
     assert not x.flags.c_contiguous
     assert_right(opened().run({"x": x}), x)
 
 
+@pytest.mark.slow
 def test_a_shape_runs_eagerly_then_is_recorded_then_launched(opened, cuda):
     engine = opened()
     seen = []
@@ -112,6 +118,7 @@ def test_a_shape_runs_eagerly_then_is_recorded_then_launched(opened, cuda):
     assert seen == [(0, 0), (1, 0), (1, 1), (1, 2)]
 
 
+@pytest.mark.slow
 def test_known_shapes_allocate_nothing(opened, cuda, trt):
     engine = opened()
     for _ in range(3):
@@ -123,6 +130,7 @@ def test_known_shapes_allocate_nothing(opened, cuda, trt):
     assert (cuda.calls["allocate"], cuda.calls["allocate_host"], trt.contexts, cuda.calls["stream"]) == before
 
 
+@pytest.mark.slow
 def test_contexts_of_a_slot_share_their_activation_memory(opened, cuda):
     engine = opened(scratch=1 << 20)
     used = cuda.total - cuda.memory_info(0)[0]
@@ -132,6 +140,7 @@ def test_contexts_of_a_slot_share_their_activation_memory(opened, cuda):
     assert cuda.total - cuda.memory_info(0)[0] == used
 
 
+@pytest.mark.slow
 def test_a_recording_that_fails_is_said_once_and_the_results_stay_right(opened, trt, cuda, caplog):
     trt.broken_graphs = True
     engine = opened()
@@ -145,6 +154,7 @@ def test_a_recording_that_fails_is_said_once_and_the_results_stay_right(opened, 
     assert not cuda.graphs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", ["begin_capture", "end_capture"])
 def test_a_gpu_that_cannot_record_runs_eagerly(opened, cuda, call):
     engine = opened()
@@ -155,6 +165,7 @@ def test_a_gpu_that_cannot_record_runs_eagerly(opened, cuda, call):
     assert (cuda.calls["begin_capture"], cuda.calls["launch"]) == (1, 0)
 
 
+@pytest.mark.slow
 def test_no_context_for_a_recording_means_no_graphs(opened, trt, cuda):
     engine = opened()
     engine.run({"x": rows(2)})
@@ -164,6 +175,7 @@ def test_no_context_for_a_recording_means_no_graphs(opened, trt, cuda):
     assert cuda.calls["begin_capture"] == 0
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sizes=st.lists(st.integers(1, 20), min_size=1, max_size=40), device=st.booleans())
 def test_any_sequence_of_batches_is_computed_right_with_few_graphs(tmp_path, sizes, device):
@@ -185,6 +197,7 @@ def test_any_sequence_of_batches_is_computed_right_with_few_graphs(tmp_path, siz
     assert cuda.leftovers == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [9, 16, 17, 30])
 @pytest.mark.parametrize("device", [False, True])
 def test_a_batch_over_the_profile_is_computed_in_parts(opened, count, device):
@@ -193,6 +206,7 @@ def test_a_batch_over_the_profile_is_computed_in_parts(opened, count, device):
     assert_right({k: to_host(v) for k, v in found.items()}, x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("count", "parts"), [(9, [5, 4]), (12, [8, 4]), (16, [8, 8]), (17, [6, 6, 5]), (21, [8, 8, 5])]
 )
@@ -203,6 +217,7 @@ def test_parts_are_full_ones_unless_the_rest_is_under_the_profile(opened, cuda, 
     assert [shapes[0][0] for shapes in (chunk.shapes for chunk in engine._planned([rows(count)]))] == parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("profiles", "shape", "message"),
     [
@@ -225,6 +240,7 @@ def test_a_shape_outside_every_profile_is_refused_with_the_range(opened, profile
             engine.run({"x": on_gpu(np.zeros(shape, np.float32))})
 
 
+@pytest.mark.slow
 def test_of_several_profiles_the_nearest_that_holds_a_shape_runs_it(opened, cuda):
     engine = opened(profiles=[[[1, 3], [8, 3], [8, 3]], [[1, 3], [1, 3], [2, 3]], [[1, 3], [16, 3], [32, 3]]])
     chosen = [engine._planned([rows(count)])[0].profile for count in (1, 2, 8, 9, 40)]
@@ -233,6 +249,7 @@ def test_of_several_profiles_the_nearest_that_holds_a_shape_runs_it(opened, cuda
         assert_right(engine.run({"x": rows(count)}), rows(count))
 
 
+@pytest.mark.slow
 def test_a_static_engine_takes_its_own_shape(opened):
     engine = opened(shape=[2, 3])
     assert engine.inputs[0].shape == (2, 3)
@@ -242,6 +259,7 @@ def test_a_static_engine_takes_its_own_shape(opened):
         engine.run({"x": rows(3)})
 
 
+@pytest.mark.slow
 def test_open_sizes_run_at_each_size(opened):
     engine = opened(shape=[-1, -1], profiles=[[[1, 2], [1, 4], [4, 9]]])
     assert engine.inputs[0].shape == ("batch", "?")
@@ -250,6 +268,7 @@ def test_open_sizes_run_at_each_size(opened):
         assert_right(engine.run({"x": x}), x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("feed", "message"),
     [
@@ -268,6 +287,7 @@ def test_a_feed_that_does_not_fit_is_refused_with_what_was_given(opened, feed, m
         opened().run(feed)
 
 
+@pytest.mark.slow
 def test_eight_threads_get_the_answers_that_one_gets(opened, trt):
     engine = opened(contexts=3)
     batches = [rows(1 + seed % 11, seed) for seed in range(200)]
@@ -277,6 +297,7 @@ def test_eight_threads_get_the_answers_that_one_gets(opened, trt):
         assert_right(result, x)
 
 
+@pytest.mark.slow
 def test_threads_with_gpu_arrays_get_theirs_too(opened):
     engine = opened(contexts=3)
     batches = [rows(1 + seed % 11, seed) for seed in range(100)]
@@ -286,6 +307,7 @@ def test_threads_with_gpu_arrays_get_theirs_too(opened):
         assert_right({name: to_host(value) for name, value in result.items()}, x)
 
 
+@pytest.mark.slow
 def test_aux_streams_are_made_once_per_slot(opened, cuda):
     engine = opened(streams=3)
     for count in (1, 1, 2, 2):
@@ -320,6 +342,7 @@ def to_host(value):
     return value if isinstance(value, np.ndarray) else value.numpy()
 
 
+@pytest.mark.slow
 def test_gpu_arrays_go_in_and_out_without_touching_the_host(opened, cuda):
     engine = opened()
     for seed in range(5):
@@ -340,6 +363,7 @@ class OnHost:
         self.array = np.asarray(SimpleNamespace(__array_interface__={**entries, "version": 3}))
 
 
+@pytest.mark.slow
 def test_results_on_the_gpu_keep_their_memory_while_they_are_held(opened, cuda):
     engine = opened()
     held = [engine.run({"x": on_gpu(rows(2, seed))})["y"] for seed in range(6)]
@@ -350,6 +374,7 @@ def test_results_on_the_gpu_keep_their_memory_while_they_are_held(opened, cuda):
     del held, found
 
 
+@pytest.mark.slow
 def test_results_that_are_dropped_lend_their_memory_to_the_next(opened, cuda):
     engine = opened()
     engine.run({"x": on_gpu(rows(2))})
@@ -360,12 +385,14 @@ def test_results_that_are_dropped_lend_their_memory_to_the_next(opened, cuda):
     assert (engine._pool._idle[0].stream, 1) in cuda.waits  # whoever read the last result may still be at it
 
 
+@pytest.mark.slow
 def test_results_feed_the_next_run(opened):
     engine = opened()
     once = engine.run({"x": on_gpu(rows(3))})["y"]
     np.testing.assert_array_equal(engine.run({"x": once})["y"].numpy(), rows(3) * 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("entries", "stream"), [({}, 1), ({"stream": None}, 1), ({"stream": 2}, 2), ({"stream": 77}, 77)]
 )
@@ -375,6 +402,7 @@ def test_the_stream_that_fills_an_input_is_waited_for(opened, cuda, entries, str
     assert cuda.waits == [(engine._pool._idle[0].stream, stream)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "message"),
     [
@@ -395,12 +423,14 @@ def test_a_gpu_array_that_does_not_fit_is_refused_and_the_slot_lives_on(opened, 
 # --- what can go wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "cuda0", "cpu:0"])
 def test_an_unknown_device_is_refused(opened, device):
     with pytest.raises(UsageError, match=f"device must be cuda, cuda:N or auto for an engine, got '{device}'"):
         opened(device=device)
 
 
+@pytest.mark.slow
 def test_a_gpu_beyond_those_there_are_and_the_cpu_are_refused(opened):
     with pytest.raises(DeviceError, match=r"device 'cuda:3' must be one of the 1 there are.*Use cuda:0"):
         opened(device="cuda:3")
@@ -428,6 +458,7 @@ def test_a_missing_file_is_missing(tmp_path, cuda, trt):
         TrtEngine(tmp_path / "none.engine", cuda=cuda, api=trt.api)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("facts", "error", "message"),
     [
@@ -454,6 +485,7 @@ def test_an_engine_that_does_not_load_says_why_and_leaves_nothing_behind(opened,
     assert cuda.leftovers == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_plan_names_the_way_to_build_it_again(opened, trt):
     with pytest.raises(
         ArtifactError, match=r"net0\.engine must be an engine that TensorRT 10\.9\.0\.34 can load, got: IRun"
@@ -493,6 +525,7 @@ def test_no_memory_for_a_second_slot_means_that_threads_take_turns(tmp_path, cap
     assert cuda.leftovers == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", [False, True])
 def test_a_run_that_fails_says_so_and_the_next_one_gets_a_fresh_slot(opened, trt, cuda, device):
     engine = opened(contexts=1)
@@ -503,6 +536,7 @@ def test_a_run_that_fails_says_so_and_the_next_one_gets_a_fresh_slot(opened, trt
     assert_right(engine.run({"x": rows(3)}), rows(3))
 
 
+@pytest.mark.slow
 def test_a_shape_that_tensorrt_refuses_says_so(opened, trt):
     engine = opened()
     trt.refuse["shape"] = 1
@@ -510,6 +544,7 @@ def test_a_shape_that_tensorrt_refuses_says_so(opened, trt):
         engine.run({"x": rows(3)})
 
 
+@pytest.mark.slow
 def test_closing_twice_is_closing_once_and_running_then_says_so(opened, cuda):
     engine = opened()
     engine.run({"x": rows(2)})
@@ -521,6 +556,7 @@ def test_closing_twice_is_closing_once_and_running_then_says_so(opened, cuda):
         engine.run({"x": rows(2)})
 
 
+@pytest.mark.slow
 def test_an_engine_nobody_holds_is_released(tmp_path, cuda, trt):
     path = tmp_path / "net.engine"
     path.write_bytes(trt.plan(profiles=PROFILES))
@@ -533,6 +569,7 @@ def test_an_engine_nobody_holds_is_released(tmp_path, cuda, trt):
     assert cuda.leftovers == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contexts", [0, -1])
 def test_fewer_than_one_context_is_refused(opened, contexts):
     with pytest.raises(UsageError, match=f"contexts must be at least 1, got {contexts}"):
@@ -580,11 +617,13 @@ def test_facts_that_do_not_fit_stop_the_load_before_tensorrt_sees_it(tmp_path, c
         TrtEngine(path, api=trt.api, cuda=cuda)
 
 
+@pytest.mark.slow
 def test_without_a_sidecar_the_card_in_the_networks_name_counts(opened):
     assert opened(name=card_metadata(CARD)[CARD_KEY]).metadata == card_metadata(CARD)
     assert opened(name="{not a card").metadata == {}
 
 
+@pytest.mark.slow
 def test_an_ultralytics_header_becomes_a_card(opened, trt):
     header = json.dumps({"task": "classify", "names": {"0": "cat", "1": "dog"}, "imgsz": [8, 8]}).encode()
     shapes = [[1, 3, 8, 8], [2, 3, 8, 8], [4, 3, 8, 8]]
@@ -595,6 +634,7 @@ def test_an_ultralytics_header_becomes_a_card(opened, trt):
     assert engine.inputs[0].shape == ("batch", 3, 8, 8)
 
 
+@pytest.mark.slow
 def test_a_plan_of_another_version_without_a_sidecar_is_refused(opened, trt, rtx):
     with pytest.raises(ArtifactError, match="must be built by the TensorRT that runs it"):
         opened(trt=rtx, content=trt.plan(profiles=PROFILES))
@@ -603,6 +643,7 @@ def test_a_plan_of_another_version_without_a_sidecar_is_refused(opened, trt, rtx
 # --- TensorRT-RTX
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("graphs", [True, False])
 def test_rtx_records_by_itself_and_keeps_its_kernels(opened, rtx, cuda, tmp_path, monkeypatch, graphs):
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path / "cache"))
@@ -625,6 +666,7 @@ def test_rtx_records_by_itself_and_keeps_its_kernels(opened, rtx, cuda, tmp_path
     again.close()
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_stops_nothing(opened, rtx, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path / "file"))

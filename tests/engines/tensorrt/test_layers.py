@@ -262,6 +262,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(json_values)
 def test_any_json_is_read_or_refused(value):
     try:

@@ -7,6 +7,7 @@ from hrnet_deploy.evaluation.compare import _miou_drop, _share_drop
 from hrnet_deploy.evaluation.metrics.bootstrap import paired_interval
 
 
+@pytest.mark.slow
 def test_counts_of_equal_rows_give_the_distribution_of_single_draws():
     generator = np.random.default_rng(0)
     rows = np.stack([generator.random(400) < 0.8, generator.random(400) < 0.75], axis=1).astype(np.int64)

@@ -28,6 +28,7 @@ def rankings(scores):
     return [Ranking(tuple(row.tolist()), tuple(np.take(s, row).tolist())) for row, s in zip(order, scores, strict=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("images", "classes"), [(1, 6), (400, 10), (300, 1000)])
 def test_equals_torchmetrics(torchmetrics, images, classes):
     import torch

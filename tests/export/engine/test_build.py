@@ -87,6 +87,7 @@ def names(path):
     return sorted(p.name for p in path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 @pytest.mark.parametrize(
     ("precision", "target", "convolutions"),
@@ -139,6 +140,7 @@ def test_every_precision_on_every_generation(rtx, tmp_path, monkeypatch, net, im
     assert plans["fp16"] < 0.7 * plans["fp32"]
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 def test_int8_runs_in_int8(rtx, photos, pictures, tmp_path):
     done = photos(precision="int8", calib_data=pictures, target="sm86")
@@ -147,6 +149,7 @@ def test_int8_runs_in_int8(rtx, photos, pictures, tmp_path):
     assert done.card.quantization.target is QdqTarget.TENSORRT
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 def test_a_street_net_with_pixels_in_labels_out_and_open_sizes(rtx, demo, tmp_path):
     done = export_artifact(
@@ -158,6 +161,7 @@ def test_a_street_net_with_pixels_in_labels_out_and_open_sizes(rtx, demo, tmp_pa
     assert done.card.output_kind is OutputKind.LABELS
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 def test_an_artefact_is_compiled_as_it_is(rtx, photos, tmp_path):
     half = photos("half.onnx", precision="fp16")
@@ -170,6 +174,7 @@ def test_an_artefact_is_compiled_as_it_is(rtx, photos, tmp_path):
     assert done.difference is None or done.difference.agreement > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.rtx
 @pytest.mark.parametrize(
     ("made", "options", "message"),
@@ -187,12 +192,14 @@ def test_what_an_artefact_cannot_become(rtx, photos, tmp_path, made, options, me
     assert names(tmp_path) == ["photos.onnx"]
 
 
+@pytest.mark.slow
 def test_an_artefact_for_the_cpu_is_no_start_for_an_engine(rtx, photos, pictures, tmp_path):
     source = photos("photos.onnx", precision="int8", calib_data=pictures).path
     with pytest.raises(UsageError, match="Q/DQ pairs for TensorRT, got"):
         export_artifact(str(source), output=tmp_path / "other.engine", target="sm86")
 
 
+@pytest.mark.slow
 def test_an_fp32_artefact_is_a_start_with_its_own_card(photos, tmp_path):
     first = photos("photos.onnx", mean=(0.4, 0.5, 0.6))
     half = export_artifact(str(first.path), precision="fp16", output=tmp_path / "half.onnx")
@@ -202,6 +209,7 @@ def test_an_fp32_artefact_is_a_start_with_its_own_card(photos, tmp_path):
     assert half.card.lineage["weights_sha256"] == first.card.lineage["weights_sha256"]
 
 
+@pytest.mark.slow
 def test_too_few_convolutions_in_the_precision_are_an_error_that_names_them(rtx, photos, tmp_path, monkeypatch):
     build = compiling.build
 
@@ -300,6 +308,7 @@ def kernels(dtype, share=1.0):
     return [Layer(n, "CaskConvolution", (t,), (), "", (n,)) for n, t in zip(CONVOLUTIONS, types, strict=True)]
 
 
+@pytest.mark.slow
 def test_an_engine_is_inspected_on_the_gpu_that_builds_it(told, toy):
     _, asked_on = told("10.13.0.35", kernels("Half"), kernels("Float"))
     done = toy(precision="fp16", device="cuda:1")
@@ -327,6 +336,7 @@ def test_an_inspector_that_fails_leaves_the_log(told, toy, monkeypatch):
         toy(precision="fp16")
 
 
+@pytest.mark.slow
 def test_pairs_under_flags_count_what_they_quantise(told, toy):
     told("8.6.1", kernels("Int8"))
     assert toy(int8_path="qdq", remainder="fp32").engine.asked == 5
@@ -357,6 +367,7 @@ def test_an_engine_without_any_is_refused(told, toy):
         toy(precision="fp16")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "precision", "path", "flags", "opset", "typed"),
     [
@@ -410,6 +421,7 @@ STEM_AND_LAST = {"s1", "r1", "s2", "r2", "last"}
 ALL_VALUES = set("abcdefghijklmnoqr")
 
 
+@pytest.mark.slow
 def test_the_calibrator_answers_from_the_table(implicit, tmp_path):
     found = implicit(batch="1:2:4")
     assert found.header == "TRT-101300-EntropyCalibration2"
@@ -425,6 +437,7 @@ def test_the_calibrator_answers_from_the_table(implicit, tmp_path):
     assert found.state.calibration == {"x": ((2, 3, 32, 32),) * 3}
 
 
+@pytest.mark.slow
 def test_what_the_recipe_keeps_stays_out_of_implicit_int8(implicit):
     found = implicit()
     assert set(found.amax) == ALL_VALUES - {"a", "b", "c"}
@@ -434,6 +447,7 @@ def test_what_the_recipe_keeps_stays_out_of_implicit_int8(implicit):
     assert found.done.engine.asked == 5
 
 
+@pytest.mark.slow
 def test_what_the_user_keeps_stays_out_of_implicit_int8(implicit):
     found = implicit(keep_fp=("c5", "r5", "c6"))
     assert found.half == STEM_AND_LAST | {"c5", "r5", "c6"}
@@ -441,6 +455,7 @@ def test_what_the_user_keeps_stays_out_of_implicit_int8(implicit):
     assert {"i", "l"} <= set(found.amax)
 
 
+@pytest.mark.slow
 def test_with_nothing_kept_the_stem_s_floors_reach_the_cache(implicit, tmp_path):
     found = implicit(keep_fp=("none",), calib_method="percentile")
     assert set(found.amax) == ALL_VALUES | {"x"}
@@ -452,6 +467,7 @@ def test_with_nothing_kept_the_stem_s_floors_reach_the_cache(implicit, tmp_path)
         assert found.amax[name] == pytest.approx(wanted), name
 
 
+@pytest.mark.slow
 def test_with_pixels_in_the_scale_is_that_of_the_normalised_value(implicit):
     found = implicit(keep_fp=("none",), pixels_in=True)
     values = {name for node in onnx.load_from_string(found.state.graph).graph.node for name in node.output}
@@ -460,6 +476,7 @@ def test_with_pixels_in_the_scale_is_that_of_the_normalised_value(implicit):
     assert found.amax["pixels_in/normalised"] > 1
 
 
+@pytest.mark.slow
 def test_rounded_weights_reach_the_graph_that_tensorrt_quantises(implicit, toy):
     stored = {
         t.name: onnx.numpy_helper.to_array(t) for t in onnx.load_from_string(implicit().state.graph).graph.initializer
@@ -476,12 +493,14 @@ def test_rounded_weights_reach_the_graph_that_tensorrt_quantises(implicit, toy):
         np.testing.assert_array_equal(levels[whole], wanted[whole])
 
 
+@pytest.mark.slow
 def test_the_card_says_which_quantisation_was_measured(implicit, toy, classic):
     assert implicit().done.card.quantization.implicit
     classic("10.13.0.35")
     assert not toy(int8_path="qdq", remainder="fp32").card.quantization.implicit
 
 
+@pytest.mark.slow
 def test_every_value_of_a_real_net_has_a_scale(photos_onnx):
     model = simplify(onnx.load(photos_onnx))
     layouts = [(QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual)]
@@ -492,6 +511,7 @@ def test_every_value_of_a_real_net_has_a_scale(photos_onnx):
     assert values - found.keys() == {model.graph.output[0].name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"residual": "int8"}, {"per_tensor": True}])
 def test_what_a_calibrator_cannot_be_told_takes_pairs(classic, toy, options):
     state = classic("10.13.0.35")
@@ -502,6 +522,7 @@ def test_what_a_calibrator_cannot_be_told_takes_pairs(classic, toy, options):
         toy(int8_path="implicit", **options)
 
 
+@pytest.mark.slow
 def test_an_fp16_remainder_takes_pairs_in_a_graph_that_holds_its_types(classic, toy):
     state = classic("10.13.0.35")
     done = toy(remainder="fp16", opset=19)
@@ -560,6 +581,7 @@ def test_a_residual_layout_where_there_is_none_is_refused(toy, options, message)
         toy("toy.onnx", **options)
 
 
+@pytest.mark.slow
 def test_tensorrt_8_gets_float_weights_behind_pairs(classic, toy, monkeypatch):
     for version, kind in (("8.6.1", onnx.TensorProto.FLOAT), ("10.13.0.35", onnx.TensorProto.INT8)):
         state = classic(version)

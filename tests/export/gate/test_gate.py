@@ -22,6 +22,7 @@ from hrnet_deploy.exporters.conv_precision import conv_precisions
 from hrnet_deploy.spec import Precision
 
 
+@pytest.mark.slow
 @given(st.integers(0, 40), st.integers(1, 45))
 def test_the_fewest_that_fit_are_found_in_few_tries(most, needed):
     tried = []
@@ -83,6 +84,7 @@ def photos(demo, shared, tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_what_fits_is_written_with_its_figures(photos, photos_onnx, shared):
     done = photos(precision="fp16", max_drop=0.5)
     assert done.verdict.outcome == "fits"
@@ -104,12 +106,14 @@ def test_what_fits_is_written_with_its_figures(photos, photos_onnx, shared):
     assert measured["gate_drop"] == again.candidates[0].drop.points <= 0.5
 
 
+@pytest.mark.slow
 def test_float32_is_measured_likewise(photos):
     done = photos(max_drop=0, pixels_in=True)
     assert done.verdict.outcome == "fits"
     assert done.card.measured["gate_drop"] <= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [0.5, 8.0])
 def test_a_bad_calibration_is_repaired(street, noise, budget):
     done = street(precision="int8", calib_data=noise, calib_method="minmax", max_drop=budget)
@@ -134,6 +138,7 @@ def test_a_bad_calibration_is_repaired(street, noise, budget):
     assert not [name for name in floats if f"/{chosen.kept[0].replace('.', '/')}/" in name]
 
 
+@pytest.mark.slow
 def test_named_blocks_stay_beside_those_the_gate_moves(street, noise):
     done = street(precision="int8", calib_data=noise, calib_method="minmax", max_drop=8, keep_fp=("head",))
     kept = done.card.quantization.kept_in_float
@@ -150,6 +155,7 @@ KEPT = (
 """All blocks but those that faint noise spoils most."""
 
 
+@pytest.mark.slow
 def test_what_cannot_be_repaired_is_refused_with_every_attempt(street, noise, tmp_path):
     with pytest.raises(AccuracyGateError, match=r"may lose 0\.5 points of mIoU, got .* Nothing was written") as caught:
         street(precision="int8", calib_data=noise, calib_method="minmax", max_drop=0.5, keep_fp=KEPT)
@@ -165,6 +171,7 @@ def test_what_cannot_be_repaired_is_refused_with_every_attempt(street, noise, tm
     assert [path.name for path in tmp_path.iterdir()] == ["street.calib.json"]
 
 
+@pytest.mark.slow
 def test_a_rejected_artefact_is_kept_on_demand_and_says_so(street, tmp_path):
     # Labels inside the graph are coarser than logits upsampled outside, which no block can win back.
     with pytest.raises(AccuracyGateError, match=r"street\.onnx was kept") as caught:
@@ -175,6 +182,7 @@ def test_a_rejected_artefact_is_kept_on_demand_and_says_so(street, tmp_path):
     assert card.measured["gate_drop"] > 0.05
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_3_and_shows_the_table(demo, shared, tmp_path, monkeypatch, capsys):
     words = ["--weights", demo / "hrnetv2_w18_small_v1_street.pth", "--imgsz", "96x128", "--labels-out"]
     words += ["--eval-data", shared / "data/street", "--eval-limit", 2, "--max-drop", 0.05, "--json"]
@@ -188,6 +196,7 @@ def test_the_command_exits_with_3_and_shows_the_table(demo, shared, tmp_path, mo
     assert err.splitlines()[-1].startswith("hrnet-export: fp32 artifact may lose 0.05 points of mIoU, got ")
 
 
+@pytest.mark.slow
 def test_fp16_gives_up_block_by_block(street, monkeypatch):
     for module in (gate, result):
         monkeypatch.setattr(module, "within", lambda _drop, _max_drop: False)
@@ -217,6 +226,7 @@ def test_flags_that_do_not_go_together(street, options, message):
         street(**({"max_drop": 0.5} | options))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
 def test_an_engine_takes_what_was_judged(street, fake, noise, monkeypatch, tmp_path, precision):
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path / "cache"))
@@ -237,6 +247,7 @@ def test_an_engine_takes_what_was_judged(street, fake, noise, monkeypatch, tmp_p
     assert api.module.state.config.int8_calibrator is None
 
 
+@pytest.mark.slow
 def test_images_without_labels_are_one_line_before_any_work(street, photos, noise, shared, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "make_reference_batches", None)  # nothing runs
     with pytest.raises(UsageError, match=r"--max-drop needs labels: .* Give --eval-data with class folders"):
@@ -247,6 +258,7 @@ def test_images_without_labels_are_one_line_before_any_work(street, photos, nois
         street(max_drop=1, eval_data=tmp_path / "nothing")
 
 
+@pytest.mark.slow
 def test_calibration_images_among_the_judging_ones_are_refused(street, shared):
     own = {"precision": "int8", "calib_data": shared / "data/street/leftImg8bit/val", "allow_val": True}
     with pytest.raises(UsageError, match="calibration images must not be evaluation images too"):

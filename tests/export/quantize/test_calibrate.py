@@ -112,6 +112,7 @@ def test_another_graph_is_named_as_the_reason(images, cache, passes, caplog):
     assert passes == [0, 0]
 
 
+@pytest.mark.slow
 def test_other_images_are_named_as_the_reason(images, folder, cache, passes, caplog):
     calibrate(net(), images, SQUASH, "entropy", cache)
     calibrate(net(), select_images(folder, 4, allow_val=False), SQUASH, "entropy", cache)

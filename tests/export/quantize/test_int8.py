@@ -100,6 +100,7 @@ ALL = {"c3", "c4", "c5", "c6", "c7"}
 INTEGER = {"cpu": {"s1", "s2", *ALL, "last"}, "tensorrt": ALL}
 
 
+@pytest.mark.slow
 def test_the_card_says_how_the_net_was_calibrated_and_how_good_it_is(int8):
     card = int8().card
     info, found = card.quantization, card.quantization.validation
@@ -113,6 +114,7 @@ def test_the_card_says_how_the_net_was_calibrated_and_how_good_it_is(int8):
     assert card.measured == {}
 
 
+@pytest.mark.slow
 def test_both_renderings_come_from_one_pass_and_table(int8, passes, tmp_path):
     table = tmp_path / "shared.json"
     cpu, tensorrt = (
@@ -144,12 +146,14 @@ def test_auto_records_every_score_and_takes_the_best(int8, scored, tmp_path):
     assert {m: -done.card.quantization.method_divergence[m] for m in methods} == content["scores"]
 
 
+@pytest.mark.slow
 def test_scores_of_an_auto_run_do_not_reach_another_card(int8):
     int8(calib_method="auto")
     done = int8(calib_method="minmax", qdq_target="tensorrt")
     assert done.card.quantization.method_divergence == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("keep", "named"),
     [
@@ -191,6 +195,7 @@ def test_a_classifier_keeps_its_first_convolution_in_floating_point(net, int8, t
     assert next(n for n in onnx.load(done.path).graph.node if n.name == "s1").input[0] == "x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep", [(), ("none",)])
 @pytest.mark.parametrize("order", ["bgr", "rgb"])
 def test_bytes_in_give_the_masks_of_floats_in(int8, keep, order):
@@ -199,6 +204,7 @@ def test_bytes_in_give_the_masks_of_floats_in(int8, keep, order):
         np.testing.assert_array_equal(pixels.predict(picture).mask, floats.predict(picture).mask)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["cpu", "tensorrt"])
 def test_with_none_kept_every_convolution_is_int8_but_those_named(int8, target):
     done = int8(keep_fp=("none", "c4"), qdq_target=target)
@@ -292,6 +298,7 @@ def test_what_is_rejected_is_kept_on_request_and_the_error_still_comes(int8, sco
     assert caught.value.path.is_file()
 
 
+@pytest.mark.slow
 def test_black_images_calibrate_no_net(demo, tmp_path):
     (tmp_path / "black").mkdir()
     for index in range(6):
@@ -308,6 +315,7 @@ def test_black_images_calibrate_no_net(demo, tmp_path):
     assert not (tmp_path / "s.onnx").exists()
 
 
+@pytest.mark.slow
 def test_random_weights_answer_at_random_and_have_no_floor(tmp_path, folder):
     done = export_artifact(
         "hrnet_w18_small_v1", weights="random", num_classes=50, imgsz=32, precision="int8", calib_data=folder,
@@ -328,6 +336,7 @@ def test_an_fp16_remainder_holds_halves_beside_integers(int8):
     assert next(o.version for o in model.opset_import if not o.domain) >= 19
 
 
+@pytest.mark.slow
 def test_a_trt_cache_holds_the_table_s_ranges_beside_the_graph(int8, tmp_path):
     int8(trt_cache="8.6.1", qdq_target="tensorrt")
     table = CalibrationTable.load(tmp_path / "int8.calib.json")
@@ -346,6 +355,7 @@ def test_a_trt_cache_for_a_tensorrt_that_has_none_is_refused_before_any_pass(int
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wishes",
     [
@@ -372,6 +382,7 @@ def test_int8_goes_with_every_other_wish(int8, net, folder, tmp_path, wishes, ta
     assert np.mean([np.mean(a == b) for a, b in zip(ours, wanted, strict=True)]) > 0.9
 
 
+@pytest.mark.slow
 def test_a_range_below_the_floor_gets_the_floor_s_scale(net, folder, tmp_path):
     model = onnx.load(net)
     model.graph.node[2].input[1] = "tiny"

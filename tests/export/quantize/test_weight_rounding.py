@@ -53,6 +53,7 @@ def convolutions(model):
     return frozenset(node.name for node in model.graph.node if node.op_type == "Conv")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_answers_to_other_images_are_nearer_than_with_the_nearest_levels(net, images, per_channel):
     levels = round_weights(net, convolutions(net), images[:4], per_channel=per_channel)
@@ -65,6 +66,7 @@ def test_answers_to_other_images_are_nearer_than_with_the_nearest_levels(net, im
     assert ours < plain / 2
 
 
+@pytest.mark.slow
 def test_a_net_that_takes_several_passes_gets_the_same_levels(net, images, monkeypatch):
     nodes = frozenset(sorted(convolutions(net))[:12])
     once = round_weights(net, nodes, images[:2], per_channel=True)

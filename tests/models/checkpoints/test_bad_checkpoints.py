@@ -65,6 +65,7 @@ def test_torchscript(tmp_path):
         load_checkpoint(tmp_path / "net.pt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("keep", [0.3, 0.9, 0.999])
 def test_cut_torch_files(tmp_path, small_state, legacy, keep):
@@ -134,6 +135,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_state_dicts_that_do_not_fit(load_state, small_state, name):
     change, message = BAD[name]
@@ -141,6 +143,7 @@ def test_state_dicts_that_do_not_fit(load_state, small_state, name):
         load_state(change(small_state))
 
 
+@pytest.mark.slow
 def test_expectations(load_state, small_state):
     loaded = load_state(small_state, variant="hrnet_w18_small", num_classes=1000)
     assert loaded.variant.name == "hrnet_w18_small_v1"

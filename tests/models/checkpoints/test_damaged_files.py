@@ -66,6 +66,7 @@ def test_a_hole_in_a_whole_file_is_found(tmp_path, seg_state):
         load_checkpoint(path)
 
 
+@pytest.mark.slow
 @SAME_FOLDER
 @given(position=st.integers(0, len(ZIP) - 1), bit=st.integers(0, 7))
 def test_any_flipped_bit_of_a_zip_is_found_or_harmless(tmp_path, position, bit):
@@ -80,6 +81,7 @@ def test_any_flipped_bit_of_a_zip_is_found_or_harmless(tmp_path, position, bit):
     assert all(torch.equal(found[name], STATE[name]) for name in STATE)
 
 
+@pytest.mark.slow
 @SAME_FOLDER
 @given(position=st.integers(0, len(LEGACY) - 1), bit=st.integers(0, 7), keep=st.integers(1, len(LEGACY)))
 def test_damage_of_an_old_file_is_one_kind_of_error(tmp_path, position, bit, keep):
@@ -142,6 +144,7 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path):
         read_container(tmp_path / "a.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "sign"),
     [

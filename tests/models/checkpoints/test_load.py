@@ -26,6 +26,7 @@ def save_safetensors(state, path):
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("save", [save_torch, save_legacy, save_safetensors])
 def test_formats_are_identified_by_content(tmp_path, small_state, save):
     path = tmp_path / "weights.anything"
@@ -38,6 +39,7 @@ def test_formats_are_identified_by_content(tmp_path, small_state, save):
     assert all(torch.equal(found[n], t) for n, t in small_state.items() if not n.endswith("num_batches_tracked"))
 
 
+@pytest.mark.slow
 def test_pdparams_file(tmp_path, library):
     path = tmp_path / "HRNet_W18_C_pretrained.pdparams"
     weights = library.weights("ppcls", "HRNet_W18_C")
@@ -47,6 +49,7 @@ def test_pdparams_file(tmp_path, library):
     assert np.array_equal(loaded.network.classifier.weight.detach().numpy(), weights["fc.weight"].T)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_weights_become_float32(load_state, small_state, dtype):
     state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in small_state.items()}
@@ -55,6 +58,7 @@ def test_weights_become_float32(load_state, small_state, dtype):
     assert torch.equal(network.conv1.weight, state["conv1.weight"].float())
 
 
+@pytest.mark.slow
 def test_the_network_owns_its_memory(load_state, tmp_path, small_state):
     path = tmp_path / "a.pth"
     torch.save(small_state, path)
@@ -72,6 +76,7 @@ def test_batch_counters_are_optional(load_state, small_state):
     assert load_state(bare).network.bn1.num_batches_tracked.item() == 0
 
 
+@pytest.mark.slow
 def test_timm_training_file(tmp_path, small_state):
     averaged = {name: tensor * 2 for name, tensor in small_state.items()}
     path = tmp_path / "model_best.pth.tar"
@@ -96,6 +101,7 @@ CONFIG = {
 }
 
 
+@pytest.mark.slow
 def test_timm_config_refines_the_preprocessing(tmp_path, small_state):
     path = tmp_path / "model.safetensors"
     save_safetensors(small_state, path)
@@ -109,6 +115,7 @@ def test_timm_config_refines_the_preprocessing(tmp_path, small_state):
     assert load_checkpoint(tmp_path / "other.safetensors").preprocessing == found, "whatever the weights are called"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -140,12 +147,14 @@ def test_damaged_timm_config_is_named(tmp_path, small_state, text):
         load_checkpoint(tmp_path / "model.safetensors")
 
 
+@pytest.mark.slow
 def test_unrelated_config_is_ignored(tmp_path, small_state):
     save_safetensors(small_state, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     assert load_checkpoint(tmp_path / "model.safetensors").dialect == "official"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "variant", "dialect", "classes"),
     [
@@ -163,6 +172,7 @@ def test_trained_weights_load(shared, file, variant, dialect, classes):
         assert torch.isfinite(loaded.network(torch.zeros(1, 3, 64, 64))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["weights.pth", "hrnet.safetensors"])
 @pytest.mark.parametrize("flat", [False, True])
 def test_timm_config_beside_weights_of_any_name(tmp_path, small_state, name, flat):
@@ -176,6 +186,7 @@ def test_timm_config_beside_weights_of_any_name(tmp_path, small_state, name, fla
     assert loaded.classes.names is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -197,6 +208,7 @@ def test_timm_config_of_another_model_is_refused(tmp_path, small_state, changes,
         load_checkpoint(tmp_path / "w.pth")
 
 
+@pytest.mark.slow
 def test_timm_label_names_are_the_classes(tmp_path, small_state):
     names = [f"sort {index}" for index in range(1000)]
     torch.save(small_state, tmp_path / "w.pth")
@@ -209,6 +221,7 @@ def test_timm_label_names_are_the_classes(tmp_path, small_state):
     assert load_checkpoint(tmp_path / "w.pth").classes.names == tuple(names)
 
 
+@pytest.mark.slow
 def test_names_for_another_head_are_left_out_and_a_line_says_so(tmp_path, small_state, caplog):
     torch.save(small_state, tmp_path / "w.pth")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"num_classes": 2, "label_names": ["a", "b"]}))
@@ -217,6 +230,7 @@ def test_names_for_another_head_are_left_out_and_a_line_says_so(tmp_path, small_
     assert "is of 2 classes, while the weights have 1000" in caplog.text
 
 
+@pytest.mark.slow
 def test_somebody_elses_config_is_left_alone(tmp_path, small_state, caplog):
     torch.save(small_state, tmp_path / "w.pth")
     for text in ('{"architecture": "unet", "lr": 1}', "[1]", '{"architectures": ["BertModel"]}', "{ // no JSON"):

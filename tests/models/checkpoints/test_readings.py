@@ -60,6 +60,7 @@ def test_the_flag_decides(save, caplog, requested, tmp_path):
     assert not caplog.records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
@@ -79,6 +80,7 @@ def test_a_yaml_beside_the_weights_is_read(save, caplog, tmp_path, files, expect
     assert any(ASSUMED in record.getMessage() for record in caplog.records) is (expected is None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", ["MODEL: 3\n", "\0\xff", "MODEL:\n" + "  A: 1\n" * 50_000, "OTHER:\n  ALIGN_CORNERS: true\n"]
 )
@@ -93,6 +95,7 @@ def test_the_configuration_in_the_file_is_read(save, state, caplog):
     assert not caplog.records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aligned", [True, False])
 def test_only_the_head_of_mmsegmentation_aligns(save, state, caplog, aligned):
     content = {"meta": {"cfg": MM_TEXT.format(aligned)}, "state_dict": as_mmseg(state)}
@@ -115,6 +118,7 @@ def negative(state, share=0.1):
     return changed
 
 
+@pytest.mark.slow
 def test_inplace_abn_scales_by_magnitude(save, state):
     changed = negative(state)
     network = load_checkpoint(save(changed), align_corners=False, inplace_abn=True).network
@@ -123,6 +127,7 @@ def test_inplace_abn_scales_by_magnitude(save, state):
     assert torch.equal(network.conv1.weight, changed["conv1.weight"])
 
 
+@pytest.mark.slow
 def test_negative_scales_of_that_branch_are_reported(save, state, caplog):
     load_checkpoint(save(negative(state)), align_corners=False)
     (record,) = caplog.records
@@ -177,6 +182,7 @@ def test_auxiliary_heads_of_training_are_dropped(save, state, caplog):
     assert record.getMessage().endswith("ignored 1 tensor(s) beside the model: auxiliary_head.conv_seg.weight.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "refused"),
     [

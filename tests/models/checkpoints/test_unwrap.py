@@ -193,6 +193,7 @@ LAYERS = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(layers=st.lists(LAYERS, max_size=5), kind=st.sampled_from(sorted(FORMATS)))
 def test_weights_are_found_in_containers_of_any_class(tmp_path, layers, kind):
@@ -237,6 +238,7 @@ class Whole(torch.nn.Module):
         self.classifier = torch.nn.Linear(2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("wrap", [lambda model: model, torch.nn.DataParallel, lambda model: {"model": model}])
