@@ -14,7 +14,7 @@ from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.calibration.fields import AGAIN, Provenance, is_finite_number, provenance_from_json
 from hrnet_deploy.calibration.tensor_range import TensorRange
 from hrnet_deploy.calibration.thresholds import METHODS
-from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError, one_line
 
 SCHEMA = 1
 """Version of the JSON; another one is refused."""
@@ -104,7 +104,7 @@ class CalibrationTable:
                 raise ArtifactError(f"calibration table must be as it was written, got one that was edited. {AGAIN}")
             return _checked(content)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise ArtifactError(
                 f"calibration table must have the fields of schema {SCHEMA}, got {reason:.160}. {AGAIN}"
             ) from error

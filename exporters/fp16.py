@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from hrnet_deploy.errors import ExportError
+from hrnet_deploy.errors import ExportError, one_line
 from hrnet_deploy.exporters.shape_inference import value_types
 from hrnet_deploy.qdq_plan import name_of
 
@@ -67,7 +67,7 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
         onnx.checker.check_model(result)
         value_types(result, strict=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ExportError(f"FP16 graph must be valid, got {reason}. Report this graph; use fp32.") from error
     return Fp16Graph(result, tuple(sorted(kept)), underflowed)
 

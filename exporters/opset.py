@@ -6,7 +6,7 @@ import functools
 
 import onnx
 
-from hrnet_deploy.errors import ExportError, UsageError
+from hrnet_deploy.errors import ExportError, UsageError, one_line
 
 MIN_OPSET = 17
 """TensorRT 8.6 reads no newer one."""
@@ -98,7 +98,7 @@ def convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
         try:
             model = onnx.version_converter.convert_version(model, opset)
         except Exception as error:  # the converter raises bare RuntimeErrors and worse
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise ExportError(
                 f"graph must convert to opset {opset}, got {reason}. Ask for {written(model)}."
             ) from error

@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx
 
-from hrnet_deploy.errors import ExportError, MissingDependencyError
+from hrnet_deploy.errors import ExportError, MissingDependencyError, one_line
 from hrnet_deploy.exporters.resize import resize_by_scales
 
 
@@ -21,7 +21,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         simplified, _ = onnxsim.simplify(model, check_n=0)
     except Exception as error:  # C++ errors arrive as bare RuntimeErrors
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         raise ExportError(f"graph must simplify, got {reason}. Use --no-simplify.") from error
     if resize_by_scales(simplified):
         # The shape arithmetic of the old targets is unused now.

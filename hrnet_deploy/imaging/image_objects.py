@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from hrnet_deploy.errors import ImageError
+from hrnet_deploy.errors import ImageError, one_line
 
 _CHUNK_BYTES = 1 << 20
 ACCEPTED = "a path, encoded bytes, an open binary file, a NumPy array or a PIL image"
@@ -51,7 +51,7 @@ def read_open_file(source: Any, what: str, limit: int) -> bytes:
     except ImageError:
         raise
     except Exception as error:  # a `read` of any library may fail in its own way
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = one_line(error, 200) or type(error).__name__
         raise ImageError(f"{what} cannot be read ({reason}). Pass a file opened with mode 'rb'.") from error
     if not parts:
         raise ImageError(f"{what} must have bytes left to read, got none. Rewind it with seek(0).")

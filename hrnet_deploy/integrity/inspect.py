@@ -14,7 +14,7 @@ from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.artifact.plan_file import read_plan
 from hrnet_deploy.engines.load import ENGINE_SUFFIXES
 from hrnet_deploy.engines.tensorrt.layers import Layer
-from hrnet_deploy.errors import ArtifactError, MissingFileError
+from hrnet_deploy.errors import ArtifactError, MissingFileError, one_line
 from hrnet_deploy.spec import ModelCard, Precision
 
 _CARD_LIMIT_CHARACTERS = 8 << 20
@@ -156,7 +156,7 @@ def _count_convolutions(path: Path) -> dict[str, int] | None:
         # Other tools write graphs of integer nodes.
         precisions += [Precision.INT8 for node in model.graph.node if node.op_type in _INTEGER_CONVOLUTIONS]
     except (DecodeError, ValueError, KeyError, IndexError, OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise ArtifactError(f"{path.name} must hold a valid graph, got: {reason}. Export it again.") from error
     return {precision.value: count for precision, count in collections.Counter(precisions).most_common()}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hrnet_deploy.artifact.engine_sidecar import sidecar_path
 from hrnet_deploy.artifact.onnx_header import graph_sha256
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, VerificationError
+from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, VerificationError, one_line
 from hrnet_deploy.integrity.fingerprint import GRAPH_KEY, check_fingerprint
 from hrnet_deploy.integrity.inspect import Inspection
 
@@ -57,7 +57,7 @@ def _check_output(inspection: Inspection, device: str, backend: str) -> Check:
     try:
         engine = open_engine(inspection.path, device=device, backend=backend)
     except (DeviceError, MissingDependencyError) as error:
-        return Check(_FINGERPRINT, "not checked", " ".join(str(error).split()))
+        return Check(_FINGERPRINT, "not checked", one_line(error))
     try:
         if (engine.inputs, engine.outputs) != (card.inputs, card.outputs):
             raise ArtifactError(
