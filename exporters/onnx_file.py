@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from hrnet_deploy.errors import ArtifactError, HrnetDeployError, MissingFileError, UsageError
 from hrnet_deploy.exporters.opset import newest, newest_ir, written
-from hrnet_deploy.models.checkpoints.fileformat import something_else
+from hrnet_deploy.models.checkpoints.file_format import something_else
 from hrnet_deploy.spec import TensorSpec
 
 _LOG = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import logging
 import sys
 from pathlib import Path
 
-from hrnet_deploy.engines.quiet import call_unprinted
+from hrnet_deploy.engines.quiet_calls import call_unprinted
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import onnxruntime
 
 from hrnet_deploy.engines.streams import threads_per_stream
 from hrnet_deploy.errors import ArtifactError, one_line
-from hrnet_deploy.models.checkpoints.fileformat import something_else
+from hrnet_deploy.models.checkpoints.file_format import something_else
 from hrnet_deploy.spec import TensorSpec
 
 DTYPES = {

@@ -114,7 +114,7 @@ def _artifact(args: argparse.Namespace) -> Path:
     path = Path(args.artifact)
     if not has_name(args.artifact) or path.exists():
         return path
-    from hrnet_deploy.export.named import named_artifact
+    from hrnet_deploy.export.zoo_artifact import named_artifact
 
     exported, entry, digest = named_artifact(args.artifact)
     print_message(args, f"{entry.name}, published by {entry.source}, weights SHA-256 {digest}: {exported}")

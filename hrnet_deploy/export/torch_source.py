@@ -26,7 +26,7 @@ from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, ShapeRange, 
 if TYPE_CHECKING:
     import onnx
 
-    from hrnet_deploy.models.checkpoints.names import ClassInfo, Palette
+    from hrnet_deploy.models.checkpoints.class_info import ClassInfo, Palette
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_VARIANT = "hrnet_w18"
@@ -92,7 +92,7 @@ def _random_weights(variant: Variant | None, options: ExportOptions) -> _Loaded:
     import torch
 
     from hrnet_deploy.exporters.onnx_file import check_size
-    from hrnet_deploy.models.checkpoints.names import ClassInfo
+    from hrnet_deploy.models.checkpoints.class_info import ClassInfo
     from hrnet_deploy.models.network import build_network
 
     variant = variant or find_variant(_DEFAULT_VARIANT)
@@ -117,9 +117,9 @@ def _random_weights(variant: Variant | None, options: ExportOptions) -> _Loaded:
 
 def _checkpoint(variant: Variant | None, weights: str, options: ExportOptions) -> _Loaded:
     from hrnet_deploy.exporters.onnx_file import check_size
+    from hrnet_deploy.models.checkpoints.class_info import ClassInfo
     from hrnet_deploy.models.checkpoints.dialects import MMSEG
     from hrnet_deploy.models.checkpoints.load import load_checkpoint
-    from hrnet_deploy.models.checkpoints.names import ClassInfo
 
     entry, path = zoo_entry(weights), resolve_weights(weights)
     align_corners = options.align_corners

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hrnet_deploy.imaging.boxes import boxes
+from hrnet_deploy.imaging.iso_boxes import boxes
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hrnet_deploy.imaging.avif import AvifHeader, read_avif_header
 from hrnet_deploy.imaging.bmp import BmpHeader, read_bmp_header
-from hrnet_deploy.imaging.boxes import brands
+from hrnet_deploy.imaging.iso_boxes import brands
 from hrnet_deploy.imaging.jpeg import JpegHeader, read_jpeg_header
 from hrnet_deploy.imaging.jpeg2000 import J2K_SIGNATURE, JP2_SIGNATURE, Jpeg2000Header, read_jpeg2000_header
 from hrnet_deploy.imaging.netpbm import NetpbmHeader, read_netpbm_header

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from hrnet_deploy.imaging.boxes import boxes
+from hrnet_deploy.imaging.iso_boxes import boxes
 
 JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
 J2K_SIGNATURE = b"\xff\x4f\xff\x51"

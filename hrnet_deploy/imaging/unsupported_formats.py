@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hrnet_deploy.imaging.boxes import brands
+from hrnet_deploy.imaging.iso_boxes import brands
 
 _NAMES = {
     b"\x76\x2f\x31\x01": "an OpenEXR file of floating-point pixels",

@@ -6,8 +6,8 @@ import torch
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant
 from hrnet_deploy.models.checkpoints.dialects import detect, to_official
-from hrnet_deploy.models.checkpoints.fit import check_names_and_shapes
 from hrnet_deploy.models.checkpoints.unwrap import find_model
+from hrnet_deploy.models.checkpoints.weight_match import check_names_and_shapes
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.spec import Interpolation, Resize, Rounding
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hrnet_deploy.errors import CheckpointError, HrnetDeployError, MissingDependencyError
-from hrnet_deploy.models.checkpoints.fileformat import FileFormat, identify
-from hrnet_deploy.models.checkpoints.names import ClassInfo, class_info
+from hrnet_deploy.models.checkpoints.class_info import ClassInfo, class_info
+from hrnet_deploy.models.checkpoints.file_format import FileFormat, identify
 from hrnet_deploy.models.checkpoints.pdparams import read_pdparams
-from hrnet_deploy.models.checkpoints.torchfile import read_torch
+from hrnet_deploy.models.checkpoints.torch_file import read_torch
 from hrnet_deploy.models.checkpoints.unwrap import ModelWeights, find_model
 
 

@@ -12,16 +12,21 @@ from torch import Tensor, nn
 
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.checkpoints.align_corners import resolve_corners
 from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant
+from hrnet_deploy.models.checkpoints.class_info import ClassInfo
 from hrnet_deploy.models.checkpoints.container import Container, read_container
-from hrnet_deploy.models.checkpoints.corners import resolve_corners
 from hrnet_deploy.models.checkpoints.damage import signs_of_damage
 from hrnet_deploy.models.checkpoints.dialects import OFFICIAL, OFFICIAL_SEG, TIMM, Dialect, detect, to_official
-from hrnet_deploy.models.checkpoints.fit import check_dtypes, check_names_and_shapes, check_values, split_extras
 from hrnet_deploy.models.checkpoints.inplace_abn import negative_scales, with_magnitudes
-from hrnet_deploy.models.checkpoints.names import ClassInfo
 from hrnet_deploy.models.checkpoints.timm_config import read_timm_config
 from hrnet_deploy.models.checkpoints.unwrap import ModelWeights
+from hrnet_deploy.models.checkpoints.weight_match import (
+    check_dtypes,
+    check_names_and_shapes,
+    check_values,
+    split_extras,
+)
 from hrnet_deploy.models.network import build_network
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.spec import Preprocessing

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.inert_pickle import PickledObject
+from hrnet_deploy.models.checkpoints.nested_tensors import Entry, Leaf, tensors_in
 from hrnet_deploy.models.checkpoints.stored_tensor import StoredTensor, UnreadableTensor
-from hrnet_deploy.models.checkpoints.tree import Entry, Leaf, tensors_in
 
 _TRUNK = re.compile(
     r"(?:^|(?<=\.))(?:stage[234]\.\d+\.(?:branches|fuse_layers)\.|st[234]\.(?:stage_func_list\.|stage_st[234]_\d+\.))"

@@ -10,9 +10,9 @@ import torch
 
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.container import read_container
-from hrnet_deploy.models.checkpoints.fileformat import FileFormat
+from hrnet_deploy.models.checkpoints.file_format import FileFormat
 from hrnet_deploy.models.checkpoints.inert_pickle import PickledObject
-from hrnet_deploy.models.checkpoints.torchfile import read_torch
+from hrnet_deploy.models.checkpoints.torch_file import read_torch
 
 CALLS = [
     ("os", "system"),

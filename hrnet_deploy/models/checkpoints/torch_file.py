@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 import torch
 from torch import Tensor
 
-from hrnet_deploy.models.checkpoints.fileformat import FileFormat
+from hrnet_deploy.models.checkpoints.file_format import FileFormat
 from hrnet_deploy.models.checkpoints.inert_pickle import InertUnpickler
 from hrnet_deploy.models.checkpoints.stored_tensor import Storage, storage_of
 from hrnet_deploy.models.checkpoints.zip_members import checked_members, data_start, member_bytes

@@ -5,8 +5,8 @@ from collections import OrderedDict
 import pytest
 import torch
 
+from hrnet_deploy.models.checkpoints.class_info import ClassInfo, class_info
 from hrnet_deploy.models.checkpoints.container import read_container
-from hrnet_deploy.models.checkpoints.names import ClassInfo, class_info
 
 LAND = ("background", "building", "road")
 COLOURS = [[0, 0, 0], [200, 10, 10], (90, 90, 90)]

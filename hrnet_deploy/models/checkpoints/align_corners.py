@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.checkpoints.dialects import MMSEG, OFFICIAL_SEG, Dialect
-from hrnet_deploy.models.checkpoints.tree import values_named
+from hrnet_deploy.models.checkpoints.nested_tensors import values_named
 from hrnet_deploy.models.variants import Variant
 from hrnet_deploy.spec import Task
 
