@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from hrnet_deploy.version import VERSION
 # Reasons that a machine with a GPU may give for leaving a GPU test out; all others are faults there.
 FITTING_REASONS = ("not installed: ", "the table refuses this card: ", "could not import ")
 GPU_SUITE = "HRNET_DEPLOY_GPU_SUITE"
+
+# A shell's background job ignores Ctrl-C, and so would the processes that tests interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
