@@ -96,7 +96,6 @@ _HOMES = {
     "Preprocessing": "spec",
     "SegmentationResult": "results",
     "Task": "spec",
-    "export": "export",
     "export_artifact": "export",
     "list_models": "models.zoo",
 }

@@ -13,9 +13,10 @@ from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import Dataset, Evaluation, Model, compare, evaluate
 from hrnet_deploy.evaluation.loaded_model import open_models
+from hrnet_deploy.evaluation.model_runner import Feed
 from hrnet_deploy.evaluation.run import DataOptions, dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
-from hrnet_deploy.export.gate.in_memory_model import CachedModel, Feed, OnnxModel
+from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
 from hrnet_deploy.export.open_source import open_source
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes

@@ -171,6 +171,6 @@ def _float_bytes(network: Any) -> int:
 def _palette(palette: Palette | None, count: int) -> Palette | None:
     """Return a file's palette where it has a color for each class."""
     if palette is not None and len(palette) != count:
-        _LOG.warning("palette: the %d colors in the file are not used, for there are %d classes", len(palette), count)
+        _LOG.warning("palette: the %d colors in the file are not used: there are %d classes", len(palette), count)
         return None
     return palette

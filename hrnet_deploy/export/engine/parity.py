@@ -6,15 +6,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hrnet_deploy.engines.difference import NO_DIFFERENCE, Difference, compare
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.export.verify import Tolerances, pad_batch
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
+from hrnet_deploy.processing.model_io import network_input
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.processing.two_classes import cut_of
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision
@@ -73,7 +71,7 @@ def measure_parity(reference: Path, engine: Path, card: ModelCard, images: Seque
     worst = NO_DIFFERENCE
     try:
         for image in images:
-            tensor: NDArray[np.generic] = preprocess.pixels(image) if card.pixels_in else preprocess(image)
+            tensor = network_input(card, preprocess, image)
             feed = {card.inputs[0].name: pad_batch(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
             worst = worst.worst(compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1], cut))
     finally:

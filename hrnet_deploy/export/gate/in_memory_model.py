@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.evaluation import Model
+from hrnet_deploy.evaluation.model_runner import EngineModel, Feed, Model
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import ModelCard, Precision
 
@@ -20,23 +19,13 @@ if TYPE_CHECKING:
 _MEMORY_BYTES = 1 << 30
 """Outputs kept at most."""
 
-Feed = Mapping[str, NDArray[np.generic]] | NDArray[np.generic]
 
-
-class OnnxModel:
+class OnnxModel(EngineModel):
     """A graph in memory on ONNX Runtime's CPU kernels, described by the card it would have as a file."""
 
-    device = "cpu"
-    backend = "onnxruntime"
-
     def __init__(self, graph: onnx.ModelProto, card: ModelCard) -> None:
-        self.card = card
-        self._engine = open_engine(graph.SerializeToString(), device="cpu", backend="onnxruntime")
+        super().__init__(open_engine(graph.SerializeToString(), device="cpu", backend="onnxruntime"), card)
         self.arithmetic = "int8 and float32" if card.precision is Precision.INT8 else "float32"
-
-    def infer(self, batch: Feed) -> Tensors:
-        """Run the graph: {input name: array} to {output name: array}."""
-        return self._engine.run(batch if isinstance(batch, Mapping) else {self.card.inputs[0].name: batch})
 
 
 class CachedModel:
