@@ -51,8 +51,7 @@ class ModelInfo:
     @property
     def sha256(self) -> str:
         """SHA-256 of the served file in hex, as the server reports it; "" if it does not."""
-        text = self.parameters.get(SHA256_KEY, "")
-        return text if len(text) == 64 and set(text) <= set("0123456789abcdef") else ""
+        return reported_sha256(self.parameters)
 
     def card(self, name: str) -> ModelCard | None:
         """Read the card in the configuration.
@@ -67,6 +66,19 @@ class ModelInfo:
             ArtifactError: it cannot be read.
         """
         return card_from_metadata(self.parameters, name) if CARD_KEY in self.parameters else None
+
+
+def reported_sha256(parameters: Mapping[str, str]) -> str:
+    """Return the SHA-256 of a served file.
+
+    Args:
+        parameters: texts of the model's configuration by key.
+
+    Returns:
+        The digest in hex, as the server reports it; "" if it does not.
+    """
+    text = parameters.get(SHA256_KEY, "")
+    return text if len(text) == 64 and set(text) <= set("0123456789abcdef") else ""
 
 
 def read_model_info(client: Client) -> ModelInfo:

@@ -114,8 +114,7 @@ def runtime_of(artifact: object, artifacts: Iterable[object], device: str, backe
         backend: backend given for all of them.
 
     Returns:
-        Device and backend to open it with; those given, unless it is on a server and another one is a file.
+        Device and backend to open it with; those given, unless it is on a server and a file is among them.
     """
-    if is_served(artifact) and not all(map(is_served, artifacts)):
-        return "auto", "auto"
-    return device, backend
+    has_file = any(isinstance(each, (str, Path)) and not is_url(each) for each in artifacts)
+    return ("auto", "auto") if has_file and is_served(artifact) else (device, backend)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from hrnet_deploy.artifact.engine_sidecar import sidecar_path
@@ -10,8 +11,11 @@ from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, VerificationError, one_line
 from hrnet_deploy.integrity.fingerprint import GRAPH_KEY, check_fingerprint
 from hrnet_deploy.integrity.inspect import Inspection
+from hrnet_deploy.protocols import Engine
+from hrnet_deploy.spec import ModelCard
 
-_FINGERPRINT = "fingerprint"
+FINGERPRINT = "fingerprint"
+NO_CARD = "there is no card"
 
 
 @dataclass(frozen=True)
@@ -48,31 +52,48 @@ def verify(inspection: Inspection, *, device: str = "auto", backend: str = "auto
     return (*_check_digests(inspection), _check_output(inspection, device, backend))
 
 
-def _check_output(inspection: Inspection, device: str, backend: str) -> Check:
-    card, name = inspection.card, inspection.path.name
-    if card is None:
-        return Check(_FINGERPRINT, "not checked", "there is no card")
-    if inspection.kind == "onnx":
-        device, backend = "cpu", "onnxruntime"
-    try:
-        engine = open_engine(inspection.path, device=device, backend=backend)
-    except (DeviceError, MissingDependencyError) as error:
-        return Check(_FINGERPRINT, "not checked", one_line(error))
-    try:
-        if (engine.inputs, engine.outputs) != (card.inputs, card.outputs):
-            raise ArtifactError(
-                f"{name} must have the inputs and outputs its card names, got {engine.inputs} and {engine.outputs}. "
-                "Export it again."
-            )
-        result = check_fingerprint(engine, card)
-    finally:
-        engine.close()
+def check_output(name: str, engine: Engine, card: ModelCard) -> Check:
+    """Compare a model's output with the fingerprint in its card.
+
+    Args:
+        name: the model's name in errors.
+        engine: the opened model.
+        card: its card.
+
+    Returns:
+        The check.
+
+    Raises:
+        ArtifactError: inputs and outputs are not the card's.
+        VerificationError: the output differs.
+        DeviceError: the runtime failed.
+    """
+    if (engine.inputs, engine.outputs) != (card.inputs, card.outputs):
+        raise ArtifactError(
+            f"{name} must have the inputs and outputs its card names, got {engine.inputs} and {engine.outputs}. "
+            "Export it again."
+        )
+    result = check_fingerprint(engine, card)
     if result.verdict == "different":
         raise VerificationError(
             f"{name} must compute the output it had when it was exported, got another: {result.detail}. "
             "Export it again, or check the runtime that ran it."
         )
-    return Check(_FINGERPRINT, "ok" if result.verdict == "same" else "not checked", result.detail)
+    return Check(FINGERPRINT, "ok" if result.verdict == "same" else "not checked", result.detail)
+
+
+def _check_output(inspection: Inspection, device: str, backend: str) -> Check:
+    """Open an artifact and check its output."""
+    if inspection.card is None:
+        return Check(FINGERPRINT, "not checked", NO_CARD)
+    if inspection.kind == "onnx":
+        device, backend = "cpu", "onnxruntime"
+    try:
+        engine = open_engine(inspection.path, device=device, backend=backend)
+    except (DeviceError, MissingDependencyError) as error:
+        return Check(FINGERPRINT, "not checked", one_line(error))
+    with contextlib.closing(engine):
+        return check_output(inspection.path.name, engine, inspection.card)
 
 
 def _check_digests(inspection: Inspection) -> list[Check]:

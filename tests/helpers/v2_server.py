@@ -52,7 +52,13 @@ class V2Server:
             ]
 
         inputs, outputs = tensors(self.card.inputs), tensors(self.card.outputs)
-        return {"name": self.name, "versions": ["1"], "platform": "onnxruntime_onnx", "inputs": inputs, "outputs": outputs}
+        return {
+            "name": self.name,
+            "versions": ["1"],
+            "platform": "onnxruntime_onnx",
+            "inputs": inputs,
+            "outputs": outputs,
+        }
 
     def get(self, path):
         """JSON of a GET, or None."""
@@ -101,7 +107,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def error(self, status, sentence, headers=()):
         self.reply(status, json.dumps({"error": sentence}).encode(), headers)
 
-    def handle_one(self):
+    def do_GET(self):
         path = unquote(self.path)
         self.v2.requests.append((self.command, path, dict(self.headers)))
         if path in self.v2.replies and self.headers.get("X-Unread") is None:
@@ -117,7 +123,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.reply(200, json.dumps(found).encode(), {"Content-Type": "application/json"})
 
-    do_GET = do_POST = handle_one
+    do_POST = do_GET  # noqa: N815
 
     def read_body(self):
         return self.rfile.read(int(self.headers.get("Content-Length", 0)))
