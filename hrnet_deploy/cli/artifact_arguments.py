@@ -28,6 +28,19 @@ def add_server_flags(arguments: argparse.ArgumentParser, card_help: str | None =
     )
 
 
+def server_words(args: argparse.Namespace) -> list[str]:
+    """Repeat the flags for models on servers, for the next command.
+
+    Args:
+        args: the command's, with `card` and `token_file`.
+
+    Returns:
+        The words.
+    """
+    given = (("--card", args.card), ("--token-file", args.token_file))
+    return [word for flag, file in given if file is not None for word in (flag, file)]
+
+
 def locate(args: argparse.Namespace, artifacts: Sequence[str], card: ModelCard | None) -> list[Path | ServedModel]:
     """Find the artifacts of a command.
 

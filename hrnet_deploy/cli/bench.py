@@ -12,8 +12,9 @@ from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.benchmark.benchmark import Settings, benchmark
 from hrnet_deploy.benchmark.result import Benchmark
 from hrnet_deploy.benchmark.tables import as_markdown, as_text, sections
-from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card
+from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
+from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.system import load_snapshot
 
@@ -82,9 +83,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(as_text(sections(result)))
     if out is None:
-        next_command(args, "hrnet-bench", *args.artifacts, "--batch", args.batch, "--out", "bench.md")
+        next_command(
+            args, "hrnet-bench", *args.artifacts, *server_words(args), "--batch", args.batch, "--out", "bench.md"
+        )
     else:
-        next_command(args, "hrnet-inspect", args.artifacts[0])
+        words = server_words(args) if is_url(args.artifacts[0]) else ()
+        next_command(args, "hrnet-inspect", args.artifacts[0], *words)
     return 0
 
 

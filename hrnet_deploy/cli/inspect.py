@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card
+from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
 from hrnet_deploy.cli.console import launch, next_command, parser
 from hrnet_deploy.cli.inspect_served import describe_tensor, served_entries, served_record
 from hrnet_deploy.engines.remote.served_model import ServedModel
@@ -88,7 +88,8 @@ def _run_served(args: argparse.Namespace, served: ServedModel) -> int:
     else:
         entries = served_entries(inspection) + ([] if inspection.card is None else _card_entries(inspection.card))
         print("\n".join(_block(str(served), entries, checks)))
-    next_command(args, *(("hrnet-bench", served) if args.verify else ("hrnet-inspect", served, "--verify")))
+    command, flags = ("hrnet-bench", ()) if args.verify else ("hrnet-inspect", ("--verify",))
+    next_command(args, command, served, *server_words(args), *flags)
     return 0
 
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate, read_card
+from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate, read_card, server_words
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
 from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.engines.remote.address import is_url
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
                 _print(args, result, path)
     print_message(args, f"{count} images on {predictor.device}" + (f", {len(skipped)} skipped" if skipped else ""))
     if args.save is None:
-        next_command(args, "hrnet-predict", args.artifact, *args.source, "--save", "out")
+        next_command(args, "hrnet-predict", args.artifact, *args.source, *server_words(args), "--save", "out")
     return 2 if skipped else 0
 
 

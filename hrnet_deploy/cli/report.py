@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card
+from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
 from hrnet_deploy.engines.remote.served_model import runtime_of
 from hrnet_deploy.errors import UsageError
@@ -106,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     print_message(args, summary.headline)
     print_message(args, f"Report: {paths['html']} (also .md, .json, .csv)")
     best = summary.best or report.reference
-    next_command(args, "hrnet-predict", best.model.path or best.model.name, "IMAGE", "--save", "out")
+    words = () if best.model.path else server_words(args)
+    next_command(args, "hrnet-predict", best.model.path or best.model.name, "IMAGE", *words, "--save", "out")
     return 0
 
 
