@@ -9,7 +9,8 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from hrnet_deploy.artifact.card import CARD_KEY, card_metadata
+from hrnet_deploy.artifact.card import card_metadata
+from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
 from hrnet_deploy.v2_tensors import HEADER_LENGTH, V2_DTYPES, read_message, write_message
 
 SHA256 = "ab" * 32
@@ -22,7 +23,7 @@ class V2Server:
         url: of the model.
         requests: (method, path, headers) of each request.
         connections: number of connections that clients opened.
-        replies: by path, such as "/v2/models/m/infer", a function (handler, body) that replaces the proper response.
+        replies: by path, such as "/v2/models/m/infer", a function of the handler that replaces the proper response.
         infer: {input: array} to {output: array}.
         extensions: of the server's metadata.
         batches: sizes of the batches that ran.
@@ -110,7 +111,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         path = unquote(self.path)
         self.v2.requests.append((self.command, path, dict(self.headers)))
-        if path in self.v2.replies and self.headers.get("X-Unread") is None:
+        if path in self.v2.replies:
             self.v2.replies[path](self)
             return
         if self.command == "POST" and path.endswith("/infer"):
@@ -158,10 +159,21 @@ def serving(engine, card, *, context: ssl.SSLContext | None = None, **options):
         thread.join()
 
 
-def without_card(v2):
-    """Let the configuration hold no card."""
-    v2.parameters.pop(CARD_KEY)
-    return v2
+def toy_card(**changes):
+    """Card of a classifier of 8x8 images with four classes."""
+    return ModelCard(
+        **{
+            "task": Task.CLASSIFICATION,
+            "variant": "toy",
+            "classes": ("a", "b", "c", "d"),
+            "preprocessing": Preprocessing(resize=Resize.SQUASH, size_hw=(8, 8)),
+            "precision": Precision.FP32,
+            "inputs": (TensorSpec("input", "float32", ("batch", 3, 8, 8)),),
+            "outputs": (TensorSpec("logits", "float32", ("batch", 4)),),
+            "shapes": ShapeRange((1, 8, 8), (1, 8, 8), (16, 8, 8)),
+            **changes,
+        }
+    )
 
 
 class Scorer:
@@ -174,8 +186,8 @@ class Scorer:
 
     def run(self, feed):
         (array,) = feed.values()
-        weights = np.linspace(-1, 1, 3 * self.outputs[0].shape[1], dtype=np.float32).reshape(3, -1)
-        return {self.outputs[0].name: array.mean(axis=(2, 3)) @ weights}
+        weights = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
+        return {self.outputs[0].name: array.mean(axis=(2, 3), dtype=np.float32) @ weights}
 
     def close(self):
         pass
