@@ -43,19 +43,17 @@ class _Options(TypedDict, total=False):
 class Predictor:
     """Runs an exported model on images; safe to call from several threads, and picklable: a copy opens the file again.
 
-    The model may be on a server of the Open Inference Protocol (V2): Triton, hrnet-serve, KServe and others. A pickle
-    then holds the URL, and a token if there is one.
+    The model may be on a V2 server, such as Triton or hrnet-serve. A pickle then holds the URL and the token.
 
     Example:
-        >>> predictor = Predictor("w18.onnx")
+        >>> predictor = Predictor("w18.onnx")  # or Predictor("http://localhost:8000/v2/models/w18")
         >>> result = predictor.predict("cat.jpg")
         >>> result.label, result.score
-        >>> remote = Predictor("http://localhost:8000/v2/models/w18")
 
     Attributes:
         card: model card of the artifact.
-        device: device that computes, such as "cpu" or "cuda:0", or a server, such as "http://localhost:8000".
-        backend: runtime that computes, such as "onnxruntime"; "v2" for a server that does not name its own.
+        device: device that computes, such as "cpu", "cuda:0" or "http://localhost:8000".
+        backend: runtime that computes, such as "onnxruntime"; "v2" where a server does not name it.
         arithmetic: number types of the computation, such as "float32", "bfloat16" or "int8 and float32".
         streams: inferences side by side when there is more than one image.
         metadata: string metadata of the artifact.
@@ -78,21 +76,18 @@ class Predictor:
 
         Args:
             path: an .onnx or .engine file written by hrnet-export, or the URL of a model on a V2 server:
-                http(s)://HOST:PORT/v2/models/NAME, or .../NAME/versions/N. Engines are code: load only those you trust.
-            device: "cpu", "cuda", "cuda:N", or "auto"; a device named here is used or refused, never replaced. A server
-                has its own: "auto".
+                http(s)://HOST:PORT/v2/models/NAME[/versions/N]. Engines are code: load only those you trust.
+            device: "cpu", "cuda", "cuda:N", or "auto"; a device named here is used or refused, never replaced.
             backend: "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx" or "openvino" for .onnx, "tensorrt" or
-                "tensorrt-rtx" for engines, "v2" for a server; "auto" for the best of those installed.
+                "tensorrt-rtx" for engines; "auto" for the best of those installed. A server has its own.
             threads: CPU threads for inference, and at most half as many (1 to 8) for reading ahead; None for all
                 cores. With several predictors or processes on one machine, let their threads add up to its cores.
-                OpenCV's own threads are the application's: `cv2.setNumThreads` is never called here. For a server they
-                are for reading ahead only.
+                OpenCV's own threads are the application's. For a server, threads are for reading ahead only.
             streams: inferences side by side on the CPU, which share the threads. 1 gives the lowest latency of a single
                 image. More give more images a second from folders, iterators and several caller threads, and each
-                needs memory. None chooses by machine and model. For a server, the requests in flight, which it may
-                join to batches.
+                needs memory. None chooses by machine and model. For a server, the requests in flight.
             card: card for a file or server without one, or in place of its own.
-            token: bearer token for a server. It is sent over https, or to this machine, and never to another host.
+            token: bearer token for a server; it is sent over https, or to this machine.
             timeout: seconds for one request to a server; None for 120.
             lanes: former name of `streams`.
 
@@ -101,21 +96,22 @@ class Predictor:
             ArtifactError: the file is damaged, has no card and none is given, or contradicts its card.
             DeviceError: the device does not exist, or the server is unreachable, slow or not ready.
             MissingDependencyError: the runtime is not installed.
-            UsageError: an unknown device or backend, streams below 1, a zoo name, or a token or timeout for a file.
+            UsageError: an unknown device or backend, streams below 1, a zoo name, or a token for a file.
         """
         if not isinstance(lanes, EllipsisType):
             streams = lanes
         artifact = _located(path, card, token, timeout)
-        served = isinstance(artifact, ServedModel)
-        runtime: dict[str, Any] = {"device": device, "backend": backend, "streams": streams}
+        options: dict[str, Any] = {"device": device, "backend": backend, "streams": streams}
+        engine_threads = threads
+        if isinstance(artifact, ServedModel):
+            card, engine_threads = artifact.card, None
         # A pickled copy may be opened in another folder.
-        place = artifact if isinstance(artifact, ServedModel) else artifact.absolute()
-        self._reopen = functools.partial(type(self), place, threads=threads, card=card, **runtime)
-        self._engine = open_engine(artifact, threads=None if served else threads, **runtime)
+        place = artifact.absolute() if isinstance(artifact, Path) else artifact
+        self._reopen = functools.partial(type(self), place, threads=threads, card=card, **options)
+        self._engine = open_engine(artifact, threads=engine_threads, **options)
         try:
             self.metadata = self._engine.metadata
-            given = artifact.card if isinstance(artifact, ServedModel) else card
-            self.card = given or card_from_metadata(self.metadata, str(artifact))
+            self.card = card or card_from_metadata(self.metadata, str(artifact))
             self._check_card(artifact)
             self.device, self.backend, self.streams = self._engine.device, self._engine.backend, self._engine.streams
             self.arithmetic = self._engine.arithmetic
@@ -286,22 +282,16 @@ class Predictor:
 def _located(
     path: str | os.PathLike[str] | ServedModel, card: ModelCard | None, token: str | None, timeout: float | None
 ) -> Path | ServedModel:
-    """Return the file, or the model on a server with its options."""
+    """Return the file, which a name of the zoo is not, or the model on a server with its options."""
     path = ServedModel(path) if is_url(path) else path
     if isinstance(path, ServedModel):
         return path.having(card=card, token=None if token is None else Token(token), timeout_s=timeout)
     file = Path(path)
-    for name, value in (("token", token), ("timeout", timeout)):
-        if value is not None:
-            raise UsageError(f"{name} applies to a server's URL only, got one for {file}. Leave it out.")
-    _refuse_zoo_name(file)
-    return file
-
-
-def _refuse_zoo_name(path: Path) -> None:
-    """Explain how to export a model of the zoo, whose name is no artifact."""
-    if path.suffix not in _SUFFIXES and has_name(str(path)) and not path.exists():
+    if token is not None or timeout is not None:
+        raise UsageError(f"token and timeout apply to a server's URL only, got one for {file}. Leave it out.")
+    if file.suffix not in _SUFFIXES and has_name(str(file)) and not file.exists():
         raise UsageError(
-            f"artifact must be a file, got the zoo name {path}. Make one: hrnet-export {path} -o NAME.onnx; "
+            f"artifact must be a file, got the zoo name {file}. Make one: hrnet-export {file} -o NAME.onnx; "
             "hrnet-predict does so by itself."
         )
+    return file
