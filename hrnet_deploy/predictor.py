@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.card import card_from_metadata
 from hrnet_deploy.engines.feed import agrees
+from hrnet_deploy.engines.graph_source import check_threads
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.served_model import ServedModel, Token
@@ -100,6 +101,7 @@ class Predictor:
         """
         if not isinstance(lanes, EllipsisType):
             streams = lanes
+        check_threads(threads)
         artifact = _located(path, card, token, timeout)
         options: dict[str, Any] = {"device": device, "backend": backend, "streams": streams}
         engine_threads = threads

@@ -99,7 +99,9 @@ def test_a_file_takes_no_token_and_no_timeout(options):
         Predictor("w18.onnx", **options)
 
 
-@pytest.mark.parametrize("options", [{"device": "cuda:0"}, {"backend": "openvino"}, {"token": "a b"}, {"timeout": 0}])
+@pytest.mark.parametrize(
+    "options", [{"device": "cuda:0"}, {"backend": "openvino"}, {"token": "a b"}, {"timeout": 0}, {"threads": 0}]
+)
 def test_options_that_a_server_does_not_take_are_refused_before_it_is_reached(options):
     with pytest.raises(UsageError):
         Predictor("http://127.0.0.1:9/v2/models/m", **options)

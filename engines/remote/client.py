@@ -96,8 +96,8 @@ class Client:
 
     def close(self) -> None:
         """Close the connections; those in use close after their request."""
-        self.closed = True
         with self._lock:
+            self.closed = True
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
@@ -166,12 +166,13 @@ class Client:
 
     def _release(self, connection: Connection, reply: http.client.HTTPResponse) -> None:
         """Keep a connection whose response was read to its end."""
-        if self.closed or not reply.isclosed() or reply.will_close:
+        with self._lock:
+            kept = reply.isclosed() and not reply.will_close and not self.closed
+            if kept:
+                self._idle.append(connection)
+        if not kept:
             reply.close()
             connection.close()
-            return
-        with self._lock:
-            self._idle.append(connection)
 
     def _connect(self) -> Connection:
         origin = self.address.origin

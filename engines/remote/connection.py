@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import itertools
 import selectors
 import socket
 import ssl
@@ -20,6 +21,7 @@ CONNECT_S = 10.0
 """Limit of a connection, its TLS handshake included."""
 
 Part = bytes | memoryview
+_LARGE_BYTES = 64 << 10
 
 
 class UnsentError(Exception):
@@ -70,11 +72,11 @@ class Connection:
             http_.putheader(name, value)
         if body:
             http_.putheader("Content-Length", str(sum(map(len, body))))
+        http_.endheaders()
+        for part in body:
+            http_.send(part)
         try:
-            # Headers and the first part leave in one packet.
-            http_.endheaders(bytes(body[0]) if body else None)
-            for part in body[1:]:
-                http_.send(part)
+            self._socket.flush()
         except (BrokenPipeError, ConnectionResetError, ConnectionAbortedError) as error:
             self._failed = True
             try:
@@ -95,10 +97,19 @@ class _TimedSocket:
     def __init__(self, raw: Any) -> None:
         self.raw: socket.socket = raw
         self.deadline = 0.0
+        self._parts: list[Part] = []
 
     def sendall(self, data: Part) -> None:
-        self.limit()
-        self.raw.sendall(data)  # its timeout is one for the whole call
+        """Hold what `http.client` sends piece by piece, until `flush`."""
+        self._parts.append(data)
+
+    def flush(self) -> None:
+        """Send what is held: small parts together, because each packet wakes the server, and large ones uncopied."""
+        parts, self._parts = self._parts, []
+        for is_large, group in itertools.groupby(parts, lambda part: len(part) > _LARGE_BYTES):
+            for data in group if is_large else [b"".join(group)]:
+                self.limit()
+                self.raw.sendall(data)  # its timeout is one for the whole call
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(_TimedReader(self.raw.makefile("rb", buffering=0), self))

@@ -174,13 +174,14 @@ def _specs(entries: Any) -> tuple[TensorSpec, ...]:
     specs = []
     for entry in entries:
         name, datatype, shape = entry["name"], entry["datatype"], entry["shape"]
+        known = isinstance(name, str) and datatype in _NUMPY and isinstance(shape, list)
         # Some servers write sizes as texts, as protocol buffers do for 64 bits.
-        sizes = [int(size) for size in shape]
-        if datatype not in _NUMPY or len(sizes) > _MAX_DIMENSIONS or not all(size >= -1 for size in sizes):
+        sizes = [int(size) for size in shape if isinstance(size, int | str)] if known else []
+        if not known or not len(shape) == len(sizes) <= _MAX_DIMENSIONS or min(sizes, default=0) < -1:
             raise ValueError(f"tensor {entry!r:.80}")
         named = [f"{name}_{axis}" if axis else "batch" for axis in range(len(sizes))]
         dims = tuple(label if size == -1 else size for label, size in zip(named, sizes, strict=True))
-        specs.append(TensorSpec(str(name), _NUMPY[datatype], dims))
+        specs.append(TensorSpec(name, _NUMPY[datatype], dims))
     return tuple(specs)
 
 

@@ -10,10 +10,12 @@ import time
 import numpy as np
 import pytest
 from helpers.v2_server import Scorer, serving, toy_card
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.engines.remote.served_model import ServedModel, Token
-from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
+from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError, UsageError
 from hrnet_deploy.spec import ShapeRange, TensorSpec
 from hrnet_deploy.v2_tensors import HEADER_LENGTH
 
@@ -169,6 +171,36 @@ def test_other_outputs_than_described_are_one_line(v2, response, reason):
     assert "\x1b" not in str(caught.value)
 
 
+@given(
+    head=st.binary(max_size=40) | st.sampled_from([b"Content-Length: 60", b"Transfer-Encoding: chunked", b"X: y"]),
+    json_bytes=st.integers(0, 60),
+    body=st.binary(max_size=60) | st.just(json.dumps({"outputs": [TENSOR]}).encode()),
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_response_is_outputs_or_one_line(fuzzed, head, json_bytes, body):
+    engine, content = fuzzed
+    content[0] = b"HTTP/1.1 200 OK\r\n%s\r\n%s: %d\r\n\r\n%s" % (head, HEADER_LENGTH.encode(), json_bytes, body)
+    try:
+        found = engine.run({"input": images()})["logits"].shape
+    except HrnetDeployError as error:
+        found = "\n" in str(error)
+    assert found in {(2, 4), False}
+
+
+@pytest.fixture
+def fuzzed(v2):
+    """An engine whose inferences get the bytes in a list."""
+    engine, content = open_engine(ServedModel(v2.url, timeout_s=5)), [b""]
+
+    def reply(handler):
+        handler.read_body()
+        handler.wfile.write(content[0])
+        handler.close_connection = True
+
+    v2.replies[INFER] = reply
+    return engine, content
+
+
 def test_outputs_that_nobody_requested_are_left_out(v2):
     engine = open_engine(v2.url)
     v2.replies[INFER] = lambda handler: in_json(handler, {"outputs": [TENSOR, TENSOR | {"name": "extra"}]})
@@ -230,6 +262,9 @@ def test_outputs_in_another_order_than_the_cards():
         ({"outputs": [{"name": "logits", "datatype": "FP8", "shape": [-1, 4]}]}, "other metadata"),
         ({"outputs": [{"name": "logits", "datatype": "FP32", "shape": [-2, 4]}]}, "other metadata"),
         ({"outputs": [{"name": "logits", "datatype": "FP32", "shape": None}]}, "other metadata"),
+        ({"outputs": [{"name": "logits", "datatype": "FP32", "shape": "14"}]}, "other metadata"),
+        ({"outputs": [{"name": "logits", "datatype": "FP32", "shape": [1.5, "x"]}]}, "other metadata"),
+        ({"outputs": [{"name": 3, "datatype": [], "shape": [-1, 4]}]}, "other metadata"),
         ({"outputs": [{"name": "logits", "datatype": "FP16", "shape": [-1, 4]}]}, "inputs and outputs of its card"),
         ({"outputs": [{"name": "logits", "datatype": "FP32", "shape": [-1, 5]}]}, "inputs and outputs of its card"),
         ({"outputs": [{"name": "scores", "datatype": "FP32", "shape": [-1, 4]}]}, "inputs and outputs of its card"),
