@@ -1,9 +1,9 @@
 """A LitServe server of one artifact, for benchmarks/serving.py; its environment has litserve and this package.
 
+LitServe reads annotations as objects, so this file does not postpone them.
+
 python litserve_server.py ARTIFACT PORT THREADS WORKERS
 """
-
-from __future__ import annotations
 
 import sys
 from typing import Any
