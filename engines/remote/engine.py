@@ -117,7 +117,7 @@ class RemoteEngine:
         except UsageError as error:
             reason = printable(one_line(error, _MAX_CHARACTERS))
             raise DeviceError(f"{self._name} must send outputs of the V2 protocol, got: {reason}") from error
-        if message.get("id", identity) not in {identity, ""}:
+        if message.get("id") not in (identity, "", None):  # not a set: a server may send a list
             raise DeviceError(
                 f"{self._name} must respond to request {identity}, got a response to {message['id']!r:.40}. Check its "
                 "proxies."

@@ -157,6 +157,7 @@ RESPONSES = [
     ({"outputs": [TENSOR | {"data": [0.0] * 7}]}, "values"),
     ({"outputs": [TENSOR, TENSOR]}, "given once"),
     ({"outputs": [TENSOR | {"shape": [2, float("nan")]}]}, "list of sizes"),
+    ({"id": [1], "outputs": [TENSOR]}, r"got a response to \[1\]"),
     ({"id": "another", "outputs": [TENSOR]}, "must respond to request 1, got a response to 'another'"),
 ]
 
