@@ -16,6 +16,7 @@ from hrnet_deploy.engines.remote.connection import CONNECT_S, Connection, Part, 
 from hrnet_deploy.engines.remote.served_model import ServedModel
 from hrnet_deploy.engines.remote.status import status_error
 from hrnet_deploy.errors import DeviceError, one_line
+from hrnet_deploy.system.text_table import printable
 from hrnet_deploy.v2_tensors import HEADER_LENGTH
 from hrnet_deploy.version import VERSION
 
@@ -124,7 +125,7 @@ class Client:
                 "or give a longer timeout= in Python."
             ) from error
         except (OSError, http.client.HTTPException, UnsentError) as error:
-            reason = one_line(error, _REASON_CHARACTERS) or type(error).__name__
+            reason = printable(one_line(error, _REASON_CHARACTERS)) or type(error).__name__
             raise DeviceError(
                 f"{self.address} must respond in HTTP, got a broken connection ({reason}). Check the server's log."
             ) from error
@@ -245,7 +246,7 @@ def _size(reply: http.client.HTTPResponse, header: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise DeviceError(f"{header} must be a number of bytes, got '{text[:40]!r}'. Correct the server.")
+        raise DeviceError(f"{header} must be a number of bytes, got {text[:40]!r}. Correct the server.")
     return int(text)
 
 

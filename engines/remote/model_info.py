@@ -11,6 +11,7 @@ from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
 from hrnet_deploy.engines.remote.client import Client
 from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError, UsageError, one_line
 from hrnet_deploy.spec import ModelCard, TensorSpec
+from hrnet_deploy.system.text_table import printable
 from hrnet_deploy.v2_tensors import V2_DTYPES
 
 SHA256_KEY = "hrnet_deploy.sha256"
@@ -107,9 +108,9 @@ def read_model_info(client: Client) -> ModelInfo:
             f"{address} must be a model of a V2 server, got other metadata ({reason}). Check the URL."
         ) from error
     if address.version is not None and known and address.version not in known:
+        listed = printable(", ".join(known)[:_MAX_CHARACTERS])
         raise ArtifactError(
-            f"version of {address} must be one the server has, {', '.join(known)[:_MAX_CHARACTERS]}, got "
-            f"{address.version}. Use one of those."
+            f"version of {address} must be one the server has, {listed}, got {address.version}. Use one of those."
         )
     server = _optional(client, address.server_path)
     return ModelInfo(

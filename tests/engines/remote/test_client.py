@@ -148,7 +148,7 @@ def test_a_silent_server_is_slow():
         (b"HTTP/1.1 200 OK\r\n\r\n" + bytes(5000), "at most the 1,000 bytes"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", "broken connection"),
         (b"HTTP/1.1 2oo OK\r\n\r\n", "broken connection"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "broken connection"),
+        (b"SSH-2.0-OpenSSH_9.2\x1b[2J\r\n", r"broken connection \(SSH-2.0-OpenSSH_9.2\\x1b"),
         (b"", "broken connection"),
     ],
 )
@@ -160,6 +160,7 @@ def test_a_broken_response_is_one_line(response, reason):
     with raw_server(script) as server, pytest.raises(DeviceError, match=reason) as caught:
         get(client_of(server))
     assert "\n" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
 
 
 def test_a_truncated_response_is_an_error():
