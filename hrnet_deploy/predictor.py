@@ -67,7 +67,7 @@ class Predictor:
         device: str = "auto",
         backend: str = "auto",
         threads: int | None = None,
-        streams: int | None = 1,
+        streams: int | EllipsisType | None = ...,
         card: ModelCard | None = None,
         token: str | None = None,
         timeout: float | None = None,
@@ -84,9 +84,9 @@ class Predictor:
             threads: CPU threads for inference, and at most half as many (1 to 8) for reading ahead; None for all
                 cores. With several predictors or processes on one machine, let their threads add up to its cores.
                 OpenCV's own threads are the application's. For a server, threads are for reading ahead only.
-            streams: inferences side by side on the CPU, which share the threads. 1 gives the lowest latency of a single
-                image. More give more images a second from folders, iterators and several caller threads, and each
-                needs memory. None chooses by machine and model. For a server, the requests in flight.
+            streams: inferences side by side on the CPU, which share the threads. 1, a file's default, gives the lowest
+                latency of a single image. More give more images a second from folders, iterators and several caller
+                threads, and each needs memory. None chooses. For a server, the requests in flight: 4 by default.
             card: card for a file or server without one, or in place of its own.
             token: bearer token for a server; it is sent over https, or to this machine.
             timeout: seconds for one request to a server; None for 120.
@@ -99,11 +99,12 @@ class Predictor:
             MissingDependencyError: the runtime is not installed.
             UsageError: an unknown device or backend, streams below 1, a zoo name, or a token for a file.
         """
-        if not isinstance(lanes, EllipsisType):
-            streams = lanes
+        streams = streams if isinstance(lanes, EllipsisType) else lanes
         check_threads(threads)
         artifact = _located(path, card, token, timeout)
         options: dict[str, Any] = {"device": device, "backend": backend, "streams": streams}
+        if isinstance(streams, EllipsisType):
+            options["streams"] = 1 if isinstance(artifact, Path) else None
         engine_threads = threads
         if isinstance(artifact, ServedModel):
             card, engine_threads = artifact.card, None

@@ -54,10 +54,12 @@ def test_several_images_are_several_requests_in_flight(v2):
 
 
 def test_attributes_name_the_server(v2):
-    with Predictor(v2.url, streams=None) as predictor:
+    with Predictor(v2.url) as predictor:
         assert predictor.device == v2.url.removesuffix("/v2/models/m")
         assert (predictor.backend, predictor.arithmetic, predictor.streams) == ("onnxruntime", "", 4)
         assert predictor.metadata["hrnet_deploy.sha256"] == "ab" * 32
+    assert [Predictor(v2.url, streams=streams).streams for streams in (None, 1, 7)] == [4, 1, 7]
+    assert Predictor(v2.url, lanes=2).streams == 2
 
 
 def test_threads_are_for_reading_ahead(v2):
