@@ -1,0 +1,108 @@
+"""The configuration of a model that gets another version: what users edited stays, what clients rely on must stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
+from hrnet_deploy.errors import UsageError, one_line
+from hrnet_deploy.triton.model_config import SHA256_KEY
+from hrnet_deploy.triton.pbtxt import Fields, Identifier, quote, read_pbtxt, write_pbtxt
+
+_SAME_FIELDS = ("name", "backend", "max_batch_size", "input", "output")
+_SAME_ON_CARD = (
+    *("task", "classes", "preprocessing", "output_kind", "pixels_in", "align_corners", "threshold", "palette"),
+)
+
+
+def read_config(path: Path) -> Fields | None:
+    """Read a config.pbtxt.
+
+    Returns:
+        Its fields; None where there is no such file.
+
+    Raises:
+        ArtifactError: the file is no such text.
+    """
+    try:
+        return read_pbtxt(path.read_text(encoding="utf-8", errors="replace"), f"{path.parent.name}/{path.name}")
+    except FileNotFoundError:
+        return None
+
+
+def parameters_of(config: Fields) -> dict[str, str]:
+    """Return the text parameters of a configuration by key."""
+    found: dict[str, str] = {}
+    for entry in config.get("parameters", []):
+        if isinstance(entry, dict) and (values := entry.get("value")) and isinstance(values[0], dict):
+            for key, text in zip(entry.get("key", []), values[0].get("string_value", []), strict=False):
+                found[str(key)] = str(text)
+    return found
+
+
+def updated_config(path: Path, config: Mapping[str, Any], delay_us: int | None) -> str:
+    """Put the card and the digest of a new version into a configuration that exists.
+
+    Args:
+        path: its file.
+        config: the configuration of the new version alone.
+        delay_us: as the user requested it; None for what the file has.
+
+    Returns:
+        The new text.
+
+    Raises:
+        UsageError: the new version differs in what clients rely on, or the file holds another delay.
+    """
+    text = path.read_text(encoding="utf-8")
+    old, new = read_pbtxt(text, path.name), read_pbtxt(write_pbtxt(config), path.name)
+    model = path.parent.name
+    for field in _SAME_FIELDS:
+        if old.get(field) != new.get(field):
+            raise _difference(path, field, *(_shown(field, fields) for fields in (new, old)))
+    parameters = parameters_of(old), parameters_of(new)
+    ours, other = (card_from_metadata(texts, f"{model}/config.pbtxt") for texts in parameters)
+    for field in _SAME_ON_CARD:
+        if getattr(ours, field) != getattr(other, field):
+            raise _difference(path, field, getattr(other, field), getattr(ours, field))
+    if delay_us is not None and (found := _delay(old)) != delay_us:
+        raise _difference(path, "max_queue_delay_microseconds", delay_us, found)
+    for key in (CARD_KEY, SHA256_KEY):
+        before, after = (quote(texts.get(key, "")) for texts in parameters)
+        if text.count(before) != 1:
+            raise _difference(path, f"parameter {key}", "one literal", "another form of it")
+        text = text.replace(before, after)
+    return text
+
+
+def _difference(path: Path, field: str, new: object, old: object) -> UsageError:
+    return UsageError(
+        f"a new version of model '{path.parent.name}' must have the same {field}, got {one_line(new, 80)} beside "
+        f"{one_line(old, 80)}. Write it under another name, or remove {path.parent}."
+    )
+
+
+def _shown(field: str, fields: Fields) -> str:
+    """Show the values of a field on one line."""
+    values = fields.get(field, [])
+    return write_pbtxt({field: [_plain(value) for value in values]}) if values else "none"
+
+
+def _plain(value: Any) -> Any:
+    """Return a message that was read as one that can be written."""
+    if not isinstance(value, dict):
+        return value
+    return {name: [_plain(entry) for entry in entries] for name, entries in value.items()}
+
+
+def _delay(config: Fields) -> int:
+    """Return the delay of dynamic batching; Triton's default is 0."""
+    found: list[Any] = [
+        delay
+        for batching in config.get("dynamic_batching", [])
+        if isinstance(batching, dict)
+        for delay in batching.get("max_queue_delay_microseconds", [])
+    ]
+    return int(found[-1]) if found and not isinstance(found[-1], Identifier) else 0
