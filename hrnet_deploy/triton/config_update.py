@@ -87,14 +87,13 @@ def _difference(path: Path, field: str, new: object, old: object) -> UsageError:
 def _shown(field: str, fields: Fields) -> str:
     """Show the values of a field on one line."""
     values = fields.get(field, [])
-    return write_pbtxt({field: [_plain(value) for value in values]}) if values else "none"
+    return write_pbtxt({field: _single(values)}) if values else "none"
 
 
-def _plain(value: Any) -> Any:
-    """Return a message that was read as one that can be written."""
-    if not isinstance(value, dict):
-        return value
-    return {name: [_plain(entry) for entry in entries] for name, entries in value.items()}
+def _single(values: list[Any]) -> Any:
+    """Return the values of a field that was read as they can be written, a single one without brackets."""
+    plain = [{k: _single(v) for k, v in entry.items()} if isinstance(entry, dict) else entry for entry in values]
+    return plain[0] if len(plain) == 1 else plain
 
 
 def _delay(config: Fields) -> int:

@@ -111,7 +111,7 @@ class TritonPythonModel:
         tensors = {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
         short = [name for name, array in tensors.items() if len(array) < len(batch)]
         if short or len(tensors) != len(self._card.outputs):
-            raise self._failure(f"outputs {sorted(tensors)} for {len(batch)} images. NumPy 2 needs a newer Triton")
+            raise self._failure(f"{len(batch)} images and outputs {short or sorted(tensors)}")
         return tensors
 
     def _failure(self, reason: object) -> DeviceError:

@@ -40,7 +40,9 @@ _IMAGES = "_images"
 _HEADER = f"# Written by hrnet-deploy {VERSION}. A new version keeps edits of instances, batching and warm-up.\n"
 _MODEL_PY = '''"""Image files in, results as JSON out; the model beside this one infers.
 
-Triton's Python needs the package: pip install hrnet-deploy. Triton 24.10 and earlier need numpy<2 with it.
+Triton's Python needs the package: pip install hrnet-deploy
+The Python backend of Triton 24.10 ends at the first request with NumPy 2. There, install these, too:
+"numpy<2" "opencv-python-headless<4.12"
 """
 
 from hrnet_deploy.triton.images_model import TritonPythonModel

@@ -20,11 +20,16 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import quote
 
+import onnxruntime
 import pytest
 from helpers.peer_environment import ROOT, peer_python
 
 # numpy 2 breaks the wheel's python backend: its outputs are empty. OpenCV from 4.12 needs numpy 2.
-REQUIREMENTS = ("nvidia-pytriton==0.7.0", "numpy<2", "opencv-python-headless<4.12", "onnxruntime", "jinja2", "tqdm")
+# ONNX Runtime is that of the tests, so that it computes the same values.
+REQUIREMENTS = (
+    *("nvidia-pytriton==0.7.0", "numpy<2", "opencv-python-headless<4.12", "jinja2", "tqdm"),
+    f"onnxruntime=={onnxruntime.__version__}",
+)
 BACKENDS = Path(__file__).parent / "triton_backends"
 READY_WITHIN_S = 60
 
@@ -53,16 +58,22 @@ class TritonServer:
 
     def get(self, path):
         """JSON of a GET under the base URL, such as "v2/models/w18/config"."""
-        return json.loads(self._request(path))
+        return json.loads(self._request(path)[0])
+
+    def get_index(self):
+        """Every model that the server knows, with its versions and states."""
+        return json.loads(self.post("v2/repository/index", b"{}")[0])
 
     def is_ready(self, name):
+        """Whether a model, or "NAME/versions/N", is ready."""
         try:
-            self._request(f"v2/models/{quote(name, safe='')}/ready")
+            self._request(f"v2/models/{quote(name)}/ready")
         except TritonError:
             return False
         return True
 
     def post(self, path, body, headers=()):
+        """(body, headers) of the reply."""
         return self._request(path, body, dict(headers))
 
     def _control(self, name, action):
@@ -72,7 +83,7 @@ class TritonServer:
         request = urllib.request.Request(f"{self.url}/{path}", body, headers or {})  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=READY_WITHIN_S) as reply:  # noqa: S310
-                return reply.read()
+                return reply.read(), reply.headers
         except urllib.error.HTTPError as error:
             content = error.read()
             raise TritonError(error.code, json.loads(content)["error"] if content else "") from None

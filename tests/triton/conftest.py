@@ -14,6 +14,7 @@ from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 CLASSES = ("cat", 'a "quoted" dog', "back\\slash", "naïve 犬", "two\nlines")
+BATCH = "1:4:8"
 _CLASSIFIER = """g (float[N,3,64,64] input) => (float[N,5] logits) {
     a = Conv<strides=[4,4]>(input, w1)
     b = Relu(a)
@@ -60,18 +61,18 @@ def artifacts(tmp_path_factory, images):
     segmenter = _graph(_SEGMENTER, folder / "s.onnx", w1=(16, 3, 4, 4), w2=(5, 16, 1, 1))
     plain = folder / "fp32.onnx"
     streets = folder / "sizes.onnx"
-    export(classifier, task="classification", classes=CLASSES, preprocessing="official", batch="1:4:8", output=plain)
-    export(plain, precision="fp16", pixels_in=True, output=folder / "fp16.pixels.onnx")
+    export(classifier, task="classification", classes=CLASSES, preprocessing="official", batch=BATCH, output=plain)
+    export(plain, precision="fp16", pixels_in=True, batch=BATCH, output=folder / "fp16.pixels.onnx")
     export(plain, labels_out="softmax", batch=4, output=folder / "batch4.onnx")
     export(
         plain, precision="int8", labels_out="topk", calib_data=images, calib_images=8, calib_method="minmax",
-        keep_rejected=True, output=folder / "int8 top-k.onnx",
+        keep_rejected=True, batch=BATCH, output=folder / "int8 top-k.onnx",
     )  # fmt: skip
     export(
         segmenter, task="segmentation", classes=list("abcde"), preprocessing="official", imgsz="64:64x96:128",
         output=streets,
     )  # fmt: skip
-    export(streets, labels_out=True, pixels_in="rgb", batch="1:2:4", output=folder / "masks.onnx")
+    export(streets, labels_out=True, pixels_in="rgb", batch="1:2:4", imgsz="64:64x96:128", output=folder / "masks.onnx")
     export(streets, batch=1, imgsz="64x96", output=folder / "one.onnx")
     model = onnx.load(plain)
     onnx.save(model, folder / "external.onnx", save_as_external_data=True, location="external.data", size_threshold=0)
@@ -82,9 +83,9 @@ def artifacts(tmp_path_factory, images):
 def engine(artifacts, tmp_path):
     """(version, capability, changes of the sidecar) -> an engine with the card of fp32.onnx; no TensorRT can run it."""
 
-    def make(version="10.5.0.18", capability="sm75", *, name="w18", flavour="tensorrt"):
+    def make(version="10.5.0.18", capability="sm75", *, name="w18", flavour="tensorrt", padding=64):
         path = tmp_path / f"{name}.engine"
-        content = b"ftrt" + bytes(64)
+        content = b"ftrt" + bytes(padding)
         path.write_bytes(content)
         card = card_from_metadata(read_header(artifacts["fp32.onnx"]).metadata, "fp32.onnx")
         facts = EngineSidecar(
