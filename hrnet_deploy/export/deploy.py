@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.export.option_declaration import flag
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.publish import ExportResult
 from hrnet_deploy.spec import ModelCard
@@ -20,12 +22,23 @@ def only_deploys(options: ExportOptions, card: ModelCard | None) -> bool:
     Args:
         options: from the user.
         card: of the .onnx file that the options name; None for another source.
+
+    Raises:
+        UsageError: an engine, which nothing changes, with options that would.
     """
     others = options.given() - {"model", *_OPTIONS}
     if card is not None and options.precision == card.precision.value:
         others -= {"precision"}
     engine = Path(options.model or "").suffix.lower() in ENGINE_SUFFIXES
-    return options.triton is not None and (engine or card is not None) and not others
+    if options.triton is None:
+        return False
+    if engine and others:
+        name = min(others)
+        raise UsageError(
+            f"an engine goes to a Triton repository as it is, got {flag(name, getattr(options, name))} with "
+            f"{options.model}. Leave it out."
+        )
+    return (engine or card is not None) and not others
 
 
 def deploy_artifact(options: ExportOptions) -> ExportResult:
@@ -58,5 +71,5 @@ def check_deployment(options: ExportOptions) -> ExportOptions:
     if options.triton is not None:
         check_delay(options.triton_delay_us)
         name = None if options.output is None else model_name(Path(options.output))
-        check_repository(Path(options.triton), name)
+        check_repository(Path(options.triton), name, images=options.triton_images)
     return dataclasses.replace(options, triton=None, triton_delay_us=None, triton_images=False)

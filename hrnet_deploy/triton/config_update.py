@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
-from hrnet_deploy.errors import UsageError, one_line
+from hrnet_deploy.errors import ArtifactError, UsageError, one_line
 from hrnet_deploy.triton.model_config import SHA256_KEY
-from hrnet_deploy.triton.pbtxt import Fields, Identifier, quote, read_pbtxt, write_pbtxt
+from hrnet_deploy.triton.pbtxt import Fields, quote, read_pbtxt, write_pbtxt
 
 _SAME_FIELDS = ("name", "backend", "max_batch_size", "input", "output")
 _SAME_ON_CARD = (
@@ -27,9 +27,10 @@ def read_config(path: Path) -> Fields | None:
         ArtifactError: the file is no such text.
     """
     try:
-        return read_pbtxt(path.read_text(encoding="utf-8", errors="replace"), f"{path.parent.name}/{path.name}")
+        text = _read_text(path)
     except FileNotFoundError:
         return None
+    return read_pbtxt(text, _label(path))
 
 
 def parameters_of(config: Fields) -> dict[str, str]:
@@ -56,14 +57,13 @@ def updated_config(path: Path, config: Mapping[str, Any], delay_us: int | None) 
     Raises:
         UsageError: the new version differs in what clients rely on, or the file holds another delay.
     """
-    text = path.read_text(encoding="utf-8")
-    old, new = read_pbtxt(text, path.name), read_pbtxt(write_pbtxt(config), path.name)
-    model = path.parent.name
+    text = _read_text(path)
+    old, new = (read_pbtxt(each, _label(path)) for each in (text, write_pbtxt(config)))
     for field in _SAME_FIELDS:
         if old.get(field) != new.get(field):
             raise _difference(path, field, *(_shown(field, fields) for fields in (new, old)))
     parameters = parameters_of(old), parameters_of(new)
-    ours, other = (card_from_metadata(texts, f"{model}/config.pbtxt") for texts in parameters)
+    ours, other = (card_from_metadata(texts, _label(path)) for texts in parameters)
     for field in _SAME_ON_CARD:
         if getattr(ours, field) != getattr(other, field):
             raise _difference(path, field, getattr(other, field), getattr(ours, field))
@@ -104,4 +104,16 @@ def _delay(config: Fields) -> int:
         if isinstance(batching, dict)
         for delay in batching.get("max_queue_delay_microseconds", [])
     ]
-    return int(found[-1]) if found and not isinstance(found[-1], Identifier) else 0
+    return found[-1] if found and type(found[-1]) is int else 0
+
+
+def _read_text(path: Path) -> str:
+    """Read a file of UTF-8."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{_label(path)} must be UTF-8, got other bytes. Correct it.") from error
+
+
+def _label(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"

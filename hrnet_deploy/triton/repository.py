@@ -110,20 +110,13 @@ def write_triton_repository(
             f"a delay needs an open batch, got a graph that takes {source.card.inputs[0].shape}. Leave it out."
         )
     directory = Path(repository)
-    check_repository(directory, name)
-    config = model_config(name, source.card, source.sha256, source.backend, delay_us or 0)
+    check_repository(directory, name, images=images)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with exclusive(directory / f".{name}", "write"):
-            version = _write_model(directory / name, config, source, delay_us)
-            other = f"{name}{_IMAGES}"
-            images = images or MODEL_KEY in _parameters(directory / other)
-            if images:  # one that exists follows the card
-                _write_images_model(directory / other, images_config(other, name, source.card, source.sha256))
+            version, images_name = _write(directory, name, source, delay_us, images=images)
     except OSError as error:
-        raise UsageError(
-            f"Triton repository must be writable, got {directory} ({error.strerror}). Choose another folder."
-        ) from error
+        raise _unwritable(directory, error) from error
     if source.version and not source.releases:
         _LOG.warning(
             "no Triton release with TensorRT %s is in the table: find it in %s", source.version, SUPPORT_MATRIX
@@ -132,7 +125,7 @@ def write_triton_repository(
         name=name,
         path=directory / name,
         version=version,
-        images=other if images else None,
+        images=images_name,
         tensorrt=source.version,
         releases=tuple(release.triton for release in source.releases),
     )
@@ -143,37 +136,32 @@ def model_name(artifact: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "_", artifact.stem).lstrip(".") or "model"
 
 
-def check_repository(directory: Path, name: str | None) -> None:
+def check_repository(directory: Path, name: str | None, *, images: bool) -> None:
     """Refuse a folder that is no Triton repository, or where others wrote a model of that name.
 
     Args:
         directory: the folder; one that does not exist is fine.
         name: of the model that is to be written; None if it is not known yet.
+        images: the model that takes image files is to be written, too.
 
     Raises:
         UsageError: such a folder.
         ArtifactError: the configuration of the model cannot be read.
     """
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise UsageError(f"Triton repository must be a folder, got the file {directory}. Choose another name.")
-    if (directory / _CONFIG).exists():
-        raise UsageError(
-            f"Triton repository must hold models in folders of their own, got the model {directory}. Name its parent."
-        )
-    for folder in sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        if not _looks_like_model(folder):
-            raise UsageError(
-                f"Triton repository must hold models only, got the folder {folder}, which is none. Choose another "
-                "folder."
-            )
-    for folder in () if name is None else (directory / name, directory / f"{name}{_IMAGES}"):
-        if (folder / _CONFIG).exists() and CARD_KEY not in _parameters(folder):
-            raise UsageError(
-                f"model '{folder.name}' in {directory} must be written by hrnet-deploy, got another's. Choose another "
-                "name or folder."
-            )
+    try:
+        if not directory.exists():
+            return
+        if not directory.is_dir():
+            raise UsageError(f"Triton repository must be a folder, got the file {directory}. Choose another name.")
+        _check_folders(directory)
+        for model in () if name is None else (name, f"{name}{_IMAGES}")[: 1 + images]:
+            if (directory / model / _CONFIG).exists() and CARD_KEY not in _parameters(directory / model):
+                raise UsageError(
+                    f"model '{model}' in {directory} must be written by hrnet-deploy, got another's. Choose another "
+                    "name or folder."
+                )
+    except OSError as error:
+        raise _unwritable(directory, error) from error
 
 
 def check_delay(delay_us: int | None) -> None:
@@ -189,10 +177,23 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def _looks_like_model(folder: Path) -> bool:
-    """Return whether a folder is a model, or the empty one that an interrupted write left."""
-    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-    return not names or _CONFIG in names or any(name.isdecimal() for name in names)
+def _unwritable(directory: Path, error: OSError) -> UsageError:
+    return UsageError(f"Triton repository must be writable, got {directory} ({error.strerror}). Choose another folder.")
+
+
+def _check_folders(directory: Path) -> None:
+    """Refuse a folder that is a model, or that holds folders which are none: Triton would take them for models."""
+    if (directory / _CONFIG).exists():
+        raise UsageError(
+            f"Triton repository must hold models in folders of their own, got the model {directory}. Name its parent."
+        )
+    for folder in sorted(path for path in directory.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]  # none: a write was ended
+        if names and _CONFIG not in names and not any(name.isdecimal() for name in names):
+            raise UsageError(
+                f"Triton repository must hold models only, got the folder {folder}, which is none. Choose another "
+                "folder."
+            )
 
 
 def _parameters(folder: Path) -> Mapping[str, str]:
@@ -200,7 +201,27 @@ def _parameters(folder: Path) -> Mapping[str, str]:
     return parameters_of(read_config(folder / _CONFIG) or {})
 
 
-def _write_model(folder: Path, config: Mapping[str, object], source: Deployable, delay_us: int | None) -> int:
+def _write(
+    directory: Path, name: str, source: Deployable, delay_us: int | None, *, images: bool
+) -> tuple[int, str | None]:
+    """Write a version of a model, and the model that takes images for it, both configured before either is written."""
+    card, folder, other = source.card, directory / name, directory / f"{name}{_IMAGES}"
+    config = _config_text(folder, model_config(name, card, source.sha256, source.backend, delay_us or 0), delay_us)
+    images = images or _parameters(other).get(MODEL_KEY) == name  # one that exists follows the card
+    images_text = _config_text(other, images_config(other.name, name, card, source.sha256), None) if images else None
+    version = _write_version(folder, config, source)
+    if images_text is not None:
+        _write_images_model(other, images_text)
+    return version, None if images_text is None else other.name
+
+
+def _config_text(folder: Path, config: Mapping[str, object], delay_us: int | None) -> str:
+    """Return the configuration of a model, which may be there with another version."""
+    path = folder / _CONFIG
+    return updated_config(path, config, delay_us) if path.exists() else _HEADER + write_pbtxt(config)
+
+
+def _write_version(folder: Path, config: str, source: Deployable) -> int:
     """Write a version of an artifact's model and return its number."""
     present = [int(path.name) for path in folder.glob("*") if path.is_dir() and path.name.isdecimal()]
     version = max(present, default=0) + 1
@@ -211,24 +232,23 @@ def _write_model(folder: Path, config: Mapping[str, object], source: Deployable,
             shutil.copyfile(path, content / name)
         if has_labels(source.card):
             _write_text(scratch / LABELS_FILE, labels_text(source.card))
-        _place(scratch, folder, config, delay_us)
+        _write_text(scratch / _CONFIG, config)
+        _place(scratch, folder)
     return version
 
 
-def _write_images_model(folder: Path, config: Mapping[str, object]) -> None:
+def _write_images_model(folder: Path, config: str) -> None:
     """Write the model that takes image files, or only its configuration where it is there."""
     with _scratch(folder) as scratch:
         if not (folder / "1").exists():
             (scratch / "1").mkdir()
             _write_text(scratch / "1" / "model.py", _MODEL_PY)
-        _place(scratch, folder, config, None)
+        _write_text(scratch / _CONFIG, config)
+        _place(scratch, folder)
 
 
-def _place(scratch: Path, folder: Path, config: Mapping[str, object], delay_us: int | None) -> None:
-    """Add the configuration to what is prepared, and move all into place: as a whole, or with the version last."""
-    there = folder / _CONFIG
-    text = updated_config(there, config, delay_us) if there.exists() else _HEADER + write_pbtxt(config)
-    _write_text(scratch / _CONFIG, text)
+def _place(scratch: Path, folder: Path) -> None:
+    """Move what is prepared into place: as a whole, or with the version last."""
     if not folder.exists():
         scratch.rename(folder)
         return

@@ -1,5 +1,7 @@
 """Protocol buffers as text, against protobuf itself."""
 
+import contextlib
+
 import pytest
 from google.protobuf import text_format, wrappers_pb2
 from hypothesis import given
@@ -71,3 +73,9 @@ def test_another_text_is_one_line(text):
 def test_a_text_that_utf8_cannot_hold_is_refused():
     with pytest.raises(UsageError, match="must be valid Unicode"):
         write_pbtxt({"a": "\ud800"})
+
+
+@given(st.text(st.sampled_from("ab1-.:,;{}<>[]\"'\\\n# é"), max_size=40))
+def test_any_text_is_a_message_or_an_error_of_ours(text):
+    with contextlib.suppress(ArtifactError):
+        assert all(isinstance(values, list) for values in read_pbtxt(text, "c").values())

@@ -166,6 +166,11 @@ def a_broken_config(folder):
     (folder / "fp32" / "config.pbtxt").write_text('name: "')
 
 
+def a_config_of_other_bytes(folder):
+    (folder / "fp32").mkdir(parents=True)
+    (folder / "fp32" / "config.pbtxt").write_bytes(b'name: "\xff"')
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -173,6 +178,7 @@ def a_broken_config(folder):
         (photos, "must hold models only, got the folder .*holiday"),
         (a_model, "must hold models in folders of their own, got the model"),
         (a_broken_config, "fp32/config.pbtxt must be protocol buffers as text"),
+        (a_config_of_other_bytes, "fp32/config.pbtxt must be UTF-8"),
         (lambda folder: folder.write_text(""), "must be a folder, got the file"),
     ],
 )
@@ -312,6 +318,22 @@ def test_a_model_for_images_is_beside_it_and_follows_its_card(fp32, tmp_path):
     assert tree(models / "fp32_images") == ["1/model.py", "config.pbtxt"]
 
 
+def test_a_model_for_images_is_checked_before_anything_is_written(artifacts, fp32, tmp_path):
+    models = tmp_path / "models"
+    write_triton_repository(artifacts["masks.onnx"], models, name="fp32_images")
+    files = tree(models)
+    with pytest.raises(UsageError, match="new version of model 'fp32_images' must have the same backend"):
+        write_triton_repository(fp32, models, images=True)
+    assert tree(models) == files
+    assert write_triton_repository(fp32, models).images is None
+
+
+def test_a_repository_below_a_file_is_one_line(fp32, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match=r"Triton repository must be writable, got .*file/models"):
+        write_triton_repository(fp32, tmp_path / "file" / "models")
+
+
 def test_an_export_ends_in_a_repository(artifacts, fp32, tmp_path):
     done = export(fp32, precision="fp16", output=tmp_path / "half.onnx", triton=tmp_path / "models", triton_images=True)
     assert done.path == tmp_path / "half.onnx"
@@ -358,6 +380,8 @@ def test_an_engine_goes_to_a_repository_from_the_command_line(run, engine, tmp_p
     assert code == 0
     assert "Triton 24.10 loads engines of TensorRT 10.5.0.18" in err
     assert " nodes" not in err
+    code, _, err = run(engine(), "--triton", tmp_path / "models", "-o", tmp_path / "new.engine")
+    assert (code, "an engine goes to a Triton repository as it is, got --output" in err) == (2, True)
 
 
 @pytest.mark.parametrize("words", [("--triton-images",), ("--triton-delay-us", "5")])
