@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
 from hrnet_deploy.errors import ArtifactError, UsageError, one_line
+from hrnet_deploy.spec import ModelCard
 from hrnet_deploy.triton.model_config import SHA256_KEY
 from hrnet_deploy.triton.pbtxt import Fields, quote, read_pbtxt, write_pbtxt
 
 _SAME_FIELDS = ("name", "backend", "max_batch_size", "input", "output")
-_SAME_ON_CARD = (
-    *("task", "classes", "preprocessing", "output_kind", "pixels_in", "align_corners", "threshold", "palette"),
-)
+_SAME_ON_CARD: Mapping[str, Callable[[ModelCard], object]] = {
+    **{
+        name: operator.attrgetter(name)
+        for name in ("task", "classes", "preprocessing", "output_kind", "pixels_in", "align_corners", "threshold")
+    },
+    "colors": operator.attrgetter("palette"),
+    "range of batch and size": lambda card: (card.shapes.min_nhw, card.shapes.max_nhw),  # warm-up is within it
+}
 
 
 def read_config(path: Path) -> Fields | None:
@@ -64,9 +71,9 @@ def updated_config(path: Path, config: Mapping[str, Any], delay_us: int | None) 
             raise _difference(path, field, *(_shown(field, fields) for fields in (new, old)))
     parameters = parameters_of(old), parameters_of(new)
     ours, other = (card_from_metadata(texts, _label(path)) for texts in parameters)
-    for field in _SAME_ON_CARD:
-        if getattr(ours, field) != getattr(other, field):
-            raise _difference(path, field, getattr(other, field), getattr(ours, field))
+    for field, value_of in _SAME_ON_CARD.items():
+        if value_of(ours) != value_of(other):
+            raise _difference(path, field, value_of(other), value_of(ours))
     if delay_us is not None and (found := _delay(old)) != delay_us:
         raise _difference(path, "max_queue_delay_microseconds", delay_us, found)
     for key in (CARD_KEY, SHA256_KEY):

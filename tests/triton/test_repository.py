@@ -117,6 +117,14 @@ def test_a_version_with_other_classes_or_preprocessing_is_refused(artifacts, fp3
             write_triton_repository(other, tmp_path / "models")
 
 
+def test_a_version_with_another_range_of_sizes_is_refused(artifacts, tmp_path):
+    write_triton_repository(artifacts["sizes.onnx"], tmp_path / "models")
+    other = tmp_path / "other" / "sizes.onnx"
+    export(artifacts["sizes.onnx"], imgsz="64:64x96:96", output=other)
+    with pytest.raises(UsageError, match=r"same range of batch and size, got .*96, 96\)\) beside .*128, 128\)\)"):
+        write_triton_repository(other, tmp_path / "models")
+
+
 def test_an_engine_is_no_version_of_a_graph(engine, fp32, tmp_path):
     write_triton_repository(fp32, tmp_path / "models", name="w18")
     with pytest.raises(UsageError, match=r'same backend, got backend: "tensorrt" beside backend: "onnxruntime"'):

@@ -1,5 +1,6 @@
 """Repositories on a real Triton: every kind of artifact is ready, and its outputs are the local ones."""
 
+import functools
 import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -31,18 +32,31 @@ KINDS = {
 WITH_IMAGES = ("fp32.onnx", "batch4.onnx", "sizes.onnx", "masks.onnx")
 
 
+class Models(dict):
+    """Artifacts on the server by file name: each is written and loaded when a test first needs it."""
+
+    def __init__(self, triton, artifacts):
+        super().__init__()
+        self.triton, self.artifacts = triton, artifacts
+        self.images_of = functools.cache(self._load_images)
+
+    def __missing__(self, kind):
+        model = write_triton_repository(self.artifacts[kind], self.triton.repository, images=kind in WITH_IMAGES)
+        self.triton.load(model.name)
+        self[kind] = model
+        return model
+
+    def _load_images(self, kind):
+        """Name of the model that takes image files for an artifact."""
+        name = self[kind].images
+        self.triton.load(name)
+        return name
+
+
 @pytest.fixture(scope="module")
 def models(triton, artifacts):
-    """Every artifact on the server by its file name."""
     assert artifacts.keys() == KINDS.keys()
-    written = {
-        name: write_triton_repository(path, triton.repository, images=name in WITH_IMAGES)
-        for name, path in artifacts.items()
-    }
-    names = [name for model in written.values() for name in (model.name, model.images) if name is not None]
-    with ThreadPoolExecutor(len(names)) as pool:
-        list(pool.map(triton.load, sorted(names, key=lambda name: name.endswith("_images"))))
-    return written
+    return Models(triton, artifacts)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +120,7 @@ def test_concurrent_images_are_batched_and_keep_their_outputs(triton, models, pr
     predictor = predictors["fp32.onnx"]
     rows = [noise(predictor.card, (1, 64, 64), seed) for seed in range(24)]
     with ThreadPoolExecutor(8) as pool:
-        served = list(pool.map(lambda row: infer(triton, "fp32", {"input": row})["logits"], rows))
+        served = list(pool.map(lambda row: infer(triton, models["fp32.onnx"].name, {"input": row})["logits"], rows))
     for row, logits in zip(rows, served, strict=True):
         np.testing.assert_allclose(logits, predictor.infer(row)["logits"], rtol=1e-5, atol=1e-6)
 
@@ -118,7 +132,9 @@ def test_triton_names_the_classes_of_scores(triton, models, predictors):
         {"outputs": [{"name": "logits", "parameters": {"classification": 5, "binary_data": True}}]},
         "inputs", {"input": batch},
     )  # fmt: skip
-    content, headers = triton.post("v2/models/fp32/infer", b"".join([text, *binary]), {HEADER_LENGTH: str(len(text))})
+    content, headers = triton.post(
+        f"v2/models/{models['fp32.onnx'].name}/infer", b"".join([text, *binary]), {HEADER_LENGTH: str(len(text))}
+    )
     shown = read_message(content, int(headers[HEADER_LENGTH]), "outputs")[1]["logits"].ravel()
     names = {int(entry.decode().split(":")[1]): entry.decode().split(":", 2)[2] for entry in shown}
     assert names == {n: name.replace("\n", "\\n") for n, name in enumerate(predictor.card.classes)}
@@ -199,7 +215,7 @@ def content_of(text):
 @pytest.mark.parametrize("kind", WITH_IMAGES)
 def test_image_files_become_results(triton, models, predictors, encoded, kind):
     predictor = predictors[kind]
-    outputs = infer(triton, models[kind].images, {"image": column(encoded)})
+    outputs = infer(triton, models.images_of(kind), {"image": column(encoded)})
     local = list(predictor.predict(encoded))
     for text, result in zip(outputs["result"].ravel(), local, strict=True):
         assert content_of(text) == content_of(result.to_json())
@@ -211,12 +227,12 @@ def test_image_files_become_results(triton, models, predictors, encoded, kind):
 
 
 def test_a_mask_is_encoded_only_on_request(triton, models, encoded):
-    outputs = infer(triton, models["masks.onnx"].images, {"image": column(encoded[:1])}, ["result"])
+    outputs = infer(triton, models.images_of("masks.onnx"), {"image": column(encoded[:1])}, ["result"])
     assert outputs.keys() == {"result"}
 
 
 def test_many_clients_get_their_own_results(triton, models, predictors, encoded):
-    model = models["fp32.onnx"].images
+    model = models.images_of("fp32.onnx")
     texts = {content: predictors["fp32.onnx"].predict(content).to_json() for content in encoded}
     with ThreadPoolExecutor(8) as pool:
         requests = [encoded[n % 6] for n in range(24)]
@@ -238,7 +254,7 @@ def test_many_clients_get_their_own_results(triton, models, predictors, encoded)
 )
 def test_a_bad_image_is_a_bad_request_with_our_sentence(triton, models, encoded, content, sentence):
     with pytest.raises(TritonError) as caught:
-        infer(triton, models["fp32.onnx"].images, {"image": column([encoded[0], content])})
+        infer(triton, models.images_of("fp32.onnx"), {"image": column([encoded[0], content])})
     assert caught.value.status == 400
     assert sentence in str(caught.value)
     assert "Traceback" not in str(caught.value)
@@ -247,7 +263,7 @@ def test_a_bad_image_is_a_bad_request_with_our_sentence(triton, models, encoded,
 def test_a_truncated_image_is_the_error_of_the_predictor(triton, models, predictors, encoded):
     cut = encoded[0][:200]
     with pytest.raises(TritonError) as caught:
-        infer(triton, models["fp32.onnx"].images, {"image": column([cut])})
+        infer(triton, models.images_of("fp32.onnx"), {"image": column([cut])})
     with pytest.raises(ImageError) as local:
         predictors["fp32.onnx"].predict(cut)
     assert str(local.value) in str(caught.value)
@@ -258,13 +274,13 @@ def test_images_for_a_model_that_is_not_loaded_are_an_error_that_names_it(triton
     triton.unload(name)
     try:
         with pytest.raises(TritonError, match=f"model '{name}' must infer, got: ") as caught:
-            infer(triton, models["batch4.onnx"].images, {"image": column(encoded[:2])})
+            infer(triton, models.images_of("batch4.onnx"), {"image": column(encoded[:2])})
         assert caught.value.status == 500
     finally:
         triton.load(name)
 
 
 def test_the_parameters_of_the_images_model_name_the_other_one(triton, models):
-    parameters = triton.get(f"v2/models/{models['fp32.onnx'].images}/config")["parameters"]
+    parameters = triton.get(f"v2/models/{models.images_of('fp32.onnx')}/config")["parameters"]
     assert parameters["hrnet_deploy.model"]["string_value"] == "fp32"
     assert CARD_KEY in parameters
