@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from hrnet_deploy.engines.load import ENGINE_SUFFIXES
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.option_declaration import flag
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.publish import ExportResult
 from hrnet_deploy.spec import ModelCard
-from hrnet_deploy.triton.deployable import ENGINE_SUFFIXES, read_deployable
+from hrnet_deploy.triton.deployable import read_deployable
 from hrnet_deploy.triton.repository import check_delay, check_repository, model_name, write_triton_repository
 
 _OPTIONS = ("triton", "triton_delay_us", "triton_images")
@@ -26,12 +27,12 @@ def only_deploys(options: ExportOptions, card: ModelCard | None) -> bool:
     Raises:
         UsageError: an engine, which nothing changes, with options that would.
     """
+    if options.triton is None:
+        return False
     others = options.given() - {"model", *_OPTIONS}
     if card is not None and options.precision == card.precision.value:
         others -= {"precision"}
     engine = Path(options.model or "").suffix.lower() in ENGINE_SUFFIXES
-    if options.triton is None:
-        return False
     if engine and others:
         name = min(others)
         raise UsageError(

@@ -11,12 +11,12 @@ from hrnet_deploy.artifact.engine_sidecar import check_sidecar, read_sidecar, si
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.artifact.plan_file import CLASSIC, read_plan
+from hrnet_deploy.engines.load import ENGINE_SUFFIXES
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.spec import ModelCard, TensorSpec
 from hrnet_deploy.triton.releases import TritonRelease, releases_of
 
-ONNX_SUFFIX = ".onnx"
-ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
+_ONNX_SUFFIX = ".onnx"
 _ONNX_FILE, _PLAN_FILE = "model.onnx", "model.plan"
 
 
@@ -54,11 +54,11 @@ def read_deployable(path: Path) -> Deployable:
         UsageError: another kind of file, or an engine that no Triton release loads.
     """
     suffix = path.suffix.lower()
-    if suffix not in {ONNX_SUFFIX, *ENGINE_SUFFIXES}:
+    if suffix not in {_ONNX_SUFFIX, *ENGINE_SUFFIXES}:
         raise UsageError(f"artifact must be an .onnx or .engine file, got {path}. Export one with hrnet-export.")
     if not path.is_file():
         raise MissingFileError(f"artifact must be a file, got {path}. Check the path.")
-    return _read_onnx(path) if suffix == ONNX_SUFFIX else _read_engine(path)
+    return _read_onnx(path) if suffix == _ONNX_SUFFIX else _read_engine(path)
 
 
 def _read_onnx(path: Path) -> Deployable:
