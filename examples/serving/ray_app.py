@@ -1,6 +1,6 @@
 """hrnet-serve's app inside Ray Serve, which adds replicas while requests wait.
 
-    HRNET_ARTIFACT=/models/w18.onnx serve run ray_app:deployment
+HRNET_ARTIFACT=/models/w18.onnx serve run ray_app:deployment
 """
 
 import os
