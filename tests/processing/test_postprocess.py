@@ -1,3 +1,5 @@
+from fractions import Fraction
+
 import cv2
 import numpy as np
 import pytest
@@ -176,3 +178,18 @@ def test_strips_and_left_out_classes_change_no_pixel(monkeypatch, strip_px, fact
         logits *= np.float32(1e6)
     size_hw = (31 * factor, 45 * factor)
     np.testing.assert_array_equal(upsampled_argmax(logits, size_hw), by_whole_planes(logits, size_hw))
+
+
+@given(
+    labels=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)),
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+)
+def test_a_label_map_takes_the_pixel_that_holds_each_center(labels, size):
+    found = label_map_at(labels, size)
+    assert (found.shape, found.dtype) == (size, np.uint8)
+    for row, column in zip(range(0, size[0], 7), range(0, size[1], 5), strict=False):
+        there = [
+            int(Fraction(2 * place + 1, 2) * Fraction(old, new))
+            for place, old, new in zip((row, column), labels.shape, size, strict=True)
+        ]
+        assert found[row, column] == labels[tuple(there)]
