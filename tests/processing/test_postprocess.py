@@ -1,5 +1,3 @@
-from fractions import Fraction
-
 import cv2
 import numpy as np
 import pytest
@@ -147,10 +145,10 @@ def test_a_label_map_takes_the_pixel_whose_area_holds_each_centre(low_h, low_w, 
     rows, columns = np.indices((low_h, low_w), dtype=np.uint8)
     found = label_map_at(rows, (height, width)), label_map_at(columns, (height, width))
     for taken, low, size, axis in ((found[0], low_h, height, 0), (found[1], low_w, width, 1)):
-        # In whole numbers: taken <= (i + 1/2) * low / size <= taken + 1; a centre on an edge may go either way.
+        # In whole numbers: taken <= (i + 1/2) * low / size < taken + 1. On edges, versions of OpenCV differ.
         centre = ((2 * np.arange(size) + 1) * low).reshape((-1, 1) if axis == 0 else (1, -1))
         edge = taken.astype(int) * 2 * size
-        assert ((edge <= centre) & (centre <= edge + 2 * size)).all()
+        assert ((edge <= centre) & (centre < edge + 2 * size)).all()
 
 
 def by_whole_planes(logits, size_hw):
@@ -178,18 +176,3 @@ def test_strips_and_left_out_classes_change_no_pixel(monkeypatch, strip_px, fact
         logits *= np.float32(1e6)
     size_hw = (31 * factor, 45 * factor)
     np.testing.assert_array_equal(upsampled_argmax(logits, size_hw), by_whole_planes(logits, size_hw))
-
-
-@given(
-    labels=hnp.arrays(np.uint8, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40)),
-    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
-)
-def test_a_label_map_takes_the_pixel_that_holds_each_center(labels, size):
-    found = label_map_at(labels, size)
-    assert (found.shape, found.dtype) == (size, np.uint8)
-    for row, column in zip(range(0, size[0], 7), range(0, size[1], 5), strict=False):
-        there = [
-            int(Fraction(2 * place + 1, 2) * Fraction(old, new))
-            for place, old, new in zip((row, column), labels.shape, size, strict=True)
-        ]
-        assert found[row, column] == labels[tuple(there)]
