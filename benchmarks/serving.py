@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +37,8 @@ from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.system.processor import model_name
 
 OURS, THEIRS = "hrnet-serve", "LitServe"
-STREET_WEIGHTS = "hrnetv2_w18_small_v1_street.pth"
-STREET: dict[str, dict[str, bool]] = {
-    "": {},
-    " of a graph with pixels in and labels out": {"pixels_in": True, "labels_out": True},
-}
-"""Options of the exports by their name in a title."""
+STREET = {"": False, " of a graph with pixels in and labels out": True}
+"""Whether the graph takes pixels and returns labels, by its name in a title."""
 _PERCENTILES = (10, 95)
 _ROUNDS = 5
 _BARE = """
@@ -60,7 +56,11 @@ def latency(artifact: Path, images: Sequence[Path], seconds: float) -> list[Tabl
     contents = [path.read_bytes() for path in images]
     local = Predictor(artifact, device="cpu", threads=1)
     with hrnet_serve(artifact, "--threads", "1") as ours, lit_serve(artifact, threads=1, workers=1) as theirs:
-        senders = {"predict": local.predict, OURS: ours.sender(), THEIRS: theirs.sender()}
+        senders: dict[str, Callable[[bytes], object]] = {
+            "predict": local.predict,
+            OURS: ours.sender(),
+            THEIRS: theirs.sender(),
+        }
         turns = {name: itertools.cycle(contents) for name in senders}
         calls = {name: (lambda name=name: senders[name](next(turns[name]))) for name in senders}
         times = time_rounds(calls, seconds=seconds)
@@ -195,10 +195,11 @@ def main() -> int:
             export_photos(artifact)
         tables = [*latency(artifact, photos, args.seconds)]
         tables.append(throughput(artifact, photos, Path(scratch, "bodies"), args.seconds / 10))
-        for kind, options in STREET.items():
-            artifact = kept / f"street{len(options)}.onnx"
+        for kind, whole in STREET.items():
+            artifact = kept / f"street_{whole}.onnx"
             if not artifact.exists():
-                export("hrnetv2_w18_small_v1", weights=SHARED / "weights" / STREET_WEIGHTS, output=artifact, **options)
+                weights = SHARED / "weights" / "hrnetv2_w18_small_v1_street.pth"
+                export("hrnetv2_w18_small_v1", weights=weights, output=artifact, pixels_in=whole, labels_out=whole)
             tables.append(remote(artifact, frames, args.seconds / 2, f"Remote Predictor on street frames{kind}"))
     text = "# Serving\n\n" + "\n".join(table.markdown() for table in tables)
     text += (
