@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
-from hrnet_deploy.models.checkpoints.folder import weights_in
+from hrnet_deploy.models.checkpoints.file_format import weights_in
 from hrnet_deploy.models.zoo import ZooEntry, entries, named_entry, suggestion
 from hrnet_deploy.system.cache_dir import cache_folder
 from hrnet_deploy.system.download import download

@@ -1,4 +1,4 @@
-"""Tensor names, layouts and preprocessing of each checkpoint source."""
+"""Tensor names, layouts, batch norms and preprocessing of each checkpoint source."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding
 _IMAGENET = Preprocessing()
 _IMAGENET_PADDLE = Preprocessing(interpolation=Interpolation.OPENCV_LINEAR, rounding=Rounding.PADDLE)
 _CITYSCAPES = Preprocessing(resize=Resize.NONE, size_hw=None, interpolation=Interpolation.OPENCV_LINEAR)
+_INPLACE_ABN_EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
@@ -99,3 +100,25 @@ def _layout(name: str, tensor: Tensor, dialect: Dialect) -> Tensor:
     if tensor.ndim == 2 and ".se." in name:  # ours are 1x1 convolutions
         tensor = tensor[:, :, None, None]
     return tensor
+
+
+def _norm_scales(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the scales of batch norms: 1-D weights with running statistics beside them."""
+    return [
+        name
+        for name in state
+        if name.endswith(".weight") and f"{name.removesuffix('weight')}running_var" in state and state[name].ndim == 1
+    ]
+
+
+def with_magnitudes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Replace every batch-norm scale by |scale| + 1e-5, as InPlaceABN computes it.
+
+    Source: mapillary/inplace_abn v0.1, inplace_abn_cuda.cu, as in HRNet-Semantic-Segmentation's master branch.
+    """
+    return {**state, **{name: state[name].float().abs() + _INPLACE_ABN_EPSILON for name in _norm_scales(state)}}
+
+
+def negative_scales(state: Mapping[str, Tensor]) -> int:
+    """Count the channels where InPlaceABN and a plain batch norm differ."""
+    return sum(int((state[name] < 0).sum()) for name in _norm_scales(state))

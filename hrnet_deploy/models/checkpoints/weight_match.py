@@ -1,25 +1,30 @@
-"""Complete match of weights and a network: names, shapes, dtypes, values."""
+"""Complete match of weights and a network: names, shapes, dtypes, values; and signs of damage in the values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.architecture import Shapes
-from hrnet_deploy.models.checkpoints.families import is_training_head
 from hrnet_deploy.models.variants import Variant
 
 _FEW = 3
 _LAYER_LEAVES = frozenset({"weight", "bias", "running_mean", "running_var"})
+_TRAINING_HEAD = "auxiliary_head."
+"""mmsegmentation's heads that only training uses."""
 _TRAINING_WORDS = ("loss", "criterion", "metric")
 _NETWORK_PARTS = re.compile(
     r"(conv\d|bn\d|layer1|transition\d|stage\d|incre_modules|downsamp_modules|final_layer|classifier|last_layer)\."
 )
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_BLOCK = 512
+"""Numbers checked together: a page of 4 KiB, the smallest loss in a file, contains one whole block."""
+_ABSURD = 1e6
+"""A flipped bit in an exponent multiplies by 2^16 and more; weights of trained layers stay below a hundred."""
 
 
 def split_extras(state: Mapping[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -30,7 +35,7 @@ def split_extras(state: Mapping[str, Tensor], network: nn.Module) -> tuple[dict[
 
 
 def _is_beside(name: str, tensor: Tensor) -> bool:
-    if is_training_head(name) or any(word in name.lower() for word in _TRAINING_WORDS):
+    if name.startswith(_TRAINING_HEAD) or any(word in name.lower() for word in _TRAINING_WORDS):
         return True
     if name.rpartition(".")[2] in _LAYER_LEAVES:
         return False
@@ -95,3 +100,18 @@ def check_values(network: nn.Module, origin: str) -> None:
             )
         if name.endswith("running_var") and bool((tensor < 0).any()):
             raise CheckpointError(f"{origin} must have variances >= 0, got negative ones in '{name}'. Fetch it again.")
+
+
+def signs_of_damage(state: Mapping[str, Tensor]) -> Iterator[str]:
+    """Yield one phrase for every tensor with a run of zeros or a weight that no training gives."""
+    for name, tensor in state.items():
+        if tensor.ndim < 2 or not tensor.numel():
+            continue
+        magnitudes = tensor.reshape(-1).abs()
+        largest = float(magnitudes.max())
+        if largest > _ABSURD:
+            yield f"a weight of {largest:.1e} in '{name}'"
+        blocks = magnitudes[: len(magnitudes) // _BLOCK * _BLOCK].view(-1, _BLOCK).amax(1)
+        empty = int((blocks == 0).sum())
+        if empty:
+            yield f"at least {empty * _BLOCK} zeros in runs in '{name}'"
