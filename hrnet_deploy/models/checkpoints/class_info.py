@@ -24,13 +24,7 @@ Palette = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """Class information in a file.
-
-    Attributes:
-        names: by class index; None without usable names.
-        palette: colors by class index, or None.
-        threshold: probability above which the one output channel of a segmentation model means the class, or None.
-    """
+    """Usable class information in a file; the threshold is that of a segmentation model with one output channel."""
 
     names: tuple[str, ...] | None = None
     palette: Palette | None = None

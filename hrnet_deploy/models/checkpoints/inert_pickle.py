@@ -27,15 +27,7 @@ class PickledName:
 
 @dataclass(eq=False)
 class PickledObject:
-    """A call in a pickle, recorded instead of executed.
-
-    Attributes:
-        name: the callable.
-        arguments: its arguments.
-        state: the argument of `__setstate__`, or None.
-        items: values to append or add.
-        entries: values to set by key.
-    """
+    """A call in a pickle, recorded instead of executed: the callable, its arguments, and what is then set or added."""
 
     name: str
     arguments: tuple[Any, ...] = ()
@@ -47,11 +39,8 @@ class PickledObject:
 class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
     """Unpickles protocols 0 to 5 into plain containers, `PickledName` and `PickledObject`.
 
-    Every opcode that calls something or touches an object's attributes is replaced.
-
-    Args:
-        file: a stream at the start of the pickle; read up to its end and no further.
-        persistent_load: from a persistent id to its object.
+    Every opcode that calls something or touches an object's attributes is replaced. The file is read up to the end of
+    the pickle and no further.
     """
 
     dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)

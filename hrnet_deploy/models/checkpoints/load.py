@@ -49,10 +49,9 @@ class Checkpoint:
 
     Attributes:
         network: in evaluation mode, float32, on the CPU; it owns its memory.
-        dialect: source of the file (`dialects.Dialect.name`).
+        dialect: a `dialects.Dialect.name`.
         preprocessing: of the source's evaluation.
-        classes: class information in the file, or in timm's config beside it.
-        sha256: hex digest of the file.
+        classes: from the file, or from timm's config beside it.
     """
 
     network: nn.Module

@@ -21,13 +21,7 @@ _MODULE_PARTS = frozenset({"_parameters", "_buffers", "_modules"})
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor.
-
-    Attributes:
-        name: keys from the outermost container to the tensor, joined by dots.
-        container: the prefix of `name` for the tensor's own container, with a dot at its end, or empty.
-        leaf: the tensor.
-    """
+    """One tensor: its keys from the outermost container, joined by dots, and the prefix of its own container."""
 
     name: str
     container: str

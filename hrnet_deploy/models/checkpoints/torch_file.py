@@ -88,7 +88,8 @@ def _check_members(archive: zipfile.ZipFile, origin: str, *, checksums: bool) ->
 def _data_start(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
     """Return the position of a stored member's bytes in the file."""
     file.seek(entry.header_offset + _LOCAL_LENGTHS_AT)
-    return entry.header_offset + _LOCAL_HEADER_BYTES + sum(struct.unpack("<HH", file.read(4)))
+    name_bytes, extra_bytes = struct.unpack("<HH", file.read(4))
+    return entry.header_offset + _LOCAL_HEADER_BYTES + int(name_bytes + extra_bytes)
 
 
 def _read_legacy(path: Path) -> object:
