@@ -101,11 +101,7 @@ class Preprocessing:
 
 
 def normalize_enums(record: Any, kinds: Mapping[str, type[enum.Enum]]) -> None:
-    """Convert plain strings, from JSON or a user, to the enum of each field.
-
-    Raises:
-        UsageError: A text that is no member.
-    """
+    """Convert plain strings, from JSON or a user, to the enum of each field; UsageError for others."""
     for name, kind in kinds.items():
         value = getattr(record, name)
         try:
@@ -116,11 +112,7 @@ def normalize_enums(record: Any, kinds: Mapping[str, type[enum.Enum]]) -> None:
 
 
 def positive_ints(what: str, values: Any, count: int) -> tuple[Any, ...]:
-    """Check a tuple of sizes.
-
-    Raises:
-        UsageError: Other than `count` integers in range.
-    """
+    """Check a tuple of `count` sizes; UsageError, which calls them `what`, for others."""
     checked = tuple(values)
     if len(checked) != count or not all(type(v) is int and 0 < v <= _CARD_SIZE_LIMIT_PX for v in checked):
         raise UsageError(f"{what} must be {count} integers from 1 to {_CARD_SIZE_LIMIT_PX}, got {values}. Correct it.")

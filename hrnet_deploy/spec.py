@@ -220,11 +220,7 @@ class ModelCard:
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     def to_record(self) -> dict[str, Any]:
-        """Convert to JSON values for people and scripts.
-
-        Returns:
-            The fields, where `lineage` and `measured` also hold the quantization under its names of schema 1.
-        """
+        """Convert to JSON values, where lineage and measured also hold the quantization by its names of schema 1."""
         content: dict[str, Any] = json.loads(self.to_json())
         if self.quantization is not None:
             for table, entries in zip(("lineage", "measured"), self.quantization.flat(), strict=True):
@@ -233,14 +229,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Read a card.
-
-        Args:
-            text: JSON from `to_json`, of this schema or of schema 1.
-
-        Raises:
-            ArtifactError: not a card, one of a newer schema, or one with values that cannot be used.
-        """
+        """Read JSON from `to_json`, of this schema or of schema 1; ArtifactError for anything that cannot be used."""
         try:
             content: dict[str, Any] = json.loads(text)
             schema = content.pop("schema")
@@ -262,11 +251,7 @@ class ModelCard:
 
 
 def check_threshold(value: Any) -> None:
-    """Refuse a threshold that is not a probability between 0 and 1.
-
-    Raises:
-        UsageError: not such a number.
-    """
+    """Refuse a threshold that is not a probability between 0 and 1."""
     if type(value) not in {int, float} or not 0 < value < 1:
         raise UsageError(f"threshold must be a probability between 0 and 1, got {value!r}. The usual one is 0.5.")
 

@@ -21,18 +21,7 @@ def card_metadata(card: ModelCard) -> dict[str, str]:
 
 
 def card_from_metadata(metadata: Mapping[str, str], name: str) -> ModelCard:
-    """Read the card of an artifact.
-
-    Args:
-        metadata: String metadata of the artifact.
-        name: Its name, for the error.
-
-    Returns:
-        The card.
-
-    Raises:
-        ArtifactError: There is none, or it cannot be read.
-    """
+    """Read the card in the string metadata of an artifact; ArtifactError where there is none, or an unusable one."""
     text = metadata.get(CARD_KEY)
     if text is None:
         raise ArtifactError(

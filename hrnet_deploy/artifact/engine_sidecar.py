@@ -34,16 +34,13 @@ class EngineSidecar:
     """The target and origin of a plan.
 
     Attributes:
-        card: model card of the artifact.
         flavour: "tensorrt" or "tensorrt-rtx".
         version: version of the TensorRT that built it, such as "10.13.3.9".
         capabilities: compute capabilities that it was built for, such as ("sm75",).
         gpu: name of the GPU that it was built on; "" where none was needed.
         plan_sha256: digest of the .engine file, which detects damage, not malice.
-        plan_bytes: size of the .engine file.
         graph_sha256: digest of the ONNX graph that it was built from.
         precision: the requested precision.
-        profile: min, opt and max shape of each dynamic input.
         rebuild: the command line that builds it again, as `shlex.join` writes it.
         options: other build options, as texts.
         convolutions: number of convolutions, and of those in each precision, such as {"total": 91, "fp16": 91}.
@@ -82,18 +79,7 @@ class EngineSidecar:
 
     @classmethod
     def from_json(cls, text: str, name: str = "engine sidecar") -> EngineSidecar:
-        """Parse a sidecar's text.
-
-        Args:
-            text: from `to_json`.
-            name: name of the file, for the error.
-
-        Returns:
-            The sidecar.
-
-        Raises:
-            ArtifactError: not such a text, a newer schema, or unusable values.
-        """
+        """Parse the text of `to_json`; ArtifactError, which names the file, for a newer schema or unusable values."""
         try:
             content: dict[str, Any] = json.loads(text)
             schema = content.pop("schema")
@@ -115,31 +101,13 @@ def sidecar_path(engine: Path) -> Path:
 
 
 def write_sidecar(sidecar: EngineSidecar, path: Path) -> None:
-    """Write a sidecar, whole or not at all.
-
-    Args:
-        sidecar: the content.
-        path: from `sidecar_path`.
-
-    Raises:
-        UsageError: the path cannot be written to.
-    """
+    """Write a sidecar to its `sidecar_path`, whole or not at all; UsageError where that is not possible."""
     with atomic_output(path) as temporary:
         temporary.write_text(sidecar.to_json(), encoding="utf-8")
 
 
 def read_sidecar(path: Path) -> EngineSidecar | None:
-    """Read a sidecar.
-
-    Args:
-        path: from `sidecar_path`.
-
-    Returns:
-        The sidecar, or None where there is no such file.
-
-    Raises:
-        ArtifactError: it cannot be read.
-    """
+    """Read the sidecar at a `sidecar_path`; None without such a file, ArtifactError for an unreadable one."""
     try:
         with path.open("rb") as stream:
             content = stream.read(_SIZE_LIMIT_BYTES + 1)

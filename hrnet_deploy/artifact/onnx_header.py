@@ -33,7 +33,6 @@ class OnnxHeader:
 
     Attributes:
         metadata: the file's string metadata.
-        operators: operators of the main graph.
         inputs: shape by input; a string is an open dimension.
         nodes: number of nodes of the main graph by operator.
         outputs: declared shape by output; () without one.
@@ -79,14 +78,7 @@ class OnnxHeader:
 
 
 def read_header(model: Path | bytes) -> OnnxHeader:
-    """Read an ONNX file's header.
-
-    Args:
-        model: an .onnx file, or the bytes of one.
-
-    Returns:
-        The header; an empty one for another kind of file, which the runtime then refuses.
-    """
+    """Read the header of an .onnx file or of its bytes; an empty one for other files, which the runtime refuses."""
     try:
         if isinstance(model, bytes):
             return _read(model)
@@ -97,15 +89,9 @@ def read_header(model: Path | bytes) -> OnnxHeader:
 
 
 def graph_sha256(model: Path | bytes) -> str:
-    """Digest the graph alone: its nodes and the weights inside the file, but not the metadata.
+    """Digest the graph alone, in hex: its nodes and the weights inside the file, but not the metadata.
 
-    So a card inside the file can hold the digest. Weights in a file of their own are not covered.
-
-    Args:
-        model: An .onnx file, or the bytes of one.
-
-    Returns:
-        SHA-256 in hex; "" for what is no ONNX file.
+    So a card inside the file can hold the digest. Weights in a file of their own are not covered. "" without a graph.
     """
     try:
         if isinstance(model, bytes):

@@ -93,13 +93,7 @@ def launch(
 ) -> int:
     """Run one command and convert its errors to one line and an exit code.
 
-    Args:
-        prog: command name, for the error line.
-        parse: argument list to namespace (with `verbose` and `quiet`).
-        run: the command; returns its exit code.
-
-    Returns:
-        0 success, 1 failure, 2 wrong usage or bad input, 3 a missed accuracy gate, 130 interrupted.
+    Returns 0 for success, 1 failure, 2 wrong usage or bad input, 3 a missed accuracy gate, 130 interrupted.
     """
     _escape_unprintable()
     args = parse(None)

@@ -28,7 +28,6 @@ class Row:
     Attributes:
         version: the installed version, or the last one that supports the GPU ("<= 10.4"), or "any".
         cells: "yes", "no", or "build" (without running), one per precision.
-        reason: reason for "no", and an alternative.
     """
 
     runtime: str

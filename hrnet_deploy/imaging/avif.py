@@ -17,7 +17,6 @@ class AvifHeader:
         size_hw: (height, width); the largest of any image in the file.
         quarter_turns: rotations by 90 degrees anticlockwise, 0..3.
         mirror: axis that is mirrored after that: None, 0 top to bottom, 1 left to right.
-        unreadable: feature that is not read, in words for an error; None where there is none.
     """
 
     size_hw: tuple[int, int]

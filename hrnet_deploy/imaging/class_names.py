@@ -16,18 +16,7 @@ _FILE_LIMIT_BYTES = 1 << 22
 
 
 def default_classes(task: Task, count: int) -> tuple[str, ...]:
-    """Choose names for a model without class names.
-
-    Args:
-        task: task of the model.
-        count: number of classes.
-
-    Returns:
-        ImageNet's names for a classifier of 1000, Cityscapes' for a segmenter of 19, else "class_0", "class_1", ...
-
-    Raises:
-        UsageError: count is not positive.
-    """
+    """Choose names where a model has none: ImageNet's for 1000 classes, Cityscapes' for 19, else "class_0" ..."""
     if count < 1:
         raise UsageError(f"number of classes must be positive, got {count}. Give --num-classes or --classes.")
     if task is Task.CLASSIFICATION and count == 1000:
@@ -38,18 +27,11 @@ def default_classes(task: Task, count: int) -> tuple[str, ...]:
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
-    """Read class names from a text file.
+    """Read class names from a text file, at most 4 MiB.
 
-    Args:
-        path: UTF-8 text: one name a line by class index, with or without its number or WordNet id; a table with a
-            header; or JSON (a list, or numbers and names). Blank lines at the end are ignored.
-
-    Returns:
-        The names; ImageNet's WordNet ids and long names become its short names.
-
-    Raises:
-        MissingFileError: the file does not exist.
-        UsageError: unreadable, not text, empty, numbers with gaps, an over-long or blank line, or a duplicate name.
+    The UTF-8 text has one name a line by class index, with or without its number or WordNet id; or it is a table with a
+    header, or JSON (a list, or numbers and names). ImageNet's WordNet ids and long names become its short names.
+    MissingFileError, or UsageError where it cannot be used.
     """
     return parse_class_list(_text(Path(path)), f"class file {path}", _imagenet_names)
 

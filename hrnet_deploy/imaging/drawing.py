@@ -20,17 +20,7 @@ _MAX_ENLARGED_HEIGHT_PX = 4 * _MIN_WIDTH_PX
 
 
 def tint(image: Image, mask: NDArray[np.uint8], palette_rgb: NDArray[np.uint8], alpha: float) -> Image:
-    """Blend class colors over an image.
-
-    Args:
-        image: BGR uint8 (H, W, 3).
-        mask: class ids, uint8 (H, W); ids beyond the palette stay untinted.
-        palette_rgb: uint8 (classes, 3).
-        alpha: weight of the colors, 0..1.
-
-    Returns:
-        BGR uint8 (H, W, 3), a new image.
-    """
+    """Blend RGB class colors (classes, 3) over a BGR image by its mask (H, W); ids beyond the palette stay untinted."""
     table = np.zeros((1, 256, 3), np.uint8)
     table[0, : len(palette_rgb)] = palette_rgb[:, ::-1]
     colors = cv2.LUT(cv2.merge((mask, mask, mask)), table)
@@ -44,12 +34,7 @@ def tint(image: Image, mask: NDArray[np.uint8], palette_rgb: NDArray[np.uint8], 
 def with_rows(image: Image, rows: Sequence[tuple[str, float, tuple[int, int, int]]]) -> Image:
     """Add a panel under an image: one row each with a swatch, a name, a bar and a percentage.
 
-    Args:
-        image: BGR uint8 (H, W, 3); a small image is enlarged to make the text legible.
-        rows: (name, share 0..1, BGR color).
-
-    Returns:
-        BGR uint8 (H, W, 3), image and panel.
+    The rows are (name, share 0..1, BGR color); a small image is enlarged to make the text legible.
     """
     if image.shape[1] < _MIN_WIDTH_PX:
         # A thin, tall image is enlarged less, to limit its height, and paper fills the rest.

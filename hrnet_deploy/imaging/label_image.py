@@ -20,17 +20,9 @@ _SIGNATURE_BYTES, _HEADER_BYTES = 8, 25
 
 
 def read_label_values(content: bytes, what: str) -> NDArray[Any]:
-    """Read the number of each pixel: its palette index, or its stored gray level.
+    """Read the number of each pixel of a PNG: palette index or gray level, uint8 or uint16 (H, W).
 
-    Args:
-        content: a PNG of gray levels or of a palette, 1 to 16 bits.
-        what: its name in errors.
-
-    Returns:
-        uint8 or uint16 (H, W).
-
-    Raises:
-        ImageError: no PNG, cut short, damaged, too large, or a color image.
+    ImageError: no PNG, cut short, damaged, too large, or a color image; `what` names it.
     """
     kind = check_file(content, what).kind
     if kind != "PNG":

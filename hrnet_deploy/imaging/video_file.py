@@ -35,15 +35,10 @@ class VideoFile:
     """Writes frames of one size to `path`; a context manager that keeps the file only if nothing failed."""
 
     def __init__(self, path: Path, fps: float, size_hw: tuple[int, int]) -> None:
-        """Open a video file.
+        """Open a video file for frames of (height, width); UsageError where it cannot be written.
 
-        Args:
-            path: the file; its suffix becomes .mp4, or .avi where this OpenCV writes no MPEG-4.
-            fps: frames per second, above 0.
-            size_hw: (height, width) of the frames; an odd side grows by one pixel, as codecs require even sides.
-
-        Raises:
-            UsageError: the folder cannot be written to, or OpenCV writes no video.
+        The path's suffix becomes .mp4, or .avi where this OpenCV writes no MPEG-4. An odd side grows by one pixel, as
+        codecs require even sides.
         """
         self._size_hw = size_hw
         self._even_hw = (size_hw[0] + size_hw[0] % 2, size_hw[1] + size_hw[1] % 2)

@@ -71,18 +71,7 @@ class FingerprintCheck:
 
 
 def fingerprint(engine: Engine, card: ModelCard) -> dict[str, str]:
-    """Run an artifact on its synthetic image.
-
-    Args:
-        engine: The opened artifact.
-        card: Its card.
-
-    Returns:
-        Entries for the card's lineage: digest of the image, and the output.
-
-    Raises:
-        DeviceError: The runtime failed.
-    """
+    """Run an artifact on its synthetic image; return the image's digest and the output, for its card's lineage."""
     image = _image(card)
     summary = _summary(_run(engine, card, image), card)
     return {PICTURE_KEY: _digest(image), ANSWER_KEY: json.dumps(summary, separators=(",", ":"))}
@@ -99,28 +88,13 @@ def artifact_fingerprint(content: bytes, engine: Engine, card: ModelCard) -> dic
     Returns:
         Entries for the card's lineage: digest of the graph, output fingerprint, and the runtime and arithmetic of the
         fingerprint and of the card's figures.
-
-    Raises:
-        DeviceError: The runtime failed.
     """
     measured_on = f"{engine.backend} {engine.device} {onnxruntime_cpu_arithmetic(read_header(content))}"
     return {GRAPH_KEY: graph_sha256(content), RUNTIME_KEY: measured_on, **fingerprint(engine, card)}
 
 
 def check_fingerprint(engine: Engine, card: ModelCard) -> FingerprintCheck:
-    """Run an artifact again and compare its output with the fingerprint in its card.
-
-    Args:
-        engine: The opened artifact, on any runtime.
-        card: Its card.
-
-    Returns:
-        The result.
-
-    Raises:
-        ArtifactError: The fingerprint cannot be read, or the card does not fit the graph.
-        DeviceError: The runtime failed.
-    """
+    """Run an artifact again, on any runtime, and compare its output with the fingerprint in its card."""
     stored = card.lineage.get(ANSWER_KEY)
     if stored is None:
         return FingerprintCheck("none", "the card holds no fingerprint; exports of this version store one")

@@ -16,12 +16,7 @@ _FINGERPRINT = "fingerprint"
 
 @dataclass(frozen=True)
 class Check:
-    """One verified property.
-
-    Attributes:
-        outcome: "ok" or "not checked".
-        detail: one clause for a person.
-    """
+    """One verified property; the outcome is "ok" or "not checked"."""
 
     name: str
     outcome: str
@@ -29,21 +24,11 @@ class Check:
 
 
 def verify(inspection: Inspection, *, device: str = "auto", backend: str = "auto") -> tuple[Check, ...]:
-    """Recompute an artifact's digests and its output fingerprint.
+    """Recompute an artifact's digests and its output fingerprint; return the checks, also those that were not possible.
 
-    This loads an engine, and engines are code: verify only those you trust.
-
-    Args:
-        inspection: from `inspect`.
-        device: for an engine; an .onnx file is verified on the CPU kernels that computed its fingerprint.
-        backend: for an engine.
-
-    Returns:
-        The checks, including those that were not possible.
-
-    Raises:
-        ArtifactError: a digest or size differs.
-        VerificationError: the output differs.
+    This loads an engine, and engines are code: verify only those you trust. An .onnx file is verified on the CPU
+    kernels that computed its fingerprint; device and backend are for an engine. ArtifactError where a digest or size
+    differs, VerificationError where the output does.
     """
     return (*_check_digests(inspection), _check_output(inspection, device, backend))
 

@@ -37,10 +37,6 @@ class SqueezeExcitation(nn.Module):
         return features * gates
 
 
-def _recalibration(channels: int, *, squeeze_excitation: bool) -> nn.Module:
-    return SqueezeExcitation(channels) if squeeze_excitation else nn.Identity()
-
-
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut; input and output have the same channels.
 
@@ -51,7 +47,7 @@ class BasicBlock(nn.Module):
         super().__init__()
         self.conv1, self.bn1 = conv_bn(channels, channels, 3)
         self.conv2, self.bn2 = conv_bn(channels, channels, 3)
-        self.se = _recalibration(channels, squeeze_excitation=squeeze_excitation)
+        self.se = SqueezeExcitation(channels) if squeeze_excitation else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the block on float (N, C, H, W); the shape stays."""
@@ -71,7 +67,7 @@ class Bottleneck(nn.Module):
         self.conv1, self.bn1 = conv_bn(inputs, planes, 1)
         self.conv2, self.bn2 = conv_bn(planes, planes, 3)
         self.conv3, self.bn3 = conv_bn(planes, outputs, 1)
-        self.se = _recalibration(outputs, squeeze_excitation=squeeze_excitation)
+        self.se = SqueezeExcitation(outputs) if squeeze_excitation else nn.Identity()
         self.downsample = nn.Sequential(*conv_bn(inputs, outputs, 1)) if inputs != outputs else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.blocks import Bottleneck, conv_bn
-from hrnet_deploy.models.trunk import Trunk, resize_corners_to, resize_to
+from hrnet_deploy.models.trunk import Trunk, resize_to
 from hrnet_deploy.models.variants import BOTTLENECK_EXPANSION, Variant
 
 CLASSIFICATION_STRIDE = 32
@@ -42,17 +42,7 @@ class ClassificationModel(Trunk):
         self.classifier = nn.Linear(_FEATURES, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Classify normalized RGB images.
-
-        Args:
-            images: float (N, 3, H, W); H and W multiples of 32.
-
-        Returns:
-            Logits, float (N, classes).
-
-        Raises:
-            UsageError: a size that is no multiple of 32 (not checked while a graph is captured).
-        """
+        """Compute logits (N, classes) of normalized RGB images (N, 3, H, W); H and W must be multiples of 32."""
         if not _is_captured():
             _check_size(images)
         branches = self.features(images)
@@ -93,16 +83,8 @@ class SegmentationModel(Trunk):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Score every class at every fourth pixel of normalized RGB images.
-
-        Args:
-            images: float (N, 3, H, W), of any size.
-
-        Returns:
-            Logits, float (N, classes, ceil(H / 4), ceil(W / 4)).
-        """
+        """Compute logits (N, classes, ceil(H / 4), ceil(W / 4)) of normalized RGB images (N, 3, H, W) of any size."""
         finest, *coarser = self.features(images)
-        resize = resize_corners_to if self.align_corners else resize_to
-        maps = [finest, *(resize(features, finest) for features in coarser)]
+        maps = [finest, *(resize_to(features, finest, align_corners=self.align_corners) for features in coarser)]
         logits: Tensor = self.last_layer(torch.cat(maps, 1))
         return logits

@@ -33,15 +33,13 @@ def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Pat
     Args:
         source: an existing file, a folder with one weights file, a zoo name such as "hrnet_w18.mm_in1k" or its
             publisher's name for it, or an http(s) URL.
-        cache_dir: folder of downloads; default $HRNET_DEPLOY_CACHE, else $XDG_CACHE_HOME/hrnet_deploy, else
-            ~/.cache/hrnet_deploy. Files lie in its folder `weights`.
+        cache_dir: folder of downloads; None for `cache_folder`. Files lie in its folder `weights`.
 
     Returns:
         Path of a complete file.
 
     Raises:
-        UsageError: neither a file, a zoo name nor an http(s) URL, a name that two publishers use, or a folder without a
-            file to choose.
+        UsageError: no such source, a name that two publishers use, or a folder without a file to choose.
         MissingFileError: a path with no file there.
         DownloadError: the file cannot be fetched, must be fetched by hand, or has the wrong digest.
     """
@@ -67,11 +65,7 @@ def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Pat
 
 
 def zoo_entry(source: str) -> ZooEntry | None:
-    """Find the zoo row of a weights source; None for a file, or where no row has that name or URL.
-
-    Raises:
-        UsageError: a name that two publishers use.
-    """
+    """Find the zoo row of a weights source; None for a file or an unknown name. UsageError: two publishers use it."""
     if _kind(Path(source)) == "file":
         return None
     return next((entry for entry in entries() if entry.url == source), None) or named_entry(source)

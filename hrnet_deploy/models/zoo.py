@@ -7,8 +7,10 @@ import difflib
 import fnmatch
 import functools
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.variants import VARIANTS
@@ -22,6 +24,15 @@ _HUB = re.compile(r"hf[-_]hub:|https?://(?:www\.)?huggingface\.co/(?=[^/]+/[^/]+
 _HUB_FILE = re.compile(r"https://huggingface\.co/(timm/([^/]+))/")
 _FILE_SUFFIX = re.compile(r"\.(?:pth\.tar|pth|pdparams|safetensors)$")
 _MMSEGMENTATION = re.compile(r"(?:fcn|ocrnet)_hr(18s|18|48)_")
+_KINDS: Mapping[str, Callable[[str], Any]] = {
+    "task": Task,
+    "params": int,
+    "gmacs": float,
+    "crop_pct": float,
+    "resize": Resize,
+    "interpolation": Interpolation,
+    "rounding": Rounding,
+}
 _MMSEGMENTATION_VARIANTS = {"18s": "hrnetv2_w18_small_v2", "18": "hrnetv2_w18", "48": "hrnetv2_w48"}
 """Source: mmsegmentation, configs/hrnet."""
 
@@ -107,17 +118,10 @@ def list_models(pattern: str = "*") -> tuple[ZooEntry, ...]:
 
 
 def named_entry(name: str) -> ZooEntry | None:
-    """Find the row of a name.
+    """Find the row of `variant.tag`, or of the publisher's name of the weights or their file, in any case.
 
-    Args:
-        name: `variant.tag`, or the publisher's name of the weights or their file ("HRNet_W18_C_ssld",
-            "hrnet-w18_3rdparty_8xb32_in1k", "timm/hrnet_w18.ms_in1k"), any case.
-
-    Returns:
-        The row; None where no row has that name.
-
-    Raises:
-        UsageError: two publishers use the name.
+    Such names are "HRNet_W18_C_ssld", "hrnet-w18_3rdparty_8xb32_in1k" and "timm/hrnet_w18.ms_in1k". None where no row
+    has the name; UsageError where two publishers use it.
     """
     wanted = _plain(name)
     found = [entry for entry in entries() if entry.name == wanted]
@@ -198,30 +202,13 @@ def _aliases(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.lower() for name in names if name.lower() != own))
 
 
-def _entry(row: dict[str, str]) -> ZooEntry:
-    return ZooEntry(
-        name=f"{row['variant']}.{row['tag']}",
-        variant=row["variant"],
-        tag=row["tag"],
-        source=row["source"],
-        task=Task(row["task"]),
-        params=int(row["params"]),
-        gmacs=float(row["gmacs"]),
-        top1=_percent(row["top1"]),
-        top5=_percent(row["top5"]),
-        miou=_percent(row["miou"]),
-        input_hw=(int(row["height"]), int(row["width"])),
-        resize=Resize(row["resize"]),
-        crop_pct=float(row["crop_pct"]),
-        interpolation=Interpolation(row["interpolation"]),
-        rounding=Rounding(row["rounding"]),
-        url=row["url"] or None,
-        digest=row["digest"] or None,
-        filename=row["filename"],
-        aliases=_aliases(row),
-        note=row["note"],
-    )
-
-
-def _percent(text: str) -> float | None:
-    return float(text) if text else None
+def _entry(row: dict[str, Any]) -> ZooEntry:
+    aliases, input_hw = _aliases(row), (int(row["height"]), int(row["width"]))
+    for column in ("published", "height", "width"):
+        del row[column]
+    for column in ("top1", "top5", "miou"):
+        row[column] = float(row[column]) if row[column] else None
+    converted = {column: kind(row[column]) for column, kind in _KINDS.items()}
+    known = {"url": row["url"] or None, "digest": row["digest"] or None}
+    name = f"{row['variant']}.{row['tag']}"
+    return ZooEntry(name=name, input_hw=input_hw, aliases=aliases, **(row | converted | known))

@@ -31,15 +31,10 @@ def ranked(scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.f
 def best_classes(
     row: NDArray[np.floating], kind: OutputKind, threshold: float | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Sort the classes of one image, best first.
+    """Sort the classes of one image, best first: indices int64 (classes,) and probabilities float32 (classes,).
 
-    Args:
-        row: output of a classifier for the image.
-        kind: content of the output: logits or probabilities.
-        threshold: threshold of a model with one output channel; None for one channel a class.
-
-    Returns:
-        Indices int64 (classes,) and their probabilities float32 (classes,).
+    The row is a classifier's output of one kind, logits or probabilities. The threshold is that of a model with one
+    output channel; None for one channel a class.
     """
     if threshold is not None:
         return ranked_two(row, threshold, kind)

@@ -19,14 +19,7 @@ _EXACT_BITS = 15  # sums of 8 bits of gray and 15 of weight are exact in the 24 
 
 @dataclass(frozen=True)
 class Band:
-    """A few neighboring outputs along one axis, and their inputs.
-
-    Attributes:
-        outputs: slice of the outputs, counted from the start of the crop.
-        first: first input pixel.
-        stop: input pixel after the last.
-        weights: float32 (stop - first, number of outputs), read-only.
-    """
+    """A few neighboring outputs of a crop along one axis; their inputs, and float32 weights (inputs, outputs)."""
 
     outputs: slice
     first: int
@@ -39,7 +32,7 @@ class Axis:
     """Filter of one resized axis.
 
     Attributes:
-        bands: bands in order, which cover every requested output once.
+        bands: in order; they cover every requested output once.
         starts: int64 (outputs,), first input of each output.
         weights: float64 (outputs, taps).
         uncertainty: float32 (outputs,), largest error of a float32 sum, in gray levels; often 0.

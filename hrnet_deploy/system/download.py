@@ -25,15 +25,12 @@ _PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 
 
 def download(url: str, path: Path, *, digest: str | None = None) -> Path:
-    """Fetch a file unless it exists; resume an earlier attempt.
+    """Fetch a file from an http(s) URL unless it exists; resume an earlier attempt, `path.partial`.
 
     Args:
         url: http or https.
-        path: the file; `path.partial` beside it holds what has arrived.
+        path: the file, which is returned.
         digest: first hex digits of its SHA-256.
-
-    Returns:
-        The path.
 
     Raises:
         UsageError: not an http(s) URL.

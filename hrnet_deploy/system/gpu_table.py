@@ -10,6 +10,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.spec import Precision
@@ -62,7 +63,6 @@ class Gpu:
         key: short name, such as "t4".
         name: product name, such as "Tesla T4".
         sm: compute capability, such as "sm75".
-        architecture: such as "Turing".
         host: the only kind of host that it comes with; ANY for a card in a slot.
         int8_tensor_cores: INT8 runs on tensor cores.
         bf16: has bfloat16 arithmetic.
@@ -114,16 +114,9 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def find_gpu(text: str) -> Gpu:
-    """Find a GPU by the name that a person or a driver gives it.
+    """Find a GPU by a key ("t4"), a name ("Tesla V100-SXM2-16GB", "RTX 3090") or a capability ("sm86", "8.6").
 
-    Args:
-        text: a key ("t4"), a name ("Tesla V100-SXM2-16GB", "RTX 3090") or a compute capability ("sm86", "8.6").
-
-    Returns:
-        Its row; for a compute capability the values that all its GPUs share.
-
-    Raises:
-        UsageError: not in the table; the message lists the known ones.
+    For a compute capability the row has the values that all its GPUs share. UsageError lists the known ones.
     """
     wanted = text.strip().lower()
     capability = re.fullmatch(r"(?:sm_?(\d{2,3}))|(?:(\d{1,2})\.(\d))", wanted)
@@ -142,7 +135,7 @@ def find_gpu(text: str) -> Gpu:
 def objection(
     gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None, *, arm: bool | None = None
 ) -> Objection | None:
-    """Return why a runtime cannot be used on a GPU in a precision.
+    """Return why a runtime cannot be used on a GPU in a precision; None where it can.
 
     Args:
         gpu: the GPU.
@@ -150,9 +143,6 @@ def objection(
         precision: the artifact's.
         version: the runtime's; None for one that supports the GPU.
         arm: the host is an ARM computer; None for the GPU's own kind of host, else x86-64.
-
-    Returns:
-        The objection; None where there is none.
     """
     faster = "use fp16 or TensorRT" if gpu.int8_tensor_cores else "use fp16"
     tensorrt = "use JetPack's TensorRT" if gpu.host is Host.JETSON else "use TensorRT"
@@ -259,19 +249,6 @@ def _beyond(version: str, last: str) -> bool:
     return version_numbers(version)[: len(limit)] > limit
 
 
-def _gpu(row: dict[str, str]) -> Gpu:
-    return Gpu(
-        key=row["key"],
-        name=row["name"],
-        sm=row["sm"],
-        architecture=row["architecture"],
-        host=Host(row["host"]),
-        int8_tensor_cores=row["int8_tensor_cores"] == "yes",
-        bf16=row["bf16"] == "yes",
-        tensorrt_max=row["tensorrt_max"],
-        onnxruntime_gpu_max=row["onnxruntime_gpu_max"],
-        onnxruntime_gpu_arm=row["onnxruntime_gpu_arm"] == "yes",
-        rtx=row["rtx"] == "yes",
-        rtx_int8_convolution=row["rtx_int8_convolution"] == "yes",
-        source=row["source"],
-    )
+def _gpu(row: dict[str, Any]) -> Gpu:
+    flags = {entry.name: row[entry.name] == "yes" for entry in dataclasses.fields(Gpu) if entry.type == "bool"}
+    return Gpu(**(row | flags | {"host": Host(row["host"])}))
