@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.imaging.header import Header
 from hrnet_deploy.imaging.iso_boxes import boxes
 
 
-@dataclass(frozen=True)
-class AvifHeader:
-    """Header of an AVIF file.
-
-    Attributes:
-        size_hw: (height, width); the largest of any image in the file.
-        quarter_turns: rotations by 90 degrees anticlockwise, 0..3.
-        mirror: axis that is mirrored after that: None, 0 top to bottom, 1 left to right.
-    """
-
-    size_hw: tuple[int, int]
-    quarter_turns: int
-    mirror: int | None
-    unreadable: str | None
-
-
-def read_avif_header(content: bytes) -> AvifHeader:
-    """Read the header.
+def read_avif(content: bytes) -> Header:
+    """Read the header; the size is the largest of any image in the file.
 
     Source: ISO/IEC 23008-12, 6.5 (ispe, irot, imir) and 9.3 (ipma); libavif, which reads the track of a file whose
     major brand is `avis`. A track has no orientation.
@@ -47,8 +37,18 @@ def read_avif_header(content: bytes) -> AvifHeader:
         raise ValueError("AVIF without a size")
     if content[8:12] == b"avis":
         turns, mirror, cropped = 0, None, False
-    unreadable = "a clean aperture (cropping)" if cropped else None
-    return AvifHeader(max(sizes, key=lambda hw: hw[0] * hw[1]), turns, mirror, unreadable)
+    return Header(
+        size_hw=max(sizes, key=lambda hw: hw[0] * hw[1]),
+        unreadable="a clean aperture (cropping)" if cropped else None,
+        flags=cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION,  # its own boxes count, not EXIF
+        finish=functools.partial(_turned, quarter_turns=turns, mirror=mirror),
+    )
+
+
+def _turned(image: NDArray[Any], quarter_turns: int, mirror: int | None) -> NDArray[Any]:
+    """Rotate by 90 degrees anticlockwise, then mirror an axis, which OpenCV does not do."""
+    image = np.rot90(image, quarter_turns)
+    return image if mirror is None else np.flip(image, mirror)
 
 
 def _properties(content: bytes, start: int, end: int) -> tuple[list[tuple[bytes, bytes]], list[int]]:

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
+import cv2
+
+from hrnet_deploy.imaging.header import Header
 from hrnet_deploy.imaging.iso_boxes import boxes
 
-JP2_SIGNATURE = b"\0\0\0\x0cjP  \r\n\x87\n"
-J2K_SIGNATURE = b"\xff\x4f\xff\x51"
+_CODESTREAM = b"\xff\x4f\xff\x51"
 _SRGB, _GREYSCALE = 16, 17
 
 
-@dataclass(frozen=True)
-class Jpeg2000Header:
-    """Header of a JP2 file or a bare codestream; `unreadable` names a feature that is not read."""
-
-    size_hw: tuple[int, int]
-    components: int
-    unreadable: str | None
-
-
-def read_jpeg2000_header(content: bytes) -> Jpeg2000Header:
-    """Read size and channels. Source: ISO/IEC 15444-1, A.5.1 (SIZ) and I.5.3 (jp2h)."""
+def read_jpeg2000(content: bytes) -> Header:
+    """Read the header of a JP2 file or a bare codestream. Source: ISO/IEC 15444-1, A.5.1 (SIZ) and I.5.3 (jp2h)."""
     start, color, palette = 0, None, False
-    if content.startswith(JP2_SIGNATURE):
+    if not content.startswith(_CODESTREAM):
         start = -1
         for kind, begin, end in boxes(content, 0, len(content)):
             if kind == b"jp2h":
@@ -35,13 +27,15 @@ def read_jpeg2000_header(content: bytes) -> Jpeg2000Header:
             elif kind == b"jp2c":
                 start = begin
                 break
-    if start < 0 or content[start : start + 4] != J2K_SIGNATURE:
+    if start < 0 or content[start : start + 4] != _CODESTREAM:
         raise ValueError("JPEG 2000 without a codestream")
     right, bottom, left, top = struct.unpack_from(">4I", content, start + 8)
     count = struct.unpack_from(">H", content, start + 40)[0]
     parts = [struct.unpack_from("3B", content, start + 42 + 3 * index) for index in range(min(count, 8))]
     unreadable = "a palette" if palette else _unreadable(count, parts, color, bare=start == 0)
-    return Jpeg2000Header((bottom - top, right - left), count, unreadable)
+    # OpenCV takes a bare codestream, which names no color space, for color.
+    flags = cv2.IMREAD_UNCHANGED if count == 1 else cv2.IMREAD_COLOR
+    return Header(size_hw=(bottom - top, right - left), unreadable=unreadable, flags=flags)
 
 
 def _unreadable(count: int, parts: list[tuple[int, ...]], color: int | None, *, bare: bool) -> str | None:
