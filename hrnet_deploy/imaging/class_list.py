@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from hrnet_deploy.artifact.known_classes import imagenet_classes, imagenet_wnids
 from hrnet_deploy.errors import UsageError
 
 _LINE_LIMIT = 200
@@ -29,33 +30,28 @@ _ID_COLUMNS = frozenset({"id", "index", "idx", "number", "value", "label", "labe
 _NAME_COLUMNS = ("name", "class_name", "classname", "label_name", "class", "category", "label", "text")
 _NESTED = ("id2label", "idx_to_class", "label_names", "class_names", "classes", "names", "label2id", "class_to_idx")
 
-Known = Callable[[tuple[str, ...]], "tuple[str, ...] | None"]
-"""Returns the usual names of a well-known list in another form; None for any other list."""
+_NEARLY_ALL = 0.95
+"""Share of names that all lists of ImageNet have in common; they differ in a few, such as the two cranes."""
 Entry = tuple[str, str]
 """Position of a name, such as "line 3", and the name."""
 
 
-def parse_class_list(text: str, origin: str, known: Known) -> tuple[str, ...]:
-    """Read the class names in a text, by class index; `origin` names it in errors.
-
-    The text has one name a line, in the order of the class indices or each with its number (counted from 0 or 1, before
-    or after the name); or it is a table with a header, or JSON, as for `names_in`. A WordNet id before each name is
-    removed; a list of ids alone is accepted.
-    """
+def parse_class_list(text: str, origin: str) -> tuple[str, ...]:
+    """Read the class names in a text, by class index; `origin` names it in errors."""
     first = text.strip().split("\n", 1)
     # A name such as "[void]" may well begin a plain list.
     structured = text.lstrip()[:1] in {"{", "["} and not (len(first) > 1 and first[0].rstrip()[-1:] in {"}", "]"})
     entries = _from_json(text, origin) if structured else _from_lines(text, origin)
-    return _checked(list(_without_wnids(entries)), origin, known)
+    return _checked(list(_without_wnids(entries)), origin)
 
 
-def names_in(value: object, origin: str, known: Known) -> tuple[str, ...]:
+def names_in(value: object, origin: str) -> tuple[str, ...]:
     """Find class names, by class index, in a value of JSON or of a training file; `origin` names it in errors.
 
     The value is a list of names, a mapping of indices to names or of names to indices, or a mapping that holds one of
     these under a usual key, such as "id2label".
     """
-    return _checked(list(_without_wnids(_entries_of(value, origin))), origin, known)
+    return _checked(list(_without_wnids(_entries_of(value, origin))), origin)
 
 
 def _from_json(text: str, origin: str) -> list[Entry]:
@@ -199,8 +195,19 @@ def _without_wnids(entries: list[Entry]) -> Iterator[Entry]:
         yield where, name if alone or match is None else (match[2] or "")
 
 
-def _checked(entries: list[Entry], origin: str, known: Known) -> tuple[str, ...]:
-    usual = known(tuple(name for _, name in entries))
+def _imagenet_names(names: list[str]) -> tuple[str, ...] | None:
+    """Return ImageNet's short names for its WordNet ids or its long names, such as "tench, Tinca tinca"."""
+    known = dict(zip(imagenet_wnids(), imagenet_classes(), strict=True))
+    if names and known.keys() >= set(names):
+        return tuple(known[name] for name in names)
+    if len(names) != len(known):
+        return None
+    first = sum(name.split(",", 1)[0] == own for name, own in zip(names, known.values(), strict=True))
+    return imagenet_classes() if first >= _NEARLY_ALL * len(names) else None
+
+
+def _checked(entries: list[Entry], origin: str) -> tuple[str, ...]:
+    usual = _imagenet_names([name for _, name in entries])
     if usual is not None:
         return usual
     seen: dict[str, str] = {}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.imaging.class_names import classes_in
+from hrnet_deploy.imaging.class_list import names_in
 
 _LOG = logging.getLogger(__name__)
 _LEVELS = range(256)
@@ -68,7 +68,7 @@ def _holds_names(value: object) -> bool:
 
 def _names(value: object, origin: str) -> tuple[str, ...] | None:
     try:
-        return classes_in(value, f"the class list in {origin}")
+        return names_in(value, f"the class list in {origin}")
     except UsageError as error:
         _LOG.warning("class names: those in the file are not used: %s", error)
         return None

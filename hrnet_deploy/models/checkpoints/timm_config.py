@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.errors import CheckpointError, HrnetDeployError
-from hrnet_deploy.imaging.class_names import classes_in
+from hrnet_deploy.imaging.class_list import names_in
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.models.weights import CONFIG_SUFFIX
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize
@@ -123,10 +123,10 @@ def _classes(config: Mapping[str, Any], num_classes: int, path: Path) -> tuple[s
     labels = config.get("label_names") or config.get("labels")
     if labels is None:
         return None
-    names = classes_in(labels, f"label_names of '{path}'")
+    names = names_in(labels, f"label_names of '{path}'")
     texts = config.get("label_descriptions")
     if isinstance(texts, Mapping) and all(_is_wnid(name) and isinstance(texts.get(name), str) for name in names):
-        return classes_in([texts[name] for name in names], f"label_descriptions of '{path}'")
+        return names_in([texts[name] for name in names], f"label_descriptions of '{path}'")
     return names
 
 
