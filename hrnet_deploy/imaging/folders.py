@@ -36,10 +36,9 @@ def images_below(folder: Path) -> list[Path]:
     while remaining:
         place = remaining.pop()
         real = os.path.realpath(place)
-        if real in seen:  # links may form a circle
-            continue
-        seen.add(real)
-        folders, files = list_folder(place)
-        found += [place / name for name in files if is_image(name)]
-        remaining += [place / name for name in folders]
+        if real not in seen:  # links may form a circle
+            seen.add(real)
+            folders, files = list_folder(place)
+            found += [place / name for name in files if is_image(name)]
+            remaining += [place / name for name in folders]
     return sorted(found)

@@ -30,8 +30,8 @@ def images_in(folder: Path) -> list[Path]:
 
 def matching(pattern: str) -> list[Path]:
     """Find the images and videos that match a glob pattern, sorted."""
-    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     matches = map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
     found = [path for path in matches if path.suffix.lower() in known and not path.is_dir()]
     if not found:
         raise MissingFileError(

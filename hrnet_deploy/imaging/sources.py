@@ -68,9 +68,6 @@ def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = Non
             pixels, which is faster and not exact; None for all of it.
         allow_url: fetch URLs, which are refused otherwise.
 
-    Returns:
-        The frame.
-
     Raises:
         ImageError: the source cannot be decoded, is cut short, is too large, or is no image.
         MissingFileError: the file does not exist.
@@ -98,7 +95,8 @@ def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = Non
     elif image_objects.is_buffer(source):
         image = from_bytes(bytes(source), what, draft_px)
     elif image_objects.is_file(source):
-        name = _file_name(source) or name
+        known = getattr(source, "name", None)  # pipes and temporary files have a number or none
+        name = (Path(known).name if isinstance(known, str) else "") or name
         what = f"image '{name}'"
         image = from_bytes(image_objects.read_open_file(source, what, image_files.FILE_LIMIT_BYTES), what, draft_px)
     else:
@@ -107,17 +105,12 @@ def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = Non
 
 
 def items(source: Any, *, draft_px: int | None = None, allow_url: bool = False) -> Iterator[Item]:
-    """Find every image of a source; only frames of a video are decoded already.
+    """Find every image of a source, in order; only frames of a video are decoded already.
 
-    Args:
-        source: anything `read_frame` takes; a folder (searched recursively, sorted, hidden files left out); a glob
-            pattern; a video; a camera's number as int or text; or a list, tuple or iterator of all these.
-        draft_px: as for `read_frame`.
-        allow_url: as for `read_frame`.
-
-    Yields:
-        Items in order. An image that cannot be used, or a folder without images, is an item that raises when loaded.
-        Closing the iterator releases the video or camera.
+    The source is anything `read_frame` takes; a folder (searched recursively, sorted, hidden files left out); a glob
+    pattern; a video; a camera's number as int or text; or a list, tuple or iterator of all these. An image that cannot
+    be used, or a folder without images, is an item that raises when loaded. Closing the iterator releases the video or
+    camera.
     """
     yield from _walk(source, "image_0", functools.partial(read_frame, draft_px=draft_px, allow_url=allow_url))
 
@@ -191,12 +184,6 @@ def _plain(source: Any) -> Any:
 
 def _is_number(source: Any) -> bool:
     return isinstance(source, (int, np.integer)) and not isinstance(source, bool)
-
-
-def _file_name(source: Any) -> str | None:
-    """Return the name of an open file; pipes and temporary files have a number or none."""
-    found = getattr(source, "name", None)
-    return Path(found).name or None if isinstance(found, str) else None
 
 
 def _fail(error: ImageError | MissingFileError) -> Frame:
