@@ -92,10 +92,8 @@ def check_plan(plan: PlanFile, *, name: str, flavour: str, version: str) -> None
 
 
 def same_version(built: str, running: str) -> bool:
-    """Return whether major, minor, patch and, where both have it, build are equal (8.6 has no build).
-
-    Source: "version numbers must match (in major, minor, patch, and build)", TensorRT release properties.
-    """
+    """Return whether major, minor, patch and, where both have it, build are equal (8.6 has no build)."""
+    # Source: "version numbers must match (in major, minor, patch, and build)", TensorRT release properties.
     ours, theirs = built.split("."), running.split(".")
     shared = min(len(ours), len(theirs))
     return built == running or (shared >= 3 and ours[:shared] == theirs[:shared])

@@ -40,10 +40,7 @@ def read_label_values(content: bytes, what: str) -> NDArray[Any]:
 
 
 def _as_gray(content: bytes) -> bytes:
-    """Rewrite the PNG as gray levels, without palette and all else that could change the numbers.
-
-    Source: ISO/IEC 15948 5.3.
-    """
+    """Rewrite a PNG as gray levels, without all that could change the numbers. Source: ISO/IEC 15948 5.3."""
     header = content[_SIGNATURE_BYTES + 8 : _HEADER_BYTES] + bytes([_GRAY]) + content[26:29]
     parts = [content[:_SIGNATURE_BYTES], _chunk(b"IHDR", header)]
     place = _SIGNATURE_BYTES

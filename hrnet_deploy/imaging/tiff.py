@@ -164,10 +164,7 @@ def _misread(page: _Directory, *, extra: bool, deep: bool) -> str | None:
 
 
 def _plain(content: bytes, page: _Directory) -> bytes:
-    """Return the file without unassociated alpha and orientation in its tags.
-
-    libtiff would multiply the colors by that alpha, and OpenCV turns the tiles of a turned image one by one.
-    """
+    """Remove unassociated alpha, by which libtiff multiplies, and orientation, which OpenCV applies tile by tile."""
     patches = {EXTRA_SAMPLES: 0} if page.value(EXTRA_SAMPLES, 0) == _UNASSOCIATED else {}
     if page.value(ORIENTATION, 1) != 1:
         patches[ORIENTATION] = 1

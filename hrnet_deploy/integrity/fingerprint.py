@@ -63,7 +63,6 @@ class FingerprintCheck:
     Attributes:
         verdict: "same", "different", "none" (the card has no fingerprint) or "other-picture" (OpenCV or NumPy draw
             another image on this machine, so a comparison is not possible).
-        detail: one clause for a person.
     """
 
     verdict: str
@@ -78,16 +77,10 @@ def fingerprint(engine: Engine, card: ModelCard) -> dict[str, str]:
 
 
 def artifact_fingerprint(content: bytes, engine: Engine, card: ModelCard) -> dict[str, str]:
-    """Make what a card keeps so that its .onnx file can be verified later.
+    """Make what a card keeps so that its .onnx file can be verified; `engine` runs it on ONNX Runtime's CPU kernels.
 
-    Args:
-        content: The serialized graph.
-        engine: That graph on ONNX Runtime's CPU kernels.
-        card: Its card so far.
-
-    Returns:
-        Entries for the card's lineage: digest of the graph, output fingerprint, and the runtime and arithmetic of the
-        fingerprint and of the card's figures.
+    Returns entries for the card's lineage: digest of the graph, output fingerprint, and the runtime and arithmetic of
+    the fingerprint and of the card's figures.
     """
     measured_on = f"{engine.backend} {engine.device} {onnxruntime_cpu_arithmetic(read_header(content))}"
     return {GRAPH_KEY: graph_sha256(content), RUNTIME_KEY: measured_on, **fingerprint(engine, card)}

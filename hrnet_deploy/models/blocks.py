@@ -20,9 +20,7 @@ class SqueezeExcitation(nn.Module):
     """Scales each channel by a gate computed from all channel means.
 
     The two layers are 1x1 convolutions, so pooled maps need no reshaping in the graph; the weights are those of
-    PaddleClas' linear layers.
-
-    Source: Hu et al., Squeeze-and-Excitation Networks, arXiv:1709.01507; names of PaddleClas' SELayer.
+    PaddleClas' linear layers. Source: Hu et al., Squeeze-and-Excitation Networks, arXiv:1709.01507.
     """
 
     def __init__(self, channels: int) -> None:
@@ -38,10 +36,7 @@ class SqueezeExcitation(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut; input and output have the same channels.
-
-    Source: He et al., Deep Residual Learning, arXiv:1512.03385.
-    """
+    """Two 3x3 convolutions around a shortcut; the channels stay. Source: He et al., arXiv:1512.03385."""
 
     def __init__(self, channels: int, *, squeeze_excitation: bool) -> None:
         super().__init__()
@@ -56,10 +51,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around a shortcut, which projects where the channels change.
-
-    Source: He et al., Deep Residual Learning, arXiv:1512.03385.
-    """
+    """1x1, 3x3 and 1x1 convolutions around a shortcut, which projects if channels change. Source: arXiv:1512.03385."""
 
     def __init__(self, inputs: int, planes: int, *, squeeze_excitation: bool) -> None:
         super().__init__()

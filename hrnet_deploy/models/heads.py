@@ -22,10 +22,7 @@ _FEATURES = 2048
 
 
 class ClassificationModel(Trunk):
-    """Image classifier.
-
-    Source: HRNet-Image-Classification, lib/models/cls_hrnet.py.
-    """
+    """Image classifier. Source: HRNet-Image-Classification, lib/models/cls_hrnet.py."""
 
     def __init__(self, variant: Variant, num_classes: int) -> None:
         super().__init__(variant)

@@ -29,10 +29,7 @@ def _down(source: int, target: int, steps: int) -> nn.Sequential:
 
 
 class Exchange(nn.Module):
-    """One high-resolution module: blocks on every branch, then each branch sums all of them at its own size.
-
-    Source: Wang et al., Deep High-Resolution Representation Learning, arXiv:1908.07919, section 3.
-    """
+    """Blocks on every branch, then each branch sums all at its own size. Source: arXiv:1908.07919, section 3."""
 
     def __init__(self, variant: Variant, branches: int) -> None:
         super().__init__()
@@ -98,10 +95,7 @@ def _grow(transition: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
 
 
 class Trunk(nn.Module):
-    """The network without a head; heads derive from it, so that parameter names stay the official ones.
-
-    Source: HRNet-Image-Classification, lib/models/cls_hrnet.py.
-    """
+    """The network without a head; heads derive from it, so that parameter names stay the official ones."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()

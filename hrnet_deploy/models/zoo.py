@@ -39,7 +39,7 @@ _MMSEGMENTATION_VARIANTS = {"18s": "hrnetv2_w18_small_v2", "18": "hrnetv2_w18", 
 
 @dataclass(frozen=True, kw_only=True)
 class ZooEntry:
-    """One set of published weights.
+    """One set of published weights. Source: the publishers' model tables; cost counted on the reference models.
 
     Attributes:
         name: `variant.tag`, the value of `--weights`.
@@ -49,13 +49,10 @@ class ZooEntry:
         top1: ImageNet top-1 in percent as published, or None.
         miou: Cityscapes val mean IoU in percent as published, or None.
         input_hw: (height, width) in pixels of the published evaluation; its preprocessing follows.
-        crop_pct: size / short side before the center crop.
         url: address of the file, or None where it must be fetched with a browser.
         digest: first hex digits of the file's SHA-256, or None where the publisher gives none.
         filename: the file's name in the cache, unique to its content.
         aliases: the publisher's own names of the weights and of the file, in lower case.
-
-    Source: the publishers' model tables; parameters and MACs counted on the reference models.
     """
 
     name: str

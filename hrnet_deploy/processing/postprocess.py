@@ -45,18 +45,11 @@ def best_classes(
 def upsampled_argmax(
     logits: NDArray[np.floating], size_hw: tuple[int, int], *, align_corners: bool = False
 ) -> NDArray[np.uint8]:
-    """Find the best class at each pixel after bilinear upsampling of every class plane.
+    """Find the best class at each pixel, uint8 (height, width), after bilinear upsampling of every class plane.
 
     Planes are compared one by one with a running maximum, in strips that stay in the cache: 19 planes of 1024x2048
-    together would take 159 MB. A strip skips classes that cannot win in it.
-
-    Args:
-        logits: (classes, h, w) with at most 255 classes.
-        size_hw: (height, width) of the result.
-        align_corners: whether corner pixels of both grids coincide (as in torch); else pixel areas do.
-
-    Returns:
-        uint8 (height, width); of equal logits the lower class wins, as in argmax.
+    together would take 159 MB. A strip skips classes that cannot win in it. The logits are (classes, h, w) with at most
+    255 classes; of equal ones the lower class wins, as in argmax. Corner pixels of both grids coincide, or pixel areas.
 
     Source: torch.nn.functional.interpolate(mode="bilinear"); cv2.INTER_LINEAR enlarges as its align_corners=False.
     """

@@ -65,14 +65,14 @@ class Preprocessor:
         return np.asarray(cv2.merge(list(gray)), np.uint8)
 
     def __call__(self, image: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Resize, crop and normalize.
+        """Resize, crop and normalize a BGR uint8 (H, W, 3) image: (pixel / 255 - mean) / std.
 
         Args:
             image: BGR, uint8 (H, W, 3).
             out: float32 (3, height, width) to write to, such as one entry of a batch; None for a new array.
 
         Returns:
-            `out`: (pixel / 255 - mean) / std, float32 (3, height, width) in the model's channel order.
+            `out`, in the model's channel order.
 
         Raises:
             ImageError: another type or shape, or a size that cannot be used.

@@ -32,7 +32,6 @@ class Axis:
     """Filter of one resized axis.
 
     Attributes:
-        bands: in order; they cover every requested output once.
         starts: int64 (outputs,), first input of each output.
         weights: float64 (outputs, taps).
         uncertainty: float32 (outputs,), largest error of a float32 sum, in gray levels; often 0.

@@ -176,7 +176,7 @@ def refusal(
     """Return the objection of `objection` and its alternative on one line; None where there is none.
 
     Source: the table's; CUDA provider without QLinearConv and ConvInteger: no such kernels in its library, and
-        onnxruntime issues 12229 (T4) and 24807 (V100).
+    onnxruntime issues 12229 (T4) and 24807 (V100).
     """
     found = objection(gpu, runtime, precision, version, arm=arm)
     if found is None:

@@ -32,11 +32,7 @@ class ClassInfo:
 
 
 def class_info(content: object, origin: str) -> ClassInfo:
-    """Read the class information beside the weights; unusable names and colors are left out and logged.
-
-    Source: mmseg 0.x, meta["CLASSES"] and meta["PALETTE"]; mmengine, meta["dataset_meta"]; plain training scripts store
-        the same beside the weights.
-    """
+    """Read the class information beside the weights; unusable names and colors are left out and logged."""
     if not isinstance(content, Mapping):
         return ClassInfo()
     meta = _mapping(content.get("meta"))

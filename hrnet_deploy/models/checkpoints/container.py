@@ -14,11 +14,9 @@ from hrnet_deploy.models.checkpoints.unwrap import ModelWeights, find_model
 
 @dataclass(frozen=True)
 class Container:
-    """The content of a checkpoint file.
+    """The content of a checkpoint file: the model's weights, and everything in plain containers.
 
     Attributes:
-        weights: the model's weights, by the names of the source's own code.
-        content: everything in the file, in plain containers.
         checksums: whether the parts had checksums, which then were right.
         path: None for tensors in memory.
     """

@@ -25,7 +25,6 @@ class Dialect:
 
     Attributes:
         rename: from a stored name to the official one; unknown names stay.
-        preprocessing: of the source's evaluation.
         linear_in_out: whether weights of linear layers are stored (in, out).
     """
 

@@ -39,8 +39,7 @@ class PickledObject:
 class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
     """Unpickles protocols 0 to 5 into plain containers, `PickledName` and `PickledObject`.
 
-    Every opcode that calls something or touches an object's attributes is replaced. The file is read up to the end of
-    the pickle and no further.
+    Every opcode that calls something or touches an object's attributes is replaced.
     """
 
     dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)

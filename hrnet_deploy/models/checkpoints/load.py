@@ -50,7 +50,6 @@ class Checkpoint:
     Attributes:
         network: in evaluation mode, float32, on the CPU; it owns its memory.
         dialect: a `dialects.Dialect.name`.
-        preprocessing: of the source's evaluation.
         classes: from the file, or from timm's config beside it.
     """
 
@@ -86,9 +85,6 @@ def load_checkpoint(
         weights_key: location of the model in the file, such as "model_b" or "state_dict.student"; None to search.
         align_corners: resize mode of a segmentation model; None for that of the file or a yaml beside it, else False.
         inplace_abn: whether its batch norms are InPlaceABN's, which scale by magnitudes.
-
-    Returns:
-        The network and the information on it.
 
     Raises:
         MissingFileError: there is no such file.

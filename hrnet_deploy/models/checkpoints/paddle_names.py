@@ -16,10 +16,7 @@ Rules = Mapping[str, "str | Callable[[re.Match[str]], str]"]
 
 
 def _fuse_by_position(match: re.Match[str]) -> str:
-    """Name a convolution by its number: i.j upwards, or i.j.k, step k downwards.
-
-    Source: PaddleClas d178931, ppcls/arch/backbone/legendary_models/hrnet.py, FuseLayers.
-    """
+    """Name a convolution by its number. Source: as CURRENT, FuseLayers."""
     stage, module, position = (int(group) for group in match.groups())
     slots: list[str] = []
     for i in range(stage):

@@ -48,8 +48,6 @@ class _Unpickler(InertUnpickler):
 def read_pdparams(path: Path) -> dict[str, Tensor]:
     """Read tensors by name, as stored (linear weights are (in, out)); bfloat16, stored as uint16, is restored.
 
-    Anything but named arrays raises CheckpointError; damaged bytes make pickle fail in many ways.
-
     Source: Paddle, python/paddle/framework/io.py.
     """
     with path.open("rb") as file:

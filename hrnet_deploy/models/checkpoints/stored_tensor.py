@@ -111,8 +111,6 @@ def storage_of(pid: Any, read: Callable[[str, int], Tensor], *, swapped: bool) -
     """Return the storage of a persistent id, or a placeholder for ids of another kind; `read` reads a storage.
 
     An id is ("storage", class, key, device, count) and, before PyTorch 1.6, a part of another storage.
-
-    Source: torch/serialization.py, persistent_id.
     """
     if not isinstance(pid, tuple) or not pid or pid[0] != "storage":
         whole = pid[1] if isinstance(pid, tuple) and len(pid) > 1 else None
@@ -128,10 +126,7 @@ def storage_of(pid: Any, read: Callable[[str, int], Tensor], *, swapped: bool) -
 
 
 def tensor_of(call: PickledObject) -> StoredTensor | UnreadableTensor | None:
-    """Return the tensor that a recorded call would create; None where it creates something else.
-
-    Source: torch/_utils.py, the `_rebuild_` functions.
-    """
+    """Return the tensor that a recorded call of torch._utils._rebuild_... would create; None for other calls."""
     while call.name in _WRAPPERS or call.name in _SUBCLASS:
         if call.name in _SUBCLASS:
             function, _, arguments = call.arguments[:3]

@@ -36,8 +36,7 @@ class TimmConfig:
 def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> TimmConfig | None:
     """Read timm's "config.json" beside the weights, or the one fetched with them from their URL; None without one.
 
-    Paths and addresses in it are not followed. A damaged one, one of another model, or one with options that this
-    package does not support raises CheckpointError.
+    CheckpointError: a damaged one, one of another model, or one with options that this package does not support.
 
     Source: timm, timm/models/_hub.py, save_config_for_hf and load_model_config_from_hf.
     """

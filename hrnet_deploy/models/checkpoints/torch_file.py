@@ -29,8 +29,7 @@ _LOCAL_HEADER_BYTES, _LOCAL_LENGTHS_AT = 30, 26
 def read_torch(path: Path, file_format: FileFormat) -> tuple[object, bool]:
     """Read the object given to torch.save, and whether the file had checksums, which then were right.
 
-    The object consists of plain containers, with `PickledObject` for all else, tensors too. A member with the wrong
-    checksum raises CheckpointError; damaged bytes make reading fail in many ways.
+    The object consists of plain containers, with `PickledObject` for all else, tensors too.
 
     Source: torch/serialization.py, `_load` and `_legacy_load`.
     """
