@@ -40,8 +40,14 @@ class ClassificationModel(Trunk):
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute logits (N, classes) of normalized RGB images (N, 3, H, W); H and W must be multiples of 32."""
-        if not _is_captured():
-            _check_size(images)
+        height, width = images.shape[-2:]
+        # While a graph is captured, sizes are no plain numbers.
+        captured = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if not captured and (height % CLASSIFICATION_STRIDE or width % CLASSIFICATION_STRIDE):
+            raise UsageError(
+                f"classification input must have sides that are multiples of {CLASSIFICATION_STRIDE}, "
+                f"got {height}x{width}. Choose another --imgsz."
+            )
         branches = self.features(images)
         merged = self.incre_modules[0](branches[0])
         for down, widen, features in zip(self.downsamp_modules, self.incre_modules[1:], branches[1:], strict=True):
@@ -49,20 +55,6 @@ class ClassificationModel(Trunk):
         pooled = F.adaptive_avg_pool2d(self.final_layer(merged), 1)
         logits: Tensor = self.classifier(pooled.flatten(1))
         return logits
-
-
-def _is_captured() -> bool:
-    """Whether a graph is being recorded; sizes are then no plain numbers."""
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
-
-
-def _check_size(images: Tensor) -> None:
-    height, width = images.shape[-2:]
-    if height % CLASSIFICATION_STRIDE or width % CLASSIFICATION_STRIDE:
-        raise UsageError(
-            f"classification input must have sides that are multiples of {CLASSIFICATION_STRIDE}, "
-            f"got {height}x{width}. Choose another --imgsz."
-        )
 
 
 class SegmentationModel(Trunk):

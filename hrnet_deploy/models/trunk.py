@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,13 +38,9 @@ class Exchange(nn.Module):
         channels = variant.channels[:branches]
         self.bilinear = variant.task is Task.SEGMENTATION
         self.align_corners = variant.align_corners_fuse
+        count, recalibrate = variant.blocks_per_branch, variant.squeeze_excitation
         self.branches = nn.ModuleList(
-            nn.Sequential(
-                *(
-                    BasicBlock(width, squeeze_excitation=variant.squeeze_excitation)
-                    for _ in range(variant.blocks_per_branch)
-                )
-            )
+            nn.Sequential(*(BasicBlock(width, squeeze_excitation=recalibrate) for _ in range(count)))
             for width in channels
         )
         self.fuse_layers = nn.ModuleList(
@@ -71,10 +69,7 @@ class Exchange(nn.Module):
         if self.bilinear:
             coarser, target = maps[i + 1 :], branches[i]
             maps[i + 1 :] = [resize_to(features, target, align_corners=self.align_corners) for features in coarser]
-        total = maps[0]
-        for features in maps[1:]:
-            total = total + features
-        return F.relu(total)
+        return F.relu(functools.reduce(torch.add, maps))
 
 
 def _transition(sources: tuple[int, ...], targets: tuple[int, ...]) -> nn.ModuleList:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from hrnet_deploy.errors import CheckpointError, MissingFileError, UsageError
@@ -17,7 +18,6 @@ _WEIGHTS_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safeten
 _PUBLISHED = ("model.safetensors", "pytorch_model.bin")
 """The Hugging Face hub has the same weights in both files; the first is used."""
 _PADDLE_SUFFIXES = frozenset({".pdiparams", ".pdmodel"})
-_SHOWN = 4
 _PADDLE_INFERENCE = (
     "a Paddle inference model, which has lost HRNet's names",
     (
@@ -123,10 +123,16 @@ def weights_in(folder: Path) -> Path:
             f"weights must be one file, got the folder {folder} of a distributed checkpoint. "
             "Gather it with torch.distributed.checkpoint.format_utils.dcp_to_torch_save."
         )
-    listed = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
     raise UsageError(
-        f"weights must be one file, got the folder {folder} with {listed or 'no weights'}. Name the file in it."
+        f"weights must be one file, got the folder {folder} with {few(found) or 'no weights'}. Name the file in it."
     )
+
+
+def few(words: Iterable[str], most: int = 4) -> str:
+    """List the first words, and the number of the others."""
+    listed = list(words)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
 
 
 def _from_head(path: Path, head: bytes, size: int) -> FileFormat:

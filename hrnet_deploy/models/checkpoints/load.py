@@ -25,6 +25,7 @@ from hrnet_deploy.models.checkpoints.dialects import (
     to_official,
     with_magnitudes,
 )
+from hrnet_deploy.models.checkpoints.file_format import few
 from hrnet_deploy.models.checkpoints.timm_config import read_timm_config
 from hrnet_deploy.models.checkpoints.unwrap import ModelWeights
 from hrnet_deploy.models.checkpoints.weight_match import (
@@ -39,7 +40,6 @@ from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.spec import Preprocessing
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 4
 _MOMENT = re.compile(r"(^|[._])(mean|std)$")
 
 
@@ -142,7 +142,7 @@ def load_weights(
     if not inplace_abn and dialect is OFFICIAL_SEG and not weights.counts_batches:
         _log_negative_scales(state, origin)
     if not container.checksums and (signs := list(signs_of_damage(state))):
-        _LOG.warning("%s has no checksums and may be damaged: %s. Compare its digest.", origin, _few(signs))
+        _LOG.warning("%s has no checksums and may be damaged: %s. Compare its digest.", origin, few(signs))
     return Checkpoint(
         network=network,
         variant=found,
@@ -179,7 +179,7 @@ def _log_left_out(weights: ModelWeights, ignored: Iterable[str], origin: str) ->
         )
     if names:
         hint = " If these normalize images, see --mean and --std." if any(map(_MOMENT.search, names)) else ""
-        _LOG.warning("%s: ignored %d tensor(s) beside the model: %s.%s", origin, len(names), _few(names), hint)
+        _LOG.warning("%s: ignored %d tensor(s) beside the model: %s.%s", origin, len(names), few(names), hint)
 
 
 def _log_negative_scales(state: Mapping[str, Tensor], origin: str) -> None:
@@ -190,12 +190,6 @@ def _log_negative_scales(state: Mapping[str, Tensor], origin: str) -> None:
             origin,
             count,
         )
-
-
-def _few(words: Iterable[str]) -> str:
-    listed = list(words)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
 
 
 def _fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:

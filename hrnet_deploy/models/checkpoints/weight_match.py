@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.architecture import Shapes
+from hrnet_deploy.models.checkpoints.file_format import few
 from hrnet_deploy.models.variants import Variant
 
-_FEW = 3
 _LAYER_LEAVES = frozenset({"weight", "bias", "running_mean", "running_var"})
 _TRAINING_HEAD = "auxiliary_head."
 """mmsegmentation's heads that only training uses."""
@@ -49,31 +49,21 @@ def check_names_and_shapes(shapes: Shapes, network: nn.Module, variant: Variant,
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    differences = [
-        _describe("missing", [name for name in wanted if name not in shapes]),
-        _describe("unexpected", [name for name in shapes if name not in wanted]),
-        _describe(
-            "of another shape",
-            [
-                f"{name} {shapes[name]} instead of {shape}"
-                for name, shape in wanted.items()
-                if name in shapes and shapes[name] != shape
-            ],
-        ),
-    ]
-    if any(differences):
-        found = "; ".join(filter(None, differences))
+    differences = {
+        "missing": [name for name in wanted if name not in shapes],
+        "unexpected": [name for name in shapes if name not in wanted],
+        "of another shape": [
+            f"{name} {shapes[name]} instead of {shape}"
+            for name, shape in wanted.items()
+            if shapes.get(name, shape) != shape
+        ],
+    }
+    if any(differences.values()):
+        found = "; ".join(f"{what}: {few(names, 3)}" for what, names in differences.items() if names)
         raise CheckpointError(
             f"{origin} must fit {variant.name}, the closest variant, got tensors {found}. "
             "Check that it is complete and an unmodified HRNet."
         )
-
-
-def _describe(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return f"{what}: {', '.join(names[:_FEW])}{more}"
 
 
 def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
@@ -92,8 +82,7 @@ def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
 
 def check_values(network: nn.Module, origin: str) -> None:
     """Require finite weights and variances that are not negative, else raise CheckpointError."""
-    tensors: Iterable[tuple[str, Tensor]] = network.state_dict().items()
-    for name, tensor in tensors:
+    for name, tensor in network.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(
                 f"{origin} must hold finite weights, got NaN or infinity in '{name}'. Fetch it again."
