@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.artifact.card import CARD_KEY, card_metadata
+from hrnet_deploy.artifact.card import CARD_KEY, card_metadata, unpack_card
 from hrnet_deploy.artifact.files import atomic_output, sha256_file
-from hrnet_deploy.artifact.known_classes import unpack_classes
 from hrnet_deploy.artifact.plan_file import CLASSIC, RTX, same_version
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.spec import ModelCard, Precision
@@ -85,9 +84,7 @@ class EngineSidecar:
             schema = content.pop("schema")
             if schema != SCHEMA:
                 raise ArtifactError(f"the sidecar must have schema {SCHEMA}, got {schema!r:.40}. Upgrade hrnet-deploy.")
-            card = content.pop("card")
-            card["classes"] = unpack_classes(card["classes"])
-            return cls(card=ModelCard.from_json(json.dumps(card)), **content)
+            return cls(card=unpack_card(content.pop("card")), **content)
         except ArtifactError as error:
             raise ArtifactError(f"{name}: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -137,12 +134,9 @@ def check_sidecar(sidecar: EngineSidecar, *, plan: Path, flavour: str, version: 
     """
     name = plan.name
     try:
-        size = plan.stat().st_size
+        check_size(sidecar, name, plan.stat().st_size)
     except OSError as error:
         raise MissingFileError(f"engine must exist, got {plan}. Check the path.") from error
-    if size != sidecar.plan_bytes:
-        state = "cut short" if size < sidecar.plan_bytes else "another file"
-        raise _refusal(sidecar, f"{name} must have {sidecar.plan_bytes:,} bytes, got {size:,}: it is {state}")
     if sidecar.flavour != flavour:
         raise _refusal(sidecar, f"{name} must be built by {flavour}, got one by {sidecar.flavour} {sidecar.version}")
     if not same_version(sidecar.version, version):
@@ -152,8 +146,18 @@ def check_sidecar(sidecar: EngineSidecar, *, plan: Path, flavour: str, version: 
     if capability is not None and capability not in sidecar.capabilities:
         built_for = ", ".join(sidecar.capabilities) + (f" ({sidecar.gpu})" if sidecar.gpu else "")
         raise _refusal(sidecar, f"{name} must be built for this GPU ({capability}), got {built_for}")
-    # Last, because it reads the whole file.
-    digest = sha256_file(plan)
+    check_digest(sidecar, name, sha256_file(plan))  # last, because it reads the whole file
+
+
+def check_size(sidecar: EngineSidecar, name: str, size: int) -> None:
+    """Refuse an engine of another size than its sidecar's."""
+    if size != sidecar.plan_bytes:
+        state = "cut short" if size < sidecar.plan_bytes else "another file"
+        raise _refusal(sidecar, f"{name} must have {sidecar.plan_bytes:,} bytes, got {size:,}: it is {state}")
+
+
+def check_digest(sidecar: EngineSidecar, name: str, digest: str) -> None:
+    """Refuse an engine with another SHA-256 than its sidecar's."""
     if digest != sidecar.plan_sha256:
         wanted = sidecar.plan_sha256[:12]
         raise _refusal(

@@ -134,10 +134,10 @@ def _read(content: _Buffer) -> OnnxHeader:
                     (inputs if kind == _GRAPH_INPUT else outputs)[name] = _shape(content, first, last)
                     dtypes[name] = _dtype(content, first, last)
                 elif kind == _GRAPH_INITIALIZER:
-                    stored.add(_text(content, first, last, _TENSOR_NAME))
-                    if dtype := _filter_dtype(content, first, last):
-                        filters.add(dtype)
-                    external = external or _is_external(content, first, last)
+                    name, dtype, elsewhere = _tensor(content, first, last)
+                    stored.add(name)
+                    filters |= {dtype} - {""}
+                    external = external or elsewhere
     # Before ONNX IR 4 every weight was also an input.
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
     used = {name: dtype for name, dtype in dtypes.items() if name in shapes or name in outputs}
@@ -158,21 +158,24 @@ def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
 
 def _dtype(content: _Buffer, start: int, end: int) -> str:
     """Read the element type of a ValueInfoProto: type (2) > tensor_type (1) > elem_type (1)."""
-    for first, _ in _below(content, start, end, (_VALUE_TYPE, 1, 1)):
-        return _DTYPES.get(_varint(content, first)[0], "")
-    return ""
+    found = (_varint(content, first)[0] for first, _ in _below(content, start, end, (_VALUE_TYPE, 1, 1)))
+    return _DTYPES.get(next(found, 0), "")
 
 
-def _filter_dtype(content: _Buffer, start: int, end: int) -> str:
-    """Read the type of a TensorProto of four dimensions, which are packed or one per field; "" for others."""
-    rank, dtype = 0, ""
+def _tensor(content: _Buffer, start: int, end: int) -> tuple[str, str, bool]:
+    """Read a TensorProto: its name, its type if it has four dimensions, else "", and whether its values are elsewhere."""
+    name, dtype, external, rank = "", "", False, 0
     for number, first, last in _fields(content, start, end):
-        if number == _TENSOR_DTYPE:
+        if number == _TENSOR_NAME:
+            name = str(content[first:last], "utf-8")
+        elif number == _TENSOR_DTYPE:
             dtype = _DTYPES.get(_varint(content, first)[0], "")
-        while number == _TENSOR_DIMS and first < last:
+        elif number == _TENSOR_LOCATION:
+            external = _varint(content, first)[0] == _EXTERNAL
+        while number == _TENSOR_DIMS and first < last:  # packed, or one per field
             first = _varint(content, first)[1]  # noqa: PLW2901
             rank += 1
-    return dtype if rank == 4 else ""
+    return name, dtype if rank == 4 else "", external
 
 
 def _below(content: _Buffer, start: int, end: int, path: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -188,12 +191,6 @@ def _text(content: _Buffer, start: int, end: int, number: int) -> str:
         if kind == number:
             return str(content[first:last], "utf-8")
     return ""
-
-
-def _is_external(content: _Buffer, start: int, end: int) -> bool:
-    """Return whether a TensorProto's values are in another file."""
-    found = (_varint(content, first)[0] for kind, first, _ in _fields(content, start, end) if kind == _TENSOR_LOCATION)
-    return _EXTERNAL in found
 
 
 def _fields(content: _Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hrnet_deploy.artifact.engine_sidecar import sidecar_path
+from hrnet_deploy.artifact.engine_sidecar import check_digest, check_size, sidecar_path
 from hrnet_deploy.artifact.onnx_header import graph_sha256
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, VerificationError, one_line
@@ -67,16 +67,8 @@ def _check_digests(inspection: Inspection) -> list[Check]:
     if sidecar is None:
         detail = f"there is no {sidecar_path(inspection.path).name} beside it"
         return [Check("size", "not checked", detail), Check("SHA-256", "not checked", detail)]
-    if inspection.size_bytes != sidecar.plan_bytes:
-        raise ArtifactError(
-            f"{name} must have {sidecar.plan_bytes:,} bytes, got {inspection.size_bytes:,}. "
-            f"Build it again: {sidecar.rebuild}"
-        )
-    if inspection.sha256 != sidecar.plan_sha256:
-        raise ArtifactError(
-            f"{name} must have SHA-256 {sidecar.plan_sha256[:12]}…, got {inspection.sha256[:12]}…: damaged, or not its "
-            f"sidecar's. Build it again: {sidecar.rebuild}"
-        )
+    check_size(sidecar, name, inspection.size_bytes)
+    check_digest(sidecar, name, inspection.sha256)
     return [
         Check("size", "ok", f"{inspection.size_bytes:,} bytes as in the sidecar"),
         Check("SHA-256", "ok", f"{inspection.sha256[:16]}… as in the sidecar"),

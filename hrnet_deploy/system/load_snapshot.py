@@ -50,7 +50,7 @@ class CpuState:
         return self.load is not None and self.load > self.cores
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class GpuState:
     """One GPU at one moment, by nvidia-smi; None where a value is unknown."""
 
@@ -152,17 +152,7 @@ def describe(before: Snapshot, after: Snapshot) -> list[str]:
 
 def gpu_states(rows: Sequence[Sequence[str]]) -> tuple[GpuState, ...]:
     """Convert nvidia-smi's rows of name, driver, clocks, temperature and power."""
-    return tuple(
-        GpuState(
-            name=name,
-            driver=driver,
-            clock_mhz=_number(clock),
-            max_clock_mhz=_number(max_clock),
-            temperature_c=_number(temperature),
-            power_w=_number(power),
-        )
-        for name, driver, clock, max_clock, temperature, power in rows
-    )
+    return tuple(GpuState(name, driver, *map(_number, values)) for name, driver, *values in rows)
 
 
 def _cpu_state(root: Path) -> CpuState:
