@@ -163,7 +163,7 @@ def _dtype(content: _Buffer, start: int, end: int) -> str:
 
 
 def _tensor(content: _Buffer, start: int, end: int) -> tuple[str, str, bool]:
-    """Read a TensorProto: its name, its type if it has four dimensions, else "", and whether its values are elsewhere."""
+    """Read a TensorProto: its name, its type ("" without four dimensions), and whether its values are elsewhere."""
     name, dtype, external, rank = "", "", False, 0
     for number, first, last in _fields(content, start, end):
         if number == _TENSOR_NAME:
