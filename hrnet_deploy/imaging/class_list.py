@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import json
 import re
@@ -41,7 +42,12 @@ def parse_class_list(text: str, origin: str) -> tuple[str, ...]:
     first = text.strip().split("\n", 1)
     # A name such as "[void]" may well begin a plain list.
     structured = text.lstrip()[:1] in {"{", "["} and not (len(first) > 1 and first[0].rstrip()[-1:] in {"}", "]"})
-    entries = _from_json(text, origin) if structured else _from_lines(text, origin)
+    if structured:
+        entries = _from_json(text, origin)
+    else:
+        lines = [line.strip() for line in text.rstrip().split("\n")]
+        plain = [(f"line {number}", line) for number, line in enumerate(lines, start=1)]
+        entries = _table(lines, origin) or _numbered(plain, origin) or plain
     return _checked(list(_without_wnids(entries)), origin)
 
 
@@ -58,22 +64,15 @@ def _from_json(text: str, origin: str) -> list[Entry]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        value = _python_dict(text)
+        value = None
+        if text.count("{") == 1 and "[" not in text:  # a printed Python dict, such as a well-known list of ImageNet's
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                value = ast.literal_eval(text.strip())
         if value is None:
             raise UsageError(
                 f"{origin} must be JSON where it begins like it, got: {error!s:.80}. Correct it."
             ) from error
     return _entries_of(value, origin)
-
-
-def _python_dict(text: str) -> object:
-    """Parse a printed Python dict, such as the well-known list of ImageNet's labels; nothing is executed."""
-    if text.count("{") != 1 or "[" in text:
-        return None
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
 
 
 def _entries_of(value: object, origin: str) -> list[Entry]:
@@ -107,12 +106,6 @@ def _name(value: object) -> str:
 
 def _number(value: object) -> int | None:
     return int(str(value)) if type(value) in {int, str} and re.fullmatch(r"\d{1,9}", str(value)) else None
-
-
-def _from_lines(text: str, origin: str) -> list[Entry]:
-    lines = [line.strip() for line in text.rstrip().split("\n")]
-    plain = [(f"line {number}", line) for number, line in enumerate(lines, start=1)]
-    return _table(lines, origin) or _numbered(plain, origin) or plain
 
 
 def _numbered(plain: list[Entry], origin: str) -> list[Entry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -72,15 +73,9 @@ def unsupported_format(content: bytes) -> str | None:
     return next((name for magic, name in _UNSUPPORTED.items() if content.startswith(magic)), None)
 
 
-def _read_png(content: bytes) -> Header:
-    """Read the size of a PNG. Source: ISO/IEC 15948 11.2.1."""
-    width, height = struct.unpack_from(">II", content, 16)
-    return Header(size_hw=(height, width))
-
-
-def _read_gif(content: bytes) -> Header:
-    """Read the size of a GIF. Source: GIF89a 18."""
-    width, height = struct.unpack_from("<HH", content, 6)
+def _read_size(content: bytes, code: str, at: int) -> Header:
+    """Read width and height of a PNG or GIF. Source: ISO/IEC 15948 11.2.1; GIF89a 18."""
+    width, height = struct.unpack_from(code, content, at)
     return Header(size_hw=(height, width))
 
 
@@ -100,12 +95,12 @@ def _read_webp(content: bytes) -> Header:
 
 
 _FORMATS: Mapping[str, tuple[re.Pattern[bytes], Callable[[bytes], Header]]] = {
-    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), _read_png),
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), functools.partial(_read_size, code=">II", at=16)),
     "JPEG": (re.compile(rb"\xff\xd8"), read_jpeg),
     "WebP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _read_webp),
     "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), read_tiff),
     "JPEG 2000": (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), read_jpeg2000),
-    "GIF": (re.compile(rb"GIF8[79]a"), _read_gif),
+    "GIF": (re.compile(rb"GIF8[79]a"), functools.partial(_read_size, code="<HH", at=6)),
     "BMP": (re.compile(rb"BM"), read_bmp),
     "PBM, PGM or PPM": (re.compile(rb"P[1-6]\s"), read_netpbm),
     "AVIF": (re.compile(rb".{4}ftyp", re.DOTALL), read_avif),

@@ -152,8 +152,7 @@ def _collection(source: Any, read: Callable[..., Frame]) -> Iterator[Item]:
             raise MissingFileError(f"video '{path}' must exist, got no such file. Check the path.")
         yield from video_items(str(path), path.name, path)
     else:
-        paths = image_files.images_in(Path(str(source))) if kind == "folder" else image_files.matching(str(source))
-        for path in paths:
+        for path in image_files.images_in(str(source), pattern=kind == "pattern"):
             yield from _walk(path, path.name, read)
 
 

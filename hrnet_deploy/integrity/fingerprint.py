@@ -125,7 +125,9 @@ def _run(engine: Engine, card: ModelCard, image: Image) -> _Output:
     (outputs,) = network.run([rows], batch=1)
     values = outputs[0][0]
     if card.task is Task.SEGMENTATION:
-        grid = _grid(network.mask(outputs, rows, (image.shape[0], image.shape[1])))
+        mask = network.mask(outputs, rows, (image.shape[0], image.shape[1]))
+        places = [((np.arange(_GRID) + 0.5) * side / _GRID).astype(int) for side in mask.shape]
+        grid = np.ascontiguousarray(mask[np.ix_(*places)]).ravel()
         if card.output_kind is OutputKind.LABELS:
             return _Output({}, 1.0, grid)
         planes = values.astype(np.float64).reshape(len(values), -1)
@@ -190,12 +192,6 @@ def _parsed(text: str, card: ModelCard) -> _Output:
         raise ArtifactError(
             f"fingerprint of the card must be readable, got: {error!s:.80}. Export the artifact again."
         ) from error
-
-
-def _grid(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels at the centers of a regular grid."""
-    rows, columns = (((np.arange(_GRID) + 0.5) * side / _GRID).astype(int) for side in mask.shape)
-    return np.ascontiguousarray(mask[np.ix_(rows, columns)]).ravel()
 
 
 def _rounded(value: float) -> float:

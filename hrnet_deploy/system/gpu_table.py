@@ -158,7 +158,8 @@ def objection(
     if last == NONE:
         host = " on ARM" if gpu.onnxruntime_gpu_max != NONE else ""
         return Objection(f"the package on PyPI has no code for {gpu.sm}{host}", tensorrt)
-    if version and last and _beyond(version, last):
+    limit = version_numbers(last)
+    if version and last and version_numbers(version)[: len(limit)] > limit:
         lines = [line for line in pip_lines(gpu) if ("onnxruntime" in line) is (runtime is Runtime.ONNXRUNTIME_CUDA)]
         way = tensorrt if gpu.host is Host.JETSON else lines[0]
         return Objection(f"{last} is its last version with code for {gpu.sm}, got {version}", way)
@@ -242,11 +243,6 @@ def _named(gpu: Gpu, wanted: str) -> bool:
         return False
     numbered = (_NUMBERED.fullmatch(word) for word in words)
     return "rtx" in wanted and any(match and match[2] in gpu.name.split() for match in numbered)
-
-
-def _beyond(version: str, last: str) -> bool:
-    limit = version_numbers(last)
-    return version_numbers(version)[: len(limit)] > limit
 
 
 def _gpu(row: dict[str, Any]) -> Gpu:

@@ -56,7 +56,7 @@ def closest_variant(shapes: Shapes, origin: str) -> Variant:
     task = _task(shapes, origin)
     found = _fingerprint(shapes)
     candidates = (variant for variant in VARIANTS.values() if variant.task is task)
-    best = min(candidates, key=lambda variant: _distance(found, _fingerprint_of(variant)))
+    best = min(candidates, key=lambda variant: _distance(found, variant))
     return replace(best, head_bias=any(map(_HEAD_BIAS.fullmatch, shapes)))
 
 
@@ -110,12 +110,9 @@ def _fingerprint(shapes: Shapes) -> tuple[int, ...]:
     return (width[0], _count(shapes, "layer1"), _count(shapes, "stage2.0.branches.0"), *modules, int(recalibrates))
 
 
-def _fingerprint_of(variant: Variant) -> tuple[int, ...]:
-    blocks = (variant.layer1_blocks, variant.blocks_per_branch)
-    return (variant.channels[0], *blocks, *variant.modules, int(variant.squeeze_excitation))
-
-
-def _distance(found: tuple[int, ...], known: tuple[int, ...]) -> tuple[int, int]:
+def _distance(found: tuple[int, ...], variant: Variant) -> tuple[int, int]:
     """Return how many figures differ, then by how much."""
+    blocks = (variant.layer1_blocks, variant.blocks_per_branch)
+    known = (variant.channels[0], *blocks, *variant.modules, int(variant.squeeze_excitation))
     differences = [abs(a - b) for a, b in zip(found, known, strict=True)]
     return sum(map(bool, differences)), sum(differences)

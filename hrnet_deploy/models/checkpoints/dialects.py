@@ -85,16 +85,10 @@ def to_official(tensors: Mapping[str, Tensor], dialect: Dialect, origin: str) ->
         name = dialect.rename(key)
         if name in renamed:
             raise CheckpointError(f"{origin} must hold each tensor once, got '{name}' twice. Save it again.")
-        renamed[name] = _layout(name, tensor, dialect)
+        own = tensor.t() if tensor.ndim == 2 and dialect.linear_in_out else tensor
+        # Ours are 1x1 convolutions.
+        renamed[name] = own[:, :, None, None] if own.ndim == 2 and ".se." in name else own
     return renamed
-
-
-def _layout(name: str, tensor: Tensor, dialect: Dialect) -> Tensor:
-    if tensor.ndim == 2 and dialect.linear_in_out:
-        tensor = tensor.t()
-    if tensor.ndim == 2 and ".se." in name:  # ours are 1x1 convolutions
-        tensor = tensor[:, :, None, None]
-    return tensor
 
 
 def _norm_scales(state: Mapping[str, Tensor]) -> list[str]:

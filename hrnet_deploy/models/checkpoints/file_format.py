@@ -141,7 +141,11 @@ def _from_head(path: Path, head: bytes, size: int) -> FileFormat:
     if _TORCH_LEGACY_MAGIC.match(head):
         return FileFormat.TORCH_LEGACY
     if _SAFETENSORS.match(head):
-        return _from_safetensors(path, head, size)
+        if int.from_bytes(head[:8], "little") > size - 8:
+            raise CheckpointError(
+                f"checkpoint '{path}' must be complete, got {size} bytes, less than its header says. Fetch it again."
+            )
+        return FileFormat.SAFETENSORS
     if _PICKLE.match(head):
         return FileFormat.PADDLE
     for pattern, what, advice in _FOREIGN:
@@ -183,12 +187,3 @@ def _from_zip(path: Path) -> FileFormat:
             f"checkpoint '{path}' must be written by torch.save, got a zip of {names[:3]}. Give the file inside it."
         )
     return FileFormat.TORCH_ZIP
-
-
-def _from_safetensors(path: Path, head: bytes, size: int) -> FileFormat:
-    header = int.from_bytes(head[:8], "little")
-    if header > size - 8:
-        raise CheckpointError(
-            f"checkpoint '{path}' must be complete, got {size} bytes, less than its header says. Fetch it again."
-        )
-    return FileFormat.SAFETENSORS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ _CROP_MODES = {"center": Resize.SHORT_SIDE, "squash": Resize.SQUASH}
 _INTERPOLATIONS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
 _AVERAGES = frozenset({"avg", "fast", "fastavg"})
 """timm's names of global average pooling. Source: timm, layers/adaptive_avgmax_pool.py."""
+_WNID = re.compile(r"n\d{8}")
 _OWN_LAYERS = {"first_conv": "conv1", "classifier": "classifier"}
 
 
@@ -124,13 +126,9 @@ def _classes(config: Mapping[str, Any], num_classes: int, path: Path) -> tuple[s
         return None
     names = names_in(labels, f"label_names of '{path}'")
     texts = config.get("label_descriptions")
-    if isinstance(texts, Mapping) and all(_is_wnid(name) and isinstance(texts.get(name), str) for name in names):
+    if isinstance(texts, Mapping) and all(_WNID.fullmatch(name) and isinstance(texts.get(name), str) for name in names):
         return names_in([texts[name] for name in names], f"label_descriptions of '{path}'")
     return names
-
-
-def _is_wnid(name: str) -> bool:
-    return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
 
 
 def _choose(name: str, config: Mapping[str, Any], default: str, known: dict[str, Any]) -> Any:
