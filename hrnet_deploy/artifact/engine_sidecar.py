@@ -119,18 +119,10 @@ def read_sidecar(path: Path) -> EngineSidecar | None:
 
 
 def check_sidecar(sidecar: EngineSidecar, *, plan: Path, flavour: str, version: str, capability: str | None) -> None:
-    """Refuse an engine that cannot run here, before TensorRT sees it.
+    """Refuse an engine that this TensorRT, or a GPU of this capability, cannot run; None to skip the latter.
 
-    Args:
-        sidecar: the engine's.
-        plan: the .engine file.
-        flavour: "tensorrt" or "tensorrt-rtx", whichever is to run it.
-        version: version of that TensorRT.
-        capability: compute capability of the GPU, such as "sm90"; None to skip its check.
-
-    Raises:
-        MissingFileError: there is no such engine.
-        ArtifactError: cut short, damaged, or built for another TensorRT or GPU; with the command that builds it again.
+    MissingFileError: there is no such engine. ArtifactError: cut short, damaged, or built for another TensorRT or GPU;
+    it names the command that builds it again.
     """
     name = plan.name
     try:

@@ -26,9 +26,9 @@ class Check:
 def verify(inspection: Inspection, *, device: str = "auto", backend: str = "auto") -> tuple[Check, ...]:
     """Recompute an artifact's digests and its output fingerprint; return the checks, also those that were not possible.
 
-    This loads an engine, and engines are code: verify only those you trust. An .onnx file is verified on the CPU
-    kernels that computed its fingerprint; device and backend are for an engine. ArtifactError where a digest or size
-    differs, VerificationError where the output does.
+    This loads an engine, and engines are code: verify only those you trust. Device and backend are for an engine; an
+    .onnx file is verified on the CPU kernels that computed its fingerprint. ArtifactError: a digest or size differs.
+    VerificationError: the output differs.
     """
     return (*_check_digests(inspection), _check_output(inspection, device, backend))
 

@@ -28,15 +28,12 @@ _FILE_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensor
 
 
 def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Path:
-    """Find the file that holds the weights; download it where needed.
+    """Find the file that holds the weights; download it where needed, to the folder `weights` of the cache.
 
     Args:
         source: an existing file, a folder with one weights file, a zoo name such as "hrnet_w18.mm_in1k" or its
             publisher's name for it, or an http(s) URL.
-        cache_dir: folder of downloads; None for `cache_folder`. Files lie in its folder `weights`.
-
-    Returns:
-        Path of a complete file.
+        cache_dir: folder of the cache; None for `cache_folder`.
 
     Raises:
         UsageError: no such source, a name that two publishers use, or a folder without a file to choose.

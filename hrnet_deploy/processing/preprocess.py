@@ -112,8 +112,8 @@ class Preprocessor:
     def _short_side_hw(self, source_hw: tuple[int, int], crop_hw: tuple[int, int]) -> tuple[int, int]:
         """Compute the size before the crop.
 
-        A square target: the short side becomes floor(target / crop_pct), as in torchvision and ppcls. Another target:
-        the image covers the enlarged target, both sides rounded. Source: timm.data.transforms.ResizeKeepRatio.
+        A square target: the short side becomes floor(target / crop_pct), as in torchvision and ppcls. Another one: the
+        image covers the enlarged target, both sides rounded. Source: timm.data.transforms.ResizeKeepRatio.
         """
         height, width = source_hw
         goal_hw = tuple(math.floor(side / self.spec.crop_pct) for side in crop_hw)

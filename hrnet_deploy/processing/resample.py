@@ -63,10 +63,9 @@ def resize_into(
     *,
     flip_channels: bool = False,
 ) -> None:
-    """Resize an image into float32 planes (C, height, width) of whole gray levels, 0 to 255.
+    """Resize an image, uint8 (H, W) or (H, W, C), into float32 planes (C, height, width) of whole gray levels.
 
-    `out` has the size of the crop at `offset`, (top, left), of the whole result of `size_hw` pixels. The image is uint8
-    (H, W) or (H, W, C).
+    `out` has the size of the crop at `offset`, (top, left), of the whole result of `size_hw` pixels.
     """
     if interpolation is not Interpolation.OPENCV_LINEAR and max(image.shape[:2]) > _SIDE_LIMIT_PX:
         raise ImageError(

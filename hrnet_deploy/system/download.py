@@ -25,16 +25,10 @@ _PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 
 
 def download(url: str, path: Path, *, digest: str | None = None) -> Path:
-    """Fetch a file from an http(s) URL unless it exists; resume an earlier attempt, `path.partial`.
+    """Fetch a file from an http(s) URL unless it exists, and return its path; an earlier attempt is resumed.
 
-    Args:
-        url: http or https.
-        path: the file, which is returned.
-        digest: first hex digits of its SHA-256.
-
-    Raises:
-        UsageError: not an http(s) URL.
-        DownloadError: unreachable, refused, cut short, a web page instead of a file, or the wrong digest.
+    `digest` has the first hex digits of its SHA-256. UsageError: not an http(s) URL. DownloadError: unreachable,
+    refused, cut short, a web page instead of a file, or the wrong digest.
     """
     split_url(url)
     try:

@@ -90,10 +90,7 @@ class Gpu:
     source: str
 
     def last_onnxruntime(self, *, arm: bool | None = None) -> str:
-        """Return the last onnxruntime-gpu on PyPI with code for the GPU: a version, "" for the newest, or NONE.
-
-        `arm` tells whether the host is an ARM computer; None means the GPU's own kind of host, else x86-64.
-        """
+        """Return the last onnxruntime-gpu on PyPI with code for the GPU, "" or NONE; `arm` is that of `objection`."""
         on_arm = self.host is not Host.ANY if arm is None else arm
         return NONE if on_arm and not self.onnxruntime_gpu_arm else self.onnxruntime_gpu_max
 
@@ -200,10 +197,9 @@ _PROVIDER_PIP = f"pip install 'tensorrt-cu13>=10.13.2,<11' {NVIDIA_INDEX}"
 
 
 def pip_lines(gpu: Gpu, *, arm: bool | None = None) -> tuple[str, ...]:
-    """Return the pip commands for a GPU, one per runtime: ONNX Runtime, TensorRT, TensorRT-RTX, its plugin.
+    """Return the pip commands for a GPU, one per runtime that supports it; `arm` is that of `objection`.
 
-    Runtimes that do not support the GPU are left out. Jetson boards have TensorRT and CUDA from JetPack, so that only
-    the export is installed there. `arm` is that of `objection`.
+    Jetson boards have TensorRT and CUDA from JetPack, so that only the export is installed there.
     """
     last = gpu.last_onnxruntime(arm=arm)
     # CUDA 13 has no code for GPUs before Turing, hence CUDA 12 for all packages.
