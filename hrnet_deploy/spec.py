@@ -76,12 +76,7 @@ class OutputKind(str, enum.Enum):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One graph input or output.
-
-    Attributes:
-        dtype: NumPy name, such as "float32".
-        shape: one entry per dimension; a string names a dynamic one.
-    """
+    """One graph input or output; `dtype` is a NumPy name, and a string in the shape names a dynamic dimension."""
 
     name: str
     dtype: str
@@ -131,13 +126,10 @@ class ModelCard:
     Attributes:
         variant: architecture name, such as "hrnet_w18", or "foreign".
         classes: class names by index.
-        preprocessing: from image to network input.
-        precision: arithmetic of the graph.
         shapes: batch, height and width that the artifact takes.
         output_kind: content of the first output.
         pixels_in: the input is uint8 (N, H, W, 3) in `preprocessing.channel_order`; the graph normalizes it.
         align_corners: how segmentation logits are resized to the image.
-        opset: ONNX opset as written.
         threshold: for a model with one output channel, the probability above which the second class is predicted; None
             for a model with one channel per class.
         palette: class colors, RGB 0..255; None for the usual ones.

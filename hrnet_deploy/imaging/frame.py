@@ -21,11 +21,10 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded image.
+    """One decoded image, named by its file, "image_0", "video.mp4#12" or "camera0#12"; counts start at 0.
 
     Attributes:
         image: BGR, uint8 (H, W, 3), contiguous; it shares the caller's memory where an array was given.
-        name: file name, "image_0", "video.mp4#12" or "camera0#12"; counts start at 0.
         decode_ms: time to read and decode.
         video: position in a video file; None for images and cameras.
     """

@@ -60,19 +60,16 @@ class Gpu:
     """A GPU, or all GPUs of one compute capability.
 
     Attributes:
-        key: short name, such as "t4".
-        name: product name, such as "Tesla T4".
+        key: short name, such as "t4"; the product name is "Tesla T4".
         sm: compute capability, such as "sm75".
         host: the only kind of host that it comes with; ANY for a card in a slot.
-        int8_tensor_cores: INT8 runs on tensor cores.
-        bf16: has bfloat16 arithmetic.
         tensorrt_max: last TensorRT that runs there, such as "10.4"; "" where the newest does.
         onnxruntime_gpu_max: last onnxruntime-gpu on PyPI with code for it; "" where the newest has, NONE if none.
         onnxruntime_gpu_arm: the newest one for ARM hosts has code for it; it holds fewer architectures.
         rtx: TensorRT-RTX lists it.
         rtx_int8_convolution: TensorRT-RTX has INT8 convolutions for it.
-        source: source of the row; cuda-gpus and cuda-legacy-gpus are pages of developer.nvidia.com, support
-            matrices and release notes of docs.nvidia.com/deeplearning.
+        source: of the row; cuda-gpus and cuda-legacy-gpus are pages of developer.nvidia.com, support matrices and
+            release notes of docs.nvidia.com/deeplearning.
     """
 
     key: str
@@ -132,14 +129,9 @@ def find_gpu(text: str) -> Gpu:
 def objection(
     gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None, *, arm: bool | None = None
 ) -> Objection | None:
-    """Return why a runtime cannot be used on a GPU in a precision; None where it can.
+    """Return why a runtime, of a version if known, cannot be used on a GPU in a precision; None where it can.
 
-    Args:
-        gpu: the GPU.
-        runtime: the runtime of the artifact.
-        precision: the artifact's.
-        version: the runtime's; None for one that supports the GPU.
-        arm: the host is an ARM computer; None for the GPU's own kind of host, else x86-64.
+    `arm`: whether the host is an ARM computer; None for the GPU's own kind of host, else x86-64.
     """
     faster = "use fp16 or TensorRT" if gpu.int8_tensor_cores else "use fp16"
     tensorrt = "use JetPack's TensorRT" if gpu.host is Host.JETSON else "use TensorRT"

@@ -28,14 +28,7 @@ _SLOWED = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class CpuState:
-    """The CPU at one moment; "" or None where a value is unknown.
-
-    Attributes:
-        cores: cores that this process may use.
-        governor: frequency governor of the first core.
-        mhz: clock of the first core.
-        load: mean number of runnable processes over the last minute.
-    """
+    """The CPU at one moment: its usable cores, the first core's governor and clock, and the load of the last minute."""
 
     model: str
     cores: int
@@ -70,14 +63,7 @@ class GpuState:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A machine at one moment.
-
-    Attributes:
-        time: local time, ISO 8601 with the offset.
-        system: such as "Linux 6.8.0 x86_64".
-        gpus: in nvidia-smi's order; empty without one, or where none was requested.
-        packages: version by distribution, hrnet-deploy included.
-    """
+    """A machine at one moment: local time (ISO 8601), its GPUs in the order of nvidia-smi, and versions of packages."""
 
     time: str
     system: str

@@ -15,11 +15,7 @@ _MARKDOWN = "\\`*_{}[]()#+!|~$@"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts.
-
-    Attributes:
-        words: titles of the columns that are aligned left; numbers are aligned right.
-    """
+    """A table of texts; `words` are the titles of the columns that are aligned left."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]

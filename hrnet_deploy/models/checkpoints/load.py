@@ -104,10 +104,9 @@ def load_checkpoint(
     if loaded.dialect == OFFICIAL.name:
         config = read_timm_config(path, loaded.variant, loaded.num_classes)
         if config or (isinstance(content, Mapping) and str(content.get("arch")).startswith("hrnet_")):
-            preprocessing = config.preprocessing if config else TIMM.preprocessing
+            preprocessing, names = config or (TIMM.preprocessing, None)
             loaded = replace(loaded, dialect=TIMM.name, preprocessing=preprocessing)
-        if config and config.classes:
-            classes = replace(classes, names=config.classes)
+            classes = replace(classes, names=names or classes.names)
     return replace(loaded, classes=classes, sha256=sha256_file(path))
 
 

@@ -6,7 +6,6 @@ import json
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +26,8 @@ _WNID = re.compile(r"n\d{8}")
 _OWN_LAYERS = {"first_conv": "conv1", "classifier": "classifier"}
 
 
-@dataclass(frozen=True)
-class TimmConfig:
-    """The content of a config: preprocessing of the evaluation, and class names by index, or None."""
-
-    preprocessing: Preprocessing
-    classes: tuple[str, ...] | None
+TimmConfig = tuple[Preprocessing, "tuple[str, ...] | None"]
+"""The content of a config: preprocessing of the evaluation, and class names by index, or None."""
 
 
 def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> TimmConfig | None:
@@ -61,7 +56,7 @@ def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> 
         if own is None:
             return None
         _check_model(own, variant)
-        return TimmConfig(_preprocessing(own), _classes(own, num_classes, path))
+        return _preprocessing(own), _classes(own, num_classes, path)
     except (ValueError, TypeError, KeyError, AttributeError, HrnetDeployError) as error:
         raise _unusable(path, error) from error
 
