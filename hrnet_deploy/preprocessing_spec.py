@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,15 +78,7 @@ class Preprocessing:
     channel_order: ChannelOrder = ChannelOrder.RGB
 
     def __post_init__(self) -> None:
-        normalize_enums(
-            self,
-            {
-                "resize": Resize,
-                "interpolation": Interpolation,
-                "rounding": Rounding,
-                "channel_order": ChannelOrder,
-            },
-        )
+        normalize_enums(self, resize=Resize, interpolation=Interpolation, rounding=Rounding, channel_order=ChannelOrder)
         if self.size_hw is None:
             if self.resize is not Resize.NONE:
                 raise UsageError(f"resize '{self.resize.value}' needs a size (height, width), got none. Give --imgsz.")
@@ -100,7 +91,7 @@ class Preprocessing:
         check_scale(self.mean, self.std)
 
 
-def normalize_enums(record: Any, kinds: Mapping[str, type[enum.Enum]]) -> None:
+def normalize_enums(record: Any, **kinds: type[enum.Enum]) -> None:
     """Convert plain strings, from JSON or a user, to the enum of each field; UsageError for others."""
     for name, kind in kinds.items():
         value = getattr(record, name)

@@ -163,7 +163,7 @@ class ModelCard:
         return fixed if isinstance(fixed, int) else self.shapes.min_nhw[0]
 
     def __post_init__(self) -> None:
-        normalize_enums(self, {"task": Task, "precision": Precision, "output_kind": OutputKind})
+        normalize_enums(self, task=Task, precision=Precision, output_kind=OutputKind)
         self._check_types()
         for name in ("classes", "inputs", "outputs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))

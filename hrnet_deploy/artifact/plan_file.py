@@ -74,10 +74,7 @@ def read_plan(path: Path) -> PlanFile:
         raise _cut_short(path.name, size, len(plan))
     known = bool(flavour) and layout == 0
     return PlanFile(
-        plan=plan,
-        metadata=metadata,
-        flavour=flavour,
-        version=".".join(str(part) for part in version) if known else "",
+        plan=plan, metadata=metadata, flavour=flavour, version=".".join(str(part) for part in version) if known else ""
     )
 
 

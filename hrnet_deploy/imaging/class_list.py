@@ -7,7 +7,7 @@ import contextlib
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from hrnet_deploy.artifact.known_classes import imagenet_classes, imagenet_wnids
 from hrnet_deploy.errors import UsageError
@@ -157,12 +157,10 @@ def _table(lines: list[str], origin: str) -> list[Entry]:
             continue
         rows = list(csv.reader(lines[1:], delimiter=delimiter))
         cells = [[cell.strip() for cell in row] + [""] * (len(header) - len(row)) for row in rows]
-
-        def digits(column: int, cells: list[list[str]] = cells) -> bool:
-            return all(_number(row[column]) is not None for row in cells)
-
-        ids = _first_column(header, sorted(_ID_COLUMNS, key=lambda word: word != "id"), digits)
-        names = _first_column(header, _NAME_COLUMNS, lambda column, ids=ids: column != ids)
+        numeric = [word for place, word in enumerate(header) if all(_number(row[place]) is not None for row in cells)]
+        words = [word for word in sorted(_ID_COLUMNS, key=lambda word: word != "id") if word in numeric]
+        ids = header.index(words[0]) if words else None
+        names = next((header.index(word) for word in _NAME_COLUMNS if word in header and word not in words[:1]), None)
         if not cells or names is None:
             continue
         if ids is None:
@@ -170,10 +168,6 @@ def _table(lines: list[str], origin: str) -> list[Entry]:
         numbered = [(int(row[ids]), f"line {place}", row[names]) for place, row in enumerate(cells, start=2)]
         return _by_number(numbered, origin)
     return []
-
-
-def _first_column(header: list[str], words: Sequence[str], fits: Callable[..., bool]) -> int | None:
-    return next((header.index(word) for word in words if word in header and fits(header.index(word))), None)
 
 
 def _unquoted(text: str) -> str:

@@ -128,11 +128,7 @@ def label_map_at(labels: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray
 
 
 def _plane(
-    plane: NDArray[np.float32],
-    size_hw: tuple[int, int],
-    *,
-    align_corners: bool,
-    out: NDArray[np.float32] | None = None,
+    plane: NDArray[np.float32], size_hw: tuple[int, int], *, align_corners: bool, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
     if not align_corners:
         return np.asarray(cv2.resize(plane, size_hw[::-1], dst=out, interpolation=cv2.INTER_LINEAR), np.float32)

@@ -41,6 +41,7 @@ class Axis:
     starts: NDArray[np.int64]
     weights: NDArray[np.float64]
     uncertainty: NDArray[np.float32]
+    interpolation: Interpolation
 
     def inputs(self, outputs: NDArray[np.intp]) -> NDArray[np.int64]:
         """Return the inputs (n, taps) of outputs (n,); an input with weight zero may be any that the bands read."""
@@ -61,7 +62,7 @@ def axis(inputs: int, outputs: int, first: int, count: int, interpolation: Inter
     uncertainty[(np.mod(np.ldexp(weights, _EXACT_BITS), 1.0) == 0.0).all(axis=1)] = 0.0
     if interpolation is Interpolation.OPENCV_LINEAR:
         uncertainty[:] = 0.0  # cv2 is matched to one gray level only
-    return Axis(tuple(_band(b, starts, ends, weights) for b in blocks), starts, weights, uncertainty)
+    return Axis(tuple(_band(b, starts, ends, weights) for b in blocks), starts, weights, uncertainty, interpolation)
 
 
 def _band(outputs: slice, starts: NDArray[np.int64], ends: NDArray[np.int64], weights: NDArray[np.float64]) -> Band:
