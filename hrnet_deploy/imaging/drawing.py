@@ -1,12 +1,16 @@
-"""Drawing of results: tinted masks, legends and bars."""
+"""Drawing of results: tinted masks, legends and bars, and the image files of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.errors import UsageError
 
 Image = NDArray[np.uint8]
 """BGR uint8 (H, W, 3)."""
@@ -79,3 +83,16 @@ def _fitting(text: str, scale: float, width: int) -> str:
     while len(text) > 1 and cv2.getTextSize(text, _FONT, scale * 0.8, 1)[0][0] > width:
         text = text[:-2].rstrip(" .") + "."
     return text
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an image, gray (H, W) or BGR (H, W, 3), in the format of the path's extension."""
+    try:
+        fits, encoded = cv2.imencode(path.suffix or ".", image)
+    except cv2.error as error:
+        raise UsageError(f"image file needs an image extension, got '{path.name}'. Use .png or .jpg.") from error
+    if not fits:
+        height, width = image.shape[:2]
+        raise UsageError(f"image must fit its format, got {height}x{width} for '{path.name}'. Use .png.")
+    with atomic_output(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())

@@ -8,12 +8,10 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from hrnet_deploy.imaging.avif import read_avif
 from hrnet_deploy.imaging.bmp import read_bmp
 from hrnet_deploy.imaging.header import Header
-from hrnet_deploy.imaging.iso_boxes import brands
+from hrnet_deploy.imaging.iso_images import brands, read_avif, read_jpeg2000
 from hrnet_deploy.imaging.jpeg import read_jpeg
-from hrnet_deploy.imaging.jpeg2000 import read_jpeg2000
 from hrnet_deploy.imaging.netpbm import read_netpbm
 from hrnet_deploy.imaging.tiff import read_tiff
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.imaging import image_files, image_objects
 from hrnet_deploy.imaging.decode_image import from_array, from_bytes, from_pil, is_pil
-from hrnet_deploy.imaging.frame import Frame, Item
+from hrnet_deploy.imaging.frame import Frame, Item, VideoFrame
 from hrnet_deploy.imaging.image_url import fetch_image, url_scheme
-from hrnet_deploy.imaging.video_capture import video_items
 
 _SHOWN_URL = 200
 OnError = Callable[[str, ImageError], None]
@@ -145,15 +145,44 @@ def _collection(source: Any, read: Callable[..., Frame]) -> Iterator[Item]:
     """Find the images of a folder, pattern, video or camera."""
     kind = "camera" if _is_number(source) else _kind(source)
     if kind == "camera":
-        yield from video_items(int(str(source)), f"camera{source}", None)
+        yield from _video(int(str(source)), f"camera{source}", None)
     elif kind == "video":
         path = Path(str(source))
         if not path.exists():
             raise MissingFileError(f"video '{path}' must exist, got no such file. Check the path.")
-        yield from video_items(str(path), path.name, path)
+        yield from _video(str(path), path.name, path)
     else:
         for path in image_files.images_in(str(source), pattern=kind == "pattern"):
             yield from _walk(path, path.name, read)
+
+
+def _video(address: str | int, name: str, path: Path | None) -> Iterator[Item]:
+    """Decode a video file or a camera frame by frame; closing the iterator releases it."""
+    capture = cv2.VideoCapture(address)
+    try:
+        if not capture.isOpened():
+            raise ImageError(f"video '{path or name}' cannot be opened. Check that it plays, or convert it to MP4.")
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        index = 0
+        while True:
+            start = time.perf_counter()
+            decoded, image = capture.read()
+            if not decoded:
+                break
+            what = f"video '{name}' frame {index}"
+            position = None if path is None else VideoFrame(path, index, fps)
+            pixels = from_array(image, what)
+            frame = Frame(pixels, f"{name}#{index}", path, 1e3 * (time.perf_counter() - start), position)
+            yield Item(what, functools.partial(_identity, frame))
+            index += 1
+        if index == 0:
+            raise ImageError(f"video '{path or name}' must hold frames, got none that decode. Convert it to MP4.")
+    finally:
+        capture.release()
+
+
+def _identity(frame: Frame) -> Frame:
+    return frame
 
 
 def _kind(source: str | Path) -> str:
