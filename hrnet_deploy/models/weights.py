@@ -27,13 +27,12 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FILE_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams", ".onnx"})
 
 
-def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Path:
+def resolve_weights(source: str | Path) -> Path:
     """Find the file that holds the weights; download it where needed, to the folder `weights` of the cache.
 
     Args:
         source: an existing file, a folder with one weights file, a zoo name such as "hrnet_w18.mm_in1k" or its
             publisher's name for it, or an http(s) URL.
-        cache_dir: folder of the cache; None for `cache_folder`.
 
     Raises:
         UsageError: no such source, a name that two publishers use, or a folder without a file to choose.
@@ -46,9 +45,9 @@ def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Pat
         return local
     entry = zoo_entry(text) if isinstance(source, str) else None
     if entry is not None:
-        return _from_zoo(entry, weights_folder(cache_dir))
+        return _from_zoo(entry)
     if isinstance(source, str) and _URL.match(text):
-        return _from_url(text, weights_folder(cache_dir))
+        return _from_url(text)
     if _kind(local) == "folder":
         return weights_in(local)
     if isinstance(source, Path) or local.suffix.lower() in _FILE_SUFFIXES or any(sep in text for sep in "/\\"):
@@ -78,11 +77,6 @@ def web_address(source: str) -> str | None:
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def weights_folder(cache_dir: Path | None = None) -> Path:
-    """Return the folder of downloaded weights; it may not exist yet."""
-    return Path(cache_dir) / "weights" if cache_dir else cache_folder("weights")
-
-
 def _kind(path: Path) -> str | None:
     try:
         return "file" if path.is_file() else "folder" if path.is_dir() else None
@@ -90,8 +84,8 @@ def _kind(path: Path) -> str | None:
         return None
 
 
-def _from_zoo(entry: ZooEntry, folder: Path) -> Path:
-    path = folder / entry.filename
+def _from_zoo(entry: ZooEntry) -> Path:
+    path = cache_folder("weights") / entry.filename
     if entry.url is not None:
         return download(entry.url, path, digest=entry.digest)
     if path.is_file():
@@ -101,12 +95,12 @@ def _from_zoo(entry: ZooEntry, folder: Path) -> Path:
     )
 
 
-def _from_url(url: str, folder: Path) -> Path:
+def _from_url(url: str) -> Path:
     last = urllib.parse.unquote(split_url(url).path.rsplit("/", 1)[-1])
     # Many publishers call every file model.safetensors, so the address is part of the cached name.
     address = hashlib.sha256(url.encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.-]+", "_", last)[-100:]
-    path = folder / f"{address}-{name or 'weights'}"
+    path = cache_folder("weights") / f"{address}-{name or 'weights'}"
     if not path.is_file():  # config first, so that weights never lack it
         _fetch_config(url, path.with_name(path.name + CONFIG_SUFFIX))
     return download(url, path)

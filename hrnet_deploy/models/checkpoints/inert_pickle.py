@@ -117,9 +117,8 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
 
     def _dict(self) -> None:
         values = self.pop_mark()
-        mapping: dict[Any, Any] = {}
-        _put_all(mapping, zip(values[::2], values[1::2], strict=True))
-        self.append(mapping)
+        self.append({})
+        _put_all(self.stack[-1], zip(values[::2], values[1::2], strict=True))
 
     def _frozenset(self) -> None:
         self.append(PickledObject("builtins.frozenset", items=self.pop_mark()))
