@@ -23,22 +23,21 @@ class Check:
     detail: str
 
 
-def verify(inspection: Inspection, *, device: str = "auto", backend: str = "auto") -> tuple[Check, ...]:
+def verify(inspection: Inspection, *, device: str = "auto") -> tuple[Check, ...]:
     """Recompute an artifact's digests and its output fingerprint; return the checks, also those that were not possible.
 
-    This loads an engine, and engines are code: verify only those you trust. Device and backend are for an engine; an
+    This loads an engine, and engines are code: verify only those you trust. The device is for an engine; an
     .onnx file is verified on the CPU kernels that computed its fingerprint. ArtifactError: a digest or size differs.
     VerificationError: the output differs.
     """
-    return (*_check_digests(inspection), _check_output(inspection, device, backend))
+    return (*_check_digests(inspection), _check_output(inspection, device))
 
 
-def _check_output(inspection: Inspection, device: str, backend: str) -> Check:
+def _check_output(inspection: Inspection, device: str) -> Check:
     card, name = inspection.card, inspection.path.name
     if card is None:
         return Check(_FINGERPRINT, "not checked", "there is no card")
-    if inspection.kind == "onnx":
-        device, backend = "cpu", "onnxruntime"
+    device, backend = ("cpu", "onnxruntime") if inspection.kind == "onnx" else (device, "auto")
     try:
         engine = open_engine(inspection.path, device=device, backend=backend)
     except (DeviceError, MissingDependencyError) as error:

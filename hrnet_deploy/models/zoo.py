@@ -16,6 +16,7 @@ from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.variants import VARIANTS
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding, Task
 
+_SHOWN = 4
 _SIMILAR = 0.5
 """Minimum share of matching characters for a suggestion."""
 _LONGEST_NAME = 120
@@ -149,19 +150,19 @@ def default_entry(variant: str) -> ZooEntry | None:
     return min(known, key=lambda entry: entry.digest is None, default=None)
 
 
-def closest_names(name: str, count: int = 4) -> tuple[str, ...]:
+def closest_names(name: str) -> tuple[str, ...]:
     """Return similar zoo names, likeliest first: all of a variant where its name is given, else similar spellings."""
     wanted = _plain(name)[:_LONGEST_NAME]
     variant = _variant_meant(wanted)
     same_variant = [entry.name for entry in entries() if entry.variant == variant]
     if same_variant:
-        return tuple(same_variant[:count])
+        return tuple(same_variant[:_SHOWN])
     scores = {
         entry.name: max(difflib.SequenceMatcher(None, known, wanted).ratio() for known in (entry.name, *entry.aliases))
         for entry in entries()
     }
     # The sort is stable: of two equally close names, the smaller model comes first.
-    return tuple(sorted((n for n in scores if scores[n] >= _SIMILAR), key=lambda n: -scores[n])[:count])
+    return tuple(sorted((n for n in scores if scores[n] >= _SIMILAR), key=lambda n: -scores[n])[:_SHOWN])
 
 
 def suggestion(name: str) -> str:

@@ -234,5 +234,5 @@ def _named(gpu: Gpu, wanted: str) -> bool:
 
 
 def _gpu(row: dict[str, Any]) -> Gpu:
-    flags = {entry.name: row[entry.name] == "yes" for entry in dataclasses.fields(Gpu) if entry.type == "bool"}
+    flags = {entry.name: row[entry.name] == "yes" for entry in dataclasses.fields(Gpu) if entry.type in {"bool", bool}}
     return Gpu(**(row | flags | {"host": Host(row["host"])}))
