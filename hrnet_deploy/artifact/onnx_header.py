@@ -19,7 +19,7 @@ _Buffer: TypeAlias = "bytes | mmap.mmap"
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_OP = 4
-_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_LOCATION = 1, 2, 8, 14
+_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 13, 14
 _EXTERNAL = 1
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _CHUNK_BYTES = 1 << 20
@@ -38,7 +38,7 @@ class OnnxHeader:
         outputs: declared shape by output; () without one.
         dtypes: NumPy's names of the types of inputs and outputs; "" for others.
         filters: the same for stored tensors of four dimensions, the weights of convolutions.
-        external: some weights are in other files.
+        external_files: paths of the files that hold weights of the main graph, relative to the file's folder.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +48,12 @@ class OnnxHeader:
     outputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
     filters: frozenset[str] = frozenset()
-    external: bool = False
+    external_files: frozenset[str] = frozenset()
+
+    @property
+    def external(self) -> bool:
+        """Whether some weights are in other files."""
+        return bool(self.external_files)
 
     @property
     def half(self) -> bool:
@@ -120,7 +125,7 @@ def _read(content: _Buffer) -> OnnxHeader:
     dtypes: dict[str, str] = {}
     stored: set[str] = set()
     filters: set[str] = set()
-    external = False
+    external: set[str] = set()
     for number, start, end in _fields(content, 0, len(content)):
         if number == _MODEL_METADATA:
             key, value = (_text(content, start, end, part) for part in (1, 2))
@@ -134,14 +139,16 @@ def _read(content: _Buffer) -> OnnxHeader:
                     (inputs if kind == _GRAPH_INPUT else outputs)[name] = _shape(content, first, last)
                     dtypes[name] = _dtype(content, first, last)
                 elif kind == _GRAPH_INITIALIZER:
-                    name, dtype, elsewhere = _tensor(content, first, last)
+                    name, dtype, file = _tensor(content, first, last)
                     stored.add(name)
                     filters |= {dtype} - {""}
-                    external = external or elsewhere
+                    if file is not None:
+                        external.add(file)
     # Before ONNX IR 4 every weight was also an input.
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
     used = {name: dtype for name, dtype in dtypes.items() if name in shapes or name in outputs}
-    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, frozenset(filters), external)
+    found = frozenset(filters), frozenset(external)
+    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, *found)
 
 
 def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
@@ -162,9 +169,9 @@ def _dtype(content: _Buffer, start: int, end: int) -> str:
     return _DTYPES.get(next(found, 0), "")
 
 
-def _tensor(content: _Buffer, start: int, end: int) -> tuple[str, str, bool]:
-    """Read a TensorProto: its name, its type ("" without four dimensions), and whether its values are elsewhere."""
-    name, dtype, external, rank = "", "", False, 0
+def _tensor(content: _Buffer, start: int, end: int) -> tuple[str, str, str | None]:
+    """Read a TensorProto: its name, its type ("" without four dimensions), and the file that has its values, if any."""
+    name, dtype, location, external, rank = "", "", "", False, 0
     for number, first, last in _fields(content, start, end):
         if number == _TENSOR_NAME:
             name = str(content[first:last], "utf-8")
@@ -172,10 +179,12 @@ def _tensor(content: _Buffer, start: int, end: int) -> tuple[str, str, bool]:
             dtype = _DTYPES.get(_varint(content, first)[0], "")
         elif number == _TENSOR_LOCATION:
             external = _varint(content, first)[0] == _EXTERNAL
+        elif number == _TENSOR_EXTERNAL and _text(content, first, last, 1) == "location":
+            location = _text(content, first, last, 2)
         while number == _TENSOR_DIMS and first < last:  # packed, or one per field
             first = _varint(content, first)[1]  # noqa: PLW2901
             rank += 1
-    return name, dtype if rank == 4 else "", external
+    return name, dtype if rank == 4 else "", location if external else None
 
 
 def _below(content: _Buffer, start: int, end: int, path: tuple[int, ...]) -> list[tuple[int, int]]:
