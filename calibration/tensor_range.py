@@ -22,10 +22,7 @@ class TensorRange:
     """The values seen of one tensor.
 
     Attributes:
-        low: smallest value.
-        high: largest value.
         amax: by method, the magnitude that is mapped to the last code; positive.
-        count: number of values.
         zeros: number of values that are exactly zero.
         quantiles: magnitudes below which 1/16, 2/16, ... 16/16 of all values lie.
     """
@@ -49,14 +46,11 @@ class TensorRange:
         return cls(histogram.low, histogram.high, amax, histogram.count, histogram.zeros, quantiles)
 
     def clipped(self, amax: float, *, residual_input: bool = False) -> ActivationRange:
-        """Clip the range to a threshold on both sides; the result always contains zero.
+        """Return the range that the codes must cover, which contains zero.
 
         Args:
             amax: the threshold. It exceeds all values seen only if it is `thresholds.FLOOR`, which then holds.
             residual_input: whether the value only enters a sum before a ReLU.
-
-        Returns:
-            The range that the codes must cover.
         """
         if amax > max(-self.low, self.high):  # a smaller range would give a scale that the floor exists to prevent
             return ActivationRange(-amax if self.low < 0 else 0.0, amax)
