@@ -16,7 +16,8 @@ from hrnet_deploy.artifact.engine_sidecar import EngineSidecar, check_sidecar, r
 from hrnet_deploy.artifact.plan_file import PlanFile, check_plan, read_plan
 from hrnet_deploy.engines.cuda.api import Cuda
 from hrnet_deploy.engines.cuda.device_array import MemoryPool
-from hrnet_deploy.engines.cuda.device_view import DeviceView, is_device_array, view
+from hrnet_deploy.engines.cuda.device_view import is_device_array, view
+from hrnet_deploy.engines.cuda.dlpack import DeviceView
 from hrnet_deploy.engines.cuda.errors import readable
 from hrnet_deploy.engines.cuda.provider import open_cuda
 from hrnet_deploy.engines.feed import check_array

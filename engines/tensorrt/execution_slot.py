@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.engines.cuda.api import Cuda
 from hrnet_deploy.engines.cuda.device_array import DeviceArray, MemoryPool
-from hrnet_deploy.engines.cuda.device_view import DeviceView
+from hrnet_deploy.engines.cuda.dlpack import DeviceView
 from hrnet_deploy.engines.tensorrt.context_factory import ContextFactory
 from hrnet_deploy.engines.tensorrt.cuda_graphs import GraphCache, Recorded
 from hrnet_deploy.engines.tensorrt.io_buffers import IoBuffers
