@@ -1,10 +1,13 @@
-"""The source of an ONNX graph that an engine opens: a file, or the bytes of one."""
+"""The source of an ONNX graph that an engine opens: a file, or the bytes of one; and its model card."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from hrnet_deploy.errors import MissingFileError, UsageError
+from hrnet_deploy.artifact.card import card_from_metadata
+from hrnet_deploy.artifact.onnx_header import OnnxHeader
+from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.spec import ModelCard
 
 
 def check_source(model: Path | bytes, threads: int | None) -> str:
@@ -16,3 +19,11 @@ def check_source(model: Path | bytes, threads: int | None) -> str:
     if not model.is_file():
         raise MissingFileError(f"artifact must exist, got {model}. Check the path.")
     return model.name
+
+
+def graph_card(header: OnnxHeader) -> ModelCard | None:
+    """Return the model card of a graph; None without a valid one."""
+    try:
+        return card_from_metadata(header.metadata, "graph")
+    except ArtifactError:
+        return None

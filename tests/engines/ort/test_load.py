@@ -73,11 +73,11 @@ def test_a_gpu_build_tries_its_gpu_first_with_what_that_can_run(artefact, monkey
     monkeypatch.setattr(load, "_is_gpu_build", lambda: True)
     tried = []
 
-    def on_gpu(model, device, *_, **__):
+    def on_gpu(model, *, device, **_):
         tried.append(device)
         raise DeviceError("device 'cuda' must be there, got none.")
 
-    monkeypatch.setattr(load, "_open_onnxruntime", on_gpu)
+    monkeypatch.setattr("hrnet_deploy.engines.ort.engine.OrtEngine", on_gpu)
     int8 = artefact.read_bytes() == INT8.SerializeToString()
     assert open_engine(artefact).backend == "openvino"
     assert tried == ([] if int8 else ["cuda"])
