@@ -46,11 +46,12 @@ class CudaTuning:
             raise UsageError("fuse_conv_bias must have channels last, got prefer_nhwc=False. Leave one of them out.")
 
 
-def device_number(device: str) -> int:
-    """Return N of "cuda:N", 0 of "cuda", or raise a UsageError."""
+def device_number(device: str, known: str = "cpu, cuda, cuda:N or auto") -> int:
+    """Return N of "cuda:N", 0 of "cuda", or raise a UsageError with the `known` devices."""
     kind, _, index = device.partition(":")
+    # isdecimal() is also true for digits of other scripts, and "cuda:" names no GPU.
     if kind != "cuda" or not ((index.isascii() and index.isdecimal()) or device == "cuda"):
-        raise UsageError(f"device must be cpu, cuda, cuda:N or auto, got '{device}'. Choose one.")
+        raise UsageError(f"device must be {known}, got '{device}'. Choose one.")
     return int(index or 0)
 
 

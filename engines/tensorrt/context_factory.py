@@ -20,10 +20,8 @@ class ContextFactory:
     """Creates and drives the execution contexts of one loaded engine.
 
     Attributes:
-        name: name of the artifact, for messages.
         scratch_bytes: activation memory that the contexts of one slot share; 0 where each context allocates its own.
-        network_name: name of the network; holds the model card in our engines, where it fits.
-        cache: compiled kernels on disk; None where there are none.
+        network_name: holds the model card in our engines, where it fits.
         aux_streams: number of streams for parallel branches, besides the main one.
         records: whether this package records CUDA graphs; TensorRT-RTX does it by itself.
     """

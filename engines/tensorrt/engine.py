@@ -25,7 +25,7 @@ from hrnet_deploy.engines.tensorrt.api import TrtApi, find_api
 from hrnet_deploy.engines.tensorrt.context_factory import ContextFactory
 from hrnet_deploy.engines.tensorrt.execution_slot import ExecutionSlot
 from hrnet_deploy.engines.tensorrt.io_signature import Chunk, split_batch
-from hrnet_deploy.engines.tensorrt.load_checks import check_gpu, choose_flavour, find_card, gpu_index
+from hrnet_deploy.engines.tensorrt.load_checks import check_gpu, find_card, gpu_index
 from hrnet_deploy.engines.tensorrt.log import BuildLog
 from hrnet_deploy.engines.tensorrt.runtime_cache import cache_path
 from hrnet_deploy.engines.tensorrt.slot_pool import SlotPool
@@ -48,9 +48,6 @@ class TrtEngine:
     Engines are code: open only those that you trust. The checks detect damage and mix-ups, not malice.
 
     Attributes:
-        device: such as "cuda:0".
-        backend: "tensorrt" or "tensorrt-rtx".
-        metadata: the artifact's string metadata; the model card is under `artifact.card.CARD_KEY`.
         arithmetic: of its convolutions, such as "float16"; "" for a plan without a sidecar.
         streams: 1; the runs of several threads nevertheless overlap, in contexts of their own.
     """
@@ -68,17 +65,7 @@ class TrtEngine:
         contexts: int = _MAX_CONTEXTS,
         cuda_graphs: bool = True,
     ) -> None:
-        """Load an engine.
-
-        Args:
-            path: the .engine file, with its sidecar `<name>.engine.json` beside it.
-            device: "cuda", "cuda:N", or "auto" for the first GPU.
-            api: the TensorRT to use; None to find it.
-            cuda: the CUDA provider to use; None to find it.
-            backend: "tensorrt", "tensorrt-rtx", or "auto" for the one that built the file.
-            contexts: batches that may run at the same time, at least 1; each allocates its own memory on demand.
-            cuda_graphs: launch shapes that return as CUDA graphs.
-        """
+        """Load an engine; `contexts` batches may run at the same time, each in memory allocated on demand."""
         if contexts < 1:
             raise UsageError(f"contexts must be at least 1, got {contexts}. Use 1 for one batch at a time.")
         self._name = path.name
@@ -87,7 +74,8 @@ class TrtEngine:
         sidecar = read_sidecar(sidecar_path(path))
         self._cuda = cuda or open_cuda()
         check_gpu(self._index, device, self._name, self._cuda)
-        self._api = api or find_api(choose_flavour(backend, plan, sidecar))
+        built_by = sidecar.flavour if sidecar else plan.flavour or "auto"
+        self._api = api or find_api(built_by if backend == "auto" else backend)
         self.device, self.backend = f"cuda:{self._index}", self._api.flavour
         self.arithmetic = _ARITHMETIC[sidecar.precision] if sidecar else ""
         capability = self._cuda.capability(self._index)
@@ -121,31 +109,27 @@ class TrtEngine:
         if unknown:
             raise UsageError(f"input must be one the engine has, got '{min(unknown)}'. Leave it out.")
         on_device = [is_device_array(value) for value in values]
-        if any(on_device):
-            return self._run_on_device(values, on_device)
-        chunks = self._planned(values)
+        if any(on_device) and not all(on_device):
+            name = self.inputs[on_device.index(False)].name
+            raise UsageError(f"input '{name}' must be in GPU memory as the others are, got none. Copy it there.")
+        chunks = () if any(on_device) else self._planned(values)
+        results: Any
         with self._cuda.active(self._index), self._pool.lease() as slot:
-            results = slot.run(chunks, values)
-            self._save_kernels(slot)
+            if chunks:
+                results = slot.run(chunks, values)
+            else:
+                views = [
+                    view(value, spec.name, cuda=self._cuda, device=self._index, stream=slot.stream)
+                    for spec, value in zip(self.inputs, values, strict=True)
+                ]
+                results = slot.run_on_device(self._planned(views), views, self._memory)
+            if slot.new_shapes and self._contexts.cache is not None:
+                self._contexts.cache.save()
         return dict(zip((spec.name for spec in self.outputs), results, strict=True))
 
     def close(self) -> None:
         """Release the GPU's memory; the engine cannot run afterwards, but results stay valid."""
         self._release()
-
-    def _run_on_device(self, values: list[Any], on_device: list[bool]) -> Tensors:
-        if not all(on_device):
-            spec = self.inputs[on_device.index(False)]
-            raise UsageError(f"input '{spec.name}' must be in GPU memory as the others are, got none. Copy it there.")
-        with self._cuda.active(self._index), self._pool.lease() as slot:
-            views = [
-                view(value, spec.name, cuda=self._cuda, device=self._index, stream=slot.stream)
-                for spec, value in zip(self.inputs, values, strict=True)
-            ]
-            results = slot.run_on_device(self._planned(views), views, self._memory)
-            self._save_kernels(slot)
-        named: dict[str, Any] = dict(zip((spec.name for spec in self.outputs), results, strict=True))
-        return named
 
     def _planned(self, arrays: Sequence[Any]) -> tuple[Chunk, ...]:
         """Check and split a batch; the result is cached by the inputs' types and shapes."""
@@ -159,10 +143,6 @@ class TrtEngine:
                 self._plans.clear()
             self._plans[key] = found
         return found
-
-    def _save_kernels(self, slot: ExecutionSlot) -> None:
-        if slot.new_shapes and self._contexts.cache is not None:
-            self._contexts.cache.save()
 
     def _open_contexts(
         self, plan: PlanFile, sidecar: EngineSidecar | None, stack: ExitStack, *, cuda_graphs: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from hrnet_deploy.engines.cuda.dlpack import DeviceView
 from hrnet_deploy.engines.tensorrt.context_factory import ContextFactory
 from hrnet_deploy.engines.tensorrt.cuda_graphs import GraphCache, Recorded
 from hrnet_deploy.engines.tensorrt.io_buffers import IoBuffers
-from hrnet_deploy.engines.tensorrt.io_signature import Binding, Chunk, Shape
+from hrnet_deploy.engines.tensorrt.io_signature import Chunk, Shape
 from hrnet_deploy.errors import DeviceError
 
 _Key = tuple[int, tuple[Shape, ...]]
@@ -29,7 +29,6 @@ class ExecutionSlot:
     The copies cost two enqueues, which the GPU's work hides.
 
     Attributes:
-        stream: the stream of all work of this slot.
         new_shapes: the last `compute` met a shape for the first time.
     """
 
@@ -54,7 +53,7 @@ class ExecutionSlot:
                 self._scratch = cuda.allocate(contexts.scratch_bytes)
                 stack.callback(cuda.free, self._scratch)
             self._context: Any = contexts.context(self._scratch, self._aux_streams)
-            stack.callback(self._drop_context)
+            stack.callback(setattr, self, "_context", None)
             self._buffers = IoBuffers(cuda, self._max_bytes(), self.stream)
             stack.callback(self._buffers.close)
             contexts.bind(self._context, self._buffers.addresses)
@@ -73,15 +72,13 @@ class ExecutionSlot:
             for binding, shape in zip(self._signature.outputs, shapes, strict=True):
                 self._buffers.store(binding, shape)
             self._cuda.synchronize(self.stream)
+            views = [self._buffers.host(b, shape) for b, shape in zip(self._signature.outputs, shapes, strict=True)]
             if whole:
-                return [
-                    self._buffers.host(b, shape).copy()
-                    for b, shape in zip(self._signature.outputs, shapes, strict=True)
-                ]
+                return [view.copy() for view in views]
             if not results:
                 results = [np.empty(*joined) for joined in self._whole_outputs(chunks, shapes)]
-            for binding, shape, result in zip(self._signature.outputs, shapes, results, strict=True):
-                np.copyto(result[chunk.start : chunk.start + shape[0]], self._buffers.host(binding, shape))
+            for view, result in zip(views, results, strict=True):
+                result[chunk.start : chunk.start + len(view)] = view
         return results
 
     def run_on_device(
@@ -91,13 +88,13 @@ class ExecutionSlot:
         results: list[DeviceArray] = []
         for chunk in chunks:
             for binding, view, shape in zip(self._signature.inputs, views, chunk.shapes, strict=True):
-                address = view.address + _row_bytes(binding, shape) * chunk.start
+                address = view.address + binding.nbytes(shape[1:]) * chunk.start
                 self._buffers.load_across(binding, address, binding.nbytes(shape))
             shapes = self.compute(chunk)
             if not results:
                 results = [DeviceArray(memory, *joined, self.stream) for joined in self._whole_outputs(chunks, shapes)]
             for binding, shape, result in zip(self._signature.outputs, shapes, results, strict=True):
-                address = result.address + _row_bytes(binding, shape) * chunk.start
+                address = result.address + binding.nbytes(shape[1:]) * chunk.start
                 self._buffers.store_across(binding, address, shape)
         # The caller may read results on any stream and change its inputs, so all work is done on return.
         self._cuda.synchronize(self.stream)
@@ -154,23 +151,17 @@ class ExecutionSlot:
             self._contexts.enqueue(context, self.stream)
         except DeviceError:
             # The stream stays unusable until the recording ends.
-            self._abandon_capture()
+            with suppress(DeviceError):
+                self._cuda.destroy_graph(self._cuda.end_capture(self.stream))
             raise
         return self._cuda.end_capture(self.stream)
-
-    def _abandon_capture(self) -> None:
-        try:
-            graph = self._cuda.end_capture(self.stream)
-        except DeviceError:
-            return
-        self._cuda.destroy_graph(graph)
 
     def _max_bytes(self) -> dict[str, int]:
         """Return the bytes of each tensor at the largest shapes of any profile."""
         sizes: dict[str, int] = {}
-        for profile in self._signature.profiles:
-            high = tuple(profile.ranges[binding.name][2] for binding in self._signature.inputs)
-            outputs = self._contexts.shape(self._context, profile.index, high, self.stream)
+        for index, profile in enumerate(self._signature.profiles):
+            high = tuple(profile[binding.name][2] for binding in self._signature.inputs)
+            outputs = self._contexts.shape(self._context, index, high, self.stream)
             bindings = self._signature.inputs + self._signature.outputs
             for binding, shape in zip(bindings, high + outputs, strict=True):
                 sizes[binding.name] = max(sizes.get(binding.name, 0), binding.nbytes(shape))
@@ -178,17 +169,7 @@ class ExecutionSlot:
 
     def _whole_outputs(self, chunks: Sequence[Chunk], shapes: Sequence[Shape]) -> list[tuple[Shape, np.dtype[Any]]]:
         """Return shape and type of each output of the whole batch, given the first part's shapes."""
-        whole = len(chunks) == 1
-        batch = sum(chunk.shapes[0][0] for chunk in chunks) if not whole else 0
-        return [
-            (shape if whole else (batch, *shape[1:]), binding.dtype)
-            for binding, shape in zip(self._signature.outputs, shapes, strict=True)
-        ]
-
-    def _drop_context(self) -> None:
-        self._context = None
-
-
-def _row_bytes(binding: Binding, shape: Shape) -> int:
-    """Return the bytes from one item of a batch to the next."""
-    return binding.nbytes(shape[1:])
+        if len(chunks) > 1:
+            batch = sum(chunk.shapes[0][0] for chunk in chunks)
+            shapes = [(batch, *shape[1:]) for shape in shapes]
+        return [(shape, binding.dtype) for binding, shape in zip(self._signature.outputs, shapes, strict=True)]

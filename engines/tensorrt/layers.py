@@ -51,10 +51,8 @@ class Layer:
     """One kernel of an engine.
 
     Attributes:
-        name: TensorRT's.
         kind: such as "correlation" or "CaskConvolution"; "" where the engine keeps names only.
         inputs: element types of its inputs without weights, data first: "Float", "Half", "Int8" ...
-        outputs: element types of its outputs.
         tactic: name of the implementation; "" where none is given.
         onnx_nodes: names of the ONNX nodes that it computes, whole or in part.
         weights: element type of its weights; "" where none is given.
@@ -87,18 +85,16 @@ class PrecisionShare:
     """The number of convolutions that run in a precision.
 
     Attributes:
-        precision: the requested one.
         convolutions: number of all convolutions.
         achieved: number of those that read their data in that precision.
         missing: names of those that read it in another one.
         unidentified: names of those for which TensorRT names no kernel or no type.
     """
 
-    precision: Precision
     convolutions: int
     achieved: int
     missing: tuple[str, ...]
-    unidentified: tuple[str, ...] = ()
+    unidentified: tuple[str, ...]
 
 
 def layers_from_log(text: str) -> tuple[Layer, ...]:
@@ -131,17 +127,7 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
 
 
 def layers_from_inspector(json_text: str) -> tuple[Layer, ...]:
-    """Read the layers in IEngineInspector's text.
-
-    Args:
-        json_text: `get_engine_information(LayerInformationFormat.JSON)`, of any version since 8.6.
-
-    Returns:
-        The kernels in order.
-
-    Raises:
-        BuildError: the text is not such JSON.
-    """
+    """Read the layers in the JSON of IEngineInspector, of any version since 8.6; BuildError on other text."""
     try:
         layers = tuple(_layer(entry) for entry in json.loads(json_text)["Layers"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -162,9 +148,6 @@ def precision_share(layers: Sequence[Layer], precision: Precision, nodes: Collec
         layers: the engine's.
         precision: the requested one.
         nodes: names of the graph's Conv nodes to count; without them the engine's convolutions are counted.
-
-    Returns:
-        The counts, and the names of the others.
     """
     wanted = _DTYPE_OF[precision]
     convolutions = [layer for layer in layers if layer.convolves]
@@ -177,7 +160,7 @@ def precision_share(layers: Sequence[Layer], precision: Precision, nodes: Collec
         types = {convolution.name: {convolution.data_type} for convolution in convolutions}
     missing = tuple(name for name, found in types.items() if wanted not in found and found - {""})
     unidentified = tuple(name for name, found in types.items() if not found - {""})
-    return PrecisionShare(precision, len(types), len(types) - len(missing) - len(unidentified), missing, unidentified)
+    return PrecisionShare(len(types), len(types) - len(missing) - len(unidentified), missing, unidentified)
 
 
 def int8_throughout(layers: Sequence[Layer]) -> int:

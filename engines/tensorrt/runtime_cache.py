@@ -35,8 +35,7 @@ class RuntimeCache:
     def save(self) -> None:
         """Write the cache if it has grown."""
         with self._lock:
-            memory = self.cache.serialize()
-            content = b"" if memory is None else bytes(memory)
+            content = bytes(self.cache.serialize() or b"")
             if content in {b"", self._saved}:
                 return
             try:
