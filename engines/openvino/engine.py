@@ -24,6 +24,7 @@ from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import TensorSpec
 from hrnet_deploy.system.processor import processor_key
 
+Shapes = Mapping[str, tuple[int | str, ...]]
 _BLOB = "net.blob"
 _REQUESTS_PER_STREAM = 2  # the next input waits while one request runs
 
@@ -36,7 +37,6 @@ class OpenVinoEngine:
 
     Attributes:
         streams: images computed side by side.
-        arithmetic: such as "float32", "bfloat16" or "int8 and float32".
     """
 
     backend = "openvino"
@@ -64,7 +64,8 @@ class OpenVinoEngine:
         self.arithmetic = arithmetic_of(header, half=DTYPES[hint])
         self.metadata: Mapping[str, str] = header.metadata
         graph = None if header.complete else _read(model, self._name)
-        self.inputs, self.outputs = _specs(header, graph)
+        self.inputs = _specs(header.inputs, header, graph and graph.inputs)
+        self.outputs = _specs(header.outputs, header, graph and graph.outputs)
         self._single = all(one.shape and isinstance(one.shape[0], str) for one in (*self.inputs, *self.outputs))
         compiled, blob = self._open(model, graph, _config(hint, threads, streams), folder.result())
         self._pool: RequestPool | None = self._checked(
@@ -158,10 +159,9 @@ def _config(hint: str, threads: int | None, streams: int) -> dict[str, Any]:
     # Without a hint OpenVINO would compute in bfloat16 wherever the CPU has it. Pinned threads of two processes would
     # share some cores while others stay idle.
     config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "ENABLE_CPU_PINNING": False}
+    config["PERFORMANCE_HINT"] = "THROUGHPUT" if streams > 1 else "LATENCY"
     if streams > 1:
-        config |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
-    else:
-        config |= {"PERFORMANCE_HINT": "LATENCY"}
+        config["NUM_STREAMS"] = str(streams)
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
     return config
@@ -178,26 +178,20 @@ def _cannot_open(name: str, error: Exception) -> ArtifactError:
     return ArtifactError(f"{name} must be a model OpenVINO can open, got: {reason(error)}")
 
 
-def _specs(header: OnnxHeader, graph: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Return inputs and outputs as the file declares them, or as OpenVINO infers them where they are incomplete."""
-
-    def specs(declared: Mapping[str, tuple[int | str, ...]], ports: Sequence[Any]) -> tuple[TensorSpec, ...]:
-        if graph is None:
-            return tuple(TensorSpec(name, header.dtypes[name], shape) for name, shape in declared.items())
-        found = []
-        for port in ports:
-            name = next((name for name in declared if name in port.names), port.any_name)
-            shape: list[int | str] = []
-            if port.partial_shape.rank.is_static:
-                names = declared.get(name) or ("?",) * len(port.partial_shape)
-                sizes = zip(port.partial_shape, names, strict=True)
-                shape = [size if known.is_dynamic else known.get_length() for known, size in sizes]
-            found.append(TensorSpec(name, port.element_type.to_dtype().name, tuple(shape)))
-        return tuple(found)
-
-    if graph is None:
-        return specs(header.inputs, ()), specs(header.outputs, ())
-    return specs(header.inputs, graph.inputs), specs(header.outputs, graph.outputs)
+def _specs(declared: Shapes, header: OnnxHeader, ports: Sequence[Any] | None) -> tuple[TensorSpec, ...]:
+    """Return tensors as the file declares them, or from OpenVINO's ports where the declarations are incomplete."""
+    if ports is None:
+        return tuple(TensorSpec(name, header.dtypes[name], shape) for name, shape in declared.items())
+    found = []
+    for port in ports:
+        name = next((name for name in declared if name in port.names), port.any_name)
+        shape: list[int | str] = []
+        if port.partial_shape.rank.is_static:
+            names = declared.get(name) or ("?",) * len(port.partial_shape)
+            sizes = zip(port.partial_shape, names, strict=True)
+            shape = [size if known.is_dynamic else known.get_length() for known, size in sizes]
+        found.append(TensorSpec(name, port.element_type.to_dtype().name, tuple(shape)))
+    return tuple(found)
 
 
 def _check(spec: TensorSpec, array: Any) -> None:

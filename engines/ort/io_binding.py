@@ -114,25 +114,22 @@ class BoundSession:
                 name: np.array(value.numpy(), copy=True if on_cpu else None) for name, value in buffers.outputs.items()
             }
 
-        return self.run_in_place({name: (array.shape, array.dtype.name) for name, array in feed.items()}, fill, read)
+        return self.run_in_place(feed, fill, read)
 
     def run_in_place(
-        self,
-        inputs: Mapping[str, tuple[tuple[int, ...], str]],
-        fill: Callable[[Buffers], None],
-        read: Callable[[Buffers], Result],
+        self, arrays: Mapping[str, Any], fill: Callable[[Buffers], None], read: Callable[[Buffers], Result]
     ) -> Result:
         """Compute with functions that fill and read the buffers in the session's thread.
 
-        `inputs` is shape and NumPy type by input. `fill` returns when the inputs are complete; `read` returns the
+        `arrays` have the shape and type of each input. `fill` returns when the inputs are complete; `read` returns the
         outputs before the next run overwrites them.
         """
 
         def work() -> Result:
-            key = tuple(shape for shape, _ in inputs.values())
+            key = tuple(tuple(array.shape) for array in arrays.values())
             buffers = self._buffers.pop(key, None)
             if buffers is None:
-                buffers = self._bind(inputs, fill)
+                buffers = self._bind(arrays, fill)
             else:
                 fill(buffers)
                 self._run(buffers)
@@ -163,9 +160,9 @@ class BoundSession:
     def _run(self, buffers: Buffers) -> None:
         self._session.run_with_iobinding(buffers.binding, buffers.run_options)
 
-    def _bind(self, inputs: Mapping[str, tuple[tuple[int, ...], str]], fill: Callable[[Buffers], None]) -> Buffers:
+    def _bind(self, arrays: Mapping[str, Any], fill: Callable[[Buffers], None]) -> Buffers:
         """Create the buffers of a new shape, which also runs it."""
-        given = {name: self._empty(shape, dtype) for name, (shape, dtype) in inputs.items()}
+        given = {name: self._empty(tuple(array.shape), str(array.dtype)) for name, array in arrays.items()}
         buffers = Buffers(self._session.io_binding(), given, {}, _run_options(_NO_GRAPH), has_graph=False)
         for name, value in given.items():
             buffers.binding.bind_ortvalue_input(name, value)

@@ -97,9 +97,7 @@ def inspect(api: TrtApi, plan: bytes) -> tuple[Layer, ...]:
     Raises:
         BuildError: it does not load here, or cannot be inspected.
     """
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
+    if not TYPE_CHECKING:
         trt = api.module
     with BuildLog(api) as log:
         runtime = require(trt.Runtime(log.logger), "runtime", api, log)
@@ -127,9 +125,7 @@ def _wait(done: threading.Event, monitor: BuildMonitor, *, patient: bool) -> Non
 def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMonitor) -> bytes:
     if request.activate is not None:
         request.activate()
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
+    if not TYPE_CHECKING:
         trt = api.module
     try:
         builder = require(trt.Builder(log.logger), "builder", api, log)

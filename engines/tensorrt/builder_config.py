@@ -106,9 +106,7 @@ def check_request(api: TrtApi, request: BuildRequest) -> None:
 
 def creation_flags(api: TrtApi, request: BuildRequest) -> int:
     """Return the creation flags of a network, as bits by the module's enum: its values differ between versions."""
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
+    if not TYPE_CHECKING:
         trt = api.module
     flags = 0
     if api.explicit_batch:
@@ -120,9 +118,7 @@ def creation_flags(api: TrtApi, request: BuildRequest) -> int:
 
 def configure(api: TrtApi, config: trt.IBuilderConfig, request: BuildRequest) -> None:
     """Set all options but the profile."""
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
+    if not TYPE_CHECKING:
         trt = api.module
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if request.tf32:
@@ -152,9 +148,7 @@ def configure(api: TrtApi, config: trt.IBuilderConfig, request: BuildRequest) ->
 
 def constrain(api: TrtApi, network: trt.INetworkDefinition, config: trt.IBuilderConfig, request: BuildRequest) -> None:
     """Keep layers in FP16 that have INT8 scales only because their neighbors need them."""
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
+    if not TYPE_CHECKING:
         trt = api.module
     if not request.float_nodes:
         return

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from hrnet_deploy.engines.tensorrt.api import TrtApi
 from hrnet_deploy.errors import one_line
 
+if TYPE_CHECKING:
+    import tensorrt as trt
+
 _LOG = logging.getLogger(__name__)
 _RING = 50
 _LINE_CHARS = 300
@@ -70,9 +73,7 @@ def _logger(api: TrtApi) -> Any:
 
 
 def _create(api: TrtApi) -> Any:
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
+    if not TYPE_CHECKING:
         trt = api.module
 
     class Logger(trt.ILogger):  # type: ignore[misc, unused-ignore]  # Any without the stubs
