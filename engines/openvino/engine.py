@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.arithmetic import arithmetic_of
 from hrnet_deploy.engines.compiled_cache import compiled_folder, open_cached
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph_source import check_source
+from hrnet_deploy.engines.graph import arithmetic_of, check_source
 from hrnet_deploy.engines.openvino.preference import computes_in_half
 from hrnet_deploy.engines.openvino.requests import RequestPool
 from hrnet_deploy.engines.openvino.runtime import DEVICE, DTYPES, half_hint, load_core, load_openvino, reason
@@ -64,8 +63,8 @@ class OpenVinoEngine:
         self.arithmetic = arithmetic_of(header, half=DTYPES[hint])
         self.metadata: Mapping[str, str] = header.metadata
         graph = None if header.complete else _read(model, self._name)
-        self.inputs = _specs(header.inputs, header, graph and graph.inputs)
-        self.outputs = _specs(header.outputs, header, graph and graph.outputs)
+        self.inputs = _specs(header.inputs, header, None if graph is None else graph.inputs)
+        self.outputs = _specs(header.outputs, header, None if graph is None else graph.outputs)
         self._single = all(one.shape and isinstance(one.shape[0], str) for one in (*self.inputs, *self.outputs))
         compiled, blob = self._open(model, graph, _config(hint, threads, streams), folder.result())
         self._pool: RequestPool | None = self._checked(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader
-from hrnet_deploy.engines.graph_source import graph_card
+from hrnet_deploy.engines.graph import graph_card
 from hrnet_deploy.engines.openvino.runtime import is_installed
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Precision

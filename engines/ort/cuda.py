@@ -14,7 +14,7 @@ import onnxruntime
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader
 from hrnet_deploy.engines.compiled_cache import compiled_folder, trim_cache
-from hrnet_deploy.engines.graph_source import graph_card
+from hrnet_deploy.engines.graph import graph_card
 from hrnet_deploy.engines.ort.libraries import preload_libraries
 from hrnet_deploy.engines.ort.providers import (
     CPU,

@@ -15,9 +15,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.arithmetic import arithmetic_of, onnxruntime_cpu_arithmetic
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph_source import check_source
+from hrnet_deploy.engines.graph import arithmetic_of, check_source, onnxruntime_cpu_arithmetic
 from hrnet_deploy.engines.ort.cuda import explain_failure, open_on_gpu
 from hrnet_deploy.engines.ort.io_binding import BoundSession
 from hrnet_deploy.engines.ort.providers import CPU, CUDA, TENSORRT, CudaTuning, device_number

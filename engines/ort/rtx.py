@@ -14,10 +14,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.arithmetic import arithmetic_of
 from hrnet_deploy.engines.compiled_cache import compiled_folder
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph_source import check_source, graph_card
+from hrnet_deploy.engines.graph import arithmetic_of, check_source, graph_card
 from hrnet_deploy.engines.ort.cuda import HEAVY, LENIENT, STRICT, card_refusal, nodes_on
 from hrnet_deploy.engines.ort.providers import CPU, device_number, profile_shapes
 from hrnet_deploy.engines.ort.session import open_session, reason, session_options, spec

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from hrnet_deploy.calibration.table import CalibrationTable, Provenance
-from hrnet_deploy.calibration.tensor_range import TensorRange
+from hrnet_deploy.calibration.table import CalibrationTable, Provenance, TensorRange
 from hrnet_deploy.calibration.thresholds import METHODS
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.spec import Preprocessing

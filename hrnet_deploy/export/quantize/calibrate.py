@@ -145,8 +145,7 @@ def calibrate(
         UsageError: An unknown method, or a value that is not finite.
     """
     from hrnet_deploy.calibration.image_selection import content_hashes, image_list_hash
-    from hrnet_deploy.calibration.table import CalibrationTable, Provenance
-    from hrnet_deploy.calibration.tensor_range import TensorRange
+    from hrnet_deploy.calibration.table import CalibrationTable, Provenance, TensorRange
     from hrnet_deploy.calibration.thresholds import METHODS, amax
 
     provenance = Provenance(
