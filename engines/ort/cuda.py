@@ -79,7 +79,6 @@ def open_on_gpu(
             trim_cache(cache)  # now, because TensorRT fills it later, when it builds
         providers.append((TENSORRT, tensorrt_options(card, device=number, cache=cache)))
     capture = provider == CUDA and tuning.cuda_graph is not False
-    session = None
     # Shape arithmetic of open sizes belongs on the CPU. It does not forbid a capture, because a graph is replayed for
     # the shape of its capture only. ONNX Runtime refuses to capture graphs with copies to the CPU and back.
     for entries, graph in ((STRICT, capture), *([(LENIENT, True)] if capture else []), (LENIENT, False)):
@@ -90,7 +89,7 @@ def open_on_gpu(
             break
         except ArtifactError as error:
             failure = error
-    if session is None:
+    else:
         if missing := missing_library(provider, _PACKAGE):
             raise _not_loaded(device, provider, missing, "no session") from failure
         raise failure

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -27,13 +26,12 @@ from hrnet_deploy.engines.tensorrt.execution_slot import ExecutionSlot
 from hrnet_deploy.engines.tensorrt.io_signature import Chunk, split_batch
 from hrnet_deploy.engines.tensorrt.load_checks import check_gpu, find_card, gpu_index
 from hrnet_deploy.engines.tensorrt.log import BuildLog
-from hrnet_deploy.engines.tensorrt.runtime_cache import cache_path
+from hrnet_deploy.engines.tensorrt.runtime_cache import open_cache
 from hrnet_deploy.engines.tensorrt.slot_pool import SlotPool
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import Precision, TensorSpec
 
-_LOG = logging.getLogger(__name__)
 _MAX_GRAPHS = 4
 _MAX_CONTEXTS = 4
 _MAX_PLANNED_SHAPES = 256
@@ -87,8 +85,9 @@ class TrtEngine:
         # The stack unwinds inside the block, so that a failed start releases everything on the right GPU.
         with self._cuda.active(self._index), ExitStack() as stack:
             self._open_contexts(plan, sidecar, stack, cuda_graphs=cuda_graphs)
-            if self._contexts.compiles:
-                _cache_kernels(self._contexts, plan, sidecar, capability)
+            if self._contexts.config is not None:
+                digest = sidecar.plan_sha256 if sidecar else hashlib.sha256(plan.plan).hexdigest()
+                self._contexts.cache = open_cache(self._contexts.config, digest, capability)
             self._memory = MemoryPool(self._cuda, self._index)
             stack.callback(self._memory.close)
             factory, provider, graphs = self._contexts, self._cuda, _MAX_GRAPHS if cuda_graphs else 0
@@ -188,14 +187,6 @@ class TrtEngine:
 def _release(cuda: Cuda, device: int, resources: ExitStack) -> None:
     with cuda.active(device):
         resources.close()
-
-
-def _cache_kernels(contexts: ContextFactory, plan: PlanFile, sidecar: EngineSidecar | None, capability: str) -> None:
-    digest = sidecar.plan_sha256 if sidecar else hashlib.sha256(plan.plan).hexdigest()
-    try:
-        contexts.cache_kernels(cache_path(digest, capability))
-    except UsageError as error:  # no home folder
-        _LOG.info("compiled kernels are not kept: %s", error)
 
 
 def _check(spec: TensorSpec, value: Any) -> None:

@@ -36,7 +36,6 @@ _PLAIN_RECORD = re.compile(
 _TENSOR_TYPE = re.compile(r"\bData[tT]ype: ([^,}]*)")
 _PLAIN_TYPE = re.compile(r"\[(\w+)\([-\d,]*\)\]")
 _WEIGHTS_TYPE = re.compile(r'\bWeights: \{"Type": "(\w+)"')
-_TACTIC = re.compile(r"TacticName: (.*?), (?:TacticValue|StreamId): ")
 _NODE = "[ONNX Layer: "
 # Myelin computes a 1x1 convolution over few pixels as a matrix product, and marks it at the end of the metadata.
 _FROM_CONVOLUTION = "_from_conv1x1"
@@ -53,7 +52,6 @@ class Layer:
     Attributes:
         kind: such as "correlation" or "CaskConvolution"; "" where the engine keeps names only.
         inputs: element types of its inputs without weights, data first: "Float", "Half", "Int8" ...
-        tactic: name of the implementation; "" where none is given.
         onnx_nodes: names of the ONNX nodes that it computes, whole or in part.
         weights: element type of its weights; "" where none is given.
     """
@@ -62,7 +60,6 @@ class Layer:
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    tactic: str
     onnx_nodes: tuple[str, ...]
     weights: str = ""
 
@@ -104,13 +101,13 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
         plain = _PLAIN_RECORD.match(line)
         if plain is not None:
             inputs, outputs = (tuple(map(_dtype, _PLAIN_TYPE.findall(plain[part]))) for part in ("inputs", "outputs"))
-            layers.append(Layer(plain["name"], plain["kind"], inputs, outputs, "", _joined(plain["name"])))
+            layers.append(Layer(plain["name"], plain["kind"], inputs, outputs, _joined(plain["name"])))
         found = _RECORD.match(line)
         if found is None or found["kind"] in _EVENTS:
             continue
-        # Not a group of the record: the tactic may hold commas, and metadata anything.
+        # Not groups of the record: a tactic's name may hold commas, and metadata anything.
         rest = found["rest"]
-        tactic, weights = _TACTIC.search(rest), _WEIGHTS_TYPE.search(rest)
+        weights = _WEIGHTS_TYPE.search(rest)
         _, described, metadata = rest.partition("Metadata: ")
         layers.append(
             Layer(
@@ -118,7 +115,6 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
                 _kind(found["kind"], metadata),
                 tuple(_dtype(t) for t in _TENSOR_TYPE.findall(found["inputs"])),
                 tuple(_dtype(t) for t in _TENSOR_TYPE.findall(found["outputs"])),
-                tactic[1] if tactic else "",
                 _nodes(metadata) if described else _joined(found["name"]),
                 _dtype(weights[1]) if weights else "",
             )
@@ -171,14 +167,13 @@ def int8_throughout(layers: Sequence[Layer]) -> int:
 def _layer(entry: str | Mapping[str, Any]) -> Layer:
     # Below DETAILED verbosity a layer is its name alone.
     if isinstance(entry, str):
-        return Layer(entry, "", (), (), "", _joined(entry))
+        return Layer(entry, "", (), (), _joined(entry))
     name, metadata, weights = str(entry["Name"]), entry.get("Metadata"), entry.get("Weights")
     return Layer(
         name,
         _kind(str(entry["LayerType"]), metadata or ""),
         tuple(_tensor_type(t) for t in entry.get("Inputs", ())),
         tuple(_tensor_type(t) for t in entry.get("Outputs", ())),
-        str(entry.get("TacticName", "")),
         _joined(name) if metadata is None else _nodes(metadata),
         _dtype(str(weights.get("Type", ""))) if isinstance(weights, Mapping) else "",
     )

@@ -46,6 +46,20 @@ class RuntimeCache:
             self._saved = content  # also after a failed write, which each new shape would repeat
 
 
+def open_cache(config: Any, plan_sha256: str, capability: str) -> RuntimeCache | None:
+    """Let TensorRT-RTX's runtime settings use the kernels on disk; None where it keeps none."""
+    if not hasattr(config, "create_runtime_cache"):
+        return None
+    try:
+        path = cache_path(plan_sha256, capability)
+    except UsageError as error:  # no home folder
+        _LOG.info("compiled kernels are not kept: %s", error)
+        return None
+    created = config.create_runtime_cache()
+    cache = None if created is None else RuntimeCache(created, path)
+    return cache if cache is not None and config.set_runtime_cache(created) else None
+
+
 def cache_path(plan_sha256: str, capability: str) -> Path:
     """Return the file for the kernels of an engine on a GPU of this compute capability."""
     return cache_folder("runtime") / f"{plan_sha256[:32]}-{capability}.bin"
