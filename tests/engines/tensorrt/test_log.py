@@ -20,7 +20,7 @@ def say(log, severity, text):
 def test_errors_are_kept_on_one_line_each_without_other_messages(log):
     for severity, text in (("ERROR", "bad\n  graph"), ("WARNING", "odd"), ("INFO", "fyi"), ("INTERNAL_ERROR", "worse")):
         say(log, severity, text)
-    assert log.errors == ("bad graph", "worse")
+    assert tuple(log.errors) == ("bad graph", "worse")
 
 
 def test_the_ring_is_bounded_and_repeats_count_once(log):
