@@ -59,7 +59,8 @@ class BuildLog:
 
     def reason(self, lines: int = 3) -> str:
         """Return the last errors on one line, each cut to 300 characters; "no reason" without any."""
-        reported = [line for line in self.errors if not line.startswith(_ECHO)] or list(self.errors)
+        errors = tuple(self.errors)  # other threads may log meanwhile
+        reported = [line for line in errors if not line.startswith(_ECHO)] or errors
         last = [line if len(line) <= _LINE_CHARS else f"{line[:_LINE_CHARS]}..." for line in reported[-lines:]]
         return "; ".join(last) or "no reason"
 
