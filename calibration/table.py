@@ -16,7 +16,7 @@ import numpy as np
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.calibration.histogram import Histogram
 from hrnet_deploy.calibration.thresholds import METHODS
-from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError, one_line
+from hrnet_deploy.errors import ArtifactError, UsageError, one_line
 from hrnet_deploy.qdq_plan import ActivationRange
 
 SCHEMA = 1
@@ -143,7 +143,7 @@ class CalibrationTable:
         return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> CalibrationTable:
+    def from_json(cls, text: str | bytes) -> CalibrationTable:
         """Read the table that `to_json` wrote; ArtifactError on an edit, another schema or impossible values."""
         try:
             content = json.loads(text)
@@ -173,20 +173,11 @@ class CalibrationTable:
 
     @classmethod
     def load(cls, path: Path) -> CalibrationTable:
-        """Read a table from a file.
-
-        Raises:
-            MissingFileError: no such file.
-            ArtifactError: as `from_json`, after the file's name; or the file cannot be read.
-        """
+        """Read a table from a file; ArtifactError, with its name, as `from_json` or where it cannot be read."""
         try:
-            return cls.from_json(path.read_text(encoding="ascii"))
-        except FileNotFoundError as error:
-            raise MissingFileError(f"calibration table must exist, got {path}. Check the path.") from error
+            return cls.from_json(path.read_bytes())
         except OSError as error:
             raise ArtifactError(f"{path}: calibration table cannot be read ({error.strerror}). Check it.") from error
-        except UnicodeDecodeError as error:
-            raise ArtifactError(f"{path}: calibration table must be text, got other bytes. {_AGAIN}") from error
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error}") from error
 

@@ -60,21 +60,14 @@ class CudaPython:
                 _call("cudaSetDevice", before)
 
     def allocate(self, size: int) -> int:
-        error, *values = runtime.cudaMalloc(max(size, 1))
-        if error != runtime.cudaError_t.cudaSuccess:
-            runtime.cudaGetLastError()  # clears the error, which later calls would report again
-            raise allocation_failure(size, error.name, _free_bytes())
-        return int(values[0])
+        return _allocated(size, *runtime.cudaMalloc(max(size, 1)))
 
     def free(self, address: int) -> None:
         _call("cudaFree", address)
 
     def allocate_host(self, size: int) -> HostBytes:
-        error, *values = runtime.cudaHostAlloc(max(size, 1), runtime.cudaHostAllocDefault)
-        if error != runtime.cudaError_t.cudaSuccess:
-            runtime.cudaGetLastError()
-            raise allocation_failure(size, error.name, None, pinned=True)
-        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(values[0])))
+        address = _allocated(size, *runtime.cudaHostAlloc(max(size, 1), runtime.cudaHostAllocDefault), pinned=True)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def free_host(self, array: HostBytes) -> None:
         _call("cudaFreeHost", array.ctypes.data)
@@ -132,6 +125,13 @@ def _call(call: str, *arguments: Any) -> Any:
     if error != runtime.cudaError_t.cudaSuccess:
         raise call_failure(call, error.name)
     return values[0] if len(values) == 1 else tuple(values) or None
+
+
+def _allocated(size: int, error: Any, *address: Any, pinned: bool = False) -> int:
+    if error != runtime.cudaError_t.cudaSuccess:
+        runtime.cudaGetLastError()  # clears the error, which later calls would report again
+        raise allocation_failure(size, error.name, None if pinned else _free_bytes(), pinned=pinned)
+    return int(address[0])
 
 
 def _copy(target: int, source: int, size: int, kind: Any, stream: int) -> None:

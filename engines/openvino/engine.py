@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -67,9 +68,8 @@ class OpenVinoEngine:
         self.outputs = _specs(header.outputs, header, None if graph is None else graph.outputs)
         self._single = all(one.shape and isinstance(one.shape[0], str) for one in (*self.inputs, *self.outputs))
         compiled, blob = self._open(model, graph, _config(hint, threads, streams), folder.result())
-        self._pool: RequestPool | None = self._checked(
-            lambda: RequestPool(compiled, _REQUESTS_PER_STREAM * streams, blob)
-        )
+        with _opening(self._name):
+            self._pool: RequestPool | None = RequestPool(compiled, _REQUESTS_PER_STREAM * streams, blob)
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute every output for one batch, as `Engine.run`."""
@@ -112,34 +112,22 @@ class OpenVinoEngine:
             # Mapped, so that weights are read at their first use; copy on write, because a tensor must be writable.
             blob = np.memmap(cached / _BLOB, np.uint8, "c")
             tensor = openvino.Tensor(blob, shared_memory=True)
-            return self._checked(lambda: core.import_model(tensor, DEVICE, config)), blob
+            with _opening(self._name):
+                return core.import_model(tensor, DEVICE, config), blob
 
         def create(folder: Path | None) -> tuple[Any, NDArray[Any] | None]:
             source = graph if graph is not None else _read(model, self._name)
-            compiled = self._checked(lambda: core.compile_model(self._for_one_image(source), DEVICE, config))
+            with _opening(self._name):
+                if self._single:
+                    source.reshape({port: [1, *list(port.partial_shape)[1:]] for port in source.inputs})
+                compiled = core.compile_model(source, DEVICE, config)
+                blob = compiled.export_model() if folder else b""
             if folder:
-                blob = self._checked(compiled.export_model)
                 (folder / _BLOB).write_bytes(blob if isinstance(blob, bytes) else blob.getbuffer())
             return compiled, None
 
         kind = "-".join(f"{key}={value}" for key, value in sorted(config.items()) if key != "ENABLE_CPU_PINNING")
         return open_cached(folder, kind.lower(), reopen=reopen, create=create)
-
-    def _for_one_image(self, graph: Any) -> Any:
-        """Reshape a graph with an open batch for one image."""
-        if self._single:
-            shapes = {}
-            for port in graph.inputs:
-                shapes[port] = port.partial_shape
-                shapes[port][0] = 1
-            graph.reshape(shapes)
-        return graph
-
-    def _checked(self, step: Any) -> Any:
-        try:
-            return step()
-        except (RuntimeError, ValueError) as error:
-            raise _cannot_open(self._name, error) from error
 
 
 def _folder(model: Path | bytes, header: OnnxHeader) -> Path | None:
@@ -167,14 +155,17 @@ def _config(hint: str, threads: int | None, streams: int) -> dict[str, Any]:
 
 
 def _read(model: Path | bytes, name: str) -> Any:
-    try:
+    with _opening(name):
         return load_core().read_model(str(model) if isinstance(model, Path) else model)
+
+
+@contextlib.contextmanager
+def _opening(name: str) -> Iterator[None]:
+    """Turn OpenVINO's errors into an ArtifactError."""
+    try:
+        yield
     except (RuntimeError, ValueError) as error:
-        raise _cannot_open(name, error) from error
-
-
-def _cannot_open(name: str, error: Exception) -> ArtifactError:
-    return ArtifactError(f"{name} must be a model OpenVINO can open, got: {reason(error)}")
+        raise ArtifactError(f"{name} must be a model OpenVINO can open, got: {reason(error)}") from error
 
 
 def _specs(declared: Shapes, header: OnnxHeader, ports: Sequence[Any] | None) -> tuple[TensorSpec, ...]:

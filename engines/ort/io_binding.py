@@ -66,17 +66,11 @@ class BoundSession:
         worker: ThreadPoolExecutor | None = None,
         staging: PinnedStaging | None = None,
     ) -> None:
-        """Wrap a session.
+        """Wrap an onnxruntime.InferenceSession, which `worker` opened.
 
-        Args:
-            session: onnxruntime.InferenceSession.
-            device_type: "cuda", or "cpu" for the same logic without a GPU.
-            device: index of the device.
-            graphs: capture CUDA graphs; each is verified against a run without it, and dropped where outputs differ.
-            at_once: capture a shape at its first run; else when it returns, so that many sizes do not use up the
-                graphs.
-            worker: the thread that opened the session; None for a new one.
-            staging: copies from and to the host; None for ONNX Runtime's.
+        `device_type` is "cuda", or "cpu" for the same logic without a GPU. With `graphs`, each shape is captured as a
+        CUDA graph: `at_once` at its first run, else when it returns, so that many sizes do not use up the graphs. A
+        graph whose outputs differ from a run without it is dropped. Without `staging`, ONNX Runtime copies itself.
         """
         self._session = session
         self._outputs = tuple(spec(value) for value in session.get_outputs())
