@@ -113,14 +113,11 @@ class CalibrationTable:
         return {name: tensor.amax[wanted] for name, tensor in self.tensors.items()}
 
     def mismatch(self, expected: Provenance, tensors: Collection[str] = ()) -> str | None:
-        """Explain why this table cannot replace a new calibration.
+        """Explain why this table cannot replace a new calibration; None where it can.
 
         Args:
             expected: provenance of a new table; packages that it does not name may have any version.
             tensors: names that the table must hold.
-
-        Returns:
-            The reason, such as "the images changed (512 before, 256 now)"; None where the table can be used.
         """
         own = self.provenance
         if own.graph_sha256 != expected.graph_sha256:

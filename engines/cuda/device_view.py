@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 from functools import lru_cache
 from typing import Any
 
@@ -78,9 +80,6 @@ def _dtype(text: str) -> tuple[str, int]:
 def _in_c_order(found: DeviceView) -> bool:
     if found.strides is None or math.prod(found.shape) == 0:
         return True
-    expected = 1
-    for size, step in zip(reversed(found.shape), reversed(found.strides), strict=True):
-        if size != 1 and step != expected:
-            return False
-        expected *= size
-    return True
+    expected = itertools.accumulate(reversed(found.shape), operator.mul, initial=1)
+    steps = zip(reversed(found.shape), reversed(found.strides), expected, strict=False)
+    return all(size == 1 or step == wanted for size, step, wanted in steps)

@@ -43,7 +43,8 @@ class PyCuda:
             return
         current = driver.Context.get_current()
         if current is not None:
-            self._contexts[self._current_device()] = current
+            device = driver.Context.get_device()
+            self._contexts[next(i for i in range(driver.Device.count()) if driver.Device(i) == device)] = current
 
     def device_count(self) -> int:
         return 0 if self._driver_failure else int(_call("cuDeviceGetCount", driver.Device.count))
@@ -152,11 +153,6 @@ class PyCuda:
     def _is_current(self, device: int) -> bool:
         current = None if self._driver_failure else driver.Context.get_current()
         return current is not None and current == self._context(device)
-
-    @staticmethod
-    def _current_device() -> int:
-        current = driver.Context.get_device()
-        return next(i for i in range(driver.Device.count()) if driver.Device(i) == current)
 
 
 def _call(call: str, function: Callable[..., Any], *arguments: Any) -> Any:

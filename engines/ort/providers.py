@@ -29,9 +29,6 @@ class CudaTuning:
         cuda_graph: replay each shape as one CUDA graph; None where all but shape arithmetic runs on the GPU.
         pinned: copy from and to the host through pinned memory; None where cuda-bindings is installed.
         memory_limit_bytes: limit of the provider's arena; None for no limit.
-
-    Raises:
-        UsageError: fuse_conv_bias with prefer_nhwc=False.
     """
 
     tf32: bool = False
@@ -40,10 +37,6 @@ class CudaTuning:
     cuda_graph: bool | None = None
     pinned: bool | None = None
     memory_limit_bytes: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.fuse_conv_bias and self.prefer_nhwc is False:
-            raise UsageError("fuse_conv_bias must have channels last, got prefer_nhwc=False. Leave one of them out.")
 
 
 def device_number(device: str, known: str = "cpu, cuda, cuda:N or auto") -> int:

@@ -216,9 +216,7 @@ def test_too_few_convolutions_in_the_precision_are_an_error_that_names_them(rtx,
     def slower(api, request):
         built = build(api, request)
         layers = tuple(
-            Layer(x.name, x.kind, ("Float",), ("Float",), x.onnx_nodes)
-            if "stage3" in str(x.onnx_nodes)
-            else x
+            Layer(x.name, x.kind, ("Float",), ("Float",), x.onnx_nodes) if "stage3" in str(x.onnx_nodes) else x
             for x in built.layers
         )
         return type(built)(built.plan, layers, built.seconds)
