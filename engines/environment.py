@@ -121,10 +121,11 @@ def _providers() -> dict[str, str]:
         try:
             # Without a fallback ONNX Runtime raises the reason, where it would print "EP Error ... Falling back".
             session = onnxruntime.InferenceSession(_TINY_ONNX, options, providers=providers, enable_fallback=0)
-            loaded = session.get_providers()[0] == provider
-            folder = Path(onnxruntime.__file__).parent / "capi"
-            library = missing_library(provider, folder) if provider in {CUDA, TENSORRT} else ""
-            found[name] = "" if loaded else library or "it fell back to the CPU"
+            found[name] = ""
+            if session.get_providers()[0] != provider:
+                folder = Path(onnxruntime.__file__).parent / "capi"
+                library = missing_library(provider, folder) if provider in {CUDA, TENSORRT} else ""
+                found[name] = library or "it fell back to the CPU"
         except Exception as error:  # noqa: BLE001  (its own types share no base but Exception)
             found[name] = one_line(error, _LINE_CHARS)
     onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
