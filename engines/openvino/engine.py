@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.engines.compiled_cache import compiled_folder, open_cached
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph import arithmetic_of, check_source
-from hrnet_deploy.engines.openvino.preference import computes_in_half
+from hrnet_deploy.engines.graph import arithmetic_of, check_source, graph_card
 from hrnet_deploy.engines.openvino.requests import RequestPool
 from hrnet_deploy.engines.openvino.runtime import DEVICE, DTYPES, half_hint, load_core, load_openvino, reason
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import TensorSpec
+from hrnet_deploy.spec import Precision, TensorSpec
 from hrnet_deploy.system.processor import processor_key
 
 Shapes = Mapping[str, tuple[int | str, ...]]
@@ -191,3 +190,9 @@ def _check(spec: TensorSpec, array: Any) -> None:
     check_array(spec, array)
     if not array.size:
         raise UsageError(f"input '{spec.name}' must not be empty, got {array.shape}. Add an image.")
+
+
+def computes_in_half(header: OnnxHeader) -> bool:
+    """Return whether a graph has float16 weights and its card does not state FP32."""
+    card = graph_card(header)
+    return header.half and (card is None or card.precision is not Precision.FP32)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 from pathlib import Path
 
-from hrnet_deploy.artifact.onnx_header import read_header
-from hrnet_deploy.engines.openvino.preference import prefers_openvino
+from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
+from hrnet_deploy.engines.graph import graph_card
+from hrnet_deploy.engines.openvino.runtime import is_installed
 from hrnet_deploy.engines.streams import streams_for
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError
 from hrnet_deploy.protocols import Engine
+from hrnet_deploy.qdq_plan import QdqTarget
 
 _LOG = logging.getLogger(__name__)
+_MIN_VALUES = 3 * 128 * 128
 
 
 def open_onnx(
@@ -67,3 +71,17 @@ def _is_gpu_build() -> bool:
     found = importlib.util.find_spec("onnxruntime")
     folders = [Path(folder, "capi") for folder in (found.submodule_search_locations or () if found else ())]
     return any(path for folder in folders for path in folder.glob("*onnxruntime_providers_cuda*"))
+
+
+def prefers_openvino(header: OnnxHeader) -> bool:
+    """Return whether OpenVINO is installed and the faster runtime for a graph on a CPU."""
+    if not header.inputs or not is_installed():
+        return False
+    card = graph_card(header)
+    # An INT8 graph laid out for TensorRT predicts its outputs only where each Q/DQ pair is computed as written.
+    # OpenVINO moves the pairs over sums: 98.7 % instead of 99.6 % of the street model's pixels.
+    if card is not None and card.quantization is not None and card.quantization.target is QdqTarget.TENSORRT:
+        return False
+    # Tiny images are faster in ONNX Runtime; open sizes are usually those of photos.
+    images = [shape[1:] for shape in header.inputs.values()]
+    return any(any(isinstance(n, str) for n in image) or math.prod(map(int, image)) >= _MIN_VALUES for image in images)
