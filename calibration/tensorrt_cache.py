@@ -109,9 +109,6 @@ def make_calibrator(trt: Any, amax: Mapping[str, float]) -> Any:
     class Calibrator(base):  # type: ignore[misc]
         skipped = False
 
-        def __init__(self) -> None:
-            base.__init__(self)  # the binding refuses an instance whose own part was never initialized
-
         def get_batch_size(self) -> int:
             return 1
 
