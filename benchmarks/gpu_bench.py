@@ -16,7 +16,7 @@ from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.engines.ort.io_binding import BoundSession
 from hrnet_deploy.engines.ort.libraries import preload_libraries
 from hrnet_deploy.engines.ort.providers import CPU, CUDA, CudaTuning, cuda_options
-from hrnet_deploy.engines.ort.session import open_session, session_options, spec
+from hrnet_deploy.engines.ort.session import open_session, session_options
 from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import Precision
 
@@ -87,8 +87,7 @@ class Bench:
             options = cuda_options(CudaTuning(), device=0, precision=precision, open_sizes=False, graph=graph)
             providers = [(CUDA, options | dict(changes)), CPU]
         opened = open_session(path, path.name, session_options(quiet=True), providers)
-        outputs = tuple(spec(value) for value in opened.get_outputs())
-        return BoundSession(opened, outputs, device_type=self.device, device=0, graphs=graph)
+        return BoundSession(opened, device_type=self.device, device=0, graphs=graph)
 
     def median_ms(self, call: Callable[[], object]) -> float:
         """Return the median time of a call."""

@@ -135,7 +135,7 @@ def _request(
 ) -> BuildRequest:
     calibrator = None
     if plan.implicit and implicit is not None:
-        from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
+        from hrnet_deploy.calibration.tensorrt_cache import make_calibrator
 
         calibrator = make_calibrator(plan.api.module, implicit.amax)
     text = next(iter(card_metadata(card).values()))

@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     import onnx
 
     from hrnet_deploy.calibration.batches import Batches
-    from hrnet_deploy.calibration.fields import Provenance
     from hrnet_deploy.calibration.histogram import Histogram
     from hrnet_deploy.calibration.image_selection import CalibrationImage
-    from hrnet_deploy.calibration.table import CalibrationTable
+    from hrnet_deploy.calibration.table import CalibrationTable, Provenance
 
 DATA_VARIABLE = "HRNET_CALIB_DATA"
 _LOG = logging.getLogger(__name__)
@@ -145,10 +144,8 @@ def calibrate(
         ImageError: An image that cannot be used.
         UsageError: An unknown method, or a value that is not finite.
     """
-    from hrnet_deploy.calibration.fields import Provenance
     from hrnet_deploy.calibration.image_selection import content_hashes, image_list_hash
-    from hrnet_deploy.calibration.table import CalibrationTable
-    from hrnet_deploy.calibration.tensor_range import TensorRange
+    from hrnet_deploy.calibration.table import CalibrationTable, Provenance, TensorRange
     from hrnet_deploy.calibration.thresholds import METHODS, amax
 
     provenance = Provenance(

@@ -35,7 +35,7 @@ def ask(precision="fp32", typing=Typing.STRONG, **options):
 
 
 class Table:
-    """A calibrator as calibration/tensorrt_calibrator.py makes them."""
+    """A calibrator as calibration/tensorrt_cache.py makes them."""
 
     def __init__(self, error=None):
         self.error, self.read = error, 0

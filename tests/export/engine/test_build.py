@@ -216,9 +216,7 @@ def test_too_few_convolutions_in_the_precision_are_an_error_that_names_them(rtx,
     def slower(api, request):
         built = build(api, request)
         layers = tuple(
-            Layer(x.name, x.kind, ("Float",), ("Float",), x.tactic, x.onnx_nodes)
-            if "stage3" in str(x.onnx_nodes)
-            else x
+            Layer(x.name, x.kind, ("Float",), ("Float",), x.onnx_nodes) if "stage3" in str(x.onnx_nodes) else x
             for x in built.layers
         )
         return type(built)(built.plan, layers, built.seconds)
@@ -305,7 +303,7 @@ def kernels(dtype, share=1.0):
     """A kernel of a type for the first convolutions of the toy, and one in float for each of the others."""
     fast = round(share * len(CONVOLUTIONS))
     types = [dtype if index < fast else "Float" for index in range(len(CONVOLUTIONS))]
-    return [Layer(n, "CaskConvolution", (t,), (), "", (n,)) for n, t in zip(CONVOLUTIONS, types, strict=True)]
+    return [Layer(n, "CaskConvolution", (t,), (), (n,)) for n, t in zip(CONVOLUTIONS, types, strict=True)]
 
 
 @pytest.mark.slow
@@ -350,7 +348,7 @@ def test_kernels_that_cannot_be_identified_are_a_warning(told, toy, caplog):
 
 
 def test_an_engine_of_which_nothing_is_told_claims_nothing(told, toy):
-    told("10.13.0.35", [Layer("myelin", "Myelin", (), (), "", ())])
+    told("10.13.0.35", [Layer("myelin", "Myelin", (), (), ())])
     assert toy(precision="fp16").engine.reached is None
 
 
