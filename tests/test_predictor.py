@@ -157,7 +157,7 @@ def test_pixels_in_and_labels_out_change_nothing_but_the_interface(demo, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("imgsz", ["dynamic", "96x160", "90x150"])
+@pytest.mark.parametrize("imgsz", ["64:96x160:128x256", "96x160", "90x150"])
 def test_a_mask_made_in_the_graph_equals_one_made_outside(demo, tmp_path, imgsz):
     image = synthetic_images(1, (90, 150) if imgsz == "90x150" else (96, 160))[0]
     weights = demo / "hrnetv2_w18_small_v1_street.pth"
