@@ -16,6 +16,7 @@ from hrnet_deploy.spec import ShapeRange
 
 INPUT = "input"
 OUTPUT = "logits"
+_OPEN_SIDE = 256
 
 
 def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto:
@@ -36,6 +37,8 @@ def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto
         ExportError: the tracer failed or wrote another opset.
     """
     n, h, w = shapes.opt_nhw
+    if shapes.dynamic_hw:  # every size gives the same graph, and a small one takes little time and memory
+        h, w = (max(low, min(side, _OPEN_SIDE)) for low, side in zip(shapes.min_nhw[1:], (h, w), strict=True))
     # The tracer would take a batch of 1 for a broadcast dimension.
     example = torch.zeros(2 if shapes.dynamic_batch else n, 3, h, w)
     try:

@@ -13,7 +13,7 @@ from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, 
 from hrnet_deploy.export.quantize.converted_graph import ConvertedGraph
 from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
-from hrnet_deploy.export.quantize.qdq_graph import NONE, QdqGraphs, QdqLayout
+from hrnet_deploy.export.quantize.qdq_graph import QdqGraphs, QdqLayout
 from hrnet_deploy.export.quantize.similarity import SimilarityScorer, rank_by_sensitivity
 from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, round_weights
 from hrnet_deploy.export.verify import with_outputs_of
@@ -23,7 +23,9 @@ from hrnet_deploy.spec import Precision, Task
 from hrnet_deploy.system.progress import bar
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
 
     from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
     from hrnet_deploy.calibration.table import CalibrationTable
@@ -64,12 +66,13 @@ class Int8Converter:
         if not layout.plan(self._named).weighted:
             beside = ", ".join(("what the recipe keeps", *self._named))
             raise UsageError(f"int8 needs a convolution to quantize, got none beside {beside}. Keep less, or use fp16.")
-        images = _split(source)
+        images = self._images = _split(source)
         cache = Path(options.cache) if options.cache else plan.path.with_suffix(".calib.json")
         first = "entropy" if options.method == AUTO else options.method
         self._table = calibrate(source.model, images, plan.preprocessing, first, cache)
         self._scorer = _open_scorer(source, images)
-        self._graphs = _open_graphs(source, layout, known, images)
+        rounded = _round(source, layout, images, layout.plan(self._named).weighted)
+        self._graphs = _open_graphs(source, layout, known, images, rounded)
         if options.method == AUTO:
             self._table = _best_method(self._table, self._graphs, self._scorer, self._named)
             self._table.save(cache)
@@ -142,7 +145,11 @@ class Int8Converter:
 
     def _sensitivity(self) -> Mapping[str, Similarity]:
         if not self._by_block:
-            graphs, table = self._graphs, self._table
+            graphs, table, layout = self._graphs, self._table, self._graphs.layout
+            unrounded = layout.plan(()).weighted - layout.plan(self._named).weighted
+            if unrounded:  # blocks that the user keeps are measured as well
+                levels = _round(self.source, layout, self._images, unrounded)
+                graphs = self._graphs = dataclasses.replace(graphs, rounded={**levels, **graphs.rounded})
             self._by_block = rank_by_sensitivity(
                 graphs.layout.blocks, lambda block: graphs.write(table, (), only=block), self._scorer
             )
@@ -202,19 +209,25 @@ def _open_scorer(source: FloatGraph, images: CalibrationSplit) -> SimilarityScor
     return SimilarityScorer(source.model, source.inputs(images.validation), margins, source.threshold)
 
 
+def _round(
+    source: FloatGraph, layout: QdqLayout, images: CalibrationSplit, nodes: frozenset[str]
+) -> dict[str, NDArray[np.int8]]:
+    """Round the weights of some convolutions."""
+    inputs = source.inputs(images.calibration[:ENOUGH_IMAGES])
+    return round_weights(layout.graph, nodes, inputs, per_channel=source.plan.int8.per_channel)
+
+
 def _open_graphs(
-    source: FloatGraph, layout: QdqLayout, known: Mapping[str, ActivationRange], images: CalibrationSplit
+    source: FloatGraph,
+    layout: QdqLayout,
+    known: Mapping[str, ActivationRange],
+    images: CalibrationSplit,
+    rounded: Mapping[str, NDArray[np.int8]],
 ) -> QdqGraphs:
-    """Round the weights, and for an FP16 remainder find the nodes that stay in float32."""
+    """Collect what every Q/DQ graph is written from; an FP16 remainder has nodes that stay in float32."""
     options, float_nodes = source.plan.int8, None
     if options.remainder == Precision.FP16.value:
         float_nodes = fp16_unsafe_nodes(source.model, source.inputs(images.calibration[:RANGE_IMAGES]))
-    rounded = round_weights(
-        layout.graph,
-        layout.plan((NONE,)).weighted,
-        source.inputs(images.calibration[:ENOUGH_IMAGES]),
-        per_channel=options.per_channel,
-    )
     return QdqGraphs(
         graph=source.model,
         layout=layout,

@@ -30,6 +30,8 @@ from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget, Residual
 from hrnet_deploy.spec import OutputKind, Precision
 
 T4 = ("Tesla T4", "sm75")
+LARGE = ("/stage[34]*", "head")
+"""What takes longest to round; where the layers in INT8 do not matter, it stays in float."""
 
 
 def cache_amax(text: str) -> dict[str, float]:
@@ -194,7 +196,7 @@ def test_what_an_artefact_cannot_become(rtx, photos, tmp_path, made, options, me
 
 @pytest.mark.slow
 def test_an_artefact_for_the_cpu_is_no_start_for_an_engine(rtx, photos, pictures, tmp_path):
-    source = photos("photos.onnx", precision="int8", calib_data=pictures).path
+    source = photos("photos.onnx", precision="int8", calib_data=pictures, keep_fp=LARGE).path
     with pytest.raises(UsageError, match="Q/DQ pairs for TensorRT, got"):
         export_artifact(str(source), output=tmp_path / "other.engine", target="sm86")
 
@@ -383,7 +385,7 @@ def test_flags_and_types_are_never_mixed(
     classic, photos, pictures, tmp_path, version, precision, path, flags, opset, typed
 ):
     state = classic(version)
-    options = {"calib_data": pictures, "int8_path": path} if precision == "int8" else {}
+    options = {"calib_data": pictures, "int8_path": path, "keep_fp": LARGE} if precision == "int8" else {}
     done = photos(precision=precision, **options)
     graph = onnx.load_from_string(state.graph)
     ops = {n.op_type for n in graph.graph.node}
