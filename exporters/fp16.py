@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError, one_line
+from hrnet_deploy.exporters.graph_edit import without_weights
 from hrnet_deploy.exporters.shape_inference import value_types
 from hrnet_deploy.qdq_plan import name_of
 
 FP16_MAX = 65504.0
 """Largest finite half. Source: IEEE 754 binary16."""
-
+_MIN_NORMAL = 2.0**-14
+"""A tensor whose largest value is below this has lost mantissa bits. Source: IEEE 754 binary16."""
+_HEADROOM = 2.0
+"""Values within this factor of the limit count as beyond it, since other images may give larger ones."""
 _FP32_INPUTS = {"Resize": (1, 2)}
 """Inputs that ONNX defines as float whatever the data type: Resize's roi and scales."""
 _CONSTANT_KINDS = {"value", "value_float", "value_floats"}
@@ -52,7 +56,7 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     within = next((n.op_type for n in model.graph.node if any(a.type == a.GRAPH for a in n.attribute)), None)
     if within is not None:
         raise ExportError(f"FP16 needs a graph without graphs inside, got a node of kind {within}. Use fp32.")
-    result = _without_weights(model)
+    result = without_weights(model)
     graph = result.graph
     tensors = (*model.graph.initializer, *_lifted_constants(graph))
     weights = {t.name: t for t in tensors if t.data_type == TensorProto.FLOAT}
@@ -72,21 +76,16 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     return Fp16Graph(result, tuple(sorted(kept)), underflowed)
 
 
-def _fp32_slots(node: onnx.NodeProto) -> tuple[int, ...]:
-    return _FP32_INPUTS.get(node.op_type, ())
+def fp16_overflows(model: onnx.ModelProto, absmax: Mapping[str, float]) -> frozenset[str]:
+    """Find the nodes that read or compute a value outside the range of half precision.
 
-
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a graph without initializers, which are converted one by one, and without stale value types."""
-    copy = onnx.ModelProto(ir_version=model.ir_version)
-    copy.opset_import.extend(model.opset_import)
-    copy.functions.extend(model.functions)
-    copy.metadata_props.extend(model.metadata_props)
-    copy.graph.name = model.graph.name
-    copy.graph.node.extend(model.graph.node)
-    copy.graph.input.extend(model.graph.input)
-    copy.graph.output.extend(model.graph.output)
-    return copy
+    Args:
+        model: the float32 graph.
+        absmax: largest |x| by value name, over representative images.
+    """
+    limit = FP16_MAX / _HEADROOM
+    bad = {name for name, value in absmax.items() if not value <= limit or 0 < value < _MIN_NORMAL}
+    return frozenset(name_of(n) for n in model.graph.node if bad & {*n.input, *n.output})
 
 
 def _lifted_constants(graph: onnx.GraphProto) -> list[TensorProto]:
@@ -98,16 +97,15 @@ def _lifted_constants(graph: onnx.GraphProto) -> list[TensorProto]:
             tensor = attribute.t
             tensor.name = node.output[0]
         else:
-            tensor = numpy_helper.from_array(
-                np.array(helper.get_attribute_value(attribute), np.float32), node.output[0]
-            )
+            values = np.array(helper.get_attribute_value(attribute), np.float32)
+            tensor = numpy_helper.from_array(values, node.output[0])
         lifted.append(tensor)
         graph.node.remove(node)
     return lifted
 
 
 def _overflows(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> bool:
-    slots = _fp32_slots(node)
+    slots = _FP32_INPUTS.get(node.op_type, ())
     return any(
         float(np.abs(numpy_helper.to_array(weights[name])).max(initial=0)) > FP16_MAX
         for slot, name in enumerate(node.input)
@@ -133,7 +131,7 @@ def _convert_weights(graph: onnx.GraphProto, weights: dict[str, TensorProto], ke
     floats = {v.name for v in graph.output}  # a weight may be an output itself
     underflowed = 0
     for node in graph.node:
-        slots, stays = _fp32_slots(node), name_of(node) in kept
+        slots, stays = _FP32_INPUTS.get(node.op_type, ()), name_of(node) in kept
         for slot, name in enumerate(node.input):
             if name not in weights:
                 continue
@@ -167,7 +165,7 @@ def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]
         return casts[key]
 
     for node in graph.node:
-        stays, slots = name_of(node) in kept, _fp32_slots(node)
+        stays, slots = name_of(node) in kept, _FP32_INPUTS.get(node.op_type, ())
         for slot, name in enumerate(node.input):
             wants_half = not stays and slot not in slots
             if name in inputs | floats and wants_half and name not in half:

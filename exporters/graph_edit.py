@@ -1,10 +1,14 @@
-"""Edits that several exporters make to a graph."""
+"""Copies and edits of a graph that several exporters make."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import onnx
+from onnx import helper
+
+Dim = int | str | None
+"""A number, a name, or open."""
 
 
 def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -14,11 +18,39 @@ def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
+def without_weights(
+    model: onnx.ModelProto,
+    nodes: Iterable[onnx.NodeProto] | None = None,
+    outputs: Iterable[onnx.ValueInfoProto] | None = None,
+) -> onnx.ModelProto:
+    """Copy a model without initializers and inferred types, with other nodes or outputs where they are given."""
+    copy = onnx.ModelProto(ir_version=model.ir_version)
+    copy.opset_import.extend(model.opset_import)
+    copy.functions.extend(model.functions)
+    copy.metadata_props.extend(model.metadata_props)
+    copy.graph.name = model.graph.name
+    copy.graph.node.extend(model.graph.node if nodes is None else nodes)
+    copy.graph.input.extend(model.graph.input)
+    copy.graph.output.extend(model.graph.output if outputs is None else outputs)
+    return copy
+
+
 def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[onnx.NodeProto]) -> None:
     """Replace a graph's nodes; the new ones may be some of its own."""
     copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del graph.node[:]
     graph.node.extend(copies)
+
+
+def replace_outputs(graph: onnx.GraphProto, *outputs: tuple[str, int, list[Dim]]) -> None:
+    """Replace a graph's outputs by tensors of these names, element types and shapes."""
+    del graph.output[:]
+    graph.output.extend(helper.make_tensor_value_info(*output) for output in outputs)
+
+
+def dims_of(tensor: onnx.TypeProto.Tensor) -> list[Dim]:
+    """List the declared sizes of a value."""
+    return [dim.dim_param or dim.dim_value or None for dim in tensor.shape.dim]
 
 
 def read_names(graph: onnx.GraphProto) -> set[str]:

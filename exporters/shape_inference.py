@@ -7,6 +7,8 @@ import math
 import onnx
 from onnx import helper
 
+from hrnet_deploy.exporters.graph_edit import without_weights
+
 _SMALL = 1024
 """Elements up to which an initializer may be a shape or a Resize target, whose content inference needs."""
 
@@ -17,19 +19,12 @@ def value_types(model: onnx.ModelProto, *, strict: bool = False) -> dict[str, on
     Weights are declared, not copied, so a wide model costs no memory. With `strict` a contradiction raises
     `onnx.shape_inference.InferenceError`.
     """
-    skeleton = onnx.ModelProto(ir_version=model.ir_version)
-    skeleton.opset_import.extend(model.opset_import)
-    skeleton.functions.extend(model.functions)
-    graph = skeleton.graph
-    graph.name = model.graph.name
-    graph.node.extend(model.graph.node)
-    graph.input.extend(model.graph.input)
-    graph.output.extend(model.graph.output)
+    skeleton = without_weights(model)
     for tensor in model.graph.initializer:
         if math.prod(tensor.dims) <= _SMALL:
-            graph.initializer.append(tensor)
+            skeleton.graph.initializer.append(tensor)
         else:
-            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+            skeleton.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
     # Data propagation follows the Shape-Slice-Concat chains that compute sizes.
     inferred = onnx.shape_inference.infer_shapes(skeleton, check_type=strict, strict_mode=strict, data_prop=True).graph
     weights = {tensor.name for tensor in model.graph.initializer}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import MissingDependencyError, UsageError
@@ -22,14 +22,14 @@ from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
 from hrnet_deploy.export.reference_transforms import own_transform
 from hrnet_deploy.export.source import RANDOM, SourceModel, recorded_options
+from hrnet_deploy.exporters.fp16 import to_fp16
+from hrnet_deploy.exporters.onnx_file import describe
+from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.models.weights import resolve_weights
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import ModelCard, Precision, Resize, TensorSpec
-
-if TYPE_CHECKING:
-    import onnx
+from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Resize, TensorSpec
 
 _FLOAT = TensorSpec("input", "float32", ("batch", 3, "height", "width"))
 _PIXELS = TensorSpec("input", "uint8", ("batch", "height", "width", 3))
@@ -54,28 +54,14 @@ def measure_waterfall(
 ) -> Waterfall:
     """Measure checkpoint, preprocessing, tracing, simplifying, FP16 and artifacts, each against the step before.
 
-    Args:
-        artifacts: .onnx or .engine files of one checkpoint; the first determines the preprocessing.
-        data: Labeled images, as for `evaluate`.
-        source: The original, already open; None to open `model`, `weights` and `task` as for the first artifact.
-        model: As for `export`.
-        weights: As for `export`.
-        task: As for `export`.
-        labels: As for `evaluate`, like the arguments that follow.
-        split: As for `evaluate`.
-        limit: As for `evaluate`.
-        label_values: As for `evaluate`.
-        ignore_label: As for `evaluate`.
-        device: For the artifacts, as for `evaluate`.
-        backend: For the artifacts, as for `evaluate`.
-        threads: For the artifacts, as for `evaluate`.
-
-    Returns:
-        One row per step. If there is an INT8 artifact and none in FP16, an FP16 step is created.
+    `artifacts` are .onnx or .engine files of one checkpoint; the first determines the preprocessing. The original is
+    `source`, or it is opened from `model`, `weights` and `task`, which are as for `export`. The other arguments are as
+    for `evaluate`; `device`, `backend` and `threads` are for the artifacts. If there is an INT8 artifact and none in
+    FP16, an FP16 step is created.
 
     Raises:
-        UsageError: No artifact, or one of other weights.
-        HrnetDeployError: Whatever loading, tracing and evaluating raise.
+        UsageError: no artifact, or one of other weights.
+        HrnetDeployError: whatever loading, tracing and evaluating raise.
     """
     if not artifacts:
         raise UsageError("a waterfall needs an artifact at its end, got none. Name one.")
@@ -99,46 +85,34 @@ def _open(card: ModelCard, model: str | None, weights: str | Path | None, task: 
     return open_source(ExportOptions(model=model, weights=weights, task=task, graph_output=output, **how))
 
 
+@dataclasses.dataclass
 class _Original:
-    """The checkpoint with our preprocessing."""
+    """The checkpoint; with `transform`, it takes whole images and preprocesses them as its training code does."""
 
-    device = "cpu"
-    backend = "original"
-
-    def __init__(self, origin: SourceModel, card: ModelCard) -> None:
-        self.card = card
-        self._origin = origin
-
-    def infer(self, batch: Feed) -> Tensors:
-        (array,) = batch.values() if isinstance(batch, Mapping) else (batch,)
-        return {self.card.outputs[0].name: self._origin.run(np.asarray(array, np.float32))}
-
-
-class _OriginalWithOwnTransform(_Original):
-    """The checkpoint with the preprocessing of its training code; it takes whole images."""
-
-    def __init__(self, origin: SourceModel, card: ModelCard) -> None:
-        whole = dataclasses.replace(card.preprocessing, resize=Resize.NONE, size_hw=None)
-        super().__init__(origin, dataclasses.replace(card, preprocessing=whole, inputs=(_PIXELS,), pixels_in=True))
-        self._spec = card.preprocessing
+    origin: SourceModel
+    card: ModelCard
+    transform: Preprocessing | None = None
+    device: str = "cpu"
+    backend: str = "original"
 
     def infer(self, batch: Feed) -> Tensors:
         (array,) = batch.values() if isinstance(batch, Mapping) else (batch,)
-        return super().infer(np.stack([own_transform(pixels.astype(np.uint8), self._spec) for pixels in array]))
+        if self.transform is not None:
+            array = np.stack([own_transform(pixels.astype(np.uint8), self.transform) for pixels in array])
+        return {self.card.outputs[0].name: self.origin.run(np.asarray(array, np.float32))}
 
 
 def _stages(
     origin: SourceModel, card: ModelCard, dataset: Dataset, *, with_fp16: bool
 ) -> Iterator[tuple[str, Model | str]]:
     """Models of the steps before the artifacts; a text is the reason why there is none."""
-    from hrnet_deploy.exporters.fp16 import to_fp16
-    from hrnet_deploy.exporters.simplify import simplify
-
     plain = _plain(card, origin)
     own = "checkpoint, its own preprocessing"
     try:
         own_transform(np.zeros((8, 9, 3), np.uint8), plain.preprocessing)
-        yield own, _OriginalWithOwnTransform(origin, plain)
+        whole = dataclasses.replace(plain.preprocessing, resize=Resize.NONE, size_hw=None)
+        takes_pixels = dataclasses.replace(plain, preprocessing=whole, inputs=(_PIXELS,), pixels_in=True)
+        yield own, _Original(origin, takes_pixels, plain.preprocessing)
     except MissingDependencyError as error:
         yield own, f"left out: {error}"
     yield "checkpoint, our preprocessing", _Original(origin, plain)
@@ -154,7 +128,6 @@ def _stages(
 
 
 def _graph(graph: onnx.ModelProto, plain: ModelCard) -> OnnxModel:
-    from hrnet_deploy.exporters.onnx_file import describe
 
     inputs, outputs = describe(graph)
     return OnnxModel(graph, dataclasses.replace(plain, inputs=inputs, outputs=outputs))
@@ -191,17 +164,11 @@ def _measured(rows: Sequence[tuple[str, Model | str]], dataset: Dataset) -> Wate
             first = evaluate(current, dataset, batch=_batch(current))
             steps.append(WaterfallStep(name=name, value=first.metrics.value))
         else:
-            comparison = compare(before, [current], dataset, batch=_batch(before, current))
-            (contrast,) = comparison.candidates
+            (contrast,) = compare(before, [current], dataset, batch=_batch(before, current)).candidates
             value = contrast.evaluation.metrics.value
+            total = 100 * (first.metrics.value - value)
             steps.append(
-                WaterfallStep(
-                    name=name,
-                    value=value,
-                    drop=contrast.drop,
-                    total=100 * (first.metrics.value - value),
-                    agreement=contrast.agreement,
-                )
+                WaterfallStep(name=name, value=value, drop=contrast.drop, total=total, agreement=contrast.agreement)
             )
         before = current
     if first is None:

@@ -5,30 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
+
+import onnx
 
 from hrnet_deploy.export.plan import ExportPlan
+from hrnet_deploy.exporters import onnx_file, opset
 from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import ModelCard, Precision
 from hrnet_deploy.version import VERSION
 
-if TYPE_CHECKING:
-    import onnx
-
 
 def build_card(graph: onnx.ModelProto, plan: ExportPlan, quantization: QuantizationInfo | None = None) -> ModelCard:
-    """Describe a finished graph; nothing is measured yet.
-
-    Args:
-        graph: The graph with its final input and output.
-        plan: The export.
-        quantization: How an INT8 graph was quantized.
-
-    Returns:
-        The card.
-    """
-    from hrnet_deploy.exporters import onnx_file, opset
-
+    """Describe a finished graph; nothing is measured yet."""
     inputs, outputs = onnx_file.describe(graph)
     info, preprocessing = plan.info, plan.preprocessing
     if plan.pixels is not None and plan.pixels is not preprocessing.channel_order:

@@ -39,12 +39,7 @@ _DYNAMIC_MAX_HW = (2048, 4096)
 
 
 def check_modes(options: ExportOptions) -> None:
-    """Refuse values that suit no model.
-
-    Raises:
-        UsageError: a mode, size, color or probability that does not exist, or a class file that cannot be used.
-        MissingFileError: there is no such class file.
-    """
+    """Refuse values that suit no model."""
     resolve_pixel_order(options.pixels_in)
     # A mean or a standard deviation on another scale than 0..1 is refused here.
     mean, std = options.mean or IMAGENET_MEAN, options.std or IMAGENET_STD
@@ -59,11 +54,7 @@ def check_modes(options: ExportOptions) -> None:
 
 
 def resolve_shapes(options: ExportOptions, info: ModelInfo) -> ShapeRange:
-    """Return batch, height and width of the input.
-
-    Raises:
-        UsageError: a shape that the graph or the model does not take.
-    """
+    """Return batch, height and width of the input."""
     shapes = shape_range(options.imgsz, options.batch, info.native_hw)
     if info.fixed_batch is not None:
         if options.batch is not None and (shapes.dynamic_batch or shapes.opt_nhw[0] != info.fixed_batch):
@@ -79,11 +70,7 @@ def resolve_shapes(options: ExportOptions, info: ModelInfo) -> ShapeRange:
 
 
 def resolve_preprocessing(options: ExportOptions, info: ModelInfo, shapes: ShapeRange) -> Preprocessing:
-    """Return the steps from an image to the model's float input; options override those of the model.
-
-    Raises:
-        UsageError: an option without effect on this model, or preprocessing that does not suit it.
-    """
+    """Return the steps from an image to the model's float input; options override those of the model."""
     own = info.preprocessing
     if options.preprocessing is not None:
         own = named_preprocessing(options.preprocessing, info)
@@ -114,11 +101,7 @@ def resolve_pixel_order(mode: str | bool) -> ChannelOrder | None:  # noqa: FBT00
 
 
 def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noqa: FBT001  # a mode or its default
-    """Return what the graph's output holds.
-
-    Raises:
-        UsageError: a kind that this model does not have.
-    """
+    """Return what the graph's output holds."""
     if mode is False:
         return info.output_kind
     if info.task is Task.SEGMENTATION:
@@ -131,12 +114,7 @@ def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noq
 
 
 def resolve_class_names(given: str | Path | Sequence[str] | None, info: ModelInfo) -> tuple[str, ...]:
-    """Return one name per class: the user's, else those of the file, else those of the usual data set.
-
-    Raises:
-        UsageError: more or fewer names than the model has classes.
-        MissingFileError: there is no such file.
-    """
+    """Return one name per class: the user's, else those of the file, else those of the usual data set."""
     if given is None:
         return _names_of_file(info) or _assumed_names(info)
     names = read_classes(given) if isinstance(given, str | Path) else tuple(given)
@@ -150,11 +128,7 @@ def resolve_class_names(given: str | Path | Sequence[str] | None, info: ModelInf
 
 
 def resolve_threshold(given: float | None, info: ModelInfo, classes: tuple[str, ...]) -> float | None:
-    """Return and log the probability that divides the classes of a model with one output channel; else None.
-
-    Raises:
-        UsageError: a threshold for a model with one channel per class.
-    """
+    """Return and log the probability that divides the classes of a model with one output channel; else None."""
     if info.threshold is None:
         if given is not None:
             raise UsageError(
@@ -172,13 +146,8 @@ def resolve_threshold(given: float | None, info: ModelInfo, classes: tuple[str, 
 def shape_range(imgsz: str | int | HeightWidth | None, batch: str | int | None, native_hw: HeightWidth) -> ShapeRange:
     """Read batch and image size as a user writes them.
 
-    Args:
-        imgsz: H, "H", "HxW" or (H, W): fixed; "MIN:OPT:MAX" of those: a range; "dynamic": any; None: the model's own.
-        batch: N: fixed; "MIN:OPT:MAX": a range; None: 1 to 16, best at 1.
-        native_hw: the model's own (height, width).
-
-    Raises:
-        UsageError: another form, or sizes out of order.
+    A size is H, "H", "HxW" or (H, W): fixed; "MIN:OPT:MAX" of those: a range; "dynamic": any; None: the model's own. A
+    batch is N: fixed; "MIN:OPT:MAX": a range; None: 1 to 16, best at 1.
     """
     low, opt, high = _batch_range(batch)
     min_hw, opt_hw, max_hw = _size_range(imgsz, native_hw)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hrnet_deploy.calibration.image_folder import find_images
+from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.plan import EnginePlan, plan_engine
@@ -26,9 +27,6 @@ from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, named_folde
 from hrnet_deploy.export.quantize.plan import FP16_SCALES_OPSET, Int8Plan, check_scales, plan_int8
 from hrnet_deploy.export.source import RANDOM, ModelInfo
 from hrnet_deploy.spec import ChannelOrder, ModelCard, OutputKind, Precision, Preprocessing, ShapeRange
-
-if TYPE_CHECKING:
-    from hrnet_deploy.calibration.image_selection import CalibrationImage
 
 _WEAK_OPSET = 17
 """Source: onnx-tensorrt 8.6, operators.md; NVIDIA/TensorRT issue 4797 for calibration of newer ones."""
@@ -60,16 +58,7 @@ class EarlyPlan:
     evaluation: tuple[CalibrationImage, ...] | None = None
 
     def resolve(self, info: ModelInfo) -> ExportPlan:
-        """Fit the options to the model.
-
-        Args:
-            info: of the model.
-
-        Raises:
-            UsageError: an option that this model cannot fulfill, or labels that do not suit it.
-            MissingFileError: no such class file, or no such folder of labeled images.
-            ImageError: that folder holds no images.
-        """
+        """Fit the options to the model."""
         options = self.options
         shapes = resolve_shapes(options, info)
         preprocessing = resolve_preprocessing(options, info, shapes)
@@ -126,17 +115,7 @@ class ExportPlan(EarlyPlan):
 
 
 def make_plan(options: ExportOptions) -> EarlyPlan:
-    """Decide all that needs no weights, and pick the images; nothing is fetched or read before that.
-
-    Args:
-        options: from the user.
-
-    Raises:
-        UsageError: an unknown precision, file format or mode, or what the GPU cannot run.
-        MissingDependencyError: the output is an engine and there is no TensorRT.
-        DeviceError: this TensorRT needs a GPU to build.
-        ImageError: a folder without images.
-    """
+    """Decide all that needs no weights, and pick the images; nothing is fetched or read before that."""
     precision = _precision_of(options.precision)
     engine = _plan_engine(options, precision) if _wants_engine(options) else None
     if options.output is not None and Path(options.output).is_dir():
@@ -144,28 +123,12 @@ def make_plan(options: ExportOptions) -> EarlyPlan:
     check_modes(options)
     opset = _opset(options.opset, engine)
     int8 = plan_int8(options, engine, opset)
-    images, evaluation = _pick_images(options, precision, engine)
-    return EarlyPlan(
-        options=options,
-        precision=precision,
-        int8=int8,
-        opset=opset,
-        engine=engine,
-        images=images,
-        evaluation=evaluation,
-    )
+    plan = EarlyPlan(options=options, precision=precision, int8=int8, opset=opset, engine=engine)
+    return plan if precision is Precision.FP32 and engine is None else _with_images(plan)
 
 
 def export_kind(options: ExportOptions, card: ModelCard | None) -> ExportKind:
-    """Return what decides which options apply.
-
-    Args:
-        options: from the user.
-        card: of the .onnx file that the export starts from; None for another start.
-
-    Raises:
-        UsageError: an unknown precision, format or suffix.
-    """
+    """Return what decides which options apply; `card` is that of the .onnx file it starts from, if any."""
     engine = _wants_engine(options)
     as_is = engine and card is not None and options.precision in {None, card.precision.value}
     precision = card.precision if as_is and card is not None else _precision_of(options.precision)
@@ -239,18 +202,12 @@ def _opset(given: int | None, engine: EnginePlan | None) -> int | None:
     return given or _WEAK_OPSET
 
 
-def _pick_images(
-    options: ExportOptions, precision: Precision, engine: EnginePlan | None
-) -> tuple[CalibrationSplit | None, tuple[CalibrationImage, ...] | None]:
+def _with_images(plan: EarlyPlan) -> EarlyPlan:
     """Pick calibration images and the user's validation images: the only walk of these folders."""
-    from hrnet_deploy.calibration.image_folder import find_images
-
-    if precision is Precision.FP32 and engine is None:
-        return None, None
-    folder = named_folder(options.calib_data)
+    options, folder = plan.options, named_folder(plan.options.calib_data)
     # The images of an FP32 engine measure nothing, so any split serves.
-    allow_val = options.allow_val or precision is Precision.FP32
+    allow_val = options.allow_val or plan.precision is Precision.FP32
     count = _DEFAULT_IMAGES if options.calib_images is None else options.calib_images
     images = None if folder is None else select_images(folder, count, allow_val=allow_val)
     evaluation = None if options.eval_data is None else find_images(Path(options.eval_data), allow_val=True)
-    return images, evaluation
+    return dataclasses.replace(plan, images=images, evaluation=evaluation)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.source import ModelInfo
+from hrnet_deploy.integrity.inspect import inspect
 from hrnet_deploy.spec import Preprocessing, Task
 
 NAMES = ("official", "timm", "mmpretrain", "paddle")
@@ -14,17 +15,7 @@ _FILES = (".onnx", ".engine")
 
 
 def named_preprocessing(name: str | Path, info: ModelInfo) -> Preprocessing:
-    """Return the preprocessing before a float input, in the model's channel order.
-
-    Args:
-        name: one of `NAMES`, or an .onnx or .engine file made here.
-        info: of the model.
-
-    Raises:
-        UsageError: an unknown name, one of another task, or a file without a card.
-        MissingFileError: there is no such file.
-        ArtifactError: its card is damaged.
-    """
+    """Return the preprocessing before a float input, in the model's channel order."""
     if str(name).lower().endswith(_FILES):
         return _of_file(Path(name), info)
     if name not in NAMES:
@@ -44,7 +35,6 @@ def named_preprocessing(name: str | Path, info: ModelInfo) -> Preprocessing:
 
 
 def _of_file(path: Path, info: ModelInfo) -> Preprocessing:
-    from hrnet_deploy.integrity.inspect import inspect
 
     card = inspect(path).card
     if card is None:

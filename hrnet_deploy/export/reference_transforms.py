@@ -14,17 +14,7 @@ from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding
 
 
 def own_transform(pixels: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.float32]:
-    """Resize, crop and normalize one image.
-
-    Args:
-        pixels: uint8 (H, W, 3) in the network's channel order.
-        spec: Preprocessing of the dialect.
-
-    Returns:
-        float32 (3, height, width).
-
-    Raises:
-        MissingDependencyError: The dialect resizes with Pillow, which is not installed.
+    """Resize, crop and normalize one image, uint8 (H, W, 3) in the network's channel order, to float32 (3, h, w).
 
     Source: torchvision.transforms.functional (resize, center_crop, normalize); PaddleClas,
     ppcls/data/preprocess/ops/operators.py; HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+
+import onnx
 
 from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
 from hrnet_deploy.export.agreement import AgreementError
@@ -15,39 +14,20 @@ from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options
 from hrnet_deploy.export.gate.gate import search
 from hrnet_deploy.export.gate.result import AccuracyGateError
 from hrnet_deploy.export.open_source import open_source
-from hrnet_deploy.export.options import ExportOptions, options_text
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.plan import ExportPlan, export_kind, make_plan
 from hrnet_deploy.export.progress import ExportProgress
-from hrnet_deploy.export.publish import ExportResult, publish
-from hrnet_deploy.export.quantize.converter import make_converter
+from hrnet_deploy.export.publish import publish
+from hrnet_deploy.export.quantize.converter import Converter
+from hrnet_deploy.export.quantize.fp16 import Fp16Converter
+from hrnet_deploy.export.quantize.int8 import Int8Converter
+from hrnet_deploy.export.result import ExportResult
 from hrnet_deploy.export.source import SourceModel, read_card
 from hrnet_deploy.export.verify import make_reference_batches
+from hrnet_deploy.exporters.simplify import simplify
+from hrnet_deploy.spec import Precision
 
-if TYPE_CHECKING:
-    import onnx
-
-_P = ParamSpec("_P")
-
-_DOC = """Export a model to an ONNX file or a TensorRT engine that describes itself and agrees with its original.
-
-{options}
-
-Returns:
-    The artifact and what was measured. It serves as a path: `Predictor(export(...))`, `Path(export(...))`.
-
-Raises:
-    UsageError: an option that cannot be used, or that has no effect on this export.
-    CheckpointError: weights that cannot be read or do not fit.
-    DownloadError: zoo weights that cannot be fetched.
-    ExportError: a conversion failed.
-    ImageError: calibration images that cannot be used.
-    VerificationError: the artifact is too far from its original; nothing is left behind.
-    AgreementError: a VerificationError; FP16 or INT8 keeps less than 90 % of the predictions on validation images.
-    AccuracyGateError: a VerificationError; the artifact loses more than `max_drop`, whatever is kept in float.
-    MissingDependencyError: the export extra, or TensorRT, is not installed.
-    BuildError: TensorRT refused to build.
-    DeviceError: this TensorRT builds on a GPU only, and there is none.
-"""
+_CONVERTERS = {Precision.FP32: Converter, Precision.FP16: Fp16Converter, Precision.INT8: Int8Converter}
 
 
 def run_export(options: ExportOptions) -> ExportResult:
@@ -71,7 +51,7 @@ def run_export(options: ExportOptions) -> ExportResult:
         if not options.waterfall:
             del source  # its weights need not be in memory twice
         step("setting the precision")
-        converter = make_converter(graph, plan, reference)
+        converter = _CONVERTERS[plan.precision](graph, plan, reference)
         choice = search(converter, plan.accuracy)
         result = publish(converter, choice, step)
     if result.verdict is not None and not result.verdict.passed:
@@ -88,22 +68,5 @@ def run_export(options: ExportOptions) -> ExportResult:
 
 def _float_graph(source: SourceModel, plan: ExportPlan) -> onnx.ModelProto:
     """Return the float32 graph of the model, simplified unless --no-simplify is given."""
-    from hrnet_deploy.exporters.simplify import simplify
-
     graph = source.to_onnx(plan.shapes, plan.opset)
     return simplify(graph) if plan.options.simplify else graph
-
-
-def _exporter(options_of: Callable[_P, ExportOptions]) -> Callable[_P, ExportResult]:
-    """Return the function that takes the fields of `ExportOptions` as its parameters."""
-
-    def export(*args: _P.args, **kwargs: _P.kwargs) -> ExportResult:
-        return run_export(options_of(*args, **kwargs))
-
-    signature = inspect.signature(options_of, eval_str=True)
-    export.__signature__ = signature.replace(return_annotation=ExportResult)  # type: ignore[attr-defined]
-    export.__qualname__, export.__doc__ = "export", _DOC.format(options=options_text())
-    return export
-
-
-export = _exporter(ExportOptions)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.difference import NO_DIFFERENCE, Difference, compare
@@ -20,9 +21,6 @@ from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.processing.two_classes import cut_of, two_scores
 from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, TensorSpec
-
-if TYPE_CHECKING:
-    import onnx
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
@@ -46,22 +44,15 @@ class Tolerances:
     advice: str
 
     def check(self, worst: Difference, card: ModelCard) -> None:
-        """Refuse a difference beyond the tolerance, or one that is not finite.
-
-        Raises:
-            VerificationError: It is too large.
-        """
-        precision = card.precision
-        if card.output_kind is OutputKind.LABELS:
+        """Refuse a difference beyond the tolerance, or one that is not finite."""
+        precision, kind = card.precision, card.output_kind
+        if kind is OutputKind.LABELS:
             found, limit, what = worst.agreement, self.labels[precision], "share of equal pixels"
-            accepted = found >= limit
-        elif card.output_kind is OutputKind.LOGITS:
+        elif kind is OutputKind.LOGITS:
             found, limit, what = worst.max_rel, self.logits[precision], "max |difference| / spread of the logits"
-            accepted = found <= limit
         else:
             found, limit, what = worst.max_abs, self.scores[precision], "max |difference| of the scores"
-            accepted = found <= limit
-        if not accepted:
+        if not (found >= limit if kind is OutputKind.LABELS else found <= limit):
             raise VerificationError(
                 f"{precision.value} {self.demand}, got {what} {found:.3g} (limit {limit:g}). {self.advice}"
             )
@@ -106,14 +97,7 @@ def make_reference_batches(
 ) -> list[ReferenceBatch]:
     """Run the original on synthetic images that cover the artifact's batch, and two sizes where the size is open.
 
-    Args:
-        preprocessing: Of the artifact.
-        shapes: Of the artifact.
-        reference: The original, float32 (N, 3, H, W) -> float32.
-        kind: Content of its output.
-
-    Returns:
-        One batch per size; one image where the size is large, else at least two.
+    There is one batch per size: one image where the size is large, else at least two.
     """
     count = shapes.opt_nhw[0]
     if shapes.dynamic_batch:
@@ -130,16 +114,7 @@ def make_reference_batches(
 
 
 def pad_batch(batch: NDArray[_Scalar], entry: TensorSpec, smallest: int = 1) -> NDArray[_Scalar]:
-    """Repeat a batch's rows up to the batch size of a graph.
-
-    Args:
-        batch: At least one row.
-        entry: Input of the graph.
-        smallest: Smallest batch of a graph whose batch is dynamic.
-
-    Returns:
-        As many rows as a fixed batch has; the same array if a dynamic batch takes it.
-    """
+    """Repeat a batch's rows up to the batch size of a graph; `smallest` is that of a dynamic batch."""
     count = entry.shape[0]
     if isinstance(count, str):
         count = max(smallest, len(batch))
@@ -150,19 +125,7 @@ def pad_batch(batch: NDArray[_Scalar], entry: TensorSpec, smallest: int = 1) -> 
 
 
 def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -> Difference:
-    """Compare a graph's outputs with those of the original.
-
-    Args:
-        engine: The graph on ONNX Runtime's CPU kernels.
-        card: Of the artifact.
-        batches: From `make_reference_batches`.
-
-    Returns:
-        The largest difference over all batches.
-
-    Raises:
-        VerificationError: It exceeds the precision's tolerance.
-    """
+    """Compare a graph's outputs with those of the original; refuse a difference beyond the precision's tolerance."""
     worst, entry = NO_DIFFERENCE, card.inputs[0]
     for batch in batches:
         wanted, feed = _expected(batch, card), _feed(batch, card)
@@ -178,11 +141,7 @@ def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -
 
 
 def check_graph(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> None:
-    """Refuse a float32 graph whose outputs differ from those of its original.
-
-    Raises:
-        VerificationError: They differ by more than the tolerance of FP32.
-    """
+    """Refuse a float32 graph whose outputs differ from those of its original."""
     for batch, found in zip(batches, with_outputs_of(model, batches), strict=True):
         difference = compare(found.outputs, batch.outputs)
         if not difference.max_rel <= TOLERANCES.logits[Precision.FP32]:

@@ -5,26 +5,27 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import onnx
 
 from hrnet_deploy.artifact.card import card_metadata
 from hrnet_deploy.artifact.engine_sidecar import EngineSidecar, sidecar_path, write_sidecar
+from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
+from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
+from hrnet_deploy.engines.cuda import provider
 from hrnet_deploy.engines.difference import Difference
 from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
 from hrnet_deploy.engines.tensorrt.layers import Layer, int8_throughout, precision_share
 from hrnet_deploy.errors import BuildError, VerificationError
 from hrnet_deploy.export.engine.parity import measure_parity
 from hrnet_deploy.export.engine.plan import EnginePlan
+from hrnet_deploy.exporters.baked_weights import with_float_weights
+from hrnet_deploy.exporters.convolutions import conv_precisions
+from hrnet_deploy.exporters.gemm import gemm_to_conv
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.spec import ModelCard
-
-if TYPE_CHECKING:
-    import onnx
-
-    from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
 
 _NAME_LIMIT_BYTES = 4096
 """Maximum length of a network's name. Source: INetworkDefinition.name."""
@@ -69,32 +70,14 @@ def compile_graph(
     implicit: ImplicitInt8 | None,
     rebuild: str,
 ) -> BuiltEngine:
-    """Build, inspect and compare an engine, and write its plan file and sidecar.
-
-    Args:
-        graph: The graph in its precision, or in float32 if builder flags set the precision.
-        card: Of the engine.
-        plan: Of the build.
-        path: The engine to write, in a temporary folder.
-        reference: The .onnx file with the expected outputs.
-        images: BGR uint8 (H, W, 3), for a machine with a GPU.
-        implicit: Scales and constraints for the implicit INT8 path.
-        rebuild: The command that creates the engine again.
-
-    Returns:
-        The engine.
-
-    Raises:
-        BuildError: TensorRT refused.
-        VerificationError: Convolutions run in another precision than requested, or outputs differ too much.
-        DeviceError: The engine does not run on the GPU in this machine.
-    """
+    """Build, inspect and compare an engine, and write its plan file and sidecar."""
     graph = _suited(graph, plan)
     content = graph.SerializeToString()
-    built = build(plan.api, _request(content, card, plan, path.name, implicit))
+    scales = implicit if plan.implicit else None
+    float_nodes = frozenset() if scales is None else scales.float_nodes
+    built = build(plan.api, _request(content, card, plan, path.name, scales))
     runs_here = _runs_here(plan)
     layers = _layers(built, plan, runs_here=runs_here)
-    float_nodes = implicit.float_nodes if plan.implicit and implicit is not None else frozenset()
     asked, reached = _count_in_precision(graph, card, plan, layers, float_nodes)
     path.write_bytes(built.plan)
     facts = EngineSidecar(
@@ -120,25 +103,16 @@ def compile_graph(
 def _suited(graph: onnx.ModelProto, plan: EnginePlan) -> onnx.ModelProto:
     """Adapt the graph to this TensorRT."""
     if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
-        from hrnet_deploy.exporters.gemm import gemm_to_conv
-
         return gemm_to_conv(graph)
     if not plan.api.strong_typing:
-        from hrnet_deploy.exporters.baked_weights import with_float_weights
-
         return with_float_weights(graph)
     return graph
 
 
-def _request(
-    content: bytes, card: ModelCard, plan: EnginePlan, name: str, implicit: ImplicitInt8 | None
-) -> BuildRequest:
-    calibrator = None
-    if plan.implicit and implicit is not None:
-        from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
-
-        calibrator = make_calibrator(plan.api.module, implicit.amax)
+def _request(content: bytes, card: ModelCard, plan: EnginePlan, name: str, scales: ImplicitInt8 | None) -> BuildRequest:
     text = next(iter(card_metadata(card).values()))
+    # The chosen GPU must be current in the build thread.
+    other_gpu = bool(plan.gpu) and plan.device != 0
     return BuildRequest(
         graph=content,
         name=name,
@@ -152,19 +126,10 @@ def _request(
         optimization_level=plan.opt_level,
         aux_streams=plan.aux_streams,
         tf32=plan.tf32,
-        calibrator=calibrator,
-        float_nodes=implicit.float_nodes if plan.implicit and implicit is not None else frozenset(),
-        activate=_activation(plan),
+        calibrator=None if scales is None else make_calibrator(plan.api.module, scales.amax),
+        float_nodes=frozenset() if scales is None else scales.float_nodes,
+        activate=functools.partial(provider.open_cuda().activate, plan.device) if other_gpu else None,
     )
-
-
-def _activation(plan: EnginePlan) -> Callable[[], None] | None:
-    """Return a function that makes the chosen GPU current in the build thread."""
-    if not plan.gpu or plan.device == 0:
-        return None
-    from hrnet_deploy.engines.cuda.provider import open_cuda
-
-    return functools.partial(open_cuda().activate, plan.device)
 
 
 def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]]:
@@ -183,10 +148,8 @@ def _layers(built: BuiltPlan, plan: EnginePlan, *, runs_here: bool) -> tuple[Lay
     """Layers from the inspector if it can load the engine and names types, else from the build log."""
     if not runs_here:
         return built.layers
-    from hrnet_deploy.engines.cuda.provider import open_cuda
-
     try:
-        with open_cuda().active(plan.device):
+        with provider.open_cuda().active(plan.device):
             inspected = inspect(plan.api, built.plan)
     except BuildError:
         if not built.layers:
@@ -203,8 +166,6 @@ def _count_in_precision(
     If the graph sets the precision, a convolution that provably runs in another one is an error. An unknown precision
     is a warning, and so is a small share of the requested one if TensorRT chose freely.
     """
-    from hrnet_deploy.exporters.conv_precision import conv_precisions
-
     written = conv_precisions(graph)
     # With builder flags TensorRT takes a precision where it is faster.
     freely = plan.typing is Typing.WEAK
@@ -249,8 +210,4 @@ def _first(names: tuple[str, ...]) -> str:
 
 
 def _runs_here(plan: EnginePlan) -> bool:
-    if not plan.gpu:
-        return False
-    from hrnet_deploy.engines.cuda.provider import open_cuda
-
-    return open_cuda().capability(plan.device) in plan.capabilities
+    return bool(plan.gpu) and provider.open_cuda().capability(plan.device) in plan.capabilities

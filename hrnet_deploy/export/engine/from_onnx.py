@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.build import compile_graph
 from hrnet_deploy.export.engine.parity import parity_images
@@ -15,35 +15,18 @@ from hrnet_deploy.export.engine.plan import plan_engine
 from hrnet_deploy.export.graph_io import shape_range
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.plan import ENGINE_SUFFIX
-from hrnet_deploy.export.publish import ExportResult
 from hrnet_deploy.export.quantize.calibrate import named_folder, select_images
+from hrnet_deploy.export.result import ExportResult
+from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import ModelCard, ShapeRange
-
-if TYPE_CHECKING:
-    from hrnet_deploy.calibration.image_selection import CalibrationImage
 
 _TRIED = 4
 """Images on which an engine is compared with its graph."""
 
 
 def compile_file(card: ModelCard, options: ExportOptions, step: Callable[[str], None]) -> ExportResult:
-    """Compile an artifact without changing its arithmetic.
-
-    Args:
-        card: Card of the .onnx file.
-        options: Of these, model, output, batch, image size and those of the engine apply.
-        step: Shows the name of each stage.
-
-    Returns:
-        The engine; its difference is measured on this machine's GPU, and None without one.
-
-    Raises:
-        UsageError: A Q/DQ layout for the CPU, or a batch or size that the graph does not take.
-        HrnetDeployError: Whatever building raises.
-    """
-    from hrnet_deploy.exporters import onnx_file
-
+    """Compile an artifact without changing its arithmetic."""
     source = Path(str(options.model))
     if card.quantization is not None and card.quantization.target is QdqTarget.CPU:
         raise UsageError(

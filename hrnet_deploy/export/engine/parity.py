@@ -30,15 +30,7 @@ _LARGE_PX = 512 * 512
 
 
 def parity_images(card: ModelCard, images: Sequence[os.PathLike[str]]) -> list[Image]:
-    """Read some of the user's images, or create synthetic ones.
-
-    Args:
-        card: Of the artifact.
-        images: The user's images; empty for synthetic ones.
-
-    Returns:
-        BGR uint8 (H, W, 3), at most four.
-    """
+    """Read some of the user's images, or create synthetic ones."""
     size = card.preprocessing.size_hw
     # With open sizes the user's images may be beyond the profile.
     if images and size is not None:
@@ -48,22 +40,7 @@ def parity_images(card: ModelCard, images: Sequence[os.PathLike[str]]) -> list[I
 
 
 def measure_parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Image], device: str) -> Difference:
-    """Compare the outputs of an engine with those of the graph it was built from.
-
-    Args:
-        reference: The .onnx file, run by ONNX Runtime on the CPU.
-        engine: The engine, run on this machine's GPU.
-        card: Of both.
-        images: BGR uint8 (H, W, 3).
-        device: "cuda:N".
-
-    Returns:
-        The largest difference over all images.
-
-    Raises:
-        VerificationError: It exceeds the precision's tolerance.
-        HrnetDeployError: Whatever opening or running raises.
-    """
+    """Compare the outputs of an engine with those of the graph it was built from."""
     preprocess = Preprocessor(card.preprocessing)
     theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
     name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hrnet_deploy.engines.cuda import provider
 from hrnet_deploy.engines.tensorrt.api import TrtApi, find_api
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.engines.tensorrt.load_checks import gpu_index
@@ -75,20 +76,7 @@ class EnginePlan:
 
 
 def plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
-    """Plan a build before any work is done.
-
-    Args:
-        options: Options of the user.
-        precision: Of the engine.
-
-    Returns:
-        The plan.
-
-    Raises:
-        UsageError: An option out of range, or a precision that the GPU or this TensorRT cannot run.
-        MissingDependencyError: No TensorRT is installed.
-        DeviceError: This TensorRT builds on a GPU only, and there is none.
-    """
+    """Plan a build before any work is done."""
     _check(options)
     api = find_api(options.backend or "auto")
     runtime = Runtime(api.flavour)
@@ -171,10 +159,8 @@ def _targets(text: str, api: TrtApi, device: int) -> tuple[tuple[str, ...], _Loc
 
 
 def _local_gpu(device: int) -> _Local:
-    from hrnet_deploy.engines.cuda.provider import open_cuda
-
     try:
-        cuda = open_cuda()
+        cuda = provider.open_cuda()
         count = cuda.device_count()
     except (MissingDependencyError, DeviceError):
         return _Local()

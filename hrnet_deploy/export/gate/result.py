@@ -11,10 +11,10 @@ from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.evaluation import DataInfo, Drop
 from hrnet_deploy.evaluation.runtime_status import RuntimeStatus
 from hrnet_deploy.spec import Precision
+from hrnet_deploy.system.text_table import Table
 
 _ROUNDING = 1e-9
 _MOST = 0.5
-_RUNS_ON = "runs on"
 
 
 @dataclass(frozen=True)
@@ -146,23 +146,13 @@ class GateResult:
 
     def _lines(self) -> Iterator[str]:
         what, chosen = self.precision.value, self.chosen
-        wide = max(len(_RUNS_ON), *(len(trial.runtime_status.runtime) for trial in self.attempts))
         yield (
             f"accuracy gate: {what} may lose {self.max_drop:g} points of {self.metric}; fp32 has "
             f"{100 * self.reference:.2f} on {self.data.images} images"
         )
-        yield (
-            f"  {'not ' + what:>8}  {self.metric:>6}  {'drop':>6}  {'95 % interval':>16}  {'same':>7}  "
-            f"{_RUNS_ON:<{wide}}  kept in float"
-        )
-        for trial in self.attempts:
-            drop = trial.drop
-            ends = "-" if drop.low is None else f"{drop.low:+.2f} to {drop.high:+.2f}"
-            yield (
-                f"{'>' if trial is chosen else ' '} {trial.float_share:>8.1%}  {100 * trial.value:>6.2f}  "
-                f"{drop.points:>+6.2f}  {ends:>16}  {trial.agreement:>7.2%}  {trial.runtime_status.runtime:<{wide}}  "
-                f"{', '.join(trial.kept) or '-'}"
-            )
+        header = ("", f"not {what}", self.metric, "drop", "95 % interval", "same", "runs on", "kept in float")
+        rows = [(">" if trial is chosen else "", *_cells(trial)) for trial in self.attempts]
+        yield from Table(header, rows, words=(header[0], *header[-2:])).text()
         notes = [f"{self.outcome}, {chosen.runtime_status}"]
         if self.predicted is not None:
             notes.append(f"predicted from its graph were {self.predicted.drop.points:+.2f} points")
@@ -171,6 +161,19 @@ class GateResult:
         if chosen.kept and chosen.float_share > _MOST:
             notes.append(f"most multiply-adds are not in {what}, so it may be no faster than without")
         yield "  " + "; ".join(notes)
+
+
+def _cells(trial: Trial) -> tuple[str, ...]:
+    drop = trial.drop
+    return (
+        f"{trial.float_share:.1%}",
+        f"{100 * trial.value:.2f}",
+        f"{drop.points:+.2f}",
+        "-" if drop.low is None else f"{drop.low:+.2f} to {drop.high:+.2f}",
+        f"{trial.agreement:.2%}",
+        trial.runtime_status.runtime,
+        ", ".join(trial.kept) or "-",
+    )
 
 
 class AccuracyGateError(VerificationError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hrnet_deploy.calibration.tensorrt_cache import version_number
+from hrnet_deploy.calibration.thresholds import METHODS
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.plan import EnginePlan
@@ -42,16 +44,7 @@ class Int8Plan:
 
 
 def plan_int8(options: ExportOptions, engine: EnginePlan | None, opset: int | None) -> Int8Plan:
-    """Decide how INT8 is done; target and remainder follow the output where the user leaves them open.
-
-    Args:
-        options: from the user.
-        engine: how the engine is built; None for an .onnx file.
-        opset: of the graph; None for the default.
-
-    Raises:
-        UsageError: an unknown mode, modes that exclude each other, or no calibration images for INT8.
-    """
+    """Decide how INT8 is done; target and remainder follow the output where the user leaves them open."""
     try:
         target = QdqTarget(options.qdq_target or (QdqTarget.CPU if engine is None else QdqTarget.TENSORRT))
     except ValueError as error:
@@ -93,9 +86,6 @@ def _residual(options: ExportOptions, target: QdqTarget) -> Residual:
 
 
 def _check(plan: Int8Plan, options: ExportOptions, opset: int | None) -> None:
-    from hrnet_deploy.calibration.tensorrt_cache import version_number
-    from hrnet_deploy.calibration.thresholds import METHODS
-
     if plan.cache is not None and plan.cache.is_dir():
         raise UsageError(f"--calib-cache must be a file, got the folder {plan.cache}. Add a file name.")
     if plan.trt_cache is not None:

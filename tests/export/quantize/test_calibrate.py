@@ -10,6 +10,8 @@ import onnx
 import pytest
 
 from hrnet_deploy.calibration import collector
+from hrnet_deploy.calibration.batches import Batches
+from hrnet_deploy.calibration.image_folder import find_images
 from hrnet_deploy.calibration.qdq_placement import place_qdq
 from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
@@ -18,7 +20,6 @@ from hrnet_deploy.export.quantize.calibrate import (
     calibrate,
     choose_validation,
     data_folder,
-    input_batches,
     select_images,
 )
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
@@ -80,7 +81,7 @@ def test_the_table_holds_every_range_either_target_needs(images, cache):
 
 def test_what_was_measured_is_what_the_graph_computes(images, cache):
     table = calibrate(net(), images, SQUASH, "minmax", cache)
-    fed = np.concatenate(list(input_batches(images.calibration, SQUASH)))
+    fed = np.concatenate(list(Batches(images.calibration, SQUASH, 1)))
     assert table.tensors["x"].low == fed.min()
     assert table.amax()["x"] == np.abs(fed).max()
     assert table.tensors["x"].count == fed.size
@@ -286,7 +287,8 @@ def test_an_evaluation_image_that_was_calibrated_on_is_an_error_unless_allowed(t
         for name in names:
             (tmp_path / folder / f"{name}{folder}.png").write_bytes(name.encode())
     images = select_images(tmp_path / "train", 2, allow_val=False)
+    others = find_images(tmp_path / "val", allow_val=True)
     whole = CalibrationSplit((*images.calibration, *images.validation), images.validation)
     with pytest.raises(UsageError, match="b"):
-        choose_validation(whole, tmp_path / "val", allow_overlap=False)
-    assert len(choose_validation(whole, tmp_path / "val", allow_overlap=True).validation) == 2
+        choose_validation(whole, others, allow_overlap=False)
+    assert len(choose_validation(whole, others, allow_overlap=True).validation) == 2
