@@ -27,14 +27,9 @@ def conv_precisions(model: onnx.ModelProto) -> dict[str, Precision]:
 
 
 def count_macs(model: onnx.ModelProto, size_hw: tuple[int, int]) -> dict[str, int]:
-    """Count the multiply-accumulates of convolutions for one image.
+    """Count the multiply-accumulates of convolutions for one image of that (height, width), by node name.
 
-    Args:
-        model: a float32 graph with a float (N, 3, H, W) input.
-        size_hw: image (height, width) in pixels.
-
-    Returns:
-        By node name, in graph order; 0 where the size of an output cannot be inferred.
+    The graph has a float (N, 3, H, W) input. The count is 0 where the size of an output cannot be inferred.
     """
     nhw = (1, *size_hw)
     copy = reshape(copy_of(model), ShapeRange(nhw, nhw, nhw))

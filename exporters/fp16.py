@@ -36,19 +36,12 @@ class Fp16Graph:
 
 
 def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
-    """Convert a float32 graph to half, with float32 inputs and outputs.
+    """Convert a float32 graph, which is left as it is, to half, with float32 inputs and outputs.
 
     1. Every float initializer and Constant becomes half, except Resize's roi and scales.
     2. A node with a weight beyond the half range stays in float32, as does a node named in `keep`.
     3. Nodes that compute sizes from shapes stay in float32: half cannot count beyond 2048.
     4. A value that crosses between the two types gets one Cast.
-
-    Args:
-        model: float32 graph, left as it is.
-        keep: names of nodes to keep in float32.
-
-    Returns:
-        The new graph and its report.
 
     Raises:
         ExportError: the graph contains subgraphs (If, Loop, Scan), or the result is not valid.
@@ -79,9 +72,7 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
 def fp16_overflows(model: onnx.ModelProto, absmax: Mapping[str, float]) -> frozenset[str]:
     """Find the nodes that read or compute a value outside the range of half precision.
 
-    Args:
-        model: the float32 graph.
-        absmax: largest |x| by value name, over representative images.
+    `absmax` is the largest |x| by value name, over representative images.
     """
     limit = FP16_MAX / _HEADROOM
     bad = {name for name, value in absmax.items() if not value <= limit or 0 < value < _MIN_NORMAL}

@@ -21,14 +21,7 @@ _SCORE_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 @dataclass(frozen=True)
 class Findings:
-    """Properties of a foreign graph.
-
-    Attributes:
-        num_classes: dimension 1 of the first output.
-        fixed_hw: the only image size it takes, or None.
-        fixed_batch: the only batch it takes, or None.
-        normalized: whether the output is probabilities (a softmax or sigmoid ends the graph).
-    """
+    """Properties of a foreign graph; a fixed size or batch is the only one, and `num_classes` is dimension 1."""
 
     num_classes: int
     fixed_hw: tuple[int, int] | None
@@ -37,18 +30,10 @@ class Findings:
 
 
 def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
-    """Remove all outputs but one, and the nodes that only they need.
-
-    Args:
-        model: changed in place.
-        wanted: name of the output; None where the graph has only one.
-        name: the file, for errors.
-
-    Returns:
-        Whether anything changed.
+    """Remove all outputs but the wanted one, and the nodes that only they need, in place; return whether any changed.
 
     Raises:
-        UsageError: several outputs and no name, or an output that the graph does not have.
+        UsageError: several outputs and no name, or an output that the graph does not have; `name` is the file.
     """
     graph = model.graph
     outputs = {value.name: value for value in graph.output}
@@ -71,14 +56,9 @@ def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
 
 
 def flatten_scores(model: onnx.ModelProto, output_shape: tuple[int, ...] | None) -> bool:
-    """Turn scores (N, classes, 1, 1), as a head of 1x1 convolutions gives them, into (N, classes).
+    """Turn scores (N, classes, 1, 1), as a head of 1x1 convolutions gives them, into (N, classes), in place.
 
-    Args:
-        model: changed in place.
-        output_shape: shape of its output for an image; None to use the declared one.
-
-    Returns:
-        Whether the graph had such an output.
+    `output_shape` is that of an image's output; None takes the declared one. The result is False for other scores.
     """
     graph = model.graph
     output = graph.output[0]
@@ -94,12 +74,7 @@ def flatten_scores(model: onnx.ModelProto, output_shape: tuple[int, ...] | None)
 
 
 def declare_classes(model: onnx.ModelProto, output_shape: tuple[int, ...]) -> None:
-    """Write the number of classes into the first output where it is open, as after a Reshape.
-
-    Args:
-        model: changed in place.
-        output_shape: shape of its output for an image.
-    """
+    """Write the number of classes into the first output where it is open, as after a Reshape, in place."""
     output = model.graph.output[0]
     kind = output.type.tensor_type
     declared = dims_of(kind) or [None] * len(output_shape)
@@ -127,11 +102,7 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
 
 
 def check_input(model: onnx.ModelProto, name: str) -> list[int]:
-    """Return the sizes of the input, 0 where one is open; `name` is the file, for errors.
-
-    Raises:
-        ArtifactError: the input is not float32 (N, 3, H, W).
-    """
+    """Return the sizes of the input, 0 where one is open; refuse all but float32 (N, 3, H, W)."""
     tensor = model.graph.input[0].type.tensor_type
     dims = [d.dim_value for d in tensor.shape.dim]
     if tensor.elem_type != TensorProto.FLOAT or len(dims) != 4 or dims[1] not in {0, 3}:

@@ -22,12 +22,8 @@ def add_integer_input(
 
     A normalized image has 256 values per channel, which differ from the 256 codes of one scale for all channels:
     quantization would shift each by a third of a step on average. Scaled back to integers, every value is a code. The
-    zero padding is inserted before that, where it stands for the mean.
-
-    Args:
-        model: simplified float32 graph, left as it is.
-        mean: per channel on a 0..1 scale, in the network's channel order.
-        std: per channel on a 0..1 scale, in the network's channel order.
+    zero padding is inserted before that, where it stands for the mean. `mean` and `std` are per channel on a 0..1
+    scale.
 
     Returns:
         A new graph with the same outputs (up to float32 rounding), and the range of its value `INTEGER_INPUT`, which

@@ -17,14 +17,9 @@ _GRAPH, _INITIALIZER = b"\x3a", b"\x2a"
 
 
 def expose_tensors(model: onnx.ModelProto, values: Iterable[str]) -> tuple[bytes, dict[str, str]]:
-    """Make values of a graph its only outputs.
+    """Make float values of a graph, or its inputs, its only outputs.
 
-    Args:
-        model: float32 graph, left as it is.
-        values: names of float values; graph inputs are allowed.
-
-    Returns:
-        The serialized graph, and a map from its output names to the values.
+    Returns the serialized graph, and a map from its output names to the values.
     """
     inputs = {v.name for v in model.graph.input}
     # A graph input cannot be an output itself.
@@ -38,8 +33,7 @@ def expose_tensors(model: onnx.ModelProto, values: Iterable[str]) -> tuple[bytes
 def expose_absmax(model: onnx.ModelProto) -> tuple[bytes, dict[str, str]]:
     """Replace a graph's outputs by max|x| of every float value, so that no activation is stored.
 
-    Returns:
-        The serialized graph with float scalar outputs, and a map from output name to value name.
+    Returns the serialized graph with float scalar outputs, and a map from output name to value name.
     """
     floats = {name for name, kind in value_types(model).items() if kind.elem_type == TensorProto.FLOAT}
     nodes, outputs = [], {}

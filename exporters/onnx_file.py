@@ -20,13 +20,7 @@ _ONE_FILE_LIMIT_BYTES = 2_000_000_000
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """Read a graph and its weights.
-
-    Args:
-        path: an ONNX file; external weights must lie in its folder.
-
-    Returns:
-        The checked model.
+    """Read and check a graph and its weights; external weights must lie in its folder.
 
     Raises:
         MissingFileError: there is no such file.

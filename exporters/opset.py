@@ -83,12 +83,7 @@ def _sample_as_before(model: onnx.ModelProto) -> None:
 def convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """Convert a graph to an opset, with the oldest IR version that can hold it (old runtimes refuse newer ones).
 
-    Args:
-        model: any ONNX model; changed in place where it already has that opset.
-        opset: requested version.
-
-    Returns:
-        The converted model.
+    A graph that already has that opset is changed in place.
 
     Raises:
         ExportError: onnx cannot convert it.

@@ -16,14 +16,7 @@ _PREFIX = "labels_out/"
 
 
 def add_softmax(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Add a softmax to a classifier.
-
-    Args:
-        model: graph whose first output is logits (N, classes); changed in place.
-
-    Returns:
-        The model; its only output is `probabilities`, float32 (N, classes).
-    """
+    """Add a softmax to logits (N, classes), in place; the only output is `probabilities`, float32 (N, classes)."""
     graph = model.graph
     _free_names(graph, "probabilities")
     logits = graph.output[0]
@@ -34,17 +27,9 @@ def add_softmax(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def add_topk(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
-    """Add a softmax and the selection of the k best classes to a classifier.
+    """Add a softmax and the selection of the k best classes to logits (N, classes), in place.
 
-    Args:
-        model: graph whose first output is logits (N, classes); changed in place.
-        k: number of classes, at least 1.
-
-    Returns:
-        The model; its outputs are `labels` int64 (N, k) and `scores` float32 (N, k), best first.
-
-    Raises:
-        UsageError: k is not 1 to the number of classes.
+    The outputs are `labels` int64 and `scores` float32, both (N, k), best first; UsageError for a k without classes.
     """
     graph = model.graph
     _free_names(graph, "labels", "scores")
@@ -59,15 +44,11 @@ def add_topk(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
 
 
 def add_two_classes(model: onnx.ModelProto, cut: float | None) -> onnx.ModelProto:
-    """Add a sigmoid to a classifier with one output channel, and the labels where a cut is given.
+    """Add a sigmoid to a classifier with one output channel, and the labels where a cut is given, in place.
 
-    Args:
-        model: graph whose first output is one logit (N, 1); changed in place.
-        cut: the logit above which the second class is predicted; None for probabilities only.
-
-    Returns:
-        The model. Without a cut its only output is `probabilities`, float32 (N, 2); with one its outputs are `labels`
-        int64 (N, 2) and `scores` float32 (N, 2), the predicted class first.
+    The first output is one logit (N, 1), and above `cut` the second class is predicted. Without a cut the only output
+    is `probabilities`, float32 (N, 2); with one the outputs are `labels` int64 (N, 2) and `scores` float32 (N, 2), the
+    predicted class first.
     """
     graph = model.graph
     _free_names(graph, "probabilities", "labels", "scores")
@@ -89,18 +70,10 @@ def add_two_classes(model: onnx.ModelProto, cut: float | None) -> onnx.ModelProt
 
 
 def add_argmax(model: onnx.ModelProto, *, align_corners: bool, cut: float | None = None) -> onnx.ModelProto:
-    """Add upsampling to the input's size and an argmax to a segmentation graph.
+    """Add upsampling to the input's size and an argmax to logits (N, classes, h, w), in place.
 
-    Args:
-        model: graph with input (N, 3, H, W) whose first output is logits (N, classes, h, w); changed in place.
-        align_corners: the mode of the training.
-        cut: for a model with one channel, the score above which the second class is predicted.
-
-    Returns:
-        The model; its only output is `labels`, uint8 (N, H, W).
-
-    Raises:
-        ExportError: the output does not have four dimensions.
+    The only output is `labels`, uint8 (N, H, W). With one channel, `cut` is the score above which the second class is
+    predicted. ExportError if the output does not have four dimensions.
     """
     graph = model.graph
     _free_names(graph, "labels")

@@ -36,7 +36,7 @@ def to_qdq(
     per_channel: bool = True,
     rounded: Mapping[str, NDArray[np.int8]] | None = None,
 ) -> onnx.ModelProto:
-    """Insert Q/DQ pairs and quantize weights.
+    """Insert Q/DQ pairs into a new graph and quantize its weights.
 
     1. Each value of the plan gets one pair, read by the nodes that the plan names.
     2. Weights are stored as INT8, symmetric, one scale per output channel.
@@ -48,9 +48,6 @@ def to_qdq(
         ranges: of every value in `plan.measured`.
         per_channel: one scale per output channel, else one per weight.
         rounded: by name, weights that are already codes of `weight_scales`; others go to the nearest code.
-
-    Returns:
-        A new graph.
     """
     result = copy_of(model)
     graph = result.graph

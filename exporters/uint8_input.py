@@ -22,18 +22,11 @@ _BY_CHANNEL = {"Mul", "Sub"}
 def add_uint8_input(
     model: onnx.ModelProto, mean: Sequence[float], std: Sequence[float], *, swap: bool
 ) -> onnx.ModelProto:
-    """Put Cast, Transpose, Mul and Add before a graph, so that it takes bytes in a camera's or decoder's layout.
+    """Put Cast, Transpose, Mul and Add before a graph, in place, so that it takes bytes (N, H, W, 3) as from a camera.
 
-    TensorRT fuses the four into one kernel, and a quarter of the bytes go to the device.
-
-    Args:
-        model: graph with one float32 input (N, 3, H, W); changed in place.
-        mean: per channel on a 0..1 scale, in the network's channel order.
-        std: per channel on a 0..1 scale, in the network's channel order.
-        swap: take the channels in reverse order; the first convolution's weights are reversed, which costs nothing.
-
-    Returns:
-        The model; its input has the same name and is uint8 (N, H, W, 3).
+    TensorRT fuses the four into one kernel, and a quarter of the bytes go to the device. `mean` and `std` are per
+    channel on a 0..1 scale, in the network's channel order. With `swap` the channels come in reverse order: the first
+    convolution's weights are reversed, which costs nothing.
 
     Raises:
         ExportError: the input does not have three channels, or its reader is no convolution.

@@ -17,11 +17,11 @@ from hrnet_deploy.evaluation.model_runner import Feed
 from hrnet_deploy.evaluation.run import DataOptions, dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
-from hrnet_deploy.export.open_source import open_source
+from hrnet_deploy.export.open_source import SourceModel, open_source
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
 from hrnet_deploy.export.reference_transforms import own_transform
-from hrnet_deploy.export.source import RANDOM, SourceModel, recorded_options
+from hrnet_deploy.export.source import RANDOM, recorded_options
 from hrnet_deploy.exporters.fp16 import to_fp16
 from hrnet_deploy.exporters.onnx_file import describe
 from hrnet_deploy.exporters.simplify import simplify
@@ -79,9 +79,11 @@ def measure_waterfall(
 
 
 def _open(card: ModelCard, model: str | None, weights: str | Path | None, task: str | None) -> SourceModel:
-    """Open the original as it was opened for the artifact with this card."""
+    """Open the original as it was opened for the artifact with this card, if that was exported from these weights."""
     output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
-    how = recorded_options(card) if _made_from(card, weights) else {}
+    given = None if weights is None or weights == RANDOM else resolve_weights(str(weights))
+    same = given is not None and sha256_file(given) == card.lineage.get("weights_sha256")
+    how = recorded_options(card) if same else {}
     return open_source(ExportOptions(model=model, weights=weights, task=task, graph_output=output, **how))
 
 
@@ -107,6 +109,11 @@ def _stages(
 ) -> Iterator[tuple[str, Model | str]]:
     """Models of the steps before the artifacts; a text is the reason why there is none."""
     plain = _plain(card, origin)
+
+    def in_memory(graph: onnx.ModelProto) -> OnnxModel:
+        inputs, outputs = describe(graph)
+        return OnnxModel(graph, dataclasses.replace(plain, inputs=inputs, outputs=outputs))
+
     own = "checkpoint, its own preprocessing"
     try:
         own_transform(np.zeros((8, 9, 3), np.uint8), plain.preprocessing)
@@ -117,20 +124,14 @@ def _stages(
         yield own, f"left out: {error}"
     yield "checkpoint, our preprocessing", _Original(origin, plain)
     graph = origin.to_onnx(card.shapes, None)
-    yield "ONNX as traced", _graph(graph, plain)
+    yield "ONNX as traced", in_memory(graph)
     graph = simplify(graph)
-    yield "ONNX simplified", _graph(graph, plain)
+    yield "ONNX simplified", in_memory(graph)
     if with_fp16:
         make = Preprocessor(plain.preprocessing)
         samples = dataset.limited(RANGE_IMAGES).samples
         images = (make(read_frame(str(sample.path)).image)[None] for sample in samples)
-        yield "FP16", _graph(to_fp16(graph, fp16_unsafe_nodes(graph, images)).model, plain)
-
-
-def _graph(graph: onnx.ModelProto, plain: ModelCard) -> OnnxModel:
-
-    inputs, outputs = describe(graph)
-    return OnnxModel(graph, dataclasses.replace(plain, inputs=inputs, outputs=outputs))
+        yield "FP16", in_memory(to_fp16(graph, fp16_unsafe_nodes(graph, images)).model)
 
 
 def _plain(card: ModelCard, origin: SourceModel) -> ModelCard:
@@ -180,13 +181,6 @@ def _batch(*models: Model) -> int:
     """Images per run: the fixed batch of a graph, else one."""
     fixed = (model.card.inputs[0].shape[0] for model in models)
     return max([1, *(count for count in fixed if isinstance(count, int))])
-
-
-def _made_from(card: ModelCard, weights: str | Path | None) -> bool:
-    """Whether an artifact was exported from these weights."""
-    digest = card.lineage.get("weights_sha256")
-    given = None if weights is None or weights == RANDOM else resolve_weights(str(weights))
-    return given is not None and digest is not None and sha256_file(given) == digest
 
 
 def _check_same_weights(origin: SourceModel, card: ModelCard, name: str) -> None:

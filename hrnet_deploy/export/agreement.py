@@ -18,13 +18,7 @@ Calibrated on black images, the demo's two models kept 0, 61, 73 and 83 %.
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Agreement of an artifact with its float32 graph on validation images.
-
-    Attributes:
-        share: share of equal outputs, 0..1.
-        images: number of images.
-        floor: minimum share.
-    """
+    """Share of outputs of an artifact that equal those of its float32 graph on validation images, and its floor."""
 
     precision: Precision
     share: float
@@ -49,12 +43,7 @@ def floor_for(task: Task, images: int) -> float:
 
 
 class AgreementError(VerificationError):
-    """Too few outputs of an artifact equal those of its float32 graph.
-
-    Attributes:
-        agreement: the measured agreement.
-        path: the artifact, if it was kept on request.
-    """
+    """Too few outputs of an artifact equal those of its float32 graph; `path` is the artifact, if it was kept."""
 
     def __init__(self, agreement: Agreement, path: Path | None = None) -> None:
         kept = f"{path} was kept (--keep-rejected)" if path else "Nothing was written"

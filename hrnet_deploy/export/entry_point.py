@@ -39,11 +39,7 @@ Raises:
 
 @contextlib.contextmanager
 def export_extra() -> Iterator[None]:
-    """Refuse an environment without the export extra, where the body imports what it needs.
-
-    Raises:
-        MissingDependencyError: a module is missing.
-    """
+    """Refuse an environment without the export extra, where the body imports what it needs."""
     try:
         yield
     except ImportError as error:

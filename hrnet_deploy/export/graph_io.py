@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ _LOG = logging.getLogger(__name__)
 _TWO = {Task.CLASSIFICATION: ("negative", "positive"), Task.SEGMENTATION: ("background", "foreground")}
 """Default names of the two classes of a model with one output channel."""
 _WHOSE = {"imagenet": "ImageNet", "cityscapes": "Cityscapes"}
+_NUMBER = re.compile(r"\d{1,9}")
 _STRIDE_PX = 32
 _MIN_PX = 32
 _DEFAULT_BATCH = (1, 1, 16)
@@ -64,8 +66,11 @@ def resolve_shapes(options: ExportOptions, info: ModelInfo) -> ShapeRange:
         shapes = shape_range(options.imgsz, info.fixed_batch, info.native_hw)
     if info.fixed_hw is not None and (shapes.dynamic_hw or shapes.opt_nhw[1:] != info.fixed_hw):
         raise UsageError(f"the graph takes images of {info.fixed_hw} only, got --imgsz {options.imgsz}. Leave it out.")
-    if info.variant != "foreign":
-        _check_size(info.task, shapes)
+    for _, height, width in (shapes.min_nhw, shapes.opt_nhw, shapes.max_nhw) if info.variant != "foreign" else ():
+        if min(height, width) < _MIN_PX:
+            raise UsageError(f"image size must be at least {_MIN_PX}x{_MIN_PX}, got {height}x{width}. Enlarge it.")
+        if info.task is Task.CLASSIFICATION and (height % _STRIDE_PX or width % _STRIDE_PX):
+            raise UsageError(f"image size must be a multiple of {_STRIDE_PX}, got {height}x{width}. Round it.")
     return shapes
 
 
@@ -74,7 +79,11 @@ def resolve_preprocessing(options: ExportOptions, info: ModelInfo, shapes: Shape
     own = info.preprocessing
     if options.preprocessing is not None:
         own = named_preprocessing(options.preprocessing, info)
-    result = _with_size(_overridden(own, options), info.task, shapes)
+    fields = ("resize", "crop_pct", "interpolation", "mean", "std")
+    given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
+    if given.get("resize") not in {None, "none"} and own.size_hw is None:
+        given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # a stand-in until the size is known
+    result = _with_size(dataclasses.replace(own, **given), info.task, shapes)
     if options.resize is not None and options.resize != result.resize.value:
         whole = result.resize is Resize.NONE and info.task is Task.SEGMENTATION
         raise UsageError(
@@ -158,7 +167,7 @@ def _batch_range(batch: str | int | None) -> tuple[int, int, int]:
     if batch is None:
         return _DEFAULT_BATCH
     parts = str(batch).split(":")
-    if len(parts) not in {1, 3} or not all(map(_is_number, parts)):
+    if len(parts) not in {1, 3} or not all(map(_NUMBER.fullmatch, parts)):
         raise UsageError(f"batch must be N or MIN:OPT:MAX, got '{batch}'. Example: 1:8:16.")
     numbers = [int(p) for p in parts]
     return (numbers[0], numbers[len(numbers) // 2], numbers[-1])
@@ -171,24 +180,16 @@ def _size_range(
         return native_hw, native_hw, native_hw
     if imgsz == "dynamic":
         return _DYNAMIC_MIN_HW, native_hw, _DYNAMIC_MAX_HW
-    if isinstance(imgsz, tuple | list):
-        imgsz = "x".join(map(str, imgsz))
-    sizes = [_size(part, imgsz) for part in str(imgsz).split(":")]
+    text = "x".join(map(str, imgsz)) if isinstance(imgsz, tuple | list) else str(imgsz)
+    sizes = []
+    for part in text.lower().split(":"):
+        parts = part.split("x")
+        if len(parts) not in {1, 2} or not all(map(_NUMBER.fullmatch, parts)):
+            raise UsageError(f"image size must be H, HxW, MIN:OPT:MAX or 'dynamic', got '{text}'. Example: 512x1024.")
+        sizes.append((int(parts[0]), int(parts[-1])))
     if len(sizes) not in {1, 3}:
-        raise UsageError(f"image size must be one size or MIN:OPT:MAX, got '{imgsz}'. Example: 256:512x1024:1024x2048.")
+        raise UsageError(f"image size must be one size or MIN:OPT:MAX, got '{text}'. Example: 256:512x1024:1024x2048.")
     return sizes[0], sizes[len(sizes) // 2], sizes[-1]
-
-
-def _size(text: str, whole: str | int) -> HeightWidth:
-    parts = text.lower().split("x")
-    if len(parts) not in {1, 2} or not all(map(_is_number, parts)):
-        raise UsageError(f"image size must be H, HxW, MIN:OPT:MAX or 'dynamic', got '{whole}'. Example: 512x1024.")
-    return int(parts[0]), int(parts[-1])
-
-
-def _is_number(text: str) -> bool:
-    """Return whether a text is digits, and few enough for int()."""
-    return text.isdecimal() and len(text) < 10
 
 
 def _names_of_file(info: ModelInfo) -> tuple[str, ...] | None:
@@ -226,23 +227,6 @@ def _both_names(names: tuple[str, ...], task: Task) -> tuple[str, ...]:
     if len(names) != 1:
         return names
     return ("background" if task is Task.SEGMENTATION else f"not {names[0]}", names[0])
-
-
-def _check_size(task: Task, shapes: ShapeRange) -> None:
-    for nhw in (shapes.min_nhw, shapes.opt_nhw, shapes.max_nhw):
-        height, width = nhw[1:]
-        if min(height, width) < _MIN_PX:
-            raise UsageError(f"image size must be at least {_MIN_PX}x{_MIN_PX}, got {height}x{width}. Enlarge it.")
-        if task is Task.CLASSIFICATION and (height % _STRIDE_PX or width % _STRIDE_PX):
-            raise UsageError(f"image size must be a multiple of {_STRIDE_PX}, got {height}x{width}. Round it.")
-
-
-def _overridden(preprocessing: Preprocessing, options: ExportOptions) -> Preprocessing:
-    fields = ("resize", "crop_pct", "interpolation", "mean", "std")
-    given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
-    if given.get("resize") not in {None, "none"} and preprocessing.size_hw is None:
-        given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # a stand-in until the size is known
-    return dataclasses.replace(preprocessing, **given)
 
 
 def _with_size(preprocessing: Preprocessing, task: Task, shapes: ShapeRange) -> Preprocessing:

@@ -143,9 +143,8 @@ def _session(model: onnx.ModelProto, name: str) -> Engine:
 
 def _sums_to_one(output: NDArray[np.float64]) -> bool:
     """Check whether the scores of two or more classes add up to 1 at every position."""
-    if output.ndim < 2 or output.shape[1] < 2:
-        return False
-    return bool(output.min() >= 0 and np.abs(output.sum(axis=1) - 1).max() < _SUM_TOLERANCE)
+    several = output.ndim > 1 and output.shape[1] > 1
+    return several and bool(output.min() >= 0 and np.abs(output.sum(axis=1) - 1).max() < _SUM_TOLERANCE)
 
 
 def _task(given: str | None, card: ModelCard | None, name: str) -> Task:

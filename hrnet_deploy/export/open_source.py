@@ -7,13 +7,15 @@ from pathlib import Path
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.onnx_source import OnnxSource
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.source import SourceModel
 from hrnet_deploy.export.torch_source import TorchSource
 from hrnet_deploy.export.zoo_artifact import default_weights
 from hrnet_deploy.exporters import opset as opsets
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.models.weights import zoo_entry
 from hrnet_deploy.models.zoo import named_entry
+
+SourceModel = OnnxSource | TorchSource
+"""A model that runs as the reference (float32 (N, 3, H, W) -> its own output) and becomes a float32 graph."""
 
 
 def open_source(options: ExportOptions, opset: int | None = None) -> SourceModel:

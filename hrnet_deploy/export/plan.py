@@ -40,9 +40,6 @@ class EarlyPlan:
     """What is decided before any weights are read.
 
     Attributes:
-        options: from the user.
-        precision: of the artifact.
-        int8: how INT8 is done.
         opset: of the graph; None for the newest that all runtimes read, or a foreign file's own.
         engine: how the engine is built; None for an .onnx file.
         images: calibration images and validation images; None where no folder is named or none is needed.
@@ -85,15 +82,9 @@ class ExportPlan(EarlyPlan):
     """What an export creates.
 
     Attributes:
-        info: of the model.
-        path: the file to write.
-        shapes: batch, height and width of the input.
         preprocessing: from image to float model input.
         pixels: channel order of a uint8 input; None for a float one.
-        output_kind: what the graph's output holds.
-        classes: class names.
         threshold: of a model with one channel, the probability above which it predicts the second class; else None.
-        accuracy: maximum loss, and the images it is measured on; None for no gate.
     """
 
     info: ModelInfo

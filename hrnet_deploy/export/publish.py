@@ -16,13 +16,12 @@ from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.export.card import build_card
 from hrnet_deploy.export.engine.build import compile_graph
-from hrnet_deploy.export.engine.parity import parity_images
 from hrnet_deploy.export.gate.gate import AccuracyGate, Choice
 from hrnet_deploy.export.gate.result import GateResult
 from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.converter import ConvertedGraph, Converter
 from hrnet_deploy.export.result import ExportResult
-from hrnet_deploy.export.verify import verify
+from hrnet_deploy.export.verify import parity_images, verify
 from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.integrity.fingerprint import artifact_fingerprint
 from hrnet_deploy.spec import ModelCard

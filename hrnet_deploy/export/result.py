@@ -25,11 +25,9 @@ class ExportResult:
     Attributes:
         difference: distance from the original; None if it was not measured again.
         nodes: number of nodes in the graph.
-        size_bytes: size on disk.
         kept_fp32: nodes of an FP16 graph left in float32 because half precision cannot hold their values.
         underflowed: weights that became zero in half precision.
         sensitivity: by block, the similarity of a graph in which that block alone is INT8; empty unless requested.
-        engine: the engine that was built, if any.
         verdict: result of the accuracy gate, if there was a target.
         waterfall: loss of each step, if requested.
         agreement: share of equal outputs on validation images; None for float32, random weights and without images.

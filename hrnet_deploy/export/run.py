@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
@@ -13,21 +15,22 @@ from hrnet_deploy.export.engine.from_onnx import compile_file
 from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options
 from hrnet_deploy.export.gate.gate import search
 from hrnet_deploy.export.gate.result import AccuracyGateError
-from hrnet_deploy.export.open_source import open_source
+from hrnet_deploy.export.open_source import SourceModel, open_source
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.plan import ExportPlan, export_kind, make_plan
-from hrnet_deploy.export.progress import ExportProgress
 from hrnet_deploy.export.publish import publish
 from hrnet_deploy.export.quantize.converter import Converter
 from hrnet_deploy.export.quantize.fp16 import Fp16Converter
 from hrnet_deploy.export.quantize.int8 import Int8Converter
 from hrnet_deploy.export.result import ExportResult
-from hrnet_deploy.export.source import SourceModel, read_card
+from hrnet_deploy.export.source import read_card
 from hrnet_deploy.export.verify import make_reference_batches
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.spec import Precision
+from hrnet_deploy.system.progress import bar
 
 _CONVERTERS = {Precision.FP32: Converter, Precision.FP16: Fp16Converter, Precision.INT8: Int8Converter}
+_STEPS = ("loading", "running the original", "tracing", "setting the precision", "verifying", "building")
 
 
 def run_export(options: ExportOptions) -> ExportResult:
@@ -37,10 +40,10 @@ def run_export(options: ExportOptions) -> ExportResult:
     check_accuracy_options(options, kind)
     options.check_applies(kind)
     if card is not None and kind.as_is:
-        with ExportProgress() as step:
+        with _progress() as step:
             return compile_file(card, options, step)
     early = make_plan(options)
-    with ExportProgress() as step:
+    with _progress() as step:
         step("loading")
         source = open_source(options, early.opset)
         plan = early.resolve(source.info)
@@ -64,6 +67,18 @@ def run_export(options: ExportOptions) -> ExportResult:
         [result.path], options.eval_data, source=source, limit=options.eval_limit, device="cpu", backend="onnxruntime"
     )
     return dataclasses.replace(result, waterfall=steps)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show a progress bar over `_STEPS`; a call shows that a step begins."""
+    with bar(total=len(_STEPS), bar_format="{desc:<22} {bar:20} {n_fmt}/{total_fmt} [{elapsed}]") as shown:
+
+        def step(name: str) -> None:
+            shown.n = _STEPS.index(name)
+            shown.set_description_str(name)
+
+        yield step
 
 
 def _float_graph(source: SourceModel, plan: ExportPlan) -> onnx.ModelProto:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-import onnx
-from numpy.typing import NDArray
+from typing import Any
 
 from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
 from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.errors import MissingFileError, UsageError
 from hrnet_deploy.export.option_declaration import flag
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.spec import ModelCard, OutputKind, Preprocessing, ShapeRange, Task
+from hrnet_deploy.spec import ModelCard, OutputKind, Preprocessing, Task
 
 RANDOM = "random"
 """Name of seeded random weights, for measuring speed."""
@@ -33,15 +29,11 @@ class ModelInfo:
     Attributes:
         variant: architecture name, or "foreign".
         num_classes: number of classes; 2 for a head with one channel.
-        preprocessing: its own.
         native_hw: the size it is published for.
-        fixed_hw: the only size its graph takes, if it has one.
-        fixed_batch: the only batch its graph takes, if it has one.
+        fixed_hw: the only size its graph takes, if it has one; `fixed_batch` likewise.
         opset: of a foreign graph; None for a checkpoint.
         align_corners: how the scores of a segmentation model are resized to the image.
-        classes: class names, where the file has them.
         threshold: of a head with one channel, the probability above which it predicts the second class; else None.
-        palette: class colors, RGB, where the file has them.
         lineage: file names, digests and how the file was read.
     """
 
@@ -59,20 +51,6 @@ class ModelInfo:
     threshold: float | None = None
     palette: tuple[tuple[int, int, int], ...] | None = None
     lineage: Mapping[str, str]
-
-
-class SourceModel(Protocol):
-    """A model that runs as the reference and becomes a graph."""
-
-    info: ModelInfo
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the model's own output for float32 (N, 3, H, W)."""
-        ...
-
-    def to_onnx(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
-        """Return a float32 graph with those shapes and that opset (None: the source's own choice)."""
-        ...
 
 
 def read_card(path: Path) -> ModelCard | None:

@@ -28,7 +28,7 @@ from hrnet_deploy.models.weights import resolve_weights, web_address, zoo_entry
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, ShapeRange, Task
 
 if TYPE_CHECKING:
-    from hrnet_deploy.models.checkpoints.class_info import ClassInfo, Palette
+    from hrnet_deploy.models.checkpoints.class_info import ClassInfo
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_VARIANT = "hrnet_w18"
@@ -71,7 +71,10 @@ def _random_weights(variant: Variant | None, options: ExportOptions) -> tuple[An
     count = options.num_classes or (1000 if classifier else 19)
     refuse_options(options, CHECKPOINT_ONLY, "random weights", "have none of that")
     if options.align_corners is not None:
-        variant = _aligned(variant, align_corners=options.align_corners)
+        if classifier:
+            raise UsageError(f"--align-corners is for segmentation models, got {variant.name}. Leave it out.")
+        aligned = options.align_corners
+        variant = dataclasses.replace(variant, align_corners=aligned, align_corners_fuse=aligned)
     torch.manual_seed(_SEED)
     check_size(_float_bytes(build_network(variant, count, device="meta")), variant.name)
     whole = Preprocessing(resize=Resize.NONE, size_hw=None, interpolation=Interpolation.OPENCV_LINEAR)
@@ -121,13 +124,17 @@ def _info(
 ) -> ModelInfo:
     """Describe a network with this number of output channels."""
     native_hw = preprocessing.size_hw if variant.task is Task.CLASSIFICATION else None
+    palette, num_classes = classes.palette, max(count, 2)
+    if palette is not None and len(palette) != num_classes:
+        _LOG.warning("palette: the %d colors in the file are not used: there are %d classes", len(palette), num_classes)
+        palette = None
     return ModelInfo(
         task=variant.task,
         variant=variant.name,
-        num_classes=max(count, 2),
+        num_classes=num_classes,
         threshold=threshold if count == 1 else None,
         classes=classes.names,
-        palette=_palette(classes.palette, max(count, 2)),
+        palette=palette,
         preprocessing=preprocessing,
         native_hw=native_hw or variant.default_input_hw,
         align_corners=variant.align_corners,
@@ -135,21 +142,6 @@ def _info(
     )
 
 
-def _aligned(variant: Variant, *, align_corners: bool) -> Variant:
-    """Return the variant as the HRNet-OCR branch resizes, or not."""
-    if variant.task is not Task.SEGMENTATION:
-        raise UsageError(f"--align-corners is for segmentation models, got {variant.name}. Leave it out.")
-    return dataclasses.replace(variant, align_corners=align_corners, align_corners_fuse=align_corners)
-
-
 def _float_bytes(network: Any) -> int:
     """Return the size of a network's weights as float32."""
     return 4 * sum(int(tensor.numel()) for tensor in network.state_dict().values())
-
-
-def _palette(palette: Palette | None, count: int) -> Palette | None:
-    """Return a file's palette where it has a color for each class."""
-    if palette is not None and len(palette) != count:
-        _LOG.warning("palette: the %d colors in the file are not used: there are %d classes", len(palette), count)
-        return None
-    return palette

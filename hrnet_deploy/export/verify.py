@@ -1,10 +1,12 @@
-"""Comparison of an artifact with its original on synthetic images."""
+"""Comparison of a graph with its original, and of an engine with its graph."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -15,7 +17,9 @@ from hrnet_deploy.engines.difference import NO_DIFFERENCE, Difference, compare
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.imaging.drawing import Image
+from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
+from hrnet_deploy.processing.model_io import network_input
 from hrnet_deploy.processing.postprocess import best_classes, softmax, upsampled_argmax
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.processing.two_classes import cut_of, two_scores
@@ -27,14 +31,12 @@ _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerances:
-    """Accepted differences by kind of output and precision.
+    """Accepted differences by precision, and the words of the error.
 
     Attributes:
         logits: largest |difference|, in units of the spread of the logits.
         scores: largest |difference| of probabilities.
         labels: smallest share of equal pixels of a label map.
-        demand: requirement named in the error, after the precision.
-        advice: last sentence of the error.
     """
 
     logits: Mapping[Precision, float]
@@ -68,20 +70,22 @@ TOLERANCES = Tolerances(
     demand="artifact must agree with its original",
     advice="Nothing was written; try fp32 or --no-simplify, or check the weights.",
 )
+_ENGINE_TOLERANCES = Tolerances(
+    # TF32 has 10 bits, and INT8 rounds elsewhere than on a CPU.
+    logits={Precision.FP32: 2e-2, Precision.FP16: 5e-2, Precision.INT8: 0.5},
+    scores={Precision.FP32: 1e-2, Precision.FP16: 2e-2, Precision.INT8: 0.2},
+    labels={Precision.FP32: 0.998, Precision.FP16: 0.99, Precision.INT8: 0.95},
+    demand="engine must agree with ONNX Runtime",
+    advice="Nothing was written; try another precision, or --no-tf32.",
+)
+_DISTINCT_IMAGES = 4
 _LARGE_PX = 512 * 512
 _OPEN_SIZES = ((256, 320), (128, 192))
 
 
 @dataclass(frozen=True)
 class ReferenceBatch:
-    """Images of one size and the original's outputs.
-
-    Attributes:
-        images: BGR uint8 (H, W, 3), of the network's size.
-        inputs: network input, float32 (N, 3, H, W).
-        outputs: output of the original, float32 (N, classes, ...).
-        kind: content of `outputs`.
-    """
+    """Images of one size, BGR uint8 (H, W, 3), their network inputs, and the original's outputs of that kind."""
 
     images: list[Image]
     inputs: NDArray[np.float32]
@@ -105,7 +109,7 @@ def make_reference_batches(
     sizes = {_within(size, shapes) for size in _OPEN_SIZES} if shapes.dynamic_hw else {shapes.opt_nhw[1:]}
     batches = []
     for height, width in sorted(sizes):
-        distinct = 1 if height * width > _LARGE_PX else min(count, 4)
+        distinct = 1 if height * width > _LARGE_PX else min(count, _DISTINCT_IMAGES)
         images = synthetic_images(distinct, (height, width))
         preprocess = Preprocessor(_at(preprocessing, (height, width)))
         inputs = np.stack([preprocess(image) for image in images])
@@ -140,6 +144,35 @@ def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -
     return worst
 
 
+def parity_images(card: ModelCard, images: Sequence[os.PathLike[str]]) -> list[Image]:
+    """Read some of the user's images, or create synthetic ones."""
+    size = card.preprocessing.size_hw
+    # With open sizes the user's images may be beyond the profile.
+    if images and size is not None:
+        return [read_frame(os.fspath(image)).image for image in images[:_DISTINCT_IMAGES]]
+    height, width = size or card.shapes.opt_nhw[1:]
+    return synthetic_images(_DISTINCT_IMAGES if height * width <= _LARGE_PX else 1, (height, width))
+
+
+def measure_parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Image], device: str) -> Difference:
+    """Compare the outputs of an engine with those of the graph it was built from."""
+    preprocess = Preprocessor(card.preprocessing)
+    theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
+    name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
+    cut = cut_of(card.threshold, card.output_kind)
+    worst = NO_DIFFERENCE
+    try:
+        for image in images:
+            tensor = network_input(card, preprocess, image)
+            feed = {card.inputs[0].name: pad_batch(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
+            worst = worst.worst(compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1], cut))
+    finally:
+        theirs.close()
+        ours.close()
+    _ENGINE_TOLERANCES.check(worst, card)
+    return worst
+
+
 def check_graph(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> None:
     """Refuse a float32 graph whose outputs differ from those of its original."""
     for batch, found in zip(batches, with_outputs_of(model, batches), strict=True):
@@ -157,10 +190,8 @@ def with_outputs_of(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -
     spec, name = engine.inputs[0], engine.outputs[0].name
     outputs = [engine.run({spec.name: pad_batch(batch.inputs, spec)})[name][: len(batch.inputs)] for batch in batches]
     engine.close()
-    return [
-        dataclasses.replace(batch, outputs=found.astype(np.float32))
-        for batch, found in zip(batches, outputs, strict=True)
-    ]
+    pairs = zip(batches, outputs, strict=True)
+    return [dataclasses.replace(batch, outputs=found.astype(np.float32)) for batch, found in pairs]
 
 
 def _expected(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:

@@ -19,11 +19,10 @@ from hrnet_deploy.engines.difference import Difference
 from hrnet_deploy.engines.tensorrt.builder import BuildRequest, BuiltPlan, Typing, build, inspect
 from hrnet_deploy.engines.tensorrt.layers import Layer, int8_throughout, precision_share
 from hrnet_deploy.errors import BuildError, VerificationError
-from hrnet_deploy.export.engine.parity import measure_parity
 from hrnet_deploy.export.engine.plan import EnginePlan
-from hrnet_deploy.exporters.baked_weights import with_float_weights
+from hrnet_deploy.export.verify import measure_parity
 from hrnet_deploy.exporters.convolutions import conv_precisions
-from hrnet_deploy.exporters.gemm import gemm_to_conv
+from hrnet_deploy.exporters.tensorrt_graph import gemm_to_conv, with_float_weights
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.spec import ModelCard
 
@@ -71,7 +70,10 @@ def compile_graph(
     rebuild: str,
 ) -> BuiltEngine:
     """Build, inspect and compare an engine, and write its plan file and sidecar."""
-    graph = _suited(graph, plan)
+    if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
+        graph = gemm_to_conv(graph)
+    elif not plan.api.strong_typing:
+        graph = with_float_weights(graph)
     content = graph.SerializeToString()
     scales = implicit if plan.implicit else None
     float_nodes = frozenset() if scales is None else scales.float_nodes
@@ -98,15 +100,6 @@ def compile_graph(
     write_sidecar(facts, sidecar_path(path))
     found = measure_parity(reference, path, card, images, f"cuda:{plan.device}") if runs_here else None
     return BuiltEngine(facts, asked, reached, len(layers), int8_throughout(layers), found, built.seconds)
-
-
-def _suited(graph: onnx.ModelProto, plan: EnginePlan) -> onnx.ModelProto:
-    """Adapt the graph to this TensorRT."""
-    if plan.api.flavour == "tensorrt-rtx" and _TURING in plan.capabilities:
-        return gemm_to_conv(graph)
-    if not plan.api.strong_typing:
-        return with_float_weights(graph)
-    return graph
 
 
 def _request(content: bytes, card: ModelCard, plan: EnginePlan, name: str, scales: ImplicitInt8 | None) -> BuildRequest:
@@ -137,10 +130,8 @@ def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...
     entry = card.inputs[0]
     if all(isinstance(size, int) for size in entry.shape):
         return {}
-    shapes = card.shapes
-    low, best, high = (
-        (n, h, w, 3) if card.pixels_in else (n, 3, h, w) for n, h, w in (shapes.min_nhw, shapes.opt_nhw, shapes.max_nhw)
-    )
+    sizes = (card.shapes.min_nhw, card.shapes.opt_nhw, card.shapes.max_nhw)
+    low, best, high = ((n, h, w, 3) if card.pixels_in else (n, 3, h, w) for n, h, w in sizes)
     return {entry.name: (low, best, high)}
 
 
@@ -163,15 +154,14 @@ def _count_in_precision(
 ) -> tuple[int, int | None]:
     """Count the convolutions requested in the engine's precision, and those that run in it.
 
-    If the graph sets the precision, a convolution that provably runs in another one is an error. An unknown precision
-    is a warning, and so is a small share of the requested one if TensorRT chose freely.
+    If the graph sets the precision, one that provably runs in another precision is an error; otherwise few are a
+    warning.
     """
-    written = conv_precisions(graph)
     # With builder flags TensorRT takes a precision where it is faster.
     freely = plan.typing is Typing.WEAK
     asked = [
         name
-        for name, precision in written.items()
+        for name, precision in conv_precisions(graph).items()
         if (plan.flags_set_precision and name not in float_nodes) or precision is card.precision
     ]
     if not layers:
@@ -181,27 +171,21 @@ def _count_in_precision(
     if share.missing and (not freely or not share.achieved):
         raise VerificationError(
             f"engine must run {len(asked)} convolutions in {card.precision.value}, got {share.achieved}: not "
-            f"{_first(share.missing)}. "
-            "Nothing was written; choose another precision, or another --backend or --target."
+            f"{_first(share.missing)}. Nothing was written; choose another precision, or another --backend or --target."
         )
     if share.unidentified:
+        found = (plan.api.label, len(share.unidentified), len(asked), _first(share.unidentified))
         _LOG.warning(
             "%s does not tell the precision of %d of %d convolutions: %s. Compare the engine's speed with FP16's.",
-            plan.api.label,
-            len(share.unidentified),
-            len(asked),
-            _first(share.unidentified),
+            *found,
         )
     if share.achieved < _FEW * known:
+        advice = ", or try --int8-path qdq" if plan.implicit else ""
+        counted = (share.achieved, known, card.precision.value, _first(share.missing), advice)
         _LOG.warning(
             "only %d of %d convolutions run in %s, which TensorRT chose where it is faster: not %s. "
-            "Compare the engine's speed with another precision's%s.",
-            share.achieved,
-            known,
-            card.precision.value,
-            _first(share.missing),
-            ", or try --int8-path qdq" if plan.implicit else "",
-        )
+            "Compare the engine's speed with another precision's%s.", *counted,
+        )  # fmt: skip
     return len(asked), share.achieved if known else None
 
 

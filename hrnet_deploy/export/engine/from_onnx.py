@@ -7,16 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hrnet_deploy.artifact.files import atomic_output
-from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.build import compile_graph
-from hrnet_deploy.export.engine.parity import parity_images
 from hrnet_deploy.export.engine.plan import plan_engine
 from hrnet_deploy.export.graph_io import shape_range
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.plan import ENGINE_SUFFIX
 from hrnet_deploy.export.quantize.calibrate import named_folder, select_images
 from hrnet_deploy.export.result import ExportResult
+from hrnet_deploy.export.verify import parity_images
 from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import ModelCard, ShapeRange
@@ -39,6 +38,9 @@ def compile_file(card: ModelCard, options: ExportOptions, step: Callable[[str], 
     graph = onnx_file.read(source)
     path = Path(options.output or source.with_suffix(ENGINE_SUFFIX).name)
     step("building")
+    folder = named_folder(options.eval_data or options.calib_data)
+    # Images of any split serve: no figure depends on them.
+    images = () if folder is None else select_images(folder, _TRIED, allow_val=True).calibration
     with atomic_output(path) as temporary:
         compiled = compile_graph(
             graph,
@@ -46,18 +48,12 @@ def compile_file(card: ModelCard, options: ExportOptions, step: Callable[[str], 
             plan,
             temporary,
             reference=source,
-            images=parity_images(card, _images(options)),
+            images=parity_images(card, images),
             implicit=None,
             rebuild=options.command_line(),
         )
         size_bytes = sum(part.stat().st_size for part in temporary.parent.iterdir())
     return ExportResult(path, card, compiled.parity, len(graph.graph.node), size_bytes, engine=compiled)
-
-
-def _images(options: ExportOptions) -> tuple[CalibrationImage, ...]:
-    """Select images of the user from any split: no figure depends on them."""
-    folder = named_folder(options.eval_data or options.calib_data)
-    return () if folder is None else select_images(folder, _TRIED, allow_val=True).calibration
 
 
 def _shapes(card: ModelCard, options: ExportOptions) -> ShapeRange:

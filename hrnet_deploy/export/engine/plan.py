@@ -26,21 +26,16 @@ _MAX_LEVEL = 5
 
 @dataclass(frozen=True, kw_only=True)
 class EnginePlan:
-    """A build that this machine can do.
+    """A build that this machine can do; None stands for TensorRT's default.
 
     Attributes:
-        api: the TensorRT found on this machine.
         typing: whether the graph or builder flags set the precision.
         implicit: INT8 through the entropy calibrator instead of Q/DQ.
         targets: compute capabilities to build for ("sm86"); empty for the GPU in this machine.
         capabilities: compute capabilities on which the engine will run.
         device: index of the GPU that builds and runs the comparison.
         gpu: its name; "" without a GPU.
-        timing_cache: file of measured kernels; None if this TensorRT keeps none.
-        workspace_bytes: maximum scratch memory of a kernel; None for TensorRT's limit.
-        opt_level: 0 to 5; None for TensorRT's default.
-        aux_streams: streams for parallel branches; None for TensorRT's default.
-        tf32: let FP32 convolutions round their inputs to 10 bits on tensor cores.
+        workspace_bytes: maximum scratch memory of a kernel.
     """
 
     api: TrtApi

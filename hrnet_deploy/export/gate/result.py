@@ -25,7 +25,6 @@ class Trial:
         kept: blocks kept in float to meet the target, most sensitive first.
         float_share: share of the convolutions' multiply-adds that are not in the artifact's precision, 0..1.
         value: metric, 0..1.
-        drop: loss against the float32 graph.
         agreement: share of outputs equal to those of the float32 graph, 0..1.
     """
 
@@ -51,13 +50,10 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    """Whether an artifact meets its accuracy target.
+    """Whether an artifact loses at most `max_drop` percentage points of a metric.
 
     Attributes:
-        metric: name of the metric, such as "top-1".
         reference: metric of the float32 graph, 0..1.
-        max_drop: accepted loss in percentage points.
-        data: the labeled images.
         attempts: in order; the first is the artifact as requested. The graphs of an engine come before the engines.
     """
 
@@ -177,12 +173,7 @@ def _cells(trial: Trial) -> tuple[str, ...]:
 
 
 class AccuracyGateError(VerificationError):
-    """No trial meets the accuracy target.
-
-    Attributes:
-        verdict: every trial.
-        path: the artifact, if it was kept on request.
-    """
+    """No trial meets the accuracy target; `verdict` has them all, and `path` is the artifact, if it was kept."""
 
     def __init__(self, verdict: GateResult, path: Path | None = None) -> None:
         best = verdict.chosen

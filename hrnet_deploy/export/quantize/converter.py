@@ -32,9 +32,6 @@ class ConvertedGraph:
     Attributes:
         graph: simplified, in its precision, with its input and output as planned.
         batches: inputs and outputs that the written file must reproduce.
-        kept_fp32: nodes of an FP16 graph left in float32.
-        underflowed: weights that became zero in half precision.
-        quantization: for an INT8 graph, how it was quantized.
         sensitivity: by block, the similarity of a graph in which that block alone is INT8; empty unless requested.
         untyped: the float32 graph with the same ends, for a TensorRT whose builder flags set the precision.
         agreement: share of equal outputs on validation images; None for float32, random weights and without images.
@@ -57,9 +54,7 @@ class Converter:
 
     Attributes:
         model: the graph without the uint8 input and the output head of the plan.
-        batches: inputs and outputs of the original.
         cut: score above which a single output channel means the second class; None for a channel per class.
-        flags_set_precision: whether the engine's precision comes from builder flags instead of the graph.
     """
 
     def __init__(self, model: onnx.ModelProto, plan: ExportPlan, batches: Sequence[ReferenceBatch] = ()) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import onnx
 
-from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
 from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.calibration.thresholds import METHODS
 from hrnet_deploy.errors import UsageError, VerificationError
@@ -102,7 +101,11 @@ class Int8Converter(Converter):
         model = graphs.write(self._table, kept)
         # Real images compare INT8 with the original; the reference batches compare the file with this graph.
         batches = with_outputs_of(model, self.batches)
-        reads_scales = options.target is QdqTarget.TENSORRT or options.trt_cache is not None
+        implicit = None
+        if options.target is QdqTarget.TENSORRT or options.trt_cache is not None:
+            implicit = graphs.implicit(self._table, kept)
+            if self.plan.pixels is not None:  # the input's scale is that of the normalized value
+                implicit = implicit.renamed(self.model.graph.input[0].name, NORMALIZED)
         return ConvertedGraph(
             graph=self.with_ends(model),
             batches=batches,
@@ -110,7 +113,7 @@ class Int8Converter(Converter):
             sensitivity=self._by_block,
             untyped=self.with_ends(graphs.untyped(kept)) if self.flags_set_precision else None,
             agreement=self.agreement(score.agreement, self._scorer.count),
-            implicit=self._renamed(graphs.implicit(self._table, kept)) if reads_scales else None,
+            implicit=implicit,
         )
 
     def _kept(self) -> tuple[str, ...]:
@@ -155,11 +158,6 @@ class Int8Converter(Converter):
         if kept not in self._scores:
             self._scores[kept] = self._scorer.score(self._graphs.write(self._table, kept))
         return self._scores[kept]
-
-    def _renamed(self, implicit: ImplicitInt8) -> ImplicitInt8:
-        """Name the input's scale after the normalized value of a uint8 input."""
-        (entry,) = self.model.graph.input
-        return implicit if self.plan.pixels is None else implicit.renamed(entry.name, NORMALIZED)
 
     def _with_integer_input(self) -> QdqGraphs:
         """Let a segmentation model's first convolution read integers on the CPU; a classifier's stays in float.

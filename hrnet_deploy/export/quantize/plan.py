@@ -21,15 +21,7 @@ FP16_SCALES_OPSET = 19
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Plan:
-    """How an INT8 graph is made; fields are as in `ExportOptions` where nothing else is stated.
-
-    Attributes:
-        method: threshold method, or "auto".
-        cache: file of the calibration table; None for a name after the output's.
-        target: kernels that the Q/DQ layout suits.
-        remainder: "fp32", or "fp16" for what is not INT8 in a graph for TensorRT.
-        per_channel: one weight scale per output channel, else one per layer.
-    """
+    """How an INT8 graph is made; fields are as in `ExportOptions`, with the defaults of the output."""
 
     method: str = "entropy"
     cache: Path | None = None
@@ -53,12 +45,17 @@ def plan_int8(options: ExportOptions, engine: EnginePlan | None, opset: int | No
         ) from error
     if engine is not None and target is QdqTarget.CPU:
         raise UsageError("an engine needs --qdq-target tensorrt, got cpu. Leave it out.")
+    residual = options.residual or DEFAULT_RESIDUAL.value
+    if residual not in {known.value for known in Residual}:
+        raise UsageError(f"--residual must be 'int8' or 'float', got '{residual}'. Choose one.")
+    if options.residual is not None and target is not QdqTarget.TENSORRT:
+        raise UsageError(f"--residual needs --qdq-target tensorrt, got {target.value}. Leave it out.")
     half = engine is not None and engine.typing is Typing.STRONG
     plan = Int8Plan(
         method=options.calib_method or "entropy",
         cache=None if options.calib_cache is None else Path(options.calib_cache),
         target=target,
-        residual=DEFAULT_RESIDUAL if options.residual is None else _residual(options, target),
+        residual=Residual(residual),
         keep_fp=tuple(options.keep_fp),
         remainder=options.remainder or (Precision.FP16 if half else Precision.FP32).value,
         per_channel=not options.per_tensor,
@@ -75,14 +72,6 @@ def check_scales(plan: Int8Plan, opset: int, got: str) -> None:
     """Refuse an opset without FP16 scales where the remainder is FP16; `got` completes the error."""
     if plan.remainder == Precision.FP16.value and opset < FP16_SCALES_OPSET:
         raise UsageError(f"FP16 scales need opset {FP16_SCALES_OPSET}, got {got}.")
-
-
-def _residual(options: ExportOptions, target: QdqTarget) -> Residual:
-    if options.residual not in {residual.value for residual in Residual}:
-        raise UsageError(f"--residual must be 'int8' or 'float', got '{options.residual}'. Choose one.")
-    if target is not QdqTarget.TENSORRT:
-        raise UsageError(f"--residual needs --qdq-target tensorrt, got {target.value}. Leave it out.")
-    return Residual(options.residual)
 
 
 def _check(plan: Int8Plan, options: ExportOptions, opset: int | None) -> None:

@@ -15,9 +15,9 @@ from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8, implicit_int8
 from hrnet_deploy.calibration.qdq_placement import float_by_default, place_qdq, residual_inputs, threshold_floors
 from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.export.quantize.plan import Int8Plan
-from hrnet_deploy.exporters.baked_weights import with_rounded_weights
 from hrnet_deploy.exporters.fp16 import to_fp16
 from hrnet_deploy.exporters.qdq import to_qdq
+from hrnet_deploy.exporters.tensorrt_graph import with_rounded_weights
 from hrnet_deploy.qdq_plan import ActivationRange, QdqPlan, QdqTarget, name_of
 
 NONE = "none"
@@ -29,7 +29,6 @@ class QdqGraphs:
     """Writer of the Q/DQ graphs of one float32 graph.
 
     Attributes:
-        graph: the float32 graph.
         variant: `graph`, or a copy of it whose first convolution reads integers; the pairs are placed in it.
         known: ranges of the values that only that variant has.
         rounded: INT8 levels by name of the weights.
