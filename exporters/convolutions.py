@@ -7,9 +7,8 @@ import math
 import onnx
 from onnx import TensorProto
 
-from hrnet_deploy.exporters.graph_edit import copy_of
+from hrnet_deploy.exporters.graph_edit import copy_of, value_types
 from hrnet_deploy.exporters.import_onnx import reshape
-from hrnet_deploy.exporters.shape_inference import value_types
 from hrnet_deploy.qdq_plan import name_of, stored_tensors
 from hrnet_deploy.spec import Precision, ShapeRange
 

@@ -11,8 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError, one_line
-from hrnet_deploy.exporters.graph_edit import without_weights
-from hrnet_deploy.exporters.shape_inference import value_types
+from hrnet_deploy.exporters.graph_edit import value_types, without_weights
 from hrnet_deploy.qdq_plan import name_of
 
 FP16_MAX = 65504.0
@@ -149,11 +148,10 @@ def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]
     nodes: list[onnx.NodeProto] = []
 
     def cast(name: str, to: int) -> str:
-        key = (name, to)
-        if key not in casts:
-            casts[key] = f"{name}_{'fp16' if to == TensorProto.FLOAT16 else 'fp32'}"
-            nodes.append(helper.make_node("Cast", [name], [casts[key]], f"{casts[key]}_cast", to=to))
-        return casts[key]
+        if (name, to) not in casts:
+            made = casts[name, to] = f"{name}_{'fp16' if to == TensorProto.FLOAT16 else 'fp32'}"
+            nodes.append(helper.make_node("Cast", [name], [made], f"{made}_cast", to=to))
+        return casts[name, to]
 
     for node in graph.node:
         stays, slots = name_of(node) in kept, _FP32_INPUTS.get(node.op_type, ())
@@ -169,20 +167,14 @@ def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]
             half.update(computed)
         nodes.append(node)
         for name in outputs & half & set(computed):
-            # Readers inside the graph take the half value.
-            casts[name, TensorProto.FLOAT16] = _cast_output(node, nodes, name, half)
+            # The output stays float32 under its name: a Cast follows the half value, which readers in the graph take.
+            inner = casts[name, TensorProto.FLOAT16] = f"{name}_half"
+            node.output[list(node.output).index(name)] = inner
+            nodes.append(helper.make_node("Cast", [inner], [name], f"{name}_cast", to=TensorProto.FLOAT))
+            half.discard(name)
+            half.add(inner)
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _cast_output(node: onnx.NodeProto, nodes: list[onnx.NodeProto], name: str, half: set[str]) -> str:
-    """Keep a graph output float32 under its name: the node writes a half value, and a Cast follows."""
-    inner = f"{name}_half"
-    node.output[list(node.output).index(name)] = inner
-    nodes.append(helper.make_node("Cast", [inner], [name], f"{name}_cast", to=TensorProto.FLOAT))
-    half.discard(name)
-    half.add(inner)
-    return inner
 
 
 def _retarget(node: onnx.NodeProto) -> None:

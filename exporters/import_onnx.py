@@ -8,9 +8,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from hrnet_deploy.errors import ArtifactError, UsageError
-from hrnet_deploy.exporters.graph_edit import dims_of, replace_nodes, replace_outputs
+from hrnet_deploy.exporters.graph_edit import dims_of, replace_nodes, replace_outputs, value_types
 from hrnet_deploy.exporters.intermediate_outputs import needed
-from hrnet_deploy.exporters.shape_inference import value_types
 from hrnet_deploy.spec import ShapeRange
 
 _FLAT = "/flat"

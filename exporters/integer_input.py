@@ -31,11 +31,8 @@ def add_integer_input(
     """
     stored = stored_tensors(model)
     entries = [v.name for v in model.graph.input if v.name not in stored]
-    readers = [
-        at
-        for at, node in enumerate(model.graph.node)
-        if node.op_type != "Shape" and not set(entries).isdisjoint(node.input)
-    ]
+    nodes = enumerate(model.graph.node)
+    readers = [at for at, node in nodes if node.op_type != "Shape" and not set(entries).isdisjoint(node.input)]
     if len(entries) != 1 or len(readers) != 1 or (weights := _weights(model.graph.node[readers[0]], stored)) is None:
         return model, {}
     result = copy_of(model)

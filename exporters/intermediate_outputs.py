@@ -8,8 +8,7 @@ from collections.abc import Iterable
 import onnx
 from onnx import AttributeProto, TensorProto, helper
 
-from hrnet_deploy.exporters.graph_edit import without_weights
-from hrnet_deploy.exporters.shape_inference import value_types
+from hrnet_deploy.exporters.graph_edit import value_types, without_weights
 
 _SUFFIX = "/tap"
 _GRAPH, _INITIALIZER = b"\x3a", b"\x2a"

@@ -25,16 +25,9 @@ def newest() -> int:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    value = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Identity", ["x"], ["y"])],
-        "g",
-        [value("x", onnx.TensorProto.FLOAT, [1])],
-        [value("y", onnx.TensorProto.FLOAT, [1])],
-    )
     for opset in range(int(onnx.defs.onnx_opset_version()), MIN_OPSET, -1):
-        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-        model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+        head = f'ir_version: {_ir_for(opset)}, opset_import: ["" : {opset}]'
+        model = onnx.parser.parse_model(f"<{head}> g (float[1] x) => (float[1] y) {{ y = Identity(x) }}")
         try:
             onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception:  # noqa: BLE001, S112 - ONNX Runtime's own types share no base but Exception
@@ -45,7 +38,11 @@ def newest() -> int:
 
 def newest_ir() -> int:
     """Return the IR version that the newest such opset needs."""
-    return int(onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", newest())]))
+    return _ir_for(newest())
+
+
+def _ir_for(opset: int) -> int:
+    return int(onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)]))
 
 
 def check(opset: int) -> int:
@@ -73,11 +70,10 @@ def _sample_as_before(model: onnx.ModelProto) -> None:
     for node in model.graph.node:
         if node.op_type != "Resize":
             continue
-        kept = [a for a in node.attribute if a.name not in {"coordinate_transformation_mode", "nearest_mode"}]
+        modes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        kept = [a for a in node.attribute if a.name not in modes]
         del node.attribute[:]
-        node.attribute.extend(kept)
-        node.attribute.append(onnx.helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
-        node.attribute.append(onnx.helper.make_attribute("nearest_mode", "floor"))
+        node.attribute.extend([*kept, *(onnx.helper.make_attribute(*mode) for mode in modes.items())])
 
 
 def convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
@@ -94,9 +90,7 @@ def convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
             model = onnx.version_converter.convert_version(model, opset)
         except Exception as error:  # the converter raises bare RuntimeErrors and worse
             reason = one_line(error)
-            raise ExportError(
-                f"graph must convert to opset {opset}, got {reason}. Ask for {written(model)}."
-            ) from error
+            raise ExportError(f"graph must convert to opset {opset}, got {reason}. Ask for {before}.") from error
     if before < _RESIZE_OPSET <= opset:
         _sample_as_before(model)
     # Other domains have no say in the IR version, and onnx knows only its own.

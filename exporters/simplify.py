@@ -7,7 +7,7 @@ import onnx
 from onnx import numpy_helper
 
 from hrnet_deploy.errors import ExportError, MissingDependencyError, one_line
-from hrnet_deploy.exporters.shape_inference import value_types
+from hrnet_deploy.exporters.graph_edit import value_types
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -36,9 +36,8 @@ def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto
     except (UsageError, MemoryError):
         raise
     except Exception as error:  # the tracer raises errors of any type; their words are kept
-        raise ExportError(
-            f"tracing must give an ONNX graph, got {type(error).__name__}: {error}. Run with -v."
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ExportError(f"tracing must give an ONNX graph, got {reason}. Run with -v.") from error
     if not shapes.dynamic_batch:
         model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = n  # lost where the sizes are open
     converted = convert(model, opset)

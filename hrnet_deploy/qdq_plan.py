@@ -11,16 +11,7 @@ from hrnet_deploy.quantization_info import DEFAULT_RESIDUAL, QdqTarget, Residual
 if TYPE_CHECKING:
     import onnx
 
-__all__ = [
-    "DEFAULT_RESIDUAL",
-    "INTEGER_INPUT",
-    "ActivationRange",
-    "QdqPlan",
-    "QdqTarget",
-    "Residual",
-    "is_stored",
-    "stored_tensors",
-]
+__all__ = ["DEFAULT_RESIDUAL", "INTEGER_INPUT", "ActivationRange", "QdqPlan", "QdqTarget", "Residual", "stored_tensors"]
 
 INTEGER_INPUT = "levels/whole"
 """The value through which the first convolution reads integers (`exporters.integer_input`); INT8 represents it

@@ -17,6 +17,7 @@ from hrnet_deploy.evaluation.model_runner import Feed
 from hrnet_deploy.evaluation.run import DataOptions, dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
+from hrnet_deploy.export.graph_io import in_channel_order
 from hrnet_deploy.export.open_source import SourceModel, open_source
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
@@ -136,13 +137,10 @@ def _stages(
 
 def _plain(card: ModelCard, origin: SourceModel) -> ModelCard:
     """Describe the model before anything was added: float input in its own channel order, scores as output."""
-    own, order = card.preprocessing, origin.info.preprocessing.channel_order
-    if own.channel_order is not order:
-        own = dataclasses.replace(own, channel_order=order, mean=own.mean[::-1], std=own.std[::-1])
     return dataclasses.replace(
         card,
         precision=Precision.FP32,
-        preprocessing=own,
+        preprocessing=in_channel_order(card.preprocessing, origin.info.preprocessing.channel_order),
         inputs=(_FLOAT,),
         outputs=(TensorSpec("logits", "float32", ("batch", len(card.classes))),),
         output_kind=origin.info.output_kind,

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import onnx
 
+from hrnet_deploy.export.graph_io import in_channel_order
 from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.exporters import onnx_file, opset
 from hrnet_deploy.quantization_info import QuantizationInfo
@@ -19,9 +20,6 @@ def build_card(graph: onnx.ModelProto, plan: ExportPlan, quantization: Quantizat
     """Describe a finished graph; nothing is measured yet."""
     inputs, outputs = onnx_file.describe(graph)
     info, preprocessing = plan.info, plan.preprocessing
-    if plan.pixels is not None and plan.pixels is not preprocessing.channel_order:
-        mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
-        preprocessing = dataclasses.replace(preprocessing, channel_order=plan.pixels, mean=mean, std=std)
     tools = {"hrnet-deploy": VERSION, "onnx": version("onnx")}
     with contextlib.suppress(PackageNotFoundError):  # not needed without simplification
         tools["onnxsim"] = version("onnxsim")
@@ -29,7 +27,7 @@ def build_card(graph: onnx.ModelProto, plan: ExportPlan, quantization: Quantizat
         task=info.task,
         variant=info.variant,
         classes=plan.classes,
-        preprocessing=preprocessing,
+        preprocessing=in_channel_order(preprocessing, plan.pixels or preprocessing.channel_order),
         precision=plan.precision,
         inputs=inputs,
         outputs=outputs,

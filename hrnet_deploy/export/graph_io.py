@@ -11,9 +11,9 @@ from pathlib import Path
 from hrnet_deploy.artifact.known_classes import pack_classes
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.preprocessing_option import named_preprocessing
 from hrnet_deploy.export.source import RANDOM, ModelInfo
 from hrnet_deploy.imaging.class_names import default_classes, read_classes
+from hrnet_deploy.integrity.inspect import inspect
 from hrnet_deploy.spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -29,6 +29,7 @@ from hrnet_deploy.spec import (
 HeightWidth = tuple[int, int]
 
 _LOG = logging.getLogger(__name__)
+_CODE_BASES = ("official", "timm", "mmpretrain", "paddle")
 _TWO = {Task.CLASSIFICATION: ("negative", "positive"), Task.SEGMENTATION: ("background", "foreground")}
 """Default names of the two classes of a model with one output channel."""
 _WHOSE = {"imagenet": "ImageNet", "cityscapes": "Cityscapes"}
@@ -78,7 +79,7 @@ def resolve_preprocessing(options: ExportOptions, info: ModelInfo, shapes: Shape
     """Return the steps from an image to the model's float input; options override those of the model."""
     own = info.preprocessing
     if options.preprocessing is not None:
-        own = named_preprocessing(options.preprocessing, info)
+        own = _named_preprocessing(options.preprocessing, info)
     fields = ("resize", "crop_pct", "interpolation", "mean", "std")
     given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
     if given.get("resize") not in {None, "none"} and own.size_hw is None:
@@ -227,6 +228,39 @@ def _both_names(names: tuple[str, ...], task: Task) -> tuple[str, ...]:
     if len(names) != 1:
         return names
     return ("background" if task is Task.SEGMENTATION else f"not {names[0]}", names[0])
+
+
+def _named_preprocessing(name: str | Path, info: ModelInfo) -> Preprocessing:
+    """Return the preprocessing of a code base or of a file made here, in the model's channel order."""
+    if str(name).lower().endswith((".onnx", ".engine")):
+        card, order = inspect(Path(name)).card, info.preprocessing.channel_order
+        if card is None:
+            raise UsageError(f"--preprocessing must name a file with a model card, got {name}. Name one made here.")
+        if card.task is not info.task:
+            wanted, got = info.task.value, card.task.value
+            raise UsageError(f"--preprocessing must name a file for {wanted}, got {name} for {got}. Name another.")
+        # The card gives the order of its pixels; the model behind them has its own.
+        return in_channel_order(card.preprocessing, order) if card.pixels_in else card.preprocessing
+    if name not in _CODE_BASES:
+        raise UsageError(
+            f"--preprocessing must be {', '.join(_CODE_BASES)} or an .onnx or .engine file, got '{name}'. Choose one."
+        )
+    from hrnet_deploy.models.checkpoints import dialects
+
+    if info.task is Task.CLASSIFICATION:
+        known = (dialects.OFFICIAL, dialects.TIMM, dialects.MMPRETRAIN, dialects.PPCLS)
+        return dict(zip(_CODE_BASES, known, strict=True))[str(name)].preprocessing
+    if name != "official":
+        raise UsageError(f"--preprocessing of a segmentation model must be official or a file, got {name}. Choose one.")
+    return dialects.OFFICIAL_SEG.preprocessing
+
+
+def in_channel_order(preprocessing: Preprocessing, order: ChannelOrder) -> Preprocessing:
+    """Return the same preprocessing for images whose channels come in this order."""
+    if preprocessing.channel_order is order:
+        return preprocessing
+    mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
+    return dataclasses.replace(preprocessing, channel_order=order, mean=mean, std=std)
 
 
 def _with_size(preprocessing: Preprocessing, task: Task, shapes: ShapeRange) -> Preprocessing:

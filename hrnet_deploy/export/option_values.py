@@ -15,11 +15,9 @@ from hrnet_deploy.color_scale import three_numbers
 
 @dataclass(frozen=True)
 class ValueType:
-    """The type of an option's value.
+    """The type of an option's value: `text` completes "must be ...", and `normal` returns the value's normal form.
 
-    Attributes:
-        text: completes "must be ...".
-        normal: returns a value in its normal form; raises TypeError or ValueError for a value of another type.
+    `normal` raises TypeError or ValueError for a value of another type.
     """
 
     text: str

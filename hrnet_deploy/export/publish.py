@@ -126,22 +126,18 @@ def _measured_engine(
         return engines[blocks].path
 
     result = gate.measure_engine(predicted, build)
-    chosen = _with_engine_result(engines[result.chosen.kept], result)
+    chosen = engines[result.chosen.kept]
+    if chosen.engine is not None:  # the sidecar gets the result; the plan file holds what was known before the build
+        card = _with_result(chosen.card, result)
+        engine = dataclasses.replace(chosen.engine, facts=dataclasses.replace(chosen.engine.facts, card=card))
+        write_sidecar(engine.facts, sidecar_path(chosen.path))
+        size_bytes = _size_bytes(chosen.path)
+        chosen = dataclasses.replace(chosen, card=card, engine=engine, verdict=result, size_bytes=size_bytes)
     for part in (chosen.path, sidecar_path(chosen.path)):
         part.replace(home / part.name)
     for folder in {engine.path.parent for engine in engines.values()} - {home}:
         shutil.rmtree(folder)
     return chosen
-
-
-def _with_engine_result(done: ExportResult, result: GateResult) -> ExportResult:
-    """Write the measured result to an engine's sidecar; the plan file holds what was known before the build."""
-    if done.engine is None:
-        return done
-    card = _with_result(done.card, result)
-    engine = dataclasses.replace(done.engine, facts=dataclasses.replace(done.engine.facts, card=card))
-    write_sidecar(engine.facts, sidecar_path(done.path))
-    return dataclasses.replace(done, card=card, engine=engine, verdict=result, size_bytes=_size_bytes(done.path))
 
 
 def _with_result(card: ModelCard, result: GateResult) -> ModelCard:

@@ -11,7 +11,7 @@ import onnx
 
 from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
 from hrnet_deploy.export.agreement import AgreementError
-from hrnet_deploy.export.engine.from_onnx import compile_file
+from hrnet_deploy.export.engine.build import compile_file
 from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options
 from hrnet_deploy.export.gate.gate import search
 from hrnet_deploy.export.gate.result import AccuracyGateError

@@ -132,7 +132,10 @@ def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -
     """Compare a graph's outputs with those of the original; refuse a difference beyond the precision's tolerance."""
     worst, entry = NO_DIFFERENCE, card.inputs[0]
     for batch in batches:
-        wanted, feed = _expected(batch, card), _feed(batch, card)
+        wanted, feed = _expected(batch, card), batch.inputs
+        if card.pixels_in:
+            preprocess = Preprocessor(_at(card.preprocessing, (feed.shape[2], feed.shape[3])))
+            feed = np.stack([preprocess.pixels(image) for image in batch.images])
         # A dynamic batch must work for one image and for several; a fixed one is padded.
         feeds = [pad_batch(feed, entry)] if isinstance(entry.shape[0], int) else [feed, feed[:1]]
         for inputs in feeds:
@@ -207,13 +210,6 @@ def _expected(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
         # A softmax of [0, logit] equals the sigmoid of the logit.
         return softmax(two_scores(batch.outputs, None if card.threshold is None else 0.0, axis=1))
     return batch.outputs
-
-
-def _feed(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
-    if not card.pixels_in:
-        return batch.inputs
-    preprocess = Preprocessor(_at(card.preprocessing, (batch.inputs.shape[2], batch.inputs.shape[3])))
-    return np.stack([preprocess.pixels(image) for image in batch.images])
 
 
 def _at(preprocessing: Preprocessing, size_hw: tuple[int, int]) -> Preprocessing:

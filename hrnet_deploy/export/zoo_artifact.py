@@ -20,16 +20,12 @@ _DIGITS = 12
 def named_artifact(name: str) -> tuple[Path, ZooEntry, str]:
     """Return the float32 artifact of zoo weights from the cache, exported once per content and package version.
 
-    Args:
-        name: a zoo name, its publisher's name for it, or a variant.
-
-    Returns:
-        The .onnx file, the row of its weights, and their SHA-256.
+    `name` is a zoo name, its publisher's name for it, or a variant. The result is the .onnx file, the row of its
+    weights, and their SHA-256.
 
     Raises:
         UsageError: no such row.
         DownloadError: the weights cannot be fetched, or must be fetched by hand.
-        HrnetDeployError: whatever exporting raises.
     """
     entry = find_entry(default_weights(name))
     digest = sha256_file(resolve_weights(entry.name))

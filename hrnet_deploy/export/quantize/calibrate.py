@@ -109,7 +109,10 @@ def calibrate(
         preprocessing=json.loads(json.dumps(asdict(preprocessing))),
         versions={"hrnet-deploy": VERSION},
     )
-    names = _measured(graph)
+    # The values that any layout may quantize: one table serves all layouts and any --keep-fp.
+    layouts = ((QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual))
+    placed = (name for target, residual in layouts for name in place_qdq(graph, target, (), residual).measured)
+    names = tuple(dict.fromkeys(placed))
     cached = _cached_table(cache, provenance, names)
     if cached is not None:
         # Its scores belong to other graphs, perhaps for another target.
@@ -127,13 +130,6 @@ def calibrate(
     table = CalibrationTable(tensors=tensors, method=method, provenance=provenance)
     table.save(cache)
     return table
-
-
-def _measured(graph: onnx.ModelProto) -> tuple[str, ...]:
-    """Values that any layout may quantize: one table serves all layouts and any --keep-fp."""
-    layouts = ((QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual))
-    names = (name for target, residual in layouts for name in place_qdq(graph, target, (), residual).measured)
-    return tuple(dict.fromkeys(names))
 
 
 def _cached_table(cache: Path, provenance: Provenance, names: tuple[str, ...]) -> CalibrationTable | None:

@@ -66,10 +66,11 @@ class Fp16Converter(Converter):
         convolving = [block for block, nodes in self._blocks.items() if nodes & convolutions]
         images = () if self.plan.accuracy is None else self.plan.accuracy.images(RANGE_IMAGES)
         scorer = SimilarityScorer(self.model, self.inputs(images), cut=self.cut)
-        return tuple(rank_by_sensitivity(convolving, self._alone, scorer))[:-1]
 
-    def _alone(self, block: str) -> onnx.ModelProto:
-        return self._convert(tuple(name for name in self._blocks if name != block)).model
+        def alone(block: str) -> onnx.ModelProto:
+            return self._convert(tuple(name for name in self._blocks if name != block)).model
+
+        return tuple(rank_by_sensitivity(convolving, alone, scorer))[:-1]
 
     def _convert(self, keep: tuple[str, ...]) -> Fp16Graph:
         return to_fp16(self.model, self._unsafe.union(*(self._blocks[block] for block in keep)))

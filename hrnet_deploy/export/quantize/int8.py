@@ -54,7 +54,10 @@ class Int8Converter(Converter):
         if not graphs.place(self._named).weighted:
             beside = ", ".join(("what the recipe keeps", *self._named))
             raise UsageError(f"int8 needs a convolution to quantize, got none beside {beside}. Keep less, or use fp16.")
-        images = _split(plan)
+        if plan.images is None:
+            raise UsageError("precision int8 needs a plan with images to calibrate on, got none. Give --calib-data.")
+        judging = plan.evaluation if plan.accuracy is None else plan.accuracy.images()
+        images = choose_validation(plan.images, judging, allow_overlap=options.allow_overlap)
         cache = Path(options.cache) if options.cache else plan.path.with_suffix(".calib.json")
         first = "entropy" if options.method == AUTO else options.method
         self._table = calibrate(model, images, plan.preprocessing, first, cache)
@@ -189,11 +192,3 @@ class Int8Converter(Converter):
         best = min(divergence, key=lambda method: divergence[method])
         scores = {method: -value for method, value in divergence.items()}
         return dataclasses.replace(self._table, method=best, scores=scores)
-
-
-def _split(plan: ExportPlan) -> CalibrationSplit:
-    """Calibration images of the plan, and validation images that differ from all of them."""
-    if plan.images is None:
-        raise UsageError("precision int8 needs a plan with images to calibrate on, got none. Give --calib-data.")
-    judging = plan.evaluation if plan.accuracy is None else plan.accuracy.images()
-    return choose_validation(plan.images, judging, allow_overlap=plan.int8.allow_overlap)

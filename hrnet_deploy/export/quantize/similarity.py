@@ -72,21 +72,19 @@ class SimilarityScorer:
             middle = wanted.mean(dtype=np.float64) if self._cut is None else self._cut
             signal += float(np.sum((wanted - middle) ** 2))
         engine.close()
+        expected = float(np.mean(agreement))
+        if shifts:  # all pairs of a margin and a noise of either sign; NaN counts as noise
+            expected = 1 - float(np.mean(~(np.abs(shifts)[:, None] <= self._margins))) / 2
         spread = (signal / sum(a.size for a in self._outputs)) ** 0.5
         return Similarity(
             agreement=float(np.mean(agreement)),
             worst=min(agreement),
-            expected=self._expected(shifts) if shifts else float(np.mean(agreement)),
+            expected=expected,
             divergence=float(np.mean(divergence)),
             sqnr_db=float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30))),
             max_abs=max_abs,
             max_rel=max_abs / max(spread, 1e-6),
         )
-
-    def _expected(self, shifts: list[np.floating]) -> float:
-        """Share of labels that stay, over all pairs of a margin and a noise of either sign."""
-        noise = np.abs(np.array(shifts))
-        return 1 - float(np.mean(~(noise[:, None] <= self._margins))) / 2  # NaN counts as noise
 
 
 def rank_by_sensitivity(
