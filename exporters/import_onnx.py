@@ -96,8 +96,12 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
     output = [dim.dim_value for dim in kind.shape.dim]
     if len(output) < 2 or not output[1]:
         raise ArtifactError(f"{name} must have a fixed number of classes in dimension 1, got {output}. Export it so.")
+    producers = {name: node for node in model.graph.node for name in node.output}
+    last = producers.get(model.graph.output[0].name)
+    while last is not None and last.op_type in _PASSIVE:
+        last = producers.get(last.input[0])
     fixed_hw = (dims[2], dims[3]) if dims[2] and dims[3] else None
-    return Findings(output[1], fixed_hw, dims[0] or None, _ends_normalized(model.graph))
+    return Findings(output[1], fixed_hw, dims[0] or None, last is not None and last.op_type in _NORMALIZERS)
 
 
 def check_input(model: onnx.ModelProto, name: str) -> list[int]:
@@ -144,14 +148,6 @@ def _advice(elem_type: int, dims: list[int]) -> str:
     if dims[1] == 1:
         return "It takes gray images (in_chans=1): sum its first weights over three channels, or train on RGB."
     return f"It takes {dims[1]} channels (in_chans={dims[1]}): an image has three; export a model for RGB."
-
-
-def _ends_normalized(graph: onnx.GraphProto) -> bool:
-    producers = {name: node for node in graph.node for name in node.output}
-    node = producers.get(graph.output[0].name)
-    while node is not None and node.op_type in _PASSIVE:
-        node = producers.get(node.input[0])
-    return node is not None and node.op_type in _NORMALIZERS
 
 
 def _listed(model: onnx.ModelProto) -> str:

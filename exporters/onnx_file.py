@@ -37,7 +37,11 @@ def read(path: Path) -> onnx.ModelProto:
         _check_versions(model, path.name)
         check_size(weight_bytes(model), path.name)
         onnx.load_external_data_for_model(model, str(path.parent))
-        _open_negative_sizes(model)
+        # Paddle's and TensorFlow's exporters write -1 for an open size; ONNX has no such size.
+        for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_value < 0:
+                    dim.Clear()
         onnx.checker.check_model(model)
     except HrnetDeployError:
         raise
@@ -109,15 +113,6 @@ def _check_versions(model: onnx.ModelProto, name: str) -> None:
             name, model.ir_version, older, opset,
         )  # fmt: skip
         model.ir_version = older
-
-
-def _open_negative_sizes(model: onnx.ModelProto) -> None:
-    """Open sizes of -1, which Paddle's and TensorFlow's exporters write for open ones; ONNX has no such size."""
-    graph = model.graph
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_value < 0:
-                dim.Clear()
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

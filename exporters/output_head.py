@@ -83,7 +83,15 @@ def add_argmax(model: onnx.ModelProto, *, align_corners: bool, cut: float | None
     batch, _, h, w = dims_of(entry.type.tensor_type)
     full, index, plane = _PREFIX + "full", _PREFIX + "index", _PREFIX + "plane"
     mode = "align_corners" if align_corners else "half_pixel"
-    target = _resize_target(graph, entry, logits)
+    factor_h, factor_w = _whole_factor(h, dims[2]), _whole_factor(w, dims[3])
+    if factor_h and factor_w:
+        target = ["", _constant(graph, "scales", np.array([1, 1, factor_h, factor_w], np.float32))]
+    else:
+        batch_and_classes, height_and_width, size = (_PREFIX + name for name in ("nc", "hw", "size"))
+        _add(graph, "Shape", [logits.name], [batch_and_classes], end=2)
+        _add(graph, "Shape", [entry.name], [height_and_width], name="InputShape", start=2)
+        _add(graph, "Concat", [batch_and_classes, height_and_width], [size], axis=0)
+        target = ["", "", size]
     _add(graph, "Resize", [logits.name, *target], [full], mode="linear", coordinate_transformation_mode=mode)
     if cut is None:
         _add(graph, "ArgMax", [full], [index], axis=1, keepdims=0)
@@ -100,19 +108,6 @@ def _add_above(graph: onnx.GraphProto, scores: str, cut: float, output: str, dty
     above = _PREFIX + "above"
     _add(graph, "Greater", [scores, _constant(graph, "cut", np.array(cut, np.float32))], [above])
     _add(graph, "Cast", [above], [output], name="CastAbove", to=dtype)
-
-
-def _resize_target(graph: onnx.GraphProto, entry: onnx.ValueInfoProto, logits: onnx.ValueInfoProto) -> list[str]:
-    """Return Resize's further inputs: constant whole factors where the sizes are known, else a computed size."""
-    (_, _, h, w), (_, _, low_h, low_w) = dims_of(entry.type.tensor_type), dims_of(logits.type.tensor_type)
-    factor_h, factor_w = _whole_factor(h, low_h), _whole_factor(w, low_w)
-    if factor_h and factor_w:
-        return ["", _constant(graph, "scales", np.array([1, 1, factor_h, factor_w], np.float32))]
-    batch_and_classes, height_and_width, size = _PREFIX + "nc", _PREFIX + "hw", _PREFIX + "size"
-    _add(graph, "Shape", [logits.name], [batch_and_classes], end=2)
-    _add(graph, "Shape", [entry.name], [height_and_width], name="InputShape", start=2)
-    _add(graph, "Concat", [batch_and_classes, height_and_width], [size], axis=0)
-    return ["", "", size]
 
 
 def _add(

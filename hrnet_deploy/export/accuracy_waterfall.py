@@ -69,8 +69,14 @@ def measure_waterfall(
     with open_models(list(artifacts), device=device, backend=backend, threads=threads, streams=1) as ends:
         card = ends[0].info.card
         origin = _open(card, model, weights, task) if source is None else source
-        for end in ends:
-            _check_same_weights(origin, end.info.card, end.info.name)
+        lineage = origin.info.lineage
+        for info in (end.info for end in ends):
+            ours, theirs = lineage.get("weights_sha256"), info.card.lineage.get("weights_sha256")
+            if ours and theirs and ours != theirs:
+                raise UsageError(
+                    f"a waterfall needs the weights {info.name} was made from "
+                    f"({info.card.lineage.get('weights', theirs)}), got {lineage.get('weights', ours)}. Give those."
+                )
         dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
         last = sorted(ends, key=lambda end: list(Precision).index(end.info.card.precision))
         precisions = {end.info.card.precision for end in last}
@@ -109,7 +115,16 @@ def _stages(
     origin: SourceModel, card: ModelCard, dataset: Dataset, *, with_fp16: bool
 ) -> Iterator[tuple[str, Model | str]]:
     """Models of the steps before the artifacts; a text is the reason why there is none."""
-    plain = _plain(card, origin)
+    plain = dataclasses.replace(  # the model before anything was added
+        card,
+        precision=Precision.FP32,
+        preprocessing=in_channel_order(card.preprocessing, origin.info.preprocessing.channel_order),
+        inputs=(_FLOAT,),
+        outputs=(TensorSpec("logits", "float32", ("batch", len(card.classes))),),
+        output_kind=origin.info.output_kind,
+        pixels_in=False,
+        quantization=None,
+    )
 
     def in_memory(graph: onnx.ModelProto) -> OnnxModel:
         inputs, outputs = describe(graph)
@@ -133,20 +148,6 @@ def _stages(
         samples = dataset.limited(RANGE_IMAGES).samples
         images = (make(read_frame(str(sample.path)).image)[None] for sample in samples)
         yield "FP16", in_memory(to_fp16(graph, fp16_unsafe_nodes(graph, images)).model)
-
-
-def _plain(card: ModelCard, origin: SourceModel) -> ModelCard:
-    """Describe the model before anything was added: float input in its own channel order, scores as output."""
-    return dataclasses.replace(
-        card,
-        precision=Precision.FP32,
-        preprocessing=in_channel_order(card.preprocessing, origin.info.preprocessing.channel_order),
-        inputs=(_FLOAT,),
-        outputs=(TensorSpec("logits", "float32", ("batch", len(card.classes))),),
-        output_kind=origin.info.output_kind,
-        pixels_in=False,
-        quantization=None,
-    )
 
 
 def _measured(rows: Sequence[tuple[str, Model | str]], dataset: Dataset) -> Waterfall:
@@ -179,12 +180,3 @@ def _batch(*models: Model) -> int:
     """Images per run: the fixed batch of a graph, else one."""
     fixed = (model.card.inputs[0].shape[0] for model in models)
     return max([1, *(count for count in fixed if isinstance(count, int))])
-
-
-def _check_same_weights(origin: SourceModel, card: ModelCard, name: str) -> None:
-    ours, theirs = (lineage.get("weights_sha256") for lineage in (origin.info.lineage, card.lineage))
-    if ours and theirs and ours != theirs:
-        raise UsageError(
-            f"a waterfall needs the weights {name} was made from ({card.lineage.get('weights', theirs)}), got "
-            f"{origin.info.lineage.get('weights', ours)}. Give those."
-        )

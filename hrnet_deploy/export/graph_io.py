@@ -36,7 +36,7 @@ _WHOSE = {"imagenet": "ImageNet", "cityscapes": "Cityscapes"}
 _NUMBER = re.compile(r"\d{1,9}")
 _STRIDE_PX = 32
 _MIN_PX = 32
-_DEFAULT_BATCH = (1, 1, 16)
+_DEFAULT_BATCH: tuple[int, ...] = (1, 1, 16)
 _DYNAMIC_MIN_HW = (64, 64)
 _DYNAMIC_MAX_HW = (2048, 4096)
 
@@ -126,15 +126,21 @@ def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noq
 def resolve_class_names(given: str | Path | Sequence[str] | None, info: ModelInfo) -> tuple[str, ...]:
     """Return one name per class: the user's, else those of the file, else those of the usual data set."""
     if given is None:
-        return _names_of_file(info) or _assumed_names(info)
-    names = read_classes(given) if isinstance(given, str | Path) else tuple(given)
-    if info.threshold is not None:
-        names = _both_names(names, info.task)
-    if len(names) != info.num_classes:
+        names = info.classes or ()
+    else:
+        names = read_classes(given) if isinstance(given, str | Path) else tuple(given)
+    if info.threshold is not None and len(names) == 1:  # that of the second class
+        names = ("background" if info.task is Task.SEGMENTATION else f"not {names[0]}", names[0])
+    if len(names) == info.num_classes:
+        return names
+    if given is not None:
         raise UsageError(
             f"class names must be {info.num_classes} as in the model's head, got {len(names)}. Correct them."
         )
-    return names
+    if names:
+        counts = (len(names), info.num_classes)
+        _LOG.warning("class names: the %d in the file are not used, for the head tells %d classes apart", *counts)
+    return _assumed_names(info)
 
 
 def resolve_threshold(given: float | None, info: ModelInfo, classes: tuple[str, ...]) -> float | None:
@@ -159,19 +165,14 @@ def shape_range(imgsz: str | int | HeightWidth | None, batch: str | int | None, 
     A size is H, "H", "HxW" or (H, W): fixed; "MIN:OPT:MAX" of those: a range; "dynamic": any; None: the model's own. A
     batch is N: fixed; "MIN:OPT:MAX": a range; None: 1 to 16, best at 1.
     """
-    low, opt, high = _batch_range(batch)
+    numbers = _DEFAULT_BATCH
+    if batch is not None:
+        parts = str(batch).split(":")
+        if len(parts) not in {1, 3} or not all(map(_NUMBER.fullmatch, parts)):
+            raise UsageError(f"batch must be N or MIN:OPT:MAX, got '{batch}'. Example: 1:8:16.")
+        numbers = tuple(map(int, parts))
     min_hw, opt_hw, max_hw = _size_range(imgsz, native_hw)
-    return ShapeRange((low, *min_hw), (opt, *opt_hw), (high, *max_hw))
-
-
-def _batch_range(batch: str | int | None) -> tuple[int, int, int]:
-    if batch is None:
-        return _DEFAULT_BATCH
-    parts = str(batch).split(":")
-    if len(parts) not in {1, 3} or not all(map(_NUMBER.fullmatch, parts)):
-        raise UsageError(f"batch must be N or MIN:OPT:MAX, got '{batch}'. Example: 1:8:16.")
-    numbers = [int(p) for p in parts]
-    return (numbers[0], numbers[len(numbers) // 2], numbers[-1])
+    return ShapeRange((numbers[0], *min_hw), (numbers[len(numbers) // 2], *opt_hw), (numbers[-1], *max_hw))
 
 
 def _size_range(
@@ -193,21 +194,6 @@ def _size_range(
     return sizes[0], sizes[len(sizes) // 2], sizes[-1]
 
 
-def _names_of_file(info: ModelInfo) -> tuple[str, ...] | None:
-    """Return the names in the checkpoint; a list of another length is reported and not used."""
-    names = info.classes
-    if names and info.threshold is not None:
-        names = _both_names(names, info.task)
-    if names and len(names) != info.num_classes:
-        _LOG.warning(
-            "class names: the %d in the file are not used, for the head tells %d classes apart",
-            len(names),
-            info.num_classes,
-        )
-        return None
-    return names
-
-
 def _assumed_names(info: ModelInfo) -> tuple[str, ...]:
     """Return the usual names of a head of that size; report it where nothing confirms them."""
     if info.threshold is not None:
@@ -221,13 +207,6 @@ def _assumed_names(info: ModelInfo) -> tuple[str, ...]:
             info.num_classes,
         )
     return names
-
-
-def _both_names(names: tuple[str, ...], task: Task) -> tuple[str, ...]:
-    """Return two names for a model with one channel; a single name is that of the second class."""
-    if len(names) != 1:
-        return names
-    return ("background" if task is Task.SEGMENTATION else f"not {names[0]}", names[0])
 
 
 def _named_preprocessing(name: str | Path, info: ModelInfo) -> Preprocessing:

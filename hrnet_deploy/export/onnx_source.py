@@ -21,16 +21,7 @@ from hrnet_deploy.exporters import import_onnx, onnx_file
 from hrnet_deploy.exporters.graph_edit import copy_of
 from hrnet_deploy.exporters.opset import MIN_OPSET, convert, has_old_resize, written
 from hrnet_deploy.protocols import Engine
-from hrnet_deploy.spec import (
-    Interpolation,
-    ModelCard,
-    OutputKind,
-    Precision,
-    Preprocessing,
-    Resize,
-    ShapeRange,
-    Task,
-)
+from hrnet_deploy.spec import Interpolation, ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task
 
 _LOG = logging.getLogger(__name__)
 _RANKS = {Task.CLASSIFICATION: 2, Task.SEGMENTATION: 4}

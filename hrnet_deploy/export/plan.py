@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import onnx
 
 from hrnet_deploy.calibration.image_folder import find_images
 from hrnet_deploy.calibration.image_selection import CalibrationImage
@@ -14,6 +18,7 @@ from hrnet_deploy.export.engine.plan import EnginePlan, plan_engine
 from hrnet_deploy.export.gate.accuracy_target import AccuracyTarget, find_accuracy_target
 from hrnet_deploy.export.graph_io import (
     check_modes,
+    in_channel_order,
     resolve_class_names,
     resolve_output_kind,
     resolve_pixel_order,
@@ -26,7 +31,11 @@ from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, named_folder, select_images
 from hrnet_deploy.export.quantize.plan import FP16_SCALES_OPSET, Int8Plan, check_scales, plan_int8
 from hrnet_deploy.export.source import RANDOM, ModelInfo
+from hrnet_deploy.exporters import onnx_file
+from hrnet_deploy.exporters.opset import written
+from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import ChannelOrder, ModelCard, OutputKind, Precision, Preprocessing, ShapeRange
+from hrnet_deploy.version import VERSION
 
 _WEAK_OPSET = 17
 """Source: onnx-tensorrt 8.6, operators.md; NVIDIA/TensorRT issue 4797 for calibration of newer ones."""
@@ -35,7 +44,7 @@ _FORMATS = {"onnx": ".onnx", "engine": ENGINE_SUFFIX}
 _DEFAULT_IMAGES = 512
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class EarlyPlan:
     """What is decided before any weights are read.
 
@@ -97,6 +106,36 @@ class ExportPlan(EarlyPlan):
     threshold: float | None
     accuracy: AccuracyTarget | None = None
 
+    def card(self, graph: onnx.ModelProto, quantization: QuantizationInfo | None = None) -> ModelCard:
+        """Describe a finished graph of this export; nothing is measured yet."""
+        inputs, outputs = onnx_file.describe(graph)
+        tools = {"hrnet-deploy": VERSION, "onnx": version("onnx")}
+        with contextlib.suppress(PackageNotFoundError):  # not needed without simplification
+            tools["onnxsim"] = version("onnxsim")
+        return ModelCard(
+            task=self.info.task,
+            variant=self.info.variant,
+            classes=self.classes,
+            preprocessing=in_channel_order(self.preprocessing, self.pixels or self.preprocessing.channel_order),
+            precision=self.precision,
+            inputs=inputs,
+            outputs=outputs,
+            shapes=self.shapes,
+            output_kind=self.output_kind,
+            pixels_in=self.pixels is not None,
+            align_corners=self.info.align_corners,
+            threshold=self.threshold,
+            palette=self.info.palette,
+            opset=written(graph),
+            quantization=quantization,
+            lineage={**self.info.lineage, **tools},
+        )
+
+    def float_card(self, graph: onnx.ModelProto) -> ModelCard:
+        """Describe the float32 graph of this export: float input, the model's own output."""
+        kind = self.info.output_kind
+        return dataclasses.replace(self, precision=Precision.FP32, pixels=None, output_kind=kind).card(graph)
+
     @property
     def user_images(self) -> tuple[CalibrationImage, ...]:
         """Images of the user for a comparison of the engine, validation images first."""
@@ -112,10 +151,24 @@ def make_plan(options: ExportOptions) -> EarlyPlan:
     if options.output is not None and Path(options.output).is_dir():
         raise UsageError(f"output must be a file, got the folder {options.output}. Add a file name.")
     check_modes(options)
-    opset = _opset(options.opset, engine)
+    opset = options.opset
+    if engine is not None and engine.typing is Typing.WEAK:  # its parser and calibrators read no newer one
+        opset = opset or _WEAK_OPSET
+        if opset > _WEAK_OPSET:
+            raise UsageError(
+                f"TensorRT {engine.api.version} with builder flags reads opset {_WEAK_OPSET} at most, got {opset}. "
+                "Leave --opset out."
+            )
     int8 = plan_int8(options, engine, opset)
-    plan = EarlyPlan(options=options, precision=precision, int8=int8, opset=opset, engine=engine)
-    return plan if precision is Precision.FP32 and engine is None else _with_images(plan)
+    images = evaluation = None
+    if precision is not Precision.FP32 or engine is not None:  # the only walk of these folders
+        folder = named_folder(options.calib_data)
+        # The images of an FP32 engine measure nothing, so any split serves.
+        allow_val = options.allow_val or precision is Precision.FP32
+        count = _DEFAULT_IMAGES if options.calib_images is None else options.calib_images
+        images = None if folder is None else select_images(folder, count, allow_val=allow_val)
+        evaluation = None if options.eval_data is None else find_images(Path(options.eval_data), allow_val=True)
+    return EarlyPlan(options, precision, int8, opset, engine, images, evaluation)
 
 
 def export_kind(options: ExportOptions, card: ModelCard | None) -> ExportKind:
@@ -179,26 +232,3 @@ def _plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
             "Leave it out, and measure the engine with hrnet-report."
         )
     return engine
-
-
-def _opset(given: int | None, engine: EnginePlan | None) -> int | None:
-    """Return the opset to write; parsers with builder flags and calibrators read opset 17 at most."""
-    if engine is None or engine.typing is not Typing.WEAK:
-        return given
-    if given is not None and given > _WEAK_OPSET:
-        raise UsageError(
-            f"TensorRT {engine.api.version} with builder flags reads opset {_WEAK_OPSET} at most, got {given}. "
-            "Leave --opset out."
-        )
-    return given or _WEAK_OPSET
-
-
-def _with_images(plan: EarlyPlan) -> EarlyPlan:
-    """Pick calibration images and the user's validation images: the only walk of these folders."""
-    options, folder = plan.options, named_folder(plan.options.calib_data)
-    # The images of an FP32 engine measure nothing, so any split serves.
-    allow_val = options.allow_val or plan.precision is Precision.FP32
-    count = _DEFAULT_IMAGES if options.calib_images is None else options.calib_images
-    images = None if folder is None else select_images(folder, count, allow_val=allow_val)
-    evaluation = None if options.eval_data is None else find_images(Path(options.eval_data), allow_val=True)
-    return dataclasses.replace(plan, images=images, evaluation=evaluation)

@@ -14,33 +14,32 @@ from hrnet_deploy.calibration.tensorrt_cache import write_cache
 from hrnet_deploy.engines.difference import Difference
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.export.agreement import AgreementError
-from hrnet_deploy.export.card import build_card
 from hrnet_deploy.export.engine.build import compile_graph
-from hrnet_deploy.export.gate.gate import AccuracyGate, Choice
+from hrnet_deploy.export.gate.gate import AccuracyGate
 from hrnet_deploy.export.gate.result import GateResult
 from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.converter import ConvertedGraph, Converter
 from hrnet_deploy.export.result import ExportResult
-from hrnet_deploy.export.verify import parity_images, verify
+from hrnet_deploy.export.verify import verify
 from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.integrity.fingerprint import artifact_fingerprint
 from hrnet_deploy.spec import ModelCard
 
 
-def publish(converter: Converter, choice: Choice, step: Callable[[str], None]) -> ExportResult:
+def publish(converter: Converter, gate: AccuracyGate | None, step: Callable[[str], None]) -> ExportResult:
     """Convert, verify and write an artifact; an engine is built, and measured itself if it opens on this machine."""
     plan = converter.plan
-    converted = converter.convert(choice.keep)
+    result = None if gate is None else gate.result
+    converted = converter.convert(() if result is None else result.chosen.kept)
     # Labels tell more than similarity, unless the model is no better than chance.
-    if choice.result is not None and choice.result.reference > 1 / len(plan.classes):
+    if result is not None and result.reference > 1 / len(plan.classes):
         converted = dataclasses.replace(converted, agreement=None)
     if converted.agreement is not None and not converted.agreement.passed and not plan.options.keep_rejected:
         raise AgreementError(converted.agreement)
     with atomic_output(plan.path) as temporary:
-        done = _write(plan, converted, temporary, step, choice.result)
-        runs_here = done.engine is not None and done.engine.parity is not None
-        if choice.gate is not None and choice.result is not None and runs_here:
-            done = _measured_engine(done, choice.result, choice.gate, converter, step)
+        done = _write(plan, converted, temporary, step, result)
+        if gate is not None and done.engine is not None and done.engine.parity is not None:  # the engine runs here
+            done = _measured_engine(done, gate, converter, step)
         if converted.implicit is not None and plan.int8.trt_cache is not None:
             text = write_cache(converted.implicit.amax, plan.int8.trt_cache)
             temporary.with_suffix(".cache").write_text(text, encoding="utf-8")
@@ -69,7 +68,7 @@ def _write(
             plan.engine,
             path,
             reference=graph_path,
-            images=parity_images(card, plan.user_images),
+            images=plan.user_images,
             implicit=converted.implicit,
             rebuild=plan.options.command_line(),
         )
@@ -91,7 +90,7 @@ def _write(
 
 def _verified(plan: ExportPlan, converted: ConvertedGraph) -> tuple[ModelCard, Difference]:
     """Run the graph from memory: its card with figures and fingerprint, and its distance from the original."""
-    card = build_card(converted.graph, plan, converted.quantization)
+    card = plan.card(converted.graph, converted.quantization)
     content = converted.graph.SerializeToString()
     engine = open_engine(content, device="cpu", backend="onnxruntime")
     try:
@@ -112,11 +111,11 @@ def _verified(plan: ExportPlan, converted: ConvertedGraph) -> tuple[ModelCard, D
 
 
 def _measured_engine(
-    first: ExportResult, predicted: GateResult, gate: AccuracyGate, converter: Converter, step: Callable[[str], None]
+    first: ExportResult, gate: AccuracyGate, converter: Converter, step: Callable[[str], None]
 ) -> ExportResult:
     """Measure the engine on its GPU; if it misses the target, others are built and one of them takes its place."""
     home, name = first.path.parent, first.path.name
-    engines = {predicted.chosen.kept: first}
+    engines = {gate.result.chosen.kept: first}
 
     def build(blocks: tuple[str, ...]) -> Path:
         if blocks not in engines:
@@ -125,7 +124,7 @@ def _measured_engine(
             engines[blocks] = _write(converter.plan, converter.convert(blocks), folder / name, step)
         return engines[blocks].path
 
-    result = gate.measure_engine(predicted, build)
+    result = gate.measure_engine(build)
     chosen = engines[result.chosen.kept]
     if chosen.engine is not None:  # the sidecar gets the result; the plan file holds what was known before the build
         card = _with_result(chosen.card, result)

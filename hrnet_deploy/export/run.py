@@ -7,17 +7,15 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import onnx
-
 from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
 from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.export.engine.build import compile_file
 from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options
 from hrnet_deploy.export.gate.gate import search
 from hrnet_deploy.export.gate.result import AccuracyGateError
-from hrnet_deploy.export.open_source import SourceModel, open_source
+from hrnet_deploy.export.open_source import open_source
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.plan import ExportPlan, export_kind, make_plan
+from hrnet_deploy.export.plan import export_kind, make_plan
 from hrnet_deploy.export.publish import publish
 from hrnet_deploy.export.quantize.converter import Converter
 from hrnet_deploy.export.quantize.fp16 import Fp16Converter
@@ -50,13 +48,15 @@ def run_export(options: ExportOptions) -> ExportResult:
         step("running the original")
         reference = make_reference_batches(plan.preprocessing, plan.shapes, source.run, plan.info.output_kind)
         step("tracing")
-        graph = _float_graph(source, plan)
+        graph = source.to_onnx(plan.shapes, plan.opset)
+        if options.simplify:
+            graph = simplify(graph)
         if not options.waterfall:
             del source  # its weights need not be in memory twice
         step("setting the precision")
         converter = _CONVERTERS[plan.precision](graph, plan, reference)
-        choice = search(converter, plan.accuracy)
-        result = publish(converter, choice, step)
+        gate = search(converter, plan.accuracy)
+        result = publish(converter, gate, step)
     if result.verdict is not None and not result.verdict.passed:
         raise AccuracyGateError(result.verdict, result.path)
     if result.agreement is not None and not result.agreement.passed:
@@ -79,9 +79,3 @@ def _progress() -> Iterator[Callable[[str], None]]:
             shown.set_description_str(name)
 
         yield step
-
-
-def _float_graph(source: SourceModel, plan: ExportPlan) -> onnx.ModelProto:
-    """Return the float32 graph of the model, simplified unless --no-simplify is given."""
-    graph = source.to_onnx(plan.shapes, plan.opset)
-    return simplify(graph) if plan.options.simplify else graph

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,7 @@ from hrnet_deploy.processing.model_io import network_input
 from hrnet_deploy.processing.postprocess import best_classes, softmax, upsampled_argmax
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.processing.two_classes import cut_of, two_scores
-from hrnet_deploy.protocols import Engine
+from hrnet_deploy.protocols import Engine, Tensors
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, TensorSpec
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
@@ -106,7 +106,10 @@ def make_reference_batches(
     count = shapes.opt_nhw[0]
     if shapes.dynamic_batch:
         count = max(shapes.min_nhw[0], min(shapes.max_nhw[0], 2))
-    sizes = {_within(size, shapes) for size in _OPEN_SIZES} if shapes.dynamic_hw else {shapes.opt_nhw[1:]}
+    sizes = {shapes.opt_nhw[1:]}
+    if shapes.dynamic_hw:
+        (_, *low), (_, *high) = shapes.min_nhw, shapes.max_nhw
+        sizes = {(min(max(h, low[0]), high[0]), min(max(w, low[1]), high[1])) for h, w in _OPEN_SIZES}
     batches = []
     for height, width in sorted(sizes):
         distinct = 1 if height * width > _LARGE_PX else min(count, _DISTINCT_IMAGES)
@@ -128,6 +131,18 @@ def pad_batch(batch: NDArray[_Scalar], entry: TensorSpec, smallest: int = 1) -> 
     return repeated
 
 
+def run_on_cpu(
+    content: bytes, batches: Iterable[NDArray[np.float32]], *, in_order: bool = False
+) -> Iterator[tuple[NDArray[np.float32], Tensors]]:
+    """Run a serialized graph with one input; each batch with its outputs by name, padded if the batch is fixed."""
+    engine = open_engine(content, device="cpu", backend="onnxruntime", in_order=in_order)
+    del content  # the weights of a large model
+    entry = engine.inputs[0]
+    for batch in batches:
+        yield batch, engine.run({entry.name: pad_batch(batch, entry)})
+    engine.close()
+
+
 def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -> Difference:
     """Compare a graph's outputs with those of the original; refuse a difference beyond the precision's tolerance."""
     worst, entry = NO_DIFFERENCE, card.inputs[0]
@@ -147,26 +162,25 @@ def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -
     return worst
 
 
-def parity_images(card: ModelCard, images: Sequence[os.PathLike[str]]) -> list[Image]:
-    """Read some of the user's images, or create synthetic ones."""
+def measure_parity(
+    reference: Path, engine: Path, card: ModelCard, images: Sequence[os.PathLike[str]], device: str
+) -> Difference:
+    """Compare an engine on this machine's GPU with its .onnx file on the CPU, on some of the user's images if any."""
     size = card.preprocessing.size_hw
+    height, width = size or card.shapes.opt_nhw[1:]
     # With open sizes the user's images may be beyond the profile.
     if images and size is not None:
-        return [read_frame(os.fspath(image)).image for image in images[:_DISTINCT_IMAGES]]
-    height, width = size or card.shapes.opt_nhw[1:]
-    return synthetic_images(_DISTINCT_IMAGES if height * width <= _LARGE_PX else 1, (height, width))
-
-
-def measure_parity(reference: Path, engine: Path, card: ModelCard, images: Sequence[Image], device: str) -> Difference:
-    """Compare the outputs of an engine with those of the graph it was built from."""
+        frames = [read_frame(os.fspath(image)).image for image in images[:_DISTINCT_IMAGES]]
+    else:
+        frames = synthetic_images(_DISTINCT_IMAGES if height * width <= _LARGE_PX else 1, (height, width))
     preprocess = Preprocessor(card.preprocessing)
     theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
     name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
     cut = cut_of(card.threshold, card.output_kind)
     worst = NO_DIFFERENCE
     try:
-        for image in images:
-            tensor = network_input(card, preprocess, image)
+        for frame in frames:
+            tensor = network_input(card, preprocess, frame)
             feed = {card.inputs[0].name: pad_batch(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
             worst = worst.worst(compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1], cut))
     finally:
@@ -189,12 +203,9 @@ def check_graph(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> No
 
 def with_outputs_of(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> list[ReferenceBatch]:
     """Replace the outputs of batches by those of another graph with one float input."""
-    engine = open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
-    spec, name = engine.inputs[0], engine.outputs[0].name
-    outputs = [engine.run({spec.name: pad_batch(batch.inputs, spec)})[name][: len(batch.inputs)] for batch in batches]
-    engine.close()
-    pairs = zip(batches, outputs, strict=True)
-    return [dataclasses.replace(batch, outputs=found.astype(np.float32)) for batch, found in pairs]
+    runs = run_on_cpu(model.SerializeToString(), [batch.inputs for batch in batches])
+    outputs = [next(iter(found.values()))[: len(inputs)].astype(np.float32) for inputs, found in runs]
+    return [dataclasses.replace(batch, outputs=found) for batch, found in zip(batches, outputs, strict=True)]
 
 
 def _expected(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
@@ -215,8 +226,3 @@ def _expected(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
 def _at(preprocessing: Preprocessing, size_hw: tuple[int, int]) -> Preprocessing:
     """Preprocess images that have the network's size already: only colors change."""
     return dataclasses.replace(preprocessing, resize=Resize.SQUASH, size_hw=size_hw)
-
-
-def _within(size_hw: tuple[int, int], shapes: ShapeRange) -> tuple[int, int]:
-    low, high = shapes.min_nhw[1:], shapes.max_nhw[1:]
-    return (min(max(size_hw[0], low[0]), high[0]), min(max(size_hw[1], low[1]), high[1]))

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import onnx
 from hrnet_deploy.artifact.card import card_metadata
 from hrnet_deploy.artifact.engine_sidecar import EngineSidecar, sidecar_path, write_sidecar
 from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
 from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
 from hrnet_deploy.engines.cuda import provider
@@ -28,11 +29,10 @@ from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.plan import ENGINE_SUFFIX
 from hrnet_deploy.export.quantize.calibrate import named_folder, select_images
 from hrnet_deploy.export.result import ExportResult
-from hrnet_deploy.export.verify import measure_parity, parity_images
+from hrnet_deploy.export.verify import measure_parity
 from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.exporters.convolutions import conv_precisions
 from hrnet_deploy.exporters.tensorrt_graph import gemm_to_conv, with_float_weights
-from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import ModelCard, ShapeRange
 
@@ -77,7 +77,7 @@ def compile_graph(
     path: Path,
     *,
     reference: Path,
-    images: list[Image],
+    images: Sequence[CalibrationImage],
     implicit: ImplicitInt8 | None,
     rebuild: str,
 ) -> BuiltEngine:
@@ -138,7 +138,7 @@ def compile_file(card: ModelCard, options: ExportOptions, step: Callable[[str], 
             plan,
             temporary,
             reference=source,
-            images=parity_images(card, images),
+            images=images,
             implicit=None,
             rebuild=options.command_line(),
         )

@@ -83,7 +83,13 @@ def plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
         why = refusal(find_gpu(target), runtime, precision, api.version) if target in known else None
         if why is not None:
             raise UsageError(why)
-    implicit = precision is Precision.INT8 and _implicit(options.int8_path or "auto", api)
+    if precision is Precision.INT8 and options.int8_path == "implicit" and not api.implicit_int8:
+        raise UsageError(
+            f"--int8-path implicit needs a TensorRT with calibrators (8.6 to 10), got {api.flavour} {api.version}. "
+            "Leave it out: Q/DQ from the same table is used instead."
+        )
+    # The calibrator is the default where it exists, because TensorRT then fuses freely.
+    implicit = precision is Precision.INT8 and options.int8_path != "qdq" and api.implicit_int8
     weak = implicit or not api.strong_typing
     if weak and not api.weak_typing:
         raise MissingDependencyError(
@@ -162,16 +168,6 @@ def _local_gpu(device: int) -> _Local:
     if count and device >= count:
         raise DeviceError(f"--device must be one of the {count} GPUs here, got cuda:{device}. Use cuda:{count - 1}.")
     return _Local(cuda.device_name(device), cuda.capability(device)) if count else _Local()
-
-
-def _implicit(path: str, api: TrtApi) -> bool:
-    """Whether INT8 goes through the calibrator: the default if it exists, because TensorRT then fuses freely."""
-    if path == "implicit" and not api.implicit_int8:
-        raise UsageError(
-            f"--int8-path implicit needs a TensorRT with calibrators (8.6 to 10), got {api.flavour} {api.version}. "
-            "Leave it out: Q/DQ from the same table is used instead."
-        )
-    return path != "qdq" and api.implicit_int8
 
 
 def _timing_cache(option: str | Path | None, api: TrtApi, gpu: _Local) -> Path | None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 
 from hrnet_deploy.evaluation import Evaluation, Model, compare
 from hrnet_deploy.evaluation.runtime_status import TENSORRT, runtime_status
-from hrnet_deploy.export.card import build_card, float_card
 from hrnet_deploy.export.gate.accuracy_target import AccuracyTarget
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
 from hrnet_deploy.export.gate.result import AccuracyGateError, GateResult, Trial, within
@@ -25,37 +23,32 @@ Blocks = tuple[str, ...]
 
 
 class AccuracyGate:
-    """Measures candidates on labeled images, those with the fewest blocks in float first, and records every trial."""
+    """Measures candidates on labeled images, those with the fewest blocks in float first, and records every trial.
+
+    Attributes:
+        result: of the graphs on the CPU; for an engine it is a prediction.
+    """
 
     def __init__(self, converter: Converter, target: AccuracyTarget) -> None:
-        """Open the float32 graph, the reference of every candidate."""
+        """Measure graphs of the converter against the float32 graph."""
         self._converter, self._plan, self._target = converter, converter.plan, target
         self._macs = count_macs(converter.model, converter.plan.shapes.opt_nhw[1:])
-        card = float_card(converter.model, converter.plan)
+        card = converter.plan.float_card(converter.model)
         self._original = CachedModel(OnnxModel(converter.model, card))
         self._references: list[Evaluation] = []
         self._trials: list[Trial] = []
-
-    def measure_on_cpu(self) -> GateResult:
-        """Measure graphs on the CPU until the passing one with the fewest blocks in float is known.
-
-        For an engine the result is a prediction.
-        """
 
         def candidate(_blocks: Blocks, graph: onnx.ModelProto) -> Model:
             # An INT8 graph for TensorRT only predicts: the status needs the target, not the figures.
             int8 = self._plan.precision is Precision.INT8
             info = QuantizationInfo(target=self._plan.int8.target) if int8 else None
-            return OnnxModel(graph, build_card(graph, self._plan, info))
+            return OnnxModel(graph, self._plan.card(graph, info))
 
-        return self._search(candidate, ())
+        self.result = self._search(candidate, ())
 
-    def measure_engine(self, predicted: GateResult, build: Callable[[Blocks], Path]) -> GateResult:
-        """Measure engines on their GPU, from the predicted blocks on to the fewest that pass.
-
-        The prediction is among the attempts of the result.
-        """
-        return self._search(lambda blocks, _graph: build(blocks), predicted.chosen.kept)
+    def measure_engine(self, build: Callable[[Blocks], Path]) -> GateResult:
+        """Measure engines on their GPU, from the predicted blocks on; the prediction is among the attempts."""
+        return self._search(lambda blocks, _graph: build(blocks), self.result.chosen.kept)
 
     def _search(self, candidate: Callable[[Blocks, onnx.ModelProto], Model | Path], first: Blocks) -> GateResult:
         """Try the first blocks, then the fewest more that pass."""
@@ -103,22 +96,9 @@ class AccuracyGate:
         )
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Blocks to keep in float, the gate that measured them, and its result; empty without an accuracy target."""
-
-    keep: Blocks = ()
-    gate: AccuracyGate | None = None
-    result: GateResult | None = None
-
-
-def search(converter: Converter, target: AccuracyTarget | None) -> Choice:
-    """Choose the blocks to keep in float: as few as the accuracy target allows."""
-    if target is None:
-        return Choice()
-    gate = AccuracyGate(converter, target)
-    result = gate.measure_on_cpu()
-    return Choice(result.chosen.kept, gate, result)
+def search(converter: Converter, target: AccuracyTarget | None) -> AccuracyGate | None:
+    """Find the blocks to keep in float, as few as the accuracy target allows; None without a target."""
+    return None if target is None else AccuracyGate(converter, target)
 
 
 def smallest_passing(passes: Callable[[int], bool], largest: int) -> int | None:

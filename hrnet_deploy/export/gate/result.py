@@ -37,15 +37,9 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON values."""
-        return {
-            "kept": list(self.kept),
-            "float_share": self.float_share,
-            "value": self.value,
-            "drop": self.drop.to_dict(),
-            "agreement": self.agreement,
-            "runtime": self.runtime_status.runtime,
-            "status": self.runtime_status.status,
-        }
+        own = {name: value for name, value in vars(self).items() if name != "runtime_status"}
+        status = {"runtime": self.runtime_status.runtime, "status": self.runtime_status.status}
+        return {**own, "kept": list(self.kept), "drop": self.drop.to_dict(), **status}
 
 
 @dataclass(frozen=True, kw_only=True)

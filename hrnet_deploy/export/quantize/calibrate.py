@@ -61,17 +61,6 @@ def named_folder(option: str | Path | None) -> Path | None:
     return Path(named) if named else None
 
 
-def data_folder(option: str | Path | None) -> Path:
-    """Find the folder of calibration images that the user or else the environment names; refuse a missing name."""
-    folder = named_folder(option)
-    if folder is None:
-        raise UsageError(
-            "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred images "
-            f"like those the model will see (ImageNet's or Cityscapes' train, or your own), or set {DATA_VARIABLE}."
-        )
-    return folder
-
-
 def select_images(folder: Path, count: int, *, allow_val: bool) -> CalibrationSplit:
     """Choose calibration images, balanced over classes, and set others aside; a single image is in both lists."""
     if count < 1:
@@ -113,10 +102,15 @@ def calibrate(
     layouts = ((QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual))
     placed = (name for target, residual in layouts for name in place_qdq(graph, target, (), residual).measured)
     names = tuple(dict.fromkeys(placed))
-    cached = _cached_table(cache, provenance, names)
-    if cached is not None:
-        # Its scores belong to other graphs, perhaps for another target.
-        return CalibrationTable(tensors=cached.tensors, method=method, provenance=cached.provenance)
+    if cache.is_file():
+        try:
+            cached = CalibrationTable.load(cache)
+            reason = cached.mismatch(provenance, tensors=names)
+            if reason is None:  # its scores belong to other graphs, perhaps for another target
+                return CalibrationTable(tensors=cached.tensors, method=method, provenance=cached.provenance)
+        except ArtifactError as error:
+            reason = str(error).removeprefix(f"{cache}: ")
+        _LOG.warning("%s: calibrating again, since %s", cache.name, reason.removesuffix(" Calibrate again."))
     histograms = _histograms(graph, names, images, preprocessing, cache, provenance)
 
     def measured(histogram: Histogram) -> TensorRange:
@@ -130,20 +124,6 @@ def calibrate(
     table = CalibrationTable(tensors=tensors, method=method, provenance=provenance)
     table.save(cache)
     return table
-
-
-def _cached_table(cache: Path, provenance: Provenance, names: tuple[str, ...]) -> CalibrationTable | None:
-    if not cache.is_file():
-        return None
-    try:
-        table = CalibrationTable.load(cache)
-        reason = table.mismatch(provenance, tensors=names)
-    except ArtifactError as error:
-        reason = str(error).removeprefix(f"{cache}: ")
-    if reason is None:
-        return table
-    _LOG.warning("%s: calibrating again, since %s", cache.name, reason.removesuffix(" Calibrate again."))
-    return None
 
 
 def _histograms(

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.calibration.blocks import blocks
 from hrnet_deploy.calibration.image_selection import CalibrationImage, choose
-from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.converter import ConvertedGraph, Converter
 from hrnet_deploy.export.quantize.similarity import SimilarityScorer, rank_by_sensitivity
-from hrnet_deploy.export.verify import ReferenceBatch, pad_batch
+from hrnet_deploy.export.verify import ReferenceBatch, run_on_cpu
 from hrnet_deploy.exporters.fp16 import Fp16Graph, fp16_overflows, to_fp16
 from hrnet_deploy.exporters.graph_edit import copy_of
 from hrnet_deploy.exporters.intermediate_outputs import expose_absmax
@@ -88,12 +87,10 @@ class Fp16Converter(Converter):
 def fp16_unsafe_nodes(graph: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) -> frozenset[str]:
     """Run a float32 graph on network inputs (N, 3, H, W) and name the nodes whose values exceed half precision."""
     tapped, taps = expose_absmax(graph)
-    engine = open_engine(tapped, device="cpu", backend="onnxruntime", in_order=True)
-    del tapped
-    spec = engine.inputs[0]
     absmax = dict.fromkeys(taps.values(), 0.0)
-    for batch in batches:
-        for tap, value in engine.run({spec.name: pad_batch(batch, spec)}).items():
+    runs = run_on_cpu(tapped, batches, in_order=True)
+    del tapped
+    for _, found in runs:
+        for tap, value in found.items():
             absmax[taps[tap]] = max(absmax[taps[tap]], float(np.float64(value)))
-    engine.close()
     return fp16_overflows(graph, absmax)

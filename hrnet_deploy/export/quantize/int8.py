@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
+from hrnet_deploy.calibration.blocks import blocks, resolve
+from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8, implicit_int8
+from hrnet_deploy.calibration.qdq_placement import float_by_default, place_qdq, residual_inputs, threshold_floors
 from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.calibration.thresholds import METHODS
 from hrnet_deploy.errors import UsageError, VerificationError
@@ -15,18 +22,23 @@ from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, choose_validation
 from hrnet_deploy.export.quantize.converter import ConvertedGraph, Converter
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
-from hrnet_deploy.export.quantize.qdq_graph import NONE, QdqGraphs
+from hrnet_deploy.export.quantize.plan import Int8Plan
 from hrnet_deploy.export.quantize.similarity import SimilarityScorer, rank_by_sensitivity
 from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, round_weights
 from hrnet_deploy.export.verify import ReferenceBatch, check_graph, with_outputs_of
+from hrnet_deploy.exporters.fp16 import to_fp16
 from hrnet_deploy.exporters.integer_input import add_integer_input
+from hrnet_deploy.exporters.qdq import to_qdq
+from hrnet_deploy.exporters.tensorrt_graph import with_rounded_weights
 from hrnet_deploy.exporters.uint8_input import NORMALIZED
-from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget
+from hrnet_deploy.qdq_plan import ActivationRange, QdqPlan, QdqTarget, name_of
 from hrnet_deploy.quantization_info import QuantizationInfo, Similarity
 from hrnet_deploy.spec import Precision, Task
 from hrnet_deploy.system.progress import bar
 
 AUTO = "auto"
+NONE = "none"
+"""Value of --keep-fp that keeps in float only what is named beside it, not even what the layout keeps by itself."""
 _ENOUGH = {Task.CLASSIFICATION: 0.995, Task.SEGMENTATION: 0.9985}
 """Expected agreement at which `--keep-fp auto` stops taking blocks out of INT8.
 
@@ -50,7 +62,12 @@ class Int8Converter(Converter):
         check_graph(model, batches)
         options = plan.int8
         self._named = tuple(name for name in options.keep_fp if name != AUTO)
-        graphs = self._with_integer_input()
+        variant = model
+        known: Mapping[str, ActivationRange] = {}
+        # A classifier has small maps: its first convolution in float costs little, and each of its labels counts.
+        if options.target is QdqTarget.CPU and plan.info.task is Task.SEGMENTATION:
+            variant, known = add_integer_input(model, plan.preprocessing.mean, plan.preprocessing.std)
+        graphs = QdqGraphs(plan=options, graph=model, variant=variant, known=known)
         if not graphs.place(self._named).weighted:
             beside = ", ".join(("what the recipe keeps", *self._named))
             raise UsageError(f"int8 needs a convolution to quantize, got none beside {beside}. Keep less, or use fp16.")
@@ -162,17 +179,6 @@ class Int8Converter(Converter):
             self._scores[kept] = self._scorer.score(self._graphs.write(self._table, kept))
         return self._scores[kept]
 
-    def _with_integer_input(self) -> QdqGraphs:
-        """Let a segmentation model's first convolution read integers on the CPU; a classifier's stays in float.
-
-        A classifier has small maps: its first convolution in float costs little, and each of its labels counts.
-        """
-        plan, variant = self.plan, self.model
-        known: dict[str, ActivationRange] = {}
-        if plan.int8.target is QdqTarget.CPU and plan.info.task is Task.SEGMENTATION:
-            variant, known = add_integer_input(self.model, plan.preprocessing.mean, plan.preprocessing.std)
-        return QdqGraphs(plan=plan.int8, graph=self.model, variant=variant, known=known)
-
     def _with_rounded_weights(self, graphs: QdqGraphs, images: CalibrationSplit) -> QdqGraphs:
         """Round the weights, and for an FP16 remainder find the nodes that stay in float32."""
         float_nodes = None
@@ -192,3 +198,71 @@ class Int8Converter(Converter):
         best = min(divergence, key=lambda method: divergence[method])
         scores = {method: -value for method, value in divergence.items()}
         return dataclasses.replace(self._table, method=best, scores=scores)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QdqGraphs:
+    """Writer of the Q/DQ graphs of one float32 graph.
+
+    Attributes:
+        variant: `graph`, or a copy of it whose first convolution reads integers; the pairs are placed in it.
+        known: ranges of the values that only that variant has.
+        rounded: INT8 levels by name of the weights.
+        float_nodes: nodes to keep in float32 where the remainder becomes FP16; None for an FP32 remainder.
+    """
+
+    plan: Int8Plan
+    graph: onnx.ModelProto
+    variant: onnx.ModelProto
+    known: Mapping[str, ActivationRange]
+    rounded: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)
+    float_nodes: frozenset[str] | None = None
+
+    @functools.cached_property
+    def blocks(self) -> dict[str, frozenset[str]]:
+        """Node names by block, in graph order."""
+        return blocks(self.variant)
+
+    def place(self, keep: tuple[str, ...], only: str | None = None) -> QdqPlan:
+        """Place the pairs; with `only`, in that block alone."""
+        nodes = _float_nodes(self.variant, self.plan.target, keep)
+        if only is not None:
+            nodes |= frozenset().union(*(nodes for block, nodes in self.blocks.items() if block != only))
+        return place_qdq(self.variant, self.plan.target, nodes, self.plan.residual)
+
+    def write(self, table: CalibrationTable, keep: tuple[str, ...], only: str | None = None) -> onnx.ModelProto:
+        """Write the Q/DQ graph; with `only`, that block alone is INT8."""
+        plan = self.place(keep, only)
+        ranges = {**self.known, **self._ranges(table, (name for name in plan.measured if name not in self.known))}
+        # If the first convolution stays in float, integers at its input are of no use.
+        graph = self.graph if self.known.keys().isdisjoint(plan.tensors) else self.variant
+        model = to_qdq(graph, plan, ranges, per_channel=self.plan.per_channel, rounded=self.rounded)
+        return model if self.float_nodes is None else to_fp16(model, self.float_nodes).model
+
+    def implicit(self, table: CalibrationTable, keep: tuple[str, ...]) -> ImplicitInt8:
+        """Scales of the float32 graph for TensorRT's calibrator, clipped as in its Q/DQ graph."""
+        nodes = _float_nodes(self.graph, QdqTarget.TENSORRT, keep)
+        return implicit_int8(self.graph, self._ranges(table, table.tensors), nodes)
+
+    def untyped(self, keep: tuple[str, ...]) -> onnx.ModelProto:
+        """Write the float32 graph with rounded weights, where each channel has its own scale, as in TensorRT."""
+        nodes = _float_nodes(self.graph, QdqTarget.TENSORRT, keep)
+        floats = {n.input[1] for n in self.graph.graph.node if n.op_type == "Conv" and name_of(n) in nodes}
+        rounded = {name: levels for name, levels in self.rounded.items() if name not in floats}
+        return with_rounded_weights(self.graph, rounded if self.plan.per_channel else {})
+
+    def _ranges(self, table: CalibrationTable, names: Iterable[str]) -> dict[str, ActivationRange]:
+        """Clip each value by the method in use, and stem values no lower than the floors of the stem."""
+        floors, summands = threshold_floors(self.graph), residual_inputs(self.graph)
+        amax = {method: table.amax(method) for method in (table.method, *floors.values())}
+        ranges = {}
+        for name in names:
+            threshold = max(amax[table.method][name], amax[floors.get(name, table.method)][name])
+            ranges[name] = table.tensors[name].clipped(threshold, residual_input=name in summands)
+        return ranges
+
+
+def _float_nodes(graph: onnx.ModelProto, target: QdqTarget, keep: tuple[str, ...]) -> frozenset[str]:
+    """Name the nodes in float, including those that the layout keeps by itself."""
+    named = resolve((name for name in keep if name != NONE), graph)
+    return named if NONE in keep else float_by_default(graph, target) | named

@@ -11,7 +11,7 @@ from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.plan import EnginePlan
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.quantize.calibrate import data_folder
+from hrnet_deploy.export.quantize.calibrate import DATA_VARIABLE, named_folder
 from hrnet_deploy.qdq_plan import DEFAULT_RESIDUAL, QdqTarget, Residual
 from hrnet_deploy.spec import Precision
 
@@ -91,4 +91,8 @@ def _check(plan: Int8Plan, options: ExportOptions, opset: int | None) -> None:
         )
     if opset is not None:
         check_scales(plan, opset, f"{opset}. Leave --opset out")
-    data_folder(options.calib_data)
+    if named_folder(options.calib_data) is None:
+        raise UsageError(
+            "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred images "
+            f"like those the model will see (ImageNet's or Cityscapes' train, or your own), or set {DATA_VARIABLE}."
+        )

@@ -12,8 +12,7 @@ from onnx import numpy_helper
 
 from hrnet_deploy.calibration.gptq import round_columns
 from hrnet_deploy.calibration.second_moments import SecondMoment, Window
-from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.export.verify import pad_batch
+from hrnet_deploy.export.verify import run_on_cpu
 from hrnet_deploy.exporters.intermediate_outputs import expose_tensors
 from hrnet_deploy.exporters.qdq import weight_scales
 from hrnet_deploy.qdq_plan import name_of, stored_tensors
@@ -78,14 +77,10 @@ def _moments(
     """Measure the second moments of some windows; each leaves memory once it was used."""
     moments = {window: SecondMoment(window, size) for window, size in sizes.items()}
     tapped, taps = expose_tensors(graph, dict.fromkeys(window.value for window in moments))
-    engine = open_engine(tapped, device="cpu", backend="onnxruntime")
     shown = {value: tap for tap, value in taps.items()}
-    entry = engine.inputs[0]
-    for image in images:
-        values = engine.run({entry.name: pad_batch(image, entry)})
+    for _, values in run_on_cpu(tapped, images):
         for window, moment in moments.items():
             moment.add(np.asarray(values[shown[window.value]], np.float32))
-    engine.close()
     while moments:
         window = next(iter(moments))
         yield window, moments.pop(window).mean()

@@ -15,13 +15,15 @@ from hrnet_deploy.calibration.image_folder import find_images
 from hrnet_deploy.calibration.qdq_placement import place_qdq
 from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.calibrate import (
     CalibrationSplit,
     calibrate,
     choose_validation,
-    data_folder,
+    named_folder,
     select_images,
 )
+from hrnet_deploy.export.quantize.plan import plan_int8
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Preprocessing, Resize
@@ -238,11 +240,11 @@ def test_no_images_are_too_few(folder, count):
 
 def test_the_folder_comes_from_the_user_else_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("HRNET_CALIB_DATA", "/from/environment")
-    assert str(data_folder(None)) == "/from/environment"
-    assert data_folder(tmp_path) == tmp_path
+    assert str(named_folder(None)) == "/from/environment"
+    assert named_folder(tmp_path) == tmp_path
     monkeypatch.setenv("HRNET_CALIB_DATA", "")
     with pytest.raises(UsageError, match=r"--calib-data FOLDER.*HRNET_CALIB_DATA"):
-        data_folder(None)
+        plan_int8(ExportOptions(precision="int8"), None, None)
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path):
