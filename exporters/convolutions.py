@@ -26,10 +26,7 @@ def conv_precisions(model: onnx.ModelProto) -> dict[str, Precision]:
 
 
 def count_macs(model: onnx.ModelProto, size_hw: tuple[int, int]) -> dict[str, int]:
-    """Count the multiply-accumulates of convolutions for one image of that (height, width), by node name.
-
-    The graph has a float (N, 3, H, W) input. The count is 0 where the size of an output cannot be inferred.
-    """
+    """Count the multiply-accumulates of convolutions for one image by node name; 0 where a size is unknown."""
     nhw = (1, *size_hw)
     copy = reshape(copy_of(model), ShapeRange(nhw, nhw, nhw))
     types = value_types(copy)

@@ -69,10 +69,7 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
 
 
 def fp16_overflows(model: onnx.ModelProto, absmax: Mapping[str, float]) -> frozenset[str]:
-    """Find the nodes that read or compute a value outside the range of half precision.
-
-    `absmax` is the largest |x| by value name, over representative images.
-    """
+    """Find the nodes that read or compute a value beyond half precision; `absmax` is the largest |x| by value name."""
     limit = FP16_MAX / _HEADROOM
     bad = {name for name, value in absmax.items() if not value <= limit or 0 < value < _MIN_NORMAL}
     return frozenset(name_of(n) for n in model.graph.node if bad & {*n.input, *n.output})

@@ -29,11 +29,7 @@ class Findings:
 
 
 def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
-    """Remove all outputs but the wanted one, and the nodes that only they need, in place; return whether any changed.
-
-    Raises:
-        UsageError: several outputs and no name, or an output that the graph does not have; `name` is the file.
-    """
+    """Remove all outputs but the wanted one, and the nodes that only they need, in place; return whether any changed."""
     graph = model.graph
     outputs = {value.name: value for value in graph.output}
     if wanted is not None and wanted not in outputs:
@@ -55,10 +51,7 @@ def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
 
 
 def flatten_scores(model: onnx.ModelProto, output_shape: tuple[int, ...] | None) -> bool:
-    """Turn scores (N, classes, 1, 1), as a head of 1x1 convolutions gives them, into (N, classes), in place.
-
-    `output_shape` is that of an image's output; None takes the declared one. The result is False for other scores.
-    """
+    """Turn scores (N, classes, 1, 1), by that shape or the declared one, into (N, classes) in place; else False."""
     graph = model.graph
     output = graph.output[0]
     kind = value_types(model).get(output.name, output.type.tensor_type)
@@ -83,11 +76,7 @@ def declare_classes(model: onnx.ModelProto, output_shape: tuple[int, ...]) -> No
 
 
 def examine(model: onnx.ModelProto, name: str) -> Findings:
-    """Read a foreign graph's input and output; `name` is the file, for errors.
-
-    Raises:
-        ArtifactError: the input is not float32 (N, 3, H, W), the first output is no float, or its dimension 1 is open.
-    """
+    """Read a foreign graph's input and output; refuse one that computes no scores of a known number of classes."""
     dims = check_input(model, name)
     kind = onnx.shape_inference.infer_shapes(model).graph.output[0].type.tensor_type
     if kind.elem_type not in _SCORE_TYPES:
@@ -116,10 +105,7 @@ def check_input(model: onnx.ModelProto, name: str) -> list[int]:
 
 
 def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:
-    """Write sizes into the open dimensions of a graph, in place, and infer output shapes.
-
-    Dimensions of `shapes` that may vary get a name, the others a number.
-    """
+    """Write sizes into the open dimensions of a graph, or names where they may vary, in place, and infer shapes."""
     n, h, w = shapes.opt_nhw
     batch = "batch" if shapes.dynamic_batch else n
     sizes = (batch, 3, *(("height", "width") if shapes.dynamic_hw else (h, w)))

@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from hrnet_deploy.errors import ArtifactError, HrnetDeployError, MissingFileError, UsageError
-from hrnet_deploy.exporters.opset import newest, newest_ir, written
+from hrnet_deploy.exporters.opset import ir_for, newest, written
 from hrnet_deploy.models.checkpoints.file_format import something_else
 from hrnet_deploy.spec import TensorSpec
 
@@ -35,7 +35,10 @@ def read(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
         _check_versions(model, path.name)
-        check_size(weight_bytes(model), path.name)
+        known = onnx.helper.get_all_tensor_dtypes()  # the checker refuses an unknown type
+        tensors = [tensor for tensor in model.graph.initializer if tensor.data_type in known]
+        sizes = (math.prod(t.dims) * onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in tensors)
+        check_size(sum(sizes), path.name)
         onnx.load_external_data_for_model(model, str(path.parent))
         # Paddle's and TensorFlow's exporters write -1 for an open size; ONNX has no such size.
         for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
@@ -61,13 +64,6 @@ def write(model: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
     """Write one file with string properties; the caller makes the write atomic."""
     onnx.helper.set_model_props(model, metadata)
     onnx.save_model(model, str(path))
-
-
-def weight_bytes(model: onnx.ModelProto) -> int:
-    """Return the size of a graph's weights, also of those in an external file that was not read."""
-    known = onnx.helper.get_all_tensor_dtypes()  # the checker refuses an unknown type
-    tensors = (tensor for tensor in model.graph.initializer if tensor.data_type in known)
-    return sum(math.prod(t.dims) * onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in tensors)
 
 
 def check_size(size_bytes: int, name: str) -> None:
@@ -106,7 +102,7 @@ def _check_versions(model: onnx.ModelProto, name: str) -> None:
             f"{name} must be of opset {limit} at most, the newest that the installed ONNX Runtime opens, got {opset}. "
             "Export it again with an older one, or: pip install -U onnx onnxruntime."
         )
-    if model.ir_version > newest_ir():
+    if model.ir_version > ir_for(newest()):
         older = onnx.helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
         _LOG.warning(
             "%s: IR version %d is newer than ONNX Runtime is known to open; read as %d, which holds opset %d",

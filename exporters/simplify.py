@@ -11,12 +11,7 @@ from hrnet_deploy.exporters.graph_edit import value_types
 
 
 def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Fold constants, remove unused nodes, and replace Resize targets by whole factors; the result is a new model.
-
-    Raises:
-        ExportError: the simplifier reports failure.
-        MissingDependencyError: onnxsim is not installed.
-    """
+    """Fold constants, remove unused nodes, and replace Resize targets by whole factors; the result is a new model."""
     try:
         import onnxsim
     except ImportError as error:

@@ -37,10 +37,7 @@ def with_rounded_weights(model: onnx.ModelProto, rounded: Mapping[str, NDArray[n
 
 
 def with_float_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store the INT8 weights of a Q/DQ graph as float32 behind a QuantizeLinear, the form TensorRT 8 documents.
-
-    The result is a new graph with equal outputs.
-    """
+    """Store INT8 weights in a new graph as float32 behind a QuantizeLinear, the form that TensorRT 8 documents."""
     result = copy_of(model)
     graph = result.graph
     stored = {tensor.name: tensor for tensor in graph.initializer}

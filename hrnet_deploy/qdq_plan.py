@@ -36,7 +36,6 @@ class QdqPlan:
     """Placement of Q/DQ pairs.
 
     Attributes:
-        target: the runtime.
         tensors: values that get a pair, in graph order.
         weighted: nodes with INT8 weights.
         readers: by value, the nodes that read the dequantized copy; others read the value itself.

@@ -129,10 +129,7 @@ class QuantizationInfo:
 
 
 def upgrade_card(content: dict[str, Any]) -> None:
-    """Turn the JSON values of a card of schema 1 into those of schema 2, in place.
-
-    Schema 1 spells the quantization as entries of `lineage` and `measured`; see `QuantizationInfo.flat`.
-    """
+    """Turn the JSON values of a card of schema 1 (see `QuantizationInfo.flat`) into those of schema 2, in place."""
     lineage, measured = content.get("lineage"), content.setdefault("measured", {})
     if not isinstance(lineage, dict) or not isinstance(measured, dict) or "qdq_target" not in lineage:
         return

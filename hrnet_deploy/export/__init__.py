@@ -6,12 +6,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hrnet_deploy.export.agreement import AgreementError
     from hrnet_deploy.export.entry_point import export
     from hrnet_deploy.export.entry_point import export as export_artifact
     from hrnet_deploy.export.gate.result import AccuracyGateError
     from hrnet_deploy.export.options import ExportOptions
-    from hrnet_deploy.export.result import ExportResult
+    from hrnet_deploy.export.result import AgreementError, ExportResult
 
     Exported = ExportResult
     GateMissedError = AccuracyGateError
@@ -29,7 +28,7 @@ __all__ = [
 
 _HOMES = {
     "AccuracyGateError": ("gate.result", "AccuracyGateError"),
-    "AgreementError": ("agreement", "AgreementError"),
+    "AgreementError": ("result", "AgreementError"),
     "ExportOptions": ("options", "ExportOptions"),
     "ExportResult": ("result", "ExportResult"),
     "Exported": ("result", "ExportResult"),

@@ -84,7 +84,15 @@ def resolve_preprocessing(options: ExportOptions, info: ModelInfo, shapes: Shape
     given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
     if given.get("resize") not in {None, "none"} and own.size_hw is None:
         given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # a stand-in until the size is known
-    result = _with_size(dataclasses.replace(own, **given), info.task, shapes)
+    own = dataclasses.replace(own, **given)
+    if info.task is not Task.SEGMENTATION or not shapes.dynamic_hw:
+        # The first two end at the image's own shape, but a fixed graph needs its own.
+        resize = Resize.SQUASH if own.resize in {Resize.NONE, Resize.LONG_SIDE} else own.resize
+        result = dataclasses.replace(own, resize=resize, size_hw=shapes.opt_nhw[1:])
+    elif own.resize is Resize.LONG_SIDE:
+        result = own
+    else:  # the whole image
+        result = dataclasses.replace(own, resize=Resize.NONE, size_hw=None)
     if options.resize is not None and options.resize != result.resize.value:
         whole = result.resize is Resize.NONE and info.task is Task.SEGMENTATION
         raise UsageError(
@@ -240,16 +248,3 @@ def in_channel_order(preprocessing: Preprocessing, order: ChannelOrder) -> Prepr
         return preprocessing
     mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
     return dataclasses.replace(preprocessing, channel_order=order, mean=mean, std=std)
-
-
-def _with_size(preprocessing: Preprocessing, task: Task, shapes: ShapeRange) -> Preprocessing:
-    """Return preprocessing that ends at the input's size; open sizes let segmentation take the whole image."""
-    if task is Task.SEGMENTATION and shapes.dynamic_hw:
-        if preprocessing.resize is Resize.LONG_SIDE:
-            return preprocessing
-        return dataclasses.replace(preprocessing, resize=Resize.NONE, size_hw=None)
-    height, width = shapes.opt_nhw[1:]
-    # These two end at the image's own shape, but a fixed graph needs its own.
-    keeps_shape = preprocessing.resize in {Resize.NONE, Resize.LONG_SIDE}
-    resize = Resize.SQUASH if keeps_shape else preprocessing.resize
-    return dataclasses.replace(preprocessing, resize=resize, size_hw=(height, width))

@@ -10,7 +10,7 @@ from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.torch_source import TorchSource
 from hrnet_deploy.export.zoo_artifact import default_weights
 from hrnet_deploy.exporters import opset as opsets
-from hrnet_deploy.models.variants import Variant, find_variant
+from hrnet_deploy.models.variants import find_variant
 from hrnet_deploy.models.weights import zoo_entry
 from hrnet_deploy.models.zoo import named_entry
 
@@ -38,18 +38,15 @@ def open_source(options: ExportOptions, opset: int | None = None) -> SourceModel
                 "--weights FILE."
             )
         weights = default_weights(model)
-    variant = None if model is None else _variant_of(model, weights)
-    return TorchSource(variant, weights, options)
-
-
-def _variant_of(model: str, weights: str) -> Variant:
-    """Return the architecture of a model; a zoo name with other zoo weights is refused."""
+    if model is None:
+        return TorchSource(None, weights, options)
     entry, other = named_entry(model), zoo_entry(weights)
     if None not in (entry, other) and entry != other:
         raise UsageError(f"model and weights must be the same zoo row, got {model} and {weights}. Leave one out.")
     try:
-        return find_variant(model)
+        variant = find_variant(model)
     except UsageError:
         if entry is None:
             raise
-        return find_variant(entry.variant)
+        variant = find_variant(entry.variant)
+    return TorchSource(variant, weights, options)

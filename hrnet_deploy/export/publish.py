@@ -13,20 +13,22 @@ from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.calibration.tensorrt_cache import write_cache
 from hrnet_deploy.engines.difference import Difference
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.export.engine.build import compile_graph
 from hrnet_deploy.export.gate.gate import AccuracyGate
 from hrnet_deploy.export.gate.result import GateResult
 from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.converter import ConvertedGraph, Converter
-from hrnet_deploy.export.result import ExportResult
+from hrnet_deploy.export.result import AgreementError, ExportResult
 from hrnet_deploy.export.verify import verify
 from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.integrity.fingerprint import artifact_fingerprint
 from hrnet_deploy.spec import ModelCard
 
+Step = Callable[[str], None]
+"""Shows that a step of the export begins."""
 
-def publish(converter: Converter, gate: AccuracyGate | None, step: Callable[[str], None]) -> ExportResult:
+
+def publish(converter: Converter, gate: AccuracyGate | None, step: Step) -> ExportResult:
     """Convert, verify and write an artifact; an engine is built, and measured itself if it opens on this machine."""
     plan = converter.plan
     result = None if gate is None else gate.result
@@ -47,11 +49,7 @@ def publish(converter: Converter, gate: AccuracyGate | None, step: Callable[[str
 
 
 def _write(
-    plan: ExportPlan,
-    converted: ConvertedGraph,
-    path: Path,
-    step: Callable[[str], None],
-    result: GateResult | None = None,
+    plan: ExportPlan, converted: ConvertedGraph, path: Path, step: Step, result: GateResult | None = None
 ) -> ExportResult:
     """Describe, verify and write a graph, alone in its folder; for an engine, build and inspect it, too."""
     step("verifying")
@@ -110,9 +108,7 @@ def _verified(plan: ExportPlan, converted: ConvertedGraph) -> tuple[ModelCard, D
     return dataclasses.replace(card, measured=measured, lineage=lineage), difference
 
 
-def _measured_engine(
-    first: ExportResult, gate: AccuracyGate, converter: Converter, step: Callable[[str], None]
-) -> ExportResult:
+def _measured_engine(first: ExportResult, gate: AccuracyGate, converter: Converter, step: Step) -> ExportResult:
     """Measure the engine on its GPU; if it misses the target, others are built and one of them takes its place."""
     home, name = first.path.parent, first.path.name
     engines = {gate.result.chosen.kept: first}

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
-from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.export.engine.build import compile_file
 from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options
 from hrnet_deploy.export.gate.gate import search
@@ -20,7 +19,7 @@ from hrnet_deploy.export.publish import publish
 from hrnet_deploy.export.quantize.converter import Converter
 from hrnet_deploy.export.quantize.fp16 import Fp16Converter
 from hrnet_deploy.export.quantize.int8 import Int8Converter
-from hrnet_deploy.export.result import ExportResult
+from hrnet_deploy.export.result import AgreementError, ExportResult
 from hrnet_deploy.export.source import read_card
 from hrnet_deploy.export.verify import make_reference_batches
 from hrnet_deploy.exporters.simplify import simplify

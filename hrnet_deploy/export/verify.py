@@ -99,10 +99,7 @@ def make_reference_batches(
     reference: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     kind: OutputKind = OutputKind.LOGITS,
 ) -> list[ReferenceBatch]:
-    """Run the original on synthetic images that cover the artifact's batch, and two sizes where the size is open.
-
-    There is one batch per size: one image where the size is large, else at least two.
-    """
+    """Run the original on synthetic images that cover the artifact's batch, and on two sizes where the size is open."""
     count = shapes.opt_nhw[0]
     if shapes.dynamic_batch:
         count = max(shapes.min_nhw[0], min(shapes.max_nhw[0], 2))

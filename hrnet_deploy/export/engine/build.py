@@ -196,11 +196,7 @@ def _layers(built: BuiltPlan, plan: EnginePlan, *, runs_here: bool) -> tuple[Lay
 def _count_in_precision(
     graph: onnx.ModelProto, card: ModelCard, plan: EnginePlan, layers: tuple[Layer, ...], float_nodes: frozenset[str]
 ) -> tuple[int, int | None]:
-    """Count the convolutions requested in the engine's precision, and those that run in it.
-
-    If the graph sets the precision, one that provably runs in another precision is an error; otherwise few are a
-    warning.
-    """
+    """Count the convolutions requested in the engine's precision, and those that run in it, or refuse the engine."""
     # With builder flags TensorRT takes a precision where it is faster.
     freely = plan.typing is Typing.WEAK
     asked = [

@@ -23,11 +23,7 @@ Blocks = tuple[str, ...]
 
 
 class AccuracyGate:
-    """Measures candidates on labeled images, those with the fewest blocks in float first, and records every trial.
-
-    Attributes:
-        result: of the graphs on the CPU; for an engine it is a prediction.
-    """
+    """Measures candidates, those with the fewest blocks in float first; `result` is that of the graphs on the CPU."""
 
     def __init__(self, converter: Converter, target: AccuracyTarget) -> None:
         """Measure graphs of the converter against the float32 graph."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,17 +131,13 @@ class GateResult:
 
     def __str__(self) -> str:
         """The trials as a table for a terminal."""
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
         what, chosen = self.precision.value, self.chosen
-        yield (
+        title = (
             f"accuracy gate: {what} may lose {self.max_drop:g} points of {self.metric}; fp32 has "
             f"{100 * self.reference:.2f} on {self.data.images} images"
         )
         header = ("", f"not {what}", self.metric, "drop", "95 % interval", "same", "runs on", "kept in float")
         rows = [(">" if trial is chosen else "", *_cells(trial)) for trial in self.attempts]
-        yield from Table(header, rows, words=(header[0], *header[-2:])).text()
         notes = [f"{self.outcome}, {chosen.runtime_status}"]
         if self.predicted is not None:
             notes.append(f"predicted from its graph were {self.predicted.drop.points:+.2f} points")
@@ -150,7 +145,8 @@ class GateResult:
             notes.append("the interval reaches further, more images would make it sure")
         if chosen.kept and chosen.float_share > _MOST:
             notes.append(f"most multiply-adds are not in {what}, so it may be no faster than without")
-        yield "  " + "; ".join(notes)
+        table = Table(header, rows, words=(header[0], *header[-2:])).text()
+        return "\n".join([title, *table, "  " + "; ".join(notes)])
 
 
 def _cells(trial: Trial) -> tuple[str, ...]:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from hrnet_deploy.calibration.batches import Batches
 from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
-from hrnet_deploy.export.agreement import Agreement, floor_for
 from hrnet_deploy.export.plan import ExportPlan
+from hrnet_deploy.export.result import Agreement, floor_for
 from hrnet_deploy.export.source import RANDOM
 from hrnet_deploy.export.verify import ReferenceBatch
 from hrnet_deploy.exporters import output_head, uint8_input

@@ -84,7 +84,13 @@ class Int8Converter(Converter):
         self._scorer = SimilarityScorer(model, self.inputs(images.validation), margins, self.cut)
         self._graphs = self._with_rounded_weights(graphs, images)
         if options.method == AUTO:
-            self._table = self._best_method()
+            divergence: dict[str, float] = {}
+            for method in bar(METHODS, desc="choosing the method"):
+                graph = self._graphs.write(dataclasses.replace(self._table, method=method), self._named)
+                divergence[method] = self._scorer.score(graph).divergence
+            best = min(divergence, key=lambda method: divergence[method])
+            scores = {method: -value for method, value in divergence.items()}
+            self._table = dataclasses.replace(self._table, method=best, scores=scores)
             self._table.save(cache)
         self._scores: dict[tuple[str, ...], Similarity] = {}
         self._by_block: Mapping[str, Similarity] = {}
@@ -109,7 +115,7 @@ class Int8Converter(Converter):
 
     def convert(self, keep: tuple[str, ...]) -> ConvertedGraph:
         """Convert, and compare the outputs on validation images."""
-        options, graphs = self.plan.int8, self._graphs
+        options, graphs, table, engine = self.plan.int8, self._graphs, self._table, self.plan.engine
         kept = (*self._kept(), *keep)
         score = self._score(kept)
         if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB and not self.plan.options.keep_rejected:
@@ -118,18 +124,30 @@ class Int8Converter(Converter):
                 f"{score.sqnr_db:.1f} dB on {self._scorer.count} validation images. Calibrate on more images like "
                 "those the model sees, or use --keep-fp auto."
             )
-        model = graphs.write(self._table, kept)
+        model = graphs.write(table, kept)
         # Real images compare INT8 with the original; the reference batches compare the file with this graph.
         batches = with_outputs_of(model, self.batches)
         implicit = None
         if options.target is QdqTarget.TENSORRT or options.trt_cache is not None:
-            implicit = graphs.implicit(self._table, kept)
+            implicit = graphs.implicit(table, kept)
             if self.plan.pixels is not None:  # the input's scale is that of the normalized value
                 implicit = implicit.renamed(self.model.graph.input[0].name, NORMALIZED)
         return ConvertedGraph(
             graph=self.with_ends(model),
             batches=batches,
-            quantization=self._info(kept, score),
+            quantization=QuantizationInfo(
+                target=options.target,
+                method=table.method,
+                images=table.provenance.images,
+                images_sha256=table.provenance.image_list_sha256,
+                kept_in_float=kept,
+                remainder=options.remainder,
+                residual=options.residual if options.target is QdqTarget.TENSORRT else None,
+                implicit=engine is not None and engine.implicit,
+                validation=score,
+                validation_images=self._scorer.count,
+                method_divergence={method: -value for method, value in table.scores.items()},
+            ),
             sensitivity=self._by_block,
             untyped=self.with_ends(graphs.untyped(kept)) if self.flags_set_precision else None,
             agreement=self.agreement(score.agreement, self._scorer.count),
@@ -148,22 +166,6 @@ class Int8Converter(Converter):
             if block not in kept:
                 kept = (*kept, block)
         return kept
-
-    def _info(self, kept: tuple[str, ...], score: Similarity) -> QuantizationInfo:
-        plan, table = self.plan, self._table
-        return QuantizationInfo(
-            target=plan.int8.target,
-            method=table.method,
-            images=table.provenance.images,
-            images_sha256=table.provenance.image_list_sha256,
-            kept_in_float=kept,
-            remainder=plan.int8.remainder,
-            residual=plan.int8.residual if plan.int8.target is QdqTarget.TENSORRT else None,
-            implicit=plan.engine is not None and plan.engine.implicit,
-            validation=score,
-            validation_images=self._scorer.count,
-            method_divergence={method: -value for method, value in table.scores.items()},
-        )
 
     def _sensitivity(self) -> Mapping[str, Similarity]:
         """Return the similarity of graphs in which one block alone is INT8; measured once."""
@@ -188,16 +190,6 @@ class Int8Converter(Converter):
         weighted, per_channel = graphs.place((NONE,)).weighted, graphs.plan.per_channel
         rounded = round_weights(graphs.variant, weighted, few, per_channel=per_channel)
         return dataclasses.replace(graphs, rounded=rounded, float_nodes=float_nodes)
-
-    def _best_method(self) -> CalibrationTable:
-        """Choose the method whose graph has the lowest divergence."""
-        divergence: dict[str, float] = {}
-        for method in bar(METHODS, desc="choosing the method"):
-            graph = self._graphs.write(dataclasses.replace(self._table, method=method), self._named)
-            divergence[method] = self._scorer.score(graph).divergence
-        best = min(divergence, key=lambda method: divergence[method])
-        scores = {method: -value for method, value in divergence.items()}
-        return dataclasses.replace(self._table, method=best, scores=scores)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,15 +103,13 @@ def _first_two(order: NDArray[np.float32], values: NDArray[np.float32]) -> NDArr
 
 def _divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
     """Mean KL divergence (nats) of the class probabilities of one image, softmax over axis 1."""
-    ours, reference = map(_log_softmax, (found, wanted))
+    logs = []
+    for scores in (found, wanted):
+        shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+        logs.append(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    ours, reference = logs
     total = float(np.mean(np.sum(np.exp(reference) * (reference - ours), axis=1)))
     return max(total, 0.0) if np.isfinite(total) else np.inf
-
-
-def _log_softmax(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
 
 
 def _run(engine: Engine, image: NDArray[np.float32]) -> NDArray[np.float32]:
