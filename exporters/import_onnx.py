@@ -29,7 +29,7 @@ class Findings:
 
 
 def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
-    """Remove all outputs but the wanted one, and the nodes that only they need, in place; return whether any changed."""
+    """Remove all outputs but the wanted one, and the nodes that only they need, in place; return if any changed."""
     graph = model.graph
     outputs = {value.name: value for value in graph.output}
     if wanted is not None and wanted not in outputs:
