@@ -20,7 +20,7 @@ _SCORE_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 @dataclass(frozen=True)
 class Findings:
-    """Properties of a foreign graph; a fixed size or batch is the only one, and `num_classes` is dimension 1."""
+    """Properties of a foreign graph; `num_classes` is dimension 1, and a fixed size or batch is the only one."""
 
     num_classes: int
     fixed_hw: tuple[int, int] | None
@@ -51,7 +51,7 @@ def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
 
 
 def flatten_scores(model: onnx.ModelProto, output_shape: tuple[int, ...] | None) -> bool:
-    """Turn scores (N, classes, 1, 1), by that shape or the declared one, into (N, classes) in place; else False."""
+    """Flatten scores (N, classes, 1, 1) to (N, classes) in place; return whether the output, or its type, is such."""
     graph = model.graph
     output = graph.output[0]
     kind = value_types(model).get(output.name, output.type.tensor_type)

@@ -16,7 +16,7 @@ _GRAPH, _INITIALIZER = b"\x3a", b"\x2a"
 
 
 def expose_tensors(model: onnx.ModelProto, values: Iterable[str]) -> tuple[bytes, dict[str, str]]:
-    """Make float values of a graph, or its inputs, its only outputs; the bytes, and the values by output name."""
+    """Make float values of a graph, or its inputs, its only outputs; return bytes, and the values by output name."""
     inputs = {v.name for v in model.graph.input}
     # A graph input cannot be an output itself.
     outputs = {f"{name}{_SUFFIX}" if name in inputs else name: name for name in values}
@@ -27,7 +27,7 @@ def expose_tensors(model: onnx.ModelProto, values: Iterable[str]) -> tuple[bytes
 
 
 def expose_absmax(model: onnx.ModelProto) -> tuple[bytes, dict[str, str]]:
-    """Replace a graph's outputs by max|x| of every float value, so that no activation is stored; results as above."""
+    """Replace a graph's outputs by max|x| of every float value, which stores no activation; as `expose_tensors`."""
     floats = {name for name, kind in value_types(model).items() if kind.elem_type == TensorProto.FLOAT}
     nodes, outputs = [], {}
     for node in model.graph.node:

@@ -29,7 +29,7 @@ def add_softmax(model: onnx.ModelProto) -> onnx.ModelProto:
 def add_topk(model: onnx.ModelProto, k: int) -> onnx.ModelProto:
     """Add a softmax and the selection of the k best classes to logits (N, classes), in place.
 
-    The outputs are `labels` int64 and `scores` float32, both (N, k), best first; UsageError for a k without classes.
+    The outputs are `labels` int64 and `scores` float32, both (N, k), best first. UsageError if there are fewer classes.
     """
     graph = model.graph
     _free_names(graph, "labels", "scores")
