@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy import Predictor, export
 from hrnet_deploy.evaluation import Drop, compare
-from hrnet_deploy.export.agreement import AgreementError
+from hrnet_deploy.export.result import AgreementError
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.system.load_snapshot import describe, take_snapshot, warnings

@@ -35,9 +35,10 @@ _OURS_SCRIPT = """
 import sys, json, time
 from pathlib import Path
 import onnx
+from hrnet_deploy.calibration.batches import Batches
 from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.calibration.qdq_placement import place_qdq
-from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate, input_batches
+from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, calibrate
 from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, round_weights
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Preprocessing
@@ -47,7 +48,7 @@ images = tuple(CalibrationImage("", Path(path)) for path in json.loads(listed))
 began = time.perf_counter()
 table = calibrate(model, CalibrationSplit(images, ()), Preprocessing(), "entropy", Path(output))
 calibrated = time.perf_counter()
-few = input_batches(images[:ENOUGH_IMAGES], Preprocessing())
+few = Batches(images[:ENOUGH_IMAGES], Preprocessing(), 1)
 round_weights(model, place_qdq(model, QdqTarget.CPU, ()).weighted, few, per_channel=True)
 rounding = time.perf_counter() - calibrated
 print(json.dumps({"calibration_s": calibrated - began, "rounding_s": rounding, "tensors": len(table.tensors)}))

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accuracy.cases import Case, shifted_views
+from hrnet_deploy.calibration.batches import Batches
 from hrnet_deploy.calibration.image_selection import check_disjoint
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.export.open_source import open_source
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.plan import ExportPlan, make_plan
-from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, input_batches, select_images
+from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, select_images
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.postprocess import upsampled_argmax
@@ -66,7 +67,7 @@ class Judge:
 
     def calibration_arrays(self) -> list[NDArray[np.float32]]:
         """Return the preprocessed calibration images, each float32 (1, 3, height, width)."""
-        return list(input_batches(self.images.calibration, self.plan.preprocessing))
+        return list(Batches(self.images.calibration, self.plan.preprocessing, 1))
 
     def judge(self, scores: Scores) -> dict[str, Any]:
         """Compare outputs with float32: agreement, worst image, accuracy and drop in points, limits missed.

@@ -17,7 +17,6 @@ from comparison.subprocess_run import run_script
 from accuracy.judge import Judge, open_scores
 from hrnet_deploy.errors import HrnetDeployError
 from hrnet_deploy.export.quantize.calibrate import select_images
-from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.int8 import Int8Converter
 from hrnet_deploy.qdq_plan import QdqTarget, Residual
 from hrnet_deploy.system.progress import bar
@@ -68,7 +67,7 @@ def quantize_ours(judge: Judge, folder: Path, **options: Any) -> dict[str, Any]:
     plan = dataclasses.replace(judge.plan, int8=int8, images=images)
     began = time.perf_counter()
     try:
-        quantized = Int8Converter(FloatGraph(judge.graph, plan)).convert(())
+        quantized = Int8Converter(judge.graph, plan).convert(())
     except HrnetDeployError as error:
         return {"error": str(error)}
     info = quantized.quantization

@@ -16,7 +16,7 @@ import cv2
 
 import hrnet_deploy
 from hrnet_deploy import export
-from hrnet_deploy.export.agreement import AgreementError
+from hrnet_deploy.export.result import AgreementError
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 MODELS = {
