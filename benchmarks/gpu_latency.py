@@ -109,15 +109,7 @@ def graphs(model: str, imgsz: str, batches: Sequence[int], folder: Path) -> dict
             options = {"calib_data": images, "qdq_target": "tensorrt", "remainder": "fp16"}
         if not path.exists():
             batch = f"{min(batches)}:{sorted(batches)[len(batches) // 2]}:{max(batches)}"
-            export(
-                model,
-                weights="random",
-                imgsz=imgsz,
-                precision=precision.value,
-                batch=batch,
-                output=path,
-                **options,
-            )
+            export(model, weights="random", imgsz=imgsz, precision=precision.value, batch=batch, output=path, **options)
         found[precision] = path
     return found
 

@@ -26,10 +26,7 @@ def readers(bench: Bench) -> None:
     one, two = (torch.from_numpy(noise(engine.inputs[0].shape, 4) * scale).cuda() for scale in (1, 3))
     wanted = torch.from_dlpack(engine.run({"input": one})["logits"]).cpu().numpy()
     side = torch.cuda.Stream()
-    readings = {
-        "from_dlpack": torch.from_dlpack,
-        "as_tensor": lambda array: torch.as_tensor(array, device="cuda"),
-    }
+    readings = {"from_dlpack": torch.from_dlpack, "as_tensor": lambda array: torch.as_tensor(array, device="cuda")}
     for name, read in readings.items():
         wrong = 0
         for _ in range(_TURNS):

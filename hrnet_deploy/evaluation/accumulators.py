@@ -77,14 +77,14 @@ class SegmentationAccumulator:
     """Confusion matrices of every model, and the counts per image that resampling needs.
 
     Attributes:
-        confusion: pixels, int64 (models, classes, classes): label, prediction.
-        transitions: pixels, int64 (models, classes, classes): the reference's prediction, this model's.
-        labeled: pixels per label, int64 (images, classes).
-        hits: correctly predicted pixels per label, int64 (models, images, classes).
-        predicted: labeled pixels per predicted class, int64 (models, images, classes).
-        changed: pixels that differ from the reference's prediction, int64 (models, images).
-        lost: labeled pixels that only the reference predicts correctly, int64 (models, images).
-        gained: labeled pixels that only this model predicts correctly, int64 (models, images).
+        confusion: pixels by label and prediction.
+        transitions: pixels by the reference's prediction and this model's.
+        labeled: pixels per label.
+        hits: correctly predicted pixels per label.
+        predicted: labeled pixels per predicted class.
+        changed: pixels that differ from the reference's prediction.
+        lost: labeled pixels that only the reference predicts correctly.
+        gained: labeled pixels that only this model predicts correctly.
     """
 
     def __init__(self, dataset: Dataset, models: int) -> None:

@@ -17,14 +17,9 @@ _SCHEMA = 1
 
 
 class Journal:
-    """A file of one JSON line per image, named after everything the predictions depend on.
-
-    A different model, image, label or setting leads to a different file, so stale records are never read. An incomplete
-    line, as a killed run leaves behind, is ignored.
-    """
+    """A file of one JSON line per image, named after everything the predictions depend on (`key`, ready for JSON)."""
 
     def __init__(self, folder: Path, key: Mapping[str, object]) -> None:
-        """Derive the file name from `key`: everything the predictions depend on, ready for JSON."""
         self._key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self.path = folder / f"{self._key[:24]}.jsonl"
         self._file: IO[str] | None = None
@@ -72,9 +67,8 @@ class Journal:
             self._file.write(json.dumps(record.to_json()) + "\n")
             self._file.flush()
         except OSError as error:
-            raise UsageError(
-                f"journal must be writable, got {error.strerror} for {self.path}. Free some space."
-            ) from error
+            text = f"journal must be writable, got {error.strerror} for {self.path}. Free some space."
+            raise UsageError(text) from error
 
     def close(self) -> None:
         """Close the file."""

@@ -24,12 +24,7 @@ class LoadedModel:
 
 @contextlib.contextmanager
 def open_models(
-    models: Sequence[str | Path | Model],
-    *,
-    device: str,
-    backend: str,
-    threads: int | None,
-    streams: int | None = None,
+    models: Sequence[str | Path | Model], *, device: str, backend: str, threads: int | None, streams: int | None = None
 ) -> Iterator[tuple[LoadedModel, ...]]:
     """Open artifacts, and close those that were given as paths at the end.
 
@@ -49,12 +44,13 @@ def open_models(
     with contextlib.ExitStack() as stack:
         loaded = []
         for model in models:
-            if not isinstance(model, (str, Path)):
-                loaded.append(LoadedModel(model, _info(model, None)))
-                continue
-            predictor = Predictor(model, device=device, backend=backend, threads=threads, streams=streams)
-            stack.enter_context(predictor)
-            loaded.append(LoadedModel(predictor, _info(predictor, Path(model))))
+            path = Path(model) if isinstance(model, (str, Path)) else None
+            opened: Model = (
+                stack.enter_context(Predictor(model, device=device, backend=backend, threads=threads, streams=streams))
+                if isinstance(model, (str, Path))
+                else model
+            )
+            loaded.append(LoadedModel(opened, _info(opened, path)))
         yield tuple(loaded)
 
 

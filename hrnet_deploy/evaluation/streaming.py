@@ -28,12 +28,7 @@ _InputKey = tuple[Preprocessing, bool]
 
 @dataclass
 class InferenceTimer:
-    """Time spent in inference.
-
-    Attributes:
-        inference_s: wall seconds inside each model's graph, divided by the streams that ran side by side.
-        images: images evaluated.
-    """
+    """Images evaluated, and wall seconds inside each model's graph over the streams that ran side by side."""
 
     inference_s: list[float]
     images: int = 0
@@ -67,14 +62,10 @@ def stream(
     batch: int,
     workers: int,
 ) -> Generator[ImageRecord, None, None]:
-    """Evaluate images with every model.
-
-    Workers read and preprocess images ahead of the models, and count predictions behind them; the models run one after
-    the other, on as many threads as they have streams. At most (2 x streams + 1) x batch + workers images wait before
-    the models, and 2 x batch + workers after; if models take images of several sizes, streams x batch + workers more,
-    so that images of one size run together. Records come in order; before an error, those of all earlier images.
-    Closing the iterator ends the threads.
-    """
+    """Evaluate images with every model; records come in order, and closing the iterator ends the threads."""
+    # Workers read ahead of the models and count behind them; the models run one after the other, on as many threads as
+    # they have streams. At most (2 x streams + 1) x batch + workers images wait before the models, and 2 x batch +
+    # workers after; for images of several sizes streams x batch + workers more, so that those of one size run together.
     streams = max(runner.streams for runner in runners)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluation")
     running = ThreadPoolExecutor(streams, thread_name_prefix="evaluation-model")

@@ -14,7 +14,8 @@ from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import Dataset, Evaluation, Model, compare, evaluate
 from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.evaluation.model_runner import Feed
-from hrnet_deploy.evaluation.run import DataOptions, dataset_for
+from hrnet_deploy.evaluation.options import EvaluationOptions
+from hrnet_deploy.evaluation.run import dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
 from hrnet_deploy.export.open_source import open_source
@@ -84,7 +85,7 @@ def measure_waterfall(
         origin = _open(card, model, weights, task) if source is None else source
         for end in ends:
             _check_same_weights(origin, end.info.card, end.info.name)
-        dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
+        dataset = dataset_for(ends, data, EvaluationOptions(labels, split, limit, label_values, ignore_label))
         last = sorted(ends, key=lambda end: list(Precision).index(end.info.card.precision))
         precisions = {end.info.card.precision for end in last}
         with_fp16 = Precision.INT8 in precisions and Precision.FP16 not in precisions

@@ -7,6 +7,7 @@ import datetime as dt
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,18 @@ from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
 from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.evaluation.model_runner import InputRows, Model, ModelRunner
-from hrnet_deploy.evaluation.run import DataOptions, Settings, dataset_for, measure
+from hrnet_deploy.evaluation.options import EvaluationKeywords, EvaluationOptions
+from hrnet_deploy.evaluation.run import measure_all
 from hrnet_deploy.evaluation.runtime_status import prediction_pairs, runtime_status
-from hrnet_deploy.evaluation.sliding_window import OVERLAP
 from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.report.report import Report, Row
 from hrnet_deploy.report.thumbnails import ExampleImage, flip_example, mask_example
 from hrnet_deploy.system.load_snapshot import take_snapshot
 from hrnet_deploy.system.text_table import visible
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SECONDS = 5.0
 """Approximate time for timing one artifact."""
@@ -44,23 +48,11 @@ def build_report(
     candidates: Sequence[str | Path | Model],
     data: str | Path | Dataset,
     *,
-    labels: str | Path | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    label_values: Sequence[int] | None = None,
-    ignore_label: int | None = None,
-    batch: int = 1,
-    workers: int | None = None,
-    window: tuple[int, int] | None = None,
-    overlap: float = OVERLAP,
-    device: str = "auto",
-    backend: str = "auto",
-    threads: int | None = None,
-    journal: str | Path | None = None,
     photos: bool = True,
     seconds: float = SECONDS,
     command: str = "",
     waterfall: Sequence[WaterfallStep] = (),
+    **options: Unpack[EvaluationKeywords],
 ) -> Report:
     """Measure what candidates lose against a reference and what they gain.
 
@@ -68,23 +60,11 @@ def build_report(
         reference: Path of an artifact, or a Predictor.
         candidates: At least one path or Predictor.
         data: Labeled images, as for `evaluate`.
-        labels: As for `evaluate`.
-        split: As for `evaluate`.
-        limit: As for `evaluate`.
-        label_values: As for `evaluate`.
-        ignore_label: As for `evaluate`.
-        batch: As for `evaluate`; times are always for one image.
-        workers: As for `evaluate`.
-        window: As for `evaluate`.
-        overlap: As for `evaluate`.
-        device: As for `evaluate`.
-        backend: As for `evaluate`.
-        threads: As for `evaluate`.
-        journal: As for `evaluate`.
         photos: Show the images themselves; False shows masks alone.
         seconds: Time for timing each artifact, above 0.
         command: Command line for the provenance.
         waterfall: Steps from the checkpoint to the artifacts, measured on the same data.
+        options: Fields of `EvaluationOptions`; times are always for one image.
 
     Returns:
         The report, ready for `write_report`.
@@ -101,19 +81,19 @@ def build_report(
         raise UsageError(
             f"seconds must be above 0 and at most {_MAX_SECONDS}, got {seconds}. The default is {SECONDS:g}."
         )
-    settings = Settings(batch, workers, window, overlap, journal)
-    compared = [reference, *candidates]
-    with open_models(compared, device=device, backend=backend, threads=threads) as models:
-        machine = take_snapshot(gpu=False)  # before the run, so that the load is that of other processes
-        dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
-        comparison = comparison_of(measure(models, dataset, settings))
-    with open_models(compared, device=device, backend=backend, threads=threads, streams=1) as models:
-        networks = [ModelRunner(each.model, settings.sliding) for each in models]
-        latencies = _measure_latencies(networks, dataset, seconds)
-        if any(each.info.device != "cpu" for each in models):
+    settings = EvaluationOptions(**options)
+    models = [reference, *candidates]
+    machine = take_snapshot(gpu=False)  # before the run, so that the load is that of other processes
+    measurement = measure_all(models, data, settings)
+    comparison = comparison_of(measurement)
+    device, backend, threads = settings.device, settings.backend, settings.threads
+    with open_models(models, device=device, backend=backend, threads=threads, streams=1) as loaded:
+        networks = [ModelRunner(each.model, settings.sliding) for each in loaded]
+        latencies = _measure_latencies(networks, measurement.dataset, seconds)
+        if any(each.info.device != "cpu" for each in loaded):
             machine = dataclasses.replace(machine, gpus=take_snapshot().gpus)  # an idle GPU lowers its clock
         examples = [
-            _pick_examples(each, networks[0], network, dataset, photos=photos)
+            _pick_examples(each, networks[0], network, measurement.dataset, photos=photos)
             for each, network in zip(comparison.candidates, networks[1:], strict=True)
         ]
     rows = _make_rows(comparison, latencies, examples)

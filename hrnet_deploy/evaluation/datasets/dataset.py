@@ -49,13 +49,7 @@ class Dataset:
         return len(self.samples)
 
     def limited(self, limit: int | None) -> Dataset:
-        """Select fewer images, spread evenly over the order, hence over classes and cities.
-
-        Args:
-            limit: number of images; None for all.
-
-        Returns:
-            The dataset with at most `limit` samples.
+        """Select at most so many images (None: all), spread evenly over the order, hence over classes and cities.
 
         Raises:
             UsageError: the limit is not positive.

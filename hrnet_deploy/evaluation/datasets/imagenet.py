@@ -197,10 +197,5 @@ def _file(root: Path, name: str) -> Path | None:
 
 def _dataset(root: Path, layout: str, classes: int, samples: Sequence[Sample]) -> Dataset:
     return Dataset(
-        root=root,
-        layout=layout,
-        task=Task.CLASSIFICATION,
-        classes=classes,
-        samples=tuple(samples),
-        total=len(samples),
+        root=root, layout=layout, task=Task.CLASSIFICATION, classes=classes, samples=tuple(samples), total=len(samples)
     )

@@ -22,11 +22,7 @@ _DEVKIT_FIRST_OF_VAL = (490, 361, 171, 822, 297)
 
 @dataclass(frozen=True)
 class LabelFile:
-    """The labels of a label file.
-
-    Attributes:
-        labels: image name -> class index, in the file's order.
-    """
+    """The labels of a label file: image name -> class index, in the file's order."""
 
     path: Path
     labels: Mapping[str, int]
@@ -135,10 +131,8 @@ def _named(text: str) -> tuple[str, ...]:
 
 
 def _check_imagenet_order(path: Path, labels: Mapping[str, int]) -> None:
-    """Refuse the ILSVRC validation list in the development kit's class order; models use the sorted order.
-
-    Source: caffe_ilsvrc12/val.txt; ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt.
-    """
+    """Refuse the ILSVRC validation list in the development kit's class order; models use the sorted order."""
+    # Source: caffe_ilsvrc12/val.txt; ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt.
     by_stem = {PurePosixPath(name).stem: label for name, label in labels.items()}
     found = tuple(by_stem.get(f"ILSVRC2012_val_{number:08d}") for number in range(1, 6))
     given = [(have, want) for have, want in zip(found, _FIRST_OF_VAL, strict=True) if have is not None]

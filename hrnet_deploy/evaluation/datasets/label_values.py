@@ -20,13 +20,7 @@ _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 
 def parse_label_values(text: str | None) -> tuple[int, ...] | None:
-    """Read "0,255" or "1-150,200".
-
-    Args:
-        text: numbers and ranges with commas between them; None for no text.
-
-    Returns:
-        The numbers in order; None for None.
+    """Read numbers and ranges such as "0,255" or "1-150,200"; None for None.
 
     Raises:
         UsageError: no such list.

@@ -14,11 +14,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Ranking:
-    """A classifier's prediction for one image.
-
-    Attributes:
-        top: indices of the best classes, best first, at most `TOP`.
-    """
+    """A classifier's prediction for one image: the best classes, at most `TOP`, best first."""
 
     top: tuple[int, ...]
     scores: tuple[float, ...]
