@@ -77,8 +77,7 @@ class TimedModel:
         self.predictor = predictor
         self.card = predictor.card
         self.image = image or generate_image(self.card)
-        self.size_bytes = path.stat().st_size
-        self.sha256 = sha256_file(path)
+        self.size_bytes, self.sha256 = path.stat().st_size, sha256_file(path)
         self._row = network_input(self.card, Preprocessor(self.card.preprocessing), self.image.image)
 
     @property

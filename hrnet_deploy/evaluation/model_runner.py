@@ -153,14 +153,14 @@ class ModelRunner:
         return blended_argmax(logits, rows.corners, window_hw, size_hw, align_corners=self.card.align_corners)
 
     def segment(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Predict the mask of an image, BGR uint8 (H, W, 3), as class indices, uint8 (H, W).
+        """Predict the mask of an image, BGR uint8 (H, W, 3), as class indices, uint8 (H, W); windows run one by one.
 
         Raises:
             ImageError: its size cannot be used.
             DeviceError: the runtime failed.
         """
         rows = self.prepare(image)
-        (outputs,) = self.run([rows], batch=len(rows.values))
+        (outputs,) = self.run([rows], batch=1)
         return self.mask(outputs, rows, (image.shape[0], image.shape[1]))
 
     def _infer(self, rows: list[NDArray[np.generic]]) -> list[NDArray[Any]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hrnet_deploy.benchmark.timing import LONGEST_WARM_UP_S, Call, Latency, time_interleaved, warm_up
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.compare import comparison_of
-from hrnet_deploy.evaluation.comparison import CandidateComparison, Comparison, LabelChange
+from hrnet_deploy.evaluation.comparison import CandidateComparison, LabelChange
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
 from hrnet_deploy.evaluation.loaded_model import open_models
@@ -73,10 +73,9 @@ def build_report(
         UsageError: The number of candidates or `seconds` is out of range, or models and data do not match.
         HrnetDeployError: As for `evaluate`.
     """
-    if not 1 <= len(candidates) <= len(_LETTERS):
-        raise UsageError(
-            f"a report needs 1 to {len(_LETTERS)} candidates beside the reference, got {len(candidates)}. Name them."
-        )
+    count, most = len(candidates), len(_LETTERS)
+    if not 1 <= count <= most:
+        raise UsageError(f"a report needs 1 to {most} candidates beside the reference, got {count}. Name them.")
     if not 0 < seconds <= _MAX_SECONDS:
         raise UsageError(
             f"seconds must be above 0 and at most {_MAX_SECONDS}, got {seconds}. The default is {SECONDS:g}."
@@ -87,16 +86,30 @@ def build_report(
     measurement = measure_all(models, data, settings)
     comparison = comparison_of(measurement)
     device, backend, threads = settings.device, settings.backend, settings.threads
+    comparisons: list[CandidateComparison | None] = [None, *comparison.candidates]
+    evaluations = [comparison.reference, *(each.evaluation for each in comparison.candidates)]
+    labels = row_labels([each.model.path or Path(each.model.name) for each in evaluations])
     with open_models(models, device=device, backend=backend, threads=threads, streams=1) as loaded:
         networks = [ModelRunner(each.model, settings.sliding) for each in loaded]
         latencies = _measure_latencies(networks, measurement.dataset, seconds)
         if any(each.info.device != "cpu" for each in loaded):
             machine = dataclasses.replace(machine, gpus=take_snapshot().gpus)  # an idle GPU lowers its clock
         examples = [
-            _pick_examples(each, networks[0], network, measurement.dataset, photos=photos)
-            for each, network in zip(comparison.candidates, networks[1:], strict=True)
+            _pick_examples(own, (networks[0], network), measurement.dataset, photos=photos)
+            for own, network in zip(comparisons, networks, strict=True)
         ]
-    rows = _make_rows(comparison, latencies, examples)
+    rows = tuple(
+        Row(
+            letter=("R" + _LETTERS)[index],
+            label=labels[index],
+            evaluation=evaluation,
+            comparison=comparisons[index],
+            latency=latencies[index],
+            runtime_status=runtime_status(evaluation.model),
+            examples=examples[index],
+        )
+        for index, evaluation in enumerate(evaluations)
+    )
     return Report(
         comparison=comparison,
         rows=rows,
@@ -109,14 +122,7 @@ def build_report(
 
 
 def row_labels(paths: Sequence[Path]) -> list[str]:
-    """Give every artifact a unique label.
-
-    Args:
-        paths: Paths of the artifacts.
-
-    Returns:
-        File names, with as many folders as make them unique; a file given twice gets a number.
-    """
+    """Return file names with as many folders as make them unique; a file given twice gets a number."""
     labels: list[str] = []
     for path in paths:
         depth = 1
@@ -124,34 +130,9 @@ def row_labels(paths: Sequence[Path]) -> list[str]:
             depth += 1
         unique = sum(other == path for other in paths) == 1
         name = visible(Path(*path.parts[-(depth if unique else 1) :]).as_posix())
-        number = 2
-        label = name
-        while label in labels:
-            label, number = f"{name} #{number}", number + 1
-        labels.append(label)
+        numbered = (f"{name} #{number}" for number in itertools.count(2))
+        labels.append(next(label for label in itertools.chain([name], numbered) if label not in labels))
     return labels
-
-
-def _make_rows(
-    comparison: Comparison, latencies: Sequence[Latency], examples: Sequence[tuple[ExampleImage, ...]]
-) -> tuple[Row, ...]:
-    comparisons: list[CandidateComparison | None] = [None, *comparison.candidates]
-    evaluations = [comparison.reference, *(each.evaluation for each in comparison.candidates)]
-    labels = row_labels([each.model.path or Path(each.model.name) for each in evaluations])
-    return tuple(
-        Row(
-            letter=letter,
-            label=label,
-            evaluation=evaluation,
-            comparison=own,
-            latency=latency,
-            runtime_status=runtime_status(evaluation.model),
-            examples=shown,
-        )
-        for letter, label, evaluation, own, latency, shown in zip(
-            "R" + _LETTERS, labels, evaluations, comparisons, latencies, [(), *examples], strict=False
-        )
-    )
 
 
 def _measure_latencies(networks: Sequence[ModelRunner], dataset: Dataset, seconds: float) -> list[Latency]:
@@ -171,13 +152,15 @@ def _make_call(network: ModelRunner, inputs: Sequence[InputRows]) -> Call:
 
 
 def _pick_examples(
-    comparison: CandidateComparison, reference: ModelRunner, candidate: ModelRunner, dataset: Dataset, *, photos: bool
+    comparison: CandidateComparison | None, networks: Sequence[ModelRunner], dataset: Dataset, *, photos: bool
 ) -> tuple[ExampleImage, ...]:
     """Draw the worst images; one scene is enough for a candidate that nearly equals the reference."""
+    if comparison is None:
+        return ()
     flips = [image for image in comparison.images[:_MAX_FLIPS] if isinstance(image, LabelChange)]
     scenes = [image for image in comparison.images if not isinstance(image, LabelChange)]
     examples = [flip_example(flip, photos=photos) for flip in flips]
     for scene in scenes[: _MAX_MASKS if comparison.agreement < _NEARLY_EQUAL else 1]:
         label = read_label(scene.label_path, dataset.classes, dataset.label_ids)
-        examples.append(mask_example(scene, reference, candidate, label, photos=photos))
+        examples.append(mask_example(scene, networks, label, photos=photos))
     return tuple(examples)
