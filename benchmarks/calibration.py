@@ -1,9 +1,9 @@
-"""What INT8 costs in accuracy, by layout, method and tool; what calibration costs; what INT8 gains on a CPU.
+"""What INT8 costs in accuracy, by layout, method and tool, and what calibration costs.
 
     python benchmarks/calibration.py [--shared DIR] [--modelopt PYTHON] [--only PART ...] [--quick] [--json FILE]
     python benchmarks/calibration.py --only accuracy --models street --layouts tensorrt --methods entropy
 
-Parts: accuracy, robustness, speed, latency. With --layouts or --methods, accuracy is that of ours alone.
+Parts: accuracy, robustness, speed. With --layouts or --methods, accuracy is that of ours alone.
 The other tools are onnxruntime.quantization (QDQ, per channel, its defaults), NNCF (its defaults) and nvidia-modelopt,
 which needs an interpreter of its own: --modelopt or MODELOPT_PYTHON. All get the same float32 graph and the same
 calibration arrays in the same run. Every graph is judged on ONNX Runtime's CPU provider, NNCF's on OpenVINO, on images
@@ -22,17 +22,18 @@ from pathlib import Path
 from typing import Any
 
 from accuracy.cases import CASES, make_case
-from accuracy.cost import latency_rows, speed_rows, w18_graph
+from accuracy.cost import speed_rows
 from accuracy.judge import Judge
 from accuracy.quantizers import LAYOUTS, METHODS, baseline_rows, our_rows
 from accuracy.robustness import robustness_rows
 from accuracy.tables import TABLES
 from comparison.config import SHARED
+from comparison.table import script_parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--shared", type=Path, default=SHARED)
     parser.add_argument("--modelopt", default=os.environ.get("MODELOPT_PYTHON"), help="interpreter that has it")
     parser.add_argument("--only", nargs="+", choices=tuple(TABLES), default=tuple(TABLES))
@@ -75,12 +76,8 @@ def main() -> int:
                 add("accuracy", measure_accuracy(judge, folder, args))
             if "robustness" in args.only:
                 add("robustness", robustness_rows(judge, folder, quick=args.quick))
-        if {"speed", "latency"}.intersection(args.only):
-            graph, int8_plan = w18_graph(args.shared, folder)
-            if "speed" in args.only:
-                add("speed", speed_rows(args.shared, folder, graph, quick=args.quick))
-            if "latency" in args.only:
-                add("latency", latency_rows(graph, int8_plan, folder, quick=args.quick))
+        if "speed" in args.only:
+            add("speed", speed_rows(args.shared, folder, quick=args.quick))
     return 0
 
 

@@ -25,6 +25,7 @@ from comparison.config import MODELS, QUICK_MODELS, SHARED, Config, log, synthet
 from comparison.report import markdown
 from comparison.results_store import ResultsStore, write_text
 from comparison.suite import Suite
+from comparison.table import script_parser
 
 SUITES: dict[str, Suite] = {
     "throughput": throughput,
@@ -39,7 +40,7 @@ COMPILED = ("hrnet_w18_small_v2", "hrnet_w18", "hrnetv2_w18_small_v1", "hrnetv2_
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--only", default=",".join(SUITES), help="suites, by comma (default: all)")
     parser.add_argument("--models", help="by comma (default: all five)")
     parser.add_argument("--seconds", type=float, default=10.0, help="for one group of contenders (default: 10)")

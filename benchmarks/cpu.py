@@ -11,7 +11,6 @@ mean little. The last table has the trained models, with the drop of their metri
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import functools
@@ -28,7 +27,7 @@ from comparison import baselines
 from comparison.config import SHARED, created_once, log
 from comparison.interleave import Times, ratio, time_rounds
 from comparison.results_store import write_text
-from comparison.table import Table
+from comparison.table import Table, script_parser
 from numpy.typing import NDArray
 
 from hrnet_deploy import Predictor, export
@@ -219,7 +218,7 @@ def _points(drop: Drop) -> str:
 
 def main() -> int:
     """Measure and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--models", help="parts of the names of the models, by comma (default: all)")
     parser.add_argument("--seconds", type=float, default=20.0, help="for one model (default: 20)")
     parser.add_argument("--keep", type=Path, help="folder for exported files (default: a temporary one)")

@@ -8,9 +8,7 @@ Each row is compared with a plain script (torch.onnx.export and onnxsim, nothing
 
 from __future__ import annotations
 
-import argparse
 import functools
-import json
 import statistics
 import sys
 import tempfile
@@ -21,7 +19,7 @@ import numpy as np
 from comparison import baselines
 from comparison.interleave import ratio, time_rounds
 from comparison.subprocess_run import run_script
-from comparison.table import Table
+from comparison.table import Table, print_result, script_parser
 
 from hrnet_deploy.models.variants import VARIANTS
 from hrnet_deploy.spec import Task
@@ -53,7 +51,6 @@ torch.onnx.export(network, (torch.zeros(2, 3, height, width),), output, dynamo=F
 simplified, _ = onnxsim.simplify(onnx.load(output))
 onnx.save(simplified, output)
 """
-_COST_DIGITS = (("seconds", 1), ("peak_gib", 2))
 
 
 def costs(variants: list[str], folder: str) -> list[dict[str, Any]]:
@@ -72,12 +69,10 @@ def parity(folder: str) -> list[dict[str, Any]]:
     """Measure the error of every variant in both precisions, in units of the logits' spread."""
     rows: list[dict[str, Any]] = []
     for variant in bar([v for v in VARIANTS.values() if not v.squeeze_excitation], desc="parity"):
-        imgsz = "224" if variant.task is Task.CLASSIFICATION else "256x512"
+        words = (variant.name, "224" if variant.task is Task.CLASSIFICATION else "256x512")
         output = str(Path(folder, "model.onnx"))
-        row: dict[str, Any] = {"variant": variant.name}
-        for precision in ("fp32", "fp16"):
-            row[precision] = run_script(_OURS, variant.name, imgsz, precision, output).row()
-        rows.append(row)
+        found = {kind: run_script(_OURS, *words, kind, output).row() for kind in ("fp32", "fp16")}
+        rows.append({"variant": variant.name} | found)
     return rows
 
 
@@ -107,7 +102,7 @@ def forms(folder: str) -> dict[str, float]:
 
 def main() -> int:
     """Measure what was requested and print tables, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--variants", nargs="+", choices=list(CASES), default=list(CASES), help="of time and memory")
     parser.add_argument("--all", action="store_true", help="parity of every variant")
     parser.add_argument("--forms", action="store_true", help="time both exporter forms")
@@ -119,29 +114,24 @@ def main() -> int:
             record["parity"] = parity(folder)
         if args.forms:
             record["forms"] = forms(folder)
-    print(json.dumps(record, indent=2) if args.json else _tables(record))
+    print_result(record, _tables(record), as_json=args.json)
     return 0
 
 
-def _tables(record: dict[str, Any]) -> str:
-    head = ("model", "precision", "time s", "peak GiB", "plain script s", "plain peak GiB", "nodes", "MiB")
-    cost = Table("Export, each in its own process; the plain script neither verifies nor describes its file", head)
-    for row in record["cost"]:
-        for precision in ("fp32", "fp16"):
-            seconds = [f"{one[key]:.{n}f}" for one in (row[precision], row["plain"]) for key, n in _COST_DIGITS]
-            sizes = (str(row[precision]["nodes"]), f"{row[precision]['mib']:.0f}")
-            cost.rows.append((f"{row['variant']} {row['imgsz']}", precision, *seconds, *sizes))
+def _tables(record: dict[str, Any]) -> list[Table]:
+    columns = {"model": "{variant} {imgsz}", "precision": "{precision}", "time s": "{ours[seconds]:.1f}"}
+    columns |= {"peak GiB": "{ours[peak_gib]:.2f}", "plain script s": "{plain[seconds]:.1f}"}
+    columns |= {"plain peak GiB": "{plain[peak_gib]:.2f}", "nodes": "{ours[nodes]}", "MiB": "{ours[mib]:.0f}"}
+    title = "Export, each in its own process; the plain script neither verifies nor describes its file"
+    rows = [row | {"precision": kind, "ours": row[kind]} for row in record["cost"] for kind in ("fp32", "fp16")]
+    tables = [Table.of(title, columns, rows)]
     if "forms" in record:
-        cost.notes.append(f"w18 on ONNX Runtime's CPU provider, batch 1, ms: {record['forms']}")
-    tables = [cost]
+        tables[0].notes.append(f"w18 on ONNX Runtime's CPU provider, batch 1, ms: {record['forms']}")
     if "parity" in record:
-        errors = ("fp32 max error / spread", "fp16 max error / spread", "fp16 equal outputs")
-        tables.append(Table("Parity", ("model", *errors)))
-        for row in record["parity"]:
-            half = row["fp16"]
-            figures = (f"{row['fp32']['max_rel']:.1e}", f"{half['max_rel']:.1e}", f"{half['agreement']:.2%}")
-            tables[1].rows.append((row["variant"], *figures))
-    return "\n".join(table.markdown() for table in tables)
+        columns = {"model": "{variant}", "fp32 max error / spread": "{fp32[max_rel]:.1e}"}
+        columns |= {"fp16 max error / spread": "{fp16[max_rel]:.1e}", "fp16 equal outputs": "{fp16[agreement]:.2%}"}
+        tables.append(Table.of("Parity", columns, record["parity"]))
+    return tables
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -82,40 +83,15 @@ def plain_onnxruntime(cell: Cell) -> Iterator[Call]:
 
 
 @contextlib.contextmanager
-def torch_eager(cell: Cell) -> Iterator[Call]:
-    """Run PyTorch as it is, channels last, with cuDNN's own benchmark."""
-    yield _torch_call(cell, compiled=False)
-
-
-@contextlib.contextmanager
-def torch_compile(cell: Cell) -> Iterator[Call]:
-    """Run torch.compile with CUDA graphs; on a CPU it generates C++ code."""
-    import torch
-
-    if cell.device == "cpu" and cell.precision is Precision.FP16:
-        raise LeftOutError("a dry run compiles once, in FP32")
-    try:
-        yield _torch_call(cell, compiled=True)
-    finally:
-        torch.compiler.reset()
-
-
-OURS = ("hrnet-deploy .onnx", "hrnet-deploy .engine")
-CONTENDERS: dict[str, Callable[[Cell], AbstractContextManager[Call]]] = {
-    "hrnet-deploy .onnx": ours_onnx,
-    "hrnet-deploy .engine": ours_engine,
-    "plain ONNX Runtime": plain_onnxruntime,
-    "torch eager": torch_eager,
-    "torch.compile": torch_compile,
-}
-
-
-def _torch_call(cell: Cell, *, compiled: bool) -> Call:
+def torch_call(cell: Cell, *, compiled: bool = False) -> Iterator[Call]:
+    """Run PyTorch, channels last, with cuDNN's own benchmark; compiled with CUDA graphs, on a CPU to C++ code."""
     import torch
 
     from hrnet_deploy.models.network import build_network
     from hrnet_deploy.models.variants import find_variant
 
+    if compiled and cell.device == "cpu" and cell.precision is Precision.FP16:
+        raise LeftOutError("a dry run compiles once, in FP32")
     if cell.precision is Precision.INT8:
         raise LeftOutError("PyTorch has no INT8 convolutions on a GPU")
     if cell.device == "cuda" and not torch.cuda.is_available():
@@ -136,7 +112,21 @@ def _torch_call(cell: Cell, *, compiled: bool) -> Call:
             torch.cuda.synchronize()
         return output
 
-    return call
+    try:
+        yield call
+    finally:
+        if compiled:
+            torch.compiler.reset()
+
+
+OURS = ("hrnet-deploy .onnx", "hrnet-deploy .engine")
+CONTENDERS: dict[str, Callable[[Cell], AbstractContextManager[Call]]] = {
+    "hrnet-deploy .onnx": ours_onnx,
+    "hrnet-deploy .engine": ours_engine,
+    "plain ONNX Runtime": plain_onnxruntime,
+    "torch eager": torch_call,
+    "torch.compile": functools.partial(torch_call, compiled=True),
+}
 
 
 def _input(cell: Cell) -> NDArray[np.float32]:

@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
-from comparison.table import Table
+from comparison.table import Table, script_parser
 from gpu_contenders import CONTENDERS, OURS, Call, Cell, LeftOutError
 
 from hrnet_deploy import export
@@ -38,48 +38,45 @@ EAGER = "torch eager"
 _IMAGES = 8
 
 
-@dataclass
-class Figures:
-    """Medians in ms, or reasons for their absence, by (model, contender, batch, precision)."""
-
-    medians: dict[tuple[str, str, int, str], float] = field(default_factory=dict)
-    reasons: dict[tuple[str, str, int, str], str] = field(default_factory=dict)
-
-    def table(self, models: Sequence[str], batches: Sequence[int]) -> Table:
-        """Tabulate a model and contender a row, a batch and precision a column."""
-        columns = [(batch, precision.value) for batch in batches for precision in Precision]
-        lines = Table("", ("model", "", *(f"{batch} {precision}" for batch, precision in columns)))
-        for model in models:
-            for name in CONTENDERS:
-                medians = (self.medians.get((model, name, *column)) for column in columns)
-                lines.rows.append((model, name, *("-" if ms is None else f"{ms:.2f}" for ms in medians)))
-            ratios = (self.ratio(model, *column) for column in columns)
-            lines.rows.append((model, "**ours against torch eager**", *ratios))
-        why = sorted({(name, precision, reason) for (_, name, _, precision), reason in self.reasons.items()})
-        lines.notes += [f"{name}, {precision}: {reason}" for name, precision, reason in why]
-        return lines
-
-    def ratio(self, model: str, batch: int, precision: str) -> str:
-        """Return the time of torch eager over that of our fastest in the same column."""
-        ours = [t for (m, n, b, p), t in self.medians.items() if (m, b, p) == (model, batch, precision) and n in OURS]
-        eager = self.medians.get((model, EAGER, batch, precision))
-        return f"{eager / min(ours):.2f}x" if ours and eager is not None else "-"
+def table(rows: Sequence[dict[str, Any]], models: Sequence[str], batches: Sequence[int]) -> Table:
+    """Tabulate a model and contender a row, a batch and precision a column."""
+    columns = [(batch, precision.value) for batch in batches for precision in Precision]
+    medians = {_place(row): row["median_ms"] for row in rows if "median_ms" in row}
+    lines = Table("", ("model", "", *(f"{batch} {precision}" for batch, precision in columns)))
+    for model in models:
+        for name in CONTENDERS:
+            found = (medians.get((model, *column, name)) for column in columns)
+            lines.rows.append((model, name, *("-" if ms is None else f"{ms:.2f}" for ms in found)))
+        ratios = []
+        for column in columns:
+            ours = [ms for name in OURS if (ms := medians.get((model, *column, name))) is not None]
+            eager = medians.get((model, *column, EAGER))
+            ratios.append(f"{eager / min(ours):.2f}x" if ours and eager is not None else "-")
+        lines.rows.append((model, "**ours against torch eager**", *ratios))
+    absent = {(r["contender"], r["precision"], r["left_out"]) for r in rows if "left_out" in r and "contender" in r}
+    lines.notes += [f"{name}, {precision}: {reason}" for name, precision, reason in sorted(absent)]
+    return lines
 
 
-def measure(cell: Cell, names: Sequence[str], seconds: float) -> Iterator[tuple[str, Latency | str]]:
-    """Time the contenders of one column; yield each name with its latency or the reason for its absence."""
+def _place(row: dict[str, Any]) -> tuple[str, int, str, str]:
+    return row["model"], row["batch"], row["precision"], row["contender"]
+
+
+def measure(cell: Cell, names: Sequence[str], seconds: float) -> Iterator[dict[str, Any]]:
+    """Time the contenders of one column; yield the latency of each, or the reason for its absence."""
     with contextlib.ExitStack() as stack:
         calls = {}
         for name in names:
             found = _opened(stack, name, cell)
             if isinstance(found, str):
-                yield name, found
+                yield {"contender": name, "left_out": found}
             else:
                 calls[name] = found
         warm = [warm_up(call, limit_s=seconds) for call in calls.values()]
         samples = time_interleaved(list(calls.values()), seconds=seconds, warm_ups=warm)
         for name, times in zip(calls, samples, strict=True):
-            yield name, Latency.of(times)
+            found_ms = round(Latency.of(times).median_ms, 4)
+            yield {"contender": name, "median_ms": found_ms, "samples": len(times)}
 
 
 def _opened(stack: contextlib.ExitStack, name: str, cell: Cell) -> Call | str:
@@ -109,39 +106,34 @@ def graphs(model: str, imgsz: str, batches: Sequence[int], folder: Path) -> dict
             options = {"calib_data": images, "qdq_target": "tensorrt", "remainder": "fp16"}
         if not path.exists():
             batch = f"{min(batches)}:{sorted(batches)[len(batches) // 2]}:{max(batches)}"
-            export(model, weights="random", imgsz=imgsz, precision=precision.value, batch=batch, output=path, **options)
+            options |= {"precision": precision.value, "batch": batch}
+            export(model, weights="random", imgsz=imgsz, output=path, **options)
         found[precision] = path
     return found
 
 
-def run(args: argparse.Namespace, folder: Path) -> Figures:
-    """Measure everything that fits into the time."""
-    figures, began = Figures(), time.perf_counter()
+def run(args: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """Measure everything that fits into the time; print each record as it comes."""
+    rows: list[dict[str, Any]] = []
+    began = time.perf_counter()
     names = [name for name in CONTENDERS if not (args.no_compile and name == "torch.compile")]
     for model in args.models:
         paths = graphs(model, args.models[model], args.batches, folder)
-        for precision in PRECISIONS:
-            for batch in args.batches:
-                key = {"model": model, "precision": precision.value, "batch": batch}
-                if time.perf_counter() - began > args.limit:
-                    print(json.dumps(key | {"left_out": f"{args.limit:.0f} s are over"}), flush=True)
-                    continue
-                cell = Cell(model, paths[precision], precision, batch, args.device)
-                for name, found in measure(cell, names, args.seconds):
-                    place = (model, name, batch, precision.value)
-                    if isinstance(found, str):
-                        figures.reasons[place] = found
-                        print(json.dumps(key | {"contender": name, "left_out": found}), flush=True)
-                    else:
-                        figures.medians[place] = found.median_ms
-                        line = {"median_ms": round(found.median_ms, 4), "samples": found.samples}
-                        print(json.dumps(key | {"contender": name} | line), flush=True)
-    return figures
+        for precision, batch in itertools.product(PRECISIONS, args.batches):
+            key = {"model": model, "precision": precision.value, "batch": batch}
+            if time.perf_counter() - began > args.limit:
+                found: Iterable[dict[str, Any]] = [{"left_out": f"{args.limit:.0f} s are over"}]
+            else:
+                found = measure(Cell(model, paths[precision], precision, batch, args.device), names, args.seconds)
+            for one in found:
+                rows.append(key | one)
+                print(json.dumps(rows[-1]), flush=True)
+    return rows
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line; `models` gives the image size by name."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     parser.add_argument("--seconds", type=float, default=1.0, help="for each contender and column (default 1)")
     parser.add_argument(
@@ -163,14 +155,14 @@ def main() -> int:
     """Measure, and print the table."""
     args = parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        figures = run(args, args.keep or Path(scratch))
-    text = figures.table(list(args.models), args.batches).markdown()
+        rows = run(args, args.keep or Path(scratch))
+    text = table(rows, list(args.models), args.batches).markdown()
     if args.dry_run:
         text = f"A dry run on the CPU: these figures mean nothing.\n\n{text}"
     print(f"\n{text}")
     if args.out:
         args.out.write_text(text, encoding="utf-8")
-    return 0 if any(name in OURS for _, name, *_ in figures.medians) else 1
+    return 0 if any(row.get("contender") in OURS and "median_ms" in row for row in rows) else 1
 
 
 if __name__ == "__main__":

@@ -60,7 +60,8 @@ class Outcome:
 
 def gpus() -> list[dict[str, str]]:
     """Return one record a GPU that the driver knows; none without a driver."""
-    return [dict(zip(_QUERY, row, strict=True)) for row in query_gpus(*_QUERY)[0]]
+    rows = [dict(zip(_QUERY, row, strict=True)) for row in query_gpus(*_QUERY)[0]]
+    return [row | {"memory.total": f"{row['memory.total']} MiB"} for row in rows]
 
 
 def versions() -> dict[str, str]:

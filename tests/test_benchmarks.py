@@ -25,7 +25,7 @@ def calibration(monkeypatch):
 def test_layouts_and_methods_choose_rows_of_accuracy(calibration):
     args = calibration.parse_args(["--layouts", "cpu", "tensorrt, residual int8", "--methods", "auto", "mse"])
     assert (args.layouts, args.methods) == (["cpu", "tensorrt, residual int8"], ["auto", "mse"])
-    assert tuple(args.only) == ("accuracy", "robustness", "speed", "latency")
+    assert tuple(args.only) == ("accuracy", "robustness", "speed")
     plain = calibration.parse_args([])
     assert (plain.layouts, plain.methods, tuple(plain.models)) == (None, None, ("street", "photos", "person"))
 
@@ -36,7 +36,7 @@ def test_layouts_and_methods_choose_rows_of_accuracy(calibration):
         (["--layouts", "gpu"], "argument --layouts: invalid choice: 'gpu'"),
         (["--methods", "gptq"], "argument --methods: invalid choice: 'gptq'"),
         (["--models", "w18"], "argument --models: invalid choice: 'w18'"),
-        (["--only", "speed", "latency", "--methods", "mse"], "choose rows of accuracy, got --only speed latency"),
+        (["--only", "speed", "robustness", "--methods", "mse"], "choose rows of accuracy, got --only speed robustness"),
     ],
 )
 def test_what_would_choose_nothing_is_refused(calibration, capsys, words, message):

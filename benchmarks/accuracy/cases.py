@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.calibration.image_folder import find_images
+from hrnet_deploy.export import ExportOptions
 
 CASES = ("street", "photos", "person")
 _SHIFTS = ((0, 0), (-3, 2), (-2, -2), (-1, 3), (1, -3), (2, 2), (3, -1), (0, 3), (-3, -3), (3, 0))
@@ -22,12 +23,7 @@ class Case:
     """A trained model and its images.
 
     Attributes:
-        name: in the tables.
-        model: a variant or an .onnx file.
-        weights: a checkpoint.
-        options: of the export, beside model, weights and calibration images.
-        data: folder to calibrate on.
-        count: images to calibrate on; where there are fewer, a fifth is set aside for `auto`.
+        options: of the INT8 export; of fewer calibration images than `calib_images` a fifth is set aside for `auto`.
         judged: images that nothing is calibrated on.
         truths: label image or class index of each; empty where only agreement with float32 is judged.
         limits: agreement, drop in points and worst image that INT8 must achieve.
@@ -35,60 +31,55 @@ class Case:
     """
 
     name: str
-    model: str | None
-    weights: Path | None
-    options: dict[str, Any]
-    data: Path
-    count: int
+    options: ExportOptions
     judged: tuple[Path, ...]
-    truths: tuple[Path | int, ...] = ()
-    limits: dict[str, float] = field(default_factory=dict)
+    truths: tuple[Path | int, ...]
+    limits: dict[str, float]
     views: bool = False
+
+    @property
+    def data(self) -> Path:
+        """Folder to calibrate on."""
+        return Path(self.options.calib_data or "")
+
+    @property
+    def count(self) -> int:
+        """Images to calibrate on."""
+        return self.options.calib_images or 0
 
 
 def make_case(name: str, shared: Path) -> Case:
     """Return one of `CASES` from a folder with `weights` and `data`."""
     weights, data = shared / "weights", shared / "data"
+    int8 = functools.partial(ExportOptions, precision="int8")
     if name == "street":
+        options = int8(
+            weights=weights / "hrnetv2_w18_small_v1_street.pth",
+            imgsz="360x480",
+            batch=1,
+            calib_data=data / "street",
+            calib_images=24,
+        )
         images = image_paths(data / "street" / "leftImg8bit" / "val")
         stems = (str(path).replace("leftImg8bit/", "gtFine/", 1).removesuffix("_leftImg8bit.png") for path in images)
-        return Case(
-            name,
-            None,
-            weights / "hrnetv2_w18_small_v1_street.pth",
-            {"imgsz": "360x480", "batch": 1},
-            data / "street",
-            24,
-            images,
-            tuple(Path(f"{stem}_gtFine_labelTrainIds.png") for stem in stems),
-            {"drop": 0.2, "agreement": 0.992},
-        )
+        labels = tuple(Path(f"{stem}_gtFine_labelTrainIds.png") for stem in stems)
+        return Case(name, options, images, labels, {"drop": 0.2, "agreement": 0.992})
     if name == "photos":
+        options = int8(
+            weights=weights / "hrnet_w18_small_v1_photos10.safetensors",
+            imgsz=64,
+            batch=1,
+            resize="squash",
+            calib_data=data / "photos" / "train",
+            calib_images=512,
+        )
         images = image_paths(data / "photos" / "val")
         classes = sorted({path.parent.name for path in images})
-        return Case(
-            name,
-            None,
-            weights / "hrnet_w18_small_v1_photos10.safetensors",
-            {"imgsz": 64, "batch": 1, "resize": "squash"},
-            data / "photos" / "train",
-            512,
-            images,
-            tuple(classes.index(path.parent.name) for path in images),
-            {"drop": 0.5, "agreement": 0.985},
-            views=True,
-        )
-    half = (0.5, 0.5, 0.5)
-    return Case(
-        name,
-        str(weights / "person_w18_small_v1.onnx"),
-        None,
-        {"mean": half, "std": half},
-        data / "imagenet" / "calib",
-        512,
-        image_paths(data / "imagenet" / "val"),
-        limits={"agreement": 0.996, "worst": 0.97},
-    )
+        indices = tuple(classes.index(path.parent.name) for path in images)
+        return Case(name, options, images, indices, {"drop": 0.5, "agreement": 0.985}, views=True)
+    half, path, calib = (0.5, 0.5, 0.5), weights / "person_w18_small_v1.onnx", data / "imagenet" / "calib"
+    options = int8(path, task="segmentation", mean=half, std=half, calib_data=calib, calib_images=512)
+    return Case(name, options, image_paths(data / "imagenet" / "val"), (), {"agreement": 0.996, "worst": 0.97})
 
 
 def image_paths(folder: Path) -> tuple[Path, ...]:

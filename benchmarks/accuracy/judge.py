@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,44 +13,27 @@ from numpy.typing import NDArray
 from accuracy.cases import Case, shifted_views
 from hrnet_deploy.calibration.image_selection import check_disjoint
 from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.evaluation.metrics.segmentation import IGNORE, SegmentationMetrics, confusion_matrix
 from hrnet_deploy.export.open_source import open_source
-from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.plan import ExportPlan, make_plan
+from hrnet_deploy.export.plan import make_plan
 from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, input_batches, select_images
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.postprocess import upsampled_argmax
 from hrnet_deploy.processing.preprocess import Preprocessor
 
-if TYPE_CHECKING:
-    import onnx
-
 Scores = Callable[[NDArray[np.float32]], NDArray[Any]]
 """Takes float32 (1, 3, height, width) and returns scores."""
-_IGNORE = 255
 
 
 class Judge:
-    """A float32 graph with its outputs on the judged images.
-
-    Attributes:
-        path: the graph's file.
-        images: those to calibrate on and those set aside.
-        float32: accuracy in percent; NaN where there are no labels.
-    """
+    """A float32 graph with its outputs on the judged images, and its accuracy in percent (NaN without labels)."""
 
     def __init__(self, case: Case, folder: Path) -> None:
         self.case = case
-        options = ExportOptions(
-            case.model,
-            weights=case.weights,
-            task="segmentation" if case.model else None,
-            precision="int8",
-            calib_data=case.data,
-            calib_images=case.count,
-            **case.options,
-        )
-        self.plan, self.graph = float32_graph(options)
+        source = open_source(case.options)
+        self.plan = make_plan(case.options).resolve(source.info)
+        self.graph = simplify(source.to_onnx(self.plan.shapes, self.plan.opset))
         self.path = folder / f"{case.name}.onnx"
         self.path.write_bytes(self.graph.SerializeToString())
         self.images: CalibrationSplit = select_images(case.data, case.count, allow_val=False)
@@ -69,14 +52,11 @@ class Judge:
         return list(input_batches(self.images.calibration, self.plan.preprocessing))
 
     def judge(self, scores: Scores) -> dict[str, Any]:
-        """Compare outputs with float32: agreement, worst image, accuracy and drop in points, limits missed.
-
-        With views also the standard error (images are independent, their views are not) and agreement without them.
-        """
+        """Compare outputs with float32: agreement, worst image, accuracy and drop in points, limits missed."""
         labels = self._labels(scores)
         equal = [float(np.mean(a == b)) for a, b in zip(labels, self._reference, strict=True)]
         row: dict[str, Any] = {"agreement": float(np.mean(equal)), "worst": min(equal)}
-        if self.case.views:
+        if self.case.views:  # images are independent, their views are not
             images = np.reshape(equal, (len(self.case.judged), -1))
             error = float(images.mean(axis=1).std() / len(images) ** 0.5)
             row |= {"plain": float(images[:, 0].mean()), "se": error}
@@ -101,20 +81,8 @@ class Judge:
         truth, found = (np.concatenate([a.ravel() for a in arrays]) for arrays in (self._truths, labels))
         if not self._sizes:
             return 100 * float(np.mean(truth == found))
-        counted = truth != _IGNORE
-        truth, found = truth[counted].astype(np.int64), found[counted].astype(np.int64)
-        size = int(max(truth.max(), found.max())) + 1
-        table = np.bincount(truth * size + found, minlength=size * size).reshape(size, size)
-        hits, real, predicted = np.diag(table), table.sum(axis=1), table.sum(axis=0)
-        occurs = real > 0
-        return 100 * float(np.mean(hits[occurs] / (real + predicted - hits)[occurs]))
-
-
-def float32_graph(options: ExportOptions) -> tuple[ExportPlan, onnx.ModelProto]:
-    """Trace and simplify a model; also return the plan of its export."""
-    source = open_source(options)
-    plan = make_plan(options).resolve(source.info)
-    return plan, simplify(source.to_onnx(plan.shapes, plan.opset))
+        confusion = confusion_matrix(truth, found.astype(np.uint8), IGNORE)
+        return 100 * SegmentationMetrics(confusion).miou
 
 
 def open_scores(content: bytes) -> Scores:

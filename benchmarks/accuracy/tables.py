@@ -14,24 +14,18 @@ Rows = list[dict[str, Any]]
 
 def accuracy_table(rows: Rows) -> Table:
     """Tabulate one layout and method, or one tool and method, a row."""
-    head = ("model", "tool", "method", "mIoU or top-1 % (float32)", "drop, points", "equal outputs %", "worst image %")
-    table = Table("", (*head, "missed"))
+    columns = {"model": "{model}", "tool": "{tool}", "method": "{method}{how}"}
+    columns |= {"mIoU or top-1 % (float32)": "{accuracy:.2f} ({float32:.2f})", "drop, points": "{drop:+.2f}"}
+    columns |= {"equal outputs %": "{agreement:.2%}{views}", "worst image %": "{worst:.2%}", "missed": "{missed_words}"}
+    shown: Rows = []
     for row in rows:
-        chosen = f" ({row['chosen']})" if row["method"].startswith("auto") and "chosen" in row else ""
-        first = (row["model"], row["tool"], row["method"] + chosen)
-        if "error" in row:
-            table.rows.append((*first, row["error"], "", "", "", ""))
-            continue
-        level, drop = "-", "-"
-        if "accuracy" in row:
-            level, drop = f"{row['accuracy']:.2f} ({row['float32']:.2f})", f"{row['drop']:+.2f}"
-        equal = f"{row['agreement']:.2%}"
-        if "se" in row:
-            equal += f" ± {100 * row['se']:.2f} ({row['plain']:.2%})"
-        missed = ", ".join(row["missed"]) or "-"
-        missed += f"; kept {len(row['kept'])}: {', '.join(row['kept'])}" if row.get("kept") else ""
-        table.rows.append((*first, level, drop, equal, f"{row['worst']:.2%}", missed))
-    return table
+        how = f" ({row['chosen']})" if row["method"].startswith("auto") and "chosen" in row else ""
+        views = f" ± {100 * row['se']:.2f} ({row['plain']:.2%})" if "se" in row else ""
+        kept = f"; kept {len(row['kept'])}: {', '.join(row['kept'])}" if row.get("kept") else ""
+        shown.append(row | {"how": how, "views": views})
+        if "missed" in row:
+            shown[-1]["missed_words"] = (", ".join(row["missed"]) or "-") + kept
+    return Table.of("", columns, shown)
 
 
 def robustness_table(rows: Rows) -> Table:
@@ -51,31 +45,14 @@ def robustness_table(rows: Rows) -> Table:
 
 def speed_table(rows: Rows) -> Table:
     """Tabulate one tool and number of images a row."""
-    table = Table("", ("tool", "images", "tensors", "calibration s", "rounding s", "process s", "peak GiB"))
-    for row in rows:
-        first = (row["tool"], str(row["images"]))
-        if "error" in row:
-            table.rows.append((*first, row["error"], "", "", "", ""))
-            continue
-        rounding = f"{row['rounding_s']:.1f}" if "rounding_s" in row else "-"
-        process = (f"{row['seconds']:.1f}", f"{row['peak_gib']:.2f}")
-        table.rows.append((*first, str(row["tensors"]), f"{row['calibration_s']:.1f}", rounding, *process))
-    return table
-
-
-def latency_table(rows: Rows) -> Table:
-    """Tabulate one batch size a row."""
-    table = Table("", ("batch", "fp32 ms", "int8 ms", "fp32 / int8"))
-    for row in rows:
-        figures = (f"{row['fp32_ms']:.1f}", f"{row['int8_ms']:.1f}", f"{row['ratio']:.2f}")
-        table.rows.append((str(row["batch"]), *figures))
-    return table
+    columns = {"tool": "{tool}", "images": "{images}", "tensors": "{tensors}", "calibration s": "{calibration_s:.1f}"}
+    columns |= {"rounding s": "{rounding_s:.1f}", "process s": "{seconds:.1f}", "peak GiB": "{peak_gib:.2f}"}
+    return Table.of("", columns, rows)
 
 
 TABLES: dict[str, Callable[[Rows], Table]] = {
     "accuracy": accuracy_table,
     "robustness": robustness_table,
     "speed": speed_table,
-    "latency": latency_table,
 }
 """By part."""
