@@ -47,13 +47,13 @@ def by_pillow(content: bytes, size_hw: tuple[int, int]) -> Floats:
 
 
 @functools.lru_cache(maxsize=1)
-def torch_model(variant: str) -> Any:
-    """Return timm's model with random weights; for segmentation our reference model."""
+def torch_model(variant: str, weights: Path | None = None) -> Any:
+    """Return timm's model with random weights; for segmentation or a checkpoint our reference model."""
     torch = _untyped("torch")
 
     torch.manual_seed(0)
     chosen = find_variant(variant)
-    if chosen.task is Task.CLASSIFICATION:
+    if chosen.task is Task.CLASSIFICATION and weights is None:
         if importlib.util.find_spec("torchvision") is not None:
             # A torchvision built for another torch lacks these, and timm cannot be imported then.
             library = torch.library.Library("torchvision", "FRAGMENT")
@@ -64,7 +64,10 @@ def torch_model(variant: str) -> Any:
         return _untyped("timm").create_model(variant, pretrained=False).eval()
     from hrnet_deploy.models.network import build_network
 
-    return build_network(chosen, chosen.default_num_classes).eval()
+    network = build_network(chosen, chosen.default_num_classes).eval()
+    if weights is not None:
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return network
 
 
 def checkpoint(variant: str, folder: Path) -> Path:
@@ -76,32 +79,21 @@ def checkpoint(variant: str, folder: Path) -> Path:
     return created_once(folder / f"{variant}.safetensors", create)
 
 
-def plain_onnx(variant: str, size_hw: tuple[int, int], folder: Path) -> Path:
-    """Export a model of `torch_model` once with `export_plainly`."""
+def plain_onnx(variant: str, size_hw: tuple[int, int], folder: Path, weights: Path | None = None) -> Path:
+    """Export a model of `torch_model` once with torch.onnx.export alone, as a tutorial does; the batch is open."""
+    import torch
 
     def create(path: Path) -> None:
         log(f"exports {variant} by torch.onnx.export")
-        export_plainly(torch_model(variant), size_hw, path)
+        names: dict[str, Any] = {"input_names": ["input"], "output_names": ["logits"]}
+        axes = {"input": {0: "n"}, "logits": {0: "n"}}
+        batch = (torch.zeros(2, 3, *size_hw),)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = torch_model(variant, weights)
+            torch.onnx.export(model, batch, str(path), dynamo=False, opset_version=18, dynamic_axes=axes, **names)
 
-    return created_once(folder / f"{variant}-plain.onnx", create)
-
-
-def export_plainly(model: Any, size_hw: tuple[int, int], path: Path) -> None:
-    """Export with torch.onnx.export alone, as a tutorial does; the batch is open."""
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (torch.zeros(2, 3, *size_hw),),
-            str(path),
-            dynamo=False,
-            opset_version=18,
-            input_names=["input"],
-            output_names=["logits"],
-            dynamic_axes={"input": {0: "n"}, "logits": {0: "n"}},
-        )
+    return created_once(folder / f"{variant}-{size_hw[0]}x{size_hw[1]}-plain.onnx", create)
 
 
 def quantized_onnx(plain: Path, images: Sequence[Floats]) -> Path:
@@ -154,17 +146,22 @@ def openvino_request(path: Path, shape: Sequence[int], precision: str = "f32") -
     return lambda batch: request.infer({0: batch}, share_inputs=True)[0]  # a copy
 
 
-def eager(variant: str, batch: Floats) -> Call:
-    """Run torch as it is."""
+def compiled(variant: str) -> Any:
+    """Compile a model by torch.compile for one shape."""
+    return _untyped("torch").compile(torch_model(variant), dynamic=False)
+
+
+def inferring(model: Callable[[Any], Any], batch: Floats) -> Call:
+    """Run a torch model on a batch."""
     import torch
 
-    return _inferring(torch_model(variant), torch.from_numpy(batch))
+    tensor = torch.from_numpy(batch)
 
+    def call() -> Any:
+        with torch.inference_mode():
+            return model(tensor).numpy()
 
-def compiled(variant: str, batch: Floats) -> Call:
-    """Run torch.compile for this shape."""
-    torch = _untyped("torch")
-    return _inferring(torch.compile(torch_model(variant), dynamic=False), torch.from_numpy(batch))
+    return call
 
 
 def eager_from_jpeg(variant: str, contents: Sequence[bytes], size_hw: tuple[int, int]) -> Call:
@@ -185,16 +182,6 @@ def eager_from_jpeg(variant: str, contents: Sequence[bytes], size_hw: tuple[int,
                 torch.nn.functional.interpolate(row[None], size=size, mode="bilinear").argmax(1)
                 for row, size in zip(logits, sizes, strict=True)
             ]
-
-    return call
-
-
-def _inferring(model: Callable[[Any], Any], tensor: Any) -> Call:
-    import torch
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return model(tensor).numpy()
 
     return call
 

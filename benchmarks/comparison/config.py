@@ -30,7 +30,6 @@ MODELS = {
 QUICK_MODELS = ("hrnet_w18_small_v2",)
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 CALIBRATION_IMAGES = 8
-ALL_INT8 = "keep_fp_none"
 _EXPORTING_ROOMS = ("calibration", "exporters", "models", "export")
 
 
@@ -65,25 +64,22 @@ class Config:
             (folder / f"{index:03}.jpg").write_bytes(file.read_bytes())
         return folder
 
-    def artifact_path(self, variant: str, precision: str, imgsz: tuple[int, int], *options: str) -> Path:
+    def artifact_path(self, variant: str, precision: str, imgsz: tuple[int, int], *words: str) -> Path:
         """Return where an artifact of this version of the exporting code lies."""
-        name = "-".join((variant, precision, f"{imgsz[0]}x{imgsz[1]}", *options))
+        name = "-".join((variant, precision, f"{imgsz[0]}x{imgsz[1]}", *words))
         return self.folder / f"ours-{_code_digest()}" / f"{name}.onnx"
 
-    def artifact(self, variant: str, precision: str, imgsz: tuple[int, int], weights: Path, *options: str) -> Path:
-        """Export an artifact once; options are "pixels_in", "labels_out" and `ALL_INT8`."""
-        chosen: dict[str, Any] = {option: True for option in options if option != ALL_INT8}
-        chosen |= {"keep_fp": "none"} if ALL_INT8 in options else {}
+    def artifact(self, variant: str, precision: str, imgsz: tuple[int, int], weights: Path, **options: Any) -> Path:
+        """Export an artifact once; the options are those of `export`."""
+        path = self.artifact_path(variant, precision, imgsz, *(f"{name}_{value}" for name, value in options.items()))
         if precision == "int8":
-            chosen |= {"calib_data": self.data, "calib_images": CALIBRATION_IMAGES, "calib_method": "minmax"}
-            chosen |= {"allow_val": True, "keep_rejected": True}
-
-        path = self.artifact_path(variant, precision, imgsz, *options)
+            int8 = {"calib_images": CALIBRATION_IMAGES, "calib_method": "minmax", "allow_val": True}
+            options = {"calib_data": self.data, "keep_rejected": True} | int8 | options
 
         def create(unfinished: Path) -> None:
             log(f"exports {path.stem}")
             with contextlib.suppress(AgreementError):  # random weights predict at random
-                export(variant, weights=str(weights), precision=precision, imgsz=imgsz, output=unfinished, **chosen)
+                export(variant, weights=str(weights), precision=precision, imgsz=imgsz, output=unfinished, **options)
 
         return created_once(path, create)
 

@@ -88,10 +88,8 @@ def _infer(predictor: Predictor, array: baselines.Floats, count: int) -> None:
 
 
 def _side_by_side(pool: ThreadPoolExecutor, predictor: Predictor, array: baselines.Floats, images: int) -> None:
-    batches = images // _BATCH
-    shares = [
-        batches // predictor.streams + (index < batches % predictor.streams) for index in range(predictor.streams)
-    ]
+    batches, streams = images // _BATCH, predictor.streams
+    shares = (batches // streams + (index < batches % streams) for index in range(streams))
     list(pool.map(functools.partial(_infer, predictor, array), shares))
 
 
