@@ -21,11 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from accuracy.cases import CASES, make_case
 from accuracy.cost import speed_rows
-from accuracy.judge import Judge
-from accuracy.quantizers import LAYOUTS, METHODS, baseline_rows, our_rows
-from accuracy.robustness import robustness_rows
+from accuracy.judge import CASES, Judge, make_case
+from accuracy.quantizers import LAYOUTS, METHODS, baseline_rows, our_rows, robustness_rows
 from accuracy.tables import TABLES
 from comparison.config import SHARED
 from comparison.table import script_parser

@@ -21,10 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from comparison import cold_start, memory, segmentation, streams, throughput
-from comparison.config import MODELS, QUICK_MODELS, SHARED, Config, log, synthetic_photos
-from comparison.report import markdown
-from comparison.results_store import ResultsStore, write_text
-from comparison.suite import Suite
+from comparison.config import MODELS, QUICK_MODELS, SHARED, Config, Suite, log, synthetic_photos
+from comparison.report import ResultsStore, markdown, write_text
 from comparison.table import script_parser
 
 SUITES: dict[str, Suite] = {

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from comparison.subprocess_run import run_script
+from comparison.timing import run_script
 
-from accuracy.cases import image_paths
+from accuracy.judge import image_paths
 from hrnet_deploy import export
 from hrnet_deploy.system.progress import bar
 

@@ -7,10 +7,9 @@ import tempfile
 from collections.abc import Sequence
 
 from comparison import baselines
-from comparison.config import MODELS, Config, log
-from comparison.subprocess_run import run_script
-from comparison.suite import Key, Record, Records
+from comparison.config import MODELS, Config, Key, Record, Records, log
 from comparison.table import Table
+from comparison.timing import run_script
 
 IMPORT = "import hrnet_deploy"
 WITH_PREDICTOR = "from hrnet_deploy import Predictor (NumPy, OpenCV)"

@@ -1,4 +1,4 @@
-"""The options of a run, and the files that it creates once: images and artifacts."""
+"""The options of a run, the protocol of a suite, and the files that are created once."""
 
 from __future__ import annotations
 
@@ -7,17 +7,41 @@ import functools
 import hashlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 
 import hrnet_deploy
+from comparison.table import Table
 from hrnet_deploy import export
 from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
+
+Key = tuple[str, ...]
+"""A group within its suite, such as ("hrnet_w18", "int8", "batch-8")."""
+Record = dict[str, Any]
+"""Measurements of a group, as JSON; `notes` is a list of lines for below the table."""
+Records = Mapping[Key, Record]
+
+
+class Suite(Protocol):
+    """A module of this package that measures something."""
+
+    def keys(self, names: Sequence[str], *, quick: bool) -> list[Key]:
+        """Return the groups of some models, in the order of the table."""
+        ...
+
+    def measure(self, config: Config, key: Key) -> Record:
+        """Measure one group; may raise anything."""
+        ...
+
+    def table(self, records: Records) -> Table:
+        """Tabulate the records of groups that did not fail."""
+        ...
+
 
 MODELS = {
     "hrnet_w18_small_v2": (224, 224),

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from comparison import cold_start, memory, streams, throughput
-from comparison.interleave import ratio
-from comparison.suite import Key, Record, Records
+from comparison.config import Key, Record, Records
 from comparison.table import Table
+from comparison.timing import ratio
 
 _Rows = list[tuple[str, Key, Record]]
 

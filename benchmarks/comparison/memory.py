@@ -7,10 +7,9 @@ from pathlib import Path
 
 import cv2
 
-from comparison.config import MODELS, SHARED, Config, log
-from comparison.subprocess_run import run_script
-from comparison.suite import Key, Record, Records
+from comparison.config import MODELS, SHARED, Config, Key, Record, Records, log
 from comparison.table import Table
+from comparison.timing import run_script
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 EXPORT, PREDICT, CALIBRATE, EVALUATE = "export", "predict", "calibrate", "evaluate"

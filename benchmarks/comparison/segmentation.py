@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comparison import baselines
-from comparison.config import Config, log
-from comparison.interleave import Times, ratio, time_rounds
-from comparison.suite import Key, Record, Records
+from comparison.config import Config, Key, Record, Records, log
 from comparison.table import Table
+from comparison.timing import Times, ratio, time_rounds
 from hrnet_deploy import Predictor
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.models.variants import find_variant
