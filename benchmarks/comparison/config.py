@@ -120,7 +120,7 @@ def created_once(path: Path, create: Callable[[Path], object]) -> Path:
 
 def synthetic_photos(folder: Path) -> Path:
     """Create JPEGs of a camera's size, where there are no real ones."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for index, image in enumerate(synthetic_images(16, (375, 500))):
         cv2.imwrite(str(folder / f"{index:03}.jpg"), image)
     return folder

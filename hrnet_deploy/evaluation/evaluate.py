@@ -108,7 +108,7 @@ def evaluate(
         The evaluation; it does not depend on batch, workers or interruptions.
 
     Raises:
-        HrnetDeployError: bad input, one line each; see `find_dataset`, `measure` and Predictor.
+        HrnetDeployError: bad input, one line each; see `find_dataset` and Predictor.
     """
     return evaluation_of(measure_all([model], data, EvaluationOptions(**options)), 0)
 
