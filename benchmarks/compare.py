@@ -45,16 +45,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one model, batch 1, few calls: shows that it works")
     parser.add_argument("--compile-models", default=",".join(COMPILED), help="models for torch.compile, by comma")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument(
-        "--keep", type=Path, help="folder for exported files, for later runs (default: a temporary one)"
-    )
+    parser.add_argument("--keep", type=Path, help="folder for exported files of all runs (default: a temporary one)")
     parser.add_argument("--resume", action="store_true", help="leave out what --out has already")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=SHARED / "data" / "imagenet",
-        help="folder of JPEGs; synthetic ones where there is none",
-    )
+    photos = SHARED / "data" / "imagenet"
+    parser.add_argument("--data", type=Path, default=photos, help="folder of JPEGs; synthetic ones without it")
     parser.add_argument("--out", type=Path, help="Markdown to write, with a .json beside it; both are added to")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)

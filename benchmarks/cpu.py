@@ -26,7 +26,7 @@ from comparison import baselines
 from comparison.config import SHARED, Config, log
 from comparison.report import write_text
 from comparison.table import Table, script_parser
-from comparison.timing import Times, ratio, time_rounds
+from comparison.timing import ratio, time_rounds
 from numpy.typing import NDArray
 
 from hrnet_deploy import Predictor
@@ -67,22 +67,24 @@ class Model:
         """Name of the model's row."""
         return f"{'trained ' if self.weights else ''}{self.variant} {self.size_hw[0]}x{self.size_hw[1]}"
 
+    def place(self, folder: Path) -> Path:
+        """Return the folder of its files, which other scripts share where weights are random."""
+        return folder / "trained" if self.weights else folder
+
 
 _IMAGENET = SHARED / "data" / "imagenet"
 _CITY = SHARED / "data" / "street" / "leftImg8bit"
+_SCENES_HW = ((360, 480), (512, 1024))
 _CLASSIFIERS = ("hrnet_w18_small_v2", "hrnet_w18", "hrnet_w48")
 MODELS = (
     *(Model(name, (224, 224), None, _IMAGENET / "calib", _IMAGENET / "val") for name in _CLASSIFIERS),
-    *(
-        Model("hrnetv2_w18_small_v1", size_hw, STREET, _CITY / "train", _CITY / "val")
-        for size_hw in ((360, 480), (512, 1024))
-    ),
+    *(Model("hrnetv2_w18_small_v1", size, STREET, _CITY / "train", _CITY / "val") for size in _SCENES_HW),
 )
 
 
 def artifact(model: Model, precision: str, folder: Path) -> Path:
     """Export our artifact once."""
-    config = Config(folder, model.calibration, 0.0, quick=False, compiled=frozenset())
+    config = Config(model.place(folder), model.calibration, 0.0, quick=False, compiled=frozenset())
     weights = model.weights or baselines.checkpoint(model.variant, folder)
     options: dict[str, Any] = {}
     if precision == "int8":
@@ -105,7 +107,7 @@ def contenders(model: Model, folder: Path) -> dict[str, Scores]:
         predictor = Predictor(artifact(model, precision, folder), device="cpu", backend=backend)
         label = name if name == BASE else f"{name} ({predictor.backend}, {predictor.arithmetic})"
         found[label] = functools.partial(_scores, predictor)
-    source = baselines.plain_onnx(model.variant, model.size_hw, folder, model.weights)
+    source = baselines.plain_onnx(model.variant, model.size_hw, model.place(folder), model.weights)
     shape = (1, 3, *model.size_hw)
     found[_FLOAT32[0]] = baselines.plain_session(source)
     found[_FLOAT32[1]] = baselines.openvino_request(source, shape)
@@ -134,20 +136,18 @@ def measure(model: Model, folder: Path, *, seconds: float, images: int) -> Table
     log(f"{model.name}: times {len(calls)} contenders")
     times = time_rounds({name: functools.partial(call, inputs[0]) for name, call in calls.items()}, seconds=seconds)
     table = Table(model.name, ("contender", "ms", "times as fast as our FP32 on ONNX Runtime", "equal", "rounds"))
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
     for name, taken in times.items():
         equal = np.mean([np.mean(a == b) for a, b in zip(labels[name], labels[BASE], strict=True)])
-        gain = ratio(times[BASE], taken)
-        table.rows.append(
-            (name, f"{1e3 * statistics.median(taken):.1f}", f"{gain:.2f}", f"{equal:.2%}", str(len(taken)))
-        )
-    table.notes.append(_fastest_float32(times))
+        figures = (f"{1e3 * medians[name]:.1f}", f"{ratio(times[BASE], taken):.2f}", f"{equal:.2%}")
+        table.rows.append((name, *figures, str(len(taken))))
+    ours, best = (
+        next(name for name in times if name.startswith("ours FP32, auto")),
+        min(_FLOAT32, key=lambda name: medians[name]),
+    )
+    over = f"{ratio(times[best], times[ours]):.2f}"
+    table.notes.append(f"FP32 of ours against the faster plain script ({best}): {over}")
     return table
-
-
-def _fastest_float32(times: Times) -> str:
-    ours = next(name for name in times if name.startswith("ours FP32, auto"))
-    best = min(_FLOAT32, key=lambda name: statistics.median(times[name]))
-    return f"FP32 of ours against the faster plain script ({best}): {ratio(times[best], times[ours]):.2f}"
 
 
 def accuracy(folder: Path) -> Table:

@@ -24,7 +24,7 @@ from hrnet_deploy.spec import Task
 Floats = NDArray[np.float32]
 Scores = Callable[[Floats], NDArray[Any]]
 
-_MEAN, _STD = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
+MEAN, STD = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
 _CROP = 0.875
 _LIBRARIES: list[Any] = []
 """Libraries that torch forgets with the last reference."""
@@ -34,16 +34,21 @@ def by_pillow(content: bytes, size_hw: tuple[int, int]) -> Floats:
     """Prepare an encoded image as torchvision does: resize (or squash), crop, normalize; float32 (3, height, width)."""
     from PIL import Image
 
-    image = Image.open(io.BytesIO(content)).convert("RGB")
+    return by_pillow_and_numpy(Image.open(io.BytesIO(content)).convert("RGB"), size_hw)
+
+
+def by_pillow_and_numpy(image: Any, size_hw: tuple[int, int]) -> Floats:
+    """Prepare a decoded RGB image of Pillow in the same way."""
+    from PIL import Image
+
     height, width = size_hw
+    size_wh = (width, height)
     if height == width:
-        scale = int(height / _CROP) / min(image.size)
-        wide, high = (round(side * scale) for side in image.size)
-        left, top = (wide - width) // 2, (high - height) // 2
-        resized = image.resize((wide, high), Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))
-    else:
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(((np.asarray(resized, np.float32) / 255 - _MEAN) / _STD).transpose(2, 0, 1))
+        side, shorter = int(height / _CROP), min(image.size)
+        size_wh = (int(side * image.size[0] / shorter), int(side * image.size[1] / shorter))
+    left, top = round((size_wh[0] - width) / 2), round((size_wh[1] - height) / 2)
+    resized = image.resize(size_wh, Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))
+    return np.ascontiguousarray(((np.asarray(resized, np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1))
 
 
 @functools.lru_cache(maxsize=1)

@@ -15,13 +15,11 @@ from hrnet_deploy.evaluation.metrics.classification import Ranking
 
 @dataclass(frozen=True)
 class Drop:
-    """The difference of a metric between the reference and a candidate.
+    """The difference of a metric, such as "top-1", between the reference and a candidate.
 
     Attributes:
-        name: of the metric, such as "top-1" or "mIoU".
         points: reference - candidate in percentage points; negative if the candidate is better.
         low: lower end of the paired 95 % bootstrap interval, in points; None for fewer than two images.
-        high: upper end.
     """
 
     name: str
@@ -139,7 +137,6 @@ class CandidateComparison:
         agreement: share of equal predictions, 0..1: best classes of images, or all pixels, labeled or not.
         lost: share of images, or of labeled pixels, that only the reference predicts correctly, 0..1.
         gained: share that only the candidate predicts correctly, 0..1.
-        classes: every class in both models.
         images: all images that changed, the worst first.
         transitions: segmentation: pixels, int64 (classes, classes): the reference's class, the candidate's; else None.
     """

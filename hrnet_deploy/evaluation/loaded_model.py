@@ -26,17 +26,7 @@ class LoadedModel:
 def open_models(
     models: Sequence[str | Path | Model], *, device: str, backend: str, threads: int | None, streams: int | None = None
 ) -> Iterator[tuple[LoadedModel, ...]]:
-    """Open artifacts, and close those that were given as paths at the end.
-
-    Args:
-        models: paths or models.
-        device: for paths, as for Predictor.
-        backend: for paths, as for Predictor.
-        threads: for paths, as for Predictor.
-        streams: for paths, runs side by side; None for the highest throughput, 1 to time single images.
-
-    Yields:
-        The models in order.
+    """Open artifacts, with the options of Predictor, and close at the end those that were given as paths.
 
     Raises:
         HrnetDeployError: as Predictor.

@@ -33,11 +33,7 @@ _MAX_NAMED_CLASSES = 5
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """The result of a run.
-
-    Attributes:
-        inference_s: seconds inside each model's graph in this run.
-    """
+    """The result of a run; its counts depend on models, images and windows, not on batch, workers or interruptions."""
 
     models: tuple[EvaluatedModel, ...]
     dataset: Dataset
@@ -50,15 +46,7 @@ class Measurement:
 def measure_all(
     models: Sequence[str | Path | Model], data: str | Path | Dataset, options: EvaluationOptions
 ) -> Measurement:
-    """Open models, find the images, and run every model on every image.
-
-    Args:
-        models: paths or Predictors of one task and the same classes; the reference first.
-        data: folder, label file, or a dataset.
-        options: of the evaluation.
-
-    Returns:
-        The counts. They depend on models, images and windows, not on batch, workers or interruptions.
+    """Open models, the reference first, find the images, and run every model on every image.
 
     Raises:
         HrnetDeployError: models, images, labels, windows or a journal that cannot be used.
@@ -79,15 +67,7 @@ def measure_all(
 
 
 def dataset_for(models: Sequence[LoadedModel], data: str | Path | Dataset, options: EvaluationOptions) -> Dataset:
-    """Find the images and check that they suit every model.
-
-    Args:
-        models: the reference first.
-        data: folder, label file, or a dataset.
-        options: the selection of images and the meaning of their labels.
-
-    Returns:
-        The dataset.
+    """Find the images in a folder, a label file or a dataset, and check that they suit every model.
 
     Raises:
         UsageError: models of different tasks or classes, or a dataset of another task or number of classes.
@@ -127,7 +107,6 @@ def _accumulate(
     remaining = np.flatnonzero(~counts.done).tolist()
     with contextlib.ExitStack() as stack:
         if journal is not None:
-            stack.callback(journal.close)
             journal.open()
         progress = stack.enter_context(bar(total=len(dataset), initial=resumed, unit="image", desc="evaluate"))
         records = stream(runners, dataset, remaining, timer, batch=options.batch, workers=workers)

@@ -44,13 +44,8 @@ class _PreparedImage:
     label: NDArray[np.uint8] | None = field(repr=False)
 
 
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """Images that ran together, each with its position in the order; outputs and seconds per model."""
-
-    images: list[tuple[int, _PreparedImage]]
-    outputs: list[list[list[Outputs]]]
-    seconds: list[float]
+_Ran = tuple[list[tuple[int, _PreparedImage]], list[list[list[Outputs]]], list[float]]
+"""Images that ran together, each with its position in the order; outputs and seconds of each model."""
 
 
 def stream(
@@ -116,26 +111,26 @@ def _read(runners: Sequence[ModelRunner], dataset: Dataset, index: int) -> _Prep
     return _PreparedImage(index, hashlib.sha256(content).hexdigest(), rows, label)
 
 
-def _run(runners: Sequence[ModelRunner], batch: int, images: list[tuple[int, _PreparedImage]]) -> _Batch:
+def _run(runners: Sequence[ModelRunner], batch: int, images: list[tuple[int, _PreparedImage]]) -> _Ran:
     """Run every model on a group of images, one model after the other."""
     outputs, seconds = [], []
     for runner in runners:
         start = time.perf_counter()
         outputs.append(runner.run([image.rows[runner.input_key] for _, image in images], batch))
         seconds.append(time.perf_counter() - start)
-    return _Batch(images, outputs, seconds)
+    return images, outputs, seconds
 
 
 def _outputs_per_image(
-    batches: Iterator[_Batch], timer: InferenceTimer, streams: int
+    batches: Iterator[_Ran], timer: InferenceTimer, streams: int
 ) -> Iterator[tuple[int, tuple[_PreparedImage, list[list[Outputs]]]]]:
     """Yield each image's position, and the image with its outputs per model."""
-    for batch in batches:
-        for model, seconds in enumerate(batch.seconds):
-            timer.inference_s[model] += seconds / streams
-        timer.images += len(batch.images)
-        for number, (position, image) in enumerate(batch.images):
-            yield position, (image, [outputs[number] for outputs in batch.outputs])
+    for images, outputs, seconds in batches:
+        for model, taken in enumerate(seconds):
+            timer.inference_s[model] += taken / streams
+        timer.images += len(images)
+        for number, (position, image) in enumerate(images):
+            yield position, (image, [own[number] for own in outputs])
 
 
 def _count(

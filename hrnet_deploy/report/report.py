@@ -30,7 +30,6 @@ class Row:
         label: file name, with the folders that make it unique in the report.
         comparison: losses against the reference; None for the reference.
         latency: time for one image through the graph, copies included, reading and preprocessing excluded.
-        examples: the worst of the images whose output changed.
     """
 
     letter: str

@@ -81,15 +81,7 @@ def is_scenes(root: Path) -> bool:
 
 
 def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = None) -> NDArray[np.uint8]:
-    """Read the class of each pixel from a PNG with one channel or a palette (its indices are read), 1 to 16 bits.
-
-    Args:
-        path: the label image.
-        classes: number of classes.
-        label_ids: value -> class index or 255; None if the values are class indices or 255.
-
-    Returns:
-        uint8 (H, W): class indices, 255 for ignored pixels.
+    """Read the class of each pixel, uint8 (H, W), 255 where ignored, from a PNG with one channel or a palette.
 
     Raises:
         MissingFileError: no such file.
