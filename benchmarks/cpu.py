@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from comparison import baselines
 from comparison.config import SHARED, Config, log
+from comparison.interleave import ratio, time_rounds
 from comparison.report import write_text
 from comparison.table import Table, script_parser
-from comparison.timing import ratio, time_rounds
 from numpy.typing import NDArray
 
 from hrnet_deploy import Predictor

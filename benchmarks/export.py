@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from comparison.interleave import run_script
 from comparison.table import Table, print_result, script_parser
-from comparison.timing import run_script
 
 from hrnet_deploy.models.variants import VARIANTS
 from hrnet_deploy.spec import Task

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from comparison.config import ROOT, created_once
 from numpy.typing import NDArray
 
 from hrnet_deploy import export
@@ -18,7 +19,6 @@ from hrnet_deploy.engines.ort.engine import OrtEngine
 from hrnet_deploy.engines.ort.providers import CudaTuning
 from hrnet_deploy.protocols import Engine
 
-ROOT = Path(__file__).resolve().parents[1]
 _BATCHES = "1:4:8"
 
 
@@ -58,11 +58,7 @@ class Bench:
 
     def exported(self, name: str, **options: Any) -> Path:
         """Export a graph once."""
-        path = self.folder / f"{name}.onnx"
-        if not path.exists():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            export(**options, output=path)
-        return path
+        return created_once(self.folder / f"{name}.onnx", lambda path: export(**options, output=path))
 
     def photos(self, precision: str) -> Path:
         """Export the demo's photo classifier at 64 x 64, batch 1 to 8."""

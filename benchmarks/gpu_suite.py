@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comparison.config import ROOT
 from comparison.table import Table, script_parser
 
 from hrnet_deploy.system.nvidia_smi import query_gpus
 
-_ROOT = Path(__file__).resolve().parents[1]
-_RESULTS = _ROOT / "benchmarks" / "results"
+_RESULTS = ROOT / "benchmarks" / "results"
 _PACKAGES = (
     *("hrnet-deploy", "torch", "onnx", "onnxruntime-gpu", "onnxruntime", "tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
     *("tensorrt-rtx-cu13", "onnxruntime-ep-nv-tensorrt-rtx", "nvidia-cudnn-cu13", "nvidia-cublas"),
@@ -80,7 +80,7 @@ class Step:
 
 def steps(*, dry: bool = False) -> dict[str, Step]:
     """Return the steps, the most important first; a dry run only collects the tests."""
-    scripts, flags = _ROOT / "benchmarks", ["--dry-run"] if dry else []
+    scripts, flags = ROOT / "benchmarks", ["--dry-run"] if dry else []
     pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
     pytest += ["--continue-on-collection-errors", *(["--collect-only"] if dry else []), *TEST_FILES]
     return {
@@ -97,7 +97,7 @@ def run(name: str, step: Step, *, dry: bool = False) -> Outcome:
     summary = ""
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "timeout": step.timeout_s}
     try:
-        done = subprocess.run(step.command, cwd=_ROOT, env=environment, check=False, **pipes)
+        done = subprocess.run(step.command, cwd=ROOT, env=environment, check=False, **pipes)
         raw, code = done.stdout, done.returncode
     except subprocess.TimeoutExpired as error:
         raw, code, summary = error.stdout or b"", 1, f"ended after {step.timeout_s:.0f} s"

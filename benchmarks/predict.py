@@ -17,8 +17,8 @@ from typing import Any
 
 import cv2
 from comparison import baselines
+from comparison.interleave import Call, ratio, time_rounds
 from comparison.table import Table, print_result, script_parser
-from comparison.timing import Call, ratio, time_rounds
 
 from hrnet_deploy import Predictor, export
 from hrnet_deploy.imaging.sources import read_frame

@@ -80,7 +80,7 @@ def scripts(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.usefixtures("scripts")
 def test_contenders_have_one_figure_a_round_and_ratios_pair_them():
-    from comparison.timing import ratio, time_rounds
+    from comparison.interleave import ratio, time_rounds
 
     now, called = 0.0, []
 
@@ -107,7 +107,7 @@ def test_contenders_have_one_figure_a_round_and_ratios_pair_them():
 
 @pytest.mark.usefixtures("scripts")
 def test_a_script_returns_its_json_its_memory_and_its_last_error():
-    from comparison.timing import run_script
+    from comparison.interleave import run_script
 
     done = run_script(
         "import json, sys; x = b'x' * (64 << 20); print('no JSON'); print(json.dumps({'a': sys.argv[1]}))", "b"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from comparison.timing import run_script
+from comparison.interleave import run_script
 
 from accuracy.judge import image_paths
 from hrnet_deploy import export

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 from comparison import baselines
-from comparison.timing import run_script
+from comparison.interleave import run_script
 
 from accuracy.judge import Judge, open_scores
 from hrnet_deploy.errors import HrnetDeployError

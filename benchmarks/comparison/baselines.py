@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comparison.config import created_once, log
-from comparison.timing import Call
+from comparison.interleave import Call
 from hrnet_deploy.engines.openvino.runtime import load_openvino
 from hrnet_deploy.models.variants import find_variant
 from hrnet_deploy.spec import Task

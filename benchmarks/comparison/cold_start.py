@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from comparison import baselines
 from comparison.config import MODELS, Config, Key, Record, Records, log
+from comparison.interleave import run_script
 from comparison.table import Table
-from comparison.timing import run_script
 
 IMPORT = "import hrnet_deploy"
 WITH_PREDICTOR = "from hrnet_deploy import Predictor (NumPy, OpenCV)"

@@ -52,7 +52,8 @@ MODELS = {
 }
 """Models of the tables and their (height, width)."""
 QUICK_MODELS = ("hrnet_w18_small_v2",)
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
 CALIBRATION_IMAGES = 8
 _EXPORTING_ROOMS = ("calibration", "exporters", "models", "export")
 

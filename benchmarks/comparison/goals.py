@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from comparison import cold_start, memory, streams, throughput
 from comparison.config import Key, Record, Records
+from comparison.interleave import ratio
 from comparison.table import Table
-from comparison.timing import ratio
 
 _Rows = list[tuple[str, Key, Record]]
 

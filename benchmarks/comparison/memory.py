@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 
 from comparison.config import MODELS, SHARED, Config, Key, Record, Records, log
+from comparison.interleave import run_script
 from comparison.table import Table
-from comparison.timing import run_script
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 EXPORT, PREDICT, CALIBRATE, EVALUATE = "export", "predict", "calibrate", "evaluate"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from comparison import baselines
 from comparison.config import Config, Key, Record, Records, log
+from comparison.interleave import Times, ratio, time_rounds
 from comparison.table import Table
-from comparison.timing import Times, ratio, time_rounds
 from hrnet_deploy import Predictor
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.models.variants import find_variant

@@ -14,8 +14,8 @@ import numpy as np
 
 from comparison import baselines
 from comparison.config import MODELS, Config, Key, Record, Records, log
+from comparison.interleave import Call, Times, ratio, time_rounds
 from comparison.table import Table
-from comparison.timing import Call, Times, ratio, time_rounds
 from hrnet_deploy import Predictor
 from hrnet_deploy.cli import predict as predict_command
 
