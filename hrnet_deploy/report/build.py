@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hrnet_deploy.benchmark.timing import LONGEST_WARM_UP_S, Call, Latency, time_interleaved, warm_up
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.compare import comparison_of
-from hrnet_deploy.evaluation.comparison import CandidateComparison, LabelChange
+from hrnet_deploy.evaluation.comparison import CandidateComparison, Comparison, LabelChange
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
 from hrnet_deploy.evaluation.loaded_model import open_models
@@ -27,7 +27,7 @@ from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.report.report import Report, Row
 from hrnet_deploy.report.thumbnails import ExampleImage, flip_example, mask_example
-from hrnet_deploy.system.load_snapshot import take_snapshot
+from hrnet_deploy.system.load_snapshot import GpuState, take_snapshot
 from hrnet_deploy.system.text_table import visible
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def build_report(
         candidates: At least one path or Predictor.
         data: Labeled images, as for `evaluate`.
         photos: Show the images themselves; False shows masks alone.
-        seconds: Time for timing each artifact, above 0.
+        seconds: Time for timing each artifact.
         command: Command line for the provenance.
         waterfall: Steps from the checkpoint to the artifacts, measured on the same data.
         options: Fields of `EvaluationOptions`; times are always for one image.
@@ -80,45 +80,58 @@ def build_report(
         raise UsageError(
             f"seconds must be above 0 and at most {_MAX_SECONDS}, got {seconds}. The default is {SECONDS:g}."
         )
-    settings = EvaluationOptions(**options)
-    models = [reference, *candidates]
+    models, settings = [reference, *candidates], EvaluationOptions(**options)
     machine = take_snapshot(gpu=False)  # before the run, so that the load is that of other processes
     measurement = measure_all(models, data, settings)
     comparison = comparison_of(measurement)
-    device, backend, threads = settings.device, settings.backend, settings.threads
-    comparisons: list[CandidateComparison | None] = [None, *comparison.candidates]
-    evaluations = [comparison.reference, *(each.evaluation for each in comparison.candidates)]
-    labels = row_labels([each.model.path or Path(each.model.name) for each in evaluations])
-    with open_models(models, device=device, backend=backend, threads=threads, streams=1) as loaded:
-        networks = [ModelRunner(each.model, settings.sliding) for each in loaded]
-        latencies = _measure_latencies(networks, measurement.dataset, seconds)
-        if any(each.info.device != "cpu" for each in loaded):
-            machine = dataclasses.replace(machine, gpus=take_snapshot().gpus)  # an idle GPU lowers its clock
-        examples = [
-            _pick_examples(own, (networks[0], network), measurement.dataset, photos=photos)
-            for own, network in zip(comparisons, networks, strict=True)
-        ]
-    rows = tuple(
-        Row(
-            letter=("R" + _LETTERS)[index],
-            label=labels[index],
-            evaluation=evaluation,
-            comparison=comparisons[index],
-            latency=latencies[index],
-            runtime_status=runtime_status(evaluation.model),
-            examples=examples[index],
-        )
-        for index, evaluation in enumerate(evaluations)
-    )
+    rows, gpus = _build_rows(models, measurement.dataset, comparison, settings, seconds=seconds, photos=photos)
     return Report(
         comparison=comparison,
         rows=rows,
         pairs=prediction_pairs([row.model for row in rows], [row.value for row in rows]),
-        machine=machine,
+        machine=dataclasses.replace(machine, gpus=gpus),
         command=command,
         created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         waterfall=tuple(waterfall),
     )
+
+
+def _build_rows(
+    models: Sequence[str | Path | Model],
+    dataset: Dataset,
+    comparison: Comparison,
+    settings: EvaluationOptions,
+    *,
+    seconds: float,
+    photos: bool,
+) -> tuple[tuple[Row, ...], tuple[GpuState, ...]]:
+    """Time the models and draw the worst images; return the GPUs too, right after the work: idle ones clock lower."""
+    comparisons: list[CandidateComparison | None] = [None, *comparison.candidates]
+    evaluations = [comparison.reference, *(each.evaluation for each in comparison.candidates)]
+    labels = row_labels([each.model.path or Path(each.model.name) for each in evaluations])
+    device, backend, threads = settings.device, settings.backend, settings.threads
+    with open_models(models, device=device, backend=backend, threads=threads, streams=1) as loaded:
+        networks = [ModelRunner(each.model, settings.sliding) for each in loaded]
+        latencies = _measure_latencies(networks, dataset, seconds)
+        gpus = take_snapshot().gpus if any(each.info.device != "cpu" for each in loaded) else ()
+        examples = [
+            _pick_examples(own, (networks[0], network), dataset, photos=photos)
+            for own, network in zip(comparisons, networks, strict=True)
+        ]
+    columns = zip("R" + _LETTERS, labels, evaluations, comparisons, latencies, examples, strict=False)
+    rows = (
+        Row(
+            letter=letter,
+            label=label,
+            evaluation=evaluation,
+            comparison=own,
+            latency=latency,
+            runtime_status=runtime_status(evaluation.model),
+            examples=shown,
+        )
+        for letter, label, evaluation, own, latency, shown in columns
+    )
+    return tuple(rows), gpus
 
 
 def row_labels(paths: Sequence[Path]) -> list[str]:
