@@ -70,16 +70,14 @@ def build_report(
         The report, ready for `write_report`.
 
     Raises:
-        UsageError: The number of candidates or `seconds` is out of range, or models and data do not match.
-        HrnetDeployError: As for `evaluate`.
+        HrnetDeployError: The number of candidates or `seconds` is out of range; else as for `evaluate`.
     """
     count, most = len(candidates), len(_LETTERS)
     if not 1 <= count <= most:
         raise UsageError(f"a report needs 1 to {most} candidates beside the reference, got {count}. Name them.")
     if not 0 < seconds <= _MAX_SECONDS:
-        raise UsageError(
-            f"seconds must be above 0 and at most {_MAX_SECONDS}, got {seconds}. The default is {SECONDS:g}."
-        )
+        limits = f"above 0 and at most {_MAX_SECONDS}"
+        raise UsageError(f"seconds must be {limits}, got {seconds}. The default is {SECONDS:g}.")
     models, settings = [reference, *candidates], EvaluationOptions(**options)
     machine = take_snapshot(gpu=False)  # before the run, so that the load is that of other processes
     measurement = measure_all(models, data, settings)
