@@ -14,7 +14,8 @@ from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import Dataset, Evaluation, Model, compare, evaluate
 from hrnet_deploy.evaluation.loaded_model import Artifact, open_models
 from hrnet_deploy.evaluation.model_runner import Feed
-from hrnet_deploy.evaluation.run import DataOptions, dataset_for
+from hrnet_deploy.evaluation.options import EvaluationOptions
+from hrnet_deploy.evaluation.run import dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
 from hrnet_deploy.export.graph_io import in_channel_order
@@ -77,7 +78,7 @@ def measure_waterfall(
                     f"a waterfall needs the weights {info.name} was made from "
                     f"({info.card.lineage.get('weights', theirs)}), got {lineage.get('weights', ours)}. Give those."
                 )
-        dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
+        dataset = dataset_for(ends, data, EvaluationOptions(labels, split, limit, label_values, ignore_label))
         last = sorted(ends, key=lambda end: list(Precision).index(end.info.card.precision))
         precisions = {end.info.card.precision for end in last}
         with_fp16 = Precision.INT8 in precisions and Precision.FP16 not in precisions
