@@ -110,7 +110,7 @@ def run_chunks(
         for position, chunk in enumerate(chunks):
             yield position, work(chunk)
         return
-    limit = in_flight or 2 * _slots(executor)
+    limit = in_flight or 2 * worker_count(executor)
     task = functools.partial(_run, _cpu_share(executor), work)
     source = enumerate(chunks)
     pending: dict[Future[_Outcome[R]], tuple[int, Chunk, int]] = {}
@@ -194,8 +194,8 @@ class _Engine(Executor):
     share: CpuShare
 
 
-def _slots(executor: Executor) -> int:
-    """Return how many chunks an executor runs at a time."""
+def worker_count(executor: Executor) -> int:
+    """Return how many chunks an executor runs at a time, or an estimate for one that does not report its size."""
     known = executor.slots if isinstance(executor, _Engine) else getattr(executor, "_max_workers", None)
     return known if isinstance(known, int) and known > 0 else _DEFAULT_SLOTS
 

@@ -66,6 +66,15 @@ def add_runtime_flags(arguments: argparse.ArgumentParser) -> None:
     )
 
 
+def add_executor_flag(arguments: argparse.ArgumentParser) -> None:
+    """Add --executor."""
+    arguments.add_argument(
+        "--executor",
+        metavar="E",
+        help="where the images run: processes:N, ray://HOST:PORT, ray://local or dask://HOST:PORT (default: here)",
+    )
+
+
 def print_message(args: argparse.Namespace, text: str) -> None:
     """Print a message on stderr, unless -q is given."""
     if not args.quiet:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
-from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
+from hrnet_deploy.cli.console import (
+    add_executor_flag,
+    add_runtime_flags,
+    launch,
+    next_command,
+    parser,
+    print_json,
+    print_message,
+)
 from hrnet_deploy.engines.remote.served_model import runtime_of
 from hrnet_deploy.errors import UsageError
 
@@ -54,6 +62,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     p.add_argument("--window", metavar="H[xW]", help="sliding windows over whole images (segmentation)")
     add_runtime_flags(p)
+    add_executor_flag(p)
     add_server_flags(p)
     p.add_argument("--seconds", type=float, default=5.0, metavar="S", help="time for timing each artifact (default: 5)")
     p.add_argument("--no-photos", dest="photos", action="store_false", help="omit the images themselves from the page")
@@ -86,6 +95,7 @@ def run(args: argparse.Namespace) -> int:
             batch=args.batch,
             window=window,
             journal=journal,
+            executor=args.executor,
             photos=args.photos,
             seconds=args.seconds,
             command=args.command,

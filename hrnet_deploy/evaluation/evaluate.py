@@ -66,7 +66,7 @@ class Evaluation:
     """The accuracy of an artifact.
 
     Attributes:
-        inference_s: seconds inside the graph in this run.
+        inference_s: seconds inside the graph in this run; those of an executor's workers add up.
         images: predictions in the dataset's order.
     """
 
@@ -104,7 +104,7 @@ def evaluate(model: Artifact | Model, data: str | Path | Dataset, **options: Unp
         options: fields of `EvaluationOptions`.
 
     Returns:
-        The evaluation; it does not depend on batch, workers or interruptions.
+        The evaluation; it does not depend on batch, workers, executor or interruptions.
 
     Raises:
         HrnetDeployError: bad input, one line each; see `find_dataset` and Predictor.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
@@ -28,6 +29,7 @@ class EvaluationKeywords(TypedDict, total=False):
     backend: str
     threads: int | None
     journal: str | Path | None
+    executor: str | Executor | None
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,17 @@ class EvaluationOptions:
             0, 1, 2, ....
         ignore_label: value in label images that no metric counts, in addition to 255.
         batch: images per inference.
-        workers: threads that read and count; None to suit the machine.
+        workers: threads that read and count, in each worker of an executor; None to suit the machine.
         window: (height, width) of sliding windows over images at their own size; None to resize each image to the
             model's size.
         overlap: share of a window that its neighbor covers too.
         device: for a path, as for Predictor.
         backend: for a path, as for Predictor.
-        threads: for a path, CPU threads of the runtime.
+        threads: for a path, CPU threads of the runtime, in each worker of an executor; None for all cores, divided
+            among the workers of a machine.
         journal: folder that stores predictions, so that an interrupted run resumes; None for none.
+        executor: where chunks of images run, as for `open_executor`: "processes:4", "ray://HOST:PORT",
+            "dask://HOST:PORT", or an executor object; results do not depend on it. None for this process.
     """
 
     labels: str | Path | None = None
@@ -65,6 +70,7 @@ class EvaluationOptions:
     backend: str = "auto"
     threads: int | None = None
     journal: str | Path | None = None
+    executor: str | Executor | None = None
 
     @functools.cached_property
     def sliding(self) -> SlidingWindow | None:

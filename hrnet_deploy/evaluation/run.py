@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,25 +18,28 @@ from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.accumulators import Accumulator, ClassificationAccumulator, SegmentationAccumulator
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
 from hrnet_deploy.evaluation.datasets.find_dataset import find_dataset
+from hrnet_deploy.evaluation.distribute import distribute, make_task
+from hrnet_deploy.evaluation.image_record import ImageRecord
 from hrnet_deploy.evaluation.journal import Journal
 from hrnet_deploy.evaluation.loaded_model import Artifact, LoadedModel, check_comparable, open_models
 from hrnet_deploy.evaluation.model_runner import Model, ModelRunner
 from hrnet_deploy.evaluation.options import EvaluationOptions
 from hrnet_deploy.evaluation.run_info import DataInfo, EvaluatedModel, RunInfo
-from hrnet_deploy.evaluation.streaming import InferenceTimer, stream
+from hrnet_deploy.evaluation.streaming import InferenceTimer, reading_threads, stream
+from hrnet_deploy.executors import open_executor
 from hrnet_deploy.spec import Task
-from hrnet_deploy.system.cores import cores
 from hrnet_deploy.system.progress import bar
 from hrnet_deploy.version import VERSION
 
 _LOG = logging.getLogger(__name__)
-_MAX_WORKERS = 8
 _MAX_NAMED_CLASSES = 5
+_RunImages = Callable[[Sequence[int]], Generator[ImageRecord, None, None]]
+"""Evaluates the images at these positions; records may come in any order."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """The result of a run; its counts depend on models, images and windows, not on batch, workers or interruptions."""
+    """The result of a run; its counts depend on models, images and windows, not on where and how they ran."""
 
     models: tuple[EvaluatedModel, ...]
     dataset: Dataset
@@ -52,14 +57,31 @@ def measure_all(
     Raises:
         HrnetDeployError: models, images, labels, windows or a journal that cannot be used.
     """
-    with open_models(models, device=options.device, backend=options.backend, threads=options.threads) as loaded:
+    device, backend, threads = options.device, options.backend, options.threads
+    with contextlib.ExitStack() as stack:
+        executor = stack.enter_context(open_executor(options.executor, threads=threads))
+        opened = stack.enter_context(contextlib.ExitStack())
+        streams = None if executor is None else 1
+        loaded = opened.enter_context(
+            open_models(models, device=device, backend=backend, threads=threads, streams=streams)
+        )
         dataset = dataset_for(loaded, data, options)
         runners = [ModelRunner(each.model, options.sliding) for each in loaded]
         kind = SegmentationAccumulator if dataset.task is Task.SEGMENTATION else ClassificationAccumulator
         counts: Accumulator = kind(dataset, len(runners))
         infos = tuple(each.info for each in loaded)
         timer = InferenceTimer([0.0] * len(runners))
-        run = _accumulate(runners, dataset, counts, timer, _journal(infos, dataset, options), options)
+        journal = _journal(infos, dataset, options)
+        if executor is None:
+            workers = options.workers or reading_threads(None)
+            run_images: _RunImages = functools.partial(
+                stream, runners, dataset, timer=timer, batch=options.batch, workers=workers
+            )
+        else:
+            task = make_task(infos, dataset, options)
+            run_images = functools.partial(distribute, executor, task, dataset, timer=timer)
+            opened.close()  # the workers open their own
+        run = _accumulate(run_images, dataset, counts, timer, journal, options)
     if isinstance(counts, SegmentationAccumulator):
         _check_labels(counts, infos[0].card.classes, dataset)
     digest = counts.content_digest()
@@ -92,17 +114,16 @@ def dataset_for(models: Sequence[LoadedModel], data: str | Path | Dataset, optio
 
 
 def _accumulate(
-    runners: Sequence[ModelRunner],
+    run_images: _RunImages,
     dataset: Dataset,
     counts: Accumulator,
     timer: InferenceTimer,
     journal: Journal | None,
     options: EvaluationOptions,
 ) -> RunInfo:
-    """Add the journal's records, then run the models on the other images."""
-    workers = options.workers or max(2, min(_MAX_WORKERS, cores()))
+    """Add the journal's records, then evaluate the other images."""
     start = time.perf_counter()
-    for record in journal.read(len(dataset), len(runners), dataset.classes) if journal else ():
+    for record in journal.read(len(dataset), len(timer.inference_s), dataset.classes) if journal else ():
         counts.add(record)
     resumed = int(counts.done.sum())
     remaining = np.flatnonzero(~counts.done).tolist()
@@ -110,8 +131,7 @@ def _accumulate(
         if journal is not None:
             journal.open()
         progress = stack.enter_context(bar(total=len(dataset), initial=resumed, unit="image", desc="evaluate"))
-        records = stream(runners, dataset, remaining, timer, batch=options.batch, workers=workers)
-        for record in stack.enter_context(contextlib.closing(records)):
+        for record in stack.enter_context(contextlib.closing(run_images(remaining))):
             counts.add(record)
             if journal is not None:
                 journal.write(record)
@@ -119,12 +139,20 @@ def _accumulate(
             progress.update()
     return RunInfo(
         batch=options.batch,
-        workers=workers,
+        workers=options.workers or (reading_threads(None) if options.executor is None else None),
+        executor=_executor_name(options.executor),
         sliding=options.sliding,
         seconds=time.perf_counter() - start,
         computed=timer.images,
         resumed=resumed,
     )
+
+
+def _executor_name(executor: str | Executor | None) -> str:
+    """Return the name of an executor, or its type; "" for none."""
+    if executor is None or isinstance(executor, str):
+        return executor or ""
+    return type(executor).__name__
 
 
 def _check_labels(counts: SegmentationAccumulator, classes: Sequence[str], dataset: Dataset) -> None:

@@ -62,12 +62,15 @@ class RunInfo:
     """The settings and the duration of a run.
 
     Attributes:
+        workers: threads that read and count; None where each worker of the executor chose its own number.
+        executor: name or type of the executor; "" for one process.
         computed: images evaluated in this run.
         resumed: images read from the journal.
     """
 
     batch: int
-    workers: int
+    workers: int | None
+    executor: str = ""
     sliding: SlidingWindow | None
     seconds: float
     computed: int
@@ -83,6 +86,7 @@ class RunInfo:
         return {
             "batch": self.batch,
             "workers": self.workers,
+            "executor": self.executor,
             "window_hw": None if self.sliding is None else list(self.sliding.window_hw),
             "stride_hw": None if self.sliding is None else list(self.sliding.stride_hw),
             "seconds": round(self.seconds, 3),

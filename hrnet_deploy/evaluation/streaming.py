@@ -22,13 +22,18 @@ from hrnet_deploy.evaluation.model_runner import InputRows, ModelRunner, Outputs
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered
 from hrnet_deploy.spec import Preprocessing
+from hrnet_deploy.system.cores import cores
 
 _InputKey = tuple[Preprocessing, bool]
+_MAX_READING_THREADS = 8
 
 
 @dataclass
 class InferenceTimer:
-    """Images evaluated, and wall seconds inside each model's graph over the streams that ran side by side."""
+    """Images evaluated, and wall seconds inside each model's graph over the streams that ran side by side.
+
+    Seconds of several workers add up.
+    """
 
     inference_s: list[float]
     images: int = 0
@@ -46,6 +51,11 @@ class _PreparedImage:
 
 _Ran = tuple[list[tuple[int, _PreparedImage]], list[list[list[Outputs]]], list[float]]
 """Images that ran together, each with its position in the order; outputs and seconds of each model."""
+
+
+def reading_threads(threads: int | None) -> int:
+    """Return the default number of threads that read and count beside so many of the runtime; None is all cores."""
+    return max(2, min(_MAX_READING_THREADS, threads or cores()))
 
 
 def stream(

@@ -26,8 +26,8 @@ def run_info(report: Report) -> list[tuple[str, str]]:
             "created": report.created.replace("T", " ").replace("+00:00", " UTC"),
             "images": f"{share} in {data.root} ({data.layout})",
             "digest of the images": f"sha256 {data.digest}",
-            "evaluation": f"batch {run.batch}, {run.workers} workers; {run.computed} images in this run, "
-            f"{run.resumed} from an interrupted one",
+            "evaluation": f"batch {run.batch}, {run.executor or f'{run.workers} workers'}; {run.computed} images in"
+            f" this run, {run.resumed} from an interrupted one",
             "sliding windows": windows,
             "intervals": f"95% paired percentile bootstrap over images, {comparison.resamples} resamples, "
             f"seed {comparison.seed}",
