@@ -132,6 +132,19 @@ def run_chunks(
             future.cancel()
 
 
+def worker_count(executor: Executor) -> int:
+    """Return how many chunks an executor runs at a time.
+
+    Args:
+        executor: an executor that `open_executor` opened.
+
+    Returns:
+        The number at this moment, since a cluster may grow; an estimate for an executor that does not report it.
+    """
+    known = executor.slots if isinstance(executor, _Engine) else getattr(executor, "_max_workers", None)
+    return known if isinstance(known, int) and known > 0 else _DEFAULT_SLOTS
+
+
 @dataclass(frozen=True)
 class _Outcome(Generic[R]):
     """What a chunk's work returned or raised; as a value, because an engine would retry an error or rewrite it."""
@@ -194,12 +207,6 @@ class _Engine(Executor):
     share: CpuShare
 
 
-def worker_count(executor: Executor) -> int:
-    """Return how many chunks an executor runs at a time, or an estimate for one that does not report its size."""
-    known = executor.slots if isinstance(executor, _Engine) else getattr(executor, "_max_workers", None)
-    return known if isinstance(known, int) and known > 0 else _DEFAULT_SLOTS
-
-
 def _cpu_share(executor: Executor) -> CpuShare:
     """Return a worker's share: pools of the standard library are on one machine and know their size."""
     if isinstance(executor, _Engine):
@@ -214,16 +221,18 @@ def _processes(count: str, _: int | None) -> Iterator[Executor]:
     if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= _MAX_PROCESSES:
         raise UsageError(f"executor processes:N needs N from 1 to {_MAX_PROCESSES}, got '{count}'. Use processes:2.")
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(int(count), mp_context=context, initializer=_ignore_interrupt)
+    pool = ProcessPoolExecutor(int(count), mp_context=context, initializer=_start_process, initargs=(int(count),))
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _ignore_interrupt() -> None:
-    """Leave Ctrl-C to the driver, which then ends the pool."""
+def _start_process(workers: int) -> None:
+    """Leave Ctrl-C to the driver, which ends the pool, and limit the threads of libraries that load later."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(CpuShare(workers).count()))
 
 
 class _RayExecutor(_Engine):
