@@ -11,6 +11,7 @@ import functools
 import itertools
 import multiprocessing
 import os
+import re
 import signal
 import traceback
 from collections import Counter
@@ -21,33 +22,17 @@ from typing import Any, Generic, TypeVar
 
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, MissingDependencyError, UsageError, one_line
 from hrnet_deploy.system.cores import cores
+from hrnet_deploy.system.cpu_share import CpuShare
 
 Chunk = TypeVar("Chunk")
 R = TypeVar("R")
 
 _NAMES = "processes:N, ray://local, ray://HOST:PORT, dask://HOST:PORT"
+_NAME = re.compile(r"processes:(?P<count>[0-9]{1,9})|ray://local|(?:ray|dask)://[^\s/]+:[0-9]{1,5}")
 _RETRIES = 5
 _DEFAULT_SLOTS = 16  # chunks at a time on an executor that does not report its size
 _MAX_PROCESSES = 1024
-
-
-@dataclass(frozen=True)
-class CpuShare:
-    """The part of a machine's cores that one worker may use.
-
-    Attributes:
-        workers: workers on the machine, which share its cores; None where their number is unknown.
-        threads: number of threads that the engine reserves; None to divide the cores.
-    """
-
-    workers: int | None = None
-    threads: int | None = None
-
-    def count(self) -> int:
-        """Count the threads of one worker on this machine; one where nothing is known."""
-        if self.threads is not None:
-            return self.threads
-        return 1 if self.workers is None else max(1, cores() // self.workers)
+_ERROR_LENGTH = 300
 
 
 _THREADS: contextvars.ContextVar[int | None] = contextvars.ContextVar("threads", default=None)
@@ -79,12 +64,28 @@ def open_executor(executor: str | Executor | None, *, threads: int | None = None
     if executor is None or isinstance(executor, Executor):
         yield executor
         return
-    kind, separator, place = str(executor).partition("://" if "://" in str(executor) else ":")
-    openers = {("processes", ":"): _processes, ("ray", "://"): _ray, ("dask", "://"): _dask}
-    if (kind, separator) not in openers or not place:
-        raise UsageError(f"executor must be one of {_NAMES}, got '{executor}'. Choose one.")
-    with openers[kind, separator](place, threads) as opened:
+    check_executor(executor)
+    kind, _, place = executor.partition(":")
+    with {"processes": _processes, "ray": _ray, "dask": _dask}[kind](place.removeprefix("//"), threads) as opened:
         yield opened
+
+
+def check_executor(executor: str | Executor | None) -> None:
+    """Refuse a name that `open_executor` does not know, before any work is done.
+
+    Args:
+        executor: as for `open_executor`.
+
+    Raises:
+        UsageError: an unknown name, or a number of processes that cannot be used.
+    """
+    if executor is None or isinstance(executor, Executor):
+        return
+    found = _NAME.fullmatch(str(executor))
+    if found is None:
+        raise UsageError(f"executor must be one of {_NAMES}, got '{executor}'. Choose one.")
+    if found["count"] and not 1 <= int(found["count"]) <= _MAX_PROCESSES:
+        raise UsageError(f"executor processes:N needs N from 1 to {_MAX_PROCESSES}, got '{executor}'. Use processes:2.")
 
 
 def run_chunks(
@@ -141,8 +142,7 @@ def worker_count(executor: Executor) -> int:
     Returns:
         The number at this moment, since a cluster may grow; an estimate for an executor that does not report it.
     """
-    known = executor.slots if isinstance(executor, _Engine) else getattr(executor, "_max_workers", None)
-    return known if isinstance(known, int) and known > 0 else _DEFAULT_SLOTS
+    return executor.slots if isinstance(executor, _Engine) else _pool_size(executor) or _DEFAULT_SLOTS
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _outcome(future: Future[_Outcome[R]], lost: int) -> _Outcome[R] | None:
 
 
 def _broken(error: Exception) -> DeviceError:
-    text = one_line(error, 300) or type(error).__name__
+    text = one_line(error, _ERROR_LENGTH) or type(error).__name__
     return DeviceError(f"executor must keep its workers, got: {text}. Run again; a worker may lack memory.")
 
 
@@ -208,18 +208,19 @@ class _Engine(Executor):
 
 
 def _cpu_share(executor: Executor) -> CpuShare:
-    """Return a worker's share: pools of the standard library are on one machine and know their size."""
-    if isinstance(executor, _Engine):
-        return executor.share
+    """Return a worker's share; a pool of the standard library has all its workers on one machine."""
+    return executor.share if isinstance(executor, _Engine) else CpuShare(workers=_pool_size(executor))
+
+
+def _pool_size(executor: Executor) -> int | None:
+    """Return the size of a pool of the standard library; None for another executor."""
     known = getattr(executor, "_max_workers", None)
-    return CpuShare(workers=known if isinstance(known, int) and known > 0 else None)
+    return known if isinstance(known, int) and known > 0 else None
 
 
 @contextlib.contextmanager
 def _processes(count: str, _: int | None) -> Iterator[Executor]:
     """Open a pool of spawned processes, which inherit no locks of runtimes as forked ones do."""
-    if not count.isascii() or not count.isdigit() or not 1 <= int(count) <= _MAX_PROCESSES:
-        raise UsageError(f"executor processes:N needs N from 1 to {_MAX_PROCESSES}, got '{count}'. Use processes:2.")
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(int(count), mp_context=context, initializer=_start_process, initargs=(int(count),))
     try:
@@ -316,5 +317,5 @@ def _missing(extra: str, error: ImportError) -> MissingDependencyError:
 
 def _unreachable(what: str, name: str, error: Exception) -> DeviceError:
     return DeviceError(
-        f"{what} {name} must be reachable, got: {one_line(error, 300)}. Check its address, Python and version."
+        f"{what} {name} must be reachable, got: {one_line(error, _ERROR_LENGTH)}. Check its address, Python and version."
     )

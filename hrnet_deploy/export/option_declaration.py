@@ -65,6 +65,7 @@ EVALUATION_FOLDER = Need(
     "--precision fp16 or int8, to engines, and with --max-drop or --waterfall",
     lambda kind: IMAGE_FOLDER.met(kind) or not kind.given.isdisjoint({"max_drop", "waterfall"}),
 )
+MAX_DROP = Need("exports with --max-drop", lambda kind: "max_drop" in kind.given)
 TWO_FOLDERS = Need("--precision int8 with --eval-data", lambda kind: INT8.met(kind) and "eval_data" in kind.given)
 
 

@@ -182,6 +182,11 @@ class ExportOptions:
         "--eval-data; beyond it the most sensitive blocks move to float, as few as needed; where that does not "
         "suffice, the exit code is 3", metavar="PP", needs=needs.ANY_EXPORT,
     )  # fmt: skip
+    executor: str | None = _accuracy(
+        None, values.TEXT, "where the images of --max-drop run: processes:N, ray://HOST:PORT, ray://local or "
+        "dask://HOST:PORT; the folder of the output must be shared (default: this process)", metavar="E",
+        needs=needs.MAX_DROP,
+    )  # fmt: skip
     keep_rejected: bool = _accuracy(
         False, values.SWITCH, "write the artifact even where it exceeds --max-drop, or, without --max-drop, where FP16 "
         "or INT8 keeps less than 90 % of the predictions on validation images; the exit code stays 3",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation import Dataset, find_dataset
+from hrnet_deploy.executors import check_executor
 from hrnet_deploy.export.option_declaration import ExportKind
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.source import ModelInfo
@@ -16,10 +17,15 @@ from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, T
 
 @dataclass(frozen=True)
 class AccuracyTarget:
-    """Accepted loss in percentage points of top-1 or mIoU, and the labeled images on which it is measured."""
+    """Accepted loss in percentage points of top-1 or mIoU, and the labeled images on which it is measured.
+
+    Attributes:
+        executor: name of the executor on which graphs are measured; None for this process.
+    """
 
     max_drop: float
     dataset: Dataset
+    executor: str | None = None
 
     def images(self, count: int | None = None) -> tuple[CalibrationImage, ...]:
         """List `count` images in the data set's order, spread evenly and grouped by class; None lists all."""
@@ -45,6 +51,7 @@ def check_accuracy_options(options: ExportOptions, kind: ExportKind) -> None:
             raise UsageError("--eval-limit goes with --max-drop or --waterfall, got it alone. Leave it out.")
     elif not (math.isfinite(options.max_drop) and options.max_drop >= 0):
         raise UsageError(f"--max-drop must be points from 0 up, got {options.max_drop}. Half a point is 0.5.")
+    check_executor(options.executor)
     if options.eval_limit is not None and options.eval_limit < 1:
         raise UsageError(f"--eval-limit must be at least 1, got {options.eval_limit}. Leave it out for all images.")
     flag = "--max-drop" if options.max_drop is not None else "--waterfall" if options.waterfall else ""
@@ -78,4 +85,4 @@ def find_accuracy_target(
             f"{flag} needs labels: {reason}. Give --eval-data with class folders, a label file beside the images, or "
             "Cityscapes' gtFine."
         ) from error
-    return None if options.max_drop is None else AccuracyTarget(options.max_drop, dataset)
+    return None if options.max_drop is None else AccuracyTarget(options.max_drop, dataset, options.executor)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import Executor
 from pathlib import Path
 
 import onnx
 
 from hrnet_deploy.evaluation import Evaluation, Model, compare
+from hrnet_deploy.evaluation.options import EvaluationKeywords
 from hrnet_deploy.evaluation.runtime_status import TENSORRT, runtime_status
+from hrnet_deploy.executors import open_executor
 from hrnet_deploy.export.gate.accuracy_target import AccuracyTarget
+from hrnet_deploy.export.gate.graph_files import graph_files
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
 from hrnet_deploy.export.gate.result import AccuracyGateError, GateResult, Trial, within
 from hrnet_deploy.export.quantize.converter import Converter
 from hrnet_deploy.exporters.convolutions import conv_precisions, count_macs
 from hrnet_deploy.quantization_info import QuantizationInfo
-from hrnet_deploy.spec import Precision
+from hrnet_deploy.spec import ModelCard, Precision
 
 Blocks = tuple[str, ...]
 """Names of blocks kept in float to meet the target, most sensitive first."""
@@ -30,17 +34,23 @@ class AccuracyGate:
         self._converter, self._plan, self._target = converter, converter.plan, target
         self._macs = count_macs(converter.model, converter.plan.shapes.opt_nhw[1:])
         card = converter.plan.float_card(converter.model)
-        self._original = CachedModel(OnnxModel(converter.model, card))
+        self._original: Model | Path = CachedModel(OnnxModel(converter.model, card))
         self._references: list[Evaluation] = []
         self._trials: list[Trial] = []
+        self._executor: Executor | None = None
+        if target.executor is None:
+            self.result = self._search(lambda _blocks, graph: OnnxModel(graph, self._card(graph)), ())
+            return
+        in_memory = self._original  # for engines, which are measured in this process
+        with open_executor(target.executor) as self._executor, graph_files(self._plan.path) as files:
+            self._original = files.write(converter.model, card)
+            self.result = self._search(lambda _blocks, graph: files.write(graph, self._card(graph)), ())
+        self._executor, self._original = None, in_memory
 
-        def candidate(_blocks: Blocks, graph: onnx.ModelProto) -> Model:
-            # An INT8 graph for TensorRT only predicts: the status needs the target, not the figures.
-            int8 = self._plan.precision is Precision.INT8
-            info = QuantizationInfo(target=self._plan.int8.target) if int8 else None
-            return OnnxModel(graph, self._plan.card(graph, info))
-
-        self.result = self._search(candidate, ())
+    def _card(self, graph: onnx.ModelProto) -> ModelCard:
+        """Describe a candidate on the CPU: an INT8 graph for TensorRT only predicts, which its target shows."""
+        int8 = self._plan.precision is Precision.INT8
+        return self._plan.card(graph, QuantizationInfo(target=self._plan.int8.target) if int8 else None)
 
     def measure_engine(self, build: Callable[[Blocks], Path]) -> GateResult:
         """Measure engines on their GPU, from the predicted blocks on; the prediction is among the attempts."""
@@ -72,13 +82,17 @@ class AccuracyGate:
 
     def _trial(self, blocks: Blocks, graph: onnx.ModelProto, candidate: Model | Path) -> Trial:
         plan = self._plan
-        device = "auto" if plan.engine is None else f"cuda:{plan.engine.device}"
-        batch = plan.shapes.min_nhw[0]
-        comparison = compare(self._original, [candidate], self._target.dataset, batch=batch, device=device)
+        options: EvaluationKeywords = {"batch": plan.shapes.min_nhw[0], "executor": self._executor}
+        is_engine = isinstance(candidate, Path) and self._executor is None
+        if self._executor is not None:
+            options |= {"device": "cpu", "backend": "onnxruntime"}
+        elif plan.engine is not None:
+            options |= {"device": f"cuda:{plan.engine.device}"}
+        comparison = compare(self._original, [candidate], self._target.dataset, **options)
         self._references.append(comparison.reference)
         (contrast,) = comparison.candidates
         status = runtime_status(contrast.evaluation.model)
-        if plan.engine is not None and not isinstance(candidate, Path):
+        if plan.engine is not None and not is_engine:
             status = dataclasses.replace(status, target=TENSORRT)
         low = {name for name, precision in conv_precisions(graph).items() if precision is plan.precision}
         in_precision = sum(self._macs[name] for name in low & self._macs.keys())

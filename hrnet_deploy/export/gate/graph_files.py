@@ -1,0 +1,47 @@
+"""Graphs of the accuracy gate as files, for workers that run in other processes or on other machines."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+
+from hrnet_deploy.artifact.card import card_metadata
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.exporters import onnx_file
+from hrnet_deploy.spec import ModelCard
+
+
+@dataclass
+class GraphFiles:
+    """A folder of graphs that are deleted with it."""
+
+    folder: Path
+    _written: list[Path] = field(default_factory=list)
+
+    def write(self, graph: onnx.ModelProto, card: ModelCard) -> Path:
+        """Write a graph as an artifact; the graph itself stays as it is."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(graph)
+        path = self.folder / f"{len(self._written)}.onnx"
+        onnx_file.write(copy, path, card_metadata(card))
+        self._written.append(path)
+        return path
+
+
+@contextlib.contextmanager
+def graph_files(output: Path) -> Iterator[GraphFiles]:
+    """Create a folder beside the output, which all workers must see, and delete it at the end."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}.gate.", dir=output.parent)
+    except OSError as error:
+        raise UsageError(
+            f"output folder must be writable, got {output.parent} ({error.strerror}). Choose another."
+        ) from error
+    with scratch as folder:
+        yield GraphFiles(Path(folder))
