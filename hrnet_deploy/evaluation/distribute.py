@@ -45,7 +45,7 @@ def distribute(
     size = chunk_size(len(indices), worker_count(executor), task.batch)
     parts = [indices[start : start + size] for start in range(0, len(indices), size)]
     work = functools.partial(evaluate_chunk, task)
-    for position, result in run_chunks(executor, work, (_chunk(dataset, part) for part in parts)):
+    for position, result in run_chunks(executor, work, (make_chunk(dataset, part) for part in parts)):
         records = [ImageRecord.from_json(r, len(dataset), len(task.models), dataset.classes) for r in result.records]
         if [record.index for record in records] != list(parts[position]):
             raise DeviceError("a worker must return the records of its images, got others. Run again.")
@@ -62,7 +62,7 @@ def chunk_size(images: int, workers: int, batch: int) -> int:
     return max(1, -(-wanted // batch)) * batch
 
 
-def _chunk(dataset: Dataset, indices: Sequence[int]) -> EvaluationChunk:
+def make_chunk(dataset: Dataset, indices: Sequence[int]) -> EvaluationChunk:
     """Describe the images of a chunk; workers may run in other folders, so the paths are absolute."""
     samples = tuple(_absolute(dataset.samples[index]) for index in indices)
     digest = dataclasses.replace(dataset, samples=samples).listing_digest()

@@ -15,7 +15,7 @@ from helpers.peer_environment import ROOT, peer_python
 
 from hrnet_deploy.errors import ArtifactError, DeviceError, ImageError, MissingFileError, UsageError
 from hrnet_deploy.evaluation import EvaluationOptions, compare, distribute, evaluate, find_dataset, worker
-from hrnet_deploy.evaluation.distribute import chunk_size, make_task
+from hrnet_deploy.evaluation.distribute import chunk_size, make_chunk, make_task
 from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.executors import run_chunks
 from hrnet_deploy.spec import Task
@@ -146,7 +146,7 @@ def chunk(artifact, photos):
         dataset = find_dataset(images, loaded[0].info.card)
         task = make_task([loaded[0].info], dataset, options)
     worker._open.cache_clear()
-    return task, distribute._chunk(dataset, range(2, 5))
+    return task, make_chunk(dataset, range(2, 5))
 
 
 def changed(task, **fields):

@@ -90,6 +90,7 @@ EVERY = {
     "allow_overlap": True,
     "eval_limit": 5,
     "max_drop": 0.5,
+    "executor": "processes:2",
     "keep_rejected": True,
     "waterfall": True,
     "sensitivity": True,

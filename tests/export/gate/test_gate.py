@@ -107,6 +107,26 @@ def test_what_fits_is_written_with_its_figures(photos, photos_onnx, shared):
 
 
 @pytest.mark.slow
+def test_an_executor_changes_nothing(street, noise, tmp_path):
+    options = {"precision": "int8", "calib_data": noise, "calib_method": "minmax", "max_drop": 8.0}
+    here = street(**options)
+    there = street(**options, executor="processes:2")
+    assert there.verdict == here.verdict
+    assert there.card == here.card
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_an_executor_is_for_the_gate_and_checked_first(demo, tmp_path):
+    weights = demo / "hrnet_w18_small_v1_photos10.safetensors"
+    with pytest.raises(UsageError, match=r"--executor applies to exports with --max-drop"):
+        export_artifact(weights=weights, output=tmp_path / "a.onnx", executor="processes:2")
+    with pytest.raises(UsageError, match=r"executor must be one of processes:N, .* got 'threads:2'"):
+        export_artifact(
+            weights=weights, output=tmp_path / "a.onnx", executor="threads:2", max_drop=1, eval_data=tmp_path
+        )
+
+
+@pytest.mark.slow
 def test_float32_is_measured_likewise(photos):
     done = photos(max_drop=0, pixels_in=True)
     assert done.verdict.outcome == "fits"

@@ -3,15 +3,14 @@
 import functools
 import math
 import os
-import sys
 import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
-from hrnet_deploy.errors import DeviceError, ImageError, MissingDependencyError, UsageError
-from hrnet_deploy.executors import open_executor, run_chunks, worker_count, worker_threads
+from hrnet_deploy.errors import DeviceError, ImageError
+from hrnet_deploy.executors import chunks, open_executor, run_chunks, worker_count, worker_threads
 from hrnet_deploy.system.cores import cores
 
 
@@ -144,48 +143,11 @@ def test_an_executor_of_unknown_size():
     assert dict(run_chunks(LossyExecutor(0), threads_of, [0])) == {0: (*threads_of(0)[:1], 1, *threads_of(0)[2:])}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "threads:2",
-        "processes",
-        "processes:",
-        "processes:x",
-        "processes:-1",
-        "processes:1.5",
-        "processes:²",
-        "processes://2",
-        "ray",
-        "ray:local",
-        "ray://",
-        "ray://head",
-        "dask://",
-        "dask://local",
-        "dask://h:1/x",
-        "4",
-    ],
-)
-def test_unknown_names(name):
-    with pytest.raises(UsageError, match=rf"^executor must be one of processes:N, .*, got '{name}'\. Choose one\.$"):
-        open_executor(name).__enter__()
-
-
-@pytest.mark.parametrize("count", ["0", "99999"])
-def test_unusable_numbers_of_processes(count):
-    with pytest.raises(UsageError, match=rf"^executor processes:N needs N from 1 to 1024, got 'processes:{count}'"):
-        open_executor(f"processes:{count}").__enter__()
-
-
-@pytest.mark.parametrize(
-    ("name", "package", "extra"), [("ray://local", "ray", "ray"), ("dask://127.0.0.1:1", "distributed", "dask")]
-)
-def test_missing_packages(name, package, extra, monkeypatch):
-    monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(
-        MissingDependencyError, match=rf"needs the extra {extra}, .* pip install 'hrnet-deploy\[{extra}\]'"
-    ):
-        open_executor(name).__enter__()
+def test_a_long_silence_is_a_warning(monkeypatch, caplog):
+    monkeypatch.setattr(chunks, "_QUIET_S", 0.05)
+    with ThreadPoolExecutor(1) as pool:
+        assert list(run_chunks(pool, time.sleep, [0.2])) == [(0, None)]
+    assert "no chunk has finished" in caplog.text
 
 
 def test_slow_chunks_do_not_hold_back_the_others():

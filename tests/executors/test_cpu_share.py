@@ -2,8 +2,8 @@
 
 import pytest
 
+from hrnet_deploy.executors.cpu_share import CpuShare
 from hrnet_deploy.system.cores import cores
-from hrnet_deploy.system.cpu_share import CpuShare
 
 
 @pytest.mark.parametrize(

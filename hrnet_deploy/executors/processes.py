@@ -1,0 +1,30 @@
+"""Pools of spawned processes."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+
+from hrnet_deploy.executors.cpu_share import CpuShare
+
+
+@contextlib.contextmanager
+def open_processes(count: str, _: int | None) -> Iterator[Executor]:
+    """Open a pool of spawned processes, which inherit no locks of runtimes as forked ones do."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(int(count), mp_context=context, initializer=_start_process, initargs=(int(count),))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_process(workers: int) -> None:
+    """Leave Ctrl-C to the driver, which ends the pool, and limit the threads of libraries that load later."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(CpuShare(workers).count()))
