@@ -24,8 +24,10 @@ def make_task(models: Sequence[EvaluatedModel], dataset: Dataset, options: Evalu
     """Describe an evaluation for workers, which open the artifacts themselves.
 
     Raises:
-        UsageError: a model is an object or on a server.
+        UsageError: a model is an object, on a server, or on a GPU that tasks of Ray would not get.
     """
+    if str(options.executor).startswith("ray://") and any(model.device != "cpu" for model in models):
+        raise UsageError("an executor on Ray reserves CPUs only, got a model on a GPU. Use --device cpu, or Dask.")
     return EvaluationTask(
         models=tuple(_worker_model(model) for model in models),
         # A read-only view of a mapping cannot be pickled.

@@ -129,5 +129,5 @@ def _outcome(future: Future[_Outcome[R]], lost: int) -> _Outcome[R] | None:
 
 
 def _broken(error: Exception) -> DeviceError:
-    text = one_line(error, ERROR_LENGTH) or type(error).__name__
+    text = one_line(error, ERROR_LENGTH).rstrip(".") or type(error).__name__
     return DeviceError(f"executor must keep its workers, got: {text}. Run again; a worker may lack memory.")

@@ -19,6 +19,10 @@ def open_processes(count: str, _: int | None) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(int(count), mp_context=context, initializer=_start_process, initargs=(int(count),))
     try:
         yield pool
+    except BaseException:  # Ctrl-C and errors need not wait for chunks, which may take minutes
+        for process in list((pool._processes or {}).values()):  # noqa: SLF001 - terminate_workers() since Python 3.14
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -143,6 +143,19 @@ def test_an_executor_of_unknown_size():
     assert dict(run_chunks(LossyExecutor(0), threads_of, [0])) == {0: (*threads_of(0)[:1], 1, *threads_of(0)[2:])}
 
 
+def interrupted():
+    with open_executor("processes:2") as executor:
+        next(run_chunks(executor, time.sleep, [0, 60, 60, 60, 60]))
+        raise KeyboardInterrupt
+
+
+def test_an_interrupt_ends_processes_at_once():
+    start = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert time.perf_counter() - start < 20
+
+
 def test_a_long_silence_is_a_warning(monkeypatch, caplog):
     monkeypatch.setattr(chunks, "_QUIET_S", 0.05)
     with ThreadPoolExecutor(1) as pool:
