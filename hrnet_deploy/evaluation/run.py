@@ -130,7 +130,11 @@ def _accumulate(
     with contextlib.ExitStack() as stack:
         if journal is not None:
             journal.open()
-        progress = stack.enter_context(bar(total=len(dataset), initial=resumed, unit="image", desc="evaluate"))
+        # Records of an executor come in bursts, so that only the mean rate means something.
+        smoothing = 0.3 if options.executor is None else 0
+        progress = stack.enter_context(
+            bar(total=len(dataset), initial=resumed, unit="image", desc="evaluate", smoothing=smoothing)
+        )
         for record in stack.enter_context(contextlib.closing(run_images(remaining))):
             counts.add(record)
             if journal is not None:

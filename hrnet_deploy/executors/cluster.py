@@ -56,6 +56,5 @@ def missing_extra(extra: str, error: ImportError) -> MissingDependencyError:
 
 def unreachable(what: str, name: str, error: Exception) -> DeviceError:
     """Make the error for a cluster that cannot be reached."""
-    return DeviceError(
-        f"{what} {name} must be reachable, got: {one_line(error, ERROR_LENGTH).rstrip('.')}. Check its address, Python and version."
-    )
+    text = one_line(error, ERROR_LENGTH).rstrip(".")
+    return DeviceError(f"{what} {name} must be reachable, got: {text}. Check its address, Python and version.")
