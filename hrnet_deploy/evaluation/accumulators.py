@@ -80,7 +80,7 @@ class ClassificationAccumulator(_Images):
 
     def progress_text(self) -> str:
         """Return the metric so far of every model, for a progress bar."""
-        shares = 100 * self._hits / max(1, int(self.done.sum()))
+        shares = 100 * self._hits / max(1, len(self._contents))
         return "top-1 " + " | ".join(f"{share:.1f}" for share in shares)
 
 
