@@ -1,0 +1,185 @@
+"""Batches of what is waiting: one thread for each stream of the engine runs them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from hrnet_deploy.predictor import Predictor
+from hrnet_deploy.processing.batch_buffer import BatchBuffer
+from hrnet_deploy.protocols import Tensors
+
+_LOG = logging.getLogger(__name__)
+_BATCH_VALUES = 8 * 3 * 512 * 1024
+"""Values of a batch beyond which another image only costs memory: a large one keeps all cores busy by itself."""
+
+
+class AbandonedError(Exception):
+    """A job was not run, because no client waits for it."""
+
+
+class Ticket:
+    """One request, which its client may give up.
+
+    Attributes:
+        abandoned: the client is gone or its time is over: nothing more is computed.
+    """
+
+    def __init__(self) -> None:
+        self.abandoned = False
+
+
+@dataclass(frozen=True)
+class Computed:
+    """Outputs of a batch, and where a job's rows are in them.
+
+    Attributes:
+        share_ms: time of the inference for each row, in milliseconds.
+    """
+
+    outputs: Tensors
+    first: int
+    share_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """Rows that run in one batch.
+
+    Attributes:
+        done: receives the outputs, or the error; called in the thread of the stream.
+    """
+
+    rows: Sequence[NDArray[Any]]
+    ticket: Ticket
+    done: Callable[[Computed | Exception], None]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a row."""
+        return self.rows[0].shape
+
+
+class Batcher:
+    """Runs jobs in batches of one shape, oldest first; it never waits for a batch to fill unless that is requested.
+
+    A batch takes what is waiting, up to `max_batch` images, and leaves a share to each other stream that is idle.
+    """
+
+    def __init__(
+        self, predictor: Predictor, *, max_batch: int, wait_s: float, count_batch: Callable[[int], None]
+    ) -> None:
+        self._predictor = predictor
+        self._buffer = BatchBuffer(predictor.card)
+        self._max_batch = max_batch
+        self._wait_s = wait_s
+        self._count_batch = count_batch
+        self._changed = threading.Condition()
+        self._waiting: list[Job] = []
+        self._idle = 0
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"hrnet-serve-{index}", daemon=True)
+            for index in range(predictor.streams)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Number of rows that wait."""
+        return sum(len(job.rows) for job in list(self._waiting))
+
+    def submit(self, job: Job) -> None:
+        """Add a job; its `done` is called once."""
+        with self._changed:
+            self._waiting.append(job)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Finish what is waiting, and end the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while jobs := self._take():
+            self._run(jobs)
+
+    def _take(self) -> list[Job]:
+        """Wait for the next batch; empty at the end."""
+        with self._changed:
+            while True:
+                self._idle += 1
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                self._idle -= 1
+                self._wait_for_more()
+                self._drop_abandoned()
+                if self._waiting:
+                    return self._group()
+                if self._closed:
+                    return []
+
+    def _drop_abandoned(self) -> None:
+        """Finish the jobs that no client waits for."""
+        for job in [job for job in self._waiting if job.ticket.abandoned]:
+            self._waiting.remove(job)
+            _finish(job, AbandonedError())
+
+    def _wait_for_more(self) -> None:
+        """Wait for a full batch, for the time that was requested."""
+        if self._wait_s > 0:
+            self._changed.wait_for(lambda: self._closed or self.waiting >= self._max_batch, self._wait_s)
+
+    def _group(self) -> list[Job]:
+        """Take the oldest job and others of its shape."""
+        shape = self._waiting[0].shape
+        alike = [job for job in self._waiting if job.shape == shape]
+        share = math.ceil(sum(len(job.rows) for job in alike) / (self._idle + 1))
+        limit = min(self._max_batch, share, max(1, _BATCH_VALUES // math.prod(shape)))
+        taken, size = [alike[0]], len(alike[0].rows)
+        for job in alike[1:]:
+            if size + len(job.rows) > limit:
+                break
+            taken.append(job)
+            size += len(job.rows)
+        self._waiting = [job for job in self._waiting if job not in taken]
+        if self._waiting:
+            self._changed.notify()
+        return taken
+
+    def _run(self, jobs: list[Job]) -> None:
+        """Infer; a batch that fails is run job by job, because memory may suffice for one."""
+        rows = [row for job in jobs for row in job.rows]
+        began = time.perf_counter()
+        try:
+            outputs = self._predictor.infer(self._buffer.stack(rows))
+        except Exception as error:  # noqa: BLE001 - given to the request
+            if len(jobs) == 1:
+                _finish(jobs[0], error)
+            for job in jobs if len(jobs) > 1 else []:
+                self._run([job])
+            return
+        share_ms = 1e3 * (time.perf_counter() - began) / len(rows)
+        self._count_batch(len(rows))
+        first = 0
+        for job in jobs:
+            _finish(job, Computed(outputs, first, share_ms))
+            first += len(job.rows)
+
+
+def _finish(job: Job, outcome: Computed | Exception) -> None:
+    """Hand over a result; whatever happens there, the stream goes on."""
+    try:
+        job.done(outcome)
+    except Exception:
+        _LOG.exception("a result could not be handed over")
