@@ -118,8 +118,8 @@ class ServedModels:
             if self._workers is not None:
                 return
             count = readers(self._options.get("threads"))
-            workers = Workers(
-                ThreadPoolExecutor(count, thread_name_prefix="hrnet-read"),
+            workers = Workers(  # one thread more reads, because one may run the image that it read
+                ThreadPoolExecutor(count + 1, thread_name_prefix="hrnet-read"),
                 ThreadPoolExecutor(count, thread_name_prefix="hrnet-write"),
                 PixelBudget(_DECODED_AT_A_TIME * self.limits.pixels),
             )

@@ -219,7 +219,7 @@ class ServedModel:
             if self.card.task is Task.CLASSIFICATION:
                 release()
         finish = functools.partial(self._finish, prepared, write, _after(resolve, release))
-        self._batcher.submit(Job([prepared.row], ticket, finish))
+        self._batcher.submit(Job([prepared.row], ticket, finish), may_run=True)
 
     def _checked_pixels(self, content: bytes, name: str) -> int:
         """Return the number of pixels that the header names; refuse too many."""
