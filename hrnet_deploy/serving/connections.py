@@ -7,15 +7,20 @@ import json
 from typing import Any
 
 _HEAD_BYTES = 1 << 16
-_PHRASES = {408: "Request Timeout", 431: "Request Header Fields Too Large", 503: "Service Unavailable"}
+_PHRASES = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
 
 
 def limited(protocol: Any, *, connections: int, head_timeout_s: float) -> Any:
     """Create a protocol class with limits.
 
     Args:
-        protocol: uvicorn's class, for h11 or httptools: it has `connections`, the open ones, and `cycle`, the last
-            request with a whole head.
+        protocol: uvicorn's class, for h11 or httptools: it has `connections`, the open ones, `cycle`, the last
+            request with a whole head, and `send_400_response`.
         connections: most connections at a time; one more is refused with 503.
         head_timeout_s: time from the first byte of a head, or from the connection, to its end.
 
@@ -57,6 +62,17 @@ def limited(protocol: Any, *, connections: int, head_timeout_s: float) -> Any:
                 self._end_wait()
             elif is_between and self._head_bytes > _HEAD_BYTES:
                 self._refuse(431, f"head must have at most {_HEAD_BYTES:,} bytes, got more. Send fewer headers.")
+
+        def send_400_response(self, msg: str) -> None:
+            """Refuse bytes that are no HTTP; a request whose body they end counts as left by its client."""
+            del msg
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+                self.transport.close()
+            else:
+                self._refuse(400, "request must be HTTP/1.1, got bytes that are none. Correct the client.")
 
         def _await_head(self) -> None:
             self._timer = self.loop.call_later(head_timeout_s, self._time_out)
