@@ -56,7 +56,8 @@ def app(
         streams: as for `Predictor`; None chooses by machine and model.
 
     Returns:
-        The application. Its `state.models` has `is_draining`, which makes it report that it is not ready.
+        The application. Its `state.models` has `is_draining`, which makes it report that it is not ready, and `close`,
+        for an application that runs no lifespan of what it mounts.
 
     Raises:
         UsageError: no model, a name that is no part of a URL, or an empty token.
