@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -131,14 +132,15 @@ def _announce(args: argparse.Namespace, listener: socket.socket, names: Sequence
     port = listener.getsockname()[1]
     shown = "localhost" if args.host in _EVERYWHERE else f"[{args.host}]" if ":" in args.host else args.host
     url = f"http://{shown}:{port}"
-    if args.json:
-        print_json({"url": url, "host": args.host, "port": port, "models": list(names)}, compact=True)
     print_message(args, f"Serving {', '.join(names)} on {url} (a page for the browser; Ctrl-C ends it)")
     if args.token_file is None and not _is_loopback(args.host):
         print_message(args, f"hrnet-serve: everyone who reaches {url} may use it. Require a token: --token-file FILE")
     token = [] if args.token_file is None else ["-H", f"Authorization: Bearer $(cat {args.token_file})"]
     path = "/predict" if len(names) == 1 else f"/models/{names[0]}/predict"
     next_command(args, "curl", *token, "--data-binary", "@IMAGE", url + path)
+    if args.json:
+        print_json({"url": url, "host": args.host, "port": port, "models": list(names)}, compact=True)
+        sys.stdout.flush()  # its reader waits for this line
 
 
 def _models(given: Sequence[str]) -> dict[str, Path]:
@@ -180,9 +182,13 @@ def _token(path: Path) -> str:
     except FileNotFoundError as error:
         raise MissingFileError(f"--token-file must exist, got {path}. Check the path.") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--token-file must be readable ASCII, got {path} ({error}). Write the token there.") from error
+        raise UsageError(
+            f"--token-file must be readable ASCII, got {path} ({error}). Write the token there."
+        ) from error
     if not token or not token.isprintable() or " " in token:
-        raise UsageError(f"--token-file must hold one token, got {len(token)} characters. openssl rand -hex 32 > {path}")
+        raise UsageError(
+            f"--token-file must hold one token, got {len(token)} characters. openssl rand -hex 32 > {path}"
+        )
     return token
 
 
@@ -206,7 +212,9 @@ def _bind(host: str, port: int) -> socket.socket:
     if not 0 <= port < 1 << 16:
         raise UsageError(f"--port must be 0 to 65535, got {port}. The default is 8000.")
     try:
-        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, _, _, address = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
         raise DeviceError(
@@ -217,5 +225,3 @@ def _bind(host: str, port: int) -> socket.socket:
 def main() -> int:
     """Run hrnet-serve and return the exit code."""
     return launch("hrnet-serve", parse_args, run)
-
-

@@ -14,7 +14,9 @@ try:
 except ImportError as error:
     if (error.name or "").partition(".")[0] not in {"starlette", "python_multipart", "anyio"}:
         raise
-    raise MissingDependencyError(f"a server needs Starlette, got: {error}. pip install 'hrnet-deploy[serve]'.") from error
+    raise MissingDependencyError(
+        f"a server needs Starlette, got: {error}. pip install 'hrnet-deploy[serve]'."
+    ) from error
 from hrnet_deploy.serving.limits import Limits
 
 __all__ = ["Limits", "app"]

@@ -159,11 +159,11 @@ class Batcher:
     def _group(self) -> list[Job]:
         """Take the oldest job and others of its shape."""
         shape = self._waiting[0].shape
-        alike = [job for job in self._waiting if job.shape == shape]
-        share = math.ceil(sum(len(job.rows) for job in alike) / (self._free + 1))
+        group = [job for job in self._waiting if job.shape == shape]
+        share = math.ceil(sum(len(job.rows) for job in group) / (self._free + 1))
         limit = min(self._max_batch, share, max(1, _BATCH_VALUES // math.prod(shape)))
-        taken, size = [alike[0]], len(alike[0].rows)
-        for job in alike[1:]:
+        taken, size = [group[0]], len(group[0].rows)
+        for job in group[1:]:
             if size + len(job.rows) > limit:
                 break
             taken.append(job)
@@ -173,17 +173,22 @@ class Batcher:
             self._changed.notify()
         return taken
 
+    def _fail(self, jobs: list[Job], error: Exception) -> None:
+        """Report an error; a batch that failed is run again job by job, because memory may suffice for one."""
+        if len(jobs) == 1:
+            _finish(jobs[0], error)
+            return
+        for job in jobs:
+            self._run([job])
+
     def _run(self, jobs: list[Job]) -> None:
-        """Infer; a batch that fails is run job by job, because memory may suffice for one."""
+        """Infer, and hand over the outputs."""
         rows = [row for job in jobs for row in job.rows]
         began = time.perf_counter()
         try:
             outputs = self._predictor.infer(self._buffer.stack(rows))
-        except Exception as error:  # noqa: BLE001 - given to the request
-            if len(jobs) == 1:
-                _finish(jobs[0], error)
-            for job in jobs if len(jobs) > 1 else []:
-                self._run([job])
+        except Exception as error:  # noqa: BLE001 - handed to the requests
+            self._fail(jobs, error)
             return
         share_ms = 1e3 * (time.perf_counter() - began) / len(rows)
         self._count_batch(len(rows))

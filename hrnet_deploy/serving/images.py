@@ -33,10 +33,11 @@ async def predict(request: Request) -> Response:
 
 async def _uploads(models: ServedModels, content_type: str, body: bytes) -> Uploads:
     """Find the images; on a thread where that takes more than a look."""
-    read = read_uploads, content_type, body, models.limits.images
+    limit = models.limits.images
     if is_raw(content_type):
-        return read[0](*read[1:])
-    return await asyncio.get_running_loop().run_in_executor(models.workers.reading, *read)
+        return read_uploads(content_type, body, limit)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(models.workers.reading, read_uploads, content_type, body, limit)
 
 
 async def _predictions(request: Request, model: ServedModel, uploads: Uploads, form: ResponseFormat) -> bytes:
@@ -49,7 +50,9 @@ async def _predictions(request: Request, model: ServedModel, uploads: Uploads, f
         results = iter(await wait_for(request, ticket, futures, limits.timeout_s) if futures else [])
     written = [_written(upload, next(results) if upload.error is None else None) for upload in uploads.images]
     if uploads.is_list:
-        return b"[" + b",".join(_listed(upload, one) for upload, one in zip(uploads.images, written, strict=True)) + b"]"
+        return (
+            b"[" + b",".join(_listed(upload, one) for upload, one in zip(uploads.images, written, strict=True)) + b"]"
+        )
     if isinstance(written[0], HttpError):
         raise written[0]
     return written[0]
@@ -58,9 +61,7 @@ async def _predictions(request: Request, model: ServedModel, uploads: Uploads, f
 def _submit(model: ServedModel, upload: Upload, ticket: Ticket, form: ResponseFormat) -> asyncio.Future[Any]:
     """Start the work on an image."""
     future, resolve = handed_over()
-    model.predict(
-        upload.content, upload.name, ticket, keeps_image=form.keeps_image, write=form.write, resolve=resolve
-    )
+    model.predict(upload.content, upload.name, ticket, keeps_image=form.keeps_image, write=form.write, resolve=resolve)
     return future
 
 

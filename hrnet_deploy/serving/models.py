@@ -148,4 +148,3 @@ def _close(models: Mapping[str, ServedModel], workers: Workers) -> None:
     for model in models.values():
         model.close()
     workers.writing.shutdown(wait=True)
-

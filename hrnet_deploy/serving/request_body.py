@@ -61,7 +61,9 @@ async def _collect(request: Request, limits: Limits) -> bytes:
 
 
 def _too_large(limits: Limits, got: str) -> HttpError:
-    return HttpError(413, f"body must have at most {limits.body_bytes:,} bytes, got {got}. Send less, or smaller images.")
+    return HttpError(
+        413, f"body must have at most {limits.body_bytes:,} bytes, got {got}. Send less, or smaller images."
+    )
 
 
 async def until_disconnected(request: Request) -> None:

@@ -151,4 +151,3 @@ def _imencode(suffix: str, image: NDArray[np.uint8]) -> tuple[bool, bytes]:
     except cv2.error:
         return False, b""
     return fits, encoded.tobytes() if fits else b""
-

@@ -7,12 +7,15 @@ import binascii
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from hrnet_deploy.serving.http_error import HttpError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 RAW_TYPES = ("image/*", "application/octet-stream")
 """Media types of a body that is one image."""
@@ -79,7 +82,8 @@ def read_uploads(content_type: str, body: bytes, limit: int) -> Uploads:
     if kind == "application/json":
         return _read_json(body, limit)
     raise HttpError(
-        415, f"Content-Type must be {RAW_TYPES[0]}, {RAW_TYPES[1]}, multipart/form-data or application/json, got {kind:.60}."
+        415,
+        f"Content-Type must be {RAW_TYPES[0]}, {RAW_TYPES[1]}, multipart/form-data or application/json, got {kind:.60}."
         " Name the one that the body has.",
     )
 
@@ -142,6 +146,18 @@ class _Form:
         self._disposition = b""
         self._parts: list[bytes] = []
 
+    def callbacks(self) -> MultipartCallbacks:
+        """Return the functions that the parser calls."""
+        return {
+            "on_part_begin": self.on_part_begin,
+            "on_header_field": self.on_header_field,
+            "on_header_value": self.on_header_value,
+            "on_header_end": self.on_header_end,
+            "on_part_data": self.on_part_data,
+            "on_part_end": self.on_part_end,
+            "on_end": self.on_end,
+        }
+
     def on_part_begin(self) -> None:
         """Begin a part; refuse one too many before its content."""
         if len(self.files) >= self._limit:
@@ -186,9 +202,8 @@ def _read_form(content_type: str, body: bytes, limit: int) -> Uploads:
     if not boundary:
         raise HttpError(400, "multipart/form-data must name its boundary, got none. Let the client write the header.")
     form = _Form(limit)
-    names = ("part_begin", "part_data", "part_end", "header_field", "header_value", "header_end", "end")
     try:
-        parser = MultipartParser(boundary, {f"on_{name}": getattr(form, f"on_{name}") for name in names})
+        parser = MultipartParser(boundary, form.callbacks())
         parser.write(body)
         parser.finalize()
     except FormParserError as error:

@@ -115,13 +115,13 @@ def _write(model: ServedModel, asked: InferRequest, outputs: Tensors) -> tuple[b
     return write_message(fields, "outputs", chosen, as_json=as_json)
 
 
-async def server_metadata(request: Request) -> Response:
+async def server_metadata(_: Request) -> Response:
     """Describe the server."""
     extensions = ["binary_tensor_data", "model_configuration"]
     return JSONResponse({"name": "hrnet-serve", "version": VERSION, "extensions": extensions})
 
 
-async def live(request: Request) -> Response:
+async def live(_: Request) -> Response:
     """Report that the server runs."""
     return JSONResponse({"live": True})
 

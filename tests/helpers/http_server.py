@@ -57,7 +57,7 @@ class HttpServer:
         return status, json.loads(content)
 
     def raw(self, *parts, wait_s=0.0, timeout=30):
-        """Everything that comes back for these bytes, sent one after the other, until the server closes or is silent."""
+        """Everything that comes back for these parts, sent one after the other, until the server closes."""
         received = b""
         with contextlib.closing(socket.create_connection(("127.0.0.1", self.port), timeout=timeout)) as connection:
             try:

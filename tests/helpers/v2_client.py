@@ -29,10 +29,10 @@ for key, array in np.load(arrays).items():
             response = connection.infer(model, [tensor], outputs=outputs, request_id=key)
             assert response.get_response()["id"] == key
             results[f"{key}_{binary}_{outputs is None}"] = response.as_numpy(output)
+refusal = ""
 try:
     connection.infer("nothing", [tensor])
 except client.InferenceServerException as error:
-    assert "model must be one of" in str(error), error
-else:
-    raise AssertionError("an unknown model was served")
+    refusal = str(error)
+assert "model must be one of" in refusal, refusal
 np.savez(out, **results)

@@ -1,11 +1,9 @@
 """One server of the demo's two models for all tests, and what they predict here."""
 
-import cv2
 import pytest
 from helpers.http_server import http_server
 
 from hrnet_deploy import Predictor
-from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 
 @pytest.fixture(scope="session")
@@ -25,10 +23,3 @@ def photos(photos_onnx):
 @pytest.fixture(scope="session")
 def street(street_onnx):
     return Predictor(street_onnx, device="cpu")
-
-
-@pytest.fixture(scope="session")
-def jpegs():
-    """Six encoded images of different sizes."""
-    sizes = [(120, 160), (64, 64), (97, 33), (200, 300), (66, 130), (256, 192)]
-    return [cv2.imencode(".jpg", synthetic_images(1, size)[0])[1].tobytes() for size in sizes]

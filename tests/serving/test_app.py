@@ -9,6 +9,7 @@ import re
 import subprocess
 import threading
 
+import cv2
 import pytest
 from helpers.asgi_call import Lifespan, asgi_call
 from helpers.peer_environment import peer_python
@@ -17,6 +18,7 @@ from starlette.routing import Mount
 
 from hrnet_deploy import Predictor, serving
 from hrnet_deploy.errors import DeviceError, UsageError
+from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 
 def run(check, *models, **options):
@@ -27,6 +29,15 @@ def run(check, *models, **options):
             return await check(app)
 
     return asyncio.run(inside())
+
+
+async def until(condition):
+    """Give way to the other requests until a condition holds."""
+    for _ in range(3000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("the condition did not come true within 30 s")
 
 
 class Gate:
@@ -68,8 +79,7 @@ def test_a_full_queue_refuses_with_the_time_to_try_again(gate, jpegs):
     async def check(app):
         first = [asyncio.ensure_future(asgi_call(app, "POST", "/predict", jpegs[0])) for _ in range(3)]
         await gate.wait_until_entered()
-        while app.state.models.get("m").in_use < 3:
-            await asyncio.sleep(0.01)
+        await until(lambda: app.state.models.get("m").in_use == 3)
         status, headers, body = await asgi_call(app, "POST", "/predict", jpegs[0])
         assert (status, headers["retry-after"]) == (503, "1")
         assert "3 of 3 places" in json.loads(body)["error"]
@@ -81,6 +91,30 @@ def test_a_full_queue_refuses_with_the_time_to_try_again(gate, jpegs):
         assert (await asgi_call(app, "POST", "/predict", jpegs[0]))[0] == 200
 
     run(check, {"m": gate.predictor}, limits=serving.Limits(queue=3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["photos_onnx", "street_onnx"])
+def test_a_batch_gives_the_bits_of_single_images(request, monkeypatch, name):
+    sent = [cv2.imencode(".png", image)[1].tobytes() for image in synthetic_images(9, (64, 96))]
+    with Predictor(request.getfixturevalue(name), device="cpu", streams=1) as predictor:
+        local = [predictor.predict(content).to_dict() for content in sent]
+        gate = Gate(predictor, monkeypatch)
+
+        async def check(app):
+            requests = [asyncio.ensure_future(asgi_call(app, "POST", "/predict", content)) for content in sent]
+            await gate.wait_until_entered()
+            await until(lambda: app.state.models.get("m").waiting == 8)
+            gate.open.set()
+            found = [json.loads((await one)[2]) for one in requests]
+            assert 'hrnet_batch_images_bucket{model="m",le="4"} 1\n' in app.state.models.metrics.text()
+            assert 'hrnet_batch_images_bucket{model="m",le="8"} 2\n' in app.state.models.metrics.text()
+            for one, want in zip(found, local, strict=True):
+                assert {key: one[key] for key in want if key != "speed"} == {
+                    key: value for key, value in want.items() if key != "speed"
+                }
+
+        run(check, {"m": predictor})
 
 
 @pytest.mark.slow
@@ -105,8 +139,7 @@ def test_a_client_that_leaves_frees_its_place_and_is_not_computed(gate, jpegs):
         await gate.wait_until_entered()
         leaves = asyncio.Event()
         others = [asyncio.ensure_future(asgi_call(app, "POST", "/predict", jpegs[0], leaves=leaves)) for _ in range(5)]
-        while app.state.models.get("m").in_use < 6:
-            await asyncio.sleep(0.01)
+        await until(lambda: app.state.models.get("m").in_use == 6)
         leaves.set()
         assert [(await one)[0] for one in others] == [None] * 5
         assert app.state.models.get("m").in_use == 1
@@ -142,8 +175,18 @@ def test_a_failure_has_no_internals_in_its_response(photos_onnx, jpegs, monkeypa
 @pytest.mark.slow
 def test_a_token_is_required_but_for_the_page_and_health(photos_onnx, jpegs):
     async def check(app):
-        for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic s3cret"}, {"authorization": "é"}):
-            for method, path in (("POST", "/predict"), ("GET", "/models"), ("GET", "/metrics"), ("GET", "/openapi.json")):
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": "Basic s3cret"},
+            {"authorization": "é"},
+        ):
+            for method, path in (
+                ("POST", "/predict"),
+                ("GET", "/models"),
+                ("GET", "/metrics"),
+                ("GET", "/openapi.json"),
+            ):
                 status, received, body = await asgi_call(app, method, path, jpegs[0], headers)
                 assert (status, list(json.loads(body))) == (401, ["error"])
                 assert received["www-authenticate"] == "Bearer"
@@ -151,13 +194,18 @@ def test_a_token_is_required_but_for_the_page_and_health(photos_onnx, jpegs):
             assert (await asgi_call(app, "GET", path))[0] == 200
         assert (await asgi_call(app, "POST", "/predict", jpegs[0], {"authorization": "Bearer s3cret"}))[0] == 200
 
-    run(check, {"m": photos_onnx}, token="s3cret", device="cpu")
+    run(check, {"m": photos_onnx}, token="s3cret", device="cpu")  # noqa: S106
 
 
 @pytest.mark.slow
 def test_a_foreign_host_is_refused(photos_onnx):
     async def check(app):
-        for host, status in {"localhost:8000": 200, "[::1]:80": 200, "LOCALHOST": 200, "evil.example:8000": 400}.items():
+        for host, status in {
+            "localhost:8000": 200,
+            "[::1]:80": 200,
+            "LOCALHOST": 200,
+            "evil.example:8000": 400,
+        }.items():
             assert (await asgi_call(app, "GET", "/", headers={"host": host}))[0] == status
 
     run(check, {"m": photos_onnx}, hosts=["localhost", "[::1]"], device="cpu")
@@ -214,7 +262,14 @@ def test_what_cannot_be_served_is_refused(models, options):
 
 @pytest.mark.parametrize(
     "limits",
-    [{"queue": 0}, {"images": 1.5}, {"timeout_s": -1}, {"timeout_s": float("nan")}, {"pixels": 1 << 40}, {"batch": True}],
+    [
+        {"queue": 0},
+        {"images": 1.5},
+        {"timeout_s": -1},
+        {"timeout_s": float("nan")},
+        {"pixels": 1 << 40},
+        {"batch": True},
+    ],
 )
 def test_limits_are_checked(limits):
     with pytest.raises(UsageError, match="limit"):
@@ -228,7 +283,8 @@ def test_metrics_are_read_by_the_library_of_prometheus(server, jpegs):
     text = server.request("GET", "/metrics")[2]
     script = (
         "import sys, json; from prometheus_client.parser import text_string_to_metric_families as read\n"
-        "print(json.dumps([[f.name, f.type, [[s.name, s.labels, s.value] for s in f.samples]] for f in read(sys.stdin.read())]))"
+        "families = list(read(sys.stdin.read()))\n"
+        "print(json.dumps([[f.name, f.type, [[s.name, s.labels, s.value] for s in f.samples]] for f in families]))"
     )
     done = subprocess.run([python, "-c", script], input=text.decode(), capture_output=True, text=True, check=True)
     families = {name: (kind, samples) for name, kind, samples in json.loads(done.stdout)}
@@ -245,7 +301,7 @@ def test_metrics_are_read_by_the_library_of_prometheus(server, jpegs):
         for _, labels, value in families["hrnet_requests"][1]
         if labels == {"model": "photos", "route": "/models/{name}/predict", "status": "200"}
     ]
-    assert done and done[0] >= 1
+    assert done[0] >= 1
     buckets = [
         value
         for name, labels, value in families["hrnet_request_seconds"][1]
@@ -258,11 +314,17 @@ def test_metrics_are_read_by_the_library_of_prometheus(server, jpegs):
 def test_the_description_is_valid_and_describes_what_is_sent(server, jpegs):
     python = peer_python("openapi", "openapi-spec-validator==0.7.2", "jsonschema")
     document = server.get_json("/openapi.json")
-    assert set(document["paths"]) >= {"/models/photos/predict", "/models/city/predict", "/v2/models/city/infer", "/metrics"}
+    assert set(document["paths"]) >= {
+        "/models/photos/predict",
+        "/models/city/predict",
+        "/v2/models/city/infer",
+        "/metrics",
+    }
     record = server.post("/models/city/predict?mask=1", jpegs[0])[1]
     other = server.post("/models/photos/predict", jpegs[0])[1]
     script = (
-        "import sys, json; from openapi_spec_validator import validate; from jsonschema import Draft202012Validator as V\n"
+        "import sys, json; from openapi_spec_validator import validate\n"
+        "from jsonschema import Draft202012Validator as V\n"
         "document, city, photos = json.load(sys.stdin); validate(document)\n"
         "for name, record in (('city', city), ('photos', photos)):\n"
         "    V(document['components']['schemas']['Prediction_' + name]).validate(record)\n"

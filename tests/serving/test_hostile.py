@@ -116,7 +116,7 @@ def test_clients_that_leave_do_no_harm(strict, jpegs):
             with socket.create_connection(("127.0.0.1", strict.port)) as connection:
                 connection.sendall(whole[:end])
     deadline = time.monotonic() + 20
-    while "hrnet_images_in_use{model=\"photos\"} 0" not in strict.request("GET", "/metrics")[2].decode():
+    while 'hrnet_images_in_use{model="photos"} 0' not in strict.request("GET", "/metrics")[2].decode():
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert strict.post("/predict", jpegs[0])[0] == 200
@@ -148,11 +148,13 @@ class Noise:
     """Random requests: valid ones with something changed."""
 
     def __init__(self, seed, jpegs):
-        self.random, self.jpegs = random.Random(seed), jpegs
+        self.random, self.jpegs = random.Random(seed), jpegs  # noqa: S311 - repeatable noise
 
     def request(self):
         choose = self.random.choice
-        path = choose(["/predict", "/models/photos/predict", "/v2/models/photos/infer", "/", "/metrics", "/openapi.json"])
+        path = choose(
+            ["/predict", "/models/photos/predict", "/v2/models/photos/infer", "/", "/metrics", "/openapi.json"]
+        )
         path = choose([path, path, path, path + self.text(), "/v2/models/" + self.text(), "/" + self.text()])
         method = choose(["POST"] * 6 + ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", self.text()])
         content_type, body = choose([self.raw, self.form, self.json, self.tensors])()

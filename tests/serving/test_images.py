@@ -30,9 +30,7 @@ def test_a_raw_body_gives_the_prediction_of_the_local_model(server, photos, stre
         status, record = server.post(PHOTOS, content, "image/jpeg")
         assert status == 200
         assert plain(record) == local(photos, content)
-        assert record["topk"] == [
-            {"class": name, "score": score} for name, score in photos.predict(content).topk(5)
-        ]
+        assert record["topk"] == [{"class": name, "score": score} for name, score in photos.predict(content).topk(5)]
         assert set(record["speed"]) == {"preprocess", "inference", "postprocess"}
         assert plain(server.post(CITY, content)[1]) == local(street, content)
 

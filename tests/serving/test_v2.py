@@ -35,7 +35,14 @@ def infer(server, tensors, path=f"{PHOTOS}/infer", as_json=(), **fields):
 
 
 def test_tritonclient_gets_the_outputs_of_the_local_model(server, photos, street, tmp_path):
-    python = peer_python("tritonclient", "numpy", "urllib3", "gevent", "geventhttpclient", without_dependencies=("tritonclient==2.61.0", "python-rapidjson"))
+    python = peer_python(
+        "tritonclient",
+        "numpy",
+        "urllib3",
+        "gevent",
+        "geventhttpclient",
+        without_dependencies=("tritonclient==2.61.0", "python-rapidjson"),
+    )
     script = Path(__file__).resolve().parents[1] / "helpers" / "v2_client.py"
     sizes = {"photos": (photos, [batch(1), batch(3), batch(7)]), "city": (street, [batch(1, 64), batch(2, 96)])}
     for name, (predictor, arrays) in sizes.items():
