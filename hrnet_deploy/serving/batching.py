@@ -202,5 +202,5 @@ def _finish(job: Job, outcome: Computed | Exception) -> None:
     """Hand over a result; whatever happens there, the stream goes on."""
     try:
         job.done(outcome)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the stream goes on
         _LOG.exception("a result could not be handed over")

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from hrnet_deploy.serving.batching import Ticket
 from hrnet_deploy.serving.http_error import HttpError
+from hrnet_deploy.serving.image_work import ImageRequest
 from hrnet_deploy.serving.models import ServedModels
 from hrnet_deploy.serving.outcome import as_http_error, handed_over, wait_for
 from hrnet_deploy.serving.request_body import read_body
@@ -61,7 +62,7 @@ async def _predictions(request: Request, model: ServedModel, uploads: Uploads, f
 def _submit(model: ServedModel, upload: Upload, ticket: Ticket, form: ResponseFormat) -> asyncio.Future[Any]:
     """Start the work on an image."""
     future, resolve = handed_over()
-    model.predict(upload.content, upload.name, ticket, keeps_image=form.keeps_image, write=form.write, resolve=resolve)
+    model.images.start(ImageRequest(upload.content, upload.name, ticket, form.keeps_image, form.write, resolve))
     return future
 
 

@@ -16,7 +16,8 @@ from hrnet_deploy.serving.http_error import HttpError
 from hrnet_deploy.serving.limits import Limits
 from hrnet_deploy.serving.metrics import Metrics
 from hrnet_deploy.serving.pixel_budget import PixelBudget
-from hrnet_deploy.serving.served_model import ServedModel, Workers
+from hrnet_deploy.serving.served_model import ServedModel
+from hrnet_deploy.serving.workers import Workers
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _DECODED_AT_A_TIME = 2

@@ -16,10 +16,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.serving.batching import Ticket
 from hrnet_deploy.serving.http_error import HttpError
+from hrnet_deploy.serving.image_work import check_size
 from hrnet_deploy.serving.models import ServedModels
 from hrnet_deploy.serving.outcome import as_http_error, handed_over, wait_for
 from hrnet_deploy.serving.request_body import read_body
@@ -100,8 +101,8 @@ def _check_range(model: ServedModel, array: NDArray[np.generic]) -> None:
     if min(height, width) < 1:
         raise HttpError(400, f"images must have pixels, got {height}x{width}. Send whole ones.")
     try:
-        model.check_size(height, width)
-    except Exception as error:
+        check_size(model.card, height, width)
+    except ImageError as error:
         raise as_http_error(error) from error
 
 
