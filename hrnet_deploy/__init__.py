@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from hrnet_deploy.predictor import Predictor
     from hrnet_deploy.results import ClassificationResult, SegmentationResult
     from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Task
+    from hrnet_deploy.triton import TritonModel, write_triton_repository
 
 __version__ = VERSION
 
@@ -75,11 +76,13 @@ __all__ = [
     "Preprocessing",
     "SegmentationResult",
     "Task",
+    "TritonModel",
     "UsageError",
     "VerificationError",
     "export",
     "export_artifact",
     "list_models",
+    "write_triton_repository",
 ]
 
 _HOMES = {
@@ -96,8 +99,10 @@ _HOMES = {
     "Preprocessing": "spec",
     "SegmentationResult": "results",
     "Task": "spec",
+    "TritonModel": "triton",
     "export_artifact": "export",
     "list_models": "models.zoo",
+    "write_triton_repository": "triton",
 }
 """Modules of the public names beside the errors; each is imported at the first use of its name."""
 

@@ -165,7 +165,8 @@ def _array_of_bytes(name: str, dtype: str, shape: tuple[int, ...], content: memo
 
 def _split_texts(name: str, content: memoryview) -> list[bytes]:
     """Split BYTES elements, each after its length in 4 little-endian bytes."""
-    texts, at = [], 0
+    texts: list[bytes] = []
+    at = 0
     while at < len(content):
         length = int.from_bytes(content[at : at + 4], "little")
         if at + 4 + length > len(content):
@@ -233,7 +234,7 @@ def _content(array: NDArray[Any]) -> bytes | memoryview:
     if array.dtype.kind == "O":
         return b"".join(struct.pack("<I", len(text)) + text for text in array.ravel())
     plain = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return memoryview(plain.reshape(-1).view(np.uint8))
+    return plain.reshape(-1).view(np.uint8).data
 
 
 def _json_values(name: str, array: NDArray[Any]) -> list[Any]:

@@ -103,6 +103,16 @@ def street_onnx(demo, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def triton(tmp_path_factory):
+    """A real Triton server on an empty repository: write a model into `triton.repository`, then `triton.load(name)`."""
+    from helpers.triton_server import triton_server
+
+    repository = tmp_path_factory.mktemp("repository")
+    with triton_server(repository, tmp_path_factory.mktemp("triton"), "--model-control-mode=explicit") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def picture() -> np.ndarray:
     """A picture with natural statistics, BGR uint8 (120, 160, 3)."""
     from hrnet_deploy.imaging.synthetic_images import synthetic_images

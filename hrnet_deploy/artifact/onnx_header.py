@@ -19,7 +19,7 @@ _Buffer: TypeAlias = "bytes | mmap.mmap"
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_OP = 4
-_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_LOCATION = 1, 2, 8, 14
+_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 13, 14
 _EXTERNAL = 1
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _CHUNK_BYTES = 1 << 20
@@ -39,7 +39,7 @@ class OnnxHeader:
         outputs: declared shape by output; () without one.
         dtypes: NumPy's names of the types of inputs and outputs; "" for others.
         filters: the same for stored tensors of four dimensions, the weights of convolutions.
-        external: some weights are in other files.
+        external_files: paths of the files that hold weights of the main graph, relative to the file's folder.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +49,12 @@ class OnnxHeader:
     outputs: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
     filters: frozenset[str] = frozenset()
-    external: bool = False
+    external_files: frozenset[str] = frozenset()
+
+    @property
+    def external(self) -> bool:
+        """Whether some weights are in other files."""
+        return bool(self.external_files)
 
     @property
     def half(self) -> bool:
@@ -134,7 +139,7 @@ def _read(content: _Buffer) -> OnnxHeader:
     dtypes: dict[str, str] = {}
     stored: set[str] = set()
     filters: set[str] = set()
-    external = False
+    external: set[str] = set()
     for number, start, end in _fields(content, 0, len(content)):
         if number == _MODEL_METADATA:
             key, value = (_text(content, start, end, part) for part in (1, 2))
@@ -151,11 +156,13 @@ def _read(content: _Buffer) -> OnnxHeader:
                     stored.add(_text(content, first, last, _TENSOR_NAME))
                     if dtype := _filter_dtype(content, first, last):
                         filters.add(dtype)
-                    external = external or _is_external(content, first, last)
+                    if (file := _external_file(content, first, last)) is not None:
+                        external.add(file)
     # Before ONNX IR 4 every weight was also an input.
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
     used = {name: dtype for name, dtype in dtypes.items() if name in shapes or name in outputs}
-    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, frozenset(filters), external)
+    found = frozenset(filters), frozenset(external)
+    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, *found)
 
 
 def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
@@ -204,10 +211,15 @@ def _text(content: _Buffer, start: int, end: int, number: int) -> str:
     return ""
 
 
-def _is_external(content: _Buffer, start: int, end: int) -> bool:
-    """Return whether a TensorProto's values are in another file."""
-    found = (_varint(content, first)[0] for kind, first, _ in _fields(content, start, end) if kind == _TENSOR_LOCATION)
-    return _EXTERNAL in found
+def _external_file(content: _Buffer, start: int, end: int) -> str | None:
+    """Return the file that a TensorProto names for its values; None where it holds them itself."""
+    location, place = "", 0
+    for number, first, last in _fields(content, start, end):
+        if number == _TENSOR_LOCATION:
+            place = _varint(content, first)[0]
+        elif number == _TENSOR_EXTERNAL and _text(content, first, last, 1) == "location":
+            location = _text(content, first, last, 2)
+    return location if place == _EXTERNAL else None
 
 
 def _fields(content: _Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -117,6 +117,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(done.path)
     print_message(args, result_summary(done, seconds))
+    if done.triton is not None:
+        next_command(args, "tritonserver", "--model-repository", done.triton.path.parent)
+        return 0
     next_command(args, "hrnet-predict", done.path, "IMAGE", "--save", "out")
     return 0
 

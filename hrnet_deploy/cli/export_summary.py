@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hrnet_deploy.export import ExportResult
     from hrnet_deploy.export.engine.build import BuiltEngine
     from hrnet_deploy.quantization_info import QuantizationInfo
+    from hrnet_deploy.triton import TritonModel
 
 
 def result_record(done: ExportResult, seconds: float) -> dict[str, object]:
@@ -39,6 +40,7 @@ def result_record(done: ExportResult, seconds: float) -> dict[str, object]:
         "gate": None if done.verdict is None else done.verdict.to_dict(),
         "waterfall": None if done.waterfall is None else done.waterfall.to_dict(),
         "engine": None if done.engine is None else _engine_record(done.engine),
+        "triton": None if done.triton is None else asdict(done.triton) | {"path": str(done.triton.path)},
         "seconds": round(seconds, 2),
     }
 
@@ -46,8 +48,9 @@ def result_record(done: ExportResult, seconds: float) -> dict[str, object]:
 def result_summary(done: ExportResult, seconds: float) -> str:
     """Return a result in lines for a person."""
     card, found = done.card, done.difference
+    nodes = f"{done.nodes} nodes, " if done.nodes else ""  # an engine does not tell
     title = (
-        f"{card.variant} {card.precision.value}, {len(card.classes)} classes, opset {card.opset}, {done.nodes} nodes, "
+        f"{card.variant} {card.precision.value}, {len(card.classes)} classes, opset {card.opset}, {nodes}"
         f"{done.size_bytes / 2**20:.1f} MiB, {seconds:.1f} s"
     )
     lines = [
@@ -56,7 +59,8 @@ def result_summary(done: ExportResult, seconds: float) -> str:
         *(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)}" for spec in (*card.inputs, *card.outputs)),
     ]
     if found is None:
-        lines.append(f"  compiled as it is; measured when it was exported: {_measured(card.to_record()['measured'])}")
+        action = "copied" if done.engine is None else "compiled"
+        lines.append(f"  {action} as it is; measured when it was exported: {_measured(card.to_record()['measured'])}")
     elif card.quantization is not None:
         lines.extend(_int8_lines(done, card.quantization))
     elif card.output_kind is OutputKind.LABELS:
@@ -75,6 +79,8 @@ def result_summary(done: ExportResult, seconds: float) -> str:
     if done.engine is not None:
         lines.extend(_engine_lines(done.engine, card.precision.value))
     lines.extend(str(found) for found in (done.verdict, done.waterfall) if found is not None)
+    if done.triton is not None:
+        lines.extend(_triton_lines(done.triton))
     return "\n".join(lines)
 
 
@@ -118,6 +124,13 @@ def _engine_lines(built: BuiltEngine, precision: str) -> Iterator[str]:
         yield "  on the GPU: not compared (no matching GPU here); the figures are for the ONNX graph on the CPU"
     else:
         yield f"  on the GPU: {found.agreement:.2%} of predictions as ONNX Runtime's, max rel error {found.max_rel:.2e}"
+
+
+def _triton_lines(model: TritonModel) -> Iterator[str]:
+    images = "" if model.images is None else f"; {model.images} takes JPEG and PNG files"
+    yield f"  Triton: model {model.name}, version {model.version}, in {model.path.parent}{images}"
+    if model.releases:
+        yield f"  Triton {', '.join(model.releases)} loads engines of TensorRT {model.tensorrt}"
 
 
 def _int8_lines(done: ExportResult, info: QuantizationInfo) -> Iterator[str]:

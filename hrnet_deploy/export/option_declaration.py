@@ -67,6 +67,7 @@ CALIBRATION_IMAGES = Need(
 )
 ENGINE = Need("an .engine output", lambda kind: kind.engine)
 INT8_ENGINE = Need("an int8 .engine output", lambda kind: kind.engine and INT8.met(kind))
+TRITON = Need("exports with --triton", lambda kind: "triton" in kind.given)
 IMAGE_FOLDER = Need("--precision fp16 or int8, and to engines", lambda kind: FP16_OR_INT8.met(kind) or kind.engine)
 EVALUATION_FOLDER = Need(
     "--precision fp16 or int8, to engines, and with --max-drop or --waterfall",

@@ -6,7 +6,6 @@ import dataclasses
 import functools
 import json
 import shlex
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -16,9 +15,6 @@ from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export import option_declaration as needs
 from hrnet_deploy.export import option_values as values
 from hrnet_deploy.export.option_declaration import Declaration, ExportKind, declared, flag, flag_with_value, option
-
-_WIDTH = 110
-
 
 _model = functools.partial(option, group="model", needs=needs.ANY_EXPORT)
 _checkpoint = functools.partial(option, group="model", needs=needs.CHECKPOINT)
@@ -30,6 +26,7 @@ _calibration = functools.partial(option, group="calibration images")
 _int8 = functools.partial(option, group="INT8", needs=needs.INT8)
 _accuracy = functools.partial(option, group="accuracy")
 _engine = functools.partial(option, group="TensorRT engine", needs=needs.ENGINE)
+_triton = functools.partial(option, group="Triton Inference Server")
 
 
 @dataclass(frozen=True)
@@ -223,6 +220,19 @@ class ExportOptions:
         True, values.SWITCH, "let FP32 convolutions use TF32 tensor cores, which round their inputs to 10 bits"
     )
 
+    triton: str | Path | None = _triton(
+        None, values.PATH, "model repository to write the artifact to, as a model or as a new version of one; an "
+        "artifact made here is not exported again", metavar="DIR", needs=needs.ANY_EXPORT,
+    )  # fmt: skip
+    triton_delay_us: int | None = _triton(
+        None, values.WHOLE_NUMBER, "longest wait of Triton for a larger batch in microseconds (default: 0)",
+        metavar="US", needs=needs.TRITON,
+    )  # fmt: skip
+    triton_images: bool = _triton(
+        False, values.SWITCH, "add a model NAME_images that takes JPEG and PNG files and returns results as JSON; "
+        "Triton's Python needs this package", needs=needs.TRITON,
+    )  # fmt: skip
+
     def __post_init__(self) -> None:
         """Bring every value to its normal form.
 
@@ -278,18 +288,3 @@ class ExportOptions:
 def declarations() -> Iterator[tuple[dataclasses.Field[Any], Declaration]]:
     """Yield every option of `ExportOptions` in order."""
     return ((field, declared(field)) for field in dataclasses.fields(ExportOptions))
-
-
-def options_text() -> str:
-    """Return a description of every option by group, for a docstring."""
-    lines: list[str] = []
-    group = ""
-    for field, found in declarations():
-        if found.group != group:
-            group = found.group
-            lines += ["", f"Options, {group}:"]
-        choices = f" {found.metavar}" if isinstance(found.metavar, str) and "{" in found.metavar else ""
-        lines += textwrap.wrap(
-            f"    {field.name}{choices}: {found.help}.", _WIDTH, subsequent_indent=" " * 8, break_on_hyphens=False
-        )
-    return "\n".join(lines).strip()

@@ -27,6 +27,7 @@ from hrnet_deploy.export.verify import verify
 from hrnet_deploy.integrity.fingerprint import artifact_fingerprint
 from hrnet_deploy.quantization_info import Similarity
 from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.triton.repository import TritonModel
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class ExportResult:
         verdict: result of the accuracy gate, if there was a target.
         waterfall: loss of each step, if requested.
         agreement: share of equal outputs on validation images; None for float32, random weights and without images.
+        triton: model in a Triton repository, if requested.
     """
 
     path: Path
@@ -58,6 +60,7 @@ class ExportResult:
     verdict: GateResult | None = None
     waterfall: Waterfall | None = None
     agreement: Agreement | None = None
+    triton: TritonModel | None = None
 
     def __fspath__(self) -> str:
         return str(self.path)

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, ParamSpec
 
 from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
 from hrnet_deploy.export.agreement import AgreementError
+from hrnet_deploy.export.deploy import check_deployment, deploy, deploy_artifact, only_deploys
 from hrnet_deploy.export.engine.from_onnx import compile_file
 from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options
 from hrnet_deploy.export.gate.gate import search
 from hrnet_deploy.export.gate.result import AccuracyGateError
 from hrnet_deploy.export.open_source import open_source
-from hrnet_deploy.export.options import ExportOptions, options_text
+from hrnet_deploy.export.option_declaration import ExportKind
+from hrnet_deploy.export.options import ExportOptions
+from hrnet_deploy.export.options_text import options_text
 from hrnet_deploy.export.plan import ExportPlan, export_kind, make_plan
 from hrnet_deploy.export.progress import ExportProgress
 from hrnet_deploy.export.publish import ExportResult, publish
 from hrnet_deploy.export.quantize.converter import make_converter
 from hrnet_deploy.export.source import SourceModel, read_card
 from hrnet_deploy.export.verify import make_reference_batches
+from hrnet_deploy.spec import ModelCard
 
 if TYPE_CHECKING:
     import onnx
@@ -53,9 +57,16 @@ Raises:
 def run_export(options: ExportOptions) -> ExportResult:
     """Export as the options state; `export` documents results and errors."""
     card = read_card(Path(options.model)) if options.model and str(options.model).endswith(".onnx") else None
+    if only_deploys(options, card):
+        return deploy_artifact(options)
     kind = export_kind(options, card)
     check_accuracy_options(options, kind)
     options.check_applies(kind)
+    return deploy(_export(check_deployment(options), kind, card), options)
+
+
+def _export(options: ExportOptions, kind: ExportKind, card: ModelCard | None) -> ExportResult:
+    """Export to a file alone."""
     if card is not None and kind.as_is:
         with ExportProgress() as step:
             return compile_file(card, options, step)

@@ -132,11 +132,21 @@ def _possible(planes: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def label_map_at(labels: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize a label map, uint8 (h, w), to the nearest pixel; an array of the right size is returned as it is."""
+    """Resize a label map, uint8 (h, w), to the nearest pixel; an array of the right size is returned as it is.
+
+    Positions are exact: cv2.INTER_NEAREST_EXACT gives other masks in OpenCV 4.11 than in 5.0.
+    """
     if labels.shape == size_hw:
         return labels
-    resized = cv2.resize(labels, size_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-    return resized.astype(np.uint8, copy=False)
+    rows, columns = (_nearest(old, new) for old, new in zip(labels.shape, size_hw, strict=True))
+    if size_hw[0] < labels.shape[0]:
+        return labels.take(rows, 0).take(columns, 1)
+    return labels.take(columns, 1).take(rows, 0)
+
+
+def _nearest(old: int, new: int) -> NDArray[np.int64]:
+    """Return the pixel of an axis of `old` pixels that holds the center of each of `new` pixels."""
+    return (2 * np.arange(new, dtype=np.int64) + 1) * old // (2 * new)
 
 
 def _plane(

@@ -1,3 +1,4 @@
+import numpy as np
 import onnx
 import pytest
 from hypothesis import given
@@ -157,3 +158,16 @@ def test_packed_dimensions_are_counted():
     tensor = b"\x0a\x04\x08\x03\x03\x03\x10\x0a"  # as proto3 writes dims: one field; then data_type FLOAT16
     found = read_header(b"\x3a\x0a\x2a\x08" + tensor)
     assert found.filters == {"float16"}
+
+
+def test_weights_in_other_files_are_named(tmp_path):
+    weights = {name: onnx.numpy_helper.from_array(np.ones((4, 4), np.float32), name) for name in ("a", "b", "c")}
+    graph = onnx.helper.make_graph([], "g", [], [], initializer=list(weights.values()))
+    model = onnx.helper.make_model(graph)
+    assert not read_header(model.SerializeToString()).external
+    for name, file in (("a", "one.data"), ("b", "deep/two.data")):
+        tensor = next(entry for entry in model.graph.initializer if entry.name == name)
+        onnx.external_data_helper.set_external_data(tensor, file, offset=0, length=64)
+    header = read_header(model.SerializeToString())
+    assert header.external_files == {"one.data", "deep/two.data"}
+    assert header.external
