@@ -1,6 +1,10 @@
 """One request to an ASGI application, in this process and without a network."""
 
 import asyncio
+import contextlib
+import threading
+
+from helpers.http_server import Client
 
 
 async def asgi_call(app, method, path, body=b"", headers=(), query=b"", leaves=None):
@@ -62,3 +66,42 @@ class Lifespan:
         await self.inbox.put({"type": name})
         message = await self.outbox.get()
         assert message["type"] == f"{name}.complete", message
+
+
+class InProcess(Client):
+    """An application in this process, with the requests of a server of its own."""
+
+    def __init__(self, app):
+        self.app = app
+        self.loop = asyncio.new_event_loop()
+        threading.Thread(target=self.loop.run_forever, daemon=True).start()
+
+    def wait(self, work, timeout=60):
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout)
+
+    def request(self, method, path, body=None, headers=None, timeout=60):
+        body = body.encode() if isinstance(body, str) else body or b""
+        path, _, query = path.partition("?")
+        sent = {name.lower(): value for name, value in (headers or {}).items()}
+        status, found, content = self.wait(asgi_call(self.app, method, path, body, sent, query.encode()), timeout)
+        return status, Headers({name.title(): value for name, value in found.items()}), content
+
+
+class Headers(dict):
+    """Headers of a response; an absent one is None, as in http.client."""
+
+    def __missing__(self, name):
+        return None
+
+
+@contextlib.contextmanager
+def in_process(app):
+    """An application that has started; it ends with the block."""
+    found = InProcess(app)
+    lifespan = Lifespan(app)
+    found.wait(lifespan.__aenter__())
+    try:
+        yield found
+    finally:
+        found.wait(lifespan.__aexit__())
+        found.loop.call_soon_threadsafe(found.loop.stop)

@@ -14,7 +14,19 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class HttpServer:
+class Client:
+    """Requests with JSON, for whatever has `request`."""
+
+    def get_json(self, path):
+        return json.loads(self.request("GET", path)[2])
+
+    def post(self, path, body, content_type="application/octet-stream", **headers):
+        """(status, parsed JSON) of a POST."""
+        status, _, content = self.request("POST", path, body, {"Content-Type": content_type, **headers})
+        return status, json.loads(content)
+
+
+class HttpServer(Client):
     """A running hrnet-serve; its log is everything that it printed on stderr."""
 
     def __init__(self, folder: Path, *words: object) -> None:
@@ -47,14 +59,6 @@ class HttpServer:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
             return response.status, response.headers, response.read()
-
-    def get_json(self, path):
-        return json.loads(self.request("GET", path)[2])
-
-    def post(self, path, body, content_type="application/octet-stream", **headers):
-        """(status, parsed JSON) of a POST."""
-        status, _, content = self.request("POST", path, body, {"Content-Type": content_type, **headers})
-        return status, json.loads(content)
 
     def raw(self, *parts, wait_s=0.0, timeout=30):
         """Everything that comes back for these parts, sent one after the other, until the server closes."""

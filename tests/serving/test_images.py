@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from helpers.http_server import form
 
-pytestmark = pytest.mark.slow
 PHOTOS, CITY = "/models/photos/predict", "/models/city/predict"
 
 
