@@ -74,7 +74,6 @@ def gate(photos_onnx, monkeypatch):
         found.open.set()
 
 
-@pytest.mark.slow
 def test_a_full_queue_refuses_with_the_time_to_try_again(gate, jpegs):
     async def check(app):
         first = [asyncio.ensure_future(asgi_call(app, "POST", "/predict", jpegs[0])) for _ in range(3)]
@@ -132,7 +131,6 @@ def test_a_request_whose_time_is_over_is_not_computed(gate, jpegs):
     run(check, {"m": gate.predictor}, limits=serving.Limits(timeout_s=0.5))
 
 
-@pytest.mark.slow
 def test_a_client_that_leaves_frees_its_place_and_is_not_computed(gate, jpegs):
     async def check(app):
         first = asyncio.ensure_future(asgi_call(app, "POST", "/predict", jpegs[0]))
@@ -151,7 +149,6 @@ def test_a_client_that_leaves_frees_its_place_and_is_not_computed(gate, jpegs):
     run(check, {"m": gate.predictor})
 
 
-@pytest.mark.slow
 def test_a_failure_has_no_internals_in_its_response(photos_onnx, jpegs, monkeypatch, caplog):
     with Predictor(photos_onnx, device="cpu") as predictor:
         infer = predictor.infer
@@ -172,7 +169,6 @@ def test_a_failure_has_no_internals_in_its_response(photos_onnx, jpegs, monkeypa
         run(check, {"m": predictor})
 
 
-@pytest.mark.slow
 def test_a_token_is_required_but_for_the_page_and_health(photos_onnx, jpegs):
     async def check(app):
         for headers in (
@@ -197,7 +193,6 @@ def test_a_token_is_required_but_for_the_page_and_health(photos_onnx, jpegs):
     run(check, {"m": photos_onnx}, token="s3cret", device="cpu")  # noqa: S106
 
 
-@pytest.mark.slow
 def test_a_foreign_host_is_refused(photos_onnx):
     async def check(app):
         for host, status in {
@@ -211,7 +206,6 @@ def test_a_foreign_host_is_refused(photos_onnx):
     run(check, {"m": photos_onnx}, hosts=["localhost", "[::1]"], device="cpu")
 
 
-@pytest.mark.slow
 def test_it_serves_mounted_in_another_application(photos_onnx, jpegs):
     own = serving.app({"m": photos_onnx}, device="cpu")
     app = Starlette(routes=[Mount("/vision", own)])
@@ -225,7 +219,6 @@ def test_it_serves_mounted_in_another_application(photos_onnx, jpegs):
     own.state.models.close()
 
 
-@pytest.mark.slow
 def test_a_server_that_drains_is_alive_but_not_ready(photos_onnx):
     async def check(app):
         for draining, status in ((False, 200), (True, 503)):
@@ -237,7 +230,6 @@ def test_a_server_that_drains_is_alive_but_not_ready(photos_onnx):
     run(check, {"m": photos_onnx}, device="cpu")
 
 
-@pytest.mark.slow
 def test_a_predictor_that_was_given_open_stays_open(photos_onnx, jpegs):
     with Predictor(photos_onnx, device="cpu") as predictor:
         run(lambda app: asgi_call(app, "POST", "/predict", jpegs[0]), {"m": predictor})
@@ -336,7 +328,6 @@ def test_the_description_is_valid_and_describes_what_is_sent(server, jpegs):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
-@pytest.mark.slow
 def test_the_page_loads_nothing_from_elsewhere_and_its_policy_fits_it(server):
     status, headers, body = server.request("GET", "/")
     text = body.decode()
