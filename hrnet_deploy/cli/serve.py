@@ -8,6 +8,7 @@ import ipaddress
 import logging
 import os
 import re
+import shlex
 import socket
 import sys
 from collections.abc import Sequence
@@ -135,9 +136,12 @@ def _announce(args: argparse.Namespace, listener: socket.socket, names: Sequence
     print_message(args, f"Serving {', '.join(names)} on {url} (a page for the browser; Ctrl-C ends it)")
     if args.token_file is None and not _is_loopback(args.host):
         print_message(args, f"hrnet-serve: everyone who reaches {url} may use it. Require a token: --token-file FILE")
-    token = [] if args.token_file is None else ["-H", f"Authorization: Bearer $(cat {args.token_file})"]
-    path = "/predict" if len(names) == 1 else f"/models/{names[0]}/predict"
-    next_command(args, "curl", *token, "--data-binary", "@IMAGE", url + path)
+    words = ["curl", "--data-binary", "@IMAGE", f"{url}{'' if len(names) == 1 else f'/models/{names[0]}'}/predict"]
+    if args.token_file is None:
+        next_command(args, *words)
+    else:  # the shell reads the file, so that the token is on no command line
+        header = f'"Authorization: Bearer $(cat {shlex.quote(args.token_file)})"'
+        print_message(args, f"Next: curl -H {header} {shlex.join(words[1:])}")
     if args.json:
         print_json({"url": url, "host": args.host, "port": port, "models": list(names)}, compact=True)
         sys.stdout.flush()  # its reader waits for this line
