@@ -1,4 +1,4 @@
-"""Checks of a feed against the inputs of a graph."""
+"""Checks of a feed against the inputs of a graph, and of one description of a tensor against another."""
 
 from __future__ import annotations
 
@@ -32,3 +32,11 @@ def check_array(spec: TensorSpec, array: Any) -> None:
         raise UsageError(
             f"input '{spec.name}' must be {spec.dtype} {spec.shape}, got {dtype} {shape}. Reshape or convert it."
         )
+
+
+def agrees(spec: TensorSpec, other: TensorSpec) -> bool:
+    """Compare names, types and sizes; an open size may have another name, as in an engine without its own card."""
+    same = (spec.name, spec.dtype, len(spec.shape)) == (other.name, other.dtype, len(other.shape))
+    return same and all(
+        a == b or (isinstance(a, str) and isinstance(b, str)) for a, b in zip(spec.shape, other.shape, strict=True)
+    )

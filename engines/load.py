@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hrnet_deploy.engines.remote.address import is_url
+from hrnet_deploy.engines.remote.served_model import ServedModel
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Engine
 
@@ -12,10 +14,11 @@ ENGINE_SUFFIXES = frozenset({".engine", ".plan", ".trt"})
 
 _ONNX_BACKENDS = ("auto", "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx", "openvino")
 _ENGINE_BACKENDS = ("auto", "tensorrt", "tensorrt-rtx")
+_SERVER_BACKENDS = ("auto", "v2")
 
 
 def open_engine(
-    model: str | Path | bytes,
+    model: str | Path | bytes | ServedModel,
     *,
     device: str = "auto",
     backend: str = "auto",
@@ -26,16 +29,17 @@ def open_engine(
     """Open an artifact with the runtime for its kind.
 
     Args:
-        model: an .onnx file, the bytes of one, or a TensorRT engine (.engine, .plan, .trt). Engines are code: load only
-            those that you trust.
-        device: "cpu", "cuda", "cuda:N" or "auto".
+        model: an .onnx file, the bytes of one, a TensorRT engine (.engine, .plan, .trt), or a model on a V2 server: its
+            URL or a `ServedModel`. Engines are code: load only those that you trust.
+        device: "cpu", "cuda", "cuda:N" or "auto"; for a server, which has its own, "auto".
         backend: "auto"; for an engine "tensorrt" or "tensorrt-rtx"; for .onnx "onnxruntime" (its own CPU or CUDA
             kernels), "onnxruntime-trt" (its TensorRT provider), "onnxruntime-rtx" (NVIDIA's TensorRT-RTX plugin, Ampere
-            and later) or "openvino" (CPU). "auto" is "onnxruntime" on a GPU; on a CPU it is OpenVINO where that is
-            installed, except for tiny images.
-        threads: CPU threads; None for all cores.
+            and later) or "openvino" (CPU); for a server "v2". "auto" is "onnxruntime" on a GPU; on a CPU it is
+            OpenVINO where that is installed, except for tiny images.
+        threads: CPU threads; None for all cores. Not for a server.
         streams: inferences side by side on the CPU, which share the threads: 1 for the lowest latency, more for a
-            higher throughput; None for the default of machine and graph. On a GPU it is always 1.
+            higher throughput; None for the default of machine and graph. On a GPU it is always 1. For a server, the
+            requests in flight.
         in_order: run the nodes as listed, which limits the memory of a graph with an output at every value.
 
     Returns:
@@ -48,8 +52,13 @@ def open_engine(
         DeviceError: the device is not there.
         MissingDependencyError: the runtime is not installed.
     """
-    if isinstance(model, str):
-        model = Path(model)
+    model = ServedModel(model) if is_url(model) else model
+    if isinstance(model, ServedModel):
+        _check_server_options(model, device, backend, threads, in_order=in_order)
+        from hrnet_deploy.engines.remote.engine import RemoteEngine
+
+        return RemoteEngine(model, streams=streams)
+    model = Path(model) if isinstance(model, str) else model
     _check_backend(model, backend)
     if isinstance(model, Path) and model.suffix.lower() in ENGINE_SUFFIXES:
         from hrnet_deploy.engines.tensorrt.engine import TrtEngine
@@ -58,6 +67,22 @@ def open_engine(
     from hrnet_deploy.engines.ort.load import open_onnx
 
     return open_onnx(model, device=device, backend=backend, threads=threads, streams=streams, in_order=in_order)
+
+
+def _check_server_options(
+    served: ServedModel, device: str, backend: str, threads: int | None, *, in_order: bool
+) -> None:
+    """Refuse options that a server decides itself."""
+    if device != "auto":
+        raise UsageError(f"device of {served} must be 'auto', because the server has its own, got '{device}'. Omit it.")
+    if backend not in _SERVER_BACKENDS:
+        raise UsageError(
+            f"backend of {served} must be one of {', '.join(_SERVER_BACKENDS)}, because the server has its own, got "
+            f"'{backend}'. Omit it."
+        )
+    if threads is not None or in_order:
+        name = "in_order" if threads is None else "threads"
+        raise UsageError(f"{name} must not be given for {served}, because the server has its own. Omit it.")
 
 
 def _check_backend(model: Path | bytes, backend: str) -> None:

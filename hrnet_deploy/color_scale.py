@@ -15,18 +15,7 @@ _LEVELS = 255.0
 
 
 def three_numbers(name: str, values: Any) -> Colors:
-    """Convert values to one number for each channel.
-
-    Args:
-        name: name of the values in errors.
-        values: value of the user or of a file.
-
-    Returns:
-        Three finite floats.
-
-    Raises:
-        UsageError: not three values, or a value that is no finite number.
-    """
+    """Convert values of a user or a file to three finite floats; UsageError, which calls them `name`, for others."""
     try:
         numbers = () if isinstance(values, (str, bytes)) else tuple(float(value) for value in values)
     except (TypeError, ValueError):
@@ -37,15 +26,7 @@ def three_numbers(name: str, values: Any) -> Colors:
 
 
 def check_scale(mean: Colors, std: Colors) -> None:
-    """Refuse a mean or a standard deviation that images on a 0..1 scale cannot have.
-
-    Args:
-        mean: one number a channel.
-        std: one number a channel.
-
-    Raises:
-        UsageError: a value below 0 or above 1; for a 0..255 scale the error names the converted values.
-    """
+    """Refuse a mean or std (three numbers each) that images on a 0..1 scale cannot have, with the converted values."""
     if min(std) <= 0:
         raise UsageError(f"std must be positive, got {_written(std)}. Give one a channel on a 0..1 scale.")
     if min(mean) < 0:

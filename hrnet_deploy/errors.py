@@ -73,13 +73,5 @@ class MissingDependencyError(HrnetDeployError, ImportError):
 
 
 def one_line(error: object, limit: int | None = None) -> str:
-    """Put a message on one line.
-
-    Args:
-        error: the error, or any value with a text.
-        limit: longest result in characters; None for no limit.
-
-    Returns:
-        The text with each run of white space as one blank.
-    """
+    """Put the text of an error, or any value, on one line of at most `limit` characters."""
     return " ".join(str(error).split())[:limit]

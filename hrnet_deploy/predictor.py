@@ -13,7 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.card import card_from_metadata
+from hrnet_deploy.engines.feed import agrees
+from hrnet_deploy.engines.graph_source import check_threads
 from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.engines.remote.address import is_url
+from hrnet_deploy.engines.remote.served_model import ServedModel, Token
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.imaging.sources import BinaryFile, OnError, PilImage, is_live, is_single, items
 from hrnet_deploy.models.zoo import has_name
@@ -22,7 +26,7 @@ from hrnet_deploy.processing.prediction_loop import PredictionLoop
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.result_list import OneOrMany, Results
 from hrnet_deploy.results import Result
-from hrnet_deploy.spec import ModelCard, Task, TensorSpec
+from hrnet_deploy.spec import ModelCard, Task
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,70 +45,78 @@ class _Options(TypedDict, total=False):
 class Predictor:
     """Runs an exported model on images; safe to call from several threads, and picklable: a copy opens the file again.
 
+    The model may be on a V2 server, such as Triton or hrnet-serve. A pickle then holds the URL and the token.
+
     Example:
-        >>> predictor = Predictor("w18.onnx")
+        >>> predictor = Predictor("w18.onnx")  # or Predictor("http://localhost:8000/v2/models/w18")
         >>> result = predictor.predict("cat.jpg")
         >>> result.label, result.score
 
     Attributes:
         card: model card of the artifact.
-        device: device that computes, such as "cpu" or "cuda:0".
-        backend: runtime that computes, such as "onnxruntime".
+        device: device that computes, such as "cpu", "cuda:0" or "http://localhost:8000".
+        backend: runtime that computes, such as "onnxruntime"; "v2" where a server does not name it.
         arithmetic: number types of the computation, such as "float32", "bfloat16" or "int8 and float32".
         streams: inferences side by side when there is more than one image.
+        metadata: string metadata of the artifact.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | ServedModel,
         *,
         device: str = "auto",
         backend: str = "auto",
         threads: int | None = None,
-        streams: int | None = 1,
+        streams: int | EllipsisType | None = ...,
         card: ModelCard | None = None,
+        token: str | None = None,
+        timeout: float | None = None,
         lanes: int | EllipsisType | None = ...,
     ) -> None:
         """Open an artifact.
 
         Args:
-            path: an .onnx or .engine file written by hrnet-export. Engines are code: load only those you trust.
+            path: an .onnx or .engine file written by hrnet-export, or the URL of a model on a V2 server:
+                http(s)://HOST:PORT/v2/models/NAME[/versions/N]. Engines are code: load only those you trust.
             device: "cpu", "cuda", "cuda:N", or "auto"; a device named here is used or refused, never replaced.
             backend: "onnxruntime", "onnxruntime-trt", "onnxruntime-rtx" or "openvino" for .onnx, "tensorrt" or
-                "tensorrt-rtx" for engines; "auto" for the best of those installed.
+                "tensorrt-rtx" for engines; "auto" for the best of those installed. A server has its own.
             threads: CPU threads for inference, and at most half as many (1 to 8) for reading ahead; None for all
                 cores. With several predictors or processes on one machine, let their threads add up to its cores.
-                OpenCV's own threads are the application's: `cv2.setNumThreads` is never called here.
-            streams: inferences side by side on the CPU, which share the threads. 1 gives the lowest latency of a single
-                image. More give more images a second from folders, iterators and several caller threads, and each
-                needs memory. None chooses by machine and model.
-            card: card for a file without one, or in place of its own.
+                OpenCV's own threads are the application's. For a server, threads are for reading ahead only.
+            streams: inferences side by side on the CPU, which share the threads. 1, a file's default, gives the lowest
+                latency of a single image. More give more images a second from folders, iterators and several caller
+                threads, and each needs memory. None chooses. For a server, the requests in flight: 4 by default.
+            card: card for a file or server without one, or in place of its own.
+            token: bearer token for a server; it is sent over https, or to this machine.
+            timeout: seconds for one request to a server; None for 120.
             lanes: former name of `streams`.
 
         Raises:
             MissingFileError: the file does not exist.
             ArtifactError: the file is damaged, has no card and none is given, or contradicts its card.
-            DeviceError: the device does not exist.
+            DeviceError: the device does not exist, or the server is unreachable, slow or not ready.
             MissingDependencyError: the runtime is not installed.
-            UsageError: an unknown device or backend, streams below 1, or a zoo name.
+            UsageError: an unknown device or backend, streams below 1, a zoo name, or a token for a file.
         """
-        _refuse_zoo_name(path)
-        if not isinstance(lanes, EllipsisType):
-            streams = lanes
+        streams = streams if isinstance(lanes, EllipsisType) else lanes
+        check_threads(threads)
+        artifact = _located(path, card, token, timeout)
+        options: dict[str, Any] = {"device": device, "backend": backend, "streams": streams}
+        if isinstance(streams, EllipsisType):
+            options["streams"] = 1 if isinstance(artifact, Path) else None
+        engine_threads = threads
+        if isinstance(artifact, ServedModel):
+            card, engine_threads = artifact.card, None
         # A pickled copy may be opened in another folder.
-        self._reopen = functools.partial(
-            type(self),
-            Path(path).absolute(),
-            device=device,
-            backend=backend,
-            threads=threads,
-            streams=streams,
-            card=card,
-        )
-        self._engine = open_engine(Path(path), device=device, backend=backend, threads=threads, streams=streams)
+        place = artifact.absolute() if isinstance(artifact, Path) else artifact
+        self._reopen = functools.partial(type(self), place, threads=threads, card=card, **options)
+        self._engine = open_engine(artifact, threads=engine_threads, **options)
         try:
-            self.card = card or card_from_metadata(self._engine.metadata, str(path))
-            self._check_card(path)
+            self.metadata = self._engine.metadata
+            self.card = card or card_from_metadata(self.metadata, str(artifact))
+            self._check_card(artifact)
             self.device, self.backend, self.streams = self._engine.device, self._engine.backend, self._engine.streams
             self.arithmetic = self._engine.arithmetic
             self._loop = PredictionLoop(self._engine, self.card, self.streams, threads)
@@ -122,11 +134,11 @@ class Predictor:
         """Preprocessing and postprocessing of single images, for programs that batch by themselves and call `infer`."""
         return self._loop.pipeline
 
-    def _check_card(self, path: str | os.PathLike[str]) -> None:
+    def _check_card(self, path: Path | ServedModel) -> None:
         """Refuse a card that names other inputs and outputs than the engine."""
         engine = (*self._engine.inputs, *self._engine.outputs)
         card = (*self.card.inputs, *self.card.outputs)
-        if len(engine) != len(card) or not all(map(_agree, engine, card)):
+        if len(engine) != len(card) or not all(map(agrees, engine, card)):
             raise ArtifactError(
                 f"{path} must have the inputs and outputs its card names, got {self._engine.inputs} and "
                 f"{self._engine.outputs}. Export it again."
@@ -276,18 +288,19 @@ class Predictor:
         self.close()
 
 
-def _refuse_zoo_name(path: str | os.PathLike[str]) -> None:
-    """Explain how to export a model of the zoo, whose name is no artifact."""
-    if Path(path).suffix not in _SUFFIXES and has_name(str(path)) and not Path(path).exists():
+def _located(
+    path: str | os.PathLike[str] | ServedModel, card: ModelCard | None, token: str | None, timeout: float | None
+) -> Path | ServedModel:
+    """Return the file, which a name of the zoo is not, or the model on a server with its options."""
+    path = ServedModel(path) if is_url(path) else path
+    if isinstance(path, ServedModel):
+        return path.having(card=card, token=None if token is None else Token(token), timeout_s=timeout)
+    file = Path(path)
+    if token is not None or timeout is not None:
+        raise UsageError(f"token and timeout apply to a server's URL only, got one for {file}. Leave it out.")
+    if file.suffix not in _SUFFIXES and has_name(str(file)) and not file.exists():
         raise UsageError(
-            f"artifact must be a file, got the zoo name {path}. Make one: hrnet-export {path} -o NAME.onnx; "
+            f"artifact must be a file, got the zoo name {file}. Make one: hrnet-export {file} -o NAME.onnx; "
             "hrnet-predict does so by itself."
         )
-
-
-def _agree(spec: TensorSpec, other: TensorSpec) -> bool:
-    """Compare names, types and sizes; an open size may have another name, as in an engine without its own card."""
-    same = (spec.name, spec.dtype, len(spec.shape)) == (other.name, other.dtype, len(other.shape))
-    return same and all(
-        a == b or (isinstance(a, str) and isinstance(b, str)) for a, b in zip(spec.shape, other.shape, strict=True)
-    )
+    return file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,15 +78,7 @@ class Preprocessing:
     channel_order: ChannelOrder = ChannelOrder.RGB
 
     def __post_init__(self) -> None:
-        normalize_enums(
-            self,
-            {
-                "resize": Resize,
-                "interpolation": Interpolation,
-                "rounding": Rounding,
-                "channel_order": ChannelOrder,
-            },
-        )
+        normalize_enums(self, resize=Resize, interpolation=Interpolation, rounding=Rounding, channel_order=ChannelOrder)
         if self.size_hw is None:
             if self.resize is not Resize.NONE:
                 raise UsageError(f"resize '{self.resize.value}' needs a size (height, width), got none. Give --imgsz.")
@@ -100,12 +91,8 @@ class Preprocessing:
         check_scale(self.mean, self.std)
 
 
-def normalize_enums(record: Any, kinds: Mapping[str, type[enum.Enum]]) -> None:
-    """Convert plain strings, from JSON or a user, to the enum of each field.
-
-    Raises:
-        UsageError: A text that is no member.
-    """
+def normalize_enums(record: Any, **kinds: type[enum.Enum]) -> None:
+    """Convert plain strings, from JSON or a user, to the enum of each field; UsageError for others."""
     for name, kind in kinds.items():
         value = getattr(record, name)
         try:
@@ -116,11 +103,7 @@ def normalize_enums(record: Any, kinds: Mapping[str, type[enum.Enum]]) -> None:
 
 
 def positive_ints(what: str, values: Any, count: int) -> tuple[Any, ...]:
-    """Check a tuple of sizes.
-
-    Raises:
-        UsageError: Other than `count` integers in range.
-    """
+    """Check a tuple of `count` sizes; UsageError, which calls them `what`, for others."""
     checked = tuple(values)
     if len(checked) != count or not all(type(v) is int and 0 < v <= _CARD_SIZE_LIMIT_PX for v in checked):
         raise UsageError(f"{what} must be {count} integers from 1 to {_CARD_SIZE_LIMIT_PX}, got {values}. Correct it.")

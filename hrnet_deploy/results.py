@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.imaging.drawing import Image, captioned, tint, with_rows
+from hrnet_deploy.imaging.drawing import Image, captioned, tint, with_rows, write_image
 from hrnet_deploy.imaging.frame import VideoFrame
-from hrnet_deploy.imaging.image_writer import write_image
 from hrnet_deploy.system.text_table import printable
 
 _GRAY = (140, 140, 140)

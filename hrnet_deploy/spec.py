@@ -76,12 +76,7 @@ class OutputKind(str, enum.Enum):
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One graph input or output.
-
-    Attributes:
-        dtype: NumPy name, such as "float32".
-        shape: one entry per dimension; a string names a dynamic one.
-    """
+    """One graph input or output; `dtype` is a NumPy name, and a string in the shape names a dynamic dimension."""
 
     name: str
     dtype: str
@@ -131,13 +126,10 @@ class ModelCard:
     Attributes:
         variant: architecture name, such as "hrnet_w18", or "foreign".
         classes: class names by index.
-        preprocessing: from image to network input.
-        precision: arithmetic of the graph.
         shapes: batch, height and width that the artifact takes.
         output_kind: content of the first output.
         pixels_in: the input is uint8 (N, H, W, 3) in `preprocessing.channel_order`; the graph normalizes it.
         align_corners: how segmentation logits are resized to the image.
-        opset: ONNX opset as written.
         threshold: for a model with one output channel, the probability above which the second class is predicted; None
             for a model with one channel per class.
         palette: class colors, RGB 0..255; None for the usual ones.
@@ -171,7 +163,7 @@ class ModelCard:
         return fixed if isinstance(fixed, int) else self.shapes.min_nhw[0]
 
     def __post_init__(self) -> None:
-        normalize_enums(self, {"task": Task, "precision": Precision, "output_kind": OutputKind})
+        normalize_enums(self, task=Task, precision=Precision, output_kind=OutputKind)
         self._check_types()
         for name in ("classes", "inputs", "outputs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -220,11 +212,7 @@ class ModelCard:
         return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     def to_record(self) -> dict[str, Any]:
-        """Convert to JSON values for people and scripts.
-
-        Returns:
-            The fields, where `lineage` and `measured` also hold the quantization under its names of schema 1.
-        """
+        """Convert to JSON values, where lineage and measured also hold the quantization by its names of schema 1."""
         content: dict[str, Any] = json.loads(self.to_json())
         if self.quantization is not None:
             for table, entries in zip(("lineage", "measured"), self.quantization.flat(), strict=True):
@@ -233,14 +221,7 @@ class ModelCard:
 
     @classmethod
     def from_json(cls, text: str) -> ModelCard:
-        """Read a card.
-
-        Args:
-            text: JSON from `to_json`, of this schema or of schema 1.
-
-        Raises:
-            ArtifactError: not a card, one of a newer schema, or one with values that cannot be used.
-        """
+        """Read JSON from `to_json`, of this schema or of schema 1; ArtifactError for anything that cannot be used."""
         try:
             content: dict[str, Any] = json.loads(text)
             schema = content.pop("schema")
@@ -262,11 +243,7 @@ class ModelCard:
 
 
 def check_threshold(value: Any) -> None:
-    """Refuse a threshold that is not a probability between 0 and 1.
-
-    Raises:
-        UsageError: not such a number.
-    """
+    """Refuse a threshold that is not a probability between 0 and 1."""
     if type(value) not in {int, float} or not 0 < value < 1:
         raise UsageError(f"threshold must be a probability between 0 and 1, got {value!r}. The usual one is 0.5.")
 

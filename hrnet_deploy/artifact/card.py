@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from hrnet_deploy.artifact.known_classes import pack_classes, unpack_classes
 from hrnet_deploy.errors import ArtifactError
@@ -20,19 +21,13 @@ def card_metadata(card: ModelCard) -> dict[str, str]:
     return {CARD_KEY: json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)}
 
 
+def unpack_card(content: dict[str, Any]) -> ModelCard:
+    """Read a card whose class list may be a name."""
+    return ModelCard.from_json(json.dumps({**content, "classes": unpack_classes(content["classes"])}))
+
+
 def card_from_metadata(metadata: Mapping[str, str], name: str) -> ModelCard:
-    """Read the card of an artifact.
-
-    Args:
-        metadata: String metadata of the artifact.
-        name: Its name, for the error.
-
-    Returns:
-        The card.
-
-    Raises:
-        ArtifactError: There is none, or it cannot be read.
-    """
+    """Read the card in the string metadata of an artifact; ArtifactError where there is none, or an unusable one."""
     text = metadata.get(CARD_KEY)
     if text is None:
         raise ArtifactError(
@@ -40,8 +35,6 @@ def card_from_metadata(metadata: Mapping[str, str], name: str) -> ModelCard:
             f"Make one: hrnet-export {name} --task classification|segmentation -o NEW.onnx"
         )
     try:
-        content = json.loads(text)
-        content["classes"] = unpack_classes(content["classes"])
-        return ModelCard.from_json(json.dumps(content))
+        return unpack_card(json.loads(text))
     except (ArtifactError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{name}: {error}") from error

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.artifact.card import CARD_KEY, card_metadata
+from hrnet_deploy.artifact.card import CARD_KEY, card_metadata, unpack_card
 from hrnet_deploy.artifact.files import atomic_output, sha256_file
-from hrnet_deploy.artifact.known_classes import unpack_classes
 from hrnet_deploy.artifact.plan_file import CLASSIC, RTX, same_version
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.spec import ModelCard, Precision
@@ -34,16 +33,13 @@ class EngineSidecar:
     """The target and origin of a plan.
 
     Attributes:
-        card: model card of the artifact.
         flavour: "tensorrt" or "tensorrt-rtx".
         version: version of the TensorRT that built it, such as "10.13.3.9".
         capabilities: compute capabilities that it was built for, such as ("sm75",).
         gpu: name of the GPU that it was built on; "" where none was needed.
         plan_sha256: digest of the .engine file, which detects damage, not malice.
-        plan_bytes: size of the .engine file.
         graph_sha256: digest of the ONNX graph that it was built from.
         precision: the requested precision.
-        profile: min, opt and max shape of each dynamic input.
         rebuild: the command line that builds it again, as `shlex.join` writes it.
         options: other build options, as texts.
         convolutions: number of convolutions, and of those in each precision, such as {"total": 91, "fp16": 91}.
@@ -82,26 +78,13 @@ class EngineSidecar:
 
     @classmethod
     def from_json(cls, text: str, name: str = "engine sidecar") -> EngineSidecar:
-        """Parse a sidecar's text.
-
-        Args:
-            text: from `to_json`.
-            name: name of the file, for the error.
-
-        Returns:
-            The sidecar.
-
-        Raises:
-            ArtifactError: not such a text, a newer schema, or unusable values.
-        """
+        """Parse the text of `to_json`; ArtifactError, which names the file, for a newer schema or unusable values."""
         try:
             content: dict[str, Any] = json.loads(text)
             schema = content.pop("schema")
             if schema != SCHEMA:
                 raise ArtifactError(f"the sidecar must have schema {SCHEMA}, got {schema!r:.40}. Upgrade hrnet-deploy.")
-            card = content.pop("card")
-            card["classes"] = unpack_classes(card["classes"])
-            return cls(card=ModelCard.from_json(json.dumps(card)), **content)
+            return cls(card=unpack_card(content.pop("card")), **content)
         except ArtifactError as error:
             raise ArtifactError(f"{name}: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -115,31 +98,13 @@ def sidecar_path(engine: Path) -> Path:
 
 
 def write_sidecar(sidecar: EngineSidecar, path: Path) -> None:
-    """Write a sidecar, whole or not at all.
-
-    Args:
-        sidecar: the content.
-        path: from `sidecar_path`.
-
-    Raises:
-        UsageError: the path cannot be written to.
-    """
+    """Write a sidecar to its `sidecar_path`, whole or not at all; UsageError where that is not possible."""
     with atomic_output(path) as temporary:
         temporary.write_text(sidecar.to_json(), encoding="utf-8")
 
 
 def read_sidecar(path: Path) -> EngineSidecar | None:
-    """Read a sidecar.
-
-    Args:
-        path: from `sidecar_path`.
-
-    Returns:
-        The sidecar, or None where there is no such file.
-
-    Raises:
-        ArtifactError: it cannot be read.
-    """
+    """Read the sidecar at a `sidecar_path`; None without such a file, ArtifactError for an unreadable one."""
     try:
         with path.open("rb") as stream:
             content = stream.read(_SIZE_LIMIT_BYTES + 1)
@@ -154,27 +119,16 @@ def read_sidecar(path: Path) -> EngineSidecar | None:
 
 
 def check_sidecar(sidecar: EngineSidecar, *, plan: Path, flavour: str, version: str, capability: str | None) -> None:
-    """Refuse an engine that cannot run here, before TensorRT sees it.
+    """Refuse an engine that this TensorRT, or a GPU of this capability, cannot run; None to skip the latter.
 
-    Args:
-        sidecar: the engine's.
-        plan: the .engine file.
-        flavour: "tensorrt" or "tensorrt-rtx", whichever is to run it.
-        version: version of that TensorRT.
-        capability: compute capability of the GPU, such as "sm90"; None to skip its check.
-
-    Raises:
-        MissingFileError: there is no such engine.
-        ArtifactError: cut short, damaged, or built for another TensorRT or GPU; with the command that builds it again.
+    MissingFileError: there is no such engine. ArtifactError: cut short, damaged, or built for another TensorRT or GPU;
+    it names the command that builds it again.
     """
     name = plan.name
     try:
-        size = plan.stat().st_size
+        check_size(sidecar, name, plan.stat().st_size)
     except OSError as error:
         raise MissingFileError(f"engine must exist, got {plan}. Check the path.") from error
-    if size != sidecar.plan_bytes:
-        state = "cut short" if size < sidecar.plan_bytes else "another file"
-        raise _refusal(sidecar, f"{name} must have {sidecar.plan_bytes:,} bytes, got {size:,}: it is {state}")
     if sidecar.flavour != flavour:
         raise _refusal(sidecar, f"{name} must be built by {flavour}, got one by {sidecar.flavour} {sidecar.version}")
     if not same_version(sidecar.version, version):
@@ -184,8 +138,18 @@ def check_sidecar(sidecar: EngineSidecar, *, plan: Path, flavour: str, version: 
     if capability is not None and capability not in sidecar.capabilities:
         built_for = ", ".join(sidecar.capabilities) + (f" ({sidecar.gpu})" if sidecar.gpu else "")
         raise _refusal(sidecar, f"{name} must be built for this GPU ({capability}), got {built_for}")
-    # Last, because it reads the whole file.
-    digest = sha256_file(plan)
+    check_digest(sidecar, name, sha256_file(plan))  # last, because it reads the whole file
+
+
+def check_size(sidecar: EngineSidecar, name: str, size: int) -> None:
+    """Refuse an engine of another size than its sidecar's."""
+    if size != sidecar.plan_bytes:
+        state = "cut short" if size < sidecar.plan_bytes else "another file"
+        raise _refusal(sidecar, f"{name} must have {sidecar.plan_bytes:,} bytes, got {size:,}: it is {state}")
+
+
+def check_digest(sidecar: EngineSidecar, name: str, digest: str) -> None:
+    """Refuse an engine with another SHA-256 than its sidecar's."""
     if digest != sidecar.plan_sha256:
         wanted = sidecar.plan_sha256[:12]
         raise _refusal(

@@ -16,16 +16,9 @@ _CHUNK_BYTES = 1 << 20
 
 @contextlib.contextmanager
 def atomic_output(path: Path) -> Iterator[Path]:
-    """Write a file atomically: it appears whole or not at all.
+    """Write a file atomically: yields a path in a new folder beside it, whose content replaces the file at the end.
 
-    Args:
-        path: the file, which is replaced; a missing folder is created.
-
-    Yields:
-        A temporary path in a new folder beside it, for the body to write.
-
-    Raises:
-        UsageError: the path is a folder or cannot be written to.
+    A missing folder is created. UsageError: the path is a folder or cannot be written to.
     """
     if path.is_dir():
         raise UsageError(f"output must be a file, got the folder {path}. Add a file name.")
@@ -48,17 +41,7 @@ def atomic_output(path: Path) -> Iterator[Path]:
 
 
 def sha256_file(path: Path) -> str:
-    """Compute the digest of a file's content.
-
-    Args:
-        path: the file.
-
-    Returns:
-        SHA-256 in hex.
-
-    Raises:
-        MissingFileError: there is no such file.
-    """
+    """Compute the SHA-256 of a file in hex; MissingFileError where there is none."""
     digest = hashlib.sha256()
     try:
         with path.open("rb") as stream:

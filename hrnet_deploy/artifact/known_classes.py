@@ -32,14 +32,7 @@ def imagenet_wnids() -> tuple[str, ...]:
 
 
 def pack_classes(classes: Sequence[str]) -> str | tuple[str, ...]:
-    """Replace a known list by its name, so that a card stays small.
-
-    Args:
-        classes: class names by index.
-
-    Returns:
-        "imagenet", "cityscapes", or the list itself.
-    """
+    """Replace a known list by its name, "imagenet" or "cityscapes", so that a card stays small."""
     names = tuple(classes)
     if names == CITYSCAPES_CLASSES:
         return _CITYSCAPES_NAME
@@ -47,17 +40,7 @@ def pack_classes(classes: Sequence[str]) -> str | tuple[str, ...]:
 
 
 def unpack_classes(packed: str | Sequence[str]) -> tuple[str, ...]:
-    """Restore the list from `pack_classes`.
-
-    Args:
-        packed: the result of `pack_classes`, also from JSON.
-
-    Returns:
-        Class names by index.
-
-    Raises:
-        ArtifactError: an unknown name.
-    """
+    """Restore the list from `pack_classes`, also from JSON; ArtifactError for an unknown name."""
     if not isinstance(packed, str):
         return tuple(packed)
     if packed == _IMAGENET_NAME:

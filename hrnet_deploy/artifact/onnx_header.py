@@ -33,7 +33,6 @@ class OnnxHeader:
 
     Attributes:
         metadata: the file's string metadata.
-        operators: operators of the main graph.
         inputs: shape by input; a string is an open dimension.
         nodes: number of nodes of the main graph by operator.
         outputs: declared shape by output; () without one.
@@ -84,14 +83,7 @@ class OnnxHeader:
 
 
 def read_header(model: Path | bytes) -> OnnxHeader:
-    """Read an ONNX file's header.
-
-    Args:
-        model: an .onnx file, or the bytes of one.
-
-    Returns:
-        The header; an empty one for another kind of file, which the runtime then refuses.
-    """
+    """Read the header of an .onnx file or of its bytes; an empty one for other files, which the runtime refuses."""
     try:
         if isinstance(model, bytes):
             return _read(model)
@@ -102,15 +94,9 @@ def read_header(model: Path | bytes) -> OnnxHeader:
 
 
 def graph_sha256(model: Path | bytes) -> str:
-    """Digest the graph alone: its nodes and the weights inside the file, but not the metadata.
+    """Digest the graph alone, in hex: its nodes and the weights inside the file, but not the metadata.
 
-    So a card inside the file can hold the digest. Weights in a file of their own are not covered.
-
-    Args:
-        model: An .onnx file, or the bytes of one.
-
-    Returns:
-        SHA-256 in hex; "" for what is no ONNX file.
+    So a card inside the file can hold the digest. Weights in a file of their own are not covered. "" without a graph.
     """
     try:
         if isinstance(model, bytes):
@@ -153,10 +139,10 @@ def _read(content: _Buffer) -> OnnxHeader:
                     (inputs if kind == _GRAPH_INPUT else outputs)[name] = _shape(content, first, last)
                     dtypes[name] = _dtype(content, first, last)
                 elif kind == _GRAPH_INITIALIZER:
-                    stored.add(_text(content, first, last, _TENSOR_NAME))
-                    if dtype := _filter_dtype(content, first, last):
-                        filters.add(dtype)
-                    if (file := _external_file(content, first, last)) is not None:
+                    name, dtype, file = _tensor(content, first, last)
+                    stored.add(name)
+                    filters |= {dtype} - {""}
+                    if file is not None:
                         external.add(file)
     # Before ONNX IR 4 every weight was also an input.
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
@@ -179,21 +165,26 @@ def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
 
 def _dtype(content: _Buffer, start: int, end: int) -> str:
     """Read the element type of a ValueInfoProto: type (2) > tensor_type (1) > elem_type (1)."""
-    for first, _ in _below(content, start, end, (_VALUE_TYPE, 1, 1)):
-        return _DTYPES.get(_varint(content, first)[0], "")
-    return ""
+    found = (_varint(content, first)[0] for first, _ in _below(content, start, end, (_VALUE_TYPE, 1, 1)))
+    return _DTYPES.get(next(found, 0), "")
 
 
-def _filter_dtype(content: _Buffer, start: int, end: int) -> str:
-    """Read the type of a TensorProto of four dimensions, which are packed or one per field; "" for others."""
-    rank, dtype = 0, ""
+def _tensor(content: _Buffer, start: int, end: int) -> tuple[str, str, str | None]:
+    """Read a TensorProto: its name, its type ("" without four dimensions), and the file that has its values, if any."""
+    name, dtype, location, external, rank = "", "", "", False, 0
     for number, first, last in _fields(content, start, end):
-        if number == _TENSOR_DTYPE:
+        if number == _TENSOR_NAME:
+            name = str(content[first:last], "utf-8")
+        elif number == _TENSOR_DTYPE:
             dtype = _DTYPES.get(_varint(content, first)[0], "")
-        while number == _TENSOR_DIMS and first < last:
+        elif number == _TENSOR_LOCATION:
+            external = _varint(content, first)[0] == _EXTERNAL
+        elif number == _TENSOR_EXTERNAL and _text(content, first, last, 1) == "location":
+            location = _text(content, first, last, 2)
+        while number == _TENSOR_DIMS and first < last:  # packed, or one per field
             first = _varint(content, first)[1]  # noqa: PLW2901
             rank += 1
-    return dtype if rank == 4 else ""
+    return name, dtype if rank == 4 else "", location if external else None
 
 
 def _below(content: _Buffer, start: int, end: int, path: tuple[int, ...]) -> list[tuple[int, int]]:
@@ -209,17 +200,6 @@ def _text(content: _Buffer, start: int, end: int, number: int) -> str:
         if kind == number:
             return str(content[first:last], "utf-8")
     return ""
-
-
-def _external_file(content: _Buffer, start: int, end: int) -> str | None:
-    """Return the file that a TensorProto names for its values; None where it holds them itself."""
-    location, place = "", 0
-    for number, first, last in _fields(content, start, end):
-        if number == _TENSOR_LOCATION:
-            place = _varint(content, first)[0]
-        elif number == _TENSOR_EXTERNAL and _text(content, first, last, 1) == "location":
-            location = _text(content, first, last, 2)
-    return location if place == _EXTERNAL else None
 
 
 def _fields(content: _Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:

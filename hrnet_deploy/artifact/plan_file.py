@@ -56,17 +56,7 @@ class PlanFile:
 
 
 def read_plan(path: Path) -> PlanFile:
-    """Read an .engine file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The plan, its metadata and its version.
-
-    Raises:
-        MissingFileError: there is no such file.
-        ArtifactError: empty, cut short, damaged, or no TensorRT plan.
+    """Read an .engine file; ArtifactError where it is empty, cut short, damaged, or no TensorRT plan.
 
     Source: Ultralytics writes the header (engine/exporter.py, utils/export/engine.py) and reads it
         (nn/autobackend.py): length of the metadata in 4 little-endian bytes, the metadata as JSON, the plan.
@@ -84,25 +74,12 @@ def read_plan(path: Path) -> PlanFile:
         raise _cut_short(path.name, size, len(plan))
     known = bool(flavour) and layout == 0
     return PlanFile(
-        plan=plan,
-        metadata=metadata,
-        flavour=flavour,
-        version=".".join(str(part) for part in version) if known else "",
+        plan=plan, metadata=metadata, flavour=flavour, version=".".join(str(part) for part in version) if known else ""
     )
 
 
 def check_plan(plan: PlanFile, *, name: str, flavour: str, version: str) -> None:
-    """Refuse a plan of another TensorRT, where the plan names its own.
-
-    Args:
-        plan: from `read_plan`.
-        name: name of the file, for the error.
-        flavour: "tensorrt" or "tensorrt-rtx", whichever is to run it.
-        version: version of that TensorRT.
-
-    Raises:
-        ArtifactError: another flavour or version; the message names both.
-    """
+    """Refuse a plan of another TensorRT than the given flavour and version, where the plan names its own."""
     same = plan.flavour in {"", flavour} and (not plan.version or same_version(plan.version, version))
     if not same:
         raise ArtifactError(
@@ -112,10 +89,8 @@ def check_plan(plan: PlanFile, *, name: str, flavour: str, version: str) -> None
 
 
 def same_version(built: str, running: str) -> bool:
-    """Return whether major, minor, patch and, where both have it, build are equal (8.6 has no build).
-
-    Source: "version numbers must match (in major, minor, patch, and build)", TensorRT release properties.
-    """
+    """Return whether major, minor, patch and, where both have it, build are equal (8.6 has no build)."""
+    # Source: "version numbers must match (in major, minor, patch, and build)", TensorRT release properties.
     ours, theirs = built.split("."), running.split(".")
     shared = min(len(ours), len(theirs))
     return built == running or (shared >= 3 and ours[:shared] == theirs[:shared])
@@ -124,16 +99,7 @@ def same_version(built: str, running: str) -> bool:
 def card_from_ultralytics(
     metadata: Mapping[str, str], *, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], shapes: ShapeRange
 ) -> ModelCard | None:
-    """Create a model card for an engine of Ultralytics' classification task.
-
-    Args:
-        metadata: from a `PlanFile`.
-        inputs: the engine's inputs.
-        outputs: the engine's outputs.
-        shapes: batch, height and width of its profile.
-
-    Returns:
-        The card, or None for incomplete metadata (no names, another task).
+    """Create a card from Ultralytics' metadata; None where it is incomplete or of another task than classification.
 
     Source: classify_transforms in ultralytics/data/augment.py (short side, center crop, no mean, unit std); the
         exported head ends in softmax (nn/modules/head.py, Classify).

@@ -19,6 +19,7 @@ from hrnet_deploy.benchmark.timing import (
     time_interleaved,
     warm_up,
 )
+from hrnet_deploy.engines.remote.served_model import ServedModel, runtime_of
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.system import load_snapshot
@@ -70,11 +71,14 @@ class Settings:
             raise UsageError(f"seconds must be above 0 and at most 3600, got {self.seconds}. The default is 2.")
 
 
-def benchmark(paths: Sequence[Path], settings: Settings | None = None, *, step: Step = lambda _: None) -> Benchmark:
+def benchmark(
+    paths: Sequence[Path | ServedModel], settings: Settings | None = None, *, step: Step = lambda _: None
+) -> Benchmark:
     """Measure artifacts side by side.
 
     Args:
-        paths: .onnx or .engine files created by hrnet-export; the first is the reference of the speed-ups.
+        paths: .onnx or .engine files created by hrnet-export, or models on V2 servers; the first is the reference of
+            the speed-ups.
         settings: None for the defaults.
         step: called with the name of the next measurement.
 
@@ -138,15 +142,14 @@ def plan_batches(models: Sequence[TimedModel], batches: Sequence[int]) -> tuple[
 
 
 def _open(
-    stack: ExitStack, paths: Sequence[Path], settings: Settings, step: Step, streams: int = 1
+    stack: ExitStack, paths: Sequence[Path | ServedModel], settings: Settings, step: Step, streams: int = 1
 ) -> list[TimedModel]:
     image = None if settings.image is None else read_image(settings.image)
     models = []
     for path in paths:
-        step(f"opening {path.name}")
-        predictor = Predictor(
-            path, device=settings.device, backend=settings.backend, threads=settings.threads, streams=streams
-        )
+        step(f"opening {path.name if isinstance(path, Path) else path}")
+        device, backend = runtime_of(path, paths, settings.device, settings.backend)
+        predictor = Predictor(path, device=device, backend=backend, threads=settings.threads, streams=streams)
         models.append(TimedModel(path, stack.enter_context(predictor), image))
     return models
 
@@ -183,7 +186,7 @@ def _measure(
 
 def _measure_streams(
     stack: ExitStack,
-    paths: Sequence[Path],
+    paths: Sequence[Path | ServedModel],
     models: Sequence[TimedModel],
     plan: BatchPlan,
     settings: Settings,
@@ -217,7 +220,7 @@ def _measure_streams(
 def _info(model: TimedModel) -> ArtifactInfo:
     return ArtifactInfo(
         name=model.name,
-        path=str(model.path),
+        path=str(model.artifact),
         sha256=model.sha256,
         size_bytes=model.size_bytes,
         variant=model.card.variant,

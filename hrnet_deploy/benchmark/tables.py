@@ -106,9 +106,11 @@ def milliseconds(value: float | None) -> str:
 
 def _describe(name: str, artifact: ArtifactInfo) -> str:
     height, width = artifact.input_hw
+    arithmetic = f" in {artifact.arithmetic}" if artifact.arithmetic else ""
+    size = f"{artifact.size_bytes / 1e6:.1f} MB, " if artifact.size_bytes else ""
     return (
         f"{name}: {printable(artifact.variant)} {artifact.precision.value}, input {height}x{width}, "
-        f"{artifact.backend} on {artifact.device} in {artifact.arithmetic}, {artifact.size_bytes / 1e6:.1f} MB, "
+        f"{printable(artifact.backend)} on {artifact.device}{printable(arithmetic)}, {size}"
         f"input image {printable(artifact.image)}"
     )
 

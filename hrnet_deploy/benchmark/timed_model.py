@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.benchmark.timing import Call
+from hrnet_deploy.engines.remote.served_model import ServedModel
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+from hrnet_deploy.evaluation.loaded_model import identify
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
@@ -71,14 +72,13 @@ def generate_image(card: ModelCard) -> EncodedImage:
 class TimedModel:
     """An opened artifact and its timed calls."""
 
-    def __init__(self, path: Path, predictor: Predictor, image: EncodedImage | None = None) -> None:
+    def __init__(self, artifact: Path | ServedModel, predictor: Predictor, image: EncodedImage | None = None) -> None:
         """Prepare the input from an image, or from a generated one."""
-        self.path, self.name = path, path.name
+        self.artifact = artifact
+        self.name, _, self.sha256, self.size_bytes = identify(artifact, predictor.metadata)
         self.predictor = predictor
         self.card = predictor.card
         self.image = image or generate_image(self.card)
-        self.size_bytes = path.stat().st_size
-        self.sha256 = sha256_file(path)
         self._row = network_input(self.card, Preprocessor(self.card.preprocessing), self.image.image)
 
     @property

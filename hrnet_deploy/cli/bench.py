@@ -12,7 +12,9 @@ from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.benchmark.benchmark import Settings, benchmark
 from hrnet_deploy.benchmark.result import Benchmark
 from hrnet_deploy.benchmark.tables import as_markdown, as_text, sections
+from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
+from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.system import load_snapshot
 
@@ -26,10 +28,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "Measure latency and throughput of artifacts: the engine alone, with copies, and end to end.",
     )
     p.add_argument(
-        "artifacts", nargs="+", metavar="ARTIFACT", help=".onnx or .engine files; the first is the reference"
+        "artifacts",
+        nargs="+",
+        metavar="ARTIFACT",
+        help=f".onnx or .engine files, or the {URL_HELP}; the first is the reference",
     )
     p.add_argument("--batch", default="1,4,8", metavar="N,N", help="images per inference (default: 1,4,8)")
     add_runtime_flags(p)
+    add_server_flags(p)
     p.add_argument(
         "--streams",
         type=int,
@@ -64,9 +70,10 @@ def run(args: argparse.Namespace) -> int:
     # Printed before the measurement, while the user can still stop other work.
     for line in load_snapshot.warnings(load_snapshot.take_snapshot()):
         print_message(args, f"hrnet-bench: warning: {line}")
+    artifacts = locate_with_card(args, args.artifacts)
     progress = _Progress(shown=not args.quiet and sys.stderr.isatty())
     try:
-        result = benchmark([Path(path) for path in args.artifacts], settings, step=progress)
+        result = benchmark(artifacts, settings, step=progress)
     finally:
         progress.clear()
     if out is not None:
@@ -76,9 +83,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(as_text(sections(result)))
     if out is None:
-        next_command(args, "hrnet-bench", *args.artifacts, "--batch", args.batch, "--out", "bench.md")
+        next_command(
+            args, "hrnet-bench", *args.artifacts, *server_words(args), "--batch", args.batch, "--out", "bench.md"
+        )
     else:
-        next_command(args, "hrnet-inspect", args.artifacts[0])
+        words = server_words(args) if is_url(args.artifacts[0]) else ()
+        next_command(args, "hrnet-inspect", args.artifacts[0], *words)
     return 0
 
 

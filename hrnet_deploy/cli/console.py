@@ -93,15 +93,11 @@ def launch(
 ) -> int:
     """Run one command and convert its errors to one line and an exit code.
 
-    Args:
-        prog: command name, for the error line.
-        parse: argument list to namespace (with `verbose` and `quiet`).
-        run: the command; returns its exit code.
-
-    Returns:
-        0 success, 1 failure, 2 wrong usage or bad input, 3 a missed accuracy gate, 130 interrupted.
+    Returns 0 for success, 1 failure, 2 wrong usage or bad input, 3 a missed accuracy gate, 130 interrupted.
     """
-    _escape_unprintable()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot encode must not end the run
+            stream.reconfigure(errors="backslashreplace")
     args = parse(None)
     _set_noise(prog, verbose=args.verbose, quiet=args.quiet)
     try:
@@ -118,13 +114,6 @@ def launch(
         # The reader of stdout (head, less) has exited; without this, Python reports it again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-
-
-def _escape_unprintable() -> None:
-    """Print characters that the terminal cannot encode as ASCII escapes instead of ending the run."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _set_noise(prog: str, *, verbose: bool, quiet: bool) -> None:

@@ -23,17 +23,13 @@ _LABEL_WIDTH = 14
 
 @dataclass(frozen=True)
 class Row:
-    """One runtime.
-
-    Attributes:
-        version: the installed version, or the last one that supports the GPU ("<= 10.4"), or "any".
-        cells: "yes", "no", or "build" (without running), one per precision.
-        reason: reason for "no", and an alternative.
-    """
+    """One runtime: the installed version or the last one that supports the GPU, and "yes", "no" or "build" (only)."""
 
     runtime: str
     version: str
-    cells: tuple[str, ...]
+    fp32: str
+    fp16: str
+    int8: str
     reason: str
 
 
@@ -62,30 +58,25 @@ def _target(args: argparse.Namespace, gpu: Gpu) -> int:
     rows = [_target_row(gpu, runtime) for runtime in Runtime]
     install = pip_lines(gpu)
     if args.json:
-        print_json({"gpu": dataclasses.asdict(gpu), "runtimes": [_record(row) for row in rows], "install": install})
+        print_json({"gpu": dataclasses.asdict(gpu), "runtimes": [*map(dataclasses.asdict, rows)], "install": install})
     else:
         tensor_cores, bf16 = (_YES if flag else _NO for flag in (gpu.int8_tensor_cores, gpu.bf16))
         print(f"{gpu.name} · {gpu.sm} · {gpu.architecture} · INT8 tensor cores: {tensor_cores} · BF16: {bf16}\n")
-        print("\n".join([*_table(rows), *_arm_note(gpu), "", "Install what you need:", *(f"  {p}" for p in install)]))
+        print("\n".join(_table(rows)))
+        on_arm = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, arm=True)
+        if on_arm and not objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32):
+            print(f"\nIn an ARM host: no ONNX Runtime CUDA, {on_arm.reason}.")
+        print("\n".join(["", "Install what you need:", *(f"  {line}" for line in install)]))
         if args.verbose:
             print(f"\nSource: {gpu.source}")
     next_command(args, *_export_command(engine=True))
     return 0
 
 
-def _arm_note(gpu: Gpu) -> list[str]:
-    """Return the restrictions of this GPU in an ARM computer."""
-    if objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32):
-        return []
-    found = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, arm=True)
-    return [] if found is None else ["", f"In an ARM host: no ONNX Runtime CUDA, {found.reason}."]
-
-
 def _target_row(gpu: Gpu, runtime: Runtime) -> Row:
     last = {Runtime.ONNXRUNTIME_CUDA: gpu.last_onnxruntime(), Runtime.TENSORRT: gpu.tensorrt_max}.get(runtime)
     found = [objection(gpu, runtime, precision) for precision in Precision]
-    version = "-" if all(found) else f"<= {last}" if last else "any"
-    return Row(runtime.label, version, tuple(_NO if o else _YES for o in found), _reasons(found))
+    return _judged(runtime, "-" if all(found) else f"<= {last}" if last else "any", found)
 
 
 def _local(args: argparse.Namespace) -> int:
@@ -97,7 +88,7 @@ def _local(args: argparse.Namespace) -> int:
         print_json(
             {
                 "machine": dataclasses.asdict(machine) | {"python": platform.python_version()},
-                "runtimes": [_record(row) for row in rows],
+                "runtimes": [*map(dataclasses.asdict, rows)],
                 "problems": [dataclasses.asdict(problem) for problem in found],
                 "install": install,
             }
@@ -113,9 +104,8 @@ def _local(args: argparse.Namespace) -> int:
     elif not machine.onnxruntime:
         print_message(args, f"Next: {install[0]}")
     else:
-        next_command(
-            args, *_export_command(engine=any(_YES in row.cells for row in rows if row.runtime.startswith("TensorRT")))
-        )
+        builds = any(_YES in dataclasses.astuple(row) for row in rows if row.runtime.startswith("TensorRT"))
+        next_command(args, *_export_command(engine=builds))
     return 0
 
 
@@ -126,7 +116,7 @@ def _export_command(*, engine: bool) -> tuple[str, ...]:
 
 def _description(machine: Environment) -> list[str]:
     packages, gpu = machine.packages, machine.gpu
-    torch = packages.get("torch", "")
+    torch = packages.get("torch", "not installed")
     export = [f"{name} {packages[name]}" for name in EXPORT_PACKAGES if name in packages and name != "torch"]
     opencv = [f"{name.removeprefix('opencv-')} {v}" for name, v in packages.items() if name.startswith("opencv")]
     loads = [name for name, reason in machine.providers.items() if not reason]
@@ -136,9 +126,7 @@ def _description(machine: Environment) -> list[str]:
     lines = {
         "Python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "NumPy": f"{packages.get('numpy', 'not installed')}; OpenCV {', '.join(opencv) or 'not from a wheel'}",
-        "PyTorch": f"{torch}{'' if '+' in torch else ' (CUDA where the platform has it)'}"
-        if torch
-        else "not installed",
+        "PyTorch": torch + (" (CUDA where the platform has it)" if "torch" in packages and "+" not in torch else ""),
         "export": ", ".join(export) or "nothing installed",
         "ONNX Runtime": f"{machine.onnxruntime} ({build}), loads: {', '.join(loads) or 'nothing'}"
         + (f"; does not load: {', '.join(fails)}" if fails else "")
@@ -177,7 +165,7 @@ def _local_rows(machine: Environment) -> list[Row]:
         Runtime.ONNXRUNTIME_RTX: machine.packages.get("onnxruntime-ep-nv-tensorrt-rtx", ""),
     }
     return [
-        Row("ONNX Runtime CPU", machine.onnxruntime or "-", (_NO if cpu_fails else _YES,) * 3, cpu_fails),
+        _row("ONNX Runtime CPU", machine.onnxruntime or "-", _NO if cpu_fails else _YES, cpu_fails),
         _openvino_row(machine),
         *(_local_row(machine, runtime, version) for runtime, version in versions.items()),
     ]
@@ -186,28 +174,40 @@ def _local_rows(machine: Environment) -> list[Row]:
 def _openvino_row(machine: Environment) -> Row:
     version = machine.packages.get("openvino", "")
     if not machine.half:
-        return Row("OpenVINO CPU", "-", (_NO,) * 3, "does not load" if version else "not installed")
+        return _row("OpenVINO CPU", "-", _NO, "does not load" if version else "not installed")
     note = f"fp16 runs in {machine.half}" + ("; this CPU has no half type" if machine.half == "float32" else "")
-    return Row("OpenVINO CPU", version, (_YES,) * 3, note)
+    return _row("OpenVINO CPU", version, _YES, note)
 
 
 def _local_row(machine: Environment, runtime: Runtime, version: str) -> Row:
     fails = machine.providers.get("CUDA", "") if runtime is Runtime.ONNXRUNTIME_CUDA else ""
     if not version:
         reason = "does not load" if machine.abilities.get(runtime.value) else "not installed"
-        return Row(runtime.label, "-", (_NO,) * 3, reason)
+        return _row(runtime.label, "-", _NO, reason)
     if not machine.gpu.name:
         builds = runtime is Runtime.TENSORRT_RTX
         reason = "no GPU here; builds for other cards with --target" if builds else "no GPU here"
-        return Row(runtime.label, version, (_BUILD if builds else _NO,) * 3, reason)
+        return _row(runtime.label, version, _BUILD if builds else _NO, reason)
     if fails:
-        return Row(runtime.label, version, (_NO,) * 3, "does not load, see the problem below")
+        return _row(runtime.label, version, _NO, "does not load, see the problem below")
     try:
         gpu = find_gpu(machine.gpu.capability)
     except HrnetDeployError:
-        return Row(runtime.label, version, (_YES,) * 3, f"nothing known about {machine.gpu.capability}: try it")
-    found = [objection(gpu, runtime, precision, version, arm=machine.arm) for precision in Precision]
-    return Row(runtime.label, version, tuple(_NO if o else _YES for o in found), _reasons(found))
+        return _row(runtime.label, version, _YES, f"nothing known about {machine.gpu.capability}: try it")
+    return _judged(runtime, version, [objection(gpu, runtime, p, version, arm=machine.arm) for p in Precision])
+
+
+def _row(runtime: str, version: str, cell: str, reason: str) -> Row:
+    return Row(runtime, version, cell, cell, cell, reason)
+
+
+def _judged(runtime: Runtime, version: str, found: Sequence[Objection | None]) -> Row:
+    """Return the row of one objection per precision; equal ones are named once."""
+    texts = [f"{o.reason}; {o.way}" if o else "" for o in found]
+    each = (f"{precision.value}: {text}" for precision, text in zip(Precision, texts, strict=True) if text)
+    reason = texts[0] if len(set(texts)) == 1 else " · ".join(each)
+    fp32, fp16, int8 = (_NO if o else _YES for o in found)
+    return Row(runtime.label, version, fp32, fp16, int8, reason)
 
 
 def _missing(machine: Environment) -> list[str]:
@@ -238,20 +238,8 @@ def _missing(machine: Environment) -> list[str]:
     return lines
 
 
-def _reasons(found: Sequence[Objection | None]) -> str:
-    texts = [f"{o.reason}; {o.way}" if o else "" for o in found]
-    if len(set(texts)) == 1:
-        return texts[0]
-    return " · ".join(f"{precision.value}: {text}" for precision, text in zip(Precision, texts, strict=True) if text)
-
-
-def _record(row: Row) -> dict[str, object]:
-    cells = {precision.value: cell for precision, cell in zip(Precision, row.cells, strict=True)}
-    return {"runtime": row.runtime, "version": row.version, **cells, "reason": row.reason}
-
-
 def _table(rows: Sequence[Row]) -> list[str]:
-    left = Table(_HEADER, [(row.runtime, row.version, *row.cells) for row in rows], _HEADER).text()
+    left = Table(_HEADER, [dataclasses.astuple(row)[:-1] for row in rows], _HEADER).text()
     width = max(map(len, left)) + 2
     reasons = ["notes", *(row.reason for row in rows)]
     return [line for cells, reason in zip(left, reasons, strict=True) for line in wrapped(reason, cells.ljust(width))]

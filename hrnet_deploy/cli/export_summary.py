@@ -56,11 +56,12 @@ def result_summary(done: ExportResult, seconds: float) -> str:
     lines = [
         title,
         *_weights_lines(card.lineage),
-        *(f"  {spec.name}: {spec.dtype} {_shape(spec.shape)}" for spec in (*card.inputs, *card.outputs)),
+        *(f"  {spec.name}: {spec.dtype} ({', '.join(map(str, spec.shape))})" for spec in (*card.inputs, *card.outputs)),
     ]
     if found is None:
         action = "copied" if done.engine is None else "compiled"
-        lines.append(f"  {action} as it is; measured when it was exported: {_measured(card.to_record()['measured'])}")
+        figures = [f"{key} {value:.4g}" for key, value in card.to_record()["measured"].items() if "agreement" in key]
+        lines.append(f"  {action} as it is; measured when it was exported: {', '.join(figures) or 'nothing'}")
     elif card.quantization is not None:
         lines.extend(_int8_lines(done, card.quantization))
     elif card.output_kind is OutputKind.LABELS:
@@ -151,11 +152,3 @@ def _int8_lines(done: ExportResult, info: QuantizationInfo) -> Iterator[str]:
         )
     for block, score in done.sensitivity.items():
         yield f"  {block:<18}alone in INT8: {score.agreement:.3%} equal, SQNR {score.sqnr_db:.1f} dB"
-
-
-def _measured(values: Mapping[str, float]) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in values.items() if "agreement" in name) or "nothing"
-
-
-def _shape(shape: tuple[int | str, ...]) -> str:
-    return "(" + ", ".join(map(str, shape)) + ")"

@@ -7,16 +7,20 @@ import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
 from hrnet_deploy.cli.console import launch, next_command, parser
+from hrnet_deploy.cli.inspect_served import describe_tensor, served_entries, served_record
+from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.errors import UsageError
 from hrnet_deploy.integrity.fingerprint import ANSWER_KEY, GRAPH_KEY, PICTURE_KEY
 from hrnet_deploy.integrity.inspect import Inspection, convolutions_by_type, inspect, read_kernels
+from hrnet_deploy.integrity.inspect_server import inspect_server, verify_server
 from hrnet_deploy.integrity.verify import Check, verify
 from hrnet_deploy.processing.preprocess import described
 from hrnet_deploy.quantization_info import QuantizationInfo
-from hrnet_deploy.spec import ModelCard, TensorSpec
+from hrnet_deploy.spec import ModelCard
 from hrnet_deploy.system.text_table import printable, wrapped
 
 _SHOWN_CLASSES = 6
@@ -39,7 +43,7 @@ _DIGEST_DIGITS = 16
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     p = parser("hrnet-inspect", "Show an artifact's properties, its origin and its measured error.")
-    p.add_argument("artifact", metavar="ARTIFACT", help="an .onnx or .engine file")
+    p.add_argument("artifact", metavar="ARTIFACT", help=f"an .onnx or .engine file, or the {URL_HELP}")
     p.add_argument(
         "--verify", action="store_true", help="recompute digests and the output fingerprint (this runs the file)"
     )
@@ -47,24 +51,45 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--layers", action="store_true", help="load an engine with TensorRT and count its kernels (this runs the file)"
     )
     p.add_argument("--device", default="auto", metavar="D", help="GPU to verify an engine on (default: auto)")
+    add_server_flags(p)
     return p.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the properties."""
-    inspection = inspect(Path(args.artifact))
+    (artifact,) = locate_with_card(args, [args.artifact])
+    if isinstance(artifact, ServedModel):
+        return _run_served(args, artifact)
+    inspection = inspect(artifact)
     kernels = convolutions_by_type(read_kernels(inspection)) if args.layers else None
     checks = verify(inspection, device=args.device) if args.verify else ()
     if args.json:
         _print_json(_record(inspection, kernels, checks if args.verify else None))
     else:
-        print("\n".join(_lines(inspection, kernels, checks)))
+        print("\n".join(_block(inspection.path.name, _entries(inspection, kernels), checks)))
     if not args.verify:
         next_command(args, "hrnet-inspect", args.artifact, "--verify")
     elif inspection.card is None and inspection.kind == "onnx":
         next_command(args, "hrnet-export", args.artifact, "--task", "classification", "-o", "NEW.onnx")
     else:
         next_command(args, "hrnet-bench", args.artifact)
+    return 0
+
+
+def _run_served(args: argparse.Namespace, served: ServedModel) -> int:
+    """Print the properties of a model on a server."""
+    if args.layers or args.device != "auto":
+        option = "--layers" if args.layers else "--device"
+        raise UsageError(f"{option} must be for an engine, got {served}. Leave it out.")
+    inspection = inspect_server(served)
+    checks = verify_server(inspection) if args.verify else ()
+    if args.json:
+        _print_json(served_record(inspection, checks if args.verify else None))
+    else:
+        entries = served_entries(inspection) + ([] if inspection.card is None else _card_entries(inspection.card))
+        print("\n".join(_block(str(served), entries, checks)))
+    command, flags = ("hrnet-bench", ()) if args.verify else ("hrnet-inspect", ("--verify",))
+    next_command(args, command, served, *server_words(args), *flags)
     return 0
 
 
@@ -79,10 +104,11 @@ def _print_json(value: Mapping[str, Any]) -> None:
     print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
-def _lines(inspection: Inspection, kernels: Mapping[str, int] | None, checks: Sequence[Check]) -> list[str]:
-    lines = [printable(inspection.path.name)]
+def _block(name: str, entries: Sequence[tuple[str, str]], checks: Sequence[Check]) -> list[str]:
+    """Lay out the entries, where a check of the fingerprint replaces its entry."""
+    lines = [printable(name)]
     checked = {check.name for check in checks}
-    for label, text in _entries(inspection, kernels):
+    for label, text in entries:
         if label != "fingerprint" or label not in checked:
             lines += wrapped(printable(text), f"  {label:<{_LABEL_WIDTH}} ")
     for check in checks:
@@ -126,8 +152,8 @@ def _card_entries(card: ModelCard) -> list[tuple[str, str]]:
         ("preprocessing", described(card.preprocessing)),
         ("resizes", "with align_corners" if card.align_corners else ""),
         ("shapes", _shapes(card)),
-        *(("input", _tensor(spec)) for spec in card.inputs),
-        *(("output", _tensor(spec)) for spec in card.outputs),
+        *(("input", describe_tensor(spec)) for spec in card.inputs),
+        *(("output", describe_tensor(spec)) for spec in card.outputs),
         ("exported from", weights),
         ("calibration", "" if card.quantization is None else _calibration(card.quantization)),
         ("fingerprint", "stored, see --verify" if ANSWER_KEY in card.lineage else "none stored"),
@@ -187,10 +213,6 @@ def _shapes(card: ModelCard) -> str:
     sizes = [f"{height}x{width}" for _, height, width in (low, best, high)]
     size = f"{sizes[0]} to {sizes[2]} (best {sizes[1]})" if card.shapes.dynamic_hw else sizes[1]
     return f"{batch}, height x width {size}"
-
-
-def _tensor(spec: TensorSpec) -> str:
-    return f"{spec.name} {spec.dtype} ({', '.join(map(str, spec.shape))})"
 
 
 def _profile(profile: Mapping[str, Sequence[Sequence[int]]]) -> str:

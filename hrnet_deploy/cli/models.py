@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
 from hrnet_deploy.errors import UsageError
@@ -31,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the matching rows."""
     rows = _matching(args.pattern)
     if args.json:
-        print_json([_record(entry) for entry in rows])
+        computed = [{"by_hand": e.by_hand, "preprocessing": dataclasses.asdict(e.preprocessing)} for e in rows]
+        print_json([dataclasses.asdict(entry) | more for entry, more in zip(rows, computed, strict=True)])
     else:
         print("\n".join(Table(_HEADER, [_cells(entry) for entry in rows], _WORDS).text()))
     if any(entry.by_hand for entry in rows):
@@ -60,26 +60,13 @@ def _matching(pattern: str) -> tuple[ZooEntry, ...]:
     return rows
 
 
-def _record(entry: ZooEntry) -> dict[str, Any]:
-    return dataclasses.asdict(entry) | {
-        "by_hand": entry.by_hand,
-        "preprocessing": dataclasses.asdict(entry.preprocessing),
-    }
-
-
 def _cells(entry: ZooEntry) -> tuple[str, ...]:
     height, width = entry.input_hw
     return (
         entry.name,
         f"{entry.params / 1e6:.2f}",
         f"{entry.gmacs:.2f}",
-        _percent(entry.top1),
-        _percent(entry.top5),
-        _percent(entry.miou),
+        *("-" if value is None else str(value) for value in (entry.top1, entry.top5, entry.miou)),
         f"{height}x{width}",
         entry.source + (_BY_HAND if entry.by_hand else ""),
     )
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else str(value)

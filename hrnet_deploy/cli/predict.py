@@ -9,9 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate, read_card, server_words
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
 from hrnet_deploy.cli.saving import Saver
-from hrnet_deploy.errors import ArtifactError, ImageError, UsageError
+from hrnet_deploy.engines.remote.address import is_url
+from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.imaging.sources import is_live, is_single
 from hrnet_deploy.models.zoo import has_name
 from hrnet_deploy.predictor import Predictor
@@ -30,7 +33,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument(
         "artifact",
         metavar="ARTIFACT",
-        help="an .onnx or .engine file created by hrnet-export, or a zoo name (exported once)",
+        help=f"an .onnx or .engine file created by hrnet-export, a zoo name (exported once), or the {URL_HELP}",
     )
     p.add_argument(
         "source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern, video file or camera index"
@@ -39,7 +42,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--topk", type=int, metavar="N", help="classes to print per image, for a classifier (default: 5)")
     p.add_argument("--batch", type=int, metavar="N", help="images per inference (default: 1, or the artifact's own)")
     add_runtime_flags(p)
-    p.add_argument("--card", metavar="FILE", help="use the model card of another .onnx, or .engine with its sidecar")
+    add_server_flags(p, "use the model card of another .onnx, or .engine with its sidecar")
     p.add_argument(
         "--draft", action="store_true", help="decode large JPEGs at a smaller size: faster, not exact; classifiers only"
     )
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict, and print one line or one JSON object per image; return 2 if an image was skipped."""
     if args.topk is not None and args.topk < 1:
         raise UsageError(f"topk must be at least 1, got {args.topk}. The default is 5.")
-    card = None if args.card is None else _card(Path(args.card))
+    card = read_card(args.card)
     # Several images, such as a shell's photos/*.jpg, form one source and are read ahead; camera frames must not wait.
     live = any(map(is_live, args.source))
     sources = args.source if live or len(args.source) == 1 else [args.source]
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     count = 0
     with (
         Predictor(
-            _artifact(args),
+            _artifact(args, card),
             device=args.device,
             backend=args.backend,
             threads=args.threads,
@@ -76,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
                 _print(args, result, path)
     print_message(args, f"{count} images on {predictor.device}" + (f", {len(skipped)} skipped" if skipped else ""))
     if args.save is None:
-        next_command(args, "hrnet-predict", args.artifact, *args.source, "--save", "out")
+        next_command(args, "hrnet-predict", args.artifact, *args.source, *server_words(args), "--save", "out")
     return 2 if skipped else 0
 
 
@@ -109,11 +112,11 @@ def _save(
     return Saver(Path(args.save), pool, lambda text: print_message(args, f"hrnet-predict: {text}")).saved(results)
 
 
-def _artifact(args: argparse.Namespace) -> Path:
-    """Return the file; a zoo name is exported into the cache first."""
-    path = Path(args.artifact)
-    if not has_name(args.artifact) or path.exists():
-        return path
+def _artifact(args: argparse.Namespace, card: ModelCard | None) -> Path | ServedModel:
+    """Return the file or the model on a server; a zoo name is exported into the cache first."""
+    (artifact,) = locate(args, [args.artifact], card)
+    if is_url(args.artifact) or not has_name(args.artifact) or Path(args.artifact).exists():
+        return artifact
     from hrnet_deploy.export.zoo_artifact import named_artifact
 
     exported, entry, digest = named_artifact(args.artifact)
@@ -132,16 +135,6 @@ def _check_options(args: argparse.Namespace, card: ModelCard) -> None:
         raise UsageError(
             f"--batch must be {fixed}, the only one that {args.artifact} takes, got {args.batch}. Leave it out."
         )
-
-
-def _card(path: Path) -> ModelCard:
-    """Read the card of another file, for an engine without one."""
-    from hrnet_deploy.integrity.inspect import inspect
-
-    card = inspect(path).card
-    if card is None:
-        raise ArtifactError(f"--card must name a file with a model card, got {path}. Name the .onnx the engine is of.")
-    return card
 
 
 def main() -> int:

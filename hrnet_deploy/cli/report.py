@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
+from hrnet_deploy.engines.remote.served_model import runtime_of
 from hrnet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from hrnet_deploy.evaluation.loaded_model import Artifact
     from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
 
 _JOURNAL = ".journal"
@@ -26,7 +29,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "hrnet-report", "Measure what fp16 and int8 cost: accuracy drop, agreement and speed on the same images."
     )
     p.add_argument("reference", metavar="REFERENCE", help="artifact that the others are compared with")
-    p.add_argument("candidates", nargs="+", metavar="CANDIDATE", help="fp16 and int8 artifacts, .onnx or .engine")
+    p.add_argument(
+        "candidates",
+        nargs="+",
+        metavar="CANDIDATE",
+        help=f"fp16 and int8 artifacts, .onnx or .engine, or the {URL_HELP}",
+    )
     p.add_argument("--data", required=True, metavar="DIR", help="labeled images: class folders, a list, Cityscapes")
     p.add_argument("--labels", metavar="FILE", help="label file for a folder of photos")
     p.add_argument("--split", metavar="NAME", help="folder to use where there are several (default: val)")
@@ -46,6 +54,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     p.add_argument("--window", metavar="H[xW]", help="sliding windows over whole images (segmentation)")
     add_runtime_flags(p)
+    add_server_flags(p)
     p.add_argument("--seconds", type=float, default=5.0, metavar="S", help="time for timing each artifact (default: 5)")
     p.add_argument("--no-photos", dest="photos", action="store_false", help="omit the images themselves from the page")
     args = p.parse_args(argv)
@@ -62,14 +71,15 @@ def run(args: argparse.Namespace) -> int:
     window = _parse_window(args.window)
     if window and args.waterfall:
         raise UsageError(f"--waterfall is measured on whole images, got --window {args.window} too. Leave one out.")
+    reference, *candidates = locate_with_card(args, [args.reference, *args.candidates])
     folder = Path(args.out) if args.out else Path(f"report_{Path(args.reference).stem}")
     is_new = not folder.exists()
     check_output(folder)
     journal = folder / _JOURNAL
     try:
         report = build_report(
-            args.reference,
-            args.candidates,
+            reference,
+            candidates,
             args.data,
             **_data_options(args),
             **_runtime_options(args),
@@ -79,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
             photos=args.photos,
             seconds=args.seconds,
             command=args.command,
-            waterfall=_measure_waterfall(args),
+            waterfall=_measure_waterfall(args, [reference, *candidates]),
         )
     except BaseException:
         if is_new:  # a folder stays only for the journal, from which the next run resumes
@@ -96,7 +106,8 @@ def run(args: argparse.Namespace) -> int:
     print_message(args, summary.headline)
     print_message(args, f"Report: {paths['html']} (also .md, .json, .csv)")
     best = summary.best or report.reference
-    next_command(args, "hrnet-predict", best.model.path or best.label, "IMAGE", "--save", "out")
+    words = () if best.model.path else server_words(args)
+    next_command(args, "hrnet-predict", best.model.path or best.model.name, "IMAGE", *words, "--save", "out")
     return 0
 
 
@@ -105,7 +116,7 @@ def main() -> int:
     return launch("hrnet-report", parse_args, run)
 
 
-def _measure_waterfall(args: argparse.Namespace) -> tuple[WaterfallStep, ...]:
+def _measure_waterfall(args: argparse.Namespace, artifacts: Sequence[Artifact]) -> tuple[WaterfallStep, ...]:
     """Measure the export steps; this comes first because it refuses weights of another model."""
     if args.waterfall is None:
         return ()
@@ -115,10 +126,12 @@ def _measure_waterfall(args: argparse.Namespace) -> tuple[WaterfallStep, ...]:
     is_graph = args.waterfall.endswith(".onnx")
     task = None
     if is_graph:  # whose task may be unknown
-        with Predictor(args.reference, **_runtime_options(args)) as predictor:
+        options = _runtime_options(args)
+        options["device"], options["backend"] = runtime_of(artifacts[0], artifacts, args.device, args.backend)
+        with Predictor(artifacts[0], **options) as predictor:
             task = predictor.card.task.value
     waterfall = measure_waterfall(
-        [args.reference, *args.candidates],
+        artifacts,
         args.data,
         model=args.waterfall if is_graph else None,
         weights=None if is_graph else args.waterfall,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.imaging.frame import VideoFrame
-from hrnet_deploy.imaging.video_file import FALLBACK_FPS, VideoFile, usable_fps
+from hrnet_deploy.imaging.video_file import VideoFile, usable_fps
 from hrnet_deploy.processing.prefetch import ordered
 from hrnet_deploy.results import Result
 
@@ -35,19 +35,17 @@ class Saver:
                 if written is not None and written[0] != path:
                     stack.pop_all().close()
                     written = None
-                if image is None or result.video is None:
+                frame = result.video
+                if image is None or frame is None:
                     yield result, path
                     continue
                 if written is None:
-                    written = path, stack.enter_context(self._start_video(path, result.video, image))
+                    fps, name = usable_fps(frame.fps), frame.path.name
+                    if fps != frame.fps:
+                        self._notify(f"{name} has no usable frame rate; its copy has {fps:g} frames per second")
+                    written = path, stack.enter_context(VideoFile(path, fps, (image.shape[0], image.shape[1])))
                 written[1].write(image)
                 yield result, written[1].path
-
-    def _start_video(self, path: Path, frame: VideoFrame, image: Image) -> VideoFile:
-        fps = usable_fps(frame.fps)
-        if fps != frame.fps:
-            self._notify(f"{frame.path.name} has no usable frame rate; its copy has {FALLBACK_FPS:g} frames per second")
-        return VideoFile(path, fps, (image.shape[0], image.shape[1]))
 
     def _named(self, results: Iterable[Result]) -> Iterator[tuple[Result, Path]]:
         """Yield each result with a file name that is unique per image and per video."""

@@ -20,7 +20,7 @@ from hrnet_deploy.evaluation.comparison import (
 )
 from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample
 from hrnet_deploy.evaluation.evaluate import Evaluation, evaluation_of
-from hrnet_deploy.evaluation.loaded_model import open_models
+from hrnet_deploy.evaluation.loaded_model import Artifact, open_models
 from hrnet_deploy.evaluation.metrics.bootstrap import RESAMPLES, SEED, Statistic, paired_interval
 from hrnet_deploy.evaluation.metrics.classification import TOP
 from hrnet_deploy.evaluation.model_runner import Model
@@ -29,8 +29,8 @@ from hrnet_deploy.evaluation.sliding_window import OVERLAP
 
 
 def compare(
-    reference: str | Path | Model,
-    candidates: Sequence[str | Path | Model],
+    reference: Artifact | Model,
+    candidates: Sequence[Artifact | Model],
     data: str | Path | Dataset,
     *,
     labels: str | Path | None = None,
@@ -52,8 +52,8 @@ def compare(
     """Measure the accuracy that candidates lose: each image passes through all models before the next one.
 
     Args:
-        reference: path of an artifact, or a Predictor.
-        candidates: paths or Predictors, at least one.
+        reference: path or URL of an artifact, or a Predictor.
+        candidates: paths, URLs or Predictors, at least one.
         data: this and all options up to `journal` are those of `evaluate`.
         labels: as for `evaluate`.
         split: as for `evaluate`.

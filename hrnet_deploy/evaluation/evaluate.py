@@ -11,7 +11,7 @@ import numpy as np
 
 from hrnet_deploy.evaluation.accumulators import SegmentationAccumulator
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
-from hrnet_deploy.evaluation.loaded_model import open_models
+from hrnet_deploy.evaluation.loaded_model import Artifact, open_models
 from hrnet_deploy.evaluation.metrics.classification import ClassificationMetrics, Ranking
 from hrnet_deploy.evaluation.metrics.segmentation import SegmentationMetrics
 from hrnet_deploy.evaluation.model_runner import Model
@@ -108,7 +108,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: str | Path | Model,
+    model: Artifact | Model,
     data: str | Path | Dataset,
     *,
     labels: str | Path | None = None,
@@ -128,7 +128,7 @@ def evaluate(
     """Measure an artifact's accuracy on labeled images: top-1 and top-5, or mIoU and pixel accuracy.
 
     Args:
-        model: path of an artifact, or a Predictor.
+        model: path or URL of an artifact, or a Predictor.
         data: folder or label file (see `find_photos` and `find_scenes` for the layouts), or a dataset.
         labels: label file of an image folder.
         split: subfolder to use if there are several; None for "val" if it exists.

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from hrnet_deploy.artifact.files import sha256_file
+from hrnet_deploy.engines.remote.address import is_url
+from hrnet_deploy.engines.remote.model_info import reported_sha256
+from hrnet_deploy.engines.remote.served_model import ServedModel, runtime_of
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.model_runner import Model
 from hrnet_deploy.evaluation.run_info import EvaluatedModel
 from hrnet_deploy.predictor import Predictor
+
+Artifact = str | Path | ServedModel
+"""A file, or a model on a V2 server: its URL, or its URL with a token or a card."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,21 +31,21 @@ class LoadedModel:
 
 @contextlib.contextmanager
 def open_models(
-    models: Sequence[str | Path | Model],
+    models: Sequence[Artifact | Model],
     *,
     device: str,
     backend: str,
     threads: int | None,
     streams: int | None = None,
 ) -> Iterator[tuple[LoadedModel, ...]]:
-    """Open artifacts, and close those that were given as paths at the end.
+    """Open artifacts, and close those that were not given as models at the end.
 
     Args:
-        models: paths or models.
-        device: for paths, as for Predictor.
-        backend: for paths, as for Predictor.
-        threads: for paths, as for Predictor.
-        streams: for paths, runs side by side; None for the highest throughput, 1 to time single images.
+        models: paths, URLs or models.
+        device: for paths, as for Predictor; for URLs where there is no path.
+        backend: as `device`.
+        threads: for paths and URLs, as for Predictor.
+        streams: for paths and URLs, runs side by side; None for the highest throughput, 1 to time single images.
 
     Yields:
         The models in order.
@@ -49,12 +56,13 @@ def open_models(
     with contextlib.ExitStack() as stack:
         loaded = []
         for model in models:
-            if not isinstance(model, (str, Path)):
+            if not isinstance(model, (str, Path, ServedModel)):
                 loaded.append(LoadedModel(model, _info(model, None)))
                 continue
-            predictor = Predictor(model, device=device, backend=backend, threads=threads, streams=streams)
+            own_device, own_backend = runtime_of(model, models, device, backend)
+            predictor = Predictor(model, device=own_device, backend=own_backend, threads=threads, streams=streams)
             stack.enter_context(predictor)
-            loaded.append(LoadedModel(predictor, _info(predictor, Path(model))))
+            loaded.append(LoadedModel(predictor, _info(predictor, identify(model, predictor.metadata))))
         yield tuple(loaded)
 
 
@@ -79,12 +87,43 @@ def check_comparable(reference: EvaluatedModel, candidate: EvaluatedModel) -> No
             )
 
 
-def _info(model: Model, path: Path | None) -> EvaluatedModel:
+class Identity(NamedTuple):
+    """What tells an artifact from another one.
+
+    Attributes:
+        name: file name, or URL.
+        path: None for a model on a server.
+        sha256: digest of the file in hex, which a server reports; "" if it does not.
+        size_bytes: 0 for a model on a server.
+    """
+
+    name: str
+    path: Path | None
+    sha256: str
+    size_bytes: int
+
+
+def identify(artifact: Artifact, metadata: Mapping[str, str]) -> Identity:
+    """Name an artifact and its content.
+
+    Args:
+        artifact: path or URL.
+        metadata: string metadata of the opened artifact.
+
+    Returns:
+        Its identity.
+    """
+    artifact = ServedModel(artifact) if is_url(artifact) else artifact
+    if isinstance(artifact, ServedModel):
+        return Identity(str(artifact), None, reported_sha256(metadata), 0)
+    path = Path(artifact)
+    return Identity(path.name, path, sha256_file(path), path.stat().st_size)
+
+
+def _info(model: Model, identity: Identity | None) -> EvaluatedModel:
+    identity = identity or Identity(model.card.variant, None, "", 0)
     return EvaluatedModel(
-        name=model.card.variant if path is None else path.name,
-        path=path,
-        sha256="" if path is None else sha256_file(path),
-        size_bytes=0 if path is None else path.stat().st_size,
+        **identity._asdict(),
         card=model.card,
         device=model.device,
         backend=str(getattr(model, "backend", "")),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.accumulators import Accumulator, ClassificationAccumulator, SegmentationAccumulator
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
@@ -219,10 +220,17 @@ def _check_labels(counts: SegmentationAccumulator, classes: Sequence[str], datas
         )
 
 
-def _journal(folder: Path, sliding: SlidingWindow | None, models: Sequence[LoadedModel], dataset: Dataset) -> Journal:
-    without_file = next((each.info.name for each in models if not each.info.sha256), None)
+def _journal(
+    folder: Path, sliding: SlidingWindow | None, models: Sequence[LoadedModel], dataset: Dataset
+) -> Journal | None:
+    """Open the journal; None for a server that does not report what it serves, which may change between runs."""
+    unknown = [each.info.name for each in models if not each.info.sha256]
+    without_file = next((name for name in unknown if not is_url(name)), None)
     if without_file is not None:
         raise UsageError(f"a journal needs artifacts as files, got {without_file} as an object. Pass its path.")
+    if unknown:
+        _LOG.warning("an interrupted run cannot resume, because %s does not report its SHA-256", unknown[0])
+        return None
     key = {
         "version": VERSION,
         "models": [[each.info.sha256, each.info.device, each.info.backend, each.info.arithmetic] for each in models],

@@ -15,9 +15,9 @@ class EvaluatedModel:
     """The model that was evaluated.
 
     Attributes:
-        name: file name, or the architecture of a model without a file.
-        path: the artifact; None for a model passed as an object.
-        sha256: its digest in hex; "" without a file.
+        name: file name, URL, or the architecture of a model passed as an object.
+        path: the artifact; None for a model on a server and for an object.
+        sha256: its digest in hex, which a server reports; "" if unknown.
         size_bytes: its size; 0 without a file.
         arithmetic: data type of its computations, such as "bfloat16"; "" if unknown.
     """

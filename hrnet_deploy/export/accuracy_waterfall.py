@@ -12,7 +12,7 @@ import numpy as np
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import Dataset, Evaluation, Model, compare, evaluate
-from hrnet_deploy.evaluation.loaded_model import open_models
+from hrnet_deploy.evaluation.loaded_model import Artifact, open_models
 from hrnet_deploy.evaluation.model_runner import Feed
 from hrnet_deploy.evaluation.run import DataOptions, dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
@@ -36,7 +36,7 @@ _PIXELS = TensorSpec("input", "uint8", ("batch", "height", "width", 3))
 
 
 def measure_waterfall(
-    artifacts: Sequence[str | Path],
+    artifacts: Sequence[Artifact],
     data: str | Path | Dataset,
     *,
     source: SourceModel | None = None,
@@ -55,7 +55,7 @@ def measure_waterfall(
     """Measure checkpoint, preprocessing, tracing, simplifying, FP16 and artifacts, each against the step before.
 
     Args:
-        artifacts: .onnx or .engine files of one checkpoint; the first determines the preprocessing.
+        artifacts: .onnx or .engine files, or URLs, of one checkpoint; the first determines the preprocessing.
         data: Labeled images, as for `evaluate`.
         source: The original, already open; None to open `model`, `weights` and `task` as for the first artifact.
         model: As for `export`.

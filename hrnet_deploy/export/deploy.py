@@ -14,7 +14,7 @@ from hrnet_deploy.spec import ModelCard
 from hrnet_deploy.triton.deployable import read_deployable
 from hrnet_deploy.triton.repository import check_delay, check_repository, model_name, write_triton_repository
 
-_OPTIONS = ("triton", "triton_delay_us", "triton_images")
+_OPTIONS = ("triton", "triton_delay_us", "images")
 
 
 def only_deploys(options: ExportOptions, card: ModelCard | None) -> bool:
@@ -55,7 +55,7 @@ def deploy(result: ExportResult, options: ExportOptions) -> ExportResult:
     if options.triton is None:
         return result
     model = write_triton_repository(
-        result.path, options.triton, delay_us=options.triton_delay_us, images=options.triton_images
+        result.path, options.triton, delay_us=options.triton_delay_us, images=options.images
     )
     return dataclasses.replace(result, triton=model)
 
@@ -72,5 +72,5 @@ def check_deployment(options: ExportOptions) -> ExportOptions:
     if options.triton is not None:
         check_delay(options.triton_delay_us)
         name = None if options.output is None else model_name(Path(options.output))
-        check_repository(Path(options.triton), name, images=options.triton_images)
-    return dataclasses.replace(options, triton=None, triton_delay_us=None, triton_images=False)
+        check_repository(Path(options.triton), name, images=options.images)
+    return dataclasses.replace(options, triton=None, triton_delay_us=None, images=False)

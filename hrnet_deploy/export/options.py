@@ -228,7 +228,7 @@ class ExportOptions:
         None, values.WHOLE_NUMBER, "longest wait of Triton for a larger batch in microseconds (default: 0)",
         metavar="US", needs=needs.TRITON,
     )  # fmt: skip
-    triton_images: bool = _triton(
+    images: bool = _triton(
         False, values.SWITCH, "add a model NAME_images that takes JPEG and PNG files and returns results as JSON; "
         "Triton's Python needs this package", needs=needs.TRITON,
     )  # fmt: skip

@@ -2,60 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import struct
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hrnet_deploy.imaging.header import Header
 
 _CORE_HEADER, _BITFIELDS = 12, 3
 _MASKS_565, _MASKS_555, _MASKS_888 = (0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F), (0xFF0000, 0xFF00, 0xFF)
 
 
-@dataclass(frozen=True)
-class BmpHeader:
-    """Header of a BMP file.
-
-    Attributes:
-        size_hw: (height, width).
-        bits: per pixel; 0 for the old core header, whose pixels need no care.
-        compression: number of the compression.
-        masks: bit masks of red, green and blue; None where the file has none.
-    """
-
-    size_hw: tuple[int, int]
-    bits: int
-    compression: int
-    masks: tuple[int, ...] | None
-
-    @property
-    def unreadable(self) -> str | None:
-        """Feature that is not read, in words for an error; None where there is none."""
-        if self.compression > _BITFIELDS:
-            return f"compression {self.compression}"
-        if self.masks is not None and self.masks not in (
-            (_MASKS_565, _MASKS_555) if self.bits == 16 else (_MASKS_888,)
-        ):
-            return f"bit masks {'/'.join(f'{mask:x}' for mask in self.masks)}"
-        return None
-
-
-def read_bmp_header(content: bytes) -> BmpHeader:
+def read_bmp(content: bytes) -> Header:
     """Read the header. Source: BITMAPCOREHEADER, BITMAPINFOHEADER, BITMAPV4HEADER."""
     if struct.unpack_from("<I", content, 14)[0] == _CORE_HEADER:
         width, height = struct.unpack_from("<HH", content, 18)
-        return BmpHeader((height, width), 0, 0, None)
+        return Header(size_hw=(height, width))
     width, height = struct.unpack_from("<ii", content, 18)
     bits, compression = struct.unpack_from("<HI", content, 28) if len(content) >= 34 else (0, 0)
     masks = struct.unpack_from("<3I", content, 54) if compression == _BITFIELDS else None
-    return BmpHeader((abs(height), abs(width)), bits, compression, masks)  # a negative height: stored top-down
+    size_hw = (abs(height), abs(width))  # a negative height: stored top-down
+    unreadable = None
+    if compression > _BITFIELDS:
+        unreadable = f"compression {compression}"
+    elif masks is not None and masks not in ((_MASKS_565, _MASKS_555) if bits == 16 else (_MASKS_888,)):
+        unreadable = f"bit masks {'/'.join(f'{mask:x}' for mask in masks)}"
+    if bits != 16:
+        return Header(size_hw=size_hw, unreadable=unreadable)
+    depths = (5, 6, 5) if masks == _MASKS_565 else (5, 5, 5)
+    return Header(size_hw=size_hw, unreadable=unreadable, finish=functools.partial(_full_range, depths=depths))
 
 
-def with_full_range(image: NDArray[np.uint8], header: BmpHeader) -> NDArray[np.uint8]:
-    """Scale the 5 or 6 bits of 16-bit pixels, which OpenCV shifts up, to 0..255; other images stay as they are."""
-    if header.bits != 16:
-        return image
-    bits = (5, 6, 5) if header.masks == _MASKS_565 else (5, 5, 5)
+def _full_range(image: NDArray[Any], depths: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Scale levels of 5 or 6 bits, which OpenCV shifts up, to 0..255."""
     levels = np.arange(256, dtype=np.uint32)
-    tables = [((levels >> (8 - depth)) * 255 // (2**depth - 1)).astype(np.uint8) for depth in bits]
+    tables = [((levels >> (8 - depth)) * 255 // (2**depth - 1)).astype(np.uint8) for depth in depths]
     return np.dstack([table[image[..., channel]] for channel, table in enumerate(tables)])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from hrnet_deploy.artifact.known_classes import imagenet_classes, imagenet_wnids
 from hrnet_deploy.errors import UsageError
 
 _LINE_LIMIT = 200
@@ -29,55 +31,48 @@ _ID_COLUMNS = frozenset({"id", "index", "idx", "number", "value", "label", "labe
 _NAME_COLUMNS = ("name", "class_name", "classname", "label_name", "class", "category", "label", "text")
 _NESTED = ("id2label", "idx_to_class", "label_names", "class_names", "classes", "names", "label2id", "class_to_idx")
 
-Known = Callable[[tuple[str, ...]], "tuple[str, ...] | None"]
-"""Returns the usual names of a well-known list in another form; None for any other list."""
+_NEARLY_ALL = 0.95
+"""Share of names that all lists of ImageNet have in common; they differ in a few, such as the two cranes."""
 Entry = tuple[str, str]
 """Position of a name, such as "line 3", and the name."""
 
 
-def parse_class_list(text: str, origin: str, known: Known) -> tuple[str, ...]:
-    """Read the class names in a text, by class index; `origin` names it in errors.
-
-    The text has one name a line, in the order of the class indices or each with its number (counted from 0 or 1, before
-    or after the name); or it is a table with a header, or JSON, as for `names_in`. A WordNet id before each name is
-    removed; a list of ids alone is accepted.
-    """
+def parse_class_list(text: str, origin: str) -> tuple[str, ...]:
+    """Read the class names in a text, by class index; `origin` names it in errors."""
     first = text.strip().split("\n", 1)
     # A name such as "[void]" may well begin a plain list.
     structured = text.lstrip()[:1] in {"{", "["} and not (len(first) > 1 and first[0].rstrip()[-1:] in {"}", "]"})
-    entries = _from_json(text, origin) if structured else _from_lines(text, origin)
-    return _checked(list(_without_wnids(entries)), origin, known)
+    if structured:
+        entries = _from_json(text, origin)
+    else:
+        lines = [line.strip() for line in text.rstrip().split("\n")]
+        plain = [(f"line {number}", line) for number, line in enumerate(lines, start=1)]
+        entries = _table(lines, origin) or _numbered(plain, origin) or plain
+    return _checked(list(_without_wnids(entries)), origin)
 
 
-def names_in(value: object, origin: str, known: Known) -> tuple[str, ...]:
+def names_in(value: object, origin: str) -> tuple[str, ...]:
     """Find class names, by class index, in a value of JSON or of a training file; `origin` names it in errors.
 
     The value is a list of names, a mapping of indices to names or of names to indices, or a mapping that holds one of
     these under a usual key, such as "id2label".
     """
-    return _checked(list(_without_wnids(_entries_of(value, origin))), origin, known)
+    return _checked(list(_without_wnids(_entries_of(value, origin))), origin)
 
 
 def _from_json(text: str, origin: str) -> list[Entry]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        value = _python_dict(text)
+        value = None
+        if text.count("{") == 1 and "[" not in text:  # a printed Python dict, such as a well-known list of ImageNet's
+            with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+                value = ast.literal_eval(text.strip())
         if value is None:
             raise UsageError(
                 f"{origin} must be JSON where it begins like it, got: {error!s:.80}. Correct it."
             ) from error
     return _entries_of(value, origin)
-
-
-def _python_dict(text: str) -> object:
-    """Parse a printed Python dict, such as the well-known list of ImageNet's labels; nothing is executed."""
-    if text.count("{") != 1 or "[" in text:
-        return None
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
 
 
 def _entries_of(value: object, origin: str) -> list[Entry]:
@@ -111,12 +106,6 @@ def _name(value: object) -> str:
 
 def _number(value: object) -> int | None:
     return int(str(value)) if type(value) in {int, str} and re.fullmatch(r"\d{1,9}", str(value)) else None
-
-
-def _from_lines(text: str, origin: str) -> list[Entry]:
-    lines = [line.strip() for line in text.rstrip().split("\n")]
-    plain = [(f"line {number}", line) for number, line in enumerate(lines, start=1)]
-    return _table(lines, origin) or _numbered(plain, origin) or plain
 
 
 def _numbered(plain: list[Entry], origin: str) -> list[Entry]:
@@ -168,12 +157,10 @@ def _table(lines: list[str], origin: str) -> list[Entry]:
             continue
         rows = list(csv.reader(lines[1:], delimiter=delimiter))
         cells = [[cell.strip() for cell in row] + [""] * (len(header) - len(row)) for row in rows]
-
-        def digits(column: int, cells: list[list[str]] = cells) -> bool:
-            return all(_number(row[column]) is not None for row in cells)
-
-        ids = _first_column(header, sorted(_ID_COLUMNS, key=lambda word: word != "id"), digits)
-        names = _first_column(header, _NAME_COLUMNS, lambda column, ids=ids: column != ids)
+        numeric = [word for place, word in enumerate(header) if all(_number(row[place]) is not None for row in cells)]
+        words = [word for word in sorted(_ID_COLUMNS, key=lambda word: word != "id") if word in numeric]
+        ids = header.index(words[0]) if words else None
+        names = next((header.index(word) for word in _NAME_COLUMNS if word in header and word not in words[:1]), None)
         if not cells or names is None:
             continue
         if ids is None:
@@ -181,10 +168,6 @@ def _table(lines: list[str], origin: str) -> list[Entry]:
         numbered = [(int(row[ids]), f"line {place}", row[names]) for place, row in enumerate(cells, start=2)]
         return _by_number(numbered, origin)
     return []
-
-
-def _first_column(header: list[str], words: Sequence[str], fits: Callable[..., bool]) -> int | None:
-    return next((header.index(word) for word in words if word in header and fits(header.index(word))), None)
 
 
 def _unquoted(text: str) -> str:
@@ -199,8 +182,19 @@ def _without_wnids(entries: list[Entry]) -> Iterator[Entry]:
         yield where, name if alone or match is None else (match[2] or "")
 
 
-def _checked(entries: list[Entry], origin: str, known: Known) -> tuple[str, ...]:
-    usual = known(tuple(name for _, name in entries))
+def _imagenet_names(names: list[str]) -> tuple[str, ...] | None:
+    """Return ImageNet's short names for its WordNet ids or its long names, such as "tench, Tinca tinca"."""
+    known = dict(zip(imagenet_wnids(), imagenet_classes(), strict=True))
+    if names and known.keys() >= set(names):
+        return tuple(known[name] for name in names)
+    if len(names) != len(known):
+        return None
+    first = sum(name.split(",", 1)[0] == own for name, own in zip(names, known.values(), strict=True))
+    return imagenet_classes() if first >= _NEARLY_ALL * len(names) else None
+
+
+def _checked(entries: list[Entry], origin: str) -> tuple[str, ...]:
+    usual = _imagenet_names([name for _, name in entries])
     if usual is not None:
         return usual
     seen: dict[str, str] = {}

@@ -9,16 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError
-from hrnet_deploy.imaging import bmp, netpbm, tiff
-from hrnet_deploy.imaging.avif import AvifHeader
-from hrnet_deploy.imaging.image_header import SUPPORTED, ImageHeader, read_header
-from hrnet_deploy.imaging.jpeg2000 import Jpeg2000Header
-from hrnet_deploy.imaging.unsupported_formats import unsupported_format
+from hrnet_deploy.imaging.header import Header
+from hrnet_deploy.imaging.image_header import SUPPORTED, read_header, unsupported_format
+from hrnet_deploy.imaging.tiff import ORIENTATION, upright
 
 PIXEL_LIMIT = 178_956_970
 """Largest image that is decoded, in pixels. Source: Pillow, twice Image.MAX_IMAGE_PIXELS, where it raises as well."""
 
-_EXIF_ORIENTATION = 0x0112
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 
 
@@ -28,22 +25,15 @@ def from_bytes(content: bytes, what: str, draft_px: int | None = None) -> NDArra
     The first of several pages or frames is read; color profiles and gamma are ignored. `what` names the file in errors.
     """
     header = check_file(content, what)
-    fields, reading = header.fields, _reading(header, draft_px)
-    if isinstance(fields, tiff.TiffHeader):
-        return _from_tiff(content, fields, what)
-    if isinstance(fields, netpbm.NetpbmHeader) and not fields.is_scaled:
-        image = netpbm.scaled(_decoded(content, what, cv2.IMREAD_UNCHANGED), fields.max_value)
-    else:
-        image = _decoded(content, what, reading)
-    if isinstance(fields, bmp.BmpHeader):
-        image = bmp.with_full_range(image, fields)
-    if isinstance(fields, AvifHeader):  # OpenCV applies neither rotation nor mirror
-        image = np.rot90(image, fields.quarter_turns)
-        image = image if fields.mirror is None else np.flip(image, fields.mirror)
+    flags = header.flags
+    if draft_px is not None and header.kind == "JPEG" and header.size_hw is not None:
+        # Only JPEG gets faster by being reduced, as its decoder leaves frequencies out.
+        flags = next((flags for factor, flags in _REDUCED if min(header.size_hw) >= draft_px * factor), flags)
+    image = header.finish(_decoded(header.prepare(content), what, flags))
     return from_array(image, what)
 
 
-def check_file(content: bytes, what: str) -> ImageHeader:
+def check_file(content: bytes, what: str) -> Header:
     """Read and check the header of an image file before a decoder allocates memory for it."""
     if not content:
         raise ImageError(f"{what} must not be empty, got 0 bytes. Fetch it again.")
@@ -58,20 +48,20 @@ def check_file(content: bytes, what: str) -> ImageHeader:
         _check_size(header.size_hw, what)
     if header.is_truncated:
         raise ImageError(f"{what} must be complete, got a truncated file of {len(content)} bytes. Fetch it again.")
-    if header.size_hw is None or header.fields is None:  # a decoder might still find an image, of any size
+    if header.size_hw is None:  # a decoder might still find an image, of any size
         raise ImageError(
             f"{what} cannot be decoded: its {header.kind} header is damaged. Save it again as PNG or JPEG."
         )
-    if (feature := header.fields.unreadable) is not None:
+    if header.unreadable is not None:
         raise ImageError(
-            f"{what} must be a {header.kind} of a kind that is read, got {feature}. Save it as 8-bit RGB PNG."
+            f"{what} must be a {header.kind} of a kind that is read, got {header.unreadable}. Save it as 8-bit RGB PNG."
         )
     return header
 
 
-def _decoded(content: bytes, what: str, reading: int) -> NDArray[Any]:
+def _decoded(content: bytes, what: str, flags: int) -> NDArray[Any]:
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), reading)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"{what} cannot be decoded ({error.err}). Save it again as PNG or JPEG.") from error
     if image is None:
@@ -80,28 +70,6 @@ def _decoded(content: bytes, what: str, reading: int) -> NDArray[Any]:
             " JPEG."
         )
     return image
-
-
-def _from_tiff(content: bytes, header: tiff.TiffHeader, what: str) -> NDArray[np.uint8]:
-    """Decode a TIFF; libtiff multiplies colors by unassociated alpha, and leaves those of associated alpha dark."""
-    reading = cv2.IMREAD_UNCHANGED if header.premultiplied else cv2.IMREAD_COLOR
-    image = _decoded(tiff.plain(content, header), what, reading)
-    if header.premultiplied:
-        image = tiff.unpremultiplied(image)
-    return _upright(from_array(image, what), header.value(tiff.ORIENTATION, 1))
-
-
-def _reading(header: ImageHeader, draft_px: int | None) -> int:
-    """Choose OpenCV's flags; only JPEG gets faster by being reduced, as its decoder leaves frequencies out."""
-    if header.kind == "AVIF":
-        return cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # its own boxes count, not EXIF
-    if isinstance(header.fields, Jpeg2000Header) and header.fields.components == 1:
-        return cv2.IMREAD_UNCHANGED  # OpenCV takes a bare codestream, which names no color space, for color
-    if draft_px is not None and header.kind == "JPEG" and header.size_hw is not None:
-        for factor, reading in _REDUCED:
-            if min(header.size_hw) >= draft_px * factor:
-                return reading
-    return cv2.IMREAD_COLOR
 
 
 def _check_size(size_hw: tuple[int, int], what: str) -> None:
@@ -144,7 +112,7 @@ def from_pil(source: Any, what: str) -> NDArray[np.uint8]:
     """Convert a PIL image of any mode but "F" to upright BGR uint8 (H, W, 3); "I" counts as 16 bits."""
     _check_size((source.size[1], source.size[0]), what)
     try:
-        orientation = source.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = source.getexif().get(ORIENTATION, 1)
         if source.mode == "I" or source.mode.startswith("I;16"):  # Pillow would clip 16 bits to 8
             levels = np.asarray(source)
             if levels.size and not 0 <= levels.min() <= levels.max() <= 65535:
@@ -162,15 +130,4 @@ def from_pil(source: Any, what: str) -> NDArray[np.uint8]:
         if isinstance(error, ImageError):
             raise
         raise ImageError(f"{what} cannot be decoded ({error}). Save it again as PNG or JPEG.") from error
-    return _upright(image, orientation)
-
-
-def _upright(image: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """Undo an EXIF orientation. Source: EXIF 2.32, tag 0x0112."""
-    turned: Any = image
-    if orientation in (5, 6, 7, 8):
-        turned = cv2.transpose(turned)
-    flips = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
-    if orientation in flips:
-        turned = cv2.flip(turned, flips[orientation])
-    return np.asarray(turned, np.uint8)
+    return np.asarray(upright(image, orientation), np.uint8)

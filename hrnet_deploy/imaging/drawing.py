@@ -1,12 +1,16 @@
-"""Drawing of results: tinted masks, legends and bars."""
+"""Drawing of results: tinted masks, legends and bars, and the image files of them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.errors import UsageError
 
 Image = NDArray[np.uint8]
 """BGR uint8 (H, W, 3)."""
@@ -20,17 +24,7 @@ _MAX_ENLARGED_HEIGHT_PX = 4 * _MIN_WIDTH_PX
 
 
 def tint(image: Image, mask: NDArray[np.uint8], palette_rgb: NDArray[np.uint8], alpha: float) -> Image:
-    """Blend class colors over an image.
-
-    Args:
-        image: BGR uint8 (H, W, 3).
-        mask: class ids, uint8 (H, W); ids beyond the palette stay untinted.
-        palette_rgb: uint8 (classes, 3).
-        alpha: weight of the colors, 0..1.
-
-    Returns:
-        BGR uint8 (H, W, 3), a new image.
-    """
+    """Blend RGB class colors (classes, 3) over a BGR image by its mask (H, W); ids beyond the palette stay untinted."""
     table = np.zeros((1, 256, 3), np.uint8)
     table[0, : len(palette_rgb)] = palette_rgb[:, ::-1]
     colors = cv2.LUT(cv2.merge((mask, mask, mask)), table)
@@ -44,12 +38,7 @@ def tint(image: Image, mask: NDArray[np.uint8], palette_rgb: NDArray[np.uint8], 
 def with_rows(image: Image, rows: Sequence[tuple[str, float, tuple[int, int, int]]]) -> Image:
     """Add a panel under an image: one row each with a swatch, a name, a bar and a percentage.
 
-    Args:
-        image: BGR uint8 (H, W, 3); a small image is enlarged to make the text legible.
-        rows: (name, share 0..1, BGR color).
-
-    Returns:
-        BGR uint8 (H, W, 3), image and panel.
+    The rows are (name, share 0..1, BGR color); a small image is enlarged to make the text legible.
     """
     if image.shape[1] < _MIN_WIDTH_PX:
         # A thin, tall image is enlarged less, to limit its height, and paper fills the rest.
@@ -94,3 +83,16 @@ def _fitting(text: str, scale: float, width: int) -> str:
     while len(text) > 1 and cv2.getTextSize(text, _FONT, scale * 0.8, 1)[0][0] > width:
         text = text[:-2].rstrip(" .") + "."
     return text
+
+
+def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an image, gray (H, W) or BGR (H, W, 3), in the format of the path's extension."""
+    try:
+        fits, encoded = cv2.imencode(path.suffix or ".", image)
+    except cv2.error as error:
+        raise UsageError(f"image file needs an image extension, got '{path.name}'. Use .png or .jpg.") from error
+    if not fits:
+        height, width = image.shape[:2]
+        raise UsageError(f"image must fit its format, got {height}x{width} for '{path.name}'. Use .png.")
+    with atomic_output(path) as temporary:
+        temporary.write_bytes(encoded.tobytes())

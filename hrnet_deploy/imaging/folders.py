@@ -19,17 +19,7 @@ def is_image(name: str) -> bool:
 
 
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:
-    """List a folder without its hidden entries.
-
-    Args:
-        folder: to list.
-
-    Returns:
-        Names of its folders and of its files, both sorted.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
+    """List a folder without hidden entries: sorted names of its folders and of its files; ImageError if unreadable."""
     try:
         with os.scandir(folder) as entries:
             visible = sorted((e.name, e.is_dir()) for e in entries if not e.name.startswith("."))
@@ -39,27 +29,16 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Find every image in a folder and its subfolders, without hidden ones.
-
-    Args:
-        folder: where to search.
-
-    Returns:
-        Their paths, sorted.
-
-    Raises:
-        ImageError: a folder cannot be read.
-    """
+    """Find every image in a folder and its subfolders, sorted, without hidden ones; ImageError if unreadable."""
     found: list[Path] = []
     seen: set[str] = set()
     remaining = [folder]
     while remaining:
         place = remaining.pop()
         real = os.path.realpath(place)
-        if real in seen:  # links may form a circle
-            continue
-        seen.add(real)
-        folders, files = list_folder(place)
-        found += [place / name for name in files if is_image(name)]
-        remaining += [place / name for name in folders]
+        if real not in seen:  # links may form a circle
+            seen.add(real)
+            folders, files = list_folder(place)
+            found += [place / name for name in files if is_image(name)]
+            remaining += [place / name for name in folders]
     return sorted(found)

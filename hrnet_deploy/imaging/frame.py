@@ -12,13 +12,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """Position of a frame in a video.
-
-    Attributes:
-        path: the video.
-        index: number of the frame, from 0.
-        fps: frames per second that the video declares; 0 for none.
-    """
+    """Position of a frame in a video: its number, from 0, and the frames per second that the video declares, or 0."""
 
     path: Path
     index: int
@@ -27,12 +21,10 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class Frame:
-    """One decoded image.
+    """One decoded image, named by its file, "image_0", "video.mp4#12" or "camera0#12"; counts start at 0.
 
     Attributes:
         image: BGR, uint8 (H, W, 3), contiguous; it shares the caller's memory where an array was given.
-        name: file name, "image_0", "video.mp4#12" or "camera0#12"; counts start at 0.
-        path: the file, if any.
         decode_ms: time to read and decode.
         video: position in a video file; None for images and cameras.
     """

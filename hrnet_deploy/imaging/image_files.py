@@ -18,26 +18,17 @@ FILE_LIMIT_BYTES = 8 * PIXEL_LIMIT
 _CHUNK_BYTES = 1 << 20
 
 
-def images_in(folder: Path) -> list[Path]:
-    """Find the images below a folder, sorted; a folder without images is an error."""
-    found = images_below(folder)
-    if not found:
-        raise ImageError(
-            f"folder '{folder}' must hold images, got none. Supported: {' '.join(sorted(IMAGE_SUFFIXES))}."
-        )
-    return found
-
-
-def matching(pattern: str) -> list[Path]:
-    """Find the images and videos that match a glob pattern, sorted."""
+def images_in(place: str, *, pattern: bool) -> list[Path]:
+    """Find the images below a folder, or the images and videos that match a glob pattern, sorted; none is an error."""
+    if not pattern:
+        if found := images_below(Path(place)):
+            return found
+        raise ImageError(f"folder '{place}' must hold images, got none. Supported: {' '.join(sorted(IMAGE_SUFFIXES))}.")
+    matches = map(Path, glob.glob(place, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
     known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    matches = map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
-    found = [path for path in matches if path.suffix.lower() in known and not path.is_dir()]
-    if not found:
-        raise MissingFileError(
-            f"pattern '{pattern}' must match images, got no match. Check it, and quote it in a shell."
-        )
-    return sorted(found)
+    if found := sorted(path for path in matches if path.suffix.lower() in known and not path.is_dir()):
+        return found
+    raise MissingFileError(f"pattern '{place}' must match images, got no match. Check it, and quote it in a shell.")
 
 
 def read_file(path: Path) -> bytes:

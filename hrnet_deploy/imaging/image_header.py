@@ -1,135 +1,106 @@
-"""The declared properties of an image file, read once, before a decoder allocates memory."""
+"""The header of an image file in any format, read once, before a decoder allocates memory."""
 
 from __future__ import annotations
 
+import functools
+import re
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from hrnet_deploy.imaging.avif import AvifHeader, read_avif_header
-from hrnet_deploy.imaging.bmp import BmpHeader, read_bmp_header
-from hrnet_deploy.imaging.iso_boxes import brands
-from hrnet_deploy.imaging.jpeg import JpegHeader, read_jpeg_header
-from hrnet_deploy.imaging.jpeg2000 import J2K_SIGNATURE, JP2_SIGNATURE, Jpeg2000Header, read_jpeg2000_header
-from hrnet_deploy.imaging.netpbm import NetpbmHeader, read_netpbm_header
-from hrnet_deploy.imaging.tiff import TiffHeader, read_tiff_header
+from hrnet_deploy.imaging.bmp import read_bmp
+from hrnet_deploy.imaging.header import Header
+from hrnet_deploy.imaging.iso_images import brands, read_avif, read_jpeg2000
+from hrnet_deploy.imaging.jpeg import read_jpeg
+from hrnet_deploy.imaging.netpbm import read_netpbm
+from hrnet_deploy.imaging.tiff import read_tiff
 
 SUPPORTED = ("JPEG", "PNG", "WebP", "AVIF", "TIFF", "BMP", "GIF", "JPEG 2000", "PBM, PGM or PPM")
 """Formats that are decoded."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
+_UNSUPPORTED = {
+    b"\x76\x2f\x31\x01": "an OpenEXR file of floating-point pixels",
+    b"#?RADIANCE": "a Radiance HDR file of floating-point pixels",
+    b"#?RGBE": "a Radiance HDR file of floating-point pixels",
+    b"PF": "a PFM file of floating-point pixels",
+    b"Pf": "a PFM file of floating-point pixels",
+    b"P7": "a PAM file",
+    b"\x59\xa6\x6a\x95": "a Sun raster file",
+    b"\xff\x0a": "a JPEG XL file",
+    b"\0\0\0\x0cJXL ": "a JPEG XL file",
+    b"8BPS": "a Photoshop file",
+    b"qoif": "a QOI file",
+    b"DDS ": "a DDS file",
+    b"\0\0\1\0": "an icon file",
+    b"%PDF": "a PDF file",
+    b"SIMPLE  =": "a FITS file",
+    b"\x93NUMPY": "a NumPy file",
+    b"PK\3\4": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "an XML file, such as an SVG drawing",
+    b"<!DOCTYPE": "a web page",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+}
 
 
-@dataclass(frozen=True)
-class SizeOnly:
-    """Header of a format whose features are all read."""
-
-    size_hw: tuple[int, int]
-    unreadable: str | None = None
-
-
-FormatHeader = SizeOnly | JpegHeader | AvifHeader | TiffHeader | BmpHeader | Jpeg2000Header | NetpbmHeader
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """Declared properties of an image file.
-
-    Attributes:
-        kind: format, one of `SUPPORTED`.
-        size_hw: (height, width) in pixels, before any orientation; None where the header is cut or broken.
-        is_truncated: whether a JPEG, PNG, WebP or TIFF file ends before its image; decoders fill the rest with gray.
-        fields: header of the format; None where it is cut or broken.
-    """
-
-    kind: str
-    size_hw: tuple[int, int] | None
-    is_truncated: bool
-    fields: FormatHeader | None
-
-
-def read_header(content: bytes) -> ImageHeader | None:
+def read_header(content: bytes) -> Header | None:
     """Read the header of an image file; None for a format that is not supported."""
-    kind = _format(content)
-    if kind is None:
+    kind = next((kind for kind, (start, _) in _FORMATS.items() if start.match(content)), None)
+    if kind is None or (kind == "AVIF" and not brands(content) & _AVIF_BRANDS):
         return None
     try:
-        fields: FormatHeader | None = _READERS[kind](content)
+        header = _FORMATS[kind][1](content)
     except (struct.error, ValueError, IndexError):
-        fields = None
-    size_hw = fields.size_hw if fields is not None else None
-    if size_hw is not None and min(size_hw) <= 0:
-        size_hw = None
-    return ImageHeader(kind, size_hw, _is_truncated(kind, content, fields), fields)
+        header = Header(size_hw=None, is_truncated=kind == "TIFF")
+    cut = (kind == "PNG" and content.rfind(b"IEND") < 0) or (
+        kind == "WebP" and len(content) < 8 + int.from_bytes(content[4:8], "little")
+    )
+    size_hw = header.size_hw if header.size_hw and min(header.size_hw) > 0 else None
+    return replace(header, kind=kind, size_hw=size_hw, is_truncated=header.is_truncated or cut)
 
 
-def _format(content: bytes) -> str | None:
-    """Recognize one of the formats in `SUPPORTED` by the first bytes."""
-    if content.startswith(_PNG):
-        return "PNG"
-    if content.startswith(b"\xff\xd8"):
-        return "JPEG"
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        return "WebP"
-    if content[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}:
-        return "TIFF"
-    if content.startswith((JP2_SIGNATURE, J2K_SIGNATURE)):
-        return "JPEG 2000"
-    if content.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if content.startswith(b"BM"):
-        return "BMP"
-    if content[:1] == b"P" and content[1:2] in b"123456" and content[2:3].isspace():
-        return "PBM, PGM or PPM"
-    return "AVIF" if brands(content) & {b"avif", b"avis"} else None
+def unsupported_format(content: bytes) -> str | None:
+    """Name the format of a file that is not read, such as "a PDF file"; None for an unknown format."""
+    if brands(content) & _HEIF_BRANDS:
+        return "an HEIC file"
+    return next((name for magic, name in _UNSUPPORTED.items() if content.startswith(magic)), None)
 
 
-def _is_truncated(kind: str, content: bytes, fields: FormatHeader | None) -> bool:
-    if kind == "PNG":
-        return content.rfind(b"IEND") < 0
-    if kind == "WebP":
-        return len(content) < 8 + int.from_bytes(content[4:8], "little")
-    if isinstance(fields, JpegHeader):
-        return fields.is_truncated(content)
-    if kind == "TIFF":
-        return not isinstance(fields, TiffHeader) or fields.is_truncated(content)
-    return False
+def _read_size(content: bytes, code: str, at: int) -> Header:
+    """Read width and height of a PNG or GIF. Source: ISO/IEC 15948 11.2.1; GIF89a 18."""
+    width, height = struct.unpack_from(code, content, at)
+    return Header(size_hw=(height, width))
 
 
-def _read_png(content: bytes) -> SizeOnly:
-    """Read the size of a PNG. Source: ISO/IEC 15948 11.2.1."""
-    width, height = struct.unpack_from(">II", content, 16)
-    return SizeOnly((height, width))
-
-
-def _read_gif(content: bytes) -> SizeOnly:
-    """Read the size of a GIF. Source: GIF89a 18."""
-    width, height = struct.unpack_from("<HH", content, 6)
-    return SizeOnly((height, width))
-
-
-def _read_webp(content: bytes) -> SizeOnly:
+def _read_webp(content: bytes) -> Header:
     """Read the size of a WebP. Source: RFC 9649."""
     kind = content[12:16]
     if kind == b"VP8X":
-        return SizeOnly((1 + int.from_bytes(content[27:30], "little"), 1 + int.from_bytes(content[24:27], "little")))
-    if kind == b"VP8L":
+        width, height = (1 + int.from_bytes(content[at : at + 3], "little") for at in (24, 27))
+    elif kind == b"VP8L":
         bits = struct.unpack_from("<I", content, 21)[0]
-        return SizeOnly((1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)))
-    if kind == b"VP8 ":
-        width, height = struct.unpack_from("<HH", content, 26)
-        return SizeOnly((height & 0x3FFF, width & 0x3FFF))
-    raise ValueError(kind)
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif kind == b"VP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", content, 26))
+    else:
+        raise ValueError(kind)
+    return Header(size_hw=(height, width))
 
 
-_READERS: dict[str, Callable[[bytes], FormatHeader]] = {
-    "JPEG": read_jpeg_header,
-    "PNG": _read_png,
-    "WebP": _read_webp,
-    "AVIF": read_avif_header,
-    "TIFF": read_tiff_header,
-    "BMP": read_bmp_header,
-    "GIF": _read_gif,
-    "JPEG 2000": read_jpeg2000_header,
-    "PBM, PGM or PPM": read_netpbm_header,
+_FORMATS: Mapping[str, tuple[re.Pattern[bytes], Callable[[bytes], Header]]] = {
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), functools.partial(_read_size, code=">II", at=16)),
+    "JPEG": (re.compile(rb"\xff\xd8"), read_jpeg),
+    "WebP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _read_webp),
+    "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), read_tiff),
+    "JPEG 2000": (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), read_jpeg2000),
+    "GIF": (re.compile(rb"GIF8[79]a"), functools.partial(_read_size, code="<HH", at=6)),
+    "BMP": (re.compile(rb"BM"), read_bmp),
+    "PBM, PGM or PPM": (re.compile(rb"P[1-6]\s"), read_netpbm),
+    "AVIF": (re.compile(rb".{4}ftyp", re.DOTALL), read_avif),
 }
+"""First bytes and reader of each format; AVIF is last, because its first bytes are any."""

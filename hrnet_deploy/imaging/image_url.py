@@ -50,17 +50,16 @@ def _body(response: http.client.HTTPResponse, what: str) -> bytes:
     declared = int(response.headers.get("Content-Length") or -1)
     if declared > LIMIT_BYTES:
         raise _too_large(what, f"{declared} bytes")
-    end, parts, size = time.monotonic() + _DEADLINE_S, bytearray(), 0
+    end, body = time.monotonic() + _DEADLINE_S, bytearray()
     while chunk := response.read1(_CHUNK_BYTES):
-        size += len(chunk)
-        if size > LIMIT_BYTES:
+        body += chunk
+        if len(body) > LIMIT_BYTES:
             raise _too_large(what, "more")
         if time.monotonic() > end:
             raise TimeoutError(f"not complete after {_DEADLINE_S:.0f} s")
-        parts += chunk
-    if declared >= 0 and size < declared:
-        raise ConnectionError(f"the connection closed after {size} of {declared} bytes")
-    return bytes(parts)
+    if len(body) < declared:
+        raise ConnectionError(f"the connection closed after {len(body)} of {declared} bytes")
+    return bytes(body)
 
 
 def _too_large(what: str, got: str) -> ImageError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -20,17 +19,9 @@ _SIGNATURE_BYTES, _HEADER_BYTES = 8, 25
 
 
 def read_label_values(content: bytes, what: str) -> NDArray[Any]:
-    """Read the number of each pixel: its palette index, or its stored gray level.
+    """Read the number of each pixel of a PNG: palette index or gray level, uint8 or uint16 (H, W).
 
-    Args:
-        content: a PNG of gray levels or of a palette, 1 to 16 bits.
-        what: its name in errors.
-
-    Returns:
-        uint8 or uint16 (H, W).
-
-    Raises:
-        ImageError: no PNG, cut short, damaged, too large, or a color image.
+    ImageError: no PNG, cut short, damaged, too large, or a color image; `what` names it.
     """
     kind = check_file(content, what).kind
     if kind != "PNG":
@@ -49,20 +40,16 @@ def read_label_values(content: bytes, what: str) -> NDArray[Any]:
 
 
 def _as_gray(content: bytes) -> bytes:
-    """Rewrite the PNG as gray levels, without palette, transparency and all that could change the numbers."""
+    """Rewrite a PNG as gray levels, without all that could change the numbers. Source: ISO/IEC 15948 5.3."""
     header = content[_SIGNATURE_BYTES + 8 : _HEADER_BYTES] + bytes([_GRAY]) + content[26:29]
     parts = [content[:_SIGNATURE_BYTES], _chunk(b"IHDR", header)]
-    parts += [_chunk(name, body) for name, body in _chunks(content) if name == b"IDAT"]
-    return b"".join([*parts, _chunk(b"IEND", b"")])
-
-
-def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield type and body of each chunk. Source: ISO/IEC 15948 5.3."""
     place = _SIGNATURE_BYTES
     while place + 8 <= len(content):
         size, name = struct.unpack_from(">I4s", content, place)
-        yield name, content[place + 8 : place + 8 + size]
+        if name == b"IDAT":
+            parts.append(_chunk(name, content[place + 8 : place + 8 + size]))
         place += 12 + size
+    return b"".join([*parts, _chunk(b"IEND", b"")])
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:

@@ -24,14 +24,10 @@ CITYSCAPES_PALETTE.setflags(write=False)
 
 
 def palette(classes: Sequence[str]) -> NDArray[np.uint8]:
-    """Choose one color for each class, the same at every call.
+    """Choose one color for each class, uint8 (n, 3) RGB, the same at every call.
 
-    Args:
-        classes: class names by index.
-
-    Returns:
-        uint8 (n, 3) RGB: Cityscapes' own colors for its classes; else well-separated ones, never black or white, all
-        different for 255 classes and more. The first colors do not depend on the number of classes.
+    Cityscapes' classes have their own colors; others well-separated ones, never black or white, all different for 255
+    classes and more. The first colors do not depend on the number of classes.
     """
     if tuple(classes) == CITYSCAPES_CLASSES:
         return CITYSCAPES_PALETTE.copy()

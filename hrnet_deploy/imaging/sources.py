@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import cv2
 import numpy as np
 
 from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.imaging import image_files, image_objects
 from hrnet_deploy.imaging.decode_image import from_array, from_bytes, from_pil, is_pil
-from hrnet_deploy.imaging.frame import Frame, Item
+from hrnet_deploy.imaging.frame import Frame, Item, VideoFrame
 from hrnet_deploy.imaging.image_url import fetch_image, url_scheme
-from hrnet_deploy.imaging.video_capture import video_items
 
 _SHOWN_URL = 200
 OnError = Callable[[str, ImageError], None]
@@ -68,9 +68,6 @@ def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = Non
             pixels, which is faster and not exact; None for all of it.
         allow_url: fetch URLs, which are refused otherwise.
 
-    Returns:
-        The frame.
-
     Raises:
         ImageError: the source cannot be decoded, is cut short, is too large, or is no image.
         MissingFileError: the file does not exist.
@@ -98,7 +95,8 @@ def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = Non
     elif image_objects.is_buffer(source):
         image = from_bytes(bytes(source), what, draft_px)
     elif image_objects.is_file(source):
-        name = _file_name(source) or name
+        known = getattr(source, "name", None)  # pipes and temporary files have a number or none
+        name = (Path(known).name if isinstance(known, str) else "") or name
         what = f"image '{name}'"
         image = from_bytes(image_objects.read_open_file(source, what, image_files.FILE_LIMIT_BYTES), what, draft_px)
     else:
@@ -107,17 +105,12 @@ def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = Non
 
 
 def items(source: Any, *, draft_px: int | None = None, allow_url: bool = False) -> Iterator[Item]:
-    """Find every image of a source; only frames of a video are decoded already.
+    """Find every image of a source, in order; only frames of a video are decoded already.
 
-    Args:
-        source: anything `read_frame` takes; a folder (searched recursively, sorted, hidden files left out); a glob
-            pattern; a video; a camera's number as int or text; or a list, tuple or iterator of all these.
-        draft_px: as for `read_frame`.
-        allow_url: as for `read_frame`.
-
-    Yields:
-        Items in order. An image that cannot be used, or a folder without images, is an item that raises when loaded.
-        Closing the iterator releases the video or camera.
+    The source is anything `read_frame` takes; a folder (searched recursively, sorted, hidden files left out); a glob
+    pattern; a video; a camera's number as int or text; or a list, tuple or iterator of all these. An image that cannot
+    be used, or a folder without images, is an item that raises when loaded. Closing the iterator releases the video or
+    camera.
     """
     yield from _walk(source, "image_0", functools.partial(read_frame, draft_px=draft_px, allow_url=allow_url))
 
@@ -152,16 +145,44 @@ def _collection(source: Any, read: Callable[..., Frame]) -> Iterator[Item]:
     """Find the images of a folder, pattern, video or camera."""
     kind = "camera" if _is_number(source) else _kind(source)
     if kind == "camera":
-        yield from video_items(int(str(source)), f"camera{source}", None)
+        yield from _video(int(str(source)), f"camera{source}", None)
     elif kind == "video":
         path = Path(str(source))
         if not path.exists():
             raise MissingFileError(f"video '{path}' must exist, got no such file. Check the path.")
-        yield from video_items(str(path), path.name, path)
+        yield from _video(str(path), path.name, path)
     else:
-        paths = image_files.images_in(Path(str(source))) if kind == "folder" else image_files.matching(str(source))
-        for path in paths:
+        for path in image_files.images_in(str(source), pattern=kind == "pattern"):
             yield from _walk(path, path.name, read)
+
+
+def _video(address: str | int, name: str, path: Path | None) -> Iterator[Item]:
+    """Decode a video file or a camera frame by frame; closing the iterator releases it."""
+    capture = cv2.VideoCapture(address)
+    try:
+        if not capture.isOpened():
+            raise ImageError(f"video '{path or name}' cannot be opened. Check that it plays, or convert it to MP4.")
+        fps = float(capture.get(cv2.CAP_PROP_FPS))
+        index = 0
+        while True:
+            start = time.perf_counter()
+            decoded, image = capture.read()
+            if not decoded:
+                break
+            what = f"video '{name}' frame {index}"
+            position = None if path is None else VideoFrame(path, index, fps)
+            pixels = from_array(image, what)
+            frame = Frame(pixels, f"{name}#{index}", path, 1e3 * (time.perf_counter() - start), position)
+            yield Item(what, functools.partial(_identity, frame))
+            index += 1
+        if index == 0:
+            raise ImageError(f"video '{path or name}' must hold frames, got none that decode. Convert it to MP4.")
+    finally:
+        capture.release()
+
+
+def _identity(frame: Frame) -> Frame:
+    return frame
 
 
 def _kind(source: str | Path) -> str:
@@ -191,12 +212,6 @@ def _plain(source: Any) -> Any:
 
 def _is_number(source: Any) -> bool:
     return isinstance(source, (int, np.integer)) and not isinstance(source, bool)
-
-
-def _file_name(source: Any) -> str | None:
-    """Return the name of an open file; pipes and temporary files have a number or none."""
-    found = getattr(source, "name", None)
-    return Path(found).name or None if isinstance(found, str) else None
 
 
 def _fail(error: ImageError | MissingFileError) -> Frame:

@@ -12,17 +12,10 @@ _DISCS = 1500
 
 
 def synthetic_images(count: int, size_hw: tuple[int, int]) -> list[Image]:
-    """Generate dead-leaves images: opaque discs of random color that occlude each other, plus a little sensor noise.
+    """Generate dead-leaves images of (height, width): discs of random color that hide each other, and a little noise.
 
     Radii drawn from a density r^-3 give the 1/f spectrum and the sharp edges of natural images, which white noise and
-    smooth patterns lack. Equal arguments give equal images.
-
-    Args:
-        count: number of images.
-        size_hw: (height, width) in pixels.
-
-    Returns:
-        BGR uint8 (height, width, 3) each.
+    smooth patterns lack. Equal arguments give equal images, BGR uint8 (height, width, 3).
 
     Source: A. Lee, D. Mumford, J. Huang, "Occlusion models for natural images", IJCV 41 (2001).
     """

@@ -6,8 +6,11 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from hrnet_deploy.imaging.header import Header
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES = 256, 257, 258, 259, 262, 273, 274, 277
 LENGTHS, PLANAR, TILE_OFFSETS, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT = 279, 284, 324, 325, 338, 339
@@ -37,7 +40,7 @@ _COLOR_NAMES = {4: "a transparency mask", 8: "CIE L*a*b* colors", 9: "ICC L*a*b*
 
 
 @dataclass(frozen=True)
-class Field:
+class _Field:
     """One entry of the first image file directory: its integers, and the position of the first in the file."""
 
     values: NDArray[Any]
@@ -45,10 +48,10 @@ class Field:
 
 
 @dataclass(frozen=True)
-class TiffHeader:
-    """Entries of the first page of a TIFF file, by tag."""
+class _Directory:
+    """Entries of the first page, by tag."""
 
-    fields: dict[int, Field]
+    fields: dict[int, _Field]
 
     def values(self, tag: int, default: int) -> set[int]:
         """Return the distinct numbers of an entry; the default where it is missing or empty."""
@@ -56,49 +59,45 @@ class TiffHeader:
 
     def value(self, tag: int, default: int) -> int:
         """Return the first number of an entry; the default where it is missing or empty."""
-        if tag not in self.fields or not self.fields[tag].values.size:
-            return default
-        return int(self.fields[tag].values[0])
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """(height, width) as stored, before the orientation is applied."""
-        return self.value(HEIGHT, 0), self.value(WIDTH, 0)
-
-    @property
-    def unreadable(self) -> str | None:
-        """Feature that is not read, in words for an error; None where there is none."""
-        return _unreadable(self)
-
-    @property
-    def alpha(self) -> int:
-        """Kind of the first extra sample: 0 none or unspecified, 1 associated (premultiplied), 2 unassociated."""
-        return self.value(EXTRA_SAMPLES, 0)
+        field = self.fields.get(tag)
+        return default if field is None or not field.values.size else int(field.values[0])
 
     @property
     def premultiplied(self) -> bool:
         """Whether the stored colors are already multiplied by alpha."""
-        return self.alpha == _ASSOCIATED
-
-    def is_truncated(self, content: bytes) -> bool:
-        """Decide whether a strip or tile of the first page reaches beyond the file's end."""
-        length = np.uint64(len(content))
-        for offsets, lengths in ((OFFSETS, LENGTHS), (TILE_OFFSETS, TILE_LENGTHS)):
-            if offsets in self.fields and lengths in self.fields:
-                places, sizes = (self.fields[tag].values.astype(np.uint64) for tag in (offsets, lengths))
-                count = min(len(places), len(sizes))
-                if np.any(sizes[:count] > length - np.minimum(places[:count], length)):
-                    return True
-        return False
+        return self.value(EXTRA_SAMPLES, 0) == _ASSOCIATED
 
 
-def read_tiff_header(content: bytes) -> TiffHeader:
+def read_tiff(content: bytes) -> Header:
+    """Read the header of the first page. libtiff leaves colors dark that are already multiplied by alpha."""
+    page = _directory(content)
+
+    def finish(image: NDArray[Any]) -> NDArray[Any]:
+        return upright(_unpremultiplied(image) if page.premultiplied else image, page.value(ORIENTATION, 1))
+
+    return Header(
+        size_hw=(page.value(HEIGHT, 0), page.value(WIDTH, 0)),
+        unreadable=_unreadable(page),
+        is_truncated=_is_truncated(page, len(content)),
+        flags=cv2.IMREAD_UNCHANGED if page.premultiplied else cv2.IMREAD_COLOR,
+        prepare=lambda content: _plain(content, page),
+        finish=finish,
+    )
+
+
+def upright(image: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Undo an orientation. Source: EXIF 2.32, tag 0x0112, which is that of TIFF."""
+    if orientation in (5, 6, 7, 8):
+        image = cv2.transpose(image)
+    flips = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
+    return cv2.flip(image, flips[orientation]) if orientation in flips else image
+
+
+def _directory(content: bytes) -> _Directory:
     """Read the first image file directory. Source: TIFF 6.0, section 2; BigTIFF design, Aware Systems."""
-    if content[:4] not in _MAGIC:
-        raise ValueError("no TIFF signature")
     order, big = _MAGIC[content[:4]]
     entry, count_code, offset_code, inline = ("HHQ8s", "Q", "Q", 8) if big else ("HHI4s", "H", "I", 4)
-    fields: dict[int, Field] = {}
+    fields: dict[int, _Field] = {}
     try:
         start = struct.unpack_from(order + offset_code, content, 8 if big else 4)[0]
         entries = struct.unpack_from(order + count_code, content, start)[0]
@@ -110,20 +109,32 @@ def read_tiff_header(content: bytes) -> TiffHeader:
                 dtype = np.dtype(order + _TYPES[kind])
                 if count * dtype.itemsize > inline:
                     at = struct.unpack_from(order + offset_code, content, at)[0]
-                fields[tag] = Field(np.frombuffer(content, dtype, count, at), at)
+                fields[tag] = _Field(np.frombuffer(content, dtype, count, at), at)
             place += struct.calcsize(order + entry)
     except (struct.error, OverflowError) as error:
         raise ValueError(str(error)) from error
-    return TiffHeader(fields)
+    return _Directory(fields)
 
 
-def _unreadable(header: TiffHeader) -> str | None:
-    color = header.value(PHOTOMETRIC, -1)
-    samples = header.value(SAMPLES, 1)
-    bits = header.values(BITS, 1)
-    compression = header.value(COMPRESSION, 1)
-    if not header.values(SAMPLE_FORMAT, 1) <= {1, 4}:
-        kind = {2: "signed", 3: "floating-point"}.get(header.value(SAMPLE_FORMAT, 1), "complex")
+def _is_truncated(page: _Directory, size: int) -> bool:
+    """Decide whether a strip or tile reaches beyond the file's end."""
+    length = np.uint64(size)
+    for offsets, lengths in ((OFFSETS, LENGTHS), (TILE_OFFSETS, TILE_LENGTHS)):
+        if offsets in page.fields and lengths in page.fields:
+            places, sizes = (page.fields[tag].values.astype(np.uint64) for tag in (offsets, lengths))
+            count = min(len(places), len(sizes))
+            if np.any(sizes[:count] > length - np.minimum(places[:count], length)):
+                return True
+    return False
+
+
+def _unreadable(page: _Directory) -> str | None:
+    color = page.value(PHOTOMETRIC, -1)
+    samples = page.value(SAMPLES, 1)
+    bits = page.values(BITS, 1)
+    compression = page.value(COMPRESSION, 1)
+    if not page.values(SAMPLE_FORMAT, 1) <= {1, 4}:
+        kind = {2: "signed", 3: "floating-point"}.get(page.value(SAMPLE_FORMAT, 1), "complex")
         return f"{kind} {max(bits)}-bit samples"
     if color not in _SAMPLES_OF:
         return _COLOR_NAMES.get(color, f"color space {color}")
@@ -134,42 +145,39 @@ def _unreadable(header: TiffHeader) -> str | None:
         return f"{samples} channels tagged as {kind} (photometric {color})"
     if len(bits) != 1 or not bits <= set(_BITS_OF[color]):
         return f"{'/'.join(map(str, sorted(bits)))}-bit samples"
-    return _misread(header, extra=samples > 1, deep=16 in bits)
+    return _misread(page, extra=samples > 1, deep=16 in bits)
 
 
-def _misread(header: TiffHeader, *, extra: bool, deep: bool) -> str | None:
+def _misread(page: _Directory, *, extra: bool, deep: bool) -> str | None:
     """Name a layout that OpenCV 5 decodes to wrong pixels without an error, as the tests found by trying all."""
-    planes, tiled = header.value(PLANAR, 1) == _SEPARATE, TILE_OFFSETS in header.fields
-    if header.value(PHOTOMETRIC, -1) in (*_GRAY, _PALETTE):
-        if extra and header.premultiplied:
+    planes, tiled = page.value(PLANAR, 1) == _SEPARATE, TILE_OFFSETS in page.fields
+    if page.value(PHOTOMETRIC, -1) in (*_GRAY, _PALETTE):
+        if extra and page.premultiplied:
             return "gray premultiplied by alpha"
         if extra and planes:
             return "separate planes of gray and alpha"
         if tiled and (extra or deep):
             return f"tiles of {'gray and alpha' if extra else '16-bit gray'}"
-    elif header.premultiplied and planes and deep:
+    elif page.premultiplied and planes and deep:
         return "separate planes of 16-bit colors premultiplied by alpha"
     return None
 
 
-def plain(content: bytes, header: TiffHeader) -> bytes:
-    """Return the file without unassociated alpha and orientation in its tags.
-
-    libtiff would multiply the colors by that alpha, and OpenCV turns the tiles of a turned image one by one.
-    """
-    patches = {EXTRA_SAMPLES: 0} if header.alpha == _UNASSOCIATED else {}
-    if header.value(ORIENTATION, 1) != 1:
+def _plain(content: bytes, page: _Directory) -> bytes:
+    """Remove unassociated alpha, by which libtiff multiplies, and orientation, which OpenCV applies tile by tile."""
+    patches = {EXTRA_SAMPLES: 0} if page.value(EXTRA_SAMPLES, 0) == _UNASSOCIATED else {}
+    if page.value(ORIENTATION, 1) != 1:
         patches[ORIENTATION] = 1
     if not patches:
         return content
     patched = bytearray(content)
     for tag, value in patches.items():
-        field = header.fields[tag]
+        field = page.fields[tag]
         patched[field.at : field.at + field.values.itemsize] = np.array(value, field.values.dtype).tobytes()
     return bytes(patched)
 
 
-def unpremultiplied(image: NDArray[np.generic]) -> NDArray[np.uint8]:
+def _unpremultiplied(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Divide BGRA colors by their alpha; black where alpha is 0. Source: Pillow, Unpack.c, unpackRGBa."""
     reduced = image if image.dtype == np.uint8 else np.asarray(image, np.uint16) >> 8
     color, alpha = reduced[..., :3].astype(np.uint16), reduced[..., 3:].astype(np.uint16)

@@ -27,37 +27,28 @@ def usable_fps(fps: float) -> float:
     return fps if 0 < fps <= _FASTEST_FPS else FALLBACK_FPS
 
 
-class _NoCodecError(Exception):
-    """This OpenCV cannot write that format."""
-
-
 class VideoFile:
     """Writes frames of one size to `path`; a context manager that keeps the file only if nothing failed."""
 
     def __init__(self, path: Path, fps: float, size_hw: tuple[int, int]) -> None:
-        """Open a video file.
+        """Open a video file for frames of (height, width); UsageError where it cannot be written.
 
-        Args:
-            path: the file; its suffix becomes .mp4, or .avi where this OpenCV writes no MPEG-4.
-            fps: frames per second, above 0.
-            size_hw: (height, width) of the frames; an odd side grows by one pixel, as codecs require even sides.
-
-        Raises:
-            UsageError: the folder cannot be written to, or OpenCV writes no video.
+        The path's suffix becomes .mp4, or .avi where this OpenCV writes no MPEG-4. An odd side grows by one pixel, as
+        codecs require even sides.
         """
         self._size_hw = size_hw
         self._even_hw = (size_hw[0] + size_hw[0] % 2, size_hw[1] + size_hw[1] % 2)
         for suffix, codec in _FORMATS:
             self.path = path.with_suffix(suffix)
-            with contextlib.suppress(_NoCodecError), contextlib.ExitStack() as stack:
+            with contextlib.ExitStack() as stack:
                 temporary = stack.enter_context(atomic_output(self.path))
                 code = cv2.VideoWriter.fourcc(*codec)
                 self._writer = cv2.VideoWriter(os.fspath(temporary), code, fps, self._even_hw[::-1])
                 stack.callback(self._writer.release)  # before the file gets its name
-                if not self._writer.isOpened():
-                    raise _NoCodecError
-                self._stack = stack.pop_all()
-                return
+                if self._writer.isOpened():
+                    self._stack = stack.pop_all()
+                    return
+                temporary.unlink(missing_ok=True)  # nothing gets the file's name
         raise UsageError(f"OpenCV must write videos, got no codec for '{path.name}'. Save images of the frames.")
 
     def write(self, image: NDArray[np.uint8]) -> None:

@@ -63,7 +63,6 @@ class FingerprintCheck:
     Attributes:
         verdict: "same", "different", "none" (the card has no fingerprint) or "other-picture" (OpenCV or NumPy draw
             another image on this machine, so a comparison is not possible).
-        detail: one clause for a person.
     """
 
     verdict: str
@@ -71,56 +70,24 @@ class FingerprintCheck:
 
 
 def fingerprint(engine: Engine, card: ModelCard) -> dict[str, str]:
-    """Run an artifact on its synthetic image.
-
-    Args:
-        engine: The opened artifact.
-        card: Its card.
-
-    Returns:
-        Entries for the card's lineage: digest of the image, and the output.
-
-    Raises:
-        DeviceError: The runtime failed.
-    """
+    """Run an artifact on its synthetic image; return the image's digest and the output, for its card's lineage."""
     image = _image(card)
     summary = _summary(_run(engine, card, image), card)
     return {PICTURE_KEY: _digest(image), ANSWER_KEY: json.dumps(summary, separators=(",", ":"))}
 
 
 def artifact_fingerprint(content: bytes, engine: Engine, card: ModelCard) -> dict[str, str]:
-    """Make what a card keeps so that its .onnx file can be verified later.
+    """Make what a card keeps so that its .onnx file can be verified; `engine` runs it on ONNX Runtime's CPU kernels.
 
-    Args:
-        content: The serialized graph.
-        engine: That graph on ONNX Runtime's CPU kernels.
-        card: Its card so far.
-
-    Returns:
-        Entries for the card's lineage: digest of the graph, output fingerprint, and the runtime and arithmetic of the
-        fingerprint and of the card's figures.
-
-    Raises:
-        DeviceError: The runtime failed.
+    Returns entries for the card's lineage: digest of the graph, output fingerprint, and the runtime and arithmetic of
+    the fingerprint and of the card's figures.
     """
     measured_on = f"{engine.backend} {engine.device} {onnxruntime_cpu_arithmetic(read_header(content))}"
     return {GRAPH_KEY: graph_sha256(content), RUNTIME_KEY: measured_on, **fingerprint(engine, card)}
 
 
 def check_fingerprint(engine: Engine, card: ModelCard) -> FingerprintCheck:
-    """Run an artifact again and compare its output with the fingerprint in its card.
-
-    Args:
-        engine: The opened artifact, on any runtime.
-        card: Its card.
-
-    Returns:
-        The result.
-
-    Raises:
-        ArtifactError: The fingerprint cannot be read, or the card does not fit the graph.
-        DeviceError: The runtime failed.
-    """
+    """Run an artifact again, on any runtime, and compare its output with the fingerprint in its card."""
     stored = card.lineage.get(ANSWER_KEY)
     if stored is None:
         return FingerprintCheck("none", "the card holds no fingerprint; exports of this version store one")
@@ -158,7 +125,9 @@ def _run(engine: Engine, card: ModelCard, image: Image) -> _Output:
     (outputs,) = network.run([rows], batch=1)
     values = outputs[0][0]
     if card.task is Task.SEGMENTATION:
-        grid = _grid(network.mask(outputs, rows, (image.shape[0], image.shape[1])))
+        mask = network.mask(outputs, rows, (image.shape[0], image.shape[1]))
+        places = [((np.arange(_GRID) + 0.5) * side / _GRID).astype(int) for side in mask.shape]
+        grid = np.ascontiguousarray(mask[np.ix_(*places)]).ravel()
         if card.output_kind is OutputKind.LABELS:
             return _Output({}, 1.0, grid)
         planes = values.astype(np.float64).reshape(len(values), -1)
@@ -223,12 +192,6 @@ def _parsed(text: str, card: ModelCard) -> _Output:
         raise ArtifactError(
             f"fingerprint of the card must be readable, got: {error!s:.80}. Export the artifact again."
         ) from error
-
-
-def _grid(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Labels at the centers of a regular grid."""
-    rows, columns = (((np.arange(_GRID) + 0.5) * side / _GRID).astype(int) for side in mask.shape)
-    return np.ascontiguousarray(mask[np.ix_(rows, columns)]).ravel()
 
 
 def _rounded(value: float) -> float:

@@ -20,9 +20,7 @@ class SqueezeExcitation(nn.Module):
     """Scales each channel by a gate computed from all channel means.
 
     The two layers are 1x1 convolutions, so pooled maps need no reshaping in the graph; the weights are those of
-    PaddleClas' linear layers.
-
-    Source: Hu et al., Squeeze-and-Excitation Networks, arXiv:1709.01507; names of PaddleClas' SELayer.
+    PaddleClas' linear layers. Source: Hu et al., Squeeze-and-Excitation Networks, arXiv:1709.01507.
     """
 
     def __init__(self, channels: int) -> None:
@@ -37,21 +35,14 @@ class SqueezeExcitation(nn.Module):
         return features * gates
 
 
-def _recalibration(channels: int, *, squeeze_excitation: bool) -> nn.Module:
-    return SqueezeExcitation(channels) if squeeze_excitation else nn.Identity()
-
-
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions around a shortcut; input and output have the same channels.
-
-    Source: He et al., Deep Residual Learning, arXiv:1512.03385.
-    """
+    """Two 3x3 convolutions around a shortcut; the channels stay. Source: He et al., arXiv:1512.03385."""
 
     def __init__(self, channels: int, *, squeeze_excitation: bool) -> None:
         super().__init__()
         self.conv1, self.bn1 = conv_bn(channels, channels, 3)
         self.conv2, self.bn2 = conv_bn(channels, channels, 3)
-        self.se = _recalibration(channels, squeeze_excitation=squeeze_excitation)
+        self.se = SqueezeExcitation(channels) if squeeze_excitation else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:
         """Compute the block on float (N, C, H, W); the shape stays."""
@@ -60,10 +51,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions around a shortcut, which projects where the channels change.
-
-    Source: He et al., Deep Residual Learning, arXiv:1512.03385.
-    """
+    """1x1, 3x3 and 1x1 convolutions around a shortcut, which projects if channels change. Source: arXiv:1512.03385."""
 
     def __init__(self, inputs: int, planes: int, *, squeeze_excitation: bool) -> None:
         super().__init__()
@@ -71,7 +59,7 @@ class Bottleneck(nn.Module):
         self.conv1, self.bn1 = conv_bn(inputs, planes, 1)
         self.conv2, self.bn2 = conv_bn(planes, planes, 3)
         self.conv3, self.bn3 = conv_bn(planes, outputs, 1)
-        self.se = _recalibration(outputs, squeeze_excitation=squeeze_excitation)
+        self.se = SqueezeExcitation(outputs) if squeeze_excitation else nn.Identity()
         self.downsample = nn.Sequential(*conv_bn(inputs, outputs, 1)) if inputs != outputs else nn.Identity()
 
     def forward(self, features: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.blocks import Bottleneck, conv_bn
-from hrnet_deploy.models.trunk import Trunk, resize_corners_to, resize_to
+from hrnet_deploy.models.trunk import Trunk, resize_to
 from hrnet_deploy.models.variants import BOTTLENECK_EXPANSION, Variant
 
 CLASSIFICATION_STRIDE = 32
@@ -22,10 +22,7 @@ _FEATURES = 2048
 
 
 class ClassificationModel(Trunk):
-    """Image classifier.
-
-    Source: HRNet-Image-Classification, lib/models/cls_hrnet.py.
-    """
+    """Image classifier. Source: HRNet-Image-Classification, lib/models/cls_hrnet.py."""
 
     def __init__(self, variant: Variant, num_classes: int) -> None:
         super().__init__(variant)
@@ -42,19 +39,15 @@ class ClassificationModel(Trunk):
         self.classifier = nn.Linear(_FEATURES, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Classify normalized RGB images.
-
-        Args:
-            images: float (N, 3, H, W); H and W multiples of 32.
-
-        Returns:
-            Logits, float (N, classes).
-
-        Raises:
-            UsageError: a size that is no multiple of 32 (not checked while a graph is captured).
-        """
-        if not _is_captured():
-            _check_size(images)
+        """Compute logits (N, classes) of normalized RGB images (N, 3, H, W); H and W must be multiples of 32."""
+        height, width = images.shape[-2:]
+        # While a graph is captured, sizes are no plain numbers.
+        captured = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if not captured and (height % CLASSIFICATION_STRIDE or width % CLASSIFICATION_STRIDE):
+            raise UsageError(
+                f"classification input must have sides that are multiples of {CLASSIFICATION_STRIDE}, "
+                f"got {height}x{width}. Choose another --imgsz."
+            )
         branches = self.features(images)
         merged = self.incre_modules[0](branches[0])
         for down, widen, features in zip(self.downsamp_modules, self.incre_modules[1:], branches[1:], strict=True):
@@ -62,20 +55,6 @@ class ClassificationModel(Trunk):
         pooled = F.adaptive_avg_pool2d(self.final_layer(merged), 1)
         logits: Tensor = self.classifier(pooled.flatten(1))
         return logits
-
-
-def _is_captured() -> bool:
-    """Whether a graph is being recorded; sizes are then no plain numbers."""
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing())  # type: ignore[attr-defined, no-untyped-call]
-
-
-def _check_size(images: Tensor) -> None:
-    height, width = images.shape[-2:]
-    if height % CLASSIFICATION_STRIDE or width % CLASSIFICATION_STRIDE:
-        raise UsageError(
-            f"classification input must have sides that are multiples of {CLASSIFICATION_STRIDE}, "
-            f"got {height}x{width}. Choose another --imgsz."
-        )
 
 
 class SegmentationModel(Trunk):
@@ -93,16 +72,8 @@ class SegmentationModel(Trunk):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Score every class at every fourth pixel of normalized RGB images.
-
-        Args:
-            images: float (N, 3, H, W), of any size.
-
-        Returns:
-            Logits, float (N, classes, ceil(H / 4), ceil(W / 4)).
-        """
+        """Compute logits (N, classes, ceil(H / 4), ceil(W / 4)) of normalized RGB images (N, 3, H, W) of any size."""
         finest, *coarser = self.features(images)
-        resize = resize_corners_to if self.align_corners else resize_to
-        maps = [finest, *(resize(features, finest) for features in coarser)]
+        maps = [finest, *(resize_to(features, finest, align_corners=self.align_corners) for features in coarser)]
         logits: Tensor = self.last_layer(torch.cat(maps, 1))
         return logits

@@ -10,29 +10,22 @@ from hrnet_deploy.models.heads import ClassificationModel, SegmentationModel
 from hrnet_deploy.models.variants import Variant
 from hrnet_deploy.spec import Task
 
-_MODELS: dict[Task, type[ClassificationModel | SegmentationModel]] = {
-    Task.CLASSIFICATION: ClassificationModel,
-    Task.SEGMENTATION: SegmentationModel,
-}
-
 
 def build_network(variant: Variant, num_classes: int, *, device: str = "cpu") -> nn.Module:
-    """Build a network in evaluation mode.
+    """Build a network in evaluation mode, with the official parameter names.
 
     Args:
         variant: the architecture.
-        num_classes: number of classes.
+        num_classes: at least 1.
         device: device of its float32 parameters, which get PyTorch's random initialization (seed with
             `torch.manual_seed`). "meta" allocates nothing: for counting, and for weights that a file provides.
 
     Returns:
         A module that maps float (N, 3, H, W) to logits, float (N, classes) or, for segmentation,
-        (N, classes, ceil(H / 4), ceil(W / 4)). Parameter names are the official ones.
-
-    Raises:
-        UsageError: the number of classes is not positive.
+        (N, classes, ceil(H / 4), ceil(W / 4)).
     """
     if num_classes < 1:
         raise UsageError(f"number of classes must be at least 1, got {num_classes}. Correct --num-classes.")
     with torch.device(device):
-        return _MODELS[variant.task](variant, num_classes).eval()
+        model = ClassificationModel if variant.task is Task.CLASSIFICATION else SegmentationModel
+        return model(variant, num_classes).eval()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -14,20 +16,12 @@ from hrnet_deploy.spec import Task
 _STEM_CHANNELS = 64
 
 
-def resize_to(features: Tensor, target: Tensor) -> Tensor:
+def resize_to(features: Tensor, target: Tensor, *, align_corners: bool) -> Tensor:
     """Upsample bilinearly to another map's size.
 
-    Source: HRNet-Semantic-Segmentation pytorch-v1.1, lib/models/seg_hrnet.py (align_corners False).
+    Source: HRNet-Semantic-Segmentation, lib/models/seg_hrnet.py; the branch HRNet-OCR aligns corners, pytorch-v1.1 not.
     """
-    return F.interpolate(features, size=target.shape[-2:], mode="bilinear", align_corners=False)
-
-
-def resize_corners_to(features: Tensor, target: Tensor) -> Tensor:
-    """Upsample as `resize_to`, but so that the corner pixels of both maps coincide.
-
-    Source: HRNet-Semantic-Segmentation HRNet-OCR, lib/models/seg_hrnet.py (align_corners True).
-    """
-    return F.interpolate(features, size=target.shape[-2:], mode="bilinear", align_corners=True)
+    return F.interpolate(features, size=target.shape[-2:], mode="bilinear", align_corners=align_corners)
 
 
 def _down(source: int, target: int, steps: int) -> nn.Sequential:
@@ -37,23 +31,16 @@ def _down(source: int, target: int, steps: int) -> nn.Sequential:
 
 
 class Exchange(nn.Module):
-    """One high-resolution module: blocks on every branch, then each branch sums all of them at its own size.
-
-    Source: Wang et al., Deep High-Resolution Representation Learning, arXiv:1908.07919, section 3.
-    """
+    """Blocks on every branch, then each branch sums all at its own size. Source: arXiv:1908.07919, section 3."""
 
     def __init__(self, variant: Variant, branches: int) -> None:
         super().__init__()
         channels = variant.channels[:branches]
         self.bilinear = variant.task is Task.SEGMENTATION
         self.align_corners = variant.align_corners_fuse
+        count, recalibrate = variant.blocks_per_branch, variant.squeeze_excitation
         self.branches = nn.ModuleList(
-            nn.Sequential(
-                *(
-                    BasicBlock(width, squeeze_excitation=variant.squeeze_excitation)
-                    for _ in range(variant.blocks_per_branch)
-                )
-            )
+            nn.Sequential(*(BasicBlock(width, squeeze_excitation=recalibrate) for _ in range(count)))
             for width in channels
         )
         self.fuse_layers = nn.ModuleList(
@@ -80,12 +67,9 @@ class Exchange(nn.Module):
         paths = cast("nn.ModuleList", self.fuse_layers[i])
         maps = [path(features) for path, features in zip(paths, branches, strict=True)]
         if self.bilinear:
-            resize = resize_corners_to if self.align_corners else resize_to
-            maps[i + 1 :] = [resize(features, branches[i]) for features in maps[i + 1 :]]
-        total = maps[0]
-        for features in maps[1:]:
-            total = total + features
-        return F.relu(total)
+            coarser, target = maps[i + 1 :], branches[i]
+            maps[i + 1 :] = [resize_to(features, target, align_corners=self.align_corners) for features in coarser]
+        return F.relu(functools.reduce(torch.add, maps))
 
 
 def _transition(sources: tuple[int, ...], targets: tuple[int, ...]) -> nn.ModuleList:
@@ -102,15 +86,11 @@ def _transition(sources: tuple[int, ...], targets: tuple[int, ...]) -> nn.Module
 
 
 def _grow(transition: nn.ModuleList, branches: list[Tensor]) -> list[Tensor]:
-    last = len(branches) - 1
-    return [step(branches[min(i, last)]) for i, step in enumerate(transition)]
+    return [step(branches[min(i, len(branches) - 1)]) for i, step in enumerate(transition)]
 
 
 class Trunk(nn.Module):
-    """The network without a head; heads derive from it, so that parameter names stay the official ones.
-
-    Source: HRNet-Image-Classification, lib/models/cls_hrnet.py.
-    """
+    """The network without a head; heads derive from it, so that parameter names stay the official ones."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
@@ -129,11 +109,7 @@ class Trunk(nn.Module):
         self.stage4 = nn.Sequential(*(Exchange(variant, 4) for _ in range(variant.modules[2])))
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Compute the four branches of normalized RGB images, float (N, 3, H, W).
-
-        Returns:
-            float (N, C * 2^i, H / 2^(i+2), W / 2^(i+2)) for i = 0..3, sizes rounded up.
-        """
+        """Compute branches i = 0..3, (N, C * 2^i, H / 2^(i+2), W / 2^(i+2)) rounded up, of RGB images (N, 3, H, W)."""
         stem = F.relu(self.bn1(self.conv1(images)))
         stem = F.relu(self.bn2(self.conv2(stem)))
         branches = _grow(self.transition1, [self.layer1(stem)])

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.spec import Task
@@ -63,61 +64,34 @@ class Variant:
 
     def same_graph(self, other: Variant) -> bool:
         """Whether both have the same layers, except for the bias of the head's convolutions."""
-        return self._layers == other._layers
-
-    @property
-    def _layers(self) -> Variant:
-        return replace(self, name="", head_bias=True, align_corners=False, align_corners_fuse=False)
+        kept: dict[str, Any] = {"name": self.name, "head_bias": self.head_bias}
+        kept |= {"align_corners": self.align_corners, "align_corners_fuse": self.align_corners_fuse}
+        return replace(other, **kept) == self
 
 
-def _small_v1(name: str, task: Task) -> Variant:
+def _variant(name: str, width: int, layer1: tuple[int, int], blocks: int, modules: tuple[int, int, int]) -> Variant:
+    recalibrates = name.startswith("se_")
     return Variant(
         name=name,
-        task=task,
-        layer1_blocks=1,
-        layer1_planes=32,
-        channels=(16, 32, 64, 128),
-        blocks_per_branch=2,
-        modules=(1, 1, 1),
-    )
-
-
-def _small_v2(name: str, task: Task) -> Variant:
-    return Variant(
-        name=name,
-        task=task,
-        layer1_blocks=2,
-        layer1_planes=64,
-        channels=(18, 36, 72, 144),
-        blocks_per_branch=2,
-        modules=(1, 3, 2),
-    )
-
-
-def _wide(name: str, task: Task, width: int) -> Variant:
-    return Variant(
-        name=name,
-        task=task,
-        layer1_blocks=4,
-        layer1_planes=64,
+        task=Task.SEGMENTATION if name.startswith("hrnetv2") else Task.CLASSIFICATION,
+        layer1_blocks=layer1[0],
+        layer1_planes=layer1[1],
         channels=(width, 2 * width, 4 * width, 8 * width),
-        blocks_per_branch=4,
-        modules=(1, 4, 3),
+        blocks_per_branch=blocks,
+        modules=modules,
+        squeeze_excitation=recalibrates,
+        head_bias=not recalibrates,  # PaddleClas: none of its head convolutions has a bias
     )
 
 
 def _table() -> Iterator[Variant]:
-    cls, seg = Task.CLASSIFICATION, Task.SEGMENTATION
-    yield _small_v1("hrnet_w18_small_v1", cls)
-    yield _small_v2("hrnet_w18_small_v2", cls)
-    for width in _WIDTHS:
-        yield _wide(f"hrnet_w{width}", cls, width)
-    for width in _WIDTHS:  # PaddleClas: none of its head convolutions has a bias
-        yield replace(_wide(f"se_hrnet_w{width}", cls, width), squeeze_excitation=True, head_bias=False)
-    yield _small_v1("hrnetv2_w18_small_v1", seg)
-    yield _small_v2("hrnetv2_w18_small_v2", seg)
-    yield _wide("hrnetv2_w18", seg, 18)
-    yield _wide("hrnetv2_w48", seg, 48)
+    for family in ("hrnet", "hrnetv2"):
+        yield _variant(f"{family}_w18_small_v1", 16, (1, 32), 2, (1, 1, 1))
+        yield _variant(f"{family}_w18_small_v2", 18, (2, 64), 2, (1, 3, 2))
+    families = {"hrnet": _WIDTHS, "se_hrnet": _WIDTHS, "hrnetv2": (18, 48)}
+    for family, widths in families.items():
+        for width in widths:
+            yield _variant(f"{family}_w{width}", width, (4, 64), 4, (1, 4, 3))
 
 
 VARIANTS: Mapping[str, Variant] = MappingProxyType({variant.name: variant for variant in _table()})
@@ -128,17 +102,10 @@ _NO_HEAD_BIAS_SUFFIX = "_ssld"
 
 
 def find_variant(name: str) -> Variant:
-    """Look a variant up by a publisher's name.
+    """Look a variant up by a publisher's name, in any case; UsageError, which names the closest, for others.
 
-    Args:
-        name: a key of `VARIANTS`, or timm's ("hrnet_w18_small", "hrnet_w18_ssld") or PaddleClas' ("SE_HRNet_W64_C")
-            name; case does not matter.
-
-    Returns:
-        The variant; for "..._ssld" the one without bias in the head's convolutions, as in those weights.
-
-    Raises:
-        UsageError: no such variant; the message names the closest ones.
+    Known are the keys of `VARIANTS`, timm's names ("hrnet_w18_small", "hrnet_w18_ssld") and PaddleClas'
+    ("SE_HRNet_W64_C"). "..._ssld" has no bias in the head's convolutions, as in those weights.
     """
     plain = name.lower().replace("-", "_")
     base = plain.removesuffix(_NO_HEAD_BIAS_SUFFIX).removesuffix("_c")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
-from hrnet_deploy.models.checkpoints.folder import weights_in
+from hrnet_deploy.models.checkpoints.file_format import weights_in
 from hrnet_deploy.models.zoo import ZooEntry, entries, named_entry, suggestion
 from hrnet_deploy.system.cache_dir import cache_folder
 from hrnet_deploy.system.download import download
@@ -27,21 +27,15 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FILE_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams", ".onnx"})
 
 
-def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Path:
-    """Find the file that holds the weights; download it where needed.
+def resolve_weights(source: str | Path) -> Path:
+    """Find the file that holds the weights; download it where needed, to the folder `weights` of the cache.
 
     Args:
         source: an existing file, a folder with one weights file, a zoo name such as "hrnet_w18.mm_in1k" or its
             publisher's name for it, or an http(s) URL.
-        cache_dir: folder of downloads; default $HRNET_DEPLOY_CACHE, else $XDG_CACHE_HOME/hrnet_deploy, else
-            ~/.cache/hrnet_deploy. Files lie in its folder `weights`.
-
-    Returns:
-        Path of a complete file.
 
     Raises:
-        UsageError: neither a file, a zoo name nor an http(s) URL, a name that two publishers use, or a folder without a
-            file to choose.
+        UsageError: no such source, a name that two publishers use, or a folder without a file to choose.
         MissingFileError: a path with no file there.
         DownloadError: the file cannot be fetched, must be fetched by hand, or has the wrong digest.
     """
@@ -51,9 +45,9 @@ def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Pat
         return local
     entry = zoo_entry(text) if isinstance(source, str) else None
     if entry is not None:
-        return _from_zoo(entry, weights_folder(cache_dir))
+        return _from_zoo(entry)
     if isinstance(source, str) and _URL.match(text):
-        return _from_url(text, weights_folder(cache_dir))
+        return _from_url(text)
     if _kind(local) == "folder":
         return weights_in(local)
     if isinstance(source, Path) or local.suffix.lower() in _FILE_SUFFIXES or any(sep in text for sep in "/\\"):
@@ -67,11 +61,7 @@ def resolve_weights(source: str | Path, *, cache_dir: Path | None = None) -> Pat
 
 
 def zoo_entry(source: str) -> ZooEntry | None:
-    """Find the zoo row of a weights source; None for a file, or where no row has that name or URL.
-
-    Raises:
-        UsageError: a name that two publishers use.
-    """
+    """Find the zoo row of a weights source; None for a file or an unknown name. UsageError: two publishers use it."""
     if _kind(Path(source)) == "file":
         return None
     return next((entry for entry in entries() if entry.url == source), None) or named_entry(source)
@@ -87,11 +77,6 @@ def web_address(source: str) -> str | None:
     return urllib.parse.urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def weights_folder(cache_dir: Path | None = None) -> Path:
-    """Return the folder of downloaded weights; it may not exist yet."""
-    return Path(cache_dir) / "weights" if cache_dir else cache_folder("weights")
-
-
 def _kind(path: Path) -> str | None:
     try:
         return "file" if path.is_file() else "folder" if path.is_dir() else None
@@ -99,8 +84,8 @@ def _kind(path: Path) -> str | None:
         return None
 
 
-def _from_zoo(entry: ZooEntry, folder: Path) -> Path:
-    path = folder / entry.filename
+def _from_zoo(entry: ZooEntry) -> Path:
+    path = cache_folder("weights") / entry.filename
     if entry.url is not None:
         return download(entry.url, path, digest=entry.digest)
     if path.is_file():
@@ -110,12 +95,12 @@ def _from_zoo(entry: ZooEntry, folder: Path) -> Path:
     )
 
 
-def _from_url(url: str, folder: Path) -> Path:
+def _from_url(url: str) -> Path:
     last = urllib.parse.unquote(split_url(url).path.rsplit("/", 1)[-1])
     # Many publishers call every file model.safetensors, so the address is part of the cached name.
     address = hashlib.sha256(url.encode()).hexdigest()[:8]
     name = re.sub(r"[^\w.-]+", "_", last)[-100:]
-    path = folder / f"{address}-{name or 'weights'}"
+    path = cache_folder("weights") / f"{address}-{name or 'weights'}"
     if not path.is_file():  # config first, so that weights never lack it
         _fetch_config(url, path.with_name(path.name + CONFIG_SUFFIX))
     return download(url, path)

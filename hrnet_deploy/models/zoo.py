@@ -7,13 +7,16 @@ import difflib
 import fnmatch
 import functools
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.variants import VARIANTS
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding, Task
 
+_SHOWN = 4
 _SIMILAR = 0.5
 """Minimum share of matching characters for a suggestion."""
 _LONGEST_NAME = 120
@@ -22,13 +25,22 @@ _HUB = re.compile(r"hf[-_]hub:|https?://(?:www\.)?huggingface\.co/(?=[^/]+/[^/]+
 _HUB_FILE = re.compile(r"https://huggingface\.co/(timm/([^/]+))/")
 _FILE_SUFFIX = re.compile(r"\.(?:pth\.tar|pth|pdparams|safetensors)$")
 _MMSEGMENTATION = re.compile(r"(?:fcn|ocrnet)_hr(18s|18|48)_")
+_KINDS: Mapping[str, Callable[[str], Any]] = {
+    "task": Task,
+    "params": int,
+    "gmacs": float,
+    "crop_pct": float,
+    "resize": Resize,
+    "interpolation": Interpolation,
+    "rounding": Rounding,
+}
 _MMSEGMENTATION_VARIANTS = {"18s": "hrnetv2_w18_small_v2", "18": "hrnetv2_w18", "48": "hrnetv2_w48"}
 """Source: mmsegmentation, configs/hrnet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ZooEntry:
-    """One set of published weights.
+    """One set of published weights. Source: the publishers' model tables; cost counted on the reference models.
 
     Attributes:
         name: `variant.tag`, the value of `--weights`.
@@ -38,13 +50,10 @@ class ZooEntry:
         top1: ImageNet top-1 in percent as published, or None.
         miou: Cityscapes val mean IoU in percent as published, or None.
         input_hw: (height, width) in pixels of the published evaluation; its preprocessing follows.
-        crop_pct: size / short side before the center crop.
         url: address of the file, or None where it must be fetched with a browser.
         digest: first hex digits of the file's SHA-256, or None where the publisher gives none.
         filename: the file's name in the cache, unique to its content.
         aliases: the publisher's own names of the weights and of the file, in lower case.
-
-    Source: the publishers' model tables; parameters and MACs counted on the reference models.
     """
 
     name: str
@@ -107,17 +116,10 @@ def list_models(pattern: str = "*") -> tuple[ZooEntry, ...]:
 
 
 def named_entry(name: str) -> ZooEntry | None:
-    """Find the row of a name.
+    """Find the row of `variant.tag`, or of the publisher's name of the weights or their file, in any case.
 
-    Args:
-        name: `variant.tag`, or the publisher's name of the weights or their file ("HRNet_W18_C_ssld",
-            "hrnet-w18_3rdparty_8xb32_in1k", "timm/hrnet_w18.ms_in1k"), any case.
-
-    Returns:
-        The row; None where no row has that name.
-
-    Raises:
-        UsageError: two publishers use the name.
+    Such names are "HRNet_W18_C_ssld", "hrnet-w18_3rdparty_8xb32_in1k" and "timm/hrnet_w18.ms_in1k". None where no row
+    has the name; UsageError where two publishers use it.
     """
     wanted = _plain(name)
     found = [entry for entry in entries() if entry.name == wanted]
@@ -148,19 +150,19 @@ def default_entry(variant: str) -> ZooEntry | None:
     return min(known, key=lambda entry: entry.digest is None, default=None)
 
 
-def closest_names(name: str, count: int = 4) -> tuple[str, ...]:
+def closest_names(name: str) -> tuple[str, ...]:
     """Return similar zoo names, likeliest first: all of a variant where its name is given, else similar spellings."""
     wanted = _plain(name)[:_LONGEST_NAME]
     variant = _variant_meant(wanted)
     same_variant = [entry.name for entry in entries() if entry.variant == variant]
     if same_variant:
-        return tuple(same_variant[:count])
+        return tuple(same_variant[:_SHOWN])
     scores = {
         entry.name: max(difflib.SequenceMatcher(None, known, wanted).ratio() for known in (entry.name, *entry.aliases))
         for entry in entries()
     }
     # The sort is stable: of two equally close names, the smaller model comes first.
-    return tuple(sorted((n for n in scores if scores[n] >= _SIMILAR), key=lambda n: -scores[n])[:count])
+    return tuple(sorted((n for n in scores if scores[n] >= _SIMILAR), key=lambda n: -scores[n])[:_SHOWN])
 
 
 def suggestion(name: str) -> str:
@@ -198,30 +200,13 @@ def _aliases(row: dict[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.lower() for name in names if name.lower() != own))
 
 
-def _entry(row: dict[str, str]) -> ZooEntry:
-    return ZooEntry(
-        name=f"{row['variant']}.{row['tag']}",
-        variant=row["variant"],
-        tag=row["tag"],
-        source=row["source"],
-        task=Task(row["task"]),
-        params=int(row["params"]),
-        gmacs=float(row["gmacs"]),
-        top1=_percent(row["top1"]),
-        top5=_percent(row["top5"]),
-        miou=_percent(row["miou"]),
-        input_hw=(int(row["height"]), int(row["width"])),
-        resize=Resize(row["resize"]),
-        crop_pct=float(row["crop_pct"]),
-        interpolation=Interpolation(row["interpolation"]),
-        rounding=Rounding(row["rounding"]),
-        url=row["url"] or None,
-        digest=row["digest"] or None,
-        filename=row["filename"],
-        aliases=_aliases(row),
-        note=row["note"],
-    )
-
-
-def _percent(text: str) -> float | None:
-    return float(text) if text else None
+def _entry(row: dict[str, Any]) -> ZooEntry:
+    aliases, input_hw = _aliases(row), (int(row["height"]), int(row["width"]))
+    for column in ("published", "height", "width"):
+        del row[column]
+    for column in ("top1", "top5", "miou"):
+        row[column] = float(row[column]) if row[column] else None
+    converted = {column: kind(row[column]) for column, kind in _KINDS.items()}
+    known = {"url": row["url"] or None, "digest": row["digest"] or None}
+    name = f"{row['variant']}.{row['tag']}"
+    return ZooEntry(name=name, input_hw=input_hw, aliases=aliases, **(row | converted | known))

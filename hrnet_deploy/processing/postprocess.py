@@ -31,15 +31,10 @@ def ranked(scores: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.f
 def best_classes(
     row: NDArray[np.floating], kind: OutputKind, threshold: float | None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Sort the classes of one image, best first.
+    """Sort the classes of one image, best first: indices int64 (classes,) and probabilities float32 (classes,).
 
-    Args:
-        row: output of a classifier for the image.
-        kind: content of the output: logits or probabilities.
-        threshold: threshold of a model with one output channel; None for one channel a class.
-
-    Returns:
-        Indices int64 (classes,) and their probabilities float32 (classes,).
+    The row is a classifier's output of one kind, logits or probabilities. The threshold is that of a model with one
+    output channel; None for one channel a class.
     """
     if threshold is not None:
         return ranked_two(row, threshold, kind)
@@ -50,18 +45,11 @@ def best_classes(
 def upsampled_argmax(
     logits: NDArray[np.floating], size_hw: tuple[int, int], *, align_corners: bool = False
 ) -> NDArray[np.uint8]:
-    """Find the best class at each pixel after bilinear upsampling of every class plane.
+    """Find the best class at each pixel, uint8 (height, width), after bilinear upsampling of every class plane.
 
     Planes are compared one by one with a running maximum, in strips that stay in the cache: 19 planes of 1024x2048
-    together would take 159 MB. A strip skips classes that cannot win in it.
-
-    Args:
-        logits: (classes, h, w) with at most 255 classes.
-        size_hw: (height, width) of the result.
-        align_corners: whether corner pixels of both grids coincide (as in torch); else pixel areas do.
-
-    Returns:
-        uint8 (height, width); of equal logits the lower class wins, as in argmax.
+    together would take 159 MB. A strip skips classes that cannot win in it. The logits are (classes, h, w) with at most
+    255 classes; of equal ones the lower class wins, as in argmax. Corner pixels of both grids coincide, or pixel areas.
 
     Source: torch.nn.functional.interpolate(mode="bilinear"); cv2.INTER_LINEAR enlarges as its align_corners=False.
     """
@@ -150,11 +138,7 @@ def _nearest(old: int, new: int) -> NDArray[np.int64]:
 
 
 def _plane(
-    plane: NDArray[np.float32],
-    size_hw: tuple[int, int],
-    *,
-    align_corners: bool,
-    out: NDArray[np.float32] | None = None,
+    plane: NDArray[np.float32], size_hw: tuple[int, int], *, align_corners: bool, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
     if not align_corners:
         return np.asarray(cv2.resize(plane, size_hw[::-1], dst=out, interpolation=cv2.INTER_LINEAR), np.float32)

@@ -17,11 +17,7 @@ _STRIP_ROWS = 64  # a strip of planes stays in the cache between its three passe
 
 
 class Preprocessor:
-    """Converts BGR images to model inputs; safe to call from several threads.
-
-    Attributes:
-        spec: the transforms.
-    """
+    """Converts BGR images to model inputs; safe to call from several threads."""
 
     def __init__(self, spec: Preprocessing) -> None:
         self.spec = spec
@@ -31,17 +27,7 @@ class Preprocessor:
         self._flip = spec.channel_order is ChannelOrder.RGB
 
     def output_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
-        """Compute the size of the model input for an image.
-
-        Args:
-            source_hw: (height, width) of the image in pixels.
-
-        Returns:
-            (height, width) in pixels.
-
-        Raises:
-            ImageError: the card does not resize, and the image has another size.
-        """
+        """Compute (height, width) of the input for an image; ImageError where the card does not resize it to fit."""
         size_hw = self.spec.size_hw
         if size_hw is None:
             return source_hw
@@ -63,16 +49,10 @@ class Preprocessor:
         return long if self.spec.resize is Resize.SQUASH else math.floor(long / self.spec.crop_pct)
 
     def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Resize and crop, for a graph that normalizes by itself.
+        """Resize and crop a BGR uint8 (H, W, 3) image, for a graph that normalizes by itself.
 
-        Args:
-            image: BGR, uint8 (H, W, 3).
-
-        Returns:
-            uint8 (height, width, 3) in the model's channel order, contiguous, never the caller's own array.
-
-        Raises:
-            ImageError: another type or shape, or a size that cannot be used.
+        Returns uint8 (height, width, 3) in the model's channel order, contiguous, never the caller's own array.
+        ImageError: another type or shape, or a size that cannot be used.
         """
         size_hw, offset, out_hw = self._geometry(image)
         if self._by_cv2(image, size_hw):
@@ -85,14 +65,14 @@ class Preprocessor:
         return np.asarray(cv2.merge(list(gray)), np.uint8)
 
     def __call__(self, image: NDArray[np.uint8], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """Resize, crop and normalize.
+        """Resize, crop and normalize a BGR uint8 (H, W, 3) image: (pixel / 255 - mean) / std.
 
         Args:
             image: BGR, uint8 (H, W, 3).
             out: float32 (3, height, width) to write to, such as one entry of a batch; None for a new array.
 
         Returns:
-            `out`: (pixel / 255 - mean) / std, float32 (3, height, width) in the model's channel order.
+            `out`, in the model's channel order.
 
         Raises:
             ImageError: another type or shape, or a size that cannot be used.
@@ -132,8 +112,8 @@ class Preprocessor:
     def _short_side_hw(self, source_hw: tuple[int, int], crop_hw: tuple[int, int]) -> tuple[int, int]:
         """Compute the size before the crop.
 
-        A square target: the short side becomes floor(target / crop_pct), as in torchvision and ppcls. Another target:
-        the image covers the enlarged target, both sides rounded. Source: timm.data.transforms.ResizeKeepRatio.
+        A square target: the short side becomes floor(target / crop_pct), as in torchvision and ppcls. Another one: the
+        image covers the enlarged target, both sides rounded. Source: timm.data.transforms.ResizeKeepRatio.
         """
         height, width = source_hw
         goal_hw = tuple(math.floor(side / self.spec.crop_pct) for side in crop_hw)

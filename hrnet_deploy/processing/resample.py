@@ -63,10 +63,9 @@ def resize_into(
     *,
     flip_channels: bool = False,
 ) -> None:
-    """Resize an image into float32 planes (C, height, width) of whole gray levels, 0 to 255.
+    """Resize an image, uint8 (H, W) or (H, W, C), into float32 planes (C, height, width) of whole gray levels.
 
-    `out` has the size of the crop at `offset`, (top, left), of the whole result of `size_hw` pixels. The image is uint8
-    (H, W) or (H, W, C).
+    `out` has the size of the crop at `offset`, (top, left), of the whole result of `size_hw` pixels.
     """
     if interpolation is not Interpolation.OPENCV_LINEAR and max(image.shape[:2]) > _SIDE_LIMIT_PX:
         raise ImageError(
@@ -79,8 +78,8 @@ def resize_into(
     for group in _groups(rows.bands, max(1, _MIDDLE_ELEMENTS // (channels * width))):
         first, stop = group[0].first, group[-1].stop
         middle = _scratch.floats("middle", (channels, stop - first, width))
-        _horizontal(middle, image[first:stop], columns, interpolation, flip_channels=flip_channels)
-        _vertical(out, middle, rows, group, interpolation)
+        _horizontal(middle, image[first:stop], columns, flip_channels=flip_channels)
+        _vertical(out, middle, rows, group)
 
 
 def _groups(rows: tuple[Band, ...], span: int) -> Iterator[list[Band]]:
@@ -94,14 +93,7 @@ def _groups(rows: tuple[Band, ...], span: int) -> Iterator[list[Band]]:
     yield group
 
 
-def _horizontal(
-    out: NDArray[np.float32],
-    image: NDArray[np.uint8],
-    columns: Axis,
-    interpolation: Interpolation,
-    *,
-    flip_channels: bool,
-) -> None:
+def _horizontal(out: NDArray[np.float32], image: NDArray[np.uint8], columns: Axis, *, flip_channels: bool) -> None:
     first, stop = columns.bands[0].first, columns.bands[-1].stop
     channels = out.shape[0]
     widest = max(band.weights.size for band in columns.bands)
@@ -112,9 +104,9 @@ def _horizontal(
         part = out[:, top : top + step]
         for band in columns.bands:
             np.matmul(pixels[:, :, band.first - first : band.stop - first], band.weights, out=part[:, :, band.outputs])
-        if interpolation is Interpolation.OPENCV_LINEAR:  # cv2 keeps fractions between its passes
+        if columns.interpolation is Interpolation.OPENCV_LINEAR:  # cv2 keeps fractions between its passes
             continue
-        plane, y, x = places = _round_to_gray(part, columns.uncertainty, interpolation)
+        plane, y, x = places = _round_to_gray(part, columns.uncertainty, columns.interpolation)
         if x.size:
             lines = (plane * pixels.shape[1] + y) * pixels.shape[2] - first
             part[places] = _exact(pixels, lines[:, None] + columns.inputs(x), columns.weights[x])
@@ -133,9 +125,7 @@ def _planes(strip: NDArray[np.uint8], *, flip_channels: bool) -> NDArray[np.floa
     return floats
 
 
-def _vertical(
-    out: NDArray[np.float32], middle: NDArray[np.float32], rows: Axis, group: list[Band], interpolation: Interpolation
-) -> None:
+def _vertical(out: NDArray[np.float32], middle: NDArray[np.float32], rows: Axis, group: list[Band]) -> None:
     first, top = group[0].first, group[0].outputs.start
     for band in group:
         pixels = middle[:, band.first - first : band.stop - first]
@@ -146,7 +136,7 @@ def _vertical(
     for start in range(top, group[-1].outputs.stop, _STRIP_ROWS):
         strip = out[:, start : min(start + _STRIP_ROWS, group[-1].outputs.stop)]
         uncertainty = rows.uncertainty[start : start + strip.shape[1], None]
-        plane, y, x = places = _round_to_gray(strip, uncertainty, interpolation)
+        plane, y, x = places = _round_to_gray(strip, uncertainty, rows.interpolation)
         if y.size:
             lines = plane[:, None] * middle.shape[1] - first + rows.inputs(y + start)
             strip[places] = _exact(middle, lines * middle.shape[2] + x[:, None], rows.weights[y + start])

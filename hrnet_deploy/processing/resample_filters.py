@@ -19,14 +19,7 @@ _EXACT_BITS = 15  # sums of 8 bits of gray and 15 of weight are exact in the 24 
 
 @dataclass(frozen=True)
 class Band:
-    """A few neighboring outputs along one axis, and their inputs.
-
-    Attributes:
-        outputs: slice of the outputs, counted from the start of the crop.
-        first: first input pixel.
-        stop: input pixel after the last.
-        weights: float32 (stop - first, number of outputs), read-only.
-    """
+    """A few neighboring outputs of a crop along one axis; their inputs, and float32 weights (inputs, outputs)."""
 
     outputs: slice
     first: int
@@ -39,7 +32,6 @@ class Axis:
     """Filter of one resized axis.
 
     Attributes:
-        bands: bands in order, which cover every requested output once.
         starts: int64 (outputs,), first input of each output.
         weights: float64 (outputs, taps).
         uncertainty: float32 (outputs,), largest error of a float32 sum, in gray levels; often 0.
@@ -49,6 +41,7 @@ class Axis:
     starts: NDArray[np.int64]
     weights: NDArray[np.float64]
     uncertainty: NDArray[np.float32]
+    interpolation: Interpolation
 
     def inputs(self, outputs: NDArray[np.intp]) -> NDArray[np.int64]:
         """Return the inputs (n, taps) of outputs (n,); an input with weight zero may be any that the bands read."""
@@ -69,7 +62,7 @@ def axis(inputs: int, outputs: int, first: int, count: int, interpolation: Inter
     uncertainty[(np.mod(np.ldexp(weights, _EXACT_BITS), 1.0) == 0.0).all(axis=1)] = 0.0
     if interpolation is Interpolation.OPENCV_LINEAR:
         uncertainty[:] = 0.0  # cv2 is matched to one gray level only
-    return Axis(tuple(_band(b, starts, ends, weights) for b in blocks), starts, weights, uncertainty)
+    return Axis(tuple(_band(b, starts, ends, weights) for b in blocks), starts, weights, uncertainty, interpolation)
 
 
 def _band(outputs: slice, starts: NDArray[np.int64], ends: NDArray[np.int64], weights: NDArray[np.float64]) -> Band:

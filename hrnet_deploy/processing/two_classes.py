@@ -11,15 +11,7 @@ from hrnet_deploy.spec import OutputKind
 
 
 def cut_of(threshold: float | None, kind: OutputKind) -> float | None:
-    """Convert a threshold to the scale of the model's scores.
-
-    Args:
-        threshold: probability above which the second class is predicted; None for a model with one channel a class.
-        kind: content of the model's output.
-
-    Returns:
-        The logit of the threshold, or the threshold itself for probabilities; None without a threshold.
-    """
+    """Convert a probability threshold to the scale of the model's scores; None stays None: one channel a class."""
     if threshold is None or kind is OutputKind.PROBABILITIES:
         return threshold
     return math.log(threshold / (1 - threshold))
@@ -28,13 +20,7 @@ def cut_of(threshold: float | None, kind: OutputKind) -> float | None:
 def two_scores(scores: NDArray[np.floating], cut: float | None, axis: int = 0) -> NDArray[np.floating]:
     """Add a channel for the first class that holds the cut, so that the larger score wins.
 
-    Args:
-        scores: one channel along `axis`, or two from the graph.
-        cut: result of `cut_of`.
-        axis: axis of the channel.
-
-    Returns:
-        Two channels; `scores` itself where the cut is None or there is more than one channel.
+    Scores with another number of channels along `axis` than one stay, and all where the cut is None.
     """
     if cut is None or scores.shape[axis] != 1:
         return scores

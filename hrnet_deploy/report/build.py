@@ -17,7 +17,7 @@ from hrnet_deploy.evaluation.compare import comparison_of
 from hrnet_deploy.evaluation.comparison import CandidateComparison, Comparison, LabelChange
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
-from hrnet_deploy.evaluation.loaded_model import open_models
+from hrnet_deploy.evaluation.loaded_model import Artifact, open_models
 from hrnet_deploy.evaluation.model_runner import InputRows, Model, ModelRunner
 from hrnet_deploy.evaluation.run import DataOptions, Settings, dataset_for, measure
 from hrnet_deploy.evaluation.runtime_status import prediction_pairs, runtime_status
@@ -40,8 +40,8 @@ _LETTERS = "ABCDEFGHIJKLMNOPQSTUVWXYZ"  # R is the reference
 
 
 def build_report(
-    reference: str | Path | Model,
-    candidates: Sequence[str | Path | Model],
+    reference: Artifact | Model,
+    candidates: Sequence[Artifact | Model],
     data: str | Path | Dataset,
     *,
     labels: str | Path | None = None,
@@ -65,8 +65,8 @@ def build_report(
     """Measure what candidates lose against a reference and what they gain.
 
     Args:
-        reference: Path of an artifact, or a Predictor.
-        candidates: At least one path or Predictor.
+        reference: Path or URL of an artifact, or a Predictor.
+        candidates: At least one path, URL or Predictor.
         data: Labeled images, as for `evaluate`.
         labels: As for `evaluate`.
         split: As for `evaluate`.

@@ -35,8 +35,8 @@ def milliseconds(value: float | None) -> str:
 
 
 def megabytes(size_bytes: int) -> str:
-    """Format a file size in units of 1,000,000 bytes with one decimal."""
-    return f"{size_bytes / 1e6:.1f}"
+    """Format a file size in units of 1,000,000 bytes with one decimal; "-" for 0, where there is no file."""
+    return f"{size_bytes / 1e6:.1f}" if size_bytes else "-"
 
 
 def ratio(value: float | None) -> str:

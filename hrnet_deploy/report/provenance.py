@@ -54,7 +54,7 @@ def model_info(row: Row) -> list[tuple[str, str]]:
         calibration = f"{info.method} on {info.images} images (list {info.images_sha256[:_DIGITS]})"
     return _without_empty(
         {
-            "file": f"{row.label}, {megabytes(model.size_bytes)} MB",
+            "file": f"{row.label}, {megabytes(model.size_bytes)} MB" if model.size_bytes else model.name,
             "sha256": model.sha256,
             "model": f"{card.variant}, {card.precision.value}, {len(card.classes)} classes, opset {card.opset}",
             "output": "" if card.threshold is None else f"one channel, sigmoid above {card.threshold:g}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.report.formatting import join_words, percent
 from hrnet_deploy.report.report import Report
 from hrnet_deploy.spec import Task
@@ -52,7 +53,12 @@ def doubts(report: Report) -> list[str]:
     cpu = report.machine.processor
     if cpu.busy:
         found.append(f"the machine was busy: load {cpu.load} on {cpu.cores} cores")
-    devices = {row.model.device.partition(":")[0] for row in report.rows if not row.runtime_status.predicted}
+    devices = {_device_kind(row.model.device) for row in report.rows if not row.runtime_status.predicted}
     if len(devices) > 1:
         found.append(f"speeds of different devices: {join_words(sorted(devices))}")
     return found
+
+
+def _device_kind(device: str) -> str:
+    """Return "cpu", "cuda" or "a server"."""
+    return "a server" if is_url(device) else device.partition(":")[0]

@@ -34,7 +34,7 @@ class ServedModel:
         predictor: the open artifact.
         card: its card.
         max_batch: largest batch of a request for the graph itself.
-        sha256: digest of the file; None for a predictor that was given open.
+        sha256: digest of the file; None for a predictor that was given open, and for a server's URL.
         images: the way of images through the model.
     """
 
@@ -50,7 +50,7 @@ class ServedModel:
         self._is_own = not isinstance(given, Predictor)
         predictor = given if isinstance(given, Predictor) else Predictor(given, **options)
         self.name, self.predictor, self.card = name, predictor, predictor.card
-        self.sha256 = None if isinstance(given, Predictor) else sha256_file(Path(given))
+        self.sha256 = None if isinstance(given, Predictor) or not Path(given).is_file() else sha256_file(Path(given))
         fixed = self.card.inputs[0].shape[0]
         self.max_batch = fixed if isinstance(fixed, int) else self.card.shapes.max_nhw[0]
         self._limits, self._workers = limits, workers

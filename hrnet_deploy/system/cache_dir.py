@@ -9,17 +9,10 @@ from hrnet_deploy.errors import UsageError
 
 
 def cache_folder(kind: str) -> Path:
-    """Return the folder of one kind of cached file.
+    """Return the folder of one kind of cached file, such as "weights"; it may not exist yet.
 
-    Args:
-        kind: "weights", "timing", "runtime" ...
-
-    Returns:
-        $HRNET_DEPLOY_CACHE/kind, else $XDG_CACHE_HOME/hrnet_deploy/kind, else ~/.cache/hrnet_deploy/kind; it may not
-        exist yet.
-
-    Raises:
-        UsageError: none of the three is known.
+    That is $HRNET_DEPLOY_CACHE/kind, else $XDG_CACHE_HOME/hrnet_deploy/kind, else ~/.cache/hrnet_deploy/kind;
+    UsageError where none of the three is known.
     """
     return _root() / kind
 

@@ -25,19 +25,10 @@ _PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
 
 
 def download(url: str, path: Path, *, digest: str | None = None) -> Path:
-    """Fetch a file unless it exists; resume an earlier attempt.
+    """Fetch a file from an http(s) URL unless it exists, and return its path; an earlier attempt is resumed.
 
-    Args:
-        url: http or https.
-        path: the file; `path.partial` beside it holds what has arrived.
-        digest: first hex digits of its SHA-256.
-
-    Returns:
-        The path.
-
-    Raises:
-        UsageError: not an http(s) URL.
-        DownloadError: unreachable, refused, cut short, a web page instead of a file, or the wrong digest.
+    `digest` has the first hex digits of its SHA-256. UsageError: not an http(s) URL. DownloadError: unreachable,
+    refused, cut short, a web page instead of a file, or the wrong digest.
     """
     split_url(url)
     try:
@@ -97,7 +88,10 @@ def _stream(url: str, partial: Path) -> str:
         total = start + int(length) if length is not None else None
         with partial.open("r+b" if start else "wb") as file:
             digest = _sha256(file) if start else hashlib.sha256()
-            _remember_validator(response.headers, partial)
+            tag = response.headers.get("ETag", "")
+            # A weak tag guarantees equal meaning, not equal bytes; RFC 9110 forbids it in If-Range.
+            validator = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
+            _validator_path(partial).write_text(validator, encoding="latin-1")
             _copy(response, file, digest, start, total)
             os.fsync(file.fileno())
     return digest.hexdigest()
@@ -150,13 +144,6 @@ def _resume_point(partial: Path) -> tuple[int, dict[str, str]]:
     if not offset or not validator:
         return 0, {}
     return offset, {"Range": f"bytes={offset}-", "If-Range": validator}
-
-
-def _remember_validator(headers: http.client.HTTPMessage, partial: Path) -> None:
-    tag = headers.get("ETag", "")
-    # A weak tag guarantees equal meaning, not equal bytes; RFC 9110 forbids it in If-Range.
-    validator = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
-    _validator_path(partial).write_text(validator, encoding="latin-1")
 
 
 def _validator_path(partial: Path) -> Path:

@@ -10,6 +10,7 @@ import itertools
 import re
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.spec import Precision
@@ -59,20 +60,16 @@ class Gpu:
     """A GPU, or all GPUs of one compute capability.
 
     Attributes:
-        key: short name, such as "t4".
-        name: product name, such as "Tesla T4".
+        key: short name, such as "t4"; the product name is "Tesla T4".
         sm: compute capability, such as "sm75".
-        architecture: such as "Turing".
         host: the only kind of host that it comes with; ANY for a card in a slot.
-        int8_tensor_cores: INT8 runs on tensor cores.
-        bf16: has bfloat16 arithmetic.
         tensorrt_max: last TensorRT that runs there, such as "10.4"; "" where the newest does.
         onnxruntime_gpu_max: last onnxruntime-gpu on PyPI with code for it; "" where the newest has, NONE if none.
         onnxruntime_gpu_arm: the newest one for ARM hosts has code for it; it holds fewer architectures.
         rtx: TensorRT-RTX lists it.
         rtx_int8_convolution: TensorRT-RTX has INT8 convolutions for it.
-        source: source of the row; cuda-gpus and cuda-legacy-gpus are pages of developer.nvidia.com, support
-            matrices and release notes of docs.nvidia.com/deeplearning.
+        source: of the row; cuda-gpus and cuda-legacy-gpus are pages of developer.nvidia.com, support matrices and
+            release notes of docs.nvidia.com/deeplearning.
     """
 
     key: str
@@ -90,10 +87,7 @@ class Gpu:
     source: str
 
     def last_onnxruntime(self, *, arm: bool | None = None) -> str:
-        """Return the last onnxruntime-gpu on PyPI with code for the GPU: a version, "" for the newest, or NONE.
-
-        `arm` tells whether the host is an ARM computer; None means the GPU's own kind of host, else x86-64.
-        """
+        """Return the last onnxruntime-gpu on PyPI with code for the GPU, "" or NONE; `arm` is that of `objection`."""
         on_arm = self.host is not Host.ANY if arm is None else arm
         return NONE if on_arm and not self.onnxruntime_gpu_arm else self.onnxruntime_gpu_max
 
@@ -114,16 +108,9 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def find_gpu(text: str) -> Gpu:
-    """Find a GPU by the name that a person or a driver gives it.
+    """Find a GPU by a key ("t4"), a name ("Tesla V100-SXM2-16GB", "RTX 3090") or a capability ("sm86", "8.6").
 
-    Args:
-        text: a key ("t4"), a name ("Tesla V100-SXM2-16GB", "RTX 3090") or a compute capability ("sm86", "8.6").
-
-    Returns:
-        Its row; for a compute capability the values that all its GPUs share.
-
-    Raises:
-        UsageError: not in the table; the message lists the known ones.
+    For a compute capability the row has the values that all its GPUs share. UsageError lists the known ones.
     """
     wanted = text.strip().lower()
     capability = re.fullmatch(r"(?:sm_?(\d{2,3}))|(?:(\d{1,2})\.(\d))", wanted)
@@ -142,17 +129,9 @@ def find_gpu(text: str) -> Gpu:
 def objection(
     gpu: Gpu, runtime: Runtime, precision: Precision, version: str | None = None, *, arm: bool | None = None
 ) -> Objection | None:
-    """Return why a runtime cannot be used on a GPU in a precision.
+    """Return why a runtime, of a version if known, cannot be used on a GPU in a precision; None where it can.
 
-    Args:
-        gpu: the GPU.
-        runtime: the runtime of the artifact.
-        precision: the artifact's.
-        version: the runtime's; None for one that supports the GPU.
-        arm: the host is an ARM computer; None for the GPU's own kind of host, else x86-64.
-
-    Returns:
-        The objection; None where there is none.
+    `arm`: whether the host is an ARM computer; None for the GPU's own kind of host, else x86-64.
     """
     faster = "use fp16 or TensorRT" if gpu.int8_tensor_cores else "use fp16"
     tensorrt = "use JetPack's TensorRT" if gpu.host is Host.JETSON else "use TensorRT"
@@ -168,7 +147,8 @@ def objection(
     if last == NONE:
         host = " on ARM" if gpu.onnxruntime_gpu_max != NONE else ""
         return Objection(f"the package on PyPI has no code for {gpu.sm}{host}", tensorrt)
-    if version and last and _beyond(version, last):
+    limit = version_numbers(last)
+    if version and last and version_numbers(version)[: len(limit)] > limit:
         lines = [line for line in pip_lines(gpu) if ("onnxruntime" in line) is (runtime is Runtime.ONNXRUNTIME_CUDA)]
         way = tensorrt if gpu.host is Host.JETSON else lines[0]
         return Objection(f"{last} is its last version with code for {gpu.sm}, got {version}", way)
@@ -186,7 +166,7 @@ def refusal(
     """Return the objection of `objection` and its alternative on one line; None where there is none.
 
     Source: the table's; CUDA provider without QLinearConv and ConvInteger: no such kernels in its library, and
-        onnxruntime issues 12229 (T4) and 24807 (V100).
+    onnxruntime issues 12229 (T4) and 24807 (V100).
     """
     found = objection(gpu, runtime, precision, version, arm=arm)
     if found is None:
@@ -209,10 +189,9 @@ _PROVIDER_PIP = f"pip install 'tensorrt-cu13>=10.13.2,<11' {NVIDIA_INDEX}"
 
 
 def pip_lines(gpu: Gpu, *, arm: bool | None = None) -> tuple[str, ...]:
-    """Return the pip commands for a GPU, one per runtime: ONNX Runtime, TensorRT, TensorRT-RTX, its plugin.
+    """Return the pip commands for a GPU, one per runtime that supports it; `arm` is that of `objection`.
 
-    Runtimes that do not support the GPU are left out. Jetson boards have TensorRT and CUDA from JetPack, so that only
-    the export is installed there. `arm` is that of `objection`.
+    Jetson boards have TensorRT and CUDA from JetPack, so that only the export is installed there.
     """
     last = gpu.last_onnxruntime(arm=arm)
     # CUDA 13 has no code for GPUs before Turing, hence CUDA 12 for all packages.
@@ -254,24 +233,6 @@ def _named(gpu: Gpu, wanted: str) -> bool:
     return "rtx" in wanted and any(match and match[2] in gpu.name.split() for match in numbered)
 
 
-def _beyond(version: str, last: str) -> bool:
-    limit = version_numbers(last)
-    return version_numbers(version)[: len(limit)] > limit
-
-
-def _gpu(row: dict[str, str]) -> Gpu:
-    return Gpu(
-        key=row["key"],
-        name=row["name"],
-        sm=row["sm"],
-        architecture=row["architecture"],
-        host=Host(row["host"]),
-        int8_tensor_cores=row["int8_tensor_cores"] == "yes",
-        bf16=row["bf16"] == "yes",
-        tensorrt_max=row["tensorrt_max"],
-        onnxruntime_gpu_max=row["onnxruntime_gpu_max"],
-        onnxruntime_gpu_arm=row["onnxruntime_gpu_arm"] == "yes",
-        rtx=row["rtx"] == "yes",
-        rtx_int8_convolution=row["rtx_int8_convolution"] == "yes",
-        source=row["source"],
-    )
+def _gpu(row: dict[str, Any]) -> Gpu:
+    flags = {entry.name: row[entry.name] == "yes" for entry in dataclasses.fields(Gpu) if entry.type in {"bool", bool}}
+    return Gpu(**(row | flags | {"host": Host(row["host"])}))

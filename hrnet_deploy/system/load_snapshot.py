@@ -28,16 +28,7 @@ _SLOWED = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class CpuState:
-    """The CPU at one moment.
-
-    Attributes:
-        model: name of the CPU.
-        cores: cores that this process may use.
-        governor: frequency governor of the first core; "" where unknown.
-        mhz: clock of the first core; None where unknown.
-        max_mhz: largest clock; None where unknown.
-        load: mean number of runnable processes over the last minute; None where unknown.
-    """
+    """The CPU at one moment: its usable cores, the first core's governor and clock, and the load of the last minute."""
 
     model: str
     cores: int
@@ -52,18 +43,9 @@ class CpuState:
         return self.load is not None and self.load > self.cores
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class GpuState:
-    """One GPU at one moment, by nvidia-smi; None where a value is unknown.
-
-    Attributes:
-        name: such as "Tesla T4".
-        driver: version of the driver.
-        clock_mhz: clock of the multiprocessors.
-        max_clock_mhz: largest clock.
-        temperature_c: degrees Celsius.
-        power_w: watts.
-    """
+    """One GPU at one moment, by nvidia-smi; None where a value is unknown."""
 
     name: str
     driver: str
@@ -81,16 +63,7 @@ class GpuState:
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A machine at one moment.
-
-    Attributes:
-        time: local time, ISO 8601 with the offset.
-        system: such as "Linux 6.8.0 x86_64".
-        processor: the CPU.
-        python: version of Python.
-        gpus: in nvidia-smi's order; empty without one, or where none was requested.
-        packages: version by distribution, hrnet-deploy included.
-    """
+    """A machine at one moment: local time (ISO 8601), its GPUs in the order of nvidia-smi, and versions of packages."""
 
     time: str
     system: str
@@ -105,15 +78,7 @@ class Snapshot:
 
 
 def take_snapshot(root: Path = Path("/"), *, gpu: bool = True) -> Snapshot:
-    """Record the state of this machine; nothing raises.
-
-    Args:
-        root: folder that holds the /proc and /sys to read.
-        gpu: include the GPUs.
-
-    Returns:
-        What the system reports.
-    """
+    """Record the state of this machine, read from /proc and /sys below `root`; nothing raises."""
     packages = {"hrnet-deploy": VERSION}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -129,15 +94,7 @@ def take_snapshot(root: Path = Path("/"), *, gpu: bool = True) -> Snapshot:
 
 
 def warnings(before: Snapshot, after: Snapshot | None = None) -> list[str]:
-    """List what may have distorted a measurement.
-
-    Args:
-        before: the machine before the measurement.
-        after: the machine after it; None while it runs.
-
-    Returns:
-        One line for each; empty where nothing was found.
-    """
+    """List what may have distorted a measurement, one line each; `after` is None while it runs."""
     lines = []
     cpu = before.processor
     if cpu.load is not None and cpu.busy:
@@ -160,15 +117,7 @@ def warnings(before: Snapshot, after: Snapshot | None = None) -> list[str]:
 
 
 def describe(before: Snapshot, after: Snapshot) -> list[str]:
-    """Describe the machine in lines for people.
-
-    Args:
-        before: the machine before the measurement.
-        after: the machine after it.
-
-    Returns:
-        Lines on the CPU, each GPU, the versions and the time.
-    """
+    """Describe the machine before and after a measurement: lines on the CPU, each GPU, the versions and the time."""
     cpu, load = before.processor, after.processor.load
     clock = f", {cpu.mhz:.0f} MHz" if cpu.mhz else ""
     governor = f", governor {cpu.governor}" if cpu.governor else ""
@@ -189,17 +138,7 @@ def describe(before: Snapshot, after: Snapshot) -> list[str]:
 
 def gpu_states(rows: Sequence[Sequence[str]]) -> tuple[GpuState, ...]:
     """Convert nvidia-smi's rows of name, driver, clocks, temperature and power."""
-    return tuple(
-        GpuState(
-            name=name,
-            driver=driver,
-            clock_mhz=_number(clock),
-            max_clock_mhz=_number(max_clock),
-            temperature_c=_number(temperature),
-            power_w=_number(power),
-        )
-        for name, driver, clock, max_clock, temperature, power in rows
-    )
+    return tuple(GpuState(name, driver, *map(_number, values)) for name, driver, *values in rows)
 
 
 def _cpu_state(root: Path) -> CpuState:

@@ -11,13 +11,9 @@ _TIMEOUT_S = 20
 
 
 def query_gpus(*fields: str) -> tuple[list[list[str]], str]:
-    """Query each GPU with nvidia-smi; nothing raises.
+    """Query each GPU with nvidia-smi for fields such as "clocks.sm"; nothing raises.
 
-    Args:
-        fields: properties by nvidia-smi's names, such as "clocks.sm".
-
-    Returns:
-        One row of values for each GPU, in the order of the fields, and "" or why there is none.
+    Returns one row of values for each GPU, in the order of the fields, and "" or why there is none.
     """
     program = shutil.which("nvidia-smi")
     if program is None:

@@ -8,20 +8,10 @@ from hrnet_deploy.errors import MissingFileError, UsageError
 
 
 def read_text(path: Path, what: str, kind: str, limit_bytes: int) -> str:
-    """Read UTF-8 text, with or without a byte order mark.
+    """Read UTF-8 text, with or without a byte order mark, of at most `limit_bytes`.
 
-    Args:
-        path: the file.
-        what: its name in errors, such as "class file".
-        kind: required content in errors, such as "a short text".
-        limit_bytes: largest size.
-
-    Returns:
-        The text with its own line ends.
-
-    Raises:
-        MissingFileError: the file does not exist.
-        UsageError: it cannot be read, is larger, or is no UTF-8 text.
+    MissingFileError, or UsageError where it is unreadable, larger or no text; `what` ("class file") and `kind` ("a
+    short text") are its name and required content in errors.
     """
     try:
         with path.open("rb") as file:

@@ -15,11 +15,7 @@ _MARKDOWN = "\\`*_{}[]()#+!|~$@"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts.
-
-    Attributes:
-        words: titles of the columns that are aligned left; numbers are aligned right.
-    """
+    """A table of texts; `words` are the titles of the columns that are aligned left."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -77,15 +73,9 @@ def escape_markdown(text: str) -> str:
 
 
 def wrapped(text: str, indent: str = "", hanging: str | None = None) -> list[str]:
-    """Break a text into lines of at most `WIDTH` columns; a longer word keeps its own line.
+    """Break a text into lines of at most `WIDTH` columns, at least one; a longer word keeps its own line.
 
-    Args:
-        text: Any text.
-        indent: Start of the first line.
-        hanging: Start of the other lines; None for blanks as wide as `indent`.
-
-    Returns:
-        At least one line.
+    The first line starts with `indent`, the others with `hanging`; None for blanks as wide as `indent`.
     """
     after = " " * len(indent) if hanging is None else hanging
     lines = textwrap.wrap(

@@ -25,7 +25,7 @@ def predictor(photos_onnx):
 class OnGpu:
     """A predictor that says it runs on a GPU, and keeps what it was fed."""
 
-    device, backend = "cuda:1", "tensorrt"
+    device, backend, metadata = "cuda:1", "tensorrt", {}
 
     def __init__(self, card):
         self.card, self.fed = card, []

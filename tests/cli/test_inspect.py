@@ -226,7 +226,10 @@ def test_an_engines_digests_are_verified_without_a_gpu(command, engine):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (PLAN[:60], "photos.engine must have 128 bytes, got 60. Build it again: hrnet-export photos.onnx"),
+        (
+            PLAN[:60],
+            "photos.engine must have 128 bytes, got 60: it is cut short. Build it again: hrnet-export ph",
+        ),
         (PLAN[:-1] + b"x", "must have SHA-256"),
         (PLAN[:20], "cut short"),
         (b"", "empty file"),

@@ -96,7 +96,7 @@ EVERY = {
     "trt_cache": "8.6.1",
     "triton": "my models",
     "triton_delay_us": 500,
-    "triton_images": True,
+    "images": True,
     "backend": "tensorrt",
     "device": "cuda:1",
     "target": "sm86,sm89",

@@ -120,7 +120,7 @@ ENGINE_ONLY = ("backend", "device", "target", "timing_cache", "workspace", "opt_
         (("allow_overlap",), case("int8", given=("eval_data",)), (case("int8"), case("fp16", given=("eval_data",)))),
         (("keep_rejected",), case("fp16"), (case("fp16", engine=True, as_is=True),)),
         (("graph_output", "task"), case(graph=True), (case(), case(graph=True, engine=True, as_is=True))),
-        (("triton_delay_us", "triton_images"), case(given=("triton",)), (case(), case(engine=True))),
+        (("triton_delay_us", "images"), case(given=("triton",)), (case(), case(engine=True))),
         (("ema",), case(), (case(graph=True), case(random=True))),
         (("opset", "simplify", "pixels_in", "labels_out", "align_corners", "num_classes", "classes", "preprocessing",
           "resize", "crop_pct", "interpolation", "mean", "std"), case(), (case(engine=True, as_is=True),)),

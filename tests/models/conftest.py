@@ -110,14 +110,15 @@ def small_state(library):
 
 @pytest.fixture(scope="session")
 def load_state():
-    """Build the network of a state dict in memory; keywords as for `load.Reading`."""
+    """Build the network of a state dict in memory; keywords as for `load.load_weights`."""
     import torch
 
-    from hrnet_deploy.models.checkpoints.load import Reading, load_weights
+    from hrnet_deploy.models.checkpoints.container import Container
+    from hrnet_deploy.models.checkpoints.load import load_weights
     from hrnet_deploy.models.checkpoints.unwrap import find_model
 
     def load(state, **options):
         tensors = {name: torch.from_numpy(t) if isinstance(t, np.ndarray) else t for name, t in state.items()}
-        return load_weights(find_model(tensors, "state dict"), Reading(**options), "state dict")
+        return load_weights(Container(find_model(tensors, "state dict"), None, checksums=True, path=None), **options)
 
     return load

@@ -16,15 +16,21 @@ import pytest
 
 from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
 from hrnet_deploy.models import weights, zoo
-from hrnet_deploy.models.weights import resolve_weights, weights_folder
+from hrnet_deploy.models.weights import resolve_weights
 from hrnet_deploy.models.zoo import entries, find_entry
 from hrnet_deploy.system import download as download_module
+from hrnet_deploy.system.cache_dir import cache_folder
 from hrnet_deploy.system.download import download
 from hrnet_deploy.system.http_client import SafeRedirect
 
 CONTENT = bytes(range(256)) * 4096
 """One MiB."""
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -345,7 +351,7 @@ def test_read_only_cache(server, tmp_path):
 def test_cache_that_is_a_file(server, tmp_path):
     (tmp_path / "weights").write_text("")
     with pytest.raises(DownloadError, match="weights"):
-        resolve_weights(server.url, cache_dir=tmp_path)
+        resolve_weights(server.url)
 
 
 def test_existing_file_is_itself(tmp_path, monkeypatch):
@@ -360,14 +366,14 @@ def test_existing_file_is_itself(tmp_path, monkeypatch):
 
 
 def test_url_is_cached_under_its_own_name(server, tmp_path):
-    first = resolve_weights(server.url + "?download=1", cache_dir=tmp_path)
-    second = resolve_weights(server.url, cache_dir=tmp_path)
-    odd = resolve_weights(server.url.replace("net.pth", "a%2F..%2Fb%20c.pth"), cache_dir=tmp_path)
+    first = resolve_weights(server.url + "?download=1")
+    second = resolve_weights(server.url)
+    odd = resolve_weights(server.url.replace("net.pth", "a%2F..%2Fb%20c.pth"))
     assert first != second
     assert {first.parent, second.parent, odd.parent} == {tmp_path / "weights"}
     assert first.name.endswith("-net.pth")
     assert odd.name.endswith("-a_.._b_c.pth")
-    assert resolve_weights(server.url.replace("net.pth", ""), cache_dir=tmp_path).name.endswith("-weights")
+    assert resolve_weights(server.url.replace("net.pth", "")).name.endswith("-weights")
 
 
 @pytest.fixture
@@ -382,24 +388,24 @@ def local_zoo(server, monkeypatch):
 
 
 def test_zoo_name(server, local_zoo, tmp_path):
-    path = resolve_weights("HRNet_w18.mm_in1k", cache_dir=tmp_path)
+    path = resolve_weights("HRNet_w18.mm_in1k")
     assert path == tmp_path / "weights" / "hrnet-w18_3rdparty_8xb32_in1k_20220120-0c10b180.pth"
     assert path.read_bytes() == CONTENT
-    assert resolve_weights("hrnet_w18.mm_in1k", cache_dir=tmp_path) == path
-    assert resolve_weights(server.url, cache_dir=tmp_path) == path, "a zoo URL is the zoo row, digest and all"
+    assert resolve_weights("hrnet_w18.mm_in1k") == path
+    assert resolve_weights(server.url) == path, "a zoo URL is the zoo row, digest and all"
     assert len(server.requested) == 1
 
 
 def test_zoo_row_without_url(tmp_path):
     with pytest.raises(DownloadError) as caught:
-        resolve_weights("hrnetv2_w48.cityscapes", cache_dir=tmp_path)
+        resolve_weights("hrnetv2_w48.cityscapes")
     path = tmp_path / "weights" / "hrnet_w48_cityscapes_cls19_1024x2048_trainset.pth"
     for part in ("fetched by hand", str(path), "https://1drv.ms/", "--weights PATH"):
         assert part in str(caught.value)
     path.parent.mkdir()
     path.write_bytes(b"x")
-    assert resolve_weights("hrnetv2_w48.cityscapes", cache_dir=tmp_path) == path
-    assert resolve_weights("hrnetv2_w48.cityscapes_512x512", cache_dir=tmp_path) == path
+    assert resolve_weights("hrnetv2_w48.cityscapes") == path
+    assert resolve_weights("hrnetv2_w48.cityscapes_512x512") == path
 
 
 @pytest.mark.parametrize(
@@ -434,9 +440,9 @@ def test_folder_and_missing_path(tmp_path):
 
 def test_url_that_is_none(tmp_path):
     with pytest.raises(UsageError, match="must be valid"):
-        resolve_weights("http://[bad/w18.pth", cache_dir=tmp_path)
+        resolve_weights("http://[bad/w18.pth")
     with pytest.raises(DownloadError, match="must be downloadable"):
-        resolve_weights("http:///w18.pth", cache_dir=tmp_path)
+        resolve_weights("http:///w18.pth")
 
 
 def test_download_opens_no_local_file(tmp_path):
@@ -448,12 +454,11 @@ def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("HRNET_DEPLOY_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert weights_folder() == tmp_path / "home" / ".cache" / "hrnet_deploy" / "weights"
+    assert cache_folder("weights") == tmp_path / "home" / ".cache" / "hrnet_deploy" / "weights"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert weights_folder() == tmp_path / "xdg" / "hrnet_deploy" / "weights"
+    assert cache_folder("weights") == tmp_path / "xdg" / "hrnet_deploy" / "weights"
     monkeypatch.setenv("HRNET_DEPLOY_CACHE", str(tmp_path / "own"))
-    assert weights_folder() == tmp_path / "own" / "weights"
-    assert weights_folder(tmp_path) == tmp_path / "weights"
+    assert cache_folder("weights") == tmp_path / "own" / "weights"
 
 
 def test_progress_bar_is_silent_without_a_terminal_and_under_quiet(server, tmp_path, capsys, monkeypatch):
@@ -469,14 +474,12 @@ CONFIG = b'{"architecture": "hrnet_w18", "pretrained_cfg": {"crop_pct": 0.95}}'
 
 def test_timms_config_comes_with_weights_from_a_url(server, tmp_path):
     server.config = CONFIG
-    path = resolve_weights(
-        server.url.replace("net.pth", "resolve/main/model.safetensors?download=true"), cache_dir=tmp_path
-    )
+    path = resolve_weights(server.url.replace("net.pth", "resolve/main/model.safetensors?download=true"))
     assert server.configs == ["/resolve/main/config.json?download=true"]
     assert path.with_name(path.name + weights.CONFIG_SUFFIX).read_bytes() == CONFIG
-    other = resolve_weights(server.url, cache_dir=tmp_path)
+    other = resolve_weights(server.url)
     assert other.with_name(other.name + weights.CONFIG_SUFFIX).is_file()
-    resolve_weights(server.url, cache_dir=tmp_path)
+    resolve_weights(server.url)
     assert len(server.configs) == 2, "once for each file"
 
 
@@ -493,7 +496,7 @@ def test_timms_config_comes_with_weights_from_a_url(server, tmp_path):
 )
 def test_weights_from_a_url_need_no_config(server, tmp_path, content, status):
     server.config, server.no_config = content, status
-    path = resolve_weights(server.url, cache_dir=tmp_path)
+    path = resolve_weights(server.url)
     assert path.read_bytes() == CONTENT
     assert listing(path.parent) == [path.name]
 
@@ -501,15 +504,15 @@ def test_weights_from_a_url_need_no_config(server, tmp_path, content, status):
 def test_weights_never_stay_without_the_config_that_could_not_be_requested(server, tmp_path):
     server.no_config = 500
     with pytest.raises(DownloadError, match=r"config\.json must be downloadable or absent, got: HTTP 500"):
-        resolve_weights(server.url, cache_dir=tmp_path)
+        resolve_weights(server.url)
     assert not server.requested
     server.config = CONFIG
-    path = resolve_weights(server.url, cache_dir=tmp_path)
+    path = resolve_weights(server.url)
     assert path.with_name(path.name + weights.CONFIG_SUFFIX).is_file()
 
 
 def test_published_names_fetch_their_own_file(server, local_zoo, tmp_path):
-    path = resolve_weights("hrnet-w18_3rdparty_8xb32_in1k", cache_dir=tmp_path)
+    path = resolve_weights("hrnet-w18_3rdparty_8xb32_in1k")
     assert path.name == local_zoo.filename
     assert weights.zoo_entry(server.url) == local_zoo
     assert not server.configs, "a zoo row says itself how it is evaluated"

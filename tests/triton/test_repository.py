@@ -343,7 +343,7 @@ def test_a_repository_below_a_file_is_one_line(fp32, tmp_path):
 
 
 def test_an_export_ends_in_a_repository(artifacts, fp32, tmp_path):
-    done = export(fp32, precision="fp16", output=tmp_path / "half.onnx", triton=tmp_path / "models", triton_images=True)
+    done = export(fp32, precision="fp16", output=tmp_path / "half.onnx", triton=tmp_path / "models", images=True)
     assert done.path == tmp_path / "half.onnx"
     assert (done.triton.name, done.triton.version, done.triton.images) == ("half", 1, "half_images")
     assert (done.triton.path / "1/model.onnx").read_bytes() == done.path.read_bytes()
@@ -392,7 +392,7 @@ def test_an_engine_goes_to_a_repository_from_the_command_line(run, engine, tmp_p
     assert (code, "an engine goes to a Triton repository as it is, got --output" in err) == (2, True)
 
 
-@pytest.mark.parametrize("words", [("--triton-images",), ("--triton-delay-us", "5")])
+@pytest.mark.parametrize("words", [("--images",), ("--triton-delay-us", "5")])
 def test_an_option_of_triton_without_a_repository_is_refused(run, fp32, tmp_path, words):
     code, _, err = run(fp32, "-o", tmp_path / "new.onnx", *words)
     assert code == 2
@@ -404,7 +404,7 @@ def test_a_recorded_command_leaves_the_repository_alone(fp32, tmp_path, monkeypa
     module = sys.modules["hrnet_deploy.export.run"]
     monkeypatch.setattr(module, "_export", lambda options, *_: seen.append(options))
     monkeypatch.setattr(module, "deploy", lambda result, _options: result)
-    export(fp32, precision="fp16", triton=tmp_path / "models", triton_images=True, triton_delay_us=3)
+    export(fp32, precision="fp16", triton=tmp_path / "models", images=True, triton_delay_us=3)
     assert "triton" not in seen[0].command_line()
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.models.checkpoints.container import Container
 from hrnet_deploy.models.checkpoints.dialects import MMSEG, OFFICIAL_SEG, Dialect
 from hrnet_deploy.models.checkpoints.nested_tensors import values_named
 from hrnet_deploy.models.variants import Variant
@@ -23,31 +24,25 @@ _OCR_BRANCH = re.compile(r"^[ \t]+(?:NUM_OUTPUTS|OCR)\s*:", re.MULTILINE)
 _MMSEG_FIELD = re.compile(r"align_corners\s*=\s*(True|False)")
 
 
-@dataclass(frozen=True)
-class Statement:
-    """A value of align_corners and its source."""
-
-    value: bool
-    source: str
+_Statement = tuple[bool, str]
+"""A value of align_corners and its source."""
 
 
-def resolve_corners(
-    variant: Variant, dialect: Dialect, origin: str, *, requested: bool | None, content: object, path: Path | None
-) -> Variant:
+def resolve_corners(variant: Variant, dialect: Dialect, container: Container, *, requested: bool | None) -> Variant:
     """Add align_corners to a variant: from the user, the file, a yaml beside it, or a logged assumption."""
     if variant.task is not Task.SEGMENTATION:
         if requested is not None:
             raise UsageError(f"--align-corners is for segmentation models, got {variant.name}. Leave it out.")
         return variant
-    value = requested
+    value, origin = requested, container.origin
     if value is None:
-        stated = _stated_by_file(content, mmseg=dialect is MMSEG)
-        if stated is None and path is not None and dialect is OFFICIAL_SEG:
-            stated = _stated_by_yaml(path)
-        if stated is not None:
-            value = stated.value
-            _LOG.info("%s: align_corners is %s, says %s", origin, value, stated.source)
-        elif dialect is OFFICIAL_SEG and path is not None:
+        on_disk = container.path if dialect is OFFICIAL_SEG else None
+        stated = _stated_by_file(container.content, mmseg=dialect is MMSEG)
+        stated = stated or (_stated_by_yaml(on_disk) if on_disk else None)
+        if stated:
+            value, source = stated
+            _LOG.info("%s: align_corners is %s, says %s", origin, value, source)
+        elif on_disk:
             _LOG.warning(
                 "%s does not say which branch trained it: taken as pytorch-v1.1 (align_corners False). If it was the "
                 "default branch, HRNet-OCR, add --align-corners; --no-align-corners if not.",
@@ -56,26 +51,26 @@ def resolve_corners(
     return replace(variant, align_corners=bool(value), align_corners_fuse=bool(value) and dialect is not MMSEG)
 
 
-def _stated_by_yaml(weights_path: Path) -> Statement | None:
+def _stated_by_yaml(weights_path: Path) -> _Statement | None:
     """Read `MODEL.ALIGN_CORNERS` of the weights' own yaml, else of all beside them; None where two differ."""
     # Source: HRNet-Semantic-Segmentation, lib/config/default.py of the branches HRNet-OCR (True) and pytorch-v1.1.
     files = sorted(path for suffix in _SUFFIXES for path in weights_path.parent.glob(suffix) if path.is_file())
     named = [path for path in files if weights_path.name.startswith(f"{path.stem}.")]
     found = [statement for path in named or files if (statement := _of_yaml(path)) is not None]
-    return found[0] if len({statement.value for statement in found}) == 1 else None
+    return found[0] if len({value for value, _ in found}) == 1 else None
 
 
-def _stated_by_file(content: object, *, mmseg: bool) -> Statement | None:
+def _stated_by_file(content: object, *, mmseg: bool) -> _Statement | None:
     """Read the configuration that training code stored with the weights; mmsegmentation's is a text."""
     if mmseg:
         texts = [text for key in ("cfg", "config") for text in values_named(content, key) if isinstance(text, str)]
         values = {word == "True" for text in texts for word in _MMSEG_FIELD.findall(text)}
     else:
         values = {value for value in values_named(content, "ALIGN_CORNERS") if isinstance(value, bool)}
-    return Statement(values.pop(), "the configuration in the file") if len(values) == 1 else None
+    return (values.pop(), "the configuration in the file") if len(values) == 1 else None
 
 
-def _of_yaml(path: Path) -> Statement | None:
+def _of_yaml(path: Path) -> _Statement | None:
     try:
         with path.open("rb") as file:
             text = file.read(_LIMIT_BYTES).decode("utf-8", "replace").replace("\r\n", "\n") + "\n"
@@ -86,7 +81,7 @@ def _of_yaml(path: Path) -> Statement | None:
         return None
     value = _FIELD.search(block[1])
     if value is not None:
-        return Statement(value[1].lower() in {"true", "yes", "on"}, f"MODEL.ALIGN_CORNERS in {path.name}")
+        return value[1].lower() in {"true", "yes", "on"}, f"MODEL.ALIGN_CORNERS in {path.name}"
     if _OCR_BRANCH.search(block[1]):
-        return Statement(True, f"{path.name}, which is of the branch HRNet-OCR, whose default it is")  # noqa: FBT003
+        return True, f"{path.name}, which is of the branch HRNet-OCR, whose default it is"
     return None

@@ -1,4 +1,4 @@
-"""The variant of a checkpoint, from official names and shapes."""
+"""The variant of a checkpoint, from official names and shapes; models with other heads are refused by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hrnet_deploy.errors import CheckpointError
-from hrnet_deploy.models.checkpoints.families import refuse_other_models
 from hrnet_deploy.models.variants import VARIANTS, Variant
 from hrnet_deploy.spec import Task
 
@@ -18,6 +17,38 @@ _HEADS = {Task.CLASSIFICATION: ("incre_modules", "classifier"), Task.SEGMENTATIO
 _LAST = {Task.CLASSIFICATION: "classifier.weight", Task.SEGMENTATION: "last_layer.3.weight"}
 _HEAD_BIAS = re.compile(r"(downsamp_modules\.\d|final_layer|last_layer)\.0\.bias")
 _STAGES = ("stage2", "stage3", "stage4")
+_OWN_GRAPH = "Export it to ONNX with its own code, and give that: hrnet-export FILE.onnx --task segmentation"
+_OTHER_TASK = "Only image classification and semantic segmentation are supported; run it with its own code"
+
+# Source: the model code of HRNet's repositories on GitHub, mmsegmentation, mmdetection and mmpose.
+_FAMILIES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
+    (re.compile(pattern), what, advice)
+    for pattern, what, advice in (
+        (r"(ocr\.|scale_attn\.)", "hierarchical multi-scale attention with HRNet-OCR", _OWN_GRAPH),
+        (r"(aux_head|ocr_distri_head|ocr_gather_head|conv3x3_ocr|cls_head)\.", "HRNet-OCR", _OWN_GRAPH),
+        (r"decode_head\.(\d+\.|object_context_block)", "OCRNet (HRNet-OCR) of mmsegmentation", _OWN_GRAPH),
+        (
+            r"decode_head\.(?!convs\.0\.|conv_seg\.)",
+            "a segmentation model of mmsegmentation with another head than one FCN layer",
+            _OWN_GRAPH,
+        ),
+        (
+            r"(rpn_head|roi_head|bbox_head|mask_head|semantic_head)\.|neck\.(fpn_convs|reduction_conv|lateral_convs)\.",
+            "a detector (HRNet-Object-Detection, mmdetection)",
+            _OTHER_TASK,
+        ),
+        (
+            r"keypoint_head\.|head\.(final_layer|deconv_layers|conv_layers|mlp_head|heatmap|loss_module|cls)",
+            "a pose estimator (mmpose)",
+            _OTHER_TASK,
+        ),
+        (r"(transition_heatmap|head_heatmap|transition_offset|offset_f)", "a pose estimator (DEKR)", _OTHER_TASK),
+        (r"(final_layers\.\d|deconv_layers\.\d)", "a pose estimator (HigherHRNet)", _OTHER_TASK),
+        (r"final_layer\.(weight|bias)$", "a pose estimator (HRNet-Human-Pose-Estimation)", _OTHER_TASK),
+        (r"head\.\d\.(weight|bias)$", "a model for facial landmarks (HRNet-Facial-Landmark-Detection)", _OTHER_TASK),
+        (r"stage\d\.\d+\.branches\.\d+\.\d+\.(attn|mlp)", "HRFormer", "Run it with its own code"),
+    )
+)
 
 
 def closest_variant(shapes: Shapes, origin: str) -> Variant:
@@ -25,7 +56,7 @@ def closest_variant(shapes: Shapes, origin: str) -> Variant:
     task = _task(shapes, origin)
     found = _fingerprint(shapes)
     candidates = (variant for variant in VARIANTS.values() if variant.task is task)
-    best = min(candidates, key=lambda variant: _distance(found, _fingerprint_of(variant)))
+    best = min(candidates, key=lambda variant: _distance(found, variant))
     return replace(best, head_bias=any(map(_HEAD_BIAS.fullmatch, shapes)))
 
 
@@ -36,7 +67,7 @@ def class_count(shapes: Shapes, task: Task) -> int | None:
 
 
 def _task(shapes: Shapes, origin: str) -> Task:
-    refuse_other_models(shapes, origin)
+    _refuse_other_models(shapes, origin)
     roots = {name.partition(".")[0] for name in shapes}
     if not set(_STAGES) <= roots:
         raise CheckpointError(
@@ -50,6 +81,16 @@ def _task(shapes: Shapes, origin: str) -> Task:
         f"{origin} must hold a model with a head, got a backbone with {_few(sorted(roots - set(_STAGES)))}. "
         "Give the weights of a whole classification or segmentation model."
     )
+
+
+def _refuse_other_models(names: Iterable[str], origin: str) -> None:
+    """Raise CheckpointError, which names the kind of model, if tensor names belong to the head of another one."""
+    names = list(names)
+    for pattern, what, advice in _FAMILIES:
+        if any(pattern.match(name) for name in names):
+            raise CheckpointError(
+                f"{origin} must hold an HRNet classifier or HRNetV2 segmentation model, got {what}. {advice}."
+            )
 
 
 def _few(names: Iterable[str]) -> str:
@@ -69,12 +110,9 @@ def _fingerprint(shapes: Shapes) -> tuple[int, ...]:
     return (width[0], _count(shapes, "layer1"), _count(shapes, "stage2.0.branches.0"), *modules, int(recalibrates))
 
 
-def _fingerprint_of(variant: Variant) -> tuple[int, ...]:
-    blocks = (variant.layer1_blocks, variant.blocks_per_branch)
-    return (variant.channels[0], *blocks, *variant.modules, int(variant.squeeze_excitation))
-
-
-def _distance(found: tuple[int, ...], known: tuple[int, ...]) -> tuple[int, int]:
+def _distance(found: tuple[int, ...], variant: Variant) -> tuple[int, int]:
     """Return how many figures differ, then by how much."""
+    blocks = (variant.layer1_blocks, variant.blocks_per_branch)
+    known = (variant.channels[0], *blocks, *variant.modules, int(variant.squeeze_excitation))
     differences = [abs(a - b) for a, b in zip(found, known, strict=True)]
     return sum(map(bool, differences)), sum(differences)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.imaging.class_names import classes_in
+from hrnet_deploy.imaging.class_list import names_in
 
 _LOG = logging.getLogger(__name__)
 _LEVELS = range(256)
@@ -24,13 +24,7 @@ Palette = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class ClassInfo:
-    """Class information in a file.
-
-    Attributes:
-        names: by class index; None without usable names.
-        palette: colors by class index, or None.
-        threshold: probability above which the one output channel of a segmentation model means the class, or None.
-    """
+    """Usable class information in a file; the threshold is that of a segmentation model with one output channel."""
 
     names: tuple[str, ...] | None = None
     palette: Palette | None = None
@@ -38,11 +32,7 @@ class ClassInfo:
 
 
 def class_info(content: object, origin: str) -> ClassInfo:
-    """Read the class information beside the weights; unusable names and colors are left out and logged.
-
-    Source: mmseg 0.x, meta["CLASSES"] and meta["PALETTE"]; mmengine, meta["dataset_meta"]; plain training scripts store
-        the same beside the weights.
-    """
+    """Read the class information beside the weights; unusable names and colors are left out and logged."""
     if not isinstance(content, Mapping):
         return ClassInfo()
     meta = _mapping(content.get("meta"))
@@ -74,7 +64,7 @@ def _holds_names(value: object) -> bool:
 
 def _names(value: object, origin: str) -> tuple[str, ...] | None:
     try:
-        return classes_in(value, f"the class list in {origin}")
+        return names_in(value, f"the class list in {origin}")
     except UsageError as error:
         _LOG.warning("class names: those in the file are not used: %s", error)
         return None

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hrnet_deploy.errors import CheckpointError, HrnetDeployError, MissingDependencyError
-from hrnet_deploy.models.checkpoints.class_info import ClassInfo, class_info
 from hrnet_deploy.models.checkpoints.file_format import FileFormat, identify
 from hrnet_deploy.models.checkpoints.pdparams import read_pdparams
 from hrnet_deploy.models.checkpoints.torch_file import read_torch
@@ -16,21 +14,22 @@ from hrnet_deploy.models.checkpoints.unwrap import ModelWeights, find_model
 
 @dataclass(frozen=True)
 class Container:
-    """The content of a checkpoint file.
+    """The content of a checkpoint file: the model's weights, and everything in plain containers.
 
     Attributes:
-        weights: the model's weights, by the names of the source's own code.
-        architecture: timm's name of the model, where a training file contains it.
         checksums: whether the parts had checksums, which then were right.
-        content: everything in the file, in plain containers.
+        path: None for tensors in memory.
     """
 
-    file_format: FileFormat
     weights: ModelWeights
-    architecture: str | None
-    checksums: bool
     content: object
-    classes: ClassInfo = field(default_factory=ClassInfo)
+    checksums: bool
+    path: Path | None
+
+    @property
+    def origin(self) -> str:
+        """Name in errors."""
+        return f"checkpoint '{self.path}'" if self.path else "state dict"
 
 
 def read_container(path: Path, *, ema: bool = False, key: str | None = None) -> Container:
@@ -39,32 +38,22 @@ def read_container(path: Path, *, ema: bool = False, key: str | None = None) -> 
     origin = f"checkpoint '{path}'"
     try:
         content, checksums = _read(path, file_format)
-        weights = find_model(content, origin, ema=ema, key=key)
+        return Container(find_model(content, origin, ema=ema, key=key), content, checksums, path)
     except HrnetDeployError:
         raise
     except Exception as error:
-        reason = str(error).strip().split("\n", 1)[0][:160] or type(error).__name__
+        reason = str(error).strip().partition("\n")[0][:160] or type(error).__name__
         raise CheckpointError(
             f"{origin} must be complete and hold plain tensors, got a file that cannot be read ({reason}). "
             "Fetch it again, or save model.state_dict() with torch.save."
         ) from error
-    architecture = content.get("arch") if isinstance(content, Mapping) else None
-    return Container(
-        file_format=file_format,
-        weights=weights,
-        architecture=architecture if isinstance(architecture, str) else None,
-        checksums=checksums,
-        content=content,
-        classes=class_info(content, origin),
-    )
 
 
 def _read(path: Path, file_format: FileFormat) -> tuple[object, bool]:
     if file_format is FileFormat.PADDLE:
         return read_pdparams(path), False
     if file_format is not FileFormat.SAFETENSORS:
-        found = read_torch(path, file_format)
-        return found.tree, found.checksums
+        return read_torch(path, file_format)
     try:
         from safetensors.torch import load_file
     except ImportError as error:

@@ -1,7 +1,8 @@
-"""Tensor names, layouts and preprocessing of each checkpoint source."""
+"""Tensor names, layouts, batch norms and preprocessing of each checkpoint source."""
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from hrnet_deploy.errors import CheckpointError
-from hrnet_deploy.models.checkpoints.paddle_names import official_name, official_name_legacy
+from hrnet_deploy.models.checkpoints.paddle_names import CURRENT, LEGACY, official_name
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding
 
 _IMAGENET = Preprocessing()
 _IMAGENET_PADDLE = Preprocessing(interpolation=Interpolation.OPENCV_LINEAR, rounding=Rounding.PADDLE)
 _CITYSCAPES = Preprocessing(resize=Resize.NONE, size_hw=None, interpolation=Interpolation.OPENCV_LINEAR)
+_INPLACE_ABN_EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,7 @@ class Dialect:
     """One source of checkpoints.
 
     Attributes:
-        name: "official", "timm", "mmpretrain", "ppcls", "ppcls-legacy", "official-seg" or "mmseg".
         rename: from a stored name to the official one; unknown names stay.
-        preprocessing: of the source's evaluation.
         linear_in_out: whether weights of linear layers are stored (in, out).
     """
 
@@ -34,41 +34,37 @@ class Dialect:
     linear_in_out: bool = False
 
 
-_MMPRETRAIN = (
-    (re.compile(r"backbone\."), ""),
-    (re.compile(r"neck\.(?:0\.)?increase_layers\."), "incre_modules."),
-    (re.compile(r"neck\.(?:0\.)?downsample_layers\.(\d)\.conv\."), r"downsamp_modules.\1.0."),
-    (re.compile(r"neck\.(?:0\.)?downsample_layers\.(\d)\.bn\."), r"downsamp_modules.\1.1."),
-    (re.compile(r"neck\.(?:0\.)?final_layer\.conv\."), "final_layer.0."),
-    (re.compile(r"neck\.(?:0\.)?final_layer\.bn\."), "final_layer.1."),
-    (re.compile(r"head\.fc\."), "classifier."),
-)
-_MMSEG = (
-    (re.compile(r"backbone\."), ""),
-    (re.compile(r"decode_head\.convs\.0\.conv\."), "last_layer.0."),
-    (re.compile(r"decode_head\.convs\.0\.bn\."), "last_layer.1."),
-    (re.compile(r"decode_head\.conv_seg\."), "last_layer.3."),
-)
+_MMPRETRAIN = {
+    r"backbone\.": "",
+    r"neck\.(?:0\.)?increase_layers\.": "incre_modules.",
+    r"neck\.(?:0\.)?downsample_layers\.(\d)\.conv\.": r"downsamp_modules.\1.0.",
+    r"neck\.(?:0\.)?downsample_layers\.(\d)\.bn\.": r"downsamp_modules.\1.1.",
+    r"neck\.(?:0\.)?final_layer\.conv\.": "final_layer.0.",
+    r"neck\.(?:0\.)?final_layer\.bn\.": "final_layer.1.",
+    r"head\.fc\.": "classifier.",
+}
+_MMSEG = {
+    r"backbone\.": "",
+    r"decode_head\.convs\.0\.conv\.": "last_layer.0.",
+    r"decode_head\.convs\.0\.bn\.": "last_layer.1.",
+    r"decode_head\.conv_seg\.": "last_layer.3.",
+}
 
 
-def _by_prefix(rules: tuple[tuple[re.Pattern[str], str], ...]) -> Callable[[str], str]:
-    def rename(key: str) -> str:
-        for pattern, replacement in rules:
-            match = pattern.match(key)
-            if match:
-                return match.expand(replacement) + key[match.end() :]
-        return key
-
-    return rename
+def _by_prefix(key: str, rules: Mapping[str, str]) -> str:
+    matches = ((re.match(pattern, key), replacement) for pattern, replacement in rules.items())
+    return next((match.expand(text) + key[match.end() :] for match, text in matches if match), key)
 
 
 OFFICIAL = Dialect("official", str, _IMAGENET)
 TIMM = Dialect("timm", str, _IMAGENET)
-MMPRETRAIN = Dialect("mmpretrain", _by_prefix(_MMPRETRAIN), _IMAGENET)
-PPCLS = Dialect("ppcls", official_name, _IMAGENET_PADDLE, linear_in_out=True)
-PPCLS_LEGACY = Dialect("ppcls-legacy", official_name_legacy, _IMAGENET_PADDLE, linear_in_out=True)
+MMPRETRAIN = Dialect("mmpretrain", functools.partial(_by_prefix, rules=_MMPRETRAIN), _IMAGENET)
+PPCLS = Dialect("ppcls", functools.partial(official_name, rules=CURRENT), _IMAGENET_PADDLE, linear_in_out=True)
+PPCLS_LEGACY = Dialect(
+    "ppcls-legacy", functools.partial(official_name, rules=LEGACY), _IMAGENET_PADDLE, linear_in_out=True
+)
 OFFICIAL_SEG = Dialect("official-seg", str, _CITYSCAPES)
-MMSEG = Dialect("mmseg", _by_prefix(_MMSEG), _CITYSCAPES)
+MMSEG = Dialect("mmseg", functools.partial(_by_prefix, rules=_MMSEG), _CITYSCAPES)
 
 
 def detect(names: Mapping[str, object]) -> Dialect:
@@ -89,13 +85,29 @@ def to_official(tensors: Mapping[str, Tensor], dialect: Dialect, origin: str) ->
         name = dialect.rename(key)
         if name in renamed:
             raise CheckpointError(f"{origin} must hold each tensor once, got '{name}' twice. Save it again.")
-        renamed[name] = _layout(name, tensor, dialect)
+        own = tensor.t() if tensor.ndim == 2 and dialect.linear_in_out else tensor
+        # Ours are 1x1 convolutions.
+        renamed[name] = own[:, :, None, None] if own.ndim == 2 and ".se." in name else own
     return renamed
 
 
-def _layout(name: str, tensor: Tensor, dialect: Dialect) -> Tensor:
-    if tensor.ndim == 2 and dialect.linear_in_out:
-        tensor = tensor.t()
-    if tensor.ndim == 2 and ".se." in name:  # ours are 1x1 convolutions
-        tensor = tensor[:, :, None, None]
-    return tensor
+def _norm_scales(state: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of the scales of batch norms: 1-D weights with running statistics beside them."""
+    return [
+        name
+        for name in state
+        if name.endswith(".weight") and f"{name.removesuffix('weight')}running_var" in state and state[name].ndim == 1
+    ]
+
+
+def with_magnitudes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Replace every batch-norm scale by |scale| + 1e-5, as InPlaceABN computes it.
+
+    Source: mapillary/inplace_abn v0.1, inplace_abn_cuda.cu, as in HRNet-Semantic-Segmentation's master branch.
+    """
+    return {**state, **{name: state[name].float().abs() + _INPLACE_ABN_EPSILON for name in _norm_scales(state)}}
+
+
+def negative_scales(state: Mapping[str, Tensor]) -> int:
+    """Count the channels where InPlaceABN and a plain batch norm differ."""
+    return sum(int((state[name] < 0).sum()) for name in _norm_scales(state))

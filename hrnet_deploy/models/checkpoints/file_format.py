@@ -1,19 +1,30 @@
-"""File format of weights, identified by content; names and endings are not trusted."""
+"""File format of weights, identified by content, and the weights file of a folder; loads without torch."""
 
 from __future__ import annotations
 
 import enum
 import re
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from hrnet_deploy.errors import CheckpointError, MissingFileError
-from hrnet_deploy.models.checkpoints.folder import PADDLE_INFERENCE
+from hrnet_deploy.errors import CheckpointError, MissingFileError, UsageError
 
 _TORCH_LEGACY_MAGIC = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
 _SAFETENSORS = re.compile(rb".{4}\0{4}\{", re.DOTALL)
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HEAD_BYTES = 512
+_WEIGHTS_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams"})
+_PUBLISHED = ("model.safetensors", "pytorch_model.bin")
+"""The Hugging Face hub has the same weights in both files; the first is used."""
+_PADDLE_SUFFIXES = frozenset({".pdiparams", ".pdmodel"})
+_PADDLE_INFERENCE = (
+    "a Paddle inference model, which has lost HRNet's names",
+    (
+        "Give the .pdparams it was exported from; or convert it with paddle2onnx, and give that: "
+        "hrnet-export FILE.onnx --task classification"
+    ),
+)
 
 _FOREIGN: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (re.compile(rb"version https://git-lfs"), "a git-lfs pointer", "Fetch the file itself with 'git lfs pull'"),
@@ -28,7 +39,7 @@ _FOREIGN: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
             rb'\s*\{\s*"base_code"\s*:\s*\{\s*"magic"\s*:\s*"pir"|\x0a.{1,5}\x08\x00\x10\xff{9}\x01|\0{16}.{4}\x08',
             re.DOTALL,
         ),
-        *PADDLE_INFERENCE,
+        *_PADDLE_INFERENCE,
     ),
     (
         re.compile(rb"\0{512}"),
@@ -81,14 +92,7 @@ def identify(path: Path) -> FileFormat:
 
 
 def something_else(path: Path) -> str | None:
-    """Identify a file that is no model from its first bytes.
-
-    Args:
-        path: an existing file.
-
-    Returns:
-        A phrase such as "a git-lfs pointer. Fetch the file itself with 'git lfs pull'."; None for unknown content.
-    """
+    """Name an existing file that is no model, with advice, such as "an empty file. Export it again."; else None."""
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
@@ -104,13 +108,44 @@ def something_else(path: Path) -> str | None:
     return None
 
 
+def weights_in(folder: Path) -> Path:
+    """Find the one weights file of a folder, such as a snapshot of the Hugging Face hub; else raise UsageError."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    found = [name for name in names if Path(name).suffix.lower() in _WEIGHTS_SUFFIXES]
+    published = [name for name in _PUBLISHED if name in found]
+    if published or len(found) == 1:
+        return folder / (published or found)[0]
+    if not found and any(Path(name).suffix in _PADDLE_SUFFIXES for name in names):
+        what, advice = _PADDLE_INFERENCE
+        raise UsageError(f"weights must be a checkpoint, got the folder {folder} of {what}. {advice}.")
+    if any(path.name.endswith(".distcp") for path in folder.iterdir()):
+        raise UsageError(
+            f"weights must be one file, got the folder {folder} of a distributed checkpoint. "
+            "Gather it with torch.distributed.checkpoint.format_utils.dcp_to_torch_save."
+        )
+    raise UsageError(
+        f"weights must be one file, got the folder {folder} with {few(found) or 'no weights'}. Name the file in it."
+    )
+
+
+def few(words: Iterable[str], most: int = 4) -> str:
+    """List the first words, and the number of the others."""
+    listed = list(words)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more
+
+
 def _from_head(path: Path, head: bytes, size: int) -> FileFormat:
     if head.startswith(b"PK\x03\x04"):
         return _from_zip(path)
     if _TORCH_LEGACY_MAGIC.match(head):
         return FileFormat.TORCH_LEGACY
     if _SAFETENSORS.match(head):
-        return _from_safetensors(path, head, size)
+        if int.from_bytes(head[:8], "little") > size - 8:
+            raise CheckpointError(
+                f"checkpoint '{path}' must be complete, got {size} bytes, less than its header says. Fetch it again."
+            )
+        return FileFormat.SAFETENSORS
     if _PICKLE.match(head):
         return FileFormat.PADDLE
     for pattern, what, advice in _FOREIGN:
@@ -152,12 +187,3 @@ def _from_zip(path: Path) -> FileFormat:
             f"checkpoint '{path}' must be written by torch.save, got a zip of {names[:3]}. Give the file inside it."
         )
     return FileFormat.TORCH_ZIP
-
-
-def _from_safetensors(path: Path, head: bytes, size: int) -> FileFormat:
-    header = int.from_bytes(head[:8], "little")
-    if header > size - 8:
-        raise CheckpointError(
-            f"checkpoint '{path}' must be complete, got {size} bytes, less than its header says. Fetch it again."
-        )
-    return FileFormat.SAFETENSORS

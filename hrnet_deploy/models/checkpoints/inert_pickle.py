@@ -27,15 +27,7 @@ class PickledName:
 
 @dataclass(eq=False)
 class PickledObject:
-    """A call in a pickle, recorded instead of executed.
-
-    Attributes:
-        name: the callable.
-        arguments: its arguments.
-        state: the argument of `__setstate__`, or None.
-        items: values to append or add.
-        entries: values to set by key.
-    """
+    """A call in a pickle, recorded instead of executed: the callable, its arguments, and what is then set or added."""
 
     name: str
     arguments: tuple[Any, ...] = ()
@@ -48,10 +40,6 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
     """Unpickles protocols 0 to 5 into plain containers, `PickledName` and `PickledObject`.
 
     Every opcode that calls something or touches an object's attributes is replaced.
-
-    Args:
-        file: a stream at the start of the pickle; read up to its end and no further.
-        persistent_load: from a persistent id to its object.
     """
 
     dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)
@@ -129,9 +117,8 @@ class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
 
     def _dict(self) -> None:
         values = self.pop_mark()
-        mapping: dict[Any, Any] = {}
-        _put_all(mapping, zip(values[::2], values[1::2], strict=True))
-        self.append(mapping)
+        self.append({})
+        _put_all(self.stack[-1], zip(values[::2], values[1::2], strict=True))
 
     def _frozenset(self) -> None:
         self.append(PickledObject("builtins.frozenset", items=self.pop_mark()))

@@ -14,17 +14,25 @@ from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.align_corners import resolve_corners
 from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant
-from hrnet_deploy.models.checkpoints.class_info import ClassInfo
+from hrnet_deploy.models.checkpoints.class_info import ClassInfo, class_info
 from hrnet_deploy.models.checkpoints.container import Container, read_container
-from hrnet_deploy.models.checkpoints.damage import signs_of_damage
-from hrnet_deploy.models.checkpoints.dialects import OFFICIAL, OFFICIAL_SEG, TIMM, Dialect, detect, to_official
-from hrnet_deploy.models.checkpoints.inplace_abn import negative_scales, with_magnitudes
+from hrnet_deploy.models.checkpoints.dialects import (
+    OFFICIAL,
+    OFFICIAL_SEG,
+    TIMM,
+    detect,
+    negative_scales,
+    to_official,
+    with_magnitudes,
+)
+from hrnet_deploy.models.checkpoints.file_format import few
 from hrnet_deploy.models.checkpoints.timm_config import read_timm_config
 from hrnet_deploy.models.checkpoints.unwrap import ModelWeights
 from hrnet_deploy.models.checkpoints.weight_match import (
     check_dtypes,
     check_names_and_shapes,
     check_values,
+    signs_of_damage,
     split_extras,
 )
 from hrnet_deploy.models.network import build_network
@@ -32,7 +40,6 @@ from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.spec import Preprocessing
 
 _LOG = logging.getLogger(__name__)
-_SHOWN = 4
 _MOMENT = re.compile(r"(^|[._])(mean|std)$")
 
 
@@ -42,10 +49,8 @@ class Checkpoint:
 
     Attributes:
         network: in evaluation mode, float32, on the CPU; it owns its memory.
-        dialect: source of the file (`dialects.Dialect.name`).
-        preprocessing: of the source's evaluation.
-        classes: class information in the file, or in timm's config beside it.
-        sha256: hex digest of the file.
+        dialect: a `dialects.Dialect.name`.
+        classes: from the file, or from timm's config beside it.
     """
 
     network: nn.Module
@@ -55,16 +60,6 @@ class Checkpoint:
     preprocessing: Preprocessing
     classes: ClassInfo = field(default_factory=ClassInfo)
     sha256: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reading:
-    """Expectations and options of `load_checkpoint`."""
-
-    variant: str | None = None
-    num_classes: int | None = None
-    align_corners: bool | None = None
-    inplace_abn: bool = False
 
 
 def load_checkpoint(
@@ -91,9 +86,6 @@ def load_checkpoint(
         align_corners: resize mode of a segmentation model; None for that of the file or a yaml beside it, else False.
         inplace_abn: whether its batch norms are InPlaceABN's, which scale by magnitudes.
 
-    Returns:
-        The network and the information on it.
-
     Raises:
         MissingFileError: there is no such file.
         MissingDependencyError: a .safetensors file, and the package is not installed.
@@ -103,57 +95,58 @@ def load_checkpoint(
     path = Path(path)
     if variant is not None:
         find_variant(variant)  # before the file is read
-    reading = Reading(variant=variant, num_classes=num_classes, align_corners=align_corners, inplace_abn=inplace_abn)
     container = read_container(path, ema=ema, key=weights_key)
-    loaded = load_weights(container.weights, reading, f"checkpoint '{path}'", container=container, path=path)
-    classes = container.classes
+    content = container.content
+    loaded = load_weights(
+        container, variant=variant, num_classes=num_classes, align_corners=align_corners, inplace_abn=inplace_abn
+    )
+    classes = class_info(content, container.origin)
     if loaded.dialect == OFFICIAL.name:
         config = read_timm_config(path, loaded.variant, loaded.num_classes)
-        if config or (container.architecture or "").startswith("hrnet_"):
-            preprocessing = config.preprocessing if config else TIMM.preprocessing
+        if config or (isinstance(content, Mapping) and str(content.get("arch")).startswith("hrnet_")):
+            preprocessing, names = config or (TIMM.preprocessing, None)
             loaded = replace(loaded, dialect=TIMM.name, preprocessing=preprocessing)
-        if config and config.classes:
-            classes = replace(classes, names=config.classes)
+            classes = replace(classes, names=names or classes.names)
     return replace(loaded, classes=classes, sha256=sha256_file(path))
 
 
 def load_weights(
-    weights: ModelWeights,
-    reading: Reading,
-    origin: str,
+    container: Container,
     *,
-    container: Container | None = None,
-    path: Path | None = None,
+    variant: str | None = None,
+    num_classes: int | None = None,
+    align_corners: bool | None = None,
+    inplace_abn: bool = False,
 ) -> Checkpoint:
-    """Build the network of the weights and fill it; `container` and `path` are None for tensors in memory."""
+    """Build the network of the weights and fill it."""
+    weights, origin = container.weights, container.origin
     dialect = detect(weights.tensors)
     state = to_official(weights.tensors, dialect, origin)
-    variant = _expected_variant(state, reading, origin)
-    content = container.content if container else None
-    variant = resolve_corners(variant, dialect, origin, requested=reading.align_corners, content=content, path=path)
-    classes = class_count(_shapes(state), variant.task)
-    if reading.num_classes is not None and classes is not None and classes != reading.num_classes:
+    found = _expected_variant(state, variant, origin)
+    found = resolve_corners(found, dialect, container, requested=align_corners)
+    classes = class_count(_shapes(state), found.task)
+    if num_classes is not None and classes is not None and classes != num_classes:
         raise CheckpointError(
-            f"{origin} must have {reading.num_classes} classes, got {classes}. Correct --num-classes or leave it out."
+            f"{origin} must have {num_classes} classes, got {classes}. Correct --num-classes or leave it out."
         )
-    network = build_network(variant, classes or variant.default_num_classes, device="meta")
+    network = build_network(found, classes or found.default_num_classes, device="meta")
     state, extras = split_extras(state, network)
-    check_names_and_shapes(_shapes(state), network, variant, origin)
+    check_names_and_shapes(_shapes(state), network, found, origin)
     check_dtypes(state, origin)
-    if reading.inplace_abn:
+    if inplace_abn:
         state = with_magnitudes(state)
     _fill(network, state)
     check_values(network, origin)
     _log_left_out(weights, {**weights.ignored, **extras}, origin)
-    if not reading.inplace_abn:
-        _log_negative_scales(weights, state, dialect, origin)
-    if container is not None and not container.checksums and (signs := list(signs_of_damage(state))):
-        _LOG.warning("%s has no checksums and may be damaged: %s. Compare its digest.", origin, _few(signs))
+    if not inplace_abn and dialect is OFFICIAL_SEG and not weights.counts_batches:
+        _log_negative_scales(state, origin)
+    if not container.checksums and (signs := list(signs_of_damage(state))):
+        _LOG.warning("%s has no checksums and may be damaged: %s. Compare its digest.", origin, few(signs))
     return Checkpoint(
         network=network,
-        variant=variant,
+        variant=found,
         dialect=dialect.name,
-        num_classes=classes or variant.default_num_classes,
+        num_classes=classes or found.default_num_classes,
         preprocessing=dialect.preprocessing,
     )
 
@@ -162,11 +155,11 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _expected_variant(state: Mapping[str, Tensor], reading: Reading, origin: str) -> Variant:
+def _expected_variant(state: Mapping[str, Tensor], name: str | None, origin: str) -> Variant:
     """Return the variant of the weights; refuse one that differs from the expected variant."""
-    expected = None if reading.variant is None else find_variant(reading.variant)
     found = closest_variant(_shapes(state), origin)
-    if expected is not None and not expected.same_graph(found):
+    expected = found if name is None else find_variant(name)
+    if not expected.same_graph(found):
         raise CheckpointError(
             f"{origin} must hold {expected.name} ({expected.task.value}), got {found.name} ({found.task.value}). "
             "Leave the name out to take what the file holds, or give other weights."
@@ -185,23 +178,17 @@ def _log_left_out(weights: ModelWeights, ignored: Iterable[str], origin: str) ->
         )
     if names:
         hint = " If these normalize images, see --mean and --std." if any(map(_MOMENT.search, names)) else ""
-        _LOG.warning("%s: ignored %d tensor(s) beside the model: %s.%s", origin, len(names), _few(names), hint)
+        _LOG.warning("%s: ignored %d tensor(s) beside the model: %s.%s", origin, len(names), few(names), hint)
 
 
-def _log_negative_scales(weights: ModelWeights, state: Mapping[str, Tensor], dialect: Dialect, origin: str) -> None:
-    if dialect is OFFICIAL_SEG and not weights.counts_batches and (count := negative_scales(state)):
+def _log_negative_scales(state: Mapping[str, Tensor], origin: str) -> None:
+    if count := negative_scales(state):
         _LOG.warning(
             "%s: %d scales of its batch norms are negative, and it counts no batches, as files of the PyTorch 0.4.1 "
             "branch do; taken as plain batch norms. If it was trained with InPlaceABN, add --inplace-abn.",
             origin,
             count,
         )
-
-
-def _few(words: Iterable[str]) -> str:
-    listed = list(words)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
 
 
 def _fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:

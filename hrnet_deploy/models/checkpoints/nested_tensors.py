@@ -21,13 +21,7 @@ _MODULE_PARTS = frozenset({"_parameters", "_buffers", "_modules"})
 
 @dataclass(frozen=True)
 class Entry:
-    """One tensor.
-
-    Attributes:
-        name: keys from the outermost container to the tensor, joined by dots.
-        container: the prefix of `name` for the tensor's own container, with a dot at its end, or empty.
-        leaf: the tensor.
-    """
+    """One tensor: its keys from the outermost container, joined by dots, and the prefix of its own container."""
 
     name: str
     container: str
@@ -45,20 +39,14 @@ def tensors_in(content: object) -> Iterator[Entry]:
         seen.add(id(value))
         below: list[tuple[str, int, Any]] = []
         for key, child in _children(value):
-            leaf = _leaf(child)
+            leaf = tensor_of(child) if isinstance(child, PickledObject) else child
             name = f"{path}{key}"
-            if leaf is not None:
+            if isinstance(leaf, Leaf):
                 yield Entry(name, path, leaf)
             elif isinstance(child, (Mapping, list, tuple, PickledObject)):
                 hidden = key in _MODULE_PARTS or not key
                 below.append((path if hidden else f"{name}.", depth + 1, child))
         pending += reversed(below)
-
-
-def _leaf(value: object) -> Leaf | None:
-    if isinstance(value, Tensor):
-        return value
-    return tensor_of(value) if isinstance(value, PickledObject) else None
 
 
 def _children(value: object) -> Iterator[tuple[str, Any]]:

@@ -48,8 +48,6 @@ class _Unpickler(InertUnpickler):
 def read_pdparams(path: Path) -> dict[str, Tensor]:
     """Read tensors by name, as stored (linear weights are (in, out)); bfloat16, stored as uint16, is restored.
 
-    Anything but named arrays raises CheckpointError; damaged bytes make pickle fail in many ways.
-
     Source: Paddle, python/paddle/framework/io.py.
     """
     with path.open("rb") as file:
@@ -65,9 +63,12 @@ def read_pdparams(path: Path) -> dict[str, Tensor]:
             f"checkpoint '{path}' must hold named arrays, got {type(content).__name__}. Give weights."
         )
     content.pop(NAME_TABLE_KEY, None)
-    splits = content.pop(SPLIT_TABLE_KEY, {})
+    splits: Mapping[str, Any] = content.pop(SPLIT_TABLE_KEY, {})
     arrays = {name: _as_array(name, value) for name, value in content.items()}
-    return {name: _as_tensor(array) for name, array in _join(arrays, splits).items()}
+    for name, entry in splits.items():
+        parts = [arrays.pop(part) for part in entry["slices"]]
+        arrays[name] = np.concatenate(parts).reshape(tuple(entry["OriginShape"]))
+    return {name: _as_tensor(array) for name, array in arrays.items()}
 
 
 def _refuse(_pid: object) -> NoReturn:
@@ -82,13 +83,9 @@ def _as_array(name: object, value: Any) -> NDArray[Any]:
         found = "Array" if kind else type(value).__name__
         raise CheckpointError(f"a Paddle checkpoint must hold named arrays, got {found} under {name!r}. Give weights.")
     if kind == "numpy.scalar":
-        dtype, data = value.arguments
-        return _from_bytes((), dtype, data, fortran=False)
-    _, shape, dtype, fortran, data = value.state
-    return _from_bytes(shape, dtype, data, fortran=bool(fortran))
-
-
-def _from_bytes(shape: tuple[int, ...], dtype: Any, data: Any, *, fortran: bool) -> NDArray[Any]:
+        shape, fortran, (dtype, data) = (), False, value.arguments
+    else:
+        _, shape, dtype, fortran, data = value.state
     numeric, raw = _numeric(dtype), _raw(data)
     if not isinstance(raw, bytes) or len(raw) != math.prod(shape) * numeric.itemsize:
         raise pickle.UnpicklingError("an array's bytes must fill its shape")
@@ -115,13 +112,6 @@ def _raw(data: Any) -> Any:
         if encoding not in ("latin1", "latin-1"):
             raise pickle.UnpicklingError(f"bytes must be stored as latin1, got '{encoding}'")
     return data.encode("latin1") if isinstance(data, str) else data
-
-
-def _join(arrays: dict[str, NDArray[Any]], splits: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    for name, entry in splits.items():
-        parts = [arrays.pop(part) for part in entry["slices"]]
-        arrays[name] = np.concatenate(parts).reshape(tuple(entry["OriginShape"]))
-    return arrays
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:

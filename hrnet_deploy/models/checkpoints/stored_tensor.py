@@ -28,8 +28,8 @@ _STORAGES = {
     "ComplexDoubleStorage": torch.complex128,
     "UntypedStorage": torch.uint8,
 }
-_PLAIN = frozenset({"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"})
 _TYPED = "torch._utils._rebuild_tensor_v3"
+_TENSORS = frozenset({"torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", _TYPED})
 _WRAPPERS = frozenset(
     {
         "torch._utils._rebuild_parameter",
@@ -52,15 +52,12 @@ _MAX_DIMENSIONS = 8
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers in the file.
+    """A run of `count` numbers in the file, from `start` on where the storage is a part of another.
 
     Attributes:
-        dtype: of the numbers; None for quantized ones.
-        key: name of the run in the file.
-        count: number of numbers.
+        dtype: None for quantized numbers.
         read: from the key and a number of bytes to a uint8 tensor, mapped from the file.
         swapped: whether the byte order differs from this machine's.
-        start: first number, where the storage is a part of another.
     """
 
     dtype: torch.dtype | None
@@ -73,15 +70,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor that has not been read yet.
-
-    Attributes:
-        storage: location of its numbers.
-        dtype: of the numbers.
-        offset: its first number in the storage.
-        shape: its sizes.
-        stride: steps between its numbers, per dimension.
-    """
+    """A tensor that has not been read yet; `offset` is its first number in the storage."""
 
     storage: Storage
     dtype: torch.dtype
@@ -122,8 +111,6 @@ def storage_of(pid: Any, read: Callable[[str, int], Tensor], *, swapped: bool) -
     """Return the storage of a persistent id, or a placeholder for ids of another kind; `read` reads a storage.
 
     An id is ("storage", class, key, device, count) and, before PyTorch 1.6, a part of another storage.
-
-    Source: torch/serialization.py, persistent_id.
     """
     if not isinstance(pid, tuple) or not pid or pid[0] != "storage":
         whole = pid[1] if isinstance(pid, tuple) and len(pid) > 1 else None
@@ -139,10 +126,7 @@ def storage_of(pid: Any, read: Callable[[str, int], Tensor], *, swapped: bool) -
 
 
 def tensor_of(call: PickledObject) -> StoredTensor | UnreadableTensor | None:
-    """Return the tensor that a recorded call would create; None where it creates something else.
-
-    Source: torch/_utils.py, the `_rebuild_` functions.
-    """
+    """Return the tensor that a recorded call of torch._utils._rebuild_... would create; None for other calls."""
     while call.name in _WRAPPERS or call.name in _SUBCLASS:
         if call.name in _SUBCLASS:
             function, _, arguments = call.arguments[:3]
@@ -151,7 +135,7 @@ def tensor_of(call: PickledObject) -> StoredTensor | UnreadableTensor | None:
             call = call.arguments[0]
         else:
             return None
-    if call.name in _PLAIN or call.name == _TYPED:
+    if call.name in _TENSORS:
         storage, offset, shape, stride = call.arguments[:4]
         if not isinstance(storage, Storage):
             raise pickle.UnpicklingError("a tensor must have a storage")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.errors import CheckpointError, HrnetDeployError
-from hrnet_deploy.imaging.class_names import classes_in
+from hrnet_deploy.imaging.class_list import names_in
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.models.weights import CONFIG_SUFFIX
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize
@@ -22,22 +22,18 @@ _CROP_MODES = {"center": Resize.SHORT_SIDE, "squash": Resize.SQUASH}
 _INTERPOLATIONS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
 _AVERAGES = frozenset({"avg", "fast", "fastavg"})
 """timm's names of global average pooling. Source: timm, layers/adaptive_avgmax_pool.py."""
+_WNID = re.compile(r"n\d{8}")
 _OWN_LAYERS = {"first_conv": "conv1", "classifier": "classifier"}
 
 
-@dataclass(frozen=True)
-class TimmConfig:
-    """The content of a config: preprocessing of the evaluation, and class names by index, or None."""
-
-    preprocessing: Preprocessing
-    classes: tuple[str, ...] | None
+TimmConfig = tuple[Preprocessing, "tuple[str, ...] | None"]
+"""The content of a config: preprocessing of the evaluation, and class names by index, or None."""
 
 
 def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> TimmConfig | None:
     """Read timm's "config.json" beside the weights, or the one fetched with them from their URL; None without one.
 
-    Paths and addresses in it are not followed. A damaged one, one of another model, or one with options that this
-    package does not support raises CheckpointError.
+    CheckpointError: a damaged one, one of another model, or one with options that this package does not support.
 
     Source: timm, timm/models/_hub.py, save_config_for_hf and load_model_config_from_hf.
     """
@@ -60,7 +56,7 @@ def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> 
         if own is None:
             return None
         _check_model(own, variant)
-        return TimmConfig(_preprocessing(own), _classes(own, num_classes, path))
+        return _preprocessing(own), _classes(own, num_classes, path)
     except (ValueError, TypeError, KeyError, AttributeError, HrnetDeployError) as error:
         raise _unusable(path, error) from error
 
@@ -123,15 +119,11 @@ def _classes(config: Mapping[str, Any], num_classes: int, path: Path) -> tuple[s
     labels = config.get("label_names") or config.get("labels")
     if labels is None:
         return None
-    names = classes_in(labels, f"label_names of '{path}'")
+    names = names_in(labels, f"label_names of '{path}'")
     texts = config.get("label_descriptions")
-    if isinstance(texts, Mapping) and all(_is_wnid(name) and isinstance(texts.get(name), str) for name in names):
-        return classes_in([texts[name] for name in names], f"label_descriptions of '{path}'")
+    if isinstance(texts, Mapping) and all(_WNID.fullmatch(name) and isinstance(texts.get(name), str) for name in names):
+        return names_in([texts[name] for name in names], f"label_descriptions of '{path}'")
     return names
-
-
-def _is_wnid(name: str) -> bool:
-    return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
 
 
 def _choose(name: str, config: Mapping[str, Any], default: str, known: dict[str, Any]) -> Any:

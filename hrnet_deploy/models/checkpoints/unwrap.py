@@ -47,7 +47,6 @@ class ModelWeights:
         place: their location in the file, a value of `--weights-key`; empty for all of it.
         ignored: the tensors beside them, by their full names.
         others: locations of other models that were not used.
-        counts_batches: whether its batch norms count batches.
     """
 
     tensors: dict[str, Tensor]
@@ -116,19 +115,16 @@ def _ignored(entries: Sequence[Entry], own: Sequence[Entry], root: str) -> dict[
     """Return the tensors beside the model's in the same containers, by full names."""
     names = {entry.name for entry in own}
     containers = {entry.container for entry in own}
+    # In FullModel, the model has the prefix `model.`, and its loss is beside it.
+    loss = root.removesuffix("model.") + _LOSS if root.endswith("model.") else None
     return {
         entry.name: entry.leaf
         for entry in entries
         if entry.container in containers
         and entry.name not in names
         and not entry.name.endswith(_BATCH_COUNTER)
-        and not _is_loss(entry.name, root)
+        and not (loss and entry.name.startswith(loss))
     }
-
-
-def _is_loss(name: str, root: str) -> bool:
-    """Whether a tensor is the loss of FullModel, whose model has the prefix `model.`."""
-    return root.endswith("model.") and name.startswith(f"{root.removesuffix('model.')}{_LOSS}")
 
 
 def _candidates(entries: Sequence[Entry], origin: str) -> list[_Candidate]:
@@ -178,7 +174,10 @@ def _choose(
         pool = pool or list(candidates)
         pool = _averaged(pool, entries, origin) if ema else _plain(pool, origin)
     pool = [c for c in pool if c.head] or list(pool)
-    distinct = _distinct(pool)
+    distinct: list[_Candidate] = []
+    for candidate in pool:  # copies count once
+        if not any(_equal(candidate, other) for other in distinct):
+            distinct.append(candidate)
     if len(distinct) == 1:
         return distinct[0], ()
     homes = {c.root.partition(".")[0]: c for c in distinct}
@@ -213,20 +212,9 @@ def _averaged(candidates: Sequence[_Candidate], entries: Sequence[Entry], origin
     return found
 
 
-def _distinct(candidates: Sequence[_Candidate]) -> list[_Candidate]:
-    """Remove copies of earlier candidates."""
-    found: list[_Candidate] = []
-    for candidate in candidates:
-        if not any(_equal(candidate, other) for other in found):
-            found.append(candidate)
-    return found
-
-
 def _equal(one: _Candidate, other: _Candidate) -> bool:
     ours, theirs = ({e.name.removeprefix(c.root): e.leaf for e in c.entries} for c in (one, other))
-    if ours.keys() != theirs.keys():
-        return False
-    return all(_same(leaf, theirs[name]) for name, leaf in ours.items())
+    return ours.keys() == theirs.keys() and all(_same(leaf, theirs[name]) for name, leaf in ours.items())
 
 
 def _same(one: object, other: object) -> bool:

@@ -1,25 +1,30 @@
-"""Complete match of weights and a network: names, shapes, dtypes, values."""
+"""Complete match of weights and a network: names, shapes, dtypes, values; and signs of damage in the values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.architecture import Shapes
-from hrnet_deploy.models.checkpoints.families import is_training_head
+from hrnet_deploy.models.checkpoints.file_format import few
 from hrnet_deploy.models.variants import Variant
 
-_FEW = 3
 _LAYER_LEAVES = frozenset({"weight", "bias", "running_mean", "running_var"})
+_TRAINING_HEAD = "auxiliary_head."
+"""mmsegmentation's heads that only training uses."""
 _TRAINING_WORDS = ("loss", "criterion", "metric")
 _NETWORK_PARTS = re.compile(
     r"(conv\d|bn\d|layer1|transition\d|stage\d|incre_modules|downsamp_modules|final_layer|classifier|last_layer)\."
 )
 _FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_BLOCK = 512
+"""Numbers checked together: a page of 4 KiB, the smallest loss in a file, contains one whole block."""
+_ABSURD = 1e6
+"""A flipped bit in an exponent multiplies by 2^16 and more; weights of trained layers stay below a hundred."""
 
 
 def split_extras(state: Mapping[str, Tensor], network: nn.Module) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -30,7 +35,7 @@ def split_extras(state: Mapping[str, Tensor], network: nn.Module) -> tuple[dict[
 
 
 def _is_beside(name: str, tensor: Tensor) -> bool:
-    if is_training_head(name) or any(word in name.lower() for word in _TRAINING_WORDS):
+    if name.startswith(_TRAINING_HEAD) or any(word in name.lower() for word in _TRAINING_WORDS):
         return True
     if name.rpartition(".")[2] in _LAYER_LEAVES:
         return False
@@ -44,42 +49,28 @@ def check_names_and_shapes(shapes: Shapes, network: nn.Module, variant: Variant,
         for name, tensor in network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
-    differences = [
-        _describe("missing", [name for name in wanted if name not in shapes]),
-        _describe("unexpected", [name for name in shapes if name not in wanted]),
-        _describe(
-            "of another shape",
-            [
-                f"{name} {shapes[name]} instead of {shape}"
-                for name, shape in wanted.items()
-                if name in shapes and shapes[name] != shape
-            ],
-        ),
-    ]
-    if any(differences):
-        found = "; ".join(filter(None, differences))
+    differences = {
+        "missing": [name for name in wanted if name not in shapes],
+        "unexpected": [name for name in shapes if name not in wanted],
+        "of another shape": [
+            f"{name} {shapes[name]} instead of {shape}"
+            for name, shape in wanted.items()
+            if shapes.get(name, shape) != shape
+        ],
+    }
+    if any(differences.values()):
+        found = "; ".join(f"{what}: {few(names, 3)}" for what, names in differences.items() if names)
         raise CheckpointError(
             f"{origin} must fit {variant.name}, the closest variant, got tensors {found}. "
             "Check that it is complete and an unmodified HRNet."
         )
 
 
-def _describe(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f" and {len(names) - _FEW} more" if len(names) > _FEW else ""
-    return f"{what}: {', '.join(names[:_FEW])}{more}"
-
-
 def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
-    """Require dense floating-point weights, else raise CheckpointError."""
+    """Require floating-point weights, else raise CheckpointError; tensors of files are dense already."""
     for name, tensor in state.items():
-        if tensor.is_meta:
-            raise CheckpointError(
-                f"{origin} must hold numbers, got '{name}' on the meta device. Load the weights before saving them."
-            )
-        if tensor.dtype not in _FLOATS or tensor.layout is not torch.strided or tensor.is_quantized:
-            kind = f"{tensor.layout} {tensor.dtype}".replace("torch.", "").replace("strided ", "")
+        if tensor.dtype not in _FLOATS:
+            kind = str(tensor.dtype).removeprefix("torch.")
             raise CheckpointError(
                 f"{origin} must hold float weights, got {kind} for '{name}'. Give weights that are not quantized."
             )
@@ -87,11 +78,25 @@ def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
 
 def check_values(network: nn.Module, origin: str) -> None:
     """Require finite weights and variances that are not negative, else raise CheckpointError."""
-    tensors: Iterable[tuple[str, Tensor]] = network.state_dict().items()
-    for name, tensor in tensors:
+    for name, tensor in network.state_dict().items():
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(
                 f"{origin} must hold finite weights, got NaN or infinity in '{name}'. Fetch it again."
             )
         if name.endswith("running_var") and bool((tensor < 0).any()):
             raise CheckpointError(f"{origin} must have variances >= 0, got negative ones in '{name}'. Fetch it again.")
+
+
+def signs_of_damage(state: Mapping[str, Tensor]) -> Iterator[str]:
+    """Yield one phrase for every tensor with a run of zeros or a weight that no training gives."""
+    for name, tensor in state.items():
+        if tensor.ndim < 2 or not tensor.numel():
+            continue
+        magnitudes = tensor.reshape(-1).abs()
+        largest = float(magnitudes.max())
+        if largest > _ABSURD:
+            yield f"a weight of {largest:.1e} in '{name}'"
+        blocks = magnitudes[: len(magnitudes) // _BLOCK * _BLOCK].view(-1, _BLOCK).amax(1)
+        empty = int((blocks == 0).sum())
+        if empty:
+            yield f"at least {empty * _BLOCK} zeros in runs in '{name}'"

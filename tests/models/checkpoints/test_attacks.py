@@ -91,7 +91,7 @@ def test_pdparams_run_nothing(attack, tmp_path):
 def test_a_call_is_written_down_instead(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     as_torch_zip(call("subprocess", "check_call", "touch PWNED"), tmp_path / "a.pth")
-    created = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree["x"]
+    created = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP)[0]["x"]
     assert isinstance(created, PickledObject)
     assert (created.name, created.arguments) == ("subprocess.check_call", ("touch PWNED",))
     assert not (tmp_path / "PWNED").exists()
@@ -131,7 +131,7 @@ def test_an_object_calls_itself_no_further(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     program = b"\x80\x02}X\x01\x00\x00\x00xcoperator\nattrgetter\nX\x06\x00\x00\x00system\x85Rcos\n_\n\x85R)Rs."
     as_torch_zip(program, tmp_path / "a.pth")
-    created = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree["x"]
+    created = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP)[0]["x"]
     assert isinstance(created, PickledObject)
     assert created.name == "operator.attrgetter"
 
@@ -139,7 +139,7 @@ def test_an_object_calls_itself_no_further(tmp_path, monkeypatch):
 def test_keys_that_take_for_ever_to_hash_are_left_out(tmp_path):
     nested = b"()" + b"2\x86" * 60  # the pair of itself, sixty times
     as_torch_zip(b"\x80\x02}" + nested[1:] + b"K\x01s.", tmp_path / "a.pth")
-    assert read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP).tree == {}
+    assert read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP)[0] == {}
 
 
 def test_containers_in_themselves_are_walked_once(tmp_path):

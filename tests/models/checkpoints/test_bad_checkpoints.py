@@ -127,7 +127,6 @@ BAD = {
     ),
     "variance": (lambda s: changed(s, bn1__running_var=torch.full((64,), -1.0)), "negative ones in 'bn1.running_var'"),
     "integers": (lambda s: changed(s, bn1__bias=torch.zeros(64, dtype=torch.int8)), "got int8 for 'bn1.bias'"),
-    "sparse": (lambda s: changed(s, bn1__bias=torch.zeros(64).to_sparse()), "got sparse_coo float32 for 'bn1.bias'"),
     "twice": (
         lambda s: {**prefixed(s, "backbone."), "head.fc.weight": torch.zeros(1), "conv1.weight": s["conv1.weight"]},
         "got 'conv1.weight' twice",

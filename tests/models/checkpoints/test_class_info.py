@@ -88,4 +88,4 @@ def test_the_threshold_of_mmsegmentations_configuration(config, threshold):
 def test_a_container_tells_it(tmp_path):
     weights = {f"stage{n}.0.fuse_layers.0.1.0.weight": torch.zeros(2, 2, 1, 1) for n in (2, 3, 4)}
     torch.save({"meta": {"CLASSES": LAND}, "state_dict": weights}, tmp_path / "x.pth")
-    assert read_container(tmp_path / "x.pth").classes.names == LAND
+    assert class_info(read_container(tmp_path / "x.pth").content, "x").names == LAND

@@ -219,7 +219,7 @@ def test_training_files_with_foreign_objects_are_read(tmp_path, kind):
     torch.save(content, tmp_path / "checkpoint.pth.tar", **FORMATS[kind])
     found = read_container(tmp_path / "checkpoint.pth.tar")
     assert same(found.weights.tensors)
-    assert found.architecture == "hrnet_w18"
+    assert found.content["arch"] == "hrnet_w18"
 
 
 class Block(torch.nn.Module):

@@ -1,0 +1,109 @@
+"""Artifacts on a command line: files, and URLs of models on V2 servers with their token and card."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from hrnet_deploy.engines.remote.address import is_url
+from hrnet_deploy.engines.remote.served_model import ServedModel, Token
+from hrnet_deploy.errors import ArtifactError, UsageError
+from hrnet_deploy.spec import ModelCard
+
+URL_HELP = "URL of a model on a V2 server (http://HOST:PORT/v2/models/NAME)"
+
+
+def add_server_flags(arguments: argparse.ArgumentParser, card_help: str | None = None) -> None:
+    """Add the flags for models on servers: --card, --token-file."""
+    arguments.add_argument(
+        "--card",
+        metavar="FILE",
+        help=card_help or "use the model card of this .onnx, or .engine with its sidecar, for models on servers",
+    )
+    arguments.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="file with one line, the bearer token for the server; it is sent over https, or to this machine",
+    )
+
+
+def server_words(args: argparse.Namespace) -> list[str]:
+    """Repeat the flags for models on servers, for the next command.
+
+    Args:
+        args: the command's, with `card` and `token_file`.
+
+    Returns:
+        The words.
+    """
+    given = (("--card", args.card), ("--token-file", args.token_file))
+    return [word for flag, file in given if file is not None for word in (flag, file)]
+
+
+def locate(args: argparse.Namespace, artifacts: Sequence[str], card: ModelCard | None) -> list[Path | ServedModel]:
+    """Find the artifacts of a command.
+
+    Args:
+        args: the command's, with `token_file`.
+        artifacts: paths and URLs.
+        card: the card for models on servers; None for their own.
+
+    Returns:
+        Paths, and models on servers with their token and card.
+
+    Raises:
+        UsageError: a malformed URL, a token without a server or for several of them, or one that cannot be used.
+        MissingFileError: the token's file does not exist.
+    """
+    served = [ServedModel(artifact, card=card) for artifact in artifacts if is_url(artifact)]
+    token = None
+    if args.token_file is not None:
+        origins = sorted({each.address.origin for each in served})
+        if len(origins) != 1:
+            found = ", ".join(origins) or "only files"
+            raise UsageError(f"--token-file must be for one server, got {found}. Name models of one server.")
+        token = Token.read(Path(args.token_file))
+    return [
+        ServedModel(artifact, token=token, card=card) if is_url(artifact) else Path(artifact) for artifact in artifacts
+    ]
+
+
+def locate_with_card(args: argparse.Namespace, artifacts: Sequence[str]) -> list[Path | ServedModel]:
+    """Find the artifacts of a command whose --card is for models on servers.
+
+    Args:
+        args: the command's, with `card` and `token_file`.
+        artifacts: paths and URLs.
+
+    Returns:
+        As `locate`.
+
+    Raises:
+        HrnetDeployError: as `locate` and `read_card`; also for a card without a server.
+    """
+    if args.card is not None and not any(map(is_url, artifacts)):
+        raise UsageError(f"--card must be for a model on a server, got {args.card} for files only. Leave it out.")
+    return locate(args, artifacts, read_card(args.card))
+
+
+def read_card(path: str | None) -> ModelCard | None:
+    """Read the card of another file.
+
+    Args:
+        path: an .onnx file, or an .engine file with its sidecar; None for no card.
+
+    Returns:
+        The card, or None.
+
+    Raises:
+        ArtifactError: the file has none.
+    """
+    if path is None:
+        return None
+    from hrnet_deploy.integrity.inspect import inspect
+
+    card = inspect(Path(path)).card
+    if card is None:
+        raise ArtifactError(f"--card must name a file with a model card, got {path}. Name the .onnx it was made from.")
+    return card
