@@ -10,7 +10,7 @@ import time
 import pytest
 from helpers.http_server import HttpServer, http_server
 
-from hrnet_deploy.cli.serve import _allowed_hosts, _models, _token, parse_args, run
+from hrnet_deploy.cli.serve import _allowed_hosts, _bind, _models, _token, parse_args, run
 from hrnet_deploy.errors import HrnetDeployError, MissingFileError, UsageError
 
 
@@ -80,6 +80,17 @@ def test_a_server_on_this_machine_alone_allows_its_own_names(host, more, allowed
 def test_what_cannot_be_used_is_one_line(artifacts, words, sentence):
     with pytest.raises(HrnetDeployError, match=sentence):
         run(parse_args([str(artifacts / "a.onnx"), *words]))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", ""])
+def test_the_socket_is_one_of_tcp(host):
+    """For other sockets asyncio leaves TCP_NODELAY out, and each response waits 40 ms."""
+    with _bind(host, 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+        with socket.create_connection(("localhost", listener.getsockname()[1])):
+            accepted, _ = listener.accept()
+            assert accepted.proto == socket.IPPROTO_TCP
+            accepted.close()
 
 
 @pytest.mark.slow
