@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -87,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     models = application.state.models
     with contextlib.closing(_bind(args.host, args.port)) as listener:
         models.open()
+        gc.collect()
+        gc.freeze()  # what lives as long as the server is not searched again
         config = uvicorn.Config(
             application,
             ws="none",
