@@ -342,3 +342,30 @@ def test_the_page_loads_nothing_from_elsewhere_and_its_policy_fits_it(server):
         assert f"{element}-src 'sha256-{digest}'" in policy
     assert set(re.findall(r"https?://[^\"'\s]*", text)) == {"http://www.w3.org/2000/svg"}
     assert not re.search(r"<[^>]*\s(style|on\w+|src|href)=\"[^\"]", text)
+
+
+def test_every_described_route_is_there_and_every_reference_leads_somewhere(server):
+    status, headers, body = server.request("GET", "/openapi.json")
+    document = json.loads(body)
+    assert (status, headers["Content-Type"], document["openapi"]) == (200, "application/json", "3.1.0")
+    for path, methods in document["paths"].items():
+        if "get" in methods:
+            assert server.request("GET", path)[0] == 200, path
+        else:
+            assert server.request("POST", path, b"x")[0] == 400, path
+    for reference in re.findall(r'"\$ref":"#/([^"]*)"', body.decode()):
+        found = document
+        for part in reference.split("/"):
+            found = found[part]
+    operations = re.findall(r'"operationId":"([^"]*)"', body.decode())
+    assert len(operations) == len(set(operations)) > 10
+
+
+def test_the_models_are_listed_for_people_and_programs(server, street):
+    listed = server.get_json("/models")
+    assert [model["name"] for model in listed["models"]] == ["photos", "city"]
+    assert listed["limits"] == {"body_bytes": 2_000_000, "images": 64, "pixels": 1_000_000}
+    city = listed["models"][1]
+    assert city["classes"] == list(street.card.classes)
+    assert len(city["palette"]) == len(city["classes"])
+    assert (city["task"], city["device"]) == ("segmentation", "cpu")
