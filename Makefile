@@ -9,14 +9,18 @@ IMAGE ?=
 demo: .venv/demo.installed  ## export the demo models, run them on a real image (or IMAGE=...), show where the result is
 	@$(BIN)/python demo/demo.py $(IMAGE)
 
+# Each worker has a core of its own; a second thread of PyTorch or NumPy would wait for the other worker's, and spin.
+test test-fast coverage: export OMP_NUM_THREADS ?= 1
+TESTS := -m pytest -n auto --maxprocesses 4 --dist worksteal
+
 test: .venv/dev.installed  ## every test that this machine can run
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4
+	@$(BIN)/python $(TESTS)
 
 test-fast: .venv/dev.installed  ## the tests that take seconds, for the edit-run loop
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "not slow"
+	@$(BIN)/python $(TESTS) -m "not slow"
 
 coverage: .venv/dev.installed  ## branch coverage of the fast tests; fails below the figure in pyproject.toml
-	@$(BIN)/python -m pytest -n auto --maxprocesses 4 -m "not slow" --cov --cov-report=term:skip-covered
+	@$(BIN)/python $(TESTS) -m "not slow" --cov --cov-report=term:skip-covered
 
 lint: .venv/dev.installed  ## style, types, import contracts
 	@$(BIN)/ruff check .

@@ -1,9 +1,9 @@
-"""What INT8 costs in accuracy, by layout, method and tool; what calibration costs; what INT8 gains on a CPU.
+"""What INT8 costs in accuracy, by layout, method and tool, and what calibration costs.
 
     python benchmarks/calibration.py [--shared DIR] [--modelopt PYTHON] [--only PART ...] [--quick] [--json FILE]
     python benchmarks/calibration.py --only accuracy --models street --layouts tensorrt --methods entropy
 
-Parts: accuracy, robustness, speed, latency. With --layouts or --methods, accuracy is that of ours alone.
+Parts: accuracy, robustness, speed. With --layouts or --methods, accuracy is that of ours alone.
 The other tools are onnxruntime.quantization (QDQ, per channel, its defaults), NNCF (its defaults) and nvidia-modelopt,
 which needs an interpreter of its own: --modelopt or MODELOPT_PYTHON. All get the same float32 graph and the same
 calibration arrays in the same run. Every graph is judged on ONNX Runtime's CPU provider, NNCF's on OpenVINO, on images
@@ -17,22 +17,67 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from accuracy.cases import CASES, make_case
-from accuracy.cost import latency_rows, speed_rows, w18_graph
-from accuracy.judge import Judge
-from accuracy.quantizers import LAYOUTS, METHODS, baseline_rows, our_rows
-from accuracy.robustness import robustness_rows
-from accuracy.tables import TABLES
+from accuracy.cost import speed_rows
+from accuracy.judge import CASES, Judge, make_case
+from accuracy.quantizers import LAYOUTS, METHODS, baseline_rows, our_rows, robustness_rows
 from comparison.config import SHARED
+from comparison.table import Table, script_parser
+
+Rows = list[dict[str, Any]]
+
+
+def accuracy_table(rows: Rows) -> Table:
+    """Tabulate one layout and method, or one tool and method, a row."""
+    columns = {"model": "{model}", "tool": "{tool}", "method": "{method}{how}"}
+    columns |= {"mIoU or top-1 % (float32)": "{accuracy:.2f} ({float32:.2f})", "drop, points": "{drop:+.2f}"}
+    columns |= {"equal outputs %": "{agreement:.2%}{views}", "worst image %": "{worst:.2%}", "missed": "{missed_words}"}
+    shown: Rows = []
+    for row in rows:
+        how = f" ({row['chosen']})" if row["method"].startswith("auto") and "chosen" in row else ""
+        views = f" ± {100 * row['se']:.2f} ({row['plain']:.2%})" if "se" in row else ""
+        kept = f"; kept {len(row['kept'])}: {', '.join(row['kept'])}" if row.get("kept") else ""
+        shown.append(row | {"how": how, "views": views})
+        if "missed" in row:
+            shown[-1]["missed_words"] = (", ".join(row["missed"]) or "-") + kept
+    return Table.of("", columns, shown)
+
+
+def robustness_table(rows: Rows) -> Table:
+    """Tabulate one layout and handicap a row."""
+    plain = METHODS[:-1]
+    table = Table("", ("model", "layout", "handicap", *plain, "auto chose", "behind the best, points"))
+    for row in rows:
+        found = [row[method].get("agreement") for method in plain]
+        best = max((value for value in found if value is not None), default=0.0)
+        cells = ["refused" if value is None else f"{value:.2%}" for value in found]
+        auto, name, loss = row["auto"], "refused", "-"
+        if "error" not in auto:
+            name, loss = f"{auto['chosen']} {auto['agreement']:.2%}", f"{100 * (best - auto['agreement']):.2f}"
+        table.rows.append((row["model"], row["target"], row["handicap"], *cells, name, loss))
+    return table
+
+
+def speed_table(rows: Rows) -> Table:
+    """Tabulate one tool and number of images a row."""
+    columns = {"tool": "{tool}", "images": "{images}", "tensors": "{tensors}", "calibration s": "{calibration_s:.1f}"}
+    columns |= {"rounding s": "{rounding_s:.1f}", "process s": "{seconds:.1f}", "peak GiB": "{peak_gib:.2f}"}
+    return Table.of("", columns, rows)
+
+
+TABLES: dict[str, Callable[[Rows], Table]] = {
+    "accuracy": accuracy_table,
+    "robustness": robustness_table,
+    "speed": speed_table,
+}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--shared", type=Path, default=SHARED)
     parser.add_argument("--modelopt", default=os.environ.get("MODELOPT_PYTHON"), help="interpreter that has it")
     parser.add_argument("--only", nargs="+", choices=tuple(TABLES), default=tuple(TABLES))
@@ -75,12 +120,8 @@ def main() -> int:
                 add("accuracy", measure_accuracy(judge, folder, args))
             if "robustness" in args.only:
                 add("robustness", robustness_rows(judge, folder, quick=args.quick))
-        if {"speed", "latency"}.intersection(args.only):
-            graph, int8_plan = w18_graph(args.shared, folder)
-            if "speed" in args.only:
-                add("speed", speed_rows(args.shared, folder, graph, quick=args.quick))
-            if "latency" in args.only:
-                add("latency", latency_rows(graph, int8_plan, folder, quick=args.quick))
+        if "speed" in args.only:
+            add("speed", speed_rows(args.shared, folder, quick=args.quick))
     return 0
 
 

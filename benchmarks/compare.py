@@ -21,10 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from comparison import cold_start, memory, segmentation, streams, throughput
-from comparison.config import MODELS, QUICK_MODELS, SHARED, Config, log, synthetic_photos
-from comparison.report import markdown
-from comparison.results_store import ResultsStore, write_text
-from comparison.suite import Suite
+from comparison.config import MODELS, QUICK_MODELS, SHARED, Config, Suite, log, synthetic_photos
+from comparison.report import ResultsStore, markdown, write_text
+from comparison.table import script_parser
 
 SUITES: dict[str, Suite] = {
     "throughput": throughput,
@@ -39,23 +38,17 @@ COMPILED = ("hrnet_w18_small_v2", "hrnet_w18", "hrnetv2_w18_small_v1", "hrnetv2_
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--only", default=",".join(SUITES), help="suites, by comma (default: all)")
     parser.add_argument("--models", help="by comma (default: all five)")
     parser.add_argument("--seconds", type=float, default=10.0, help="for one group of contenders (default: 10)")
     parser.add_argument("--quick", action="store_true", help="one model, batch 1, few calls: shows that it works")
     parser.add_argument("--compile-models", default=",".join(COMPILED), help="models for torch.compile, by comma")
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
-    parser.add_argument(
-        "--keep", type=Path, help="folder for exported files, for later runs (default: a temporary one)"
-    )
+    parser.add_argument("--keep", type=Path, help="folder for exported files of all runs (default: a temporary one)")
     parser.add_argument("--resume", action="store_true", help="leave out what --out has already")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=SHARED / "data" / "imagenet",
-        help="folder of JPEGs; synthetic ones where there is none",
-    )
+    photos = SHARED / "data" / "imagenet"
+    parser.add_argument("--data", type=Path, default=photos, help="folder of JPEGs; synthetic ones without it")
     parser.add_argument("--out", type=Path, help="Markdown to write, with a .json beside it; both are added to")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)

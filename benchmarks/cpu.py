@@ -11,8 +11,6 @@ mean little. The last table has the trained models, with the drop of their metri
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import dataclasses
 import functools
 import importlib.util
@@ -25,15 +23,14 @@ from typing import Any
 
 import numpy as np
 from comparison import baselines
-from comparison.config import SHARED, created_once, log
-from comparison.interleave import Times, ratio, time_rounds
-from comparison.results_store import write_text
-from comparison.table import Table
+from comparison.config import SHARED, Config, log
+from comparison.interleave import ratio, time_rounds
+from comparison.report import write_text
+from comparison.table import Table, script_parser
 from numpy.typing import NDArray
 
-from hrnet_deploy import Predictor, export
+from hrnet_deploy import Predictor
 from hrnet_deploy.evaluation import Drop, compare
-from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.system.load_snapshot import describe, take_snapshot, warnings
@@ -57,13 +54,7 @@ _EQUAL_IMAGES = 24
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-    """A model of the table.
-
-    Attributes:
-        weights: trained checkpoint; None for random weights.
-        calibration: folder of images for INT8.
-        images: folder of other images.
-    """
+    """A model of the table, with folders of images for INT8 and of others; without a checkpoint, weights are random."""
 
     variant: str
     size_hw: tuple[int, int]
@@ -76,61 +67,30 @@ class Model:
         """Name of the model's row."""
         return f"{'trained ' if self.weights else ''}{self.variant} {self.size_hw[0]}x{self.size_hw[1]}"
 
-    @property
-    def stem(self) -> str:
-        """Stem of file names."""
-        return f"{self.variant}-{self.size_hw[0]}x{self.size_hw[1]}"
+    def place(self, folder: Path) -> Path:
+        """Return the folder of its files, which other scripts share where weights are random."""
+        return folder / "trained" if self.weights else folder
 
 
 _IMAGENET = SHARED / "data" / "imagenet"
 _CITY = SHARED / "data" / "street" / "leftImg8bit"
+_SCENES_HW = ((360, 480), (512, 1024))
+_CLASSIFIERS = ("hrnet_w18_small_v2", "hrnet_w18", "hrnet_w48")
 MODELS = (
-    *(
-        Model(variant, (224, 224), None, _IMAGENET / "calib", _IMAGENET / "val")
-        for variant in ("hrnet_w18_small_v2", "hrnet_w18", "hrnet_w48")
-    ),
-    *(
-        Model("hrnetv2_w18_small_v1", size_hw, STREET, _CITY / "train", _CITY / "val")
-        for size_hw in ((360, 480), (512, 1024))
-    ),
+    *(Model(name, (224, 224), None, _IMAGENET / "calib", _IMAGENET / "val") for name in _CLASSIFIERS),
+    *(Model("hrnetv2_w18_small_v1", size, STREET, _CITY / "train", _CITY / "val") for size in _SCENES_HW),
 )
 
 
 def artifact(model: Model, precision: str, folder: Path) -> Path:
     """Export our artifact once."""
+    config = Config(model.place(folder), model.calibration, 0.0, quick=False, compiled=frozenset())
+    weights = model.weights or baselines.checkpoint(model.variant, folder)
     options: dict[str, Any] = {}
     if precision == "int8":
         images = _CALIBRATION_IMAGES[model.weights is not None]
-        options = {"keep_rejected": True, "calib_data": model.calibration, "calib_images": images}
-    weights = model.weights or baselines.checkpoint(model.variant, folder)
-
-    def create(path: Path) -> None:
-        log(f"exports {model.name} {precision}")
-        with contextlib.suppress(AgreementError):  # random weights predict at random
-            export(
-                model.variant, weights=str(weights), precision=precision, imgsz=model.size_hw, output=path, **options
-            )
-
-    return created_once(folder / f"{model.stem}-{precision}.onnx", create)
-
-
-def plain_onnx(model: Model, folder: Path) -> Path:
-    """Export the same weights with torch.onnx.export."""
-    weights = model.weights
-    if weights is None:
-        return baselines.plain_onnx(model.variant, model.size_hw, folder)
-
-    def create(path: Path) -> None:
-        import torch
-
-        from hrnet_deploy.models.network import build_network
-        from hrnet_deploy.models.variants import find_variant
-
-        network = build_network(find_variant(model.variant), 19).eval()
-        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
-        baselines.export_plainly(network, model.size_hw, path)
-
-    return created_once(folder / f"{model.stem}-plain.onnx", create)
+        options = {"calib_images": images, "calib_method": "entropy", "allow_val": False}
+    return config.artifact(model.variant, precision, model.size_hw, weights, **options)
 
 
 def batches(model: Model, count: int, predictor: Predictor) -> list[NDArray[np.float32]]:
@@ -147,7 +107,8 @@ def contenders(model: Model, folder: Path) -> dict[str, Scores]:
         predictor = Predictor(artifact(model, precision, folder), device="cpu", backend=backend)
         label = name if name == BASE else f"{name} ({predictor.backend}, {predictor.arithmetic})"
         found[label] = functools.partial(_scores, predictor)
-    source, shape = plain_onnx(model, folder), (1, 3, *model.size_hw)
+    source = baselines.plain_onnx(model.variant, model.size_hw, model.place(folder), model.weights)
+    shape = (1, 3, *model.size_hw)
     found[_FLOAT32[0]] = baselines.plain_session(source)
     found[_FLOAT32[1]] = baselines.openvino_request(source, shape)
     found["plain script, OpenVINO bf16"] = baselines.openvino_request(source, shape, "bf16")
@@ -175,20 +136,18 @@ def measure(model: Model, folder: Path, *, seconds: float, images: int) -> Table
     log(f"{model.name}: times {len(calls)} contenders")
     times = time_rounds({name: functools.partial(call, inputs[0]) for name, call in calls.items()}, seconds=seconds)
     table = Table(model.name, ("contender", "ms", "times as fast as our FP32 on ONNX Runtime", "equal", "rounds"))
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
     for name, taken in times.items():
         equal = np.mean([np.mean(a == b) for a, b in zip(labels[name], labels[BASE], strict=True)])
-        gain = ratio(times[BASE], taken)
-        table.rows.append(
-            (name, f"{1e3 * statistics.median(taken):.1f}", f"{gain:.2f}", f"{equal:.2%}", str(len(taken)))
-        )
-    table.notes.append(_fastest_float32(times))
+        figures = (f"{1e3 * medians[name]:.1f}", f"{ratio(times[BASE], taken):.2f}", f"{equal:.2%}")
+        table.rows.append((name, *figures, str(len(taken))))
+    ours, best = (
+        next(name for name in times if name.startswith("ours FP32, auto")),
+        min(_FLOAT32, key=lambda name: medians[name]),
+    )
+    over = f"{ratio(times[best], times[ours]):.2f}"
+    table.notes.append(f"FP32 of ours against the faster plain script ({best}): {over}")
     return table
-
-
-def _fastest_float32(times: Times) -> str:
-    ours = next(name for name in times if name.startswith("ours FP32, auto"))
-    best = min(_FLOAT32, key=lambda name: statistics.median(times[name]))
-    return f"FP32 of ours against the faster plain script ({best}): {ratio(times[best], times[ours]):.2f}"
 
 
 def accuracy(folder: Path) -> Table:
@@ -219,7 +178,7 @@ def _points(drop: Drop) -> str:
 
 def main() -> int:
     """Measure and print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--models", help="parts of the names of the models, by comma (default: all)")
     parser.add_argument("--seconds", type=float, default=20.0, help="for one model (default: 20)")
     parser.add_argument("--keep", type=Path, help="folder for exported files (default: a temporary one)")

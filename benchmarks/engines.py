@@ -7,16 +7,14 @@ Each model is exported once per precision and compiled for each target. Seconds 
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from comparison.table import Table
+from comparison.table import Table, print_result, script_parser
 
 from hrnet_deploy.artifact.card import card_metadata
 from hrnet_deploy.calibration.qdq_placement import float_by_default, place_qdq
@@ -84,25 +82,16 @@ def _build(graph: Path, target: str, path: Path) -> dict[str, Any]:
 
 def table(found: list[dict[str, Any]]) -> Table:
     """Tabulate the records."""
-    counts = ("convolutions in it", "of them write INT8", "kernels")
-    lines = Table("", ("model", "image", "precision", "target", *counts, "plan MiB", "build s"))
-    for row in found:
-        head = (row["model"], row["imgsz"], row["precision"], row["target"])
-        if "refused" in row:
-            lines.rows.append((*head, f"refused: {row['refused']}", *["-"] * 4))
-        else:
-            convolutions = (
-                f"{row['achieved']} of {row['requested']}",
-                str(row["int8_throughout"]),
-                str(row["kernels"]),
-            )
-            lines.rows.append((*head, *convolutions, f"{row['mib']:.1f}", f"{row['seconds']:.1f}"))
-    return lines
+    columns = {"model": "{model}", "image": "{imgsz}", "precision": "{precision}", "target": "{target}"}
+    columns |= {"convolutions in it": "{achieved} of {requested}", "of them write INT8": "{int8_throughout}"}
+    columns |= {"kernels": "{kernels}", "plan MiB": "{mib:.1f}", "build s": "{seconds:.1f}"}
+    refused = [row | {"error": f"refused: {row['refused']}"} if "refused" in row else row for row in found]
+    return Table.of("", columns, refused)
 
 
 def main() -> int:
     """Build everything and print one table."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = script_parser(__doc__)
     arguments.add_argument("--json", action="store_true")
     arguments.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
     arguments.add_argument("--targets", nargs="+", default=list(TARGETS))
@@ -112,7 +101,7 @@ def main() -> int:
     for model in bar(args.models, desc="models"):
         with tempfile.TemporaryDirectory() as folder:
             found += build_all(model, args.targets, args.precisions, Path(folder))
-    print(json.dumps(found, indent=2) if args.json else table(found).markdown())
+    print_result(found, [table(found)], as_json=args.json)
     return 0
 
 

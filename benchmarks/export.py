@@ -1,34 +1,26 @@
-"""Export time, peak memory and parity, each export in a process of its own; and which exporter's graph runs faster.
+"""Export time, peak memory and parity, each export in a process of its own.
 
-    python benchmarks/export.py [--variants NAME ...] [--all] [--forms] [--json]
+    python benchmarks/export.py [--variants NAME ...] [--all] [--json]
 
 Each row is compared with a plain script (torch.onnx.export and onnxsim, nothing verified) in the same run.
---all measures parity of every variant in both precisions; --forms times the graphs of TorchScript and dynamo for w18.
+--all measures parity of every variant in both precisions.
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
-import json
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from comparison import baselines
-from comparison.interleave import ratio, time_rounds
-from comparison.subprocess_run import run_script
-from comparison.table import Table
+from comparison.interleave import run_script
+from comparison.table import Table, print_result, script_parser
 
 from hrnet_deploy.models.variants import VARIANTS
 from hrnet_deploy.spec import Task
 from hrnet_deploy.system.progress import bar
 
 CASES = {"hrnet_w18": "224", "hrnet_w64": "224", "hrnetv2_w48": "512x1024"}
-_FORMS_SECONDS = 10.0
 
 _OURS = """
 import json, sys
@@ -53,7 +45,6 @@ torch.onnx.export(network, (torch.zeros(2, 3, height, width),), output, dynamo=F
 simplified, _ = onnxsim.simplify(onnx.load(output))
 onnx.save(simplified, output)
 """
-_COST_DIGITS = (("seconds", 1), ("peak_gib", 2))
 
 
 def costs(variants: list[str], folder: str) -> list[dict[str, Any]]:
@@ -72,76 +63,40 @@ def parity(folder: str) -> list[dict[str, Any]]:
     """Measure the error of every variant in both precisions, in units of the logits' spread."""
     rows: list[dict[str, Any]] = []
     for variant in bar([v for v in VARIANTS.values() if not v.squeeze_excitation], desc="parity"):
-        imgsz = "224" if variant.task is Task.CLASSIFICATION else "256x512"
+        words = (variant.name, "224" if variant.task is Task.CLASSIFICATION else "256x512")
         output = str(Path(folder, "model.onnx"))
-        row: dict[str, Any] = {"variant": variant.name}
-        for precision in ("fp32", "fp16"):
-            row[precision] = run_script(_OURS, variant.name, imgsz, precision, output).row()
-        rows.append(row)
+        found = {kind: run_script(_OURS, *words, kind, output).row() for kind in ("fp32", "fp16")}
+        rows.append({"variant": variant.name} | found)
     return rows
-
-
-def forms(folder: str) -> dict[str, float]:
-    """Measure the batch-1 latency of w18 in ms as either exporter writes it."""
-    import onnx
-    import onnxsim
-    import torch
-
-    from hrnet_deploy.models.network import build_network
-    from hrnet_deploy.models.variants import find_variant
-
-    network = build_network(find_variant("hrnet_w18"), 1000)
-    image = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
-    calls = {}
-    for name, dynamo in (("torchscript", False), ("dynamo", True)):
-        path = Path(folder, f"{name}.onnx")
-        more: dict[str, Any] = {"external_data": False, "verbose": False} if dynamo else {}
-        more |= {"opset_version": 20, "input_names": ["input"]}
-        torch.onnx.export(network, (torch.from_numpy(image),), str(path), dynamo=dynamo, **more)
-        onnx.save(onnxsim.simplify(onnx.load(path))[0], path)
-        calls[name] = functools.partial(baselines.plain_session(path), image)
-    times = time_rounds(calls, seconds=_FORMS_SECONDS)
-    result = {name: 1e3 * statistics.median(taken) for name, taken in times.items()}
-    return result | {"dynamo/torchscript": ratio(times["dynamo"], times["torchscript"])}
 
 
 def main() -> int:
     """Measure what was requested and print tables, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--variants", nargs="+", choices=list(CASES), default=list(CASES), help="of time and memory")
     parser.add_argument("--all", action="store_true", help="parity of every variant")
-    parser.add_argument("--forms", action="store_true", help="time both exporter forms")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         record: dict[str, Any] = {"cost": costs(args.variants, folder)}
         if args.all:
             record["parity"] = parity(folder)
-        if args.forms:
-            record["forms"] = forms(folder)
-    print(json.dumps(record, indent=2) if args.json else _tables(record))
+    print_result(record, _tables(record), as_json=args.json)
     return 0
 
 
-def _tables(record: dict[str, Any]) -> str:
-    head = ("model", "precision", "time s", "peak GiB", "plain script s", "plain peak GiB", "nodes", "MiB")
-    cost = Table("Export, each in its own process; the plain script neither verifies nor describes its file", head)
-    for row in record["cost"]:
-        for precision in ("fp32", "fp16"):
-            seconds = [f"{one[key]:.{n}f}" for one in (row[precision], row["plain"]) for key, n in _COST_DIGITS]
-            sizes = (str(row[precision]["nodes"]), f"{row[precision]['mib']:.0f}")
-            cost.rows.append((f"{row['variant']} {row['imgsz']}", precision, *seconds, *sizes))
-    if "forms" in record:
-        cost.notes.append(f"w18 on ONNX Runtime's CPU provider, batch 1, ms: {record['forms']}")
-    tables = [cost]
+def _tables(record: dict[str, Any]) -> list[Table]:
+    columns = {"model": "{variant} {imgsz}", "precision": "{precision}", "time s": "{ours[seconds]:.1f}"}
+    columns |= {"peak GiB": "{ours[peak_gib]:.2f}", "plain script s": "{plain[seconds]:.1f}"}
+    columns |= {"plain peak GiB": "{plain[peak_gib]:.2f}", "nodes": "{ours[nodes]}", "MiB": "{ours[mib]:.0f}"}
+    title = "Export, each in its own process; the plain script neither verifies nor describes its file"
+    rows = [row | {"precision": kind, "ours": row[kind]} for row in record["cost"] for kind in ("fp32", "fp16")]
+    tables = [Table.of(title, columns, rows)]
     if "parity" in record:
-        errors = ("fp32 max error / spread", "fp16 max error / spread", "fp16 equal outputs")
-        tables.append(Table("Parity", ("model", *errors)))
-        for row in record["parity"]:
-            half = row["fp16"]
-            figures = (f"{row['fp32']['max_rel']:.1e}", f"{half['max_rel']:.1e}", f"{half['agreement']:.2%}")
-            tables[1].rows.append((row["variant"], *figures))
-    return "\n".join(table.markdown() for table in tables)
+        columns = {"model": "{variant}", "fp32 max error / spread": "{fp32[max_rel]:.1e}"}
+        columns |= {"fp16 max error / spread": "{fp16[max_rel]:.1e}", "fp16 equal outputs": "{fp16[agreement]:.2%}"}
+        tables.append(Table.of("Parity", columns, record["parity"]))
+    return tables
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ refuses the runtime. Exit codes: 0 all passed, 1 something failed, 2 no GPU.
 
 from __future__ import annotations
 
-import argparse
 import datetime as dt
 import importlib.metadata
 import os
@@ -22,26 +21,18 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from comparison.table import Table
+from comparison.config import ROOT
+from comparison.table import Table, script_parser
 
-_ROOT = Path(__file__).resolve().parents[1]
-_RESULTS = _ROOT / "benchmarks" / "results"
+from hrnet_deploy.system.nvidia_smi import query_gpus
+
+_RESULTS = ROOT / "benchmarks" / "results"
 _PACKAGES = (
-    "hrnet-deploy",
-    "torch",
-    "onnx",
-    "onnxruntime-gpu",
-    "onnxruntime",
-    "tensorrt",
-    "tensorrt-cu13",
-    "tensorrt-cu12",
-    "tensorrt-rtx-cu13",
-    "onnxruntime-ep-nv-tensorrt-rtx",
-    "nvidia-cudnn-cu13",
-    "nvidia-cublas",
-    "cuda-bindings",
-    "pycuda",
+    *("hrnet-deploy", "torch", "onnx", "onnxruntime-gpu", "onnxruntime", "tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    *("tensorrt-rtx-cu13", "onnxruntime-ep-nv-tensorrt-rtx", "nvidia-cudnn-cu13", "nvidia-cublas"),
+    *("cuda-bindings", "pycuda"),
 )
 _QUERY = ("name", "driver_version", "memory.total", "compute_cap")
 TEST_FILES = (
@@ -69,15 +60,8 @@ class Outcome:
 
 def gpus() -> list[dict[str, str]]:
     """Return one record a GPU that the driver knows; none without a driver."""
-    command = ["nvidia-smi", f"--query-gpu={','.join(_QUERY)}", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    if done.returncode:
-        return []
-    rows = [[part.strip() for part in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
-    return [dict(zip(_QUERY, row, strict=True)) for row in rows if len(row) == len(_QUERY)]
+    rows = [dict(zip(_QUERY, row, strict=True)) for row in query_gpus(*_QUERY)[0]]
+    return [row | {"memory.total": f"{row['memory.total']} MiB"} for row in rows]
 
 
 def versions() -> dict[str, str]:
@@ -96,7 +80,7 @@ class Step:
 
 def steps(*, dry: bool = False) -> dict[str, Step]:
     """Return the steps, the most important first; a dry run only collects the tests."""
-    scripts, flags = _ROOT / "benchmarks", ["--dry-run"] if dry else []
+    scripts, flags = ROOT / "benchmarks", ["--dry-run"] if dry else []
     pytest = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"]
     pytest += ["--continue-on-collection-errors", *(["--collect-only"] if dry else []), *TEST_FILES]
     return {
@@ -110,23 +94,14 @@ def run(name: str, step: Step, *, dry: bool = False) -> Outcome:
     """Run one step from the root of the repository; tests of which none passed have failed."""
     began = time.perf_counter()
     environment = os.environ | ({} if dry else {_SUITE_FLAG: "1"})
-    output, code, summary = "", 1, ""
+    summary = ""
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "timeout": step.timeout_s}
     try:
-        done = subprocess.run(
-            step.command,
-            cwd=_ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=step.timeout_s,
-            check=False,
-        )
-        output, code = done.stdout, done.returncode
+        done = subprocess.run(step.command, cwd=ROOT, env=environment, check=False, **pipes)
+        raw, code = done.stdout, done.returncode
     except subprocess.TimeoutExpired as error:
-        output = error.stdout.decode(errors="replace") if isinstance(error.stdout, bytes) else error.stdout or ""
-        summary = f"ended after {step.timeout_s:.0f} s"
+        raw, code, summary = error.stdout or b"", 1, f"ended after {step.timeout_s:.0f} s"
+    output = raw.decode(errors="replace")
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     summary = summary or (lines[-1].strip("= ") if lines else "no output")
     wanted = r"\b[1-9]\d*(/\d+)? tests? collected" if dry else r"\b[1-9]\d* passed"
@@ -147,7 +122,7 @@ def report(machine: dict[str, str], outcomes: list[Outcome]) -> tuple[str, str]:
 
 def main() -> int:
     """Run the suite."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--out", type=Path, help="the page of results (default benchmarks/results/gpu_<name>.md)")
     parser.add_argument("--dry-run", action="store_true", help="without a GPU: that every step starts and ends")
     args = parser.parse_args()

@@ -8,10 +8,7 @@ difference is decoding, preprocessing, postprocessing and Python. Goal: at most 
 
 from __future__ import annotations
 
-import argparse
-import functools
 import itertools
-import json
 import statistics
 import sys
 import tempfile
@@ -21,7 +18,7 @@ from typing import Any
 import cv2
 from comparison import baselines
 from comparison.interleave import Call, ratio, time_rounds
-from comparison.table import Table
+from comparison.table import Table, print_result, script_parser
 
 from hrnet_deploy import Predictor, export
 from hrnet_deploy.imaging.sources import read_frame
@@ -48,13 +45,9 @@ def measure(variant: str, seconds: float) -> dict[str, Any]:
         preprocess = Preprocessor(predictor.card.preprocessing)
         feeds = [preprocess(read_frame(jpeg).image)[None] for jpeg in jpegs]
         stages: list[dict[str, float]] = []
-
-        def predict(turn: itertools.cycle[bytes]) -> None:
-            stages.append(dict(predictor.predict(next(turn)).speed))
-
-        bare = itertools.cycle(feeds)
+        images, bare = itertools.cycle(jpegs), itertools.cycle(feeds)
         calls: dict[str, Call] = {
-            "predictor": functools.partial(predict, itertools.cycle(jpegs)),
+            "predictor": lambda: stages.append(dict(predictor.predict(next(images)).speed)),
             "session": lambda: session(next(bare)),
         }
         times = time_rounds(calls, seconds=seconds)
@@ -71,22 +64,17 @@ def measure(variant: str, seconds: float) -> dict[str, Any]:
 
 def main() -> int:
     """Measure all cases and print a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="for one model (default: 10)")
     parser.add_argument("--variants", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     rows = [measure(variant, args.seconds) for variant in bar(args.variants, desc="models")]
-    if args.json:
-        print(json.dumps(rows, indent=2))
-        return 0
-    head = ("model", "Predictor ms", "session ms", "ratio", "overhead", " / ".join(_STAGES) + " ms")
-    table = Table("Predictor (JPEG bytes to prediction) against the bare ONNX Runtime session, batch 1, CPU", head)
-    for row in rows:
-        parts = " / ".join(f"{row['stages_ms'][name]:.2f}" for name in _STAGES)
-        figures = (f"{row['predictor_ms']:.2f}", f"{row['session_ms']:.2f}", f"{row['ratio']:.3f}")
-        table.rows.append((row["variant"], *figures, f"{row['overhead']:.1%}", parts))
-    print(table.markdown(), end="")
+    columns = {"model": "{variant}", "Predictor ms": "{predictor_ms:.2f}", "session ms": "{session_ms:.2f}"}
+    columns |= {"ratio": "{ratio:.3f}", "overhead": "{overhead:.1%}"}
+    columns[" / ".join(_STAGES) + " ms"] = " / ".join(f"{{stages_ms[{stage}]:.2f}}" for stage in _STAGES)
+    title = "Predictor (JPEG bytes to prediction) against the bare ONNX Runtime session, batch 1, CPU"
+    print_result(rows, [Table.of(title, columns, rows)], as_json=args.json)
     return 0
 
 

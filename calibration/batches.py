@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,8 @@ class Batches:
     """Network input read from image files; re-iterable, with one batch in memory."""
 
     def __init__(self, paths: Iterable[AnyPath], preprocessing: Preprocessing, batch: int) -> None:
-        """Take the files; none is read yet.
-
-        Args:
-            paths: image files.
-            preprocessing: from image to network input.
-            batch: images per array, at least 1; ignored where every image has its own size.
-
-        Raises:
-            UsageError: no files.
-        """
-        self._paths: Sequence[Path] = tuple(Path(path) for path in paths)
+        """Take at least one file; none is read yet. `batch` is ignored where every image has its own size."""
+        self._paths = tuple(Path(path) for path in paths)
         if not self._paths:
             raise UsageError("calibration needs at least one image, got none. Check the folder or the list.")
         sizes_vary = preprocessing.size_hw is None or preprocessing.resize is Resize.LONG_SIDE
@@ -41,9 +32,6 @@ class Batches:
 
     def from_index(self, start: int) -> Iterator[NDArray[np.float32]]:
         """Read the arrays from one index on; every call reads the same ones.
-
-        Args:
-            start: number of arrays to leave out.
 
         Yields:
             float32 (n, 3, h, w), a new array each; the last one may hold fewer images.

@@ -69,9 +69,9 @@ def _block(name: str) -> str | None:
 
 def _by_position(nodes: Iterable[onnx.NodeProto]) -> dict[str, str | None]:
     block_of: dict[str, str | None] = {}
-    count = 0
+    latest = -1
     for node in nodes:
-        first = max(count - (node.op_type != "Conv"), 0) // _CONVOLUTIONS_PER_RUN * _CONVOLUTIONS_PER_RUN
+        latest += node.op_type == "Conv"
+        first = max(latest, 0) // _CONVOLUTIONS_PER_RUN * _CONVOLUTIONS_PER_RUN
         block_of[name_of(node)] = f"conv{first}-{first + _CONVOLUTIONS_PER_RUN - 1}"
-        count += node.op_type == "Conv"
     return block_of

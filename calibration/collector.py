@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.files import atomic_output
-from hrnet_deploy.calibration.histogram import Histogram
-from hrnet_deploy.errors import ArtifactError, HrnetDeployError, UsageError
+from hrnet_deploy.calibration.histogram import BINS, Histogram
+from hrnet_deploy.errors import HrnetDeployError, UsageError
 from hrnet_deploy.protocols import Engine
 from hrnet_deploy.system.progress import bar
 
@@ -24,8 +24,7 @@ BatchSource = Callable[[int], Iterable[NDArray[np.float32]]]
 
 _LOG = logging.getLogger(__name__)
 _SAVE_EVERY_BATCHES = 32
-_FIELDS = ("counts", "zeros", "range")
-_DAMAGED = (ArtifactError, KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
 
 
 class _Progress:
@@ -33,8 +32,7 @@ class _Progress:
 
     def __init__(self, tensors: Iterable[str], path: Path | None, key: str) -> None:
         self.histograms = {tensor: Histogram() for tensor in tensors}
-        self.batches = 0
-        self.images = 0
+        self.batches = self.images = 0
         self._path = path
         self._key = key
         self._consistent = True  # false while only some histograms hold the current batch
@@ -49,35 +47,28 @@ class _Progress:
         self.images += images
         self._consistent = True
 
-    def save_at_intervals(self) -> None:
-        if self.batches % _SAVE_EVERY_BATCHES == 0:
-            self._save()
-
     def save_before_exit(self) -> None:
         """Save without raising: another exception is on its way."""
         if self._consistent and self.batches:
             try:
-                self._save()
+                self.save()
             except HrnetDeployError as error:
                 _LOG.warning("what is finished is lost: %s", error)
 
-    def delete(self) -> None:
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
-    def _save(self) -> None:
+    def save(self) -> None:
         if self._path is None:
             return
-        arrays: dict[str, Any] = {
-            "key": np.array(self._key),
-            "tensors": np.array(list(self.histograms), np.str_),
-            "done": np.array([self.batches, self.images], np.int64),
-        }
-        for index, histogram in enumerate(self.histograms.values()):
-            arrays.update({f"{field}.{index}": array for field, array in histogram.to_arrays().items()})
+        histograms = self.histograms.values()
         # NumPy would append .npz to a file name, so it gets a stream.
         with atomic_output(self._path) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, **arrays)
+            np.savez(
+                stream,
+                key=np.array(self._key),
+                tensors=np.array(list(self.histograms), np.str_),
+                done=np.array([self.batches, self.images], np.int64),
+                counts=np.array([h.counts for h in histograms], np.int64),
+                ranges=np.array([(h.limit, h.low, h.high, h.zeros) for h in histograms], np.float64),
+            )
 
     def _restore(self, path: Path) -> None:
         if path.is_dir():
@@ -87,11 +78,14 @@ class _Progress:
                 if saved["key"].item() != self._key or saved["tensors"].tolist() != list(self.histograms):
                     _LOG.info("calibration state %s belongs to another run; starting afresh", path)
                     return
-                histograms = {
-                    tensor: Histogram.from_arrays({field: saved[f"{field}.{index}"] for field in _FIELDS})
-                    for index, tensor in enumerate(self.histograms)
-                }
-                batches, images = saved["done"].tolist()
+                (batches, images), counts, ranges = saved["done"].tolist(), saved["counts"], saved["ranges"]
+            if counts.dtype != np.int64 or counts.shape[1:] != (BINS,):
+                raise ValueError("counts of another form")
+            rows = zip(self.histograms, ranges.tolist(), counts, strict=True)
+            histograms = {
+                tensor: Histogram(limit, low, high, int(zeros), counted)
+                for tensor, (limit, low, high, zeros), counted in rows
+            }
         except _DAMAGED as error:
             _LOG.warning("calibration state must be whole, got %s (%s). Starting afresh.", path, error)
             return
@@ -111,7 +105,7 @@ def collect(
 
     Args:
         engine: a graph with one input.
-        outputs: from graph output (float32, any shape) to the name of the tensor it exposes.
+        outputs: from graph output (float32) to the name of the tensor it exposes.
         batches: the images, float32 in the shape of the input; called once, with the number of batches that an
             interrupted run has finished.
         images: number of images, for the progress bar.
@@ -119,14 +113,10 @@ def collect(
             same key continues from it. Deleted on success.
         key: digest of everything the histograms depend on: graph, images, preprocessing.
 
-    Returns:
-        One histogram per tensor, in the order of the outputs.
-
     Raises:
         UsageError: an output that the graph does not have, a batch that does not fit it, or no batch; or a tensor holds
             NaN or an infinity, and the message names it.
-        DeviceError: the runtime failed.
-        Exception: whatever `batches` raises.
+        Exception: whatever the engine and `batches` raise.
     """
     unknown = outputs.keys() - {spec.name for spec in engine.outputs}
     if unknown:
@@ -139,7 +129,8 @@ def collect(
         raise
     if not progress.images:
         raise UsageError("calibration needs at least one image, got none. Check the folder or the list.")
-    progress.delete()
+    if state is not None:
+        state.unlink(missing_ok=True)
     return progress.histograms
 
 
@@ -158,7 +149,8 @@ def _count(
             values = engine.run({entry: batch})
             if counting is not None:
                 counting.result()
-                progress.save_at_intervals()
+                if progress.batches % _SAVE_EVERY_BATCHES == 0:
+                    progress.save()
             named = {tensor: values[output] for output, tensor in outputs.items()}
             counting = worker.submit(progress.add, named, len(batch))
             shown.update(len(batch))

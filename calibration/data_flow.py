@@ -20,18 +20,16 @@ class Flow:
 
     Attributes:
         weights: names of stored tensors.
-        producer: by value, the node that computes it.
-        readers: by value, the nodes that read it.
         shape_readers: by value, the nodes that read only its shape.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
     weights: frozenset[str]
+    inputs: tuple[str, ...]
+    outputs: frozenset[str]
     producer: dict[str, onnx.NodeProto] = field(default_factory=dict)
     readers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
     shape_readers: dict[str, list[onnx.NodeProto]] = field(default_factory=dict)
-    inputs: tuple[str, ...] = ()
-    outputs: frozenset[str] = frozenset()
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -44,10 +42,8 @@ class Flow:
 
     def source(self, value: str) -> str:
         """Return the value whose range this one shares, so that one table serves every plan."""
-        producer = self.producer.get(value)
-        while producer is not None and producer.op_type in PASSIVE:
-            value = producer.input[0]
-            producer = self.producer.get(value)
+        while self.producer_type(value) in PASSIVE:
+            value = self.producer[value].input[0]
         return value
 
     def has_stored_weights(self, node: onnx.NodeProto) -> bool:
@@ -70,7 +66,7 @@ def data_flow(model: onnx.ModelProto) -> Flow:
         if node.op_type not in _SIZES and data.intersection(node.input):
             data.update(filter(None, node.output))  # an omitted output has an empty name
             nodes.append(node)
-    flow = Flow(tuple(nodes), weights, inputs=inputs, outputs=frozenset(v.name for v in model.graph.output))
+    flow = Flow(tuple(nodes), weights, inputs, frozenset(v.name for v in model.graph.output))
     for node in model.graph.node:
         if node.op_type in _SIZES and node.input[0] in data:
             flow.shape_readers.setdefault(node.input[0], []).append(node)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hrnet_deploy.calibration.image_selection import CalibrationImage
@@ -55,7 +54,7 @@ def find_images(folder: str | Path, *, allow_val: bool = False) -> tuple[Calibra
     evaluation = next((place for place in places if _is_evaluation(place)), None)
     if evaluation is not None and not allow_val:
         raise UsageError(f"calibration images must not be a split for evaluation, got {evaluation}. {_ALLOW}")
-    search = _Search(allow_val=allow_val)
+    search = _Search(allow_val)
     within_split = evaluation is not None or any(_TRAINING.fullmatch(p.name.lower()) for p in places)
     search.walk(root, root, may_split=not within_split, frames_only=_FRAMES in places[1].parts)
     if not search.found and search.left_out:
@@ -72,9 +71,9 @@ class _Search:
     """A walk through folders and the images found."""
 
     allow_val: bool
-    found: list[CalibrationImage] = dataclasses.field(default_factory=list)
+    found: list[CalibrationImage] = field(default_factory=list)
     left_out: Path | None = None
-    _seen: set[str] = dataclasses.field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
 
     def walk(self, base: Path, folder: Path, *, may_split: bool, frames_only: bool) -> None:
         """Collect below `folder`; groups are named from `base`."""

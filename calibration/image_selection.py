@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ class CalibrationImage(os.PathLike[str]):
 
     Attributes:
         group: class, city, or folder below the given one, over which the selection is balanced; "" without.
-        path: the file.
     """
 
     group: str
@@ -42,30 +42,22 @@ def choose(images: Iterable[CalibrationImage], count: int, seed: int = SEED) -> 
     the beginning of a larger one's choice.
 
     Args:
-        images: the images to choose from, in any order.
+        images: in any order.
         count: number of images, positive.
         seed: another seed gives another choice.
 
     Returns:
         `count` images, or all where there are fewer.
     """
-    groups: dict[str, list[CalibrationImage]] = {}
-    for image in sorted(images):
-        groups.setdefault(image.group, []).append(image)
     ranked: list[tuple[int, bytes, CalibrationImage]] = []
-    for group, members in groups.items():
-        members.sort(key=lambda image: _draw(seed, image.group, image.path.name))
-        ranked += [(place, _draw(seed, group), image) for place, image in enumerate(members[:count])]
+    for group, members in itertools.groupby(sorted(images), key=lambda image: image.group):
+        drawn = sorted(members, key=lambda image: _draw(seed, group, image.path.name))
+        ranked += [(place, _draw(seed, group), image) for place, image in enumerate(drawn[:count])]
     return tuple(image for _, _, image in sorted(ranked)[:count])
 
 
 def content_hashes(images: Iterable[AnyPath]) -> tuple[str, ...]:
-    """Compute the SHA-256 of each file's content, in hex.
-
-    Raises:
-        MissingFileError: a file is gone.
-        ImageError: a file cannot be read.
-    """
+    """Compute the SHA-256 of each file's content, in hex; MissingFileError or ImageError on one that is unreadable."""
     return tuple(_content_hash(image) for image in images)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import onnx
 
-from hrnet_deploy.calibration.data_flow import Flow, data_flow
+from hrnet_deploy.calibration.data_flow import data_flow
 from hrnet_deploy.qdq_plan import ActivationRange, name_of
 
 _SCALE_PRESERVING = {
@@ -33,7 +32,7 @@ class ImplicitInt8:
     def renamed(self, old: str, new: str) -> ImplicitInt8:
         """Return the scales for a graph in which the value `old` is named `new`."""
         amax = {new if name == old else name: value for name, value in self.amax.items()}
-        return dataclasses.replace(self, amax=amax)
+        return ImplicitInt8(amax, self.float_nodes)
 
 
 def implicit_int8(model: onnx.ModelProto, ranges: Mapping[str, ActivationRange], keep: Collection[str]) -> ImplicitInt8:
@@ -46,9 +45,6 @@ def implicit_int8(model: onnx.ModelProto, ranges: Mapping[str, ActivationRange],
         model: the float32 graph that TensorRT will parse.
         ranges: of measured values, clipped as in the Q/DQ graph.
         keep: names of nodes kept in float.
-
-    Returns:
-        Scales in graph order, without those of values that only kept nodes use, and the kept nodes.
     """
     flow = data_flow(model)
     amax = {value: ranges[value].amax for value in flow.values if value in ranges}
@@ -59,12 +55,8 @@ def implicit_int8(model: onnx.ModelProto, ranges: Mapping[str, ActivationRange],
         # A value that only a ReLU reads is never written: the ReLU is part of the kernel before it.
         if node.op_type == "Relu" and node.output[0] in amax and len(flow.readers[node.input[0]]) == 1:
             amax.setdefault(node.input[0], amax[node.output[0]])
-    needed = {value: amax[value] for value in flow.values if value in amax and not _users(flow, value) <= set(keep)}
+    # Values that only kept nodes use need none.
+    used = {v for n in flow.nodes if name_of(n) not in keep for v in (*n.input, *n.output)}
+    needed = {value: amax[value] for value in flow.values if value in amax and value in used}
     constrained = frozenset(name_of(n) for n in flow.nodes if n.op_type in _CONSTRAINED and name_of(n) in keep)
     return ImplicitInt8(needed, constrained)
-
-
-def _users(flow: Flow, value: str) -> set[str]:
-    """Return the names of the nodes that compute or read a value."""
-    producers = [flow.producer[value]] if value in flow.producer else []
-    return {name_of(node) for node in (*producers, *flow.readers.get(value, ()))}

@@ -10,13 +10,13 @@ from collections.abc import Collection
 
 import onnx
 
-from hrnet_deploy.calibration.data_flow import Flow, data_flow
-from hrnet_deploy.calibration.tensorrt_layout import place_for_tensorrt
+from hrnet_deploy.calibration.data_flow import PASSIVE, Flow, data_flow
 from hrnet_deploy.qdq_plan import INTEGER_INPUT, QdqPlan, QdqTarget, Residual, name_of
 
 _WEIGHTED = {"Conv", "Gemm"}
 _CPU_OPS = {"Conv", "Relu", "Add", "Resize", "Concat", "MaxPool"}
 """The operators of HRNet's trunk that ONNX Runtime's CPU provider computes in INT8."""
+_READ_INT8 = {"Resize", "MaxPool", "AveragePool", "GlobalAveragePool"}
 _FLOAT_CONVOLUTIONS = {QdqTarget.CPU: 1, QdqTarget.TENSORRT: 2}
 """Number of the stem's two convolutions that are kept in float."""
 _FLOORS = {1: "minmax", 2: "mse"}
@@ -24,15 +24,10 @@ _FLOORS = {1: "minmax", 2: "mse"}
 
 
 def float_by_default(model: onnx.ModelProto, target: QdqTarget) -> frozenset[str]:
-    """Find the nodes that are kept in float unless the user decides otherwise.
+    """Name the nodes of a float32 graph that are kept in float unless the user decides otherwise.
 
-    Args:
-        model: a float32 graph.
-        target: the runtime. For the CPU these are sums on small maps and the stem's first convolution, unless it reads
-            integers; for TensorRT the stem and the last layer.
-
-    Returns:
-        Node names.
+    For the CPU these are sums on small maps and the stem's first convolution, unless it reads integers; for TensorRT
+    the stem and the last layer.
     """
     flow = data_flow(model)
     depths = _depths(flow)
@@ -43,9 +38,6 @@ def float_by_default(model: onnx.ModelProto, target: QdqTarget) -> frozenset[str
 
 def threshold_floors(model: onnx.ModelProto) -> dict[str, str]:
     """Find the stem tensors that have a minimum threshold: clipping there affects every later layer.
-
-    Args:
-        model: a float32 graph.
 
     Returns:
         By value, the method whose threshold is the minimum: the image is not clipped, and the input of the second
@@ -61,43 +53,33 @@ def threshold_floors(model: onnx.ModelProto) -> dict[str, str]:
 def place_qdq(
     model: onnx.ModelProto, target: QdqTarget, keep: Collection[str], residual: Residual = Residual.FLOAT
 ) -> QdqPlan:
-    """Decide where Q/DQ pairs go.
+    """Decide where the Q/DQ pairs of a simplified float32 graph go.
 
     Args:
-        model: a simplified float32 graph.
+        model: the graph.
         target: the runtime.
         keep: names of nodes kept in float.
         residual: what sums read in the layout for TensorRT; the layout for the CPU has its own rules.
-
-    Returns:
-        The plan; empty where every node is kept.
     """
     flow = data_flow(model)
-    return _place_for_cpu(flow, keep) if target is QdqTarget.CPU else place_for_tensorrt(flow, keep, residual)
+    return _place_for_cpu(flow, keep) if target is QdqTarget.CPU else _place_for_tensorrt(flow, keep, residual)
 
 
 def residual_inputs(model: onnx.ModelProto) -> frozenset[str]:
-    """Find the values that only enter sums before a ReLU, which cuts off most of their negative range.
-
-    Args:
-        model: a float32 graph.
-
-    Returns:
-        Names of values, also of those that enter their sum through a Resize.
-    """
+    """Name the values that only enter sums before a ReLU, some through a Resize; it cuts off most negative sums."""
     flow = data_flow(model)
     found: set[str] = set()
     for node in flow.nodes:
-        last = flow.producer.get(node.input[0])
-        pending = list(last.input) if node.op_type == "Relu" and last is not None and last.op_type == "Add" else []
+        is_sum = node.op_type == "Relu" and flow.producer_type(node.input[0]) == "Add"
+        pending = list(flow.producer[node.input[0]].input) if is_sum else []
         while pending:
             value = pending.pop()
-            producer = flow.producer.get(value)
-            if producer is None or value in flow.outputs or len(flow.readers[value]) > 1:
+            kind = flow.producer_type(value)
+            if not kind or value in flow.outputs or len(flow.readers[value]) > 1:
                 continue
             found.add(value)
-            if producer.op_type in {"Add", "Resize"}:
-                pending += producer.input[: 1 if producer.op_type == "Resize" else None]
+            if kind in {"Add", "Resize"}:
+                pending += flow.producer[value].input[: 1 if kind == "Resize" else None]
     return frozenset(found)
 
 
@@ -128,7 +110,7 @@ def _place_for_cpu(flow: Flow, keep: Collection[str]) -> QdqPlan:
     tensors: list[str] = []
     readers: dict[str, frozenset[str]] = {}
     scale_of: dict[str, str] = {}
-    for value in (*flow.inputs, *(name for node in flow.nodes for name in node.output)):
+    for value in flow.values:
         producer, reading = flow.producer.get(value), flow.readers.get(value, [])
         is_integer = producer is not None and name_of(producer) in integer
         integer_readers = [n for n in reading if name_of(n) in integer or name_of(n) in weighted]
@@ -181,3 +163,52 @@ def _low_resolution_sums(flow: Flow) -> frozenset[str]:
             sums[name_of(node)] = here
     largest = min(sums.values(), default=0.0)
     return frozenset(name for name, here in sums.items() if here > largest)
+
+
+def _place_for_tensorrt(flow: Flow, keep: Collection[str], residual: Residual) -> QdqPlan:
+    """Quantize convolution inputs, and the operand of a sum that no convolution computes.
+
+    Keeping more nodes in float only removes pairs, so one table serves every plan.
+    """
+    convolutions = [node for node in flow.nodes if node.op_type == "Conv" and flow.has_stored_weights(node)]
+    weighted = frozenset(name_of(node) for node in convolutions if name_of(node) not in keep)
+    readers: dict[str, set[str]] = {}
+    for node in convolutions:
+        if name_of(node) in weighted:
+            readers.setdefault(node.input[0], set()).add(name_of(node))
+    scale_of: dict[str, str] = {}
+    if residual is Residual.INT8 and weighted:
+        _add_residual_readers(flow, keep, weighted, readers)
+        # A pair behind a Resize with the scale of the pair before it rounds nothing a second time.
+        sources = {value: flow.source(value) for value in readers if flow.producer_type(value) in PASSIVE}
+        scale_of = {value: source for value, source in sources.items() if source != value}
+    order = tuple(value for value in flow.values if value in readers)
+    return QdqPlan(QdqTarget.TENSORRT, order, weighted, {k: frozenset(v) for k, v in readers.items()}, scale_of)
+
+
+def _add_residual_readers(
+    flow: Flow, keep: Collection[str], weighted: Collection[str], readers: dict[str, set[str]]
+) -> None:
+    """Let sums, Resize and pooling read INT8 copies."""
+    nodes = [node for node in flow.nodes if name_of(node) not in keep]
+    for node in nodes:
+        producer = flow.producer.get(node.input[0])
+        if node.op_type in _READ_INT8 and producer is not None and name_of(producer) not in keep:
+            readers.setdefault(node.input[0], set()).add(name_of(node))
+    sums = [node for node in nodes if node.op_type == "Add" and not flow.weights.intersection(node.input)]
+    for node in sums:
+        fused = _fused(flow, node)
+        if fused is not None and name_of(flow.producer[fused]) in weighted:
+            for value in set(node.input) - {fused}:
+                readers.setdefault(value, set()).add(name_of(node))
+    # A single reader of the value itself would force a float copy beside the INT8 one.
+    for node in sums:
+        for value in readers.keys() & set(node.input) - {_fused(flow, node)}:
+            readers[value].add(name_of(node))
+
+
+def _fused(flow: Flow, node: onnx.NodeProto) -> str | None:
+    """Return the operand whose convolution can add the other one: that of the last convolution with one reader."""
+    alone = [v for v in node.input if len(flow.readers.get(v, ())) == 1 and v not in flow.outputs]
+    computed = [v for v in alone if flow.producer_type(v) == "Conv" and flow.has_stored_weights(flow.producer[v])]
+    return max(computed, key=lambda value: flow.nodes.index(flow.producer[value]), default=None)

@@ -22,8 +22,6 @@ class Window:
 
     Attributes:
         value: name of the input tensor, (1, channels, height, width).
-        kernel: height and width.
-        strides: vertical and horizontal.
         pads: top, left, bottom, right; None for ONNX's SAME padding.
         extra_first: whether the odd one of SAME padding goes to the top and left.
     """
@@ -36,15 +34,7 @@ class Window:
 
     @classmethod
     def of(cls, node: onnx.NodeProto, weights: NDArray[np.float32]) -> Window | None:
-        """Read a convolution's window.
-
-        Args:
-            node: a Conv.
-            weights: its weights, (outputs, inputs, height, width).
-
-        Returns:
-            The window; None for a grouped or dilated convolution, or one that is not 2-D. HRNet has none of these.
-        """
+        """Read a convolution's window; None where it is grouped, dilated or not 2-D, as HRNet has none."""
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         if weights.ndim != 4 or attributes.get("group", 1) != 1 or set(attributes.get("dilations", [1])) != {1}:
             return None
@@ -84,12 +74,7 @@ class SecondMoment:
     """The mean of x xT over the windows x of one input tensor, accumulated image by image."""
 
     def __init__(self, window: Window, size: int) -> None:
-        """Start with no images.
-
-        Args:
-            window: the inputs of one output position.
-            size: their number: channels * kernel height * kernel width.
-        """
+        """Start with no images; `size` is the number of a window's values."""
         self._window = window
         self._total = np.zeros((size, size), np.float32)
         self._count = 0

@@ -5,20 +5,88 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hrnet_deploy.artifact.files import atomic_output
-from hrnet_deploy.calibration.fields import AGAIN, Provenance, is_finite_number, provenance_from_json
-from hrnet_deploy.calibration.tensor_range import TensorRange
+from hrnet_deploy.calibration.histogram import Histogram
 from hrnet_deploy.calibration.thresholds import METHODS
-from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError, one_line
+from hrnet_deploy.errors import ArtifactError, UsageError, one_line
+from hrnet_deploy.qdq_plan import ActivationRange
 
 SCHEMA = 1
 """Version of the JSON; another one is refused."""
 _KIND = "hrnet-deploy calibration table"
+_AGAIN = "Calibrate again."
+QUANTILES = 16
+"""Entries of a tensor's histogram summary."""
+RESIDUAL_INPUT_SHARE = 0.75
+"""Share of the negative range that the input of a residual sum keeps; a ReLU after the sum hides most of the rest."""
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """The values seen of one tensor.
+
+    Attributes:
+        amax: by method, the magnitude that is mapped to the last code; positive.
+        zeros: number of values that are exactly zero.
+        quantiles: magnitudes below which 1/16, 2/16, ... 16/16 of all values lie.
+    """
+
+    low: float
+    high: float
+    amax: Mapping[str, float]
+    count: int
+    zeros: int
+    quantiles: tuple[float, ...]
+
+    @classmethod
+    def measured(cls, histogram: Histogram, amax: Mapping[str, float]) -> TensorRange:
+        """Summarize a histogram; `amax` is by method. An empty histogram raises UsageError."""
+        if not histogram.count:
+            raise UsageError("a histogram must hold values, got none. Give calibration images.")
+        running = np.cumsum(histogram.counts)
+        ranks = running[-1] * np.arange(1, QUANTILES + 1) / QUANTILES
+        edges = (np.searchsorted(running, ranks) + 1) * histogram.width
+        quantiles = tuple(float(v) for v in np.minimum(edges, histogram.absmax))
+        return cls(histogram.low, histogram.high, amax, histogram.count, histogram.zeros, quantiles)
+
+    def clipped(self, amax: float, *, residual_input: bool = False) -> ActivationRange:
+        """Return the range that the codes must cover, which contains zero.
+
+        Args:
+            amax: the threshold. It exceeds all values seen only if it is `thresholds.FLOOR`, which then holds.
+            residual_input: whether the value only enters a sum before a ReLU.
+        """
+        if amax > max(-self.low, self.high):  # a smaller range would give a scale that the floor exists to prevent
+            return ActivationRange(-amax if self.low < 0 else 0.0, amax)
+        low, high = max(min(self.low, 0.0), -amax), min(max(self.high, 0.0), amax)
+        return ActivationRange(RESIDUAL_INPUT_SHARE * low if residual_input else low, high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """What a table depends on.
+
+    Attributes:
+        graph_sha256: digest of the float32 graph, weights and structure.
+        image_list_sha256: digest of the images, from `image_selection.image_list_hash`.
+        images: number of images.
+        preprocessing: from the card, converted to plain JSON values.
+        versions: by package, for packages that affect the numbers.
+    """
+
+    graph_sha256: str
+    image_list_sha256: str
+    images: int
+    preprocessing: Mapping[str, Any]
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +94,7 @@ class CalibrationTable:
     """Ranges of every tensor by every method; all INT8 graphs and caches derive from it.
 
     Attributes:
-        tensors: by name.
         method: the one in use.
-        provenance: what the table depends on.
         scores: by method, from the automatic choice, higher is better; empty where the user chose.
     """
 
@@ -38,27 +104,20 @@ class CalibrationTable:
     scores: Mapping[str, float] = field(default_factory=dict)
 
     def amax(self, method: str | None = None) -> dict[str, float]:
-        """Return the threshold of every tensor by name; `method` is None for the one in use.
-
-        Raises:
-            UsageError: a tensor was not measured by that method.
-        """
+        """Return the threshold of every tensor by name; UsageError where a tensor was not measured by that method."""
         wanted = method or self.method
         missing = next((name for name, tensor in self.tensors.items() if wanted not in tensor.amax), None)
         if missing is not None:
             known = ", ".join(self.tensors[missing].amax)
-            raise UsageError(f"tensor '{missing}' must have an amax by '{wanted}', got {known}. {AGAIN}")
+            raise UsageError(f"tensor '{missing}' must have an amax by '{wanted}', got {known}. {_AGAIN}")
         return {name: tensor.amax[wanted] for name, tensor in self.tensors.items()}
 
     def mismatch(self, expected: Provenance, tensors: Collection[str] = ()) -> str | None:
-        """Explain why this table cannot replace a new calibration.
+        """Explain why this table cannot replace a new calibration; None where it can.
 
         Args:
             expected: provenance of a new table; packages that it does not name may have any version.
             tensors: names that the table must hold.
-
-        Returns:
-            The reason, such as "the images changed (512 before, 256 now)"; None where the table can be used.
         """
         own = self.provenance
         if own.graph_sha256 != expected.graph_sha256:
@@ -81,18 +140,14 @@ class CalibrationTable:
         return json.dumps({**content, "digest": _digest(content)}, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> CalibrationTable:
-        """Read the table that `to_json` wrote.
-
-        Raises:
-            ArtifactError: another file, another schema, an edited table, or values that no calibration gives.
-        """
+    def from_json(cls, text: str | bytes) -> CalibrationTable:
+        """Read the table that `to_json` wrote; ArtifactError on an edit, another schema or impossible values."""
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise ArtifactError(f"calibration table must be JSON, got other text ({error}). {AGAIN}") from error
+            raise ArtifactError(f"calibration table must be JSON, got other text ({error}). {_AGAIN}") from error
         if not isinstance(content, dict) or content.get("kind") != _KIND:
-            raise ArtifactError(f"calibration table must say so in 'kind', got another file. {AGAIN}")
+            raise ArtifactError(f"calibration table must say so in 'kind', got another file. {_AGAIN}")
         if content.get("schema") != SCHEMA:
             raise ArtifactError(
                 f"calibration table must have schema {SCHEMA}, got {content.get('schema')!r:.20}."
@@ -101,58 +156,49 @@ class CalibrationTable:
         try:
             digest = content.pop("digest", None)
             if digest != _digest(content):
-                raise ArtifactError(f"calibration table must be as it was written, got one that was edited. {AGAIN}")
+                raise ArtifactError(f"calibration table must be as it was written, got one that was edited. {_AGAIN}")
             return _checked(content)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            reason = one_line(error)
             raise ArtifactError(
-                f"calibration table must have the fields of schema {SCHEMA}, got {reason:.160}. {AGAIN}"
+                f"calibration table must have the fields of schema {SCHEMA}, got {one_line(error, 160)}. {_AGAIN}"
             ) from error
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: Path) -> None:
         """Write the table atomically; UsageError where the place cannot be written to."""
-        with atomic_output(Path(path)) as temporary:
+        with atomic_output(path) as temporary:
             temporary.write_text(self.to_json(), encoding="ascii", newline="\n")
 
     @classmethod
-    def load(cls, path: str | Path) -> CalibrationTable:
-        """Read a table from a file.
-
-        Raises:
-            MissingFileError: no such file.
-            ArtifactError: as `from_json`, after the file's name; or the file cannot be read.
-        """
+    def load(cls, path: Path) -> CalibrationTable:
+        """Read a table from a file; ArtifactError, with its name, as `from_json` or where it cannot be read."""
         try:
-            return cls.from_json(Path(path).read_text(encoding="ascii"))
-        except FileNotFoundError as error:
-            raise MissingFileError(f"calibration table must exist, got {path}. Check the path.") from error
+            return cls.from_json(path.read_bytes())
         except OSError as error:
             raise ArtifactError(f"{path}: calibration table cannot be read ({error.strerror}). Check it.") from error
-        except UnicodeDecodeError as error:
-            raise ArtifactError(f"{path}: calibration table must be text, got other bytes. {AGAIN}") from error
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error}") from error
 
 
 def _checked(content: Mapping[str, Any]) -> CalibrationTable:
     """Build a table from JSON whose digest is right, but whose author may be hostile."""
-    table = CalibrationTable(
-        tensors={
-            name: TensorRange(**{**entry, "quantiles": tuple(entry["quantiles"])})
-            for name, entry in content["tensors"].items()
-        },
-        method=content["method"],
-        provenance=provenance_from_json(content["provenance"]),
-        scores=content["scores"],
-    )
-    for name, tensor in table.tensors.items():
+    entries = content["tensors"].items()
+    tensors = {name: TensorRange(**{**entry, "quantiles": tuple(entry["quantiles"])}) for name, entry in entries}
+    origin, method, scores = Provenance(**content["provenance"]), content["method"], content["scores"]
+    texts, mappings = (origin.graph_sha256, origin.image_list_sha256), (origin.preprocessing, origin.versions)
+    if type(origin.images) is not int or [*map(type, texts), *map(type, mappings)] != [str, str, dict, dict]:
+        raise TypeError("a provenance of other types")
+    for name, tensor in tensors.items():
         numbers = (tensor.low, tensor.high, tensor.count, tensor.zeros, *tensor.amax.values(), *tensor.quantiles)
-        possible = all(map(is_finite_number, numbers)) and table.method in tensor.amax
+        possible = all(map(_is_finite, numbers)) and method in tensor.amax
         if not possible or tensor.low > tensor.high or min(tensor.amax.values()) <= 0:
             raise ValueError(f"ranges of tensor '{name:.80}' that no calibration gives")
-    if not table.tensors or table.method not in METHODS or not all(map(is_finite_number, table.scores.values())):
+    if not tensors or method not in METHODS or not all(map(_is_finite, scores.values())):
         raise ValueError("no tensors, or a method that no calibration knows")
-    return table
+    return CalibrationTable(tensors=tensors, method=method, provenance=origin, scores=scores)
+
+
+def _is_finite(value: object) -> bool:
+    return type(value) in {int, float} and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def _digest(content: Mapping[str, Any]) -> str:

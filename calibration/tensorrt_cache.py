@@ -1,4 +1,4 @@
-"""TensorRT's calibration cache: the text that lets TensorRT 8 to 10 build INT8 without images."""
+"""TensorRT's calibration cache, with which TensorRT 8 to 10 build INT8 without images, and its calibrator."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import math
 import re
 import struct
 from collections.abc import Mapping
+from typing import Any
 
 from hrnet_deploy.calibration.thresholds import FLOOR
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError
 
 _MAX_CODE = 127
 """Largest code of symmetric int8. (Public writers that store 127 / amax have the ratio upside down.)"""
+_BASE = "IInt8EntropyCalibrator2"
 _ALGORITHM = "EntropyCalibration2"
 """The cache of `IInt8EntropyCalibrator2`; TensorRT ignores a cache of another calibrator."""
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?(?:\D.*)?")
-_FIRST_MAJOR = 5
-_LAST_MAJOR = 10
+_FIRST_MAJOR, _LAST_MAJOR = 5, 10
 
 
 def version_number(version: str) -> int:
@@ -77,3 +78,55 @@ def write_cache(amax: Mapping[str, float], version: str) -> str:
             ) from error
         lines.append(f"{name}: {scale.hex()}")
     return "\n".join(lines) + "\n"
+
+
+def make_calibrator(trt: Any, amax: Mapping[str, float]) -> Any:
+    """Create a calibrator for `IBuilderConfig.int8_calibrator`, which returns a cache: TensorRT needs no images.
+
+    TensorRT's binding prints what a calibrator raises and goes on building (NVIDIA/TensorRT issue 3871). So the error
+    is stored instead, and the builder calls `raise_if_failed` afterwards.
+
+    Args:
+        trt: the imported `tensorrt` module.
+        amax: by tensor name, the magnitude mapped to code 127.
+
+    Returns:
+        An instance of TensorRT's class. Keep a reference to it until the build is done.
+
+    Raises:
+        MissingDependencyError: this TensorRT has no calibrators (11 and later, TensorRT-RTX).
+        UsageError: ranges that a cache cannot hold.
+    """
+    version = str(getattr(trt, "__version__", "an unknown version"))
+    base: Any = getattr(trt, _BASE, None)
+    if base is None:
+        raise MissingDependencyError(
+            f"implicit INT8 needs a TensorRT with {_BASE}, got {version}. Use a Q/DQ graph (--qdq-target tensorrt),"
+            " or: pip install --extra-index-url https://pypi.nvidia.com 'tensorrt-cu13<11'"
+        )
+    content = write_cache(amax, version).encode()
+
+    class Calibrator(base):  # type: ignore[misc]
+        skipped = False
+
+        def get_batch_size(self) -> int:
+            return 1
+
+        def get_batch(self, names: list[str]) -> None:  # noqa: ARG002 - TensorRT's signature
+            # TensorRT skips a cache silently, and would calibrate on no images.
+            self.skipped = True
+
+        def read_calibration_cache(self) -> bytes:
+            return content
+
+        def write_calibration_cache(self, cache: Any) -> None:
+            pass
+
+        def raise_if_failed(self) -> None:
+            if self.skipped:
+                raise ArtifactError(
+                    "TensorRT must accept the calibration cache, got a request for images instead."
+                    " Render the table for the running version and calibrator."
+                )
+
+    return Calibrator()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.calibration.histogram import Histogram
+from hrnet_deploy.calibration.histogram import BINS, Histogram
 from hrnet_deploy.errors import UsageError
 
 PERCENTILE = 99.99
@@ -57,7 +57,7 @@ def amax(histogram: Histogram, method: str, *, unsigned: bool) -> float:
 
 
 def divergences(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Compute the KL divergence (nats) of every candidate threshold of the entropy calibrator.
+    """Compute the KL divergence (nats) of the candidate thresholds of the entropy calibrator, 128..n bins of `counts`.
 
     Candidate i keeps bins 0..i-1. P is their counts, with all counts beyond added to bin i-1. Q spreads, within each of
     128 equal levels, the level's count without that addition evenly over its bins that are not empty. Both are
@@ -66,15 +66,8 @@ def divergences(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     The first bin takes the count of the second. It is full of zeros, which any scale represents exactly; they would
     dominate the divergence after a ReLU.
 
-    Args:
-        counts: int64 (n,), n at least 128.
-
-    Returns:
-        float64 (n - 127,), for i = 128..n.
-
-    Source:
-        S. Migacz, "8-bit Inference with TensorRT", GTC 2017, s7310, "Entropy Calibration - pseudocode"; the first bin:
-        NVIDIA pytorch-quantization, calib/histogram.py.
+    Source: S. Migacz, "8-bit Inference with TensorRT", GTC 2017, s7310, "Entropy Calibration - pseudocode"; the first
+    bin: NVIDIA pytorch-quantization, calib/histogram.py.
     """
     density = counts.astype(np.float64)
     density[0] = density[1]
@@ -99,8 +92,8 @@ def divergences(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 def _entropy(histogram: Histogram, _steps: int) -> float:
-    # Empty bins at the end could only widen the levels.
-    found = divergences(histogram.counts[: _used(histogram)])
+    # Empty bins at the end could only widen the levels; at least half of the bins are left.
+    found = divergences(np.trim_zeros(histogram.counts, "b"))
     # The largest of equal candidates clips fewest values.
     best = int(np.flatnonzero(found <= found.min() + _TIE_NATS)[-1]) + _FIRST_CANDIDATE
     return (best + 0.5) * histogram.width
@@ -119,7 +112,7 @@ def _minmax(histogram: Histogram, _steps: int) -> float:
 
 
 def _mse(histogram: Histogram, steps: int) -> float:
-    counts = _without_zeros(histogram)[: _used(histogram)]
+    counts = np.trim_zeros(_without_zeros(histogram), "b")
     edges: NDArray[np.float64] = np.arange(len(counts) + 1, dtype=np.float64) * histogram.width
 
     def best(candidates: NDArray[np.float64]) -> float:
@@ -127,7 +120,7 @@ def _mse(histogram: Histogram, steps: int) -> float:
         return float(candidates[int(np.argmin(errors))])
 
     # Candidates fall from the maximum in equal ratios, so that an outlier costs no resolution among the other values.
-    octaves = math.log2(histogram.bins / _FIRST_CANDIDATE)
+    octaves = math.log2(BINS / _FIRST_CANDIDATE)
     coarse = best(histogram.absmax * np.exp2(-np.arange(0, octaves, 1 / _MSE_COARSE)))
     fine = coarse * np.exp2(np.arange(8, -9, -1) / (8 * _MSE_COARSE))
     return best(fine[fine <= histogram.absmax])
@@ -141,11 +134,6 @@ def _squared_error_up_to(x: NDArray[np.float64], threshold: float, steps: int) -
     rounding = nearest * (step**3 / 12) + (inside - nearest * step) ** 3 / 3
     total: NDArray[np.float64] = rounding + (x - inside) ** 3 / 3
     return total
-
-
-def _used(histogram: Histogram) -> int:
-    """Return the number of bins up to that of the largest value; at least half of them."""
-    return int(np.flatnonzero(histogram.counts)[-1]) + 1
 
 
 def _without_zeros(histogram: Histogram) -> NDArray[np.int64]:

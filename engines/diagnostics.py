@@ -34,17 +34,14 @@ class Problem:
 
 
 def problems(machine: Environment) -> tuple[Problem, ...]:
-    """List the conflicts of a machine.
-
-    Args:
-        machine: the result of `probe_environment`.
-
-    Returns:
-        The problems; the first is the one to repair first.
-    """
+    """List the conflicts that `probe_environment` shows; the first is the one to repair first."""
     versions = [*_unsupported_gpu(machine), *_cuda_conflicts(machine)]
+    reason = machine.providers.get("CUDA", "")
     # A package of the wrong version also fails to load: then the version is the problem.
-    found = [*_package_conflicts(machine), *(versions or _failed_provider(machine))]
+    if machine.gpu.name and reason and not versions:
+        command = f"pip install 'onnxruntime-gpu[cuda,cudnn]=={machine.onnxruntime}'"
+        versions = [Problem(f"ONNX Runtime's CUDA provider does not load: {reason}", command)]
+    found = [*_package_conflicts(machine), *versions]
     refused = provider_refusal(machine.tensorrt) if machine.tensorrt and "TensorRT" in machine.providers else None
     if refused:
         text, _, command = refused.partition(" Build an .engine instead")
@@ -66,14 +63,6 @@ def _package_conflicts(machine: Environment) -> list[Problem]:
         command = f"pip uninstall -y {' '.join(opencv)} && pip install opencv-python-headless"
         found.append(Problem(f"{' and '.join(opencv)} overwrite each other's files; keep one.", command))
     return found
-
-
-def _failed_provider(machine: Environment) -> list[Problem]:
-    reason = machine.providers.get("CUDA", "")
-    if not machine.gpu.name or not reason:
-        return []
-    command = f"pip install 'onnxruntime-gpu[cuda,cudnn]=={machine.onnxruntime}'"
-    return [Problem(f"ONNX Runtime's CUDA provider does not load: {reason}", command)]
 
 
 def _cuda_conflicts(machine: Environment) -> list[Problem]:
@@ -116,22 +105,17 @@ def _unsupported_gpu(machine: Environment) -> list[Problem]:
         Runtime.TENSORRT: machine.tensorrt,
         Runtime.ONNXRUNTIME_CUDA: machine.packages.get("onnxruntime-gpu", ""),
     }
-    found = (
-        (runtime, objection(gpu, runtime, Precision.FP32, v, arm=machine.arm)) for runtime, v in versions.items() if v
-    )
     lines = pip_lines(gpu, arm=machine.arm)
     others = {
         Runtime.ONNXRUNTIME_CUDA: next((line for line in lines if "[tensorrt" in line), lines[0]),
         Runtime.TENSORRT: "pip uninstall -y tensorrt tensorrt-cu12 tensorrt-cu13",  # JetPack's own is then found
     }
-    return [
-        Problem(
-            f"{runtime.label} on {machine.gpu.name}: {o.reason}.",
-            o.way if o.way.startswith("pip ") else others[runtime],
-        )
-        for runtime, o in found
-        if o
-    ]
+    found = []
+    for runtime, version in versions.items():
+        if version and (o := objection(gpu, runtime, Precision.FP32, version, arm=machine.arm)):
+            command = o.way if o.way.startswith("pip ") else others[runtime]
+            found.append(Problem(f"{runtime.label} on {machine.gpu.name}: {o.reason}.", command))
+    return found
 
 
 def _gpu_row(machine: Environment) -> Gpu | None:

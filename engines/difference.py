@@ -15,8 +15,7 @@ class Difference:
     """The distance of an output from its reference.
 
     Attributes:
-        max_abs: largest absolute difference.
-        max_rel: the same in units of the reference's spread (standard deviation, at least 1e-6).
+        max_rel: `max_abs` in units of the reference's spread (standard deviation, at least 1e-6).
         agreement: share of positions with the same class (argmax over axis 1, or equal labels), 0..1.
     """
 
@@ -57,10 +56,7 @@ def compare(ours: NDArray[np.generic], reference: NDArray[np.generic], cut: floa
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         return Difference(np.inf, np.inf, 0.0)
     max_abs = float(np.abs(a - b).max(initial=0))
-    if a.ndim > 1:
-        labels = [two_scores(scores, cut, axis=1).argmax(axis=1) for scores in (a, b)]
-        agreement = float(np.mean(labels[0] == labels[1]))
-    else:
-        agreement = float(np.mean(a == b))
+    labels = [two_scores(scores, cut, axis=1).argmax(axis=1) if a.ndim > 1 else scores for scores in (a, b)]
+    agreement = float(np.mean(labels[0] == labels[1]))
     min_spread = 1e-6 if cut is None else 1.0
     return Difference(max_abs, max_abs / max(float(b.std()), min_spread), agreement)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hrnet_deploy.errors import HrnetDeployError, one_line
+from hrnet_deploy.errors import HrnetDeployError, MissingDependencyError, one_line
 from hrnet_deploy.system.nvidia_smi import query_gpus
 from hrnet_deploy.system.processor import has_vnni, is_arm
 
@@ -32,15 +32,7 @@ _LOG_NOTHING, _LOG_WARNINGS = 4, 2
 
 @dataclass(frozen=True, kw_only=True)
 class GpuInfo:
-    """The first GPU of a machine.
-
-    Attributes:
-        name: by the driver, such as "Tesla T4"; "" where there is none.
-        capability: such as "sm75".
-        driver: version of the NVIDIA driver; "" where unknown.
-        count: number of GPUs.
-        note: what was tried where no GPU was found.
-    """
+    """The first GPU of a machine; its name is "" where there is none, and `note` then has what was tried."""
 
     name: str = ""
     capability: str = ""
@@ -61,7 +53,6 @@ class Environment:
         abilities: features of "tensorrt", "tensorrt-rtx" and "openvino", or why an installed one does not load.
         half: type in which OpenVINO computes FP16 on this CPU, such as "bfloat16"; "float32" on a CPU without half
             precision, "" where OpenVINO is not installed or does not load.
-        gpu: the first GPU.
         vnni: the CPU multiplies INT8 without saturating; None where unknown.
         arm: the CPU is an ARM one, for which packages hold code for other GPUs.
     """
@@ -115,6 +106,7 @@ def _providers() -> dict[str, str]:
     except (ImportError, OSError) as error:
         return {"CPU": one_line(error, _LINE_CHARS)}
     from hrnet_deploy.engines.ort.libraries import preload_libraries
+    from hrnet_deploy.engines.ort.providers import CUDA, TENSORRT, missing_library
 
     preload_libraries()  # as an engine does
     onnxruntime.set_default_logger_severity(_LOG_NOTHING)
@@ -129,20 +121,15 @@ def _providers() -> dict[str, str]:
         try:
             # Without a fallback ONNX Runtime raises the reason, where it would print "EP Error ... Falling back".
             session = onnxruntime.InferenceSession(_TINY_ONNX, options, providers=providers, enable_fallback=0)
-            loaded = session.get_providers()[0] == provider
-            found[name] = "" if loaded else _fallback_reason(provider, Path(onnxruntime.__file__).parent)
+            found[name] = ""
+            if session.get_providers()[0] != provider:
+                folder = Path(onnxruntime.__file__).parent / "capi"
+                library = missing_library(provider, folder) if provider in {CUDA, TENSORRT} else ""
+                found[name] = library or "it fell back to the CPU"
         except Exception as error:  # noqa: BLE001  (its own types share no base but Exception)
             found[name] = one_line(error, _LINE_CHARS)
     onnxruntime.set_default_logger_severity(_LOG_WARNINGS)
     return found
-
-
-def _fallback_reason(provider: str, package: Path) -> str:
-    """Return the system's reason why a provider's library does not load; ONNX Runtime only logs it."""
-    from hrnet_deploy.engines.ort.providers import CUDA, TENSORRT, missing_library
-
-    reason = missing_library(provider, package / "capi") if provider in {CUDA, TENSORRT} else ""
-    return reason or "it fell back to the CPU"
 
 
 def _tensorrt() -> tuple[str, str, dict[str, str]]:
@@ -184,23 +171,19 @@ def _openvino() -> tuple[str, str]:
 
 def _gpu() -> GpuInfo:
     """Return the first GPU, by nvidia-smi or else by CUDA."""
-    rows, note = query_gpus("name", "driver_version", "compute_cap")
-    if not rows:
-        return _cuda_gpu(note)
-    name, driver, capability = rows[0]
-    return GpuInfo(name=name, driver=driver, capability="sm" + capability.replace(".", ""), count=len(rows))
-
-
-def _cuda_gpu(note: str) -> GpuInfo:
     from hrnet_deploy.engines.cuda.provider import open_cuda
 
+    rows, note = query_gpus("name", "driver_version", "compute_cap")
+    if rows:
+        name, driver, capability = rows[0]
+        return GpuInfo(name=name, driver=driver, capability="sm" + capability.replace(".", ""), count=len(rows))
+    reason = "no GPU or no driver"
     try:
         cuda = open_cuda("cuda-python")
-        count = cuda.device_count()
-        if not count:
-            return GpuInfo(note=f"{note}; CUDA: no GPU or no driver")
-        return GpuInfo(name=cuda.device_name(0), capability=cuda.capability(0), count=count)
+        if count := cuda.device_count():
+            return GpuInfo(name=cuda.device_name(0), capability=cuda.capability(0), count=count)
+    except MissingDependencyError:
+        reason = "cuda-bindings not installed"
     except HrnetDeployError as error:
-        missing = isinstance(error, ImportError)
-        reason = "cuda-bindings not installed" if missing else one_line(error, _LINE_CHARS)
-        return GpuInfo(note=f"{note}; CUDA: {reason}")
+        reason = one_line(error, _LINE_CHARS)
+    return GpuInfo(note=f"{note}; CUDA: {reason}")

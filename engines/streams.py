@@ -34,6 +34,12 @@ def streams_for(inputs: Mapping[str, tuple[int | str, ...]], *, streams: int | N
     return limit
 
 
+def check_threads(threads: int | None) -> None:
+    """Refuse fewer than one thread."""
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, got {threads}. Leave it out for all cores.")
+
+
 def threads_per_stream(streams: int, threads: int | None) -> int:
     """Return the size of the thread pool that all streams share; each caller's own thread counts as one."""
     return max(1, (threads or cores()) - streams + 1)

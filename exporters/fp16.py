@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from hrnet_deploy.errors import ExportError, one_line
-from hrnet_deploy.exporters.shape_inference import value_types
+from hrnet_deploy.exporters.graph_edit import value_types, without_weights
 from hrnet_deploy.qdq_plan import name_of
 
 FP16_MAX = 65504.0
 """Largest finite half. Source: IEEE 754 binary16."""
-
+_MIN_NORMAL = 2.0**-14
+"""A tensor whose largest value is below this has lost mantissa bits. Source: IEEE 754 binary16."""
+_HEADROOM = 2.0
+"""Values within this factor of the limit count as beyond it, since other images may give larger ones."""
 _FP32_INPUTS = {"Resize": (1, 2)}
 """Inputs that ONNX defines as float whatever the data type: Resize's roi and scales."""
 _CONSTANT_KINDS = {"value", "value_float", "value_floats"}
@@ -32,19 +35,12 @@ class Fp16Graph:
 
 
 def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
-    """Convert a float32 graph to half, with float32 inputs and outputs.
+    """Convert a float32 graph, which is left as it is, to half, with float32 inputs and outputs.
 
     1. Every float initializer and Constant becomes half, except Resize's roi and scales.
     2. A node with a weight beyond the half range stays in float32, as does a node named in `keep`.
     3. Nodes that compute sizes from shapes stay in float32: half cannot count beyond 2048.
     4. A value that crosses between the two types gets one Cast.
-
-    Args:
-        model: float32 graph, left as it is.
-        keep: names of nodes to keep in float32.
-
-    Returns:
-        The new graph and its report.
 
     Raises:
         ExportError: the graph contains subgraphs (If, Loop, Scan), or the result is not valid.
@@ -52,7 +48,7 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     within = next((n.op_type for n in model.graph.node if any(a.type == a.GRAPH for a in n.attribute)), None)
     if within is not None:
         raise ExportError(f"FP16 needs a graph without graphs inside, got a node of kind {within}. Use fp32.")
-    result = _without_weights(model)
+    result = without_weights(model)
     graph = result.graph
     tensors = (*model.graph.initializer, *_lifted_constants(graph))
     weights = {t.name: t for t in tensors if t.data_type == TensorProto.FLOAT}
@@ -72,21 +68,11 @@ def to_fp16(model: onnx.ModelProto, keep: Collection[str] = ()) -> Fp16Graph:
     return Fp16Graph(result, tuple(sorted(kept)), underflowed)
 
 
-def _fp32_slots(node: onnx.NodeProto) -> tuple[int, ...]:
-    return _FP32_INPUTS.get(node.op_type, ())
-
-
-def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Copy a graph without initializers, which are converted one by one, and without stale value types."""
-    copy = onnx.ModelProto(ir_version=model.ir_version)
-    copy.opset_import.extend(model.opset_import)
-    copy.functions.extend(model.functions)
-    copy.metadata_props.extend(model.metadata_props)
-    copy.graph.name = model.graph.name
-    copy.graph.node.extend(model.graph.node)
-    copy.graph.input.extend(model.graph.input)
-    copy.graph.output.extend(model.graph.output)
-    return copy
+def fp16_overflows(model: onnx.ModelProto, absmax: Mapping[str, float]) -> frozenset[str]:
+    """Find the nodes that read or compute a value beyond half precision; `absmax` is the largest |x| by value name."""
+    limit = FP16_MAX / _HEADROOM
+    bad = {name for name, value in absmax.items() if not value <= limit or 0 < value < _MIN_NORMAL}
+    return frozenset(name_of(n) for n in model.graph.node if bad & {*n.input, *n.output})
 
 
 def _lifted_constants(graph: onnx.GraphProto) -> list[TensorProto]:
@@ -98,16 +84,15 @@ def _lifted_constants(graph: onnx.GraphProto) -> list[TensorProto]:
             tensor = attribute.t
             tensor.name = node.output[0]
         else:
-            tensor = numpy_helper.from_array(
-                np.array(helper.get_attribute_value(attribute), np.float32), node.output[0]
-            )
+            values = np.array(helper.get_attribute_value(attribute), np.float32)
+            tensor = numpy_helper.from_array(values, node.output[0])
         lifted.append(tensor)
         graph.node.remove(node)
     return lifted
 
 
 def _overflows(node: onnx.NodeProto, weights: dict[str, TensorProto]) -> bool:
-    slots = _fp32_slots(node)
+    slots = _FP32_INPUTS.get(node.op_type, ())
     return any(
         float(np.abs(numpy_helper.to_array(weights[name])).max(initial=0)) > FP16_MAX
         for slot, name in enumerate(node.input)
@@ -133,7 +118,7 @@ def _convert_weights(graph: onnx.GraphProto, weights: dict[str, TensorProto], ke
     floats = {v.name for v in graph.output}  # a weight may be an output itself
     underflowed = 0
     for node in graph.node:
-        slots, stays = _fp32_slots(node), name_of(node) in kept
+        slots, stays = _FP32_INPUTS.get(node.op_type, ()), name_of(node) in kept
         for slot, name in enumerate(node.input):
             if name not in weights:
                 continue
@@ -160,14 +145,13 @@ def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]
     nodes: list[onnx.NodeProto] = []
 
     def cast(name: str, to: int) -> str:
-        key = (name, to)
-        if key not in casts:
-            casts[key] = f"{name}_{'fp16' if to == TensorProto.FLOAT16 else 'fp32'}"
-            nodes.append(helper.make_node("Cast", [name], [casts[key]], f"{casts[key]}_cast", to=to))
-        return casts[key]
+        if (name, to) not in casts:
+            made = casts[name, to] = f"{name}_{'fp16' if to == TensorProto.FLOAT16 else 'fp32'}"
+            nodes.append(helper.make_node("Cast", [name], [made], f"{made}_cast", to=to))
+        return casts[name, to]
 
     for node in graph.node:
-        stays, slots = name_of(node) in kept, _fp32_slots(node)
+        stays, slots = name_of(node) in kept, _FP32_INPUTS.get(node.op_type, ())
         for slot, name in enumerate(node.input):
             wants_half = not stays and slot not in slots
             if name in inputs | floats and wants_half and name not in half:
@@ -180,20 +164,14 @@ def _insert_casts(graph: onnx.GraphProto, floats: set[str], kept: frozenset[str]
             half.update(computed)
         nodes.append(node)
         for name in outputs & half & set(computed):
-            # Readers inside the graph take the half value.
-            casts[name, TensorProto.FLOAT16] = _cast_output(node, nodes, name, half)
+            # The output stays float32 under its name: a Cast follows the half value, which readers in the graph take.
+            inner = casts[name, TensorProto.FLOAT16] = f"{name}_half"
+            node.output[list(node.output).index(name)] = inner
+            nodes.append(helper.make_node("Cast", [inner], [name], f"{name}_cast", to=TensorProto.FLOAT))
+            half.discard(name)
+            half.add(inner)
     del graph.node[:]
     graph.node.extend(nodes)
-
-
-def _cast_output(node: onnx.NodeProto, nodes: list[onnx.NodeProto], name: str, half: set[str]) -> str:
-    """Keep a graph output float32 under its name: the node writes a half value, and a Cast follows."""
-    inner = f"{name}_half"
-    node.output[list(node.output).index(name)] = inner
-    nodes.append(helper.make_node("Cast", [inner], [name], f"{name}_cast", to=TensorProto.FLOAT))
-    half.discard(name)
-    half.add(inner)
-    return inner
 
 
 def _retarget(node: onnx.NodeProto) -> None:

@@ -1,15 +1,18 @@
-"""Inspection of a foreign graph: its input and output."""
+"""A foreign graph: its one output of scores in the form of our own graphs, and what its input and output state."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
-from hrnet_deploy.errors import ArtifactError
+from hrnet_deploy.errors import ArtifactError, UsageError
+from hrnet_deploy.exporters.graph_edit import dims_of, replace_nodes, replace_outputs, value_types
+from hrnet_deploy.exporters.intermediate_outputs import needed
 from hrnet_deploy.spec import ShapeRange
 
+_FLAT = "/flat"
 _NORMALIZERS = {"Softmax", "Sigmoid"}
 _PASSIVE = {"Identity", "Cast", "Resize", "Reshape", "Flatten", "Squeeze", "Transpose"}
 _SCORE_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16}
@@ -17,14 +20,7 @@ _SCORE_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 @dataclass(frozen=True)
 class Findings:
-    """Properties of a foreign graph.
-
-    Attributes:
-        num_classes: dimension 1 of the first output.
-        fixed_hw: the only image size it takes, or None.
-        fixed_batch: the only batch it takes, or None.
-        normalized: whether the output is probabilities (a softmax or sigmoid ends the graph).
-    """
+    """Properties of a foreign graph; `num_classes` is dimension 1, and a fixed size or batch is the only one."""
 
     num_classes: int
     fixed_hw: tuple[int, int] | None
@@ -32,36 +28,73 @@ class Findings:
     normalized: bool
 
 
-def examine(model: onnx.ModelProto, name: str) -> Findings:
-    """Read a foreign graph's input and output; `name` is the file, for errors.
-
-    Raises:
-        ArtifactError: the input is not float32 (N, 3, H, W), the first output is no float, or its dimension 1 is open.
-    """
-    dims = check_input(model, name)
+def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
+    """Remove all outputs but the wanted one, and the nodes that only they need, in place; return if any changed."""
     graph = model.graph
-    inferred = onnx.shape_inference.infer_shapes(model).graph
-    output_type = inferred.output[0].type.tensor_type.elem_type
-    if output_type not in _SCORE_TYPES:
-        kind = TensorProto.DataType.Name(output_type)
-        raise ArtifactError(f"{name} must compute a score for each class, got {kind}. Cut off what follows them.")
-    output = [d.dim_value for d in inferred.output[0].type.tensor_type.shape.dim]
+    outputs = {value.name: value for value in graph.output}
+    if wanted is not None and wanted not in outputs:
+        raise UsageError(f"--graph-output must be one of {_listed(model)} in {name}, got '{wanted}'. Name one.")
+    if len(outputs) == 1:
+        return False
+    if wanted is None:
+        last = list(outputs)[-1]
+        raise UsageError(
+            f"{name} must have one output of scores, got {len(outputs)}: {_listed(model)}. Name the one that holds "
+            f"them, such as --graph-output {last}; HRNet-OCR's own evaluation takes its last, and feature maps are "
+            "no scores."
+        )
+    replace_nodes(graph, needed(list(graph.node), frozenset({wanted})))
+    output = onnx.ValueInfoProto.FromString(outputs[wanted].SerializeToString())
+    del graph.output[:]
+    graph.output.append(output)
+    return True
+
+
+def flatten_scores(model: onnx.ModelProto, output_shape: tuple[int, ...] | None) -> bool:
+    """Flatten scores (N, classes, 1, 1) to (N, classes) in place; return whether the output, or its type, is such."""
+    graph = model.graph
+    output = graph.output[0]
+    kind = value_types(model).get(output.name, output.type.tensor_type)
+    sizes = output_shape or tuple(dim.dim_value for dim in kind.shape.dim)
+    if len(sizes) < 3 or any(size != 1 for size in sizes[2:]):
+        return False
+    name = f"{output.name}{_FLAT}"
+    graph.node.append(helper.make_node("Flatten", [output.name], [name], f"{name}/Flatten", axis=1))
+    batch = next(iter(dims_of(kind)), None)
+    replace_outputs(graph, (name, kind.elem_type or TensorProto.FLOAT, [batch, sizes[1] or None]))
+    return True
+
+
+def declare_classes(model: onnx.ModelProto, output_shape: tuple[int, ...]) -> None:
+    """Write the number of classes into the first output where it is open, as after a Reshape, in place."""
+    output = model.graph.output[0]
+    kind = output.type.tensor_type
+    declared = dims_of(kind) or [None] * len(output_shape)
+    if len(declared) == len(output_shape) > 1 and not isinstance(declared[1], int):
+        declared[1] = output_shape[1]
+        output.CopyFrom(helper.make_tensor_value_info(output.name, kind.elem_type, declared))
+
+
+def examine(model: onnx.ModelProto, name: str) -> Findings:
+    """Read a foreign graph's input and output; refuse one that computes no scores of a known number of classes."""
+    dims = check_input(model, name)
+    kind = onnx.shape_inference.infer_shapes(model).graph.output[0].type.tensor_type
+    if kind.elem_type not in _SCORE_TYPES:
+        found = TensorProto.DataType.Name(kind.elem_type)
+        raise ArtifactError(f"{name} must compute a score for each class, got {found}. Cut off what follows them.")
+    output = [dim.dim_value for dim in kind.shape.dim]
     if len(output) < 2 or not output[1]:
         raise ArtifactError(f"{name} must have a fixed number of classes in dimension 1, got {output}. Export it so.")
-    return Findings(
-        num_classes=output[1],
-        fixed_hw=(dims[2], dims[3]) if dims[2] and dims[3] else None,
-        fixed_batch=dims[0] or None,
-        normalized=_ends_normalized(graph),
-    )
+    producers = {name: node for node in model.graph.node for name in node.output}
+    last = producers.get(model.graph.output[0].name)
+    while last is not None and last.op_type in _PASSIVE:
+        last = producers.get(last.input[0])
+    fixed_hw = (dims[2], dims[3]) if dims[2] and dims[3] else None
+    return Findings(output[1], fixed_hw, dims[0] or None, last is not None and last.op_type in _NORMALIZERS)
 
 
 def check_input(model: onnx.ModelProto, name: str) -> list[int]:
-    """Return the sizes of the input, 0 where one is open; `name` is the file, for errors.
-
-    Raises:
-        ArtifactError: the input is not float32 (N, 3, H, W).
-    """
+    """Return the sizes of the input, 0 where one is open; refuse all but float32 (N, 3, H, W)."""
     tensor = model.graph.input[0].type.tensor_type
     dims = [d.dim_value for d in tensor.shape.dim]
     if tensor.elem_type != TensorProto.FLOAT or len(dims) != 4 or dims[1] not in {0, 3}:
@@ -69,6 +102,23 @@ def check_input(model: onnx.ModelProto, name: str) -> list[int]:
         advice = _advice(tensor.elem_type, dims)
         raise ArtifactError(f"{name} must take float32 (N, 3, H, W), got {kind} {dims}. {advice}")
     return dims
+
+
+def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:
+    """Write sizes into the open dimensions of a graph, or names where they may vary, in place, and infer shapes."""
+    n, h, w = shapes.opt_nhw
+    batch = "batch" if shapes.dynamic_batch else n
+    sizes = (batch, 3, *(("height", "width") if shapes.dynamic_hw else (h, w)))
+    for dim, value in zip(model.graph.input[0].type.tensor_type.shape.dim, sizes, strict=True):
+        setattr(dim, "dim_param" if isinstance(value, str) else "dim_value", value)
+    for output in model.graph.output:
+        dims = output.type.tensor_type.shape.dim
+        for dim in dims[2:]:
+            if not dim.dim_value:
+                dim.Clear()
+        for dim in dims[:1] if shapes.dynamic_batch else ():  # a scalar has none
+            dim.dim_param = "batch"
+    return onnx.shape_inference.infer_shapes(model)
 
 
 def _advice(elem_type: int, dims: list[int]) -> str:
@@ -86,37 +136,8 @@ def _advice(elem_type: int, dims: list[int]) -> str:
     return f"It takes {dims[1]} channels (in_chans={dims[1]}): an image has three; export a model for RGB."
 
 
-def reshape(model: onnx.ModelProto, shapes: ShapeRange) -> onnx.ModelProto:
-    """Write sizes into the open dimensions of a graph, in place, and infer output shapes.
-
-    Dimensions of `shapes` that may vary get a name, the others a number.
-    """
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    n, h, w = shapes.opt_nhw
-    sizes: list[int | str] = [
-        "batch" if shapes.dynamic_batch else n,
-        3,
-        *(("height", "width") if shapes.dynamic_hw else (h, w)),
-    ]
-    for dim, value in zip(dims, sizes, strict=True):
-        if isinstance(value, str):
-            dim.dim_param = value
-        else:
-            dim.dim_value = value
-    for output in model.graph.output:
-        for dim in output.type.tensor_type.shape.dim[2:]:
-            if not dim.dim_value:
-                dim.Clear()
-    if shapes.dynamic_batch:
-        for output in model.graph.output:
-            for dim in output.type.tensor_type.shape.dim[:1]:  # a scalar has none
-                dim.dim_param = "batch"
-    return onnx.shape_inference.infer_shapes(model)
-
-
-def _ends_normalized(graph: onnx.GraphProto) -> bool:
-    producers = {name: node for node in graph.node for name in node.output}
-    node = producers.get(graph.output[0].name)
-    while node is not None and node.op_type in _PASSIVE:
-        node = producers.get(node.input[0])
-    return node is not None and node.op_type in _NORMALIZERS
+def _listed(model: onnx.ModelProto) -> str:
+    """List the outputs with their shapes."""
+    types = value_types(model)
+    shapes = {value.name: dims_of(types.get(value.name, value.type.tensor_type)) for value in model.graph.output}
+    return ", ".join(f"{name} ({', '.join(str(dim or '?') for dim in dims)})" for name, dims in shapes.items())

@@ -22,12 +22,8 @@ def add_integer_input(
 
     A normalized image has 256 values per channel, which differ from the 256 codes of one scale for all channels:
     quantization would shift each by a third of a step on average. Scaled back to integers, every value is a code. The
-    zero padding is inserted before that, where it stands for the mean.
-
-    Args:
-        model: simplified float32 graph, left as it is.
-        mean: per channel on a 0..1 scale, in the network's channel order.
-        std: per channel on a 0..1 scale, in the network's channel order.
+    zero padding is inserted before that, where it stands for the mean. `mean` and `std` are per channel on a 0..1
+    scale.
 
     Returns:
         A new graph with the same outputs (up to float32 rounding), and the range of its value `INTEGER_INPUT`, which
@@ -35,18 +31,25 @@ def add_integer_input(
     """
     stored = stored_tensors(model)
     entries = [v.name for v in model.graph.input if v.name not in stored]
-    readers = [
-        at
-        for at, node in enumerate(model.graph.node)
-        if node.op_type != "Shape" and not set(entries).isdisjoint(node.input)
-    ]
+    nodes = enumerate(model.graph.node)
+    readers = [at for at, node in nodes if node.op_type != "Shape" and not set(entries).isdisjoint(node.input)]
     if len(entries) != 1 or len(readers) != 1 or (weights := _weights(model.graph.node[readers[0]], stored)) is None:
         return model, {}
     result = copy_of(model)
     graph, at = result.graph, readers[0]
     first = graph.node[at]
-    zero = float(np.rint((255 * np.asarray(mean, np.float64)).mean()))
-    constants = _constants(weights, mean, std, zero, _pads(first))
+    scale, center = 255 * np.asarray(std, np.float64), 255 * np.asarray(mean, np.float64)
+    zero, pads = float(np.rint(center.mean())), _pads(first)
+    kernel = weights[0] / scale[:, None, None]
+    # The rest of each channel's mean, a few steps, goes into the bias.
+    rest = (kernel * (zero - center)[:, None, None]).sum((1, 2, 3))
+    constants = {
+        "pads": np.array([0, 0, *pads[:2], 0, 0, *pads[2:]], np.int64),
+        "level": scale.astype(np.float32).reshape(1, 3, 1, 1),
+        "offset": (zero - center).astype(np.float32).reshape(1, 3, 1, 1),
+        "weight": kernel.astype(np.float32),
+        "bias": (weights[1] + rest).astype(np.float32),
+    }
     graph.initializer.extend(numpy_helper.from_array(array, _PREFIX + key) for key, array in constants.items())
     steps = (
         ("Pad", entries[0], "pads", _PREFIX + "padded"),
@@ -59,27 +62,6 @@ def add_integer_input(
     next(a for a in first.attribute if a.name == "pads").ints[:] = [0, 0, 0, 0]
     replace_nodes(graph, [*graph.node[:at], *head, *graph.node[at:]])
     return result, {INTEGER_INPUT: ActivationRange(-zero, 255 - zero)}
-
-
-def _constants(
-    weights: tuple[NDArray[np.float64], NDArray[np.float64]],
-    mean: Sequence[float],
-    std: Sequence[float],
-    zero: float,
-    pads: Sequence[int],
-) -> dict[str, NDArray[np.generic]]:
-    """Compute the tensors of the new head, and weights and bias that undo its scaling."""
-    scale, center = 255 * np.asarray(std, np.float64), 255 * np.asarray(mean, np.float64)
-    kernel = weights[0] / scale[:, None, None]
-    # The rest of each channel's mean, a few steps, goes into the bias.
-    rest = (kernel * (zero - center)[:, None, None]).sum((1, 2, 3))
-    return {
-        "pads": np.array([0, 0, *pads[:2], 0, 0, *pads[2:]], np.int64),
-        "level": scale.astype(np.float32).reshape(1, 3, 1, 1),
-        "offset": (zero - center).astype(np.float32).reshape(1, 3, 1, 1),
-        "weight": kernel.astype(np.float32),
-        "bias": (weights[1] + rest).astype(np.float32),
-    }
 
 
 def _weights(

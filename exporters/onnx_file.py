@@ -10,7 +10,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from hrnet_deploy.errors import ArtifactError, HrnetDeployError, MissingFileError, UsageError
-from hrnet_deploy.exporters.opset import newest, newest_ir, written
+from hrnet_deploy.exporters.opset import ir_for, newest, written
 from hrnet_deploy.models.checkpoints.file_format import something_else
 from hrnet_deploy.spec import TensorSpec
 
@@ -20,13 +20,7 @@ _ONE_FILE_LIMIT_BYTES = 2_000_000_000
 
 
 def read(path: Path) -> onnx.ModelProto:
-    """Read a graph and its weights.
-
-    Args:
-        path: an ONNX file; external weights must lie in its folder.
-
-    Returns:
-        The checked model.
+    """Read and check a graph and its weights; external weights must lie in its folder.
 
     Raises:
         MissingFileError: there is no such file.
@@ -41,9 +35,16 @@ def read(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
         _check_versions(model, path.name)
-        check_size(weight_bytes(model), path.name)
+        known = onnx.helper.get_all_tensor_dtypes()  # the checker refuses an unknown type
+        tensors = [tensor for tensor in model.graph.initializer if tensor.data_type in known]
+        sizes = (math.prod(t.dims) * onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in tensors)
+        check_size(sum(sizes), path.name)
         onnx.load_external_data_for_model(model, str(path.parent))
-        _open_negative_sizes(model)
+        # Paddle's and TensorFlow's exporters write -1 for an open size; ONNX has no such size.
+        for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.dim_value < 0:
+                    dim.Clear()
         onnx.checker.check_model(model)
     except HrnetDeployError:
         raise
@@ -63,11 +64,6 @@ def write(model: onnx.ModelProto, path: Path, metadata: dict[str, str]) -> None:
     """Write one file with string properties; the caller makes the write atomic."""
     onnx.helper.set_model_props(model, metadata)
     onnx.save_model(model, str(path))
-
-
-def weight_bytes(model: onnx.ModelProto) -> int:
-    """Return the size of a graph's weights, also of those in an external file that was not read."""
-    return sum(math.prod(t.dims) * _item_bytes(t.data_type) for t in model.graph.initializer)
 
 
 def check_size(size_bytes: int, name: str) -> None:
@@ -98,13 +94,6 @@ def _check_interface(model: onnx.ModelProto, name: str) -> None:
         raise ArtifactError(f"{name} must be a valid ONNX model, got: {error} Export it again.") from error
 
 
-def _item_bytes(data_type: int) -> int:
-    try:
-        return int(onnx.helper.tensor_dtype_to_np_dtype(data_type).itemsize)
-    except (KeyError, TypeError, ValueError):
-        return 0  # the checker refuses an unknown type
-
-
 def _check_versions(model: onnx.ModelProto, name: str) -> None:
     """Refuse an opset that the installed runtime cannot open, and lower an IR version that is too new."""
     opset, limit = written(model), newest()
@@ -113,22 +102,13 @@ def _check_versions(model: onnx.ModelProto, name: str) -> None:
             f"{name} must be of opset {limit} at most, the newest that the installed ONNX Runtime opens, got {opset}. "
             "Export it again with an older one, or: pip install -U onnx onnxruntime."
         )
-    if model.ir_version > newest_ir():
+    if model.ir_version > ir_for(newest()):
         older = onnx.helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
         _LOG.warning(
             "%s: IR version %d is newer than ONNX Runtime is known to open; read as %d, which holds opset %d",
             name, model.ir_version, older, opset,
         )  # fmt: skip
         model.ir_version = older
-
-
-def _open_negative_sizes(model: onnx.ModelProto) -> None:
-    """Open sizes of -1, which Paddle's and TensorFlow's exporters write for open ones; ONNX has no such size."""
-    graph = model.graph
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_value < 0:
-                dim.Clear()
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

@@ -25,16 +25,9 @@ def newest() -> int:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    value = onnx.helper.make_tensor_value_info
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Identity", ["x"], ["y"])],
-        "g",
-        [value("x", onnx.TensorProto.FLOAT, [1])],
-        [value("y", onnx.TensorProto.FLOAT, [1])],
-    )
     for opset in range(int(onnx.defs.onnx_opset_version()), MIN_OPSET, -1):
-        model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)])
-        model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
+        head = f'ir_version: {ir_for(opset)}, opset_import: ["" : {opset}]'
+        model = onnx.parser.parse_model(f"<{head}> g (float[1] x) => (float[1] y) {{ y = Identity(x) }}")
         try:
             onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception:  # noqa: BLE001, S112 - ONNX Runtime's own types share no base but Exception
@@ -43,9 +36,9 @@ def newest() -> int:
     return MIN_OPSET
 
 
-def newest_ir() -> int:
-    """Return the IR version that the newest such opset needs."""
-    return int(onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", newest())]))
+def ir_for(opset: int) -> int:
+    """Return the IR version that an opset needs."""
+    return int(onnx.helper.find_min_ir_version_for([onnx.helper.make_opsetid("", opset)]))
 
 
 def check(opset: int) -> int:
@@ -68,30 +61,10 @@ def has_old_resize(model: onnx.ModelProto) -> bool:
     return written(model) < _RESIZE_OPSET and any(n.op_type in {"Resize", "Upsample"} for n in model.graph.node)
 
 
-def _sample_as_before(model: onnx.ModelProto) -> None:
-    """Write the coordinates of opset 10 into Resize nodes; onnx's converter leaves them to a newer default."""
-    for node in model.graph.node:
-        if node.op_type != "Resize":
-            continue
-        kept = [a for a in node.attribute if a.name not in {"coordinate_transformation_mode", "nearest_mode"}]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-        node.attribute.append(onnx.helper.make_attribute("coordinate_transformation_mode", "asymmetric"))
-        node.attribute.append(onnx.helper.make_attribute("nearest_mode", "floor"))
-
-
 def convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """Convert a graph to an opset, with the oldest IR version that can hold it (old runtimes refuse newer ones).
 
-    Args:
-        model: any ONNX model; changed in place where it already has that opset.
-        opset: requested version.
-
-    Returns:
-        The converted model.
-
-    Raises:
-        ExportError: onnx cannot convert it.
+    A graph that already has that opset is changed in place; ExportError if onnx cannot convert it.
     """
     before = written(model)
     if before != opset:
@@ -99,11 +72,14 @@ def convert(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
             model = onnx.version_converter.convert_version(model, opset)
         except Exception as error:  # the converter raises bare RuntimeErrors and worse
             reason = one_line(error)
-            raise ExportError(
-                f"graph must convert to opset {opset}, got {reason}. Ask for {written(model)}."
-            ) from error
+            raise ExportError(f"graph must convert to opset {opset}, got {reason}. Ask for {before}.") from error
     if before < _RESIZE_OPSET <= opset:
-        _sample_as_before(model)
+        # Resize samples as in opset 10; onnx's converter leaves that to a newer default.
+        modes = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        for node in (node for node in model.graph.node if node.op_type == "Resize"):
+            kept = [a for a in node.attribute if a.name not in modes]
+            del node.attribute[:]
+            node.attribute.extend([*kept, *(onnx.helper.make_attribute(*mode) for mode in modes.items())])
     # Other domains have no say in the IR version, and onnx knows only its own.
     model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import, ignore_unknown=True)
     return model

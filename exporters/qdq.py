@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def to_qdq(
     per_channel: bool = True,
     rounded: Mapping[str, NDArray[np.int8]] | None = None,
 ) -> onnx.ModelProto:
-    """Insert Q/DQ pairs and quantize weights.
+    """Insert Q/DQ pairs into a new graph and quantize its weights.
 
     1. Each value of the plan gets one pair, read by the nodes that the plan names.
     2. Weights are stored as INT8, symmetric, one scale per output channel.
@@ -48,17 +49,15 @@ def to_qdq(
         ranges: of every value in `plan.measured`.
         per_channel: one scale per output channel, else one per weight.
         rounded: by name, weights that are already codes of `weight_scales`; others go to the nearest code.
-
-    Returns:
-        A new graph.
     """
     result = copy_of(model)
     graph = result.graph
     del graph.value_info[:]
-    weights = stored_tensors(model)
-    writer = _Writer(plan, ranges, rounded or {}, per_channel=per_channel)
+    weights, planned = stored_tensors(model), frozenset(plan.tensors)
+    writer = _Writer(plan, ranges, rounded or {}, per_channel)
     for entry in graph.input:
-        writer.pair(entry.name)
+        if entry.name in planned:
+            writer.pair(entry.name)
     for node in graph.node:
         name = name_of(node)
         if name in plan.weighted:
@@ -68,13 +67,8 @@ def to_qdq(
                 node.input[slot] = _dequantized(value)
         writer.nodes.append(node)
         for value in node.output:
-            writer.pair(value)
-    _replace_content(graph, writer, weights)
-    return result
-
-
-def _replace_content(graph: onnx.GraphProto, writer: _Writer, weights: Collection[str]) -> None:
-    """Put the written nodes and tensors into the graph, without weights that nothing reads any more."""
+            if value in planned:
+                writer.pair(value)
     replace_nodes(graph, writer.nodes)
     used = read_names(graph)
     replace_nodes(graph, [n for n in graph.node if n.output[0] in used or not is_stored(n)])
@@ -84,39 +78,30 @@ def _replace_content(graph: onnx.GraphProto, writer: _Writer, weights: Collectio
     inputs = [v for v in graph.input if v.name in used or v.name not in weights]
     del graph.input[:]
     graph.input.extend(inputs)
+    return result
 
 
 def _dequantized(value: str) -> str:
     return f"{_PREFIX}{value}_DequantizeLinear_Output"
 
 
+@dataclass
 class _Writer:
-    """The new nodes and tensors, in graph order."""
+    """The new nodes and tensors, in graph order, with the scales of values and stored weights."""
 
-    def __init__(
-        self,
-        plan: QdqPlan,
-        ranges: Mapping[str, ActivationRange],
-        rounded: Mapping[str, NDArray[np.int8]],
-        *,
-        per_channel: bool,
-    ) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.tensors: list[onnx.TensorProto] = []
-        self._plan = plan
-        self._ranges = ranges
-        self._rounded = rounded
-        self._per_channel = per_channel
-        self._planned = frozenset(plan.tensors)
-        self._scales: dict[str, float] = {}
-        self._stored: dict[str, NDArray[np.float32]] = {}
+    plan: QdqPlan
+    ranges: Mapping[str, ActivationRange]
+    rounded: Mapping[str, NDArray[np.int8]]
+    per_channel: bool
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    tensors: list[onnx.TensorProto] = field(default_factory=list)
+    scales: dict[str, float] = field(default_factory=dict)
+    stored: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def pair(self, value: str) -> None:
-        """Quantize and dequantize a value, if the plan places a pair there."""
-        if value not in self._planned:
-            return
-        scale, zero = _parameters(self._ranges[self._plan.scale_of.get(value, value)], self._plan.target)
-        self._scales[value] = scale
+        """Quantize and dequantize a value."""
+        scale, zero = _parameters(self.ranges[self.plan.scale_of.get(value, value)], self.plan.target)
+        self.scales[value] = scale
         self._tensor(f"{value}_scale", np.float32(scale))
         self._tensor(f"{value}_zero_point", zero)
         self._link("QuantizeLinear", value, f"{_PREFIX}{value}_QuantizeLinear_Output", value)
@@ -124,44 +109,32 @@ class _Writer:
 
     def weights(self, node: onnx.NodeProto, weights: Mapping[str, onnx.TensorProto]) -> None:
         """Store a node's weights as INT8, and its bias as INT32 where the target needs it."""
-        name = node.input[1]
-        source = self._scales[node.input[0]]
+        name, source = node.input[1], self.scales[node.input[0]]
+        array, rounded = numpy_helper.to_array(weights[name]), self.rounded.get(name)
         bias = None
-        if self._plan.target is QdqTarget.CPU and len(node.input) > 2 and node.input[2]:
+        if self.plan.target is QdqTarget.CPU and len(node.input) > 2 and node.input[2]:
             bias = numpy_helper.to_array(weights[node.input[2]]).astype(np.float64)
-        array = numpy_helper.to_array(weights[name])
-        if bias is not None and np.any(np.abs(bias) > _INT32_ROOM * source * self._stored.get(name, np.inf)):
-            name = (
-                f"{node.output[0]}_weight"  # another node that shares the weights has scales that cannot hold this bias
-            )
-        if name not in self._stored:
-            self._stored[name] = self._store(name, array, self._rounded.get(node.input[1]), bias, source)
+        # Another node that shares the weights may have scales that cannot hold this bias.
+        if bias is not None and np.any(np.abs(bias) > _INT32_ROOM * source * self.stored.get(name, np.inf)):
+            name = f"{node.output[0]}_weight"
+        if name not in self.stored:
+            usual = scales = weight_scales(array, per_channel=self.per_channel)
+            if bias is not None:
+                # A near-dead channel with a bias would need more than 32 bits for it, so its scale grows.
+                scales = np.maximum(usual, (np.abs(bias) / (source * _INT32_ROOM)).astype(np.float32))
+            columns = scales.reshape(-1, *[1] * (array.ndim - 1))
+            codes = np.clip(np.rint(array / columns), -127, 127).astype(np.int8)
+            if rounded is not None:
+                codes = np.where(columns == usual.reshape(columns.shape), rounded, codes)
+            self._constant(name, codes, scales)
+            self.stored[name] = scales
         if bias is not None:
-            scales = np.float64(source) * self._stored[name]
-            stored = np.clip(np.rint(bias / scales), -_INT32_ROOM, _INT32_ROOM).astype(np.int32)
+            steps = np.float64(source) * self.stored[name]
+            levels = np.clip(np.rint(bias / steps), -_INT32_ROOM, _INT32_ROOM).astype(np.int32)
             own = f"{node.output[0]}_bias"
-            self._constant(own, stored, np.broadcast_to(scales, bias.shape).astype(np.float32))
+            self._constant(own, levels, np.broadcast_to(steps, bias.shape).astype(np.float32))
             node.input[2] = _dequantized(own)
         node.input[1] = _dequantized(name)
-
-    def _store(
-        self,
-        name: str,
-        array: NDArray[np.float32],
-        rounded: NDArray[np.int8] | None,
-        bias: NDArray[np.float64] | None,
-        source: float,
-    ) -> NDArray[np.float32]:
-        usual = scales = weight_scales(array, per_channel=self._per_channel)
-        if bias is not None:
-            # A near-dead channel with a bias would need more than 32 bits for it, so its scale grows.
-            scales = np.maximum(usual, (np.abs(bias) / (source * _INT32_ROOM)).astype(np.float32))
-        columns = scales.reshape(-1, *[1] * (array.ndim - 1))
-        codes = np.clip(np.rint(array / columns), -127, 127).astype(np.int8)
-        if rounded is not None:
-            codes = np.where(columns == usual.reshape(columns.shape), rounded, codes)
-        self._constant(name, codes, scales)
-        return scales
 
     def _constant(self, name: str, stored: NDArray[np.generic], scales: NDArray[np.float32]) -> None:
         self._tensor(f"{name}_quantized", stored)

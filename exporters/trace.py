@@ -16,26 +16,22 @@ from hrnet_deploy.spec import ShapeRange
 
 INPUT = "input"
 OUTPUT = "logits"
+_OPEN_SIDE = 256
 
 
 def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto:
-    """Trace a network into an ONNX graph with batch norms folded.
+    """Trace a network, float32 (N, 3, H, W) -> logits, into an ONNX graph of that opset with batch norms folded.
 
     TorchScript tracing, not the dynamo exporter: the graphs run equally fast on ONNX Runtime's CPU provider (0.99,
-    benchmarks/results/cpu.md), and tracing takes seconds where dynamo takes twenty.
-
-    Args:
-        network: in evaluation mode; float32 (N, 3, H, W) -> logits.
-        shapes: dimensions that may vary get a name: batch, height, width.
-        opset: ONNX opset to write.
-
-    Returns:
-        The graph, input `input`, output `logits`, of exactly that opset.
+    benchmarks/results/cpu.md), and tracing takes seconds where dynamo takes twenty. Dimensions of `shapes` that may
+    vary get a name: batch, height, width.
 
     Raises:
         ExportError: the tracer failed or wrote another opset.
     """
     n, h, w = shapes.opt_nhw
+    if shapes.dynamic_hw:  # every size gives the same graph, and a small one takes little time and memory
+        h, w = (max(low, min(side, _OPEN_SIDE)) for low, side in zip(shapes.min_nhw[1:], (h, w), strict=True))
     # The tracer would take a batch of 1 for a broadcast dimension.
     example = torch.zeros(2 if shapes.dynamic_batch else n, 3, h, w)
     try:
@@ -43,9 +39,8 @@ def trace(network: nn.Module, shapes: ShapeRange, opset: int) -> onnx.ModelProto
     except (UsageError, MemoryError):
         raise
     except Exception as error:  # the tracer raises errors of any type; their words are kept
-        raise ExportError(
-            f"tracing must give an ONNX graph, got {type(error).__name__}: {error}. Run with -v."
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ExportError(f"tracing must give an ONNX graph, got {reason}. Run with -v.") from error
     if not shapes.dynamic_batch:
         model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = n  # lost where the sizes are open
     converted = convert(model, opset)

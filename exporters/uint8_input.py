@@ -22,18 +22,11 @@ _BY_CHANNEL = {"Mul", "Sub"}
 def add_uint8_input(
     model: onnx.ModelProto, mean: Sequence[float], std: Sequence[float], *, swap: bool
 ) -> onnx.ModelProto:
-    """Put Cast, Transpose, Mul and Add before a graph, so that it takes bytes in a camera's or decoder's layout.
+    """Put Cast, Transpose, Mul and Add before a graph, in place, so that it takes bytes (N, H, W, 3) as from a camera.
 
-    TensorRT fuses the four into one kernel, and a quarter of the bytes go to the device.
-
-    Args:
-        model: graph with one float32 input (N, 3, H, W); changed in place.
-        mean: per channel on a 0..1 scale, in the network's channel order.
-        std: per channel on a 0..1 scale, in the network's channel order.
-        swap: take the channels in reverse order; the first convolution's weights are reversed, which costs nothing.
-
-    Returns:
-        The model; its input has the same name and is uint8 (N, H, W, 3).
+    TensorRT fuses the four into one kernel, and a quarter of the bytes go to the device. `mean` and `std` are per
+    channel on a 0..1 scale, in the network's channel order. With `swap` the channels come in reverse order: the first
+    convolution's weights are reversed, which costs nothing.
 
     Raises:
         ExportError: the input does not have three channels, or its reader is no convolution.
@@ -43,25 +36,24 @@ def add_uint8_input(
     n, channels, h, w = (d.dim_param or d.dim_value for d in entry.type.tensor_type.shape.dim)
     if channels != 3 or entry.type.tensor_type.elem_type != TensorProto.FLOAT:
         raise ExportError(f"pixels-in needs a float32 input with 3 channels, got {channels}. Export without it.")
-    name, normalized = entry.name, NORMALIZED
+    name = entry.name
     for node in graph.node:
-        node.input[:] = [normalized if i == name else i for i in node.input]
+        node.input[:] = [NORMALIZED if i == name else i for i in node.input]
     scale = 1 / (255 * np.asarray(std, np.float64))
     shift = -np.asarray(mean, np.float64) / np.asarray(std, np.float64)
     if swap:
-        _reverse_first_convolution(graph, normalized)
+        _reverse_first_convolution(graph, NORMALIZED)
         scale, shift = scale[::-1], shift[::-1]
     for key, values in (("scale", scale), ("shift", shift)):
         array = np.ascontiguousarray(values, np.float32).reshape(1, 3, 1, 1)
         graph.initializer.append(numpy_helper.from_array(array, _PREFIX + key))
+    decoded, nchw, scaled = (_PREFIX + key for key in ("float", "nchw", "scaled"))
     head = [
         # Cast comes first: in TensorRT only a Cast may read a uint8 input.
-        helper.make_node("Cast", [name], [_PREFIX + "float"], _PREFIX + "Cast", to=TensorProto.FLOAT),
-        helper.make_node(
-            "Transpose", [_PREFIX + "float"], [_PREFIX + "nchw"], _PREFIX + "Transpose", perm=[0, 3, 1, 2]
-        ),
-        helper.make_node("Mul", [_PREFIX + "nchw", _PREFIX + "scale"], [_PREFIX + "scaled"], _PREFIX + "Mul"),
-        helper.make_node("Add", [_PREFIX + "scaled", _PREFIX + "shift"], [normalized], _PREFIX + "Add"),
+        helper.make_node("Cast", [name], [decoded], _PREFIX + "Cast", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", [decoded], [nchw], _PREFIX + "Transpose", perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", [nchw, _PREFIX + "scale"], [scaled], _PREFIX + "Mul"),
+        helper.make_node("Add", [scaled, _PREFIX + "shift"], [NORMALIZED], _PREFIX + "Add"),
     ]
     replace_nodes(graph, [*head, *graph.node])
     entry.CopyFrom(helper.make_tensor_value_info(name, TensorProto.UINT8, [n, h, w, 3]))

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.card import card_from_metadata
 from hrnet_deploy.engines.feed import agrees
-from hrnet_deploy.engines.graph_source import check_threads
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.served_model import ServedModel, Token
+from hrnet_deploy.engines.streams import check_threads
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.imaging.sources import BinaryFile, OnError, PilImage, is_live, is_single, items
 from hrnet_deploy.models.zoo import has_name

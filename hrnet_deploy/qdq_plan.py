@@ -11,16 +11,7 @@ from hrnet_deploy.quantization_info import DEFAULT_RESIDUAL, QdqTarget, Residual
 if TYPE_CHECKING:
     import onnx
 
-__all__ = [
-    "DEFAULT_RESIDUAL",
-    "INTEGER_INPUT",
-    "ActivationRange",
-    "QdqPlan",
-    "QdqTarget",
-    "Residual",
-    "is_stored",
-    "stored_tensors",
-]
+__all__ = ["DEFAULT_RESIDUAL", "INTEGER_INPUT", "ActivationRange", "QdqPlan", "QdqTarget", "Residual", "stored_tensors"]
 
 INTEGER_INPUT = "levels/whole"
 """The value through which the first convolution reads integers (`exporters.integer_input`); INT8 represents it
@@ -45,7 +36,6 @@ class QdqPlan:
     """Placement of Q/DQ pairs.
 
     Attributes:
-        target: the runtime.
         tensors: values that get a pair, in graph order.
         weighted: nodes with INT8 weights.
         readers: by value, the nodes that read the dequantized copy; others read the value itself.

@@ -45,8 +45,7 @@ class Similarity:
         divergence: mean over the images of sqrt(KL divergence of the class probabilities); proportional to the noise,
             so that one outlier does not dominate.
         sqnr_db: signal to quantization noise ratio of the logits, in dB.
-        max_abs: largest difference of a logit.
-        max_rel: `max_abs` divided by the spread of the logits.
+        max_rel: `max_abs`, the largest difference of a logit, divided by the spread of the logits.
     """
 
     agreement: float
@@ -67,16 +66,12 @@ class QuantizationInfo:
     """How an INT8 graph was quantized, and its figures on validation images.
 
     Attributes:
-        target: runtime that the Q/DQ layout suits.
         method: calibration method, such as "entropy".
-        images: number of calibration images.
         images_sha256: digest of the list of calibration images, in hex.
         kept_in_float: blocks and nodes kept in floating point beyond those of the layout.
         remainder: "fp32" or "fp16", the precision of what is not INT8; "" in cards of schema 1.
         residual: inputs of the sums; None for the CPU layout.
         implicit: TensorRT quantized the engine itself with the same ranges; `validation` is that of the Q/DQ graph.
-        validation: similarity to the float32 graph; None if it was not measured.
-        validation_images: number of validation images.
         method_divergence: `Similarity.divergence` by calibration method, where the best one was chosen automatically.
     """
 
@@ -134,10 +129,7 @@ class QuantizationInfo:
 
 
 def upgrade_card(content: dict[str, Any]) -> None:
-    """Turn the JSON values of a card of schema 1 into those of schema 2, in place.
-
-    Schema 1 spells the quantization as entries of `lineage` and `measured`; see `QuantizationInfo.flat`.
-    """
+    """Turn the JSON values of a card of schema 1 (see `QuantizationInfo.flat`) into those of schema 2, in place."""
     lineage, measured = content.get("lineage"), content.setdefault("measured", {})
     if not isinstance(lineage, dict) or not isinstance(measured, dict) or "qdq_target" not in lineage:
         return

@@ -1,5 +1,6 @@
 """What every test shares: the demo's nets, one export of each, and where ../shared is."""
 
+import gc
 import os
 import platform
 import signal
@@ -31,6 +32,12 @@ SHARED = ROOT.parent / "shared"
 def _own_cache(tmp_path_factory):
     """Caches of the tests are not the user's; processes they start inherit it."""
     os.environ["HRNET_DEPLOY_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+def pytest_collection_finish():
+    """Leave imported modules and collected tests out of garbage collections: some tests ask for many."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_report_header():

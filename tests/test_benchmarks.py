@@ -25,7 +25,7 @@ def calibration(monkeypatch):
 def test_layouts_and_methods_choose_rows_of_accuracy(calibration):
     args = calibration.parse_args(["--layouts", "cpu", "tensorrt, residual int8", "--methods", "auto", "mse"])
     assert (args.layouts, args.methods) == (["cpu", "tensorrt, residual int8"], ["auto", "mse"])
-    assert tuple(args.only) == ("accuracy", "robustness", "speed", "latency")
+    assert tuple(args.only) == ("accuracy", "robustness", "speed")
     plain = calibration.parse_args([])
     assert (plain.layouts, plain.methods, tuple(plain.models)) == (None, None, ("street", "photos", "person"))
 
@@ -36,7 +36,7 @@ def test_layouts_and_methods_choose_rows_of_accuracy(calibration):
         (["--layouts", "gpu"], "argument --layouts: invalid choice: 'gpu'"),
         (["--methods", "gptq"], "argument --methods: invalid choice: 'gptq'"),
         (["--models", "w18"], "argument --models: invalid choice: 'w18'"),
-        (["--only", "speed", "latency", "--methods", "mse"], "choose rows of accuracy, got --only speed latency"),
+        (["--only", "speed", "robustness", "--methods", "mse"], "choose rows of accuracy, got --only speed robustness"),
     ],
 )
 def test_what_would_choose_nothing_is_refused(calibration, capsys, words, message):
@@ -107,7 +107,7 @@ def test_contenders_have_one_figure_a_round_and_ratios_pair_them():
 
 @pytest.mark.usefixtures("scripts")
 def test_a_script_returns_its_json_its_memory_and_its_last_error():
-    from comparison.subprocess_run import run_script
+    from comparison.interleave import run_script
 
     done = run_script(
         "import json, sys; x = b'x' * (64 << 20); print('no JSON'); print(json.dumps({'a': sys.argv[1]}))", "b"
@@ -123,8 +123,7 @@ def test_a_script_returns_its_json_its_memory_and_its_last_error():
 def test_the_report_in_the_repository_is_that_of_its_records():
     from compare import SUITES
     from comparison.config import MODELS
-    from comparison.report import markdown
-    from comparison.results_store import ResultsStore
+    from comparison.report import ResultsStore, markdown
 
     store = ResultsStore(BENCHMARKS / "results" / "compare.json", "")
     text = markdown(store, SUITES, tuple(MODELS), quick=False)

@@ -21,6 +21,7 @@ else:
     import tomli as tomllib  # pytest needs it there
 
 ROOT = Path(__file__).resolve().parents[1]
+REGISTRY = ROOT / "tests" / "helpers" / "registry.toml"
 PYTHONS = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 PLATFORMS = {
     "linux-x86-64": "x86_64-manylinux_2_28",
@@ -54,11 +55,11 @@ def absence(extra: str, platform: str, python: str) -> str:
 
 
 def lock(*arguments: str) -> subprocess.CompletedProcess:
-    """Run `uv pip compile` on uv's default index, the public registry, without this machine's configuration."""
+    """Run `uv pip compile` on the public registry, without this machine's configuration."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("UV_", "PIP_"))}
     environment["MACOSX_DEPLOYMENT_TARGET"] = "14.0"
-    command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--no-config", "--no-python-downloads", "--no-header"]
-    command += ["--python", sys.executable, "--format", "pylock.toml", *arguments]
+    command = [uv.find_uv_bin(), "pip", "compile", "--quiet", "--config-file", str(REGISTRY), "--no-python-downloads"]
+    command += ["--no-header", "--python", sys.executable, "--format", "pylock.toml", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
 

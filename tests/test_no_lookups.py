@@ -24,43 +24,56 @@ def library(tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def watched(library, tmp_path):
-    """Runs a Python program; returns what it looked up, and the files it left in an empty home."""
-    home, log = tmp_path / "home", tmp_path / "log"
-    home.mkdir()
+@pytest.fixture(scope="module")
+def watched(library, tmp_path_factory):
+    """Starts a Python program; the result waits for it, and is what it looked up and the files in its empty home."""
 
-    def run(program, *words):
+    def start(program, *words):
+        folder = tmp_path_factory.mktemp("watched")
+        home, log = folder / "home", folder / "log"
+        home.mkdir()
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "XDG_"))}
         environment |= {"HOME": str(home), "LOOKUPS": str(log), "LD_PRELOAD": str(library)}
         environment["HRNET_DEPLOY_CACHE"] = str(home / "ours")
-        subprocess.run([sys.executable, "-c", program, *map(str, words)], env=environment, check=True)
-        files = [path for path in home.rglob("*") if path.is_file() and home / "ours" not in path.parents]
-        return (log.read_text() if log.exists() else ""), files
+        process = subprocess.Popen([sys.executable, "-c", program, *map(str, words)], env=environment)
 
-    return run
+        def finish():
+            assert process.wait() == 0
+            files = [path for path in home.rglob("*") if path.is_file() and home / "ours" not in path.parents]
+            return (log.read_text() if log.exists() else ""), files
+
+        return finish
+
+    return start
 
 
-def test_a_look_up_is_seen(watched):
-    program = "import socket\ntry:\n    socket.getaddrinfo('example.invalid', 80)\nexcept OSError:\n    pass"
-    assert watched(program)[0] == "name example.invalid\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_predicting_looks_nothing_up_and_leaves_nothing(watched, photos_onnx, picture, tmp_path, backend):
-    cv2.imwrite(str(tmp_path / "picture.png"), picture)
-    program = (
+@pytest.fixture(scope="module")
+def started(watched, photos_onnx, picture, tmp_path_factory):
+    """Predictors and the doctor, which wait at the same time."""
+    path = tmp_path_factory.mktemp("picture") / "picture.png"
+    cv2.imwrite(str(path), picture)
+    predict = (
         "import sys, time; from hrnet_deploy import Predictor; from hrnet_deploy.errors import MissingDependencyError\n"
         "try:\n    Predictor(sys.argv[1], device='cpu', backend=sys.argv[2]).predict(sys.argv[3])\n"
         "except MissingDependencyError:\n    pass\n"
         f"time.sleep({SECONDS})"
     )
-    assert watched(program, photos_onnx, backend, tmp_path / "picture.png") == ("", [])
+    doctor = "import time; from hrnet_deploy.cli.doctor import run, parse_args; run(parse_args(['-q']))"
+    running = {backend: watched(predict, photos_onnx, backend, path) for backend in ("onnxruntime", "openvino")}
+    return running | {"doctor": watched(f"{doctor}; time.sleep({SECONDS})")}
+
+
+def test_a_look_up_is_seen(watched):
+    program = "import socket\ntry:\n    socket.getaddrinfo('example.invalid', 80)\nexcept OSError:\n    pass"
+    assert watched(program)()[0] == "name example.invalid\n"
 
 
 @pytest.mark.slow
-def test_the_doctor_looks_nothing_up(watched):
-    program = "import time; from hrnet_deploy.cli.doctor import run, parse_args; run(parse_args(['-q']))"
-    program += f"; time.sleep({SECONDS})"
-    assert watched(program) == ("", [])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_predicting_looks_nothing_up_and_leaves_nothing(started, backend):
+    assert started[backend]() == ("", [])
+
+
+@pytest.mark.slow
+def test_the_doctor_looks_nothing_up(started):
+    assert started["doctor"]() == ("", [])

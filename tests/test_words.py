@@ -15,7 +15,7 @@ KEPT = {
     "exporters/uint8_input.py": {"normalised"},
     "hrnet_deploy/integrity/fingerprint.py": {"picture", "answer"},  # keys of the card and outcomes in JSON
     "engines/openvino/engine.py": {"net"},  # files in the cache
-    "engines/ort/cache.py": {"net"},
+    "engines/ort/session.py": {"net"},
     "benchmarks/comparison/baselines.py": {"net"},
     "engines/cuda/dlpack.py": {"lanes"},  # a field of DLPack's DLDataType
     "hrnet_deploy/predictor.py": {"lanes"},  # the former spelling of an option

@@ -1,56 +1,125 @@
-"""A model's float32 graph and outputs, and how a quantized graph compares with them."""
+"""Trained models with their images, and how a quantized graph compares with its float32 one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from accuracy.cases import Case, shifted_views
+from hrnet_deploy.calibration.batches import Batches
+from hrnet_deploy.calibration.image_folder import find_images
 from hrnet_deploy.calibration.image_selection import check_disjoint
 from hrnet_deploy.engines.load import open_engine
+from hrnet_deploy.evaluation.metrics.segmentation import IGNORE, SegmentationMetrics, confusion_matrix
+from hrnet_deploy.export import ExportOptions
 from hrnet_deploy.export.open_source import open_source
-from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.plan import ExportPlan, make_plan
-from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, input_batches, select_images
+from hrnet_deploy.export.plan import make_plan
+from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, select_images
 from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.postprocess import upsampled_argmax
 from hrnet_deploy.processing.preprocess import Preprocessor
 
-if TYPE_CHECKING:
-    import onnx
+CASES = ("street", "photos", "person")
+_SHIFTS = ((0, 0), (-3, 2), (-2, -2), (-1, 3), (1, -3), (2, 2), (3, -1), (0, 3), (-3, -3), (3, 0))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trained model and its images.
+
+    Attributes:
+        options: of the INT8 export; of fewer calibration images than `calib_images` a fifth is set aside for `auto`.
+        judged: images that nothing is calibrated on.
+        truths: label image or class index of each; empty where only agreement with float32 is judged.
+        limits: agreement, drop in points and worst image that INT8 must achieve.
+        views: judge each image also mirrored and shifted: one label an image hides differences of one in a hundred.
+    """
+
+    name: str
+    options: ExportOptions
+    judged: tuple[Path, ...]
+    truths: tuple[Path | int, ...]
+    limits: dict[str, float]
+    views: bool = False
+
+    @property
+    def data(self) -> Path:
+        """Folder to calibrate on."""
+        return Path(self.options.calib_data or "")
+
+    @property
+    def count(self) -> int:
+        """Images to calibrate on."""
+        return self.options.calib_images or 0
+
+
+def make_case(name: str, shared: Path) -> Case:
+    """Return one of `CASES` from a folder with `weights` and `data`."""
+    weights, data = shared / "weights", shared / "data"
+    int8 = functools.partial(ExportOptions, precision="int8")
+    if name == "street":
+        options = int8(
+            weights=weights / "hrnetv2_w18_small_v1_street.pth",
+            imgsz="360x480",
+            batch=1,
+            calib_data=data / "street",
+            calib_images=24,
+        )
+        images = image_paths(data / "street" / "leftImg8bit" / "val")
+        stems = (str(path).replace("leftImg8bit/", "gtFine/", 1).removesuffix("_leftImg8bit.png") for path in images)
+        labels = tuple(Path(f"{stem}_gtFine_labelTrainIds.png") for stem in stems)
+        return Case(name, options, images, labels, {"drop": 0.2, "agreement": 0.992})
+    if name == "photos":
+        options = int8(
+            weights=weights / "hrnet_w18_small_v1_photos10.safetensors",
+            imgsz=64,
+            batch=1,
+            resize="squash",
+            calib_data=data / "photos" / "train",
+            calib_images=512,
+        )
+        images = image_paths(data / "photos" / "val")
+        classes = sorted({path.parent.name for path in images})
+        indices = tuple(classes.index(path.parent.name) for path in images)
+        return Case(name, options, images, indices, {"drop": 0.5, "agreement": 0.985}, views=True)
+    half, path, calib = (0.5, 0.5, 0.5), weights / "person_w18_small_v1.onnx", data / "imagenet" / "calib"
+    options = int8(path, task="segmentation", mean=half, std=half, calib_data=calib, calib_images=512)
+    return Case(name, options, image_paths(data / "imagenet" / "val"), (), {"agreement": 0.996, "worst": 0.97})
+
+
+def image_paths(folder: Path) -> tuple[Path, ...]:
+    """Return the images of a folder."""
+    return tuple(image.path for image in find_images(folder, allow_val=True))
+
+
+def shifted_views(image: NDArray[np.uint8]) -> Iterable[NDArray[np.uint8]]:
+    """Yield the image and its mirror image, each as it is and shifted nine ways by up to three pixels."""
+    height, width = image.shape[:2]
+    for facing in (image, image[:, ::-1]):
+        wide = cv2.copyMakeBorder(np.ascontiguousarray(facing), 4, 4, 4, 4, cv2.BORDER_REFLECT_101)
+        for down, right in _SHIFTS:
+            yield np.ascontiguousarray(wide[4 + down : 4 + down + height, 4 + right : 4 + right + width])
+
 
 Scores = Callable[[NDArray[np.float32]], NDArray[Any]]
 """Takes float32 (1, 3, height, width) and returns scores."""
-_IGNORE = 255
 
 
 class Judge:
-    """A float32 graph with its outputs on the judged images.
-
-    Attributes:
-        path: the graph's file.
-        images: those to calibrate on and those set aside.
-        float32: accuracy in percent; NaN where there are no labels.
-    """
+    """A float32 graph with its outputs on the judged images, and its accuracy in percent (NaN without labels)."""
 
     def __init__(self, case: Case, folder: Path) -> None:
         self.case = case
-        options = ExportOptions(
-            case.model,
-            weights=case.weights,
-            task="segmentation" if case.model else None,
-            precision="int8",
-            calib_data=case.data,
-            calib_images=case.count,
-            **case.options,
-        )
-        self.plan, self.graph = float32_graph(options)
+        source = open_source(case.options)
+        self.plan = make_plan(case.options).resolve(source.info)
+        self.graph = simplify(source.to_onnx(self.plan.shapes, self.plan.opset))
         self.path = folder / f"{case.name}.onnx"
         self.path.write_bytes(self.graph.SerializeToString())
         self.images: CalibrationSplit = select_images(case.data, case.count, allow_val=False)
@@ -66,17 +135,14 @@ class Judge:
 
     def calibration_arrays(self) -> list[NDArray[np.float32]]:
         """Return the preprocessed calibration images, each float32 (1, 3, height, width)."""
-        return list(input_batches(self.images.calibration, self.plan.preprocessing))
+        return list(Batches(self.images.calibration, self.plan.preprocessing, 1))
 
     def judge(self, scores: Scores) -> dict[str, Any]:
-        """Compare outputs with float32: agreement, worst image, accuracy and drop in points, limits missed.
-
-        With views also the standard error (images are independent, their views are not) and agreement without them.
-        """
+        """Compare outputs with float32: agreement, worst image, accuracy and drop in points, limits missed."""
         labels = self._labels(scores)
         equal = [float(np.mean(a == b)) for a, b in zip(labels, self._reference, strict=True)]
         row: dict[str, Any] = {"agreement": float(np.mean(equal)), "worst": min(equal)}
-        if self.case.views:
+        if self.case.views:  # images are independent, their views are not
             images = np.reshape(equal, (len(self.case.judged), -1))
             error = float(images.mean(axis=1).std() / len(images) ** 0.5)
             row |= {"plain": float(images[:, 0].mean()), "se": error}
@@ -101,20 +167,8 @@ class Judge:
         truth, found = (np.concatenate([a.ravel() for a in arrays]) for arrays in (self._truths, labels))
         if not self._sizes:
             return 100 * float(np.mean(truth == found))
-        counted = truth != _IGNORE
-        truth, found = truth[counted].astype(np.int64), found[counted].astype(np.int64)
-        size = int(max(truth.max(), found.max())) + 1
-        table = np.bincount(truth * size + found, minlength=size * size).reshape(size, size)
-        hits, real, predicted = np.diag(table), table.sum(axis=1), table.sum(axis=0)
-        occurs = real > 0
-        return 100 * float(np.mean(hits[occurs] / (real + predicted - hits)[occurs]))
-
-
-def float32_graph(options: ExportOptions) -> tuple[ExportPlan, onnx.ModelProto]:
-    """Trace and simplify a model; also return the plan of its export."""
-    source = open_source(options)
-    plan = make_plan(options).resolve(source.info)
-    return plan, simplify(source.to_onnx(plan.shapes, plan.opset))
+        confusion = confusion_matrix(truth, found.astype(np.uint8), IGNORE)
+        return 100 * SegmentationMetrics(confusion).miou
 
 
 def open_scores(content: bytes) -> Scores:

@@ -1,4 +1,4 @@
-"""Our quantizer in every layout and method, NNCF, onnxruntime.quantization and nvidia-modelopt on one float32 graph."""
+"""Our quantizer in every layout, method and handicap, and the other tools, on one float32 graph."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from comparison import baselines
-from comparison.subprocess_run import run_script
+from comparison.interleave import run_script
 
 from accuracy.judge import Judge, open_scores
 from hrnet_deploy.errors import HrnetDeployError
 from hrnet_deploy.export.quantize.calibrate import select_images
-from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.int8 import Int8Converter
+from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.qdq_plan import QdqTarget, Residual
 from hrnet_deploy.system.progress import bar
 
@@ -31,6 +32,8 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 """Fields of `Int8Plan` by name in the tables."""
 KEEP_FP = {"entropy": "none", "auto": "auto"}
 """By method, what also runs with `--keep-fp`; the sensitivity analysis of `auto` takes most of the time."""
+_FEW_IMAGES = 4
+_OUTLIER_SHARE = 1e-3
 _NOT_INSTALLED = "not installed"
 _ORT_SCRIPT = """
 import sys, warnings
@@ -68,7 +71,7 @@ def quantize_ours(judge: Judge, folder: Path, **options: Any) -> dict[str, Any]:
     plan = dataclasses.replace(judge.plan, int8=int8, images=images)
     began = time.perf_counter()
     try:
-        quantized = Int8Converter(FloatGraph(judge.graph, plan)).convert(())
+        quantized = Int8Converter(judge.graph, plan).convert(())
     except HrnetDeployError as error:
         return {"error": str(error)}
     info = quantized.quantization
@@ -134,3 +137,39 @@ def _nncf(judge: Judge) -> dict[str, Any]:
     except (ImportError, HrnetDeployError):
         return {"error": _NOT_INSTALLED}
     return judge.judge(baselines.openvino_request(quantized, arrays[0].shape))
+
+
+def robustness_rows(judge: Judge, folder: Path, *, quick: bool) -> list[dict[str, Any]]:
+    """Measure the agreement of each method by layout and handicap; quick: the `cpu` layout alone."""
+    rows: list[dict[str, Any]] = []
+    handicaps: dict[str, dict[str, Any]] = {
+        "per-tensor weights": {"per_channel": False},
+        f"{_FEW_IMAGES} images": {"images": _FEW_IMAGES},
+        f"{_OUTLIER_SHARE:.1%} outlier pixels": {"data": _with_outliers(judge, folder)},
+    }
+    for name, options in handicaps.items():
+        within = folder / name.replace(" ", "-").replace("%", "")
+        within.mkdir(exist_ok=True)
+        for target in list(QdqTarget)[: 1 if quick else None]:
+            row: dict[str, Any] = {"model": judge.case.name, "handicap": name, "target": target.value}
+            for method in bar(METHODS, desc=f"{judge.case.name} {target.value} {name}"):
+                row[method] = quantize_ours(judge, within, method=method, target=target, **options)
+            rows.append(row)
+    return rows
+
+
+def _with_outliers(judge: Judge, folder: Path) -> Path:
+    """Copy the calibration images and set some pixels to the ends of their range."""
+    root = folder / f"{judge.case.name}-outliers"
+    source = judge.case.data / "leftImg8bit" / "train" if judge.case.name == "street" else judge.case.data
+    for path in (*judge.images.calibration, *judge.images.validation):
+        image = read_frame(path.path).image.copy()
+        random = np.random.default_rng(zlib.crc32(path.path.name.encode()))
+        count = max(1, round(_OUTLIER_SHARE * image.shape[0] * image.shape[1]))
+        at = random.integers(0, image.shape[:2], (count, 2))
+        image[at[:, 0], at[:, 1]] = random.choice(np.array([0, 255], np.uint8), (count, 3))
+        copy = root / path.path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # Lossless under the old name, which decides which images are chosen; readers look at the content.
+        copy.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    return root

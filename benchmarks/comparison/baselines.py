@@ -24,7 +24,7 @@ from hrnet_deploy.spec import Task
 Floats = NDArray[np.float32]
 Scores = Callable[[Floats], NDArray[Any]]
 
-_MEAN, _STD = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
+MEAN, STD = np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32)
 _CROP = 0.875
 _LIBRARIES: list[Any] = []
 """Libraries that torch forgets with the last reference."""
@@ -34,26 +34,31 @@ def by_pillow(content: bytes, size_hw: tuple[int, int]) -> Floats:
     """Prepare an encoded image as torchvision does: resize (or squash), crop, normalize; float32 (3, height, width)."""
     from PIL import Image
 
-    image = Image.open(io.BytesIO(content)).convert("RGB")
+    return by_pillow_and_numpy(Image.open(io.BytesIO(content)).convert("RGB"), size_hw)
+
+
+def by_pillow_and_numpy(image: Any, size_hw: tuple[int, int]) -> Floats:
+    """Prepare a decoded RGB image of Pillow in the same way."""
+    from PIL import Image
+
     height, width = size_hw
+    size_wh = (width, height)
     if height == width:
-        scale = int(height / _CROP) / min(image.size)
-        wide, high = (round(side * scale) for side in image.size)
-        left, top = (wide - width) // 2, (high - height) // 2
-        resized = image.resize((wide, high), Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))
-    else:
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return np.ascontiguousarray(((np.asarray(resized, np.float32) / 255 - _MEAN) / _STD).transpose(2, 0, 1))
+        side, shorter = int(height / _CROP), min(image.size)
+        size_wh = (int(side * image.size[0] / shorter), int(side * image.size[1] / shorter))
+    left, top = round((size_wh[0] - width) / 2), round((size_wh[1] - height) / 2)
+    resized = image.resize(size_wh, Image.Resampling.BILINEAR).crop((left, top, left + width, top + height))
+    return np.ascontiguousarray(((np.asarray(resized, np.float32) / 255 - MEAN) / STD).transpose(2, 0, 1))
 
 
 @functools.lru_cache(maxsize=1)
-def torch_model(variant: str) -> Any:
-    """Return timm's model with random weights; for segmentation our reference model."""
+def torch_model(variant: str, weights: Path | None = None) -> Any:
+    """Return timm's model with random weights; for segmentation or a checkpoint our reference model."""
     torch = _untyped("torch")
 
     torch.manual_seed(0)
     chosen = find_variant(variant)
-    if chosen.task is Task.CLASSIFICATION:
+    if chosen.task is Task.CLASSIFICATION and weights is None:
         if importlib.util.find_spec("torchvision") is not None:
             # A torchvision built for another torch lacks these, and timm cannot be imported then.
             library = torch.library.Library("torchvision", "FRAGMENT")
@@ -64,7 +69,10 @@ def torch_model(variant: str) -> Any:
         return _untyped("timm").create_model(variant, pretrained=False).eval()
     from hrnet_deploy.models.network import build_network
 
-    return build_network(chosen, chosen.default_num_classes).eval()
+    network = build_network(chosen, chosen.default_num_classes).eval()
+    if weights is not None:
+        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    return network
 
 
 def checkpoint(variant: str, folder: Path) -> Path:
@@ -76,32 +84,21 @@ def checkpoint(variant: str, folder: Path) -> Path:
     return created_once(folder / f"{variant}.safetensors", create)
 
 
-def plain_onnx(variant: str, size_hw: tuple[int, int], folder: Path) -> Path:
-    """Export a model of `torch_model` once with `export_plainly`."""
+def plain_onnx(variant: str, size_hw: tuple[int, int], folder: Path, weights: Path | None = None) -> Path:
+    """Export a model of `torch_model` once with torch.onnx.export alone, as a tutorial does; the batch is open."""
+    import torch
 
     def create(path: Path) -> None:
         log(f"exports {variant} by torch.onnx.export")
-        export_plainly(torch_model(variant), size_hw, path)
+        names: dict[str, Any] = {"input_names": ["input"], "output_names": ["logits"]}
+        axes = {"input": {0: "n"}, "logits": {0: "n"}}
+        batch = (torch.zeros(2, 3, *size_hw),)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = torch_model(variant, weights)
+            torch.onnx.export(model, batch, str(path), dynamo=False, opset_version=18, dynamic_axes=axes, **names)
 
-    return created_once(folder / f"{variant}-plain.onnx", create)
-
-
-def export_plainly(model: Any, size_hw: tuple[int, int], path: Path) -> None:
-    """Export with torch.onnx.export alone, as a tutorial does; the batch is open."""
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            model,
-            (torch.zeros(2, 3, *size_hw),),
-            str(path),
-            dynamo=False,
-            opset_version=18,
-            input_names=["input"],
-            output_names=["logits"],
-            dynamic_axes={"input": {0: "n"}, "logits": {0: "n"}},
-        )
+    return created_once(folder / f"{variant}-{size_hw[0]}x{size_hw[1]}-plain.onnx", create)
 
 
 def quantized_onnx(plain: Path, images: Sequence[Floats]) -> Path:
@@ -154,17 +151,22 @@ def openvino_request(path: Path, shape: Sequence[int], precision: str = "f32") -
     return lambda batch: request.infer({0: batch}, share_inputs=True)[0]  # a copy
 
 
-def eager(variant: str, batch: Floats) -> Call:
-    """Run torch as it is."""
+def compiled(variant: str) -> Any:
+    """Compile a model by torch.compile for one shape."""
+    return _untyped("torch").compile(torch_model(variant), dynamic=False)
+
+
+def inferring(model: Callable[[Any], Any], batch: Floats) -> Call:
+    """Run a torch model on a batch."""
     import torch
 
-    return _inferring(torch_model(variant), torch.from_numpy(batch))
+    tensor = torch.from_numpy(batch)
 
+    def call() -> Any:
+        with torch.inference_mode():
+            return model(tensor).numpy()
 
-def compiled(variant: str, batch: Floats) -> Call:
-    """Run torch.compile for this shape."""
-    torch = _untyped("torch")
-    return _inferring(torch.compile(torch_model(variant), dynamic=False), torch.from_numpy(batch))
+    return call
 
 
 def eager_from_jpeg(variant: str, contents: Sequence[bytes], size_hw: tuple[int, int]) -> Call:
@@ -185,16 +187,6 @@ def eager_from_jpeg(variant: str, contents: Sequence[bytes], size_hw: tuple[int,
                 torch.nn.functional.interpolate(row[None], size=size, mode="bilinear").argmax(1)
                 for row, size in zip(logits, sizes, strict=True)
             ]
-
-    return call
-
-
-def _inferring(model: Callable[[Any], Any], tensor: Any) -> Call:
-    import torch
-
-    def call() -> Any:
-        with torch.inference_mode():
-            return model(tensor).numpy()
 
     return call
 

@@ -7,9 +7,8 @@ import tempfile
 from collections.abc import Sequence
 
 from comparison import baselines
-from comparison.config import MODELS, Config, log
-from comparison.subprocess_run import run_script
-from comparison.suite import Key, Record, Records
+from comparison.config import MODELS, Config, Key, Record, Records, log
+from comparison.interleave import run_script
 from comparison.table import Table
 
 IMPORT = "import hrnet_deploy"
@@ -77,12 +76,11 @@ def keys(names: Sequence[str], *, quick: bool) -> list[Key]:
 def measure(config: Config, key: Key) -> Record:
     """Time several starts; a "first start" finds an empty cache."""
     name, precision, way = key
-    image = str(config.jpegs(1)[0])
-    script, words = _NUMPY_CV2, [""]
+    image, script, words = str(config.jpegs(1)[0]), _NUMPY_CV2, [""]
     if way == _SCRIPT:
-        height, width = MODELS[name]
-        plain = baselines.plain_onnx(name, MODELS[name], config.folder)
-        script, words = _PLAIN_SCRIPT, [str(plain), image, str(height), str(width)]
+        size_hw = MODELS[name]
+        plain = baselines.plain_onnx(name, size_hw, config.folder)
+        script, words = _PLAIN_SCRIPT, [str(plain), image, *map(str, size_hw)]
     elif way != _FLOOR:
         path = config.artifact(name, precision, MODELS[name], baselines.checkpoint(name, config.folder))
         script, words = _OURS, [str(path), image]
@@ -90,11 +88,10 @@ def measure(config: Config, key: Key) -> Record:
     log(f"cold_start {' '.join(key)}: {rounds} rounds")
     found = []
     with tempfile.TemporaryDirectory() as shared_cache:
-        for index in range(-1, rounds):
+        for index in range(rounds + 1):
             cache = shared_cache if way != _FIRST else f"{shared_cache}/{index}"
-            values = run_script(script, *words, environment={"HRNET_DEPLOY_CACHE": cache}).values
-            if index >= 0:  # the first loads the files into the system's memory
-                found.append(values)
+            found.append(run_script(script, *words, environment={"HRNET_DEPLOY_CACHE": cache}).values)
+    del found[0]  # it loads the files into the system's memory
     steps = {step: [round(one["ms"][step], 2) for one in found] for step in found[0]["ms"]}
     return {"ms": steps, "heavy": sorted({name for one in found for name in one.get("heavy", ())}), "notes": []}
 
@@ -105,15 +102,11 @@ def table(records: Records) -> Table:
     for (name, precision, way), record in records.items():
         steps = dict(record["ms"])
         if _FIRST_OUTPUT in steps:
-            steps[_ALL] = _until_first(record["ms"])
+            until_first = (taken for step, taken in record["ms"].items() if step != _SECOND)
+            steps[_ALL] = [sum(one) for one in zip(*until_first, strict=True)]
         for step, taken in steps.items():
             cells = (step, f"{statistics.median(taken):.0f}", str(len(taken)))
             lines.rows.append((name, precision, way.replace("-", " "), *cells))
         if record["heavy"]:
             lines.notes.append(f"{name} {precision}: importing loads {', '.join(record['heavy'])}")
     return lines
-
-
-def _until_first(steps: dict[str, list[float]]) -> list[float]:
-    """Sum the steps of each start."""
-    return [sum(one) for one in zip(*(taken for step, taken in steps.items() if step != _SECOND), strict=True)]

@@ -1,4 +1,4 @@
-"""The options of a run, and the files that it creates once: images and artifacts."""
+"""The options of a run, the protocol of a suite, and the files that are created once."""
 
 from __future__ import annotations
 
@@ -7,17 +7,41 @@ import functools
 import hashlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 
 import hrnet_deploy
+from comparison.table import Table
 from hrnet_deploy import export
-from hrnet_deploy.export.agreement import AgreementError
+from hrnet_deploy.export.result import AgreementError
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
+
+Key = tuple[str, ...]
+"""A group within its suite, such as ("hrnet_w18", "int8", "batch-8")."""
+Record = dict[str, Any]
+"""Measurements of a group, as JSON; `notes` is a list of lines for below the table."""
+Records = Mapping[Key, Record]
+
+
+class Suite(Protocol):
+    """A module of this package that measures something."""
+
+    def keys(self, names: Sequence[str], *, quick: bool) -> list[Key]:
+        """Return the groups of some models, in the order of the table."""
+        ...
+
+    def measure(self, config: Config, key: Key) -> Record:
+        """Measure one group; may raise anything."""
+        ...
+
+    def table(self, records: Records) -> Table:
+        """Tabulate the records of groups that did not fail."""
+        ...
+
 
 MODELS = {
     "hrnet_w18_small_v2": (224, 224),
@@ -28,9 +52,9 @@ MODELS = {
 }
 """Models of the tables and their (height, width)."""
 QUICK_MODELS = ("hrnet_w18_small_v2",)
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = ROOT.parent / "shared"
 CALIBRATION_IMAGES = 8
-ALL_INT8 = "keep_fp_none"
 _EXPORTING_ROOMS = ("calibration", "exporters", "models", "export")
 
 
@@ -65,25 +89,22 @@ class Config:
             (folder / f"{index:03}.jpg").write_bytes(file.read_bytes())
         return folder
 
-    def artifact_path(self, variant: str, precision: str, imgsz: tuple[int, int], *options: str) -> Path:
+    def artifact_path(self, variant: str, precision: str, imgsz: tuple[int, int], *words: str) -> Path:
         """Return where an artifact of this version of the exporting code lies."""
-        name = "-".join((variant, precision, f"{imgsz[0]}x{imgsz[1]}", *options))
+        name = "-".join((variant, precision, f"{imgsz[0]}x{imgsz[1]}", *words))
         return self.folder / f"ours-{_code_digest()}" / f"{name}.onnx"
 
-    def artifact(self, variant: str, precision: str, imgsz: tuple[int, int], weights: Path, *options: str) -> Path:
-        """Export an artifact once; options are "pixels_in", "labels_out" and `ALL_INT8`."""
-        chosen: dict[str, Any] = {option: True for option in options if option != ALL_INT8}
-        chosen |= {"keep_fp": "none"} if ALL_INT8 in options else {}
+    def artifact(self, variant: str, precision: str, imgsz: tuple[int, int], weights: Path, **options: Any) -> Path:
+        """Export an artifact once; the options are those of `export`."""
+        path = self.artifact_path(variant, precision, imgsz, *(f"{name}_{value}" for name, value in options.items()))
         if precision == "int8":
-            chosen |= {"calib_data": self.data, "calib_images": CALIBRATION_IMAGES, "calib_method": "minmax"}
-            chosen |= {"allow_val": True, "keep_rejected": True}
-
-        path = self.artifact_path(variant, precision, imgsz, *options)
+            int8 = {"calib_images": CALIBRATION_IMAGES, "calib_method": "minmax", "allow_val": True}
+            options = {"calib_data": self.data, "keep_rejected": True} | int8 | options
 
         def create(unfinished: Path) -> None:
             log(f"exports {path.stem}")
             with contextlib.suppress(AgreementError):  # random weights predict at random
-                export(variant, weights=str(weights), precision=precision, imgsz=imgsz, output=unfinished, **chosen)
+                export(variant, weights=str(weights), precision=precision, imgsz=imgsz, output=unfinished, **options)
 
         return created_once(path, create)
 
@@ -100,7 +121,7 @@ def created_once(path: Path, create: Callable[[Path], object]) -> Path:
 
 def synthetic_photos(folder: Path) -> Path:
     """Create JPEGs of a camera's size, where there are no real ones."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for index, image in enumerate(synthetic_images(16, (375, 500))):
         cv2.imwrite(str(folder / f"{index:03}.jpg"), image)
     return folder

@@ -8,27 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from comparison import cold_start, memory, streams, throughput
+from comparison.config import Key, Record, Records
 from comparison.interleave import ratio
-from comparison.suite import Records
 from comparison.table import Table
+
+_Rows = list[tuple[str, Key, Record]]
 
 
 @dataclass
 class Goal:
-    """One goal.
-
-    Attributes:
-        wanted: bound, a lower one unless `at_most`.
-        digits: decimals of the figures.
-        found: every value and its row.
-    """
+    """One goal: a bound, a lower one unless `at_most`, and every value with its row."""
 
     text: str
     wanted: float
+    found: list[tuple[float, str]] = field(default_factory=list)
     at_most: bool = False
     unit: str = ""
     digits: int = 2
-    found: list[tuple[float, str]] = field(default_factory=list)
 
     def cells(self) -> tuple[str, ...]:
         """Return the goal's row of the table."""
@@ -36,30 +32,23 @@ class Goal:
         if not self.found:
             return (self.text, bound, "not measured", "-", "-", "-")
         worst, row = (max if self.at_most else min)(self.found)
-        achieved = [
-            value for value, _ in self.found if (value <= self.wanted if self.at_most else value >= self.wanted)
-        ]
-        share = f"{len(achieved)} of {len(self.found)}"
-        result = "yes" if len(achieved) == len(self.found) else "no"
-        return (self.text, bound, f"{worst:.{self.digits}f}{self.unit}", result, share, row)
+        within = [value <= self.wanted if self.at_most else value >= self.wanted for value, _ in self.found]
+        share = f"{sum(within)} of {len(within)}"
+        return (self.text, bound, f"{worst:.{self.digits}f}{self.unit}", "yes" if all(within) else "no", share, row)
 
 
 def table(records: Mapping[str, Records]) -> Table:
     """Tabulate the worst case of each goal; records of failed groups are left out."""
     head = ("goal", "wanted", "worst", "achieved", "rows that achieve it", "worst row")
-    lines = Table("Worst case over the table", head)
-    found = [
-        *_of_throughput(records["throughput"]),
-        *_of_streams(records["streams"]),
-        _masks(records["segmentation"]),
-        *_of_start(records["cold_start"]),
-        *_of_memory(records["memory"]),
-    ]
-    lines.rows += [goal.cells() for goal in found]
-    return lines
+    rows = {name: [(" ".join(key), key, record) for key, record in found.items()] for name, found in records.items()}
+    goals = _of_throughput(rows["throughput"]) + _of_streams(rows["streams"])
+    masks = [(100 * record["equal"], row) for row, _, record in rows["segmentation"]]
+    goals.append(Goal("segmentation: equal pixels, short path and plain one", 99.9, masks, unit=" %", digits=3))
+    goals += _of_start(rows["cold_start"]) + _of_memory(rows["memory"])
+    return Table("Worst case over the table", head, [goal.cells() for goal in goals])
 
 
-def _of_throughput(records: Records) -> list[Goal]:
+def _of_throughput(rows: _Rows) -> list[Goal]:
     fastest = Goal("engine only: the fastest baseline / ours, same precision", 1.0)
     whole_int8 = Goal("engine only, INT8 with --keep-fp none: the fastest baseline / ours", 1.0)
     plain = Goal("engine only: plain ONNX Runtime script / ours, FP32, batch 1", 1.15)
@@ -69,8 +58,8 @@ def _of_throughput(records: Records) -> list[Goal]:
     }
     whole = Goal("from JPEG bytes: torch eager / ours", 1.5)
     equal = Goal("labels as the plain script's, FP32", 99.9, unit=" %")
-    for key, record in records.items():
-        times, row = record["times"], " ".join(key)
+    for row, key, record in rows:
+        times = record["times"]
         ours, ours_whole = throughput.engine(times), throughput.from_jpeg(times)
         if ours is None:
             continue
@@ -88,43 +77,34 @@ def _of_throughput(records: Records) -> list[Goal]:
     return [fastest, whole_int8, plain, *gains.values(), whole, equal]
 
 
-def _of_streams(records: Records) -> list[Goal]:
+def _of_streams(rows: _Rows) -> list[Goal]:
     streamed = Goal("streaming: time over the fastest engine alone", 1.10, at_most=True)
     command = Goal("folder of 200 with hrnet-predict: time over the fastest engine alone", 1.15, at_most=True)
-    for key, record in records.items():
-        times, row = record["times"], " ".join(key)
+    for row, _, record in rows:
+        times = record["times"]
         alone = times[streams.engine(times)]
         streamed.found += [(ratio(times[way], alone), f"{row}: {way}") for way in streams.STREAMED]
         command.found.append((ratio(times[streams.COMMAND], alone), row))
     return [streamed, command]
 
 
-def _masks(records: Records) -> Goal:
-    found = [(100 * record["equal"], " ".join(key)) for key, record in records.items()]
-    return Goal("segmentation: equal pixels, short path and plain one", 99.9, unit=" %", digits=3, found=found)
-
-
-def _of_start(records: Records) -> list[Goal]:
-    found = []
+def _of_start(rows: _Rows) -> list[Goal]:
+    ours = [(row, record) for row, _, record in rows if cold_start.IMPORT in record["ms"]]
+    goals = []
     for step in (cold_start.IMPORT, cold_start.WITH_PREDICTOR):
-        goal = Goal(step, 150, at_most=True, unit=" ms", digits=0)
-        ours = {key: record for key, record in records.items() if step in record["ms"]}
-        goal.found += [(statistics.median(record["ms"][step]), " ".join(key)) for key, record in ours.items()]
-        found.append(goal)
-    heavy = Goal("modules of torch, onnx and tensorrt loaded by both", 0, at_most=True, digits=0)
-    heavy.found += [(len(r["heavy"]), " ".join(key)) for key, r in records.items() if cold_start.IMPORT in r["ms"]]
-    return [*found, heavy]
+        found = [(statistics.median(record["ms"][step]), row) for row, record in ours]
+        goals.append(Goal(step, 150, found, at_most=True, unit=" ms", digits=0))
+    heavy = [(float(len(record["heavy"])), row) for row, record in ours]
+    return [*goals, Goal("modules of torch, onnx and tensorrt loaded by both", 0, heavy, at_most=True, digits=0)]
 
 
-def _of_memory(records: Records) -> list[Goal]:
-    wide = Goal("export of w64: peak memory", 4096, at_most=True, unit=" MiB", digits=0)
+def _of_memory(rows: _Rows) -> list[Goal]:
     here_mib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
-    street = Goal(
-        "seg w48 at 1024x2048 predicts: peak memory, this machine's", here_mib, at_most=True, unit=" MiB", digits=0
-    )
-    for key, record in records.items():
-        if key[0] == "hrnet_w64" and key[2] == memory.EXPORT:
-            wide.found.append((record["mib"], " ".join(key)))
-        if key[0] == "hrnetv2_w48" and key[2] == memory.PREDICT:
-            street.found.append((record["mib"], " ".join(key)))
-    return [wide, street]
+    goals = []
+    for model, command, text, wanted in (
+        ("hrnet_w64", memory.EXPORT, "export of w64: peak memory", 4096.0),
+        ("hrnetv2_w48", memory.PREDICT, "seg w48 at 1024x2048 predicts: peak memory, this machine's", here_mib),
+    ):
+        found = [(record["mib"], row) for row, key, record in rows if (key[0], key[2]) == (model, command)]
+        goals.append(Goal(text, wanted, found, at_most=True, unit=" MiB", digits=0))
+    return goals

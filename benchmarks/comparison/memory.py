@@ -7,9 +7,8 @@ from pathlib import Path
 
 import cv2
 
-from comparison.config import MODELS, SHARED, Config, log
-from comparison.subprocess_run import run_script
-from comparison.suite import Key, Record, Records
+from comparison.config import MODELS, SHARED, Config, Key, Record, Records, log
+from comparison.interleave import run_script
 from comparison.table import Table
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
@@ -49,11 +48,8 @@ def keys(names: Sequence[str], *, quick: bool) -> list[Key]:
     """Return (model, size, command)."""
     name, size = names[0], "{}x{}".format(*MODELS[names[0]])
     usual: list[Key] = [(name, size, what) for what in (EXPORT, PREDICT, CALIBRATE, EVALUATE)]
-    wide: list[Key] = [
-        ("hrnet_w64", "224x224", EXPORT),
-        *(("hrnetv2_w48", _STREET, what) for what in (EXPORT, PREDICT)),
-    ]
-    return usual if quick else usual + wide
+    wide: list[Key] = [("hrnetv2_w48", _STREET, what) for what in (EXPORT, PREDICT)]
+    return usual if quick else [*usual, ("hrnet_w64", "224x224", EXPORT), *wide]
 
 
 def measure(config: Config, key: Key) -> Record:
@@ -70,10 +66,11 @@ def measure(config: Config, key: Key) -> Record:
             log(f"memory {' '.join(key)}: exports first")
             run_script(_SCRIPTS[EXPORT], *exporting)
         source, batch = (_street(config), "1") if size == _STREET else (config.photos(32), "8")
-        words |= {PREDICT: (str(path), str(source), batch), EVALUATE: (str(path), str(_labeled(config)))}
-    path.with_suffix(".calib.json").unlink(
-        missing_ok=True
-    )  # a calibration table of an earlier run would spare the work
+        classes = SHARED / "data" / "imagenet" / "val"  # with one folder of images a class
+        labeled = classes if classes.is_dir() else config.data
+        words |= {PREDICT: (str(path), str(source), batch), EVALUATE: (str(path), str(labeled))}
+    # A calibration table of an earlier run would spare the work.
+    path.with_suffix(".calib.json").unlink(missing_ok=True)
     log(f"memory {' '.join(key)}: measures")
     return {"mib": round(run_script(_SCRIPTS[what], *words[what]).peak_mib), "notes": []}
 
@@ -85,12 +82,6 @@ def table(records: Records) -> Table:
         text = "predict one image" if (what, size) == (PREDICT, _STREET) else _WORDS.get(what, what)
         lines.rows.append((text, name, size, str(record["mib"])))
     return lines
-
-
-def _labeled(config: Config) -> Path:
-    """Return a folder with one folder of images a class."""
-    labeled = SHARED / "data" / "imagenet" / "val"
-    return labeled if labeled.is_dir() else config.data
 
 
 def _street(config: Config) -> Path:

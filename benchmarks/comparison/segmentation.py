@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from comparison import baselines
-from comparison.config import Config, log
+from comparison.config import Config, Key, Record, Records, log
 from comparison.interleave import Times, ratio, time_rounds
-from comparison.suite import Key, Record, Records
 from comparison.table import Table
 from hrnet_deploy import Predictor
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
@@ -35,9 +34,9 @@ def measure(config: Config, key: Key) -> Record:
     size_hw = (height, width)
     image = synthetic_images(1, size_hw)[0]
     weights = baselines.checkpoint(name, config.folder)
-    options: dict[str, tuple[str, ...]] = {_PLAIN: (), _SHORT: ("pixels_in", "labels_out")}
+    options: dict[str, dict[str, bool]] = {_PLAIN: {}, _SHORT: {"pixels_in": True, "labels_out": True}}
     paths = {
-        path: Predictor(config.artifact(name, "fp32", size_hw, weights, *chosen), device="cpu")
+        path: Predictor(config.artifact(name, "fp32", size_hw, weights, **chosen), device="cpu")
         for path, chosen in options.items()
     }
     masks = [predictor.predict(image).mask for predictor in paths.values()]

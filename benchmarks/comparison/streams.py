@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from comparison import baselines
-from comparison.config import MODELS, Config, log
+from comparison.config import MODELS, Config, Key, Record, Records, log
 from comparison.interleave import Call, Times, ratio, time_rounds
-from comparison.suite import Key, Record, Records
 from comparison.table import Table
 from hrnet_deploy import Predictor
 from hrnet_deploy.cli import predict as predict_command
@@ -88,10 +87,8 @@ def _infer(predictor: Predictor, array: baselines.Floats, count: int) -> None:
 
 
 def _side_by_side(pool: ThreadPoolExecutor, predictor: Predictor, array: baselines.Floats, images: int) -> None:
-    batches = images // _BATCH
-    shares = [
-        batches // predictor.streams + (index < batches % predictor.streams) for index in range(predictor.streams)
-    ]
+    batches, streams = images // _BATCH, predictor.streams
+    shares = (batches // streams + (index < batches % streams) for index in range(streams))
     list(pool.map(functools.partial(_infer, predictor, array), shares))
 
 

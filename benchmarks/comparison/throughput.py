@@ -7,13 +7,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from comparison import baselines
-from comparison.config import ALL_INT8, CALIBRATION_IMAGES, MODELS, Config, log
+from comparison.config import CALIBRATION_IMAGES, MODELS, Config, Key, Record, Records, log
 from comparison.interleave import Call, Times, ratio, time_rounds
-from comparison.suite import Key, Record, Records
 from comparison.table import Table
 from hrnet_deploy import Predictor
 from hrnet_deploy.engines.openvino.runtime import is_installed
@@ -113,44 +113,40 @@ def _makers(config: Config, key: Key) -> dict[str, Callable[[], Call]]:
     contents = [file.read_bytes() for file in config.jpegs(max(batch, CALIBRATION_IMAGES))]
     rows = [baselines.by_pillow(content, size_hw) for content in contents]
     array = np.stack(rows[:batch])
+    plain = functools.partial(baselines.plain_onnx, variant, size_hw, folder)
 
-    def plain() -> Path:
-        return baselines.plain_onnx(variant, size_hw, folder)
-
-    def ours(backend: str, kind: str, *options: str, whole: bool = False) -> Call:
-        path = config.artifact(variant, kind, size_hw, baselines.checkpoint(variant, folder), *options)
+    def ours(backend: str, kind: str = precision, *, whole: bool = False, **options: Any) -> Call:
+        path = config.artifact(variant, kind, size_hw, baselines.checkpoint(variant, folder), **options)
         predictor = Predictor(path, device="cpu", backend=backend)
         if whole:
             return lambda: predictor.predict(contents[:batch] if batch > 1 else contents[0], batch=batch)
         return lambda: next(iter(predictor.infer(array).values()))
 
-    def openvino(path: Path) -> baselines.Scores:
-        return baselines.openvino_request(path, array.shape)
+    def onnxruntime(graph: Path) -> Call:
+        return functools.partial(baselines.plain_session(graph), array)
 
-    def on_array(opener: Callable[[Path], baselines.Scores], graph: Callable[[], Path]) -> Callable[[], Call]:
-        return lambda: functools.partial(opener(graph()), array)
+    def openvino(graph: Path) -> Call:
+        return functools.partial(baselines.openvino_request(graph, array.shape), array)
 
+    backends = ("onnxruntime", *(("openvino",) if is_installed() else ()))
     makers: dict[str, Callable[[], Call]] = {}
-    for whole in (False, True):
-        for backend in ("onnxruntime", *(("openvino",) if is_installed() else ())):
-            opened = functools.partial(ours, backend, precision, whole=whole)
-            makers[f"ours, {backend}{_FROM_JPEG * whole}"] = opened
-            if precision == "int8" and not whole:
-                makers[f"ours, {backend}{_ALL_INT8}"] = functools.partial(ours, backend, precision, ALL_INT8)
+    for backend in backends:
+        makers[f"ours, {backend}"] = functools.partial(ours, backend)
+        if precision == "int8":
+            makers[f"ours, {backend}{_ALL_INT8}"] = functools.partial(ours, backend, keep_fp="none")
+    makers |= {f"ours, {backend}{_FROM_JPEG}": functools.partial(ours, backend, whole=True) for backend in backends}
     if precision == "int8":
         return makers | {
             FP32_TOO: lambda: ours("onnxruntime", "fp32"),
-            "ONNX Runtime quantize_static": on_array(
-                baselines.plain_session, lambda: baselines.quantized_onnx(plain(), rows)
-            ),
-            "OpenVINO + NNCF": on_array(openvino, lambda: baselines.quantized_openvino(plain(), rows)),
+            "ONNX Runtime quantize_static": lambda: onnxruntime(baselines.quantized_onnx(plain(), rows)),
+            "OpenVINO + NNCF": lambda: openvino(baselines.quantized_openvino(plain(), rows)),
         }
     makers |= {
-        PLAIN: on_array(baselines.plain_session, plain),
-        "OpenVINO": on_array(openvino, plain),
-        "torch eager": lambda: baselines.eager(variant, array),
+        PLAIN: lambda: onnxruntime(plain()),
+        "OpenVINO": lambda: openvino(plain()),
+        "torch eager": lambda: baselines.inferring(baselines.torch_model(variant), array),
         EAGER_FROM_JPEG: lambda: baselines.eager_from_jpeg(variant, contents[:batch], size_hw),
     }
     if variant in config.compiled:
-        makers["torch.compile"] = lambda: baselines.compiled(variant, array)
+        makers["torch.compile"] = lambda: baselines.inferring(baselines.compiled(variant), array)
     return makers

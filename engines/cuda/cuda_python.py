@@ -23,7 +23,6 @@ class CudaPython:
     name = "cuda-python"
 
     def device_count(self) -> int:
-        """Return the number of GPUs; 0 without a driver."""
         error, *values = runtime.cudaGetDeviceCount()
         if error == runtime.cudaError_t.cudaSuccess:
             return int(values[0])
@@ -32,30 +31,25 @@ class CudaPython:
         raise call_failure("cudaGetDeviceCount", error.name)
 
     def capability(self, device: int) -> str:
-        """Return the compute capability, such as "sm90"."""
         kind = runtime.cudaDeviceAttr
         major = _call("cudaDeviceGetAttribute", kind.cudaDevAttrComputeCapabilityMajor, device)
         minor = _call("cudaDeviceGetAttribute", kind.cudaDevAttrComputeCapabilityMinor, device)
         return f"sm{major}{minor}"
 
     def device_name(self, device: int) -> str:
-        """Return the name, such as "Tesla T4"."""
         name = _call("cudaGetDeviceProperties", device).name
         return (name.decode() if isinstance(name, bytes) else str(name)).rstrip("\0")
 
     def memory_info(self, device: int) -> tuple[int, int]:
-        """Return the free and total bytes."""
         with self.active(device):
             free, total = _call("cudaMemGetInfo")
         return int(free), int(total)
 
     def activate(self, device: int) -> None:
-        """Make a GPU current in this thread."""
         _call("cudaSetDevice", device)
 
     @contextmanager
     def active(self, device: int) -> Iterator[None]:
-        """Make a GPU current in this thread for a block."""
         # The caller's framework keeps its current GPU in the same place, so it is restored.
         before = int(_call("cudaGetDevice"))
         _call("cudaSetDevice", device)
@@ -66,43 +60,28 @@ class CudaPython:
                 _call("cudaSetDevice", before)
 
     def allocate(self, size: int) -> int:
-        """Allocate bytes on the current GPU."""
-        error, *values = runtime.cudaMalloc(max(size, 1))
-        if error != runtime.cudaError_t.cudaSuccess:
-            runtime.cudaGetLastError()  # clears the error, which later calls would report again
-            raise allocation_failure(size, error.name, _free_bytes())
-        return int(values[0])
+        return _allocated(size, *runtime.cudaMalloc(max(size, 1)))
 
     def free(self, address: int) -> None:
-        """Free device memory."""
         _call("cudaFree", address)
 
     def allocate_host(self, size: int) -> HostBytes:
-        """Allocate pinned host memory."""
-        error, *values = runtime.cudaHostAlloc(max(size, 1), runtime.cudaHostAllocDefault)
-        if error != runtime.cudaError_t.cudaSuccess:
-            runtime.cudaGetLastError()
-            raise allocation_failure(size, error.name, None, pinned=True)
-        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(values[0])))
+        address = _allocated(size, *runtime.cudaHostAlloc(max(size, 1), runtime.cudaHostAllocDefault), pinned=True)
+        return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def free_host(self, array: HostBytes) -> None:
-        """Free pinned memory."""
         _call("cudaFreeHost", array.ctypes.data)
 
     def stream(self) -> int:
-        """Create a non-blocking stream."""
         return int(_call("cudaStreamCreateWithFlags", runtime.cudaStreamNonBlocking))
 
     def destroy_stream(self, stream: int) -> None:
-        """Destroy a stream."""
         _call("cudaStreamDestroy", stream)
 
     def synchronize(self, stream: int) -> None:
-        """Wait for a stream."""
         _call("cudaStreamSynchronize", stream)
 
     def wait(self, stream: int, other: int) -> None:
-        """Order a stream behind another."""
         event = _call("cudaEventCreateWithFlags", runtime.cudaEventDisableTiming)
         try:
             _call("cudaEventRecord", event, other)
@@ -112,24 +91,19 @@ class CudaPython:
             _call("cudaEventDestroy", event)
 
     def copy_in(self, device_address: int, host_address: int, size: int, stream: int) -> None:
-        """Copy host memory to the GPU."""
         _copy(device_address, host_address, size, runtime.cudaMemcpyKind.cudaMemcpyHostToDevice, stream)
 
     def copy_out(self, host_address: int, device_address: int, size: int, stream: int) -> None:
-        """Copy GPU memory to the host."""
         _copy(host_address, device_address, size, runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost, stream)
 
     def copy_across(self, target: int, source: int, size: int, stream: int) -> None:
-        """Copy within GPU memory."""
         _copy(target, source, size, runtime.cudaMemcpyKind.cudaMemcpyDeviceToDevice, stream)
 
     def begin_capture(self, stream: int) -> None:
-        """Record a stream."""
         # Thread-local, so that other threads may allocate meanwhile.
         _call("cudaStreamBeginCapture", stream, runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
 
     def end_capture(self, stream: int) -> int:
-        """End the recording."""
         recorded = _call("cudaStreamEndCapture", stream)
         if not int(recorded):
             raise call_failure("cudaStreamEndCapture", "no graph: the capture was invalidated")
@@ -139,11 +113,9 @@ class CudaPython:
             _call("cudaGraphDestroy", recorded)
 
     def launch(self, graph: int, stream: int) -> None:
-        """Run a recorded graph."""
         _call("cudaGraphLaunch", graph, stream)
 
     def destroy_graph(self, graph: int) -> None:
-        """Destroy a graph."""
         _call("cudaGraphExecDestroy", graph)
 
 
@@ -153,6 +125,13 @@ def _call(call: str, *arguments: Any) -> Any:
     if error != runtime.cudaError_t.cudaSuccess:
         raise call_failure(call, error.name)
     return values[0] if len(values) == 1 else tuple(values) or None
+
+
+def _allocated(size: int, error: Any, *address: Any, pinned: bool = False) -> int:
+    if error != runtime.cudaError_t.cudaSuccess:
+        runtime.cudaGetLastError()  # clears the error, which later calls would report again
+        raise allocation_failure(size, error.name, None if pinned else _free_bytes(), pinned=pinned)
+    return int(address[0])
 
 
 def _copy(target: int, source: int, size: int, kind: Any, stream: int) -> None:

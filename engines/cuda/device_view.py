@@ -1,34 +1,20 @@
-"""GPU arrays of torch, CuPy, PyCUDA or Numba as an address, a shape and a type."""
+"""Views of the GPU arrays of other libraries."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+import operator
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from hrnet_deploy.engines.cuda.api import LEGACY_STREAM, Cuda
-from hrnet_deploy.engines.cuda.dlpack import CUDA_DEVICES, DlpackTensor, read_capsule
+from hrnet_deploy.engines.cuda.dlpack import CUDA_DEVICES, DeviceView, read_capsule
 from hrnet_deploy.errors import UsageError, one_line
 
 _INTERFACE = "__cuda_array_interface__"
-
-
-@dataclass(frozen=True)
-class DeviceView:
-    """A GPU array in C order, complete for later work of one stream.
-
-    Attributes:
-        dtype: NumPy's name, or one such as "bfloat16" that NumPy does not have.
-        owner: keeps the memory alive.
-    """
-
-    address: int
-    shape: tuple[int, ...]
-    dtype: str
-    owner: Any
 
 
 def is_device_array(value: Any) -> bool:
@@ -47,8 +33,7 @@ def view(value: Any, name: str, *, cuda: Cuda, device: int, stream: int) -> Devi
     if _has_dlpack(value):
         try:
             # The capsule is not consumed: it keeps the array alive until its destructor runs.
-            owner = value.__dlpack__(stream=stream)
-            found = read_capsule(owner)
+            found = read_capsule(value.__dlpack__(stream=stream))
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             reason = one_line(error, 200)
             raise UsageError(
@@ -56,9 +41,8 @@ def view(value: Any, name: str, *, cuda: Cuda, device: int, stream: int) -> Devi
             ) from error
         index = int(value.__dlpack_device__()[1])
     else:
-        owner, index = value, device
-        entry = getattr(value, _INTERFACE)
-        found = _from_interface(entry)
+        index, entry = device, getattr(value, _INTERFACE)
+        found = _from_interface(entry, value)
         cuda.wait(stream, int(entry.get("stream") or LEGACY_STREAM))
     if index != device:
         raise UsageError(f"input '{name}' must lie on cuda:{device}, got cuda:{index}. Copy it there.")
@@ -67,7 +51,7 @@ def view(value: Any, name: str, *, cuda: Cuda, device: int, stream: int) -> Devi
             f"input '{name}' must be contiguous in GPU memory, got shape {found.shape} with strides {found.strides}. "
             "Call .contiguous() (torch) or ascontiguousarray (CuPy) on it."
         )
-    return DeviceView(found.address, found.shape, found.dtype, owner)
+    return found
 
 
 def _has_dlpack(value: Any) -> bool:
@@ -77,12 +61,12 @@ def _has_dlpack(value: Any) -> bool:
         return False
 
 
-def _from_interface(entry: Any) -> DlpackTensor:
+def _from_interface(entry: Any, owner: Any) -> DeviceView:
     name, size = _dtype(entry["typestr"])
     strides = entry.get("strides")
     if strides is not None:
         strides = tuple(step / size for step in strides)
-    return DlpackTensor(int(entry["data"][0]), tuple(int(size) for size in entry["shape"]), name, strides, -1)
+    return DeviceView(int(entry["data"][0]), tuple(map(int, entry["shape"])), name, strides, owner)
 
 
 @lru_cache(maxsize=64)
@@ -93,12 +77,9 @@ def _dtype(text: str) -> tuple[str, int]:
     return (dtype.name if dtype.isnative else dtype.str), dtype.itemsize
 
 
-def _in_c_order(found: DlpackTensor) -> bool:
+def _in_c_order(found: DeviceView) -> bool:
     if found.strides is None or math.prod(found.shape) == 0:
         return True
-    expected = 1
-    for size, step in zip(reversed(found.shape), reversed(found.strides), strict=True):
-        if size != 1 and step != expected:
-            return False
-        expected *= size
-    return True
+    expected = itertools.accumulate(reversed(found.shape), operator.mul, initial=1)
+    steps = zip(reversed(found.shape), reversed(found.strides), expected, strict=False)
+    return all(size == 1 or step == wanted for size, step, wanted in steps)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -51,68 +52,59 @@ _Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_Managed))
 _Managed._fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter))
 
 _Destructor = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
-# Own function objects, because the signatures of ctypes.pythonapi belong to the whole process.
-_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
-_pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(
-    ("PyCapsule_GetPointer", ctypes.pythonapi)
-)
-_new = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, _Destructor)(
-    ("PyCapsule_New", ctypes.pythonapi)
-)
+
+
+def _python(name: str, result: Any, *arguments: Any) -> Any:
+    """Return a function of Python's C API; an own object, as signatures of ctypes.pythonapi are the whole process's."""
+    return ctypes.PYFUNCTYPE(result, *arguments)((name, ctypes.pythonapi))
+
+
+_is_valid = _python("PyCapsule_IsValid", ctypes.c_int, ctypes.py_object, ctypes.c_char_p)
+_pointer_of = _python("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
+_new = _python("PyCapsule_New", ctypes.py_object, ctypes.c_void_p, ctypes.c_char_p, _Destructor)
 # As addresses: a capsule under destruction must get no new reference.
-_dying_is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
-    ("PyCapsule_IsValid", ctypes.pythonapi)
-)
-_dying_pointer_of = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
-    ("PyCapsule_GetPointer", ctypes.pythonapi)
-)
+_dying_is_valid = _python("PyCapsule_IsValid", ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)
+_dying_pointer_of = _python("PyCapsule_GetPointer", ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
 
 
 @dataclass(frozen=True)
-class DlpackTensor:
-    """The array in a capsule.
+class DeviceView:
+    """A GPU array of torch, CuPy, PyCUDA or Numba.
 
     Attributes:
         dtype: NumPy's name, or one such as "bfloat16" that NumPy does not have.
         strides: in elements; None for C order.
-        device: index of the GPU.
+        owner: keeps the memory alive.
     """
 
     address: int
     shape: tuple[int, ...]
     dtype: str
-    strides: tuple[int, ...] | None
-    device: int
+    strides: tuple[float, ...] | None
+    owner: Any
 
 
-def read_capsule(capsule: Any) -> DlpackTensor:
+def read_capsule(capsule: Any) -> DeviceView:
     """Read a capsule without consuming it: the array lives as long as the capsule."""
     if not _is_valid(capsule, _NAME):
         raise BufferError("no unused DLPack capsule")
     tensor = ctypes.cast(_pointer_of(capsule, _NAME), ctypes.POINTER(_Managed)).contents.tensor
-    shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
-    strides = tuple(tensor.strides[axis] for axis in range(tensor.ndim)) if tensor.strides else None
+    shape = tuple(tensor.shape[: tensor.ndim])
+    strides = tuple(tensor.strides[: tensor.ndim]) if tensor.strides else None
     address = int(tensor.data or 0) + int(tensor.byte_offset)
     dtype = _dtype_name(tensor.dtype.code, tensor.dtype.bits, tensor.dtype.lanes)
-    return DlpackTensor(address, shape, dtype, strides, int(tensor.device.index))
+    return DeviceView(address, shape, dtype, strides, capsule)
 
 
 def make_capsule(
     owner: Any, *, address: int, shape: Sequence[int], dtype: np.dtype[Any], device: tuple[int, int]
 ) -> Any:
     """Create a capsule for an array in C order, which keeps `owner` alive until it is consumed and released."""
-    managed = _Managed()
     dimensions = (ctypes.c_int64 * max(len(shape), 1))(*shape)
-    managed.tensor.data = address
-    managed.tensor.device = _Device(*device)
-    managed.tensor.ndim = len(shape)
-    managed.tensor.dtype = _DataType(_CODES[dtype.kind], dtype.itemsize * 8, 1)
-    managed.tensor.shape = dimensions
-    managed.tensor.strides = None
-    managed.tensor.byte_offset = 0
+    element = _DataType(_CODES[dtype.kind], dtype.itemsize * 8, 1)
+    tensor = _Tensor(address, _Device(*device), len(shape), element, dimensions, None, 0)
     token = next(_tokens)
-    managed.context = token
-    managed.deleter = _DELETE
+    managed = _Managed(tensor, token, _DELETE)
     _alive[token] = (managed, dimensions, owner)
     return _new(ctypes.addressof(managed), _NAME, _DESTROY)
 
@@ -140,14 +132,7 @@ _DESTROY = _Destructor(_destroy)
 
 @lru_cache(maxsize=64)
 def _dtype_name(code: int, bits: int, lanes: int) -> str:
-    kind = _KINDS.get(code)
-    try:
-        return (
-            str(np.dtype(f"{kind}{bits // 8}").name) if lanes == 1 and kind and bits % 8 == 0 else _foreign(code, bits)
-        )
-    except TypeError:  # such as a float of one byte
-        return _foreign(code, bits)
-
-
-def _foreign(code: int, bits: int) -> str:
+    if lanes == 1 and code in _KINDS and bits % 8 == 0:
+        with suppress(TypeError):  # such as a float of one byte
+            return np.dtype(f"{_KINDS[code]}{bits // 8}").name
     return "bfloat16" if code == _BFLOAT else f"dlpack type {code} of {bits} bits"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 
 from hrnet_deploy.engines.cuda.api import Cuda
 from hrnet_deploy.errors import MissingDependencyError, UsageError
@@ -27,17 +28,15 @@ def open_cuda(provider: str = "auto") -> Cuda:
     """
     if provider not in _PROVIDERS:
         raise UsageError(f"CUDA provider must be one of {', '.join(_PROVIDERS)}, got '{provider}'. Choose one.")
-    if provider == "cuda-python":
-        return _cuda_python()
-    if provider == "pycuda" or _pycuda_context_is_current():
+    if provider == "pycuda" or (provider == "auto" and _pycuda_context_is_current()):
         return _pycuda()
     try:
         return _cuda_python()
-    except MissingDependencyError as error:
-        try:
-            return _pycuda()
-        except MissingDependencyError:
-            raise error from None
+    except MissingDependencyError:
+        if provider == "auto":
+            with suppress(MissingDependencyError):
+                return _pycuda()
+        raise
 
 
 def _cuda_python() -> Cuda:

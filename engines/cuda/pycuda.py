@@ -43,35 +43,30 @@ class PyCuda:
             return
         current = driver.Context.get_current()
         if current is not None:
-            self._contexts[self._current_device()] = current
+            device = driver.Context.get_device()
+            self._contexts[next(i for i in range(driver.Device.count()) if driver.Device(i) == device)] = current
 
     def device_count(self) -> int:
-        """Return the number of GPUs; 0 without a driver."""
         return 0 if self._driver_failure else int(_call("cuDeviceGetCount", driver.Device.count))
 
     def capability(self, device: int) -> str:
-        """Return the compute capability, such as "sm90"."""
         major, minor = _call("cuDeviceGetAttribute", driver.Device(device).compute_capability)
         return f"sm{major}{minor}"
 
     def device_name(self, device: int) -> str:
-        """Return the name, such as "Tesla T4"."""
         return str(_call("cuDeviceGetName", driver.Device(device).name))
 
     def memory_info(self, device: int) -> tuple[int, int]:
-        """Return the free and total bytes."""
         with self.active(device):
             free, total = _call("cuMemGetInfo", driver.mem_get_info)
         return int(free), int(total)
 
     def activate(self, device: int) -> None:
-        """Make a GPU current in this thread."""
         if not self._is_current(device):
             _call("cuCtxPushCurrent", self._context(device).push)
 
     @contextmanager
     def active(self, device: int) -> Iterator[None]:
-        """Make a GPU current in this thread for a block."""
         if self._is_current(device):
             yield
             return
@@ -82,7 +77,6 @@ class PyCuda:
             driver.Context.pop()
 
     def allocate(self, size: int) -> int:
-        """Allocate bytes on the current GPU."""
         try:
             memory = driver.mem_alloc(max(size, 1))
         except driver.Error as error:
@@ -90,11 +84,9 @@ class PyCuda:
         return self._keep(int(memory), memory)
 
     def free(self, address: int) -> None:
-        """Free device memory."""
         _call("cuMemFree", self._owned.pop(address).free)
 
     def allocate_host(self, size: int) -> HostBytes:
-        """Allocate pinned host memory."""
         try:
             array: HostBytes = driver.pagelocked_empty(max(size, 1), np.uint8)
         except driver.Error as error:
@@ -103,24 +95,19 @@ class PyCuda:
         return array[:size]
 
     def free_host(self, array: HostBytes) -> None:
-        """Free pinned memory."""
         _call("cuMemFreeHost", self._owned.pop(array.ctypes.data).base.free)
 
     def stream(self) -> int:
-        """Create a non-blocking stream."""
         stream = _call("cuStreamCreate", driver.Stream, _NON_BLOCKING)
         return self._keep(int(stream.handle), stream)
 
     def destroy_stream(self, stream: int) -> None:
-        """Drop a stream; PyCUDA destroys it with its last reference."""
-        del self._owned[stream]
+        del self._owned[stream]  # PyCUDA destroys it with its last reference
 
     def synchronize(self, stream: int) -> None:
-        """Wait for a stream."""
         _call("cuStreamSynchronize", self._owned[stream].synchronize)
 
     def wait(self, stream: int, other: int) -> None:
-        """Order a stream behind another."""
         if other != LEGACY_STREAM and other not in self._owned:
             # PyCUDA cannot address a stream of others, so the host waits for all work.
             _call("cuCtxSynchronize", driver.Context.synchronize)
@@ -130,30 +117,20 @@ class PyCuda:
         _call("cuStreamWaitEvent", self._owned[stream].wait_for_event, event)
 
     def copy_in(self, device_address: int, host_address: int, size: int, stream: int) -> None:
-        """Copy host memory to the GPU."""
         source = _bytes_at(host_address, size)
         _call("cuMemcpyHtoDAsync", driver.memcpy_htod_async, device_address, source, self._owned[stream])
 
     def copy_out(self, host_address: int, device_address: int, size: int, stream: int) -> None:
-        """Copy GPU memory to the host."""
         target = _bytes_at(host_address, size)
         _call("cuMemcpyDtoHAsync", driver.memcpy_dtoh_async, target, device_address, self._owned[stream])
 
     def copy_across(self, target: int, source: int, size: int, stream: int) -> None:
-        """Copy within GPU memory."""
         _call("cuMemcpyDtoDAsync", driver.memcpy_dtod_async, target, source, size, self._owned[stream])
 
-    def begin_capture(self, stream: int) -> None:  # noqa: ARG002 (the protocol's)
-        """Raise a DeviceError: PyCUDA records no streams."""
-        raise _no_graphs()
+    def begin_capture(self, *_: Any, **__: Any) -> Any:
+        raise DeviceError("CUDA graphs need a provider that records streams, got PyCUDA. Use cuda-python for them.")
 
-    def end_capture(self, stream: int) -> int:  # noqa: ARG002
-        """Raise a DeviceError: PyCUDA records no streams."""
-        raise _no_graphs()
-
-    def launch(self, graph: int, stream: int) -> None:  # noqa: ARG002
-        """Raise a DeviceError: PyCUDA records no streams."""
-        raise _no_graphs()
+    end_capture = launch = begin_capture
 
     def destroy_graph(self, graph: int) -> None:
         """Do nothing: there are no graphs."""
@@ -177,11 +154,6 @@ class PyCuda:
         current = None if self._driver_failure else driver.Context.get_current()
         return current is not None and current == self._context(device)
 
-    @staticmethod
-    def _current_device() -> int:
-        current = driver.Context.get_device()
-        return next(i for i in range(driver.Device.count()) if driver.Device(i) == current)
-
 
 def _call(call: str, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
@@ -203,7 +175,3 @@ def _free_bytes() -> int | None:
     with suppress(DeviceError):
         return int(_call("cuMemGetInfo", driver.mem_get_info)[0])
     return None
-
-
-def _no_graphs() -> DeviceError:
-    return DeviceError("CUDA graphs need a provider that records streams, got PyCUDA. Use cuda-python for them.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.arithmetic import arithmetic_of
 from hrnet_deploy.engines.compiled_cache import compiled_folder, open_cached
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph_source import check_source
-from hrnet_deploy.engines.openvino.preference import computes_in_half
+from hrnet_deploy.engines.graph import arithmetic_of, check_source, graph_card
 from hrnet_deploy.engines.openvino.requests import RequestPool
 from hrnet_deploy.engines.openvino.runtime import DEVICE, DTYPES, half_hint, load_core, load_openvino, reason
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import TensorSpec
+from hrnet_deploy.spec import Precision, TensorSpec
 from hrnet_deploy.system.processor import processor_key
 
+Shapes = Mapping[str, tuple[int | str, ...]]
 _BLOB = "net.blob"
 _REQUESTS_PER_STREAM = 2  # the next input waits while one request runs
 
@@ -36,7 +36,6 @@ class OpenVinoEngine:
 
     Attributes:
         streams: images computed side by side.
-        arithmetic: such as "float32", "bfloat16" or "int8 and float32".
     """
 
     backend = "openvino"
@@ -64,12 +63,12 @@ class OpenVinoEngine:
         self.arithmetic = arithmetic_of(header, half=DTYPES[hint])
         self.metadata: Mapping[str, str] = header.metadata
         graph = None if header.complete else _read(model, self._name)
-        self.inputs, self.outputs = _specs(header, graph)
+        self.inputs = _specs(header.inputs, header, None if graph is None else graph.inputs)
+        self.outputs = _specs(header.outputs, header, None if graph is None else graph.outputs)
         self._single = all(one.shape and isinstance(one.shape[0], str) for one in (*self.inputs, *self.outputs))
         compiled, blob = self._open(model, graph, _config(hint, threads, streams), folder.result())
-        self._pool: RequestPool | None = self._checked(
-            lambda: RequestPool(compiled, _REQUESTS_PER_STREAM * streams, blob)
-        )
+        with _opening(self._name):
+            self._pool: RequestPool | None = RequestPool(compiled, _REQUESTS_PER_STREAM * streams, blob)
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
         """Compute every output for one batch, as `Engine.run`."""
@@ -112,34 +111,22 @@ class OpenVinoEngine:
             # Mapped, so that weights are read at their first use; copy on write, because a tensor must be writable.
             blob = np.memmap(cached / _BLOB, np.uint8, "c")
             tensor = openvino.Tensor(blob, shared_memory=True)
-            return self._checked(lambda: core.import_model(tensor, DEVICE, config)), blob
+            with _opening(self._name):
+                return core.import_model(tensor, DEVICE, config), blob
 
         def create(folder: Path | None) -> tuple[Any, NDArray[Any] | None]:
             source = graph if graph is not None else _read(model, self._name)
-            compiled = self._checked(lambda: core.compile_model(self._for_one_image(source), DEVICE, config))
+            with _opening(self._name):
+                if self._single:
+                    source.reshape({port: [1, *list(port.partial_shape)[1:]] for port in source.inputs})
+                compiled = core.compile_model(source, DEVICE, config)
+                blob = compiled.export_model() if folder else b""
             if folder:
-                blob = self._checked(compiled.export_model)
                 (folder / _BLOB).write_bytes(blob if isinstance(blob, bytes) else blob.getbuffer())
             return compiled, None
 
         kind = "-".join(f"{key}={value}" for key, value in sorted(config.items()) if key != "ENABLE_CPU_PINNING")
         return open_cached(folder, kind.lower(), reopen=reopen, create=create)
-
-    def _for_one_image(self, graph: Any) -> Any:
-        """Reshape a graph with an open batch for one image."""
-        if self._single:
-            shapes = {}
-            for port in graph.inputs:
-                shapes[port] = port.partial_shape
-                shapes[port][0] = 1
-            graph.reshape(shapes)
-        return graph
-
-    def _checked(self, step: Any) -> Any:
-        try:
-            return step()
-        except (RuntimeError, ValueError) as error:
-            raise _cannot_open(self._name, error) from error
 
 
 def _folder(model: Path | bytes, header: OnnxHeader) -> Path | None:
@@ -158,46 +145,42 @@ def _config(hint: str, threads: int | None, streams: int) -> dict[str, Any]:
     # Without a hint OpenVINO would compute in bfloat16 wherever the CPU has it. Pinned threads of two processes would
     # share some cores while others stay idle.
     config: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "ENABLE_CPU_PINNING": False}
+    config["PERFORMANCE_HINT"] = "THROUGHPUT" if streams > 1 else "LATENCY"
     if streams > 1:
-        config |= {"PERFORMANCE_HINT": "THROUGHPUT", "NUM_STREAMS": str(streams)}
-    else:
-        config |= {"PERFORMANCE_HINT": "LATENCY"}
+        config["NUM_STREAMS"] = str(streams)
     if threads is not None:
         config["INFERENCE_NUM_THREADS"] = threads
     return config
 
 
 def _read(model: Path | bytes, name: str) -> Any:
-    try:
+    with _opening(name):
         return load_core().read_model(str(model) if isinstance(model, Path) else model)
+
+
+@contextlib.contextmanager
+def _opening(name: str) -> Iterator[None]:
+    """Turn OpenVINO's errors into an ArtifactError."""
+    try:
+        yield
     except (RuntimeError, ValueError) as error:
-        raise _cannot_open(name, error) from error
+        raise ArtifactError(f"{name} must be a model OpenVINO can open, got: {reason(error)}") from error
 
 
-def _cannot_open(name: str, error: Exception) -> ArtifactError:
-    return ArtifactError(f"{name} must be a model OpenVINO can open, got: {reason(error)}")
-
-
-def _specs(header: OnnxHeader, graph: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Return inputs and outputs as the file declares them, or as OpenVINO infers them where they are incomplete."""
-
-    def specs(declared: Mapping[str, tuple[int | str, ...]], ports: Sequence[Any]) -> tuple[TensorSpec, ...]:
-        if graph is None:
-            return tuple(TensorSpec(name, header.dtypes[name], shape) for name, shape in declared.items())
-        found = []
-        for port in ports:
-            name = next((name for name in declared if name in port.names), port.any_name)
-            shape: list[int | str] = []
-            if port.partial_shape.rank.is_static:
-                names = declared.get(name) or ("?",) * len(port.partial_shape)
-                sizes = zip(port.partial_shape, names, strict=True)
-                shape = [size if known.is_dynamic else known.get_length() for known, size in sizes]
-            found.append(TensorSpec(name, port.element_type.to_dtype().name, tuple(shape)))
-        return tuple(found)
-
-    if graph is None:
-        return specs(header.inputs, ()), specs(header.outputs, ())
-    return specs(header.inputs, graph.inputs), specs(header.outputs, graph.outputs)
+def _specs(declared: Shapes, header: OnnxHeader, ports: Sequence[Any] | None) -> tuple[TensorSpec, ...]:
+    """Return tensors as the file declares them, or from OpenVINO's ports where the declarations are incomplete."""
+    if ports is None:
+        return tuple(TensorSpec(name, header.dtypes[name], shape) for name, shape in declared.items())
+    found = []
+    for port in ports:
+        name = next((name for name in declared if name in port.names), port.any_name)
+        shape: list[int | str] = []
+        if port.partial_shape.rank.is_static:
+            names = declared.get(name) or ("?",) * len(port.partial_shape)
+            sizes = zip(port.partial_shape, names, strict=True)
+            shape = [size if known.is_dynamic else known.get_length() for known, size in sizes]
+        found.append(TensorSpec(name, port.element_type.to_dtype().name, tuple(shape)))
+    return tuple(found)
 
 
 def _check(spec: TensorSpec, array: Any) -> None:
@@ -207,3 +190,9 @@ def _check(spec: TensorSpec, array: Any) -> None:
     check_array(spec, array)
     if not array.size:
         raise UsageError(f"input '{spec.name}' must not be empty, got {array.shape}. Add an image.")
+
+
+def computes_in_half(header: OnnxHeader) -> bool:
+    """Return whether a graph has float16 weights and its card does not state FP32."""
+    card = graph_card(header)
+    return header.half and (card is None or card.precision is not Precision.FP32)

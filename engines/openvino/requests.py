@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import collections
-import contextlib
 import queue
-import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -21,50 +19,26 @@ class RequestPool:
     def __init__(self, compiled: Any, size: int, weights: NDArray[Any] | None = None) -> None:
         """Create the first request, which also prepares the graph; `weights` is memory that OpenVINO does not own."""
         self._compiled = compiled
-        self._outputs = len(compiled.outputs)
-        self._available = size - 1
-        self._lock = threading.Lock()
-        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._idle.put(compiled.create_infer_request())
+        self._outputs = range(len(compiled.outputs))
         self._weights = weights
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="openvino")
+        # The request used last comes first; None stands for one that was not needed yet.
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        for request in (*[None] * (size - 1), compiled.create_infer_request()):
+            self._idle.put(request)
 
     def run(self, feeds: Sequence[Arrays]) -> list[Arrays]:
         """Run every feed and return its outputs in order; each feed is one C-contiguous array per graph input."""
-        started: collections.deque[Any] = collections.deque()
-        results: list[Arrays] = []
+        return [self._run(feeds[0])] if len(feeds) == 1 else list(self._threads.map(self._run, feeds))
+
+    def _run(self, feed: Arrays) -> Arrays:
+        request = self._idle.get()
         try:
-            for feed in feeds:
-                request = self._idle_request()
-                if request is None and started:
-                    # Waiting for another thread's request while holding some could deadlock.
-                    request = started[0]
-                    results.append(self._collect(request))
-                    started.popleft()
-                elif request is None:
-                    request = self._idle.get()
-                started.append(request)
-                request.start_async(dict(enumerate(feed)), share_inputs=True)
-            while started:
-                results.append(self._collect(started[0]))
-                self._idle.put(started.popleft())
+            if request is None:
+                request = self._compiled.create_infer_request()
+            request.start_async(dict(enumerate(feed)), share_inputs=True)
+            request.wait()
+            # The request will reuse the memory of its outputs.
+            return [np.array(request.get_output_tensor(index).data) for index in self._outputs]
         finally:
-            for request in started:  # after a failure the other requests must end before their next use
-                with contextlib.suppress(RuntimeError):
-                    request.wait()
-                self._idle.put(request)
-        return results
-
-    def _idle_request(self) -> Any:
-        """Return an idle or a new request; None where all are in use."""
-        with contextlib.suppress(queue.Empty):
-            return self._idle.get_nowait()
-        with self._lock:
-            if not self._available:
-                return None
-            self._available -= 1
-        return self._compiled.create_infer_request()
-
-    def _collect(self, request: Any) -> Arrays:
-        """Wait for a request and copy its outputs, whose memory it will reuse."""
-        request.wait()
-        return [np.array(request.get_output_tensor(index).data) for index in range(self._outputs)]
+            self._idle.put(request)

@@ -28,16 +28,10 @@ def is_installed() -> bool:
 
 
 def load_openvino() -> Any:
-    """Import the package without its telemetry.
+    """Import the package without its telemetry; MissingDependencyError where it does not load.
 
     The import reports itself to an analytics server through `openvino_telemetry`, unless that module is missing. It is
     blocked meanwhile, which also saves a third of the time.
-
-    Returns:
-        The module.
-
-    Raises:
-        MissingDependencyError: it is not installed or does not load.
     """
     with _lock:
         blocked = _TELEMETRY not in sys.modules

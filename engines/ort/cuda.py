@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
-import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 
-from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
 from hrnet_deploy.artifact.onnx_header import OnnxHeader
 from hrnet_deploy.engines.compiled_cache import compiled_folder, trim_cache
+from hrnet_deploy.engines.graph import graph_card
 from hrnet_deploy.engines.ort.libraries import preload_libraries
 from hrnet_deploy.engines.ort.providers import (
     CPU,
@@ -31,7 +29,7 @@ from hrnet_deploy.engines.ort.providers import (
 )
 from hrnet_deploy.engines.ort.session import open_session, reason, session_options
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError, one_line
-from hrnet_deploy.spec import ModelCard, Precision
+from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.gpu_table import Gpu, Runtime, find_gpu, objection, refusal
 from hrnet_deploy.system.processor import is_arm
 
@@ -48,23 +46,6 @@ _TITLES = {CUDA: "CUDA", TENSORRT: "TensorRT"}
 _NEEDS = {CUDA: "CUDA and cuDNN", TENSORRT: "CUDA, cuDNN and TensorRT 10"}
 
 
-@dataclass(frozen=True)
-class GpuSession:
-    """A session on a GPU.
-
-    Attributes:
-        session: onnxruntime.InferenceSession.
-        number: index of the GPU.
-        graphs: it may capture CUDA graphs.
-        open_sizes: height or width may vary from run to run.
-    """
-
-    session: Any
-    number: int
-    graphs: bool
-    open_sizes: bool
-
-
 def open_on_gpu(
     model: Path | bytes,
     name: str,
@@ -75,8 +56,8 @@ def open_on_gpu(
     tuning: CudaTuning,
     threads: int | None,
     in_order: bool = False,
-) -> GpuSession:
-    """Open a graph on the CUDA or TensorRT provider; call it in the thread that will run the session."""
+) -> tuple[Any, bool]:
+    """Return a session on the CUDA or TensorRT provider for this thread, and whether it captures CUDA graphs."""
     number = device_number(device)
     if provider not in onnxruntime.get_available_providers():
         raise DeviceError(
@@ -98,23 +79,22 @@ def open_on_gpu(
             trim_cache(cache)  # now, because TensorRT fills it later, when it builds
         providers.append((TENSORRT, tensorrt_options(card, device=number, cache=cache)))
     capture = provider == CUDA and tuning.cuda_graph is not False
-    session, graphs = None, False
     # Shape arithmetic of open sizes belongs on the CPU. It does not forbid a capture, because a graph is replayed for
     # the shape of its capture only. ONNX Runtime refuses to capture graphs with copies to the CPU and back.
     for entries, graph in ((STRICT, capture), *([(LENIENT, True)] if capture else []), (LENIENT, False)):
         options = session_options(threads=threads, in_order=in_order, quiet=True, entries=entries)
         settings = cuda_options(tuning, device=number, precision=precision, open_sizes=header.open_sizes, graph=graph)
         try:
-            session, graphs = open_session(model, name, options, [*providers, (CUDA, settings)]), graph
+            session = open_session(model, name, options, [*providers, (CUDA, settings)])
             break
         except ArtifactError as error:
             failure = error
-    if session is None:
+    else:
         if missing := missing_library(provider, _PACKAGE):
             raise _not_loaded(device, provider, missing, "no session") from failure
         raise failure
     check_placement(session, device, provider)
-    return GpuSession(session, number, graphs, header.open_sizes)
+    return session, graph
 
 
 def check_placement(session: Any, device: str, provider: str) -> None:
@@ -149,7 +129,7 @@ def card_refusal(number: int, runtime: Runtime, precision: Precision) -> str | N
 
 def explain_failure(error: Exception, number: int | None) -> str:
     """Describe a failed run, with the GPU table's reason where this build has no code for the GPU."""
-    # Only PyPI's builds are refused early: others may hold code for more GPUs than the table lists.
+    # PyPI's builds are refused early; others may hold code for more GPUs than the table lists.
     text = reason(error)
     if number is None or "no kernel image" not in one_line(error):
         return text
@@ -199,13 +179,3 @@ def _not_loaded(device: str, provider: str, missing: str, active: str) -> Device
         f"device '{device}' must run on the GPU, got {active}: the {_TITLES[provider]} provider did not "
         f"load{detail}. Check nvidia-smi and the {_NEEDS[provider]} libraries, or use device='cpu'."
     )
-
-
-def graph_card(header: OnnxHeader) -> ModelCard | None:
-    """Return the model card of a graph; None without a valid one."""
-    if CARD_KEY not in header.metadata:
-        return None
-    try:
-        return card_from_metadata(header.metadata, "graph")
-    except (ArtifactError, json.JSONDecodeError):
-        return None

@@ -43,8 +43,7 @@ class DeviceRunner:
             }
             for spec in self._inputs:
                 check_array(spec, arrays[spec.name])
-            shapes = {name: (tuple(array.shape), str(array.dtype)) for name, array in arrays.items()}
-            return self._session.run_in_place(shapes, lambda b: self._fill(b, arrays), self._read)
+            return self._session.run_in_place(arrays, lambda b: self._fill(b, arrays), self._read)
 
     def close(self) -> None:
         """Free the memory that no result holds."""

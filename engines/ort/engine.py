@@ -6,6 +6,7 @@ import functools
 import logging
 import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,16 +15,13 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.arithmetic import arithmetic_of, onnxruntime_cpu_arithmetic
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph_source import check_source
-from hrnet_deploy.engines.ort.cache import open_optimized
+from hrnet_deploy.engines.graph import arithmetic_of, check_source, onnxruntime_cpu_arithmetic
 from hrnet_deploy.engines.ort.cuda import explain_failure, open_on_gpu
 from hrnet_deploy.engines.ort.io_binding import BoundSession
-from hrnet_deploy.engines.ort.providers import CPU, CUDA, TENSORRT, CudaTuning
-from hrnet_deploy.engines.ort.session import open_session, session_options, spec
+from hrnet_deploy.engines.ort.providers import CPU, CUDA, TENSORRT, CudaTuning, device_number
+from hrnet_deploy.engines.ort.session import open_optimized, open_session, session_options, spec
 from hrnet_deploy.engines.ort.staging import open_staging
-from hrnet_deploy.engines.ort.worker import Worker
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, UsageError
 from hrnet_deploy.protocols import Tensors
 
@@ -62,8 +60,7 @@ class OrtEngine:
         if backend not in _PROVIDERS:
             raise UsageError(f"backend must be one of {', '.join(_PROVIDERS)}, got '{backend}'. Choose one.")
         self.backend = "onnxruntime" if backend == "auto" else backend
-        self._in_order = in_order
-        self._threads, self.streams = threads, streams
+        self._in_order, self._threads, self.streams = in_order, threads, streams
         self._tuning = tuning or CudaTuning()
         self._header = header or (read_header(model) if isinstance(model, Path) else None)
         self._bound: BoundSession | None = None
@@ -116,7 +113,8 @@ class OrtEngine:
         """Release the session; the engine cannot run afterwards."""
         if self._device_runner is not None:
             self._device_runner.close()
-        bound, self._session, self._bound, self._device_runner = self._bound, None, None, None
+        bound = self._bound
+        self._session = self._bound = self._device_runner = None
         if bound is not None:
             bound.close()
 
@@ -143,38 +141,37 @@ class OrtEngine:
         return "cpu", open_session(model, self._name, options(), [CPU])
 
     def _open_gpu(self, model: Path | bytes, device: str, provider: str) -> tuple[str, Any]:
-        worker = Worker("hrnet-gpu")
-        work = functools.partial(
-            open_on_gpu,
-            model,
-            self._name,
-            header=self._header or read_header(model),
-            device=device,
-            provider=provider,
-            tuning=self._tuning,
-            threads=self._threads,
-            in_order=self._in_order,
-        )
+        number, header = device_number(device), self._header or read_header(model)
+        worker = ThreadPoolExecutor(1, thread_name_prefix="hrnet-gpu")
         try:
-            opened = worker.call(work)
+            session, graphs = worker.submit(
+                open_on_gpu,
+                model,
+                self._name,
+                header=header,
+                device=device,
+                provider=provider,
+                tuning=self._tuning,
+                threads=self._threads,
+                in_order=self._in_order,
+            ).result()
             self._bound = BoundSession(
-                opened.session,
-                tuple(spec(value) for value in opened.session.get_outputs()),
+                session,
                 device_type="cuda",
-                device=opened.number,
-                graphs=opened.graphs,
-                at_once=not opened.open_sizes,
+                device=number,
+                graphs=graphs,
+                at_once=not header.open_sizes,
                 worker=worker,
-                staging=open_staging(opened.number, wanted=self._tuning.pinned),
+                staging=open_staging(number, wanted=self._tuning.pinned),
             )
         except BaseException:
-            worker.close()
+            worker.shutdown()
             raise
-        self._gpu, self.streams = opened.number, 1
-        return f"cuda:{opened.number}", opened.session
+        self._gpu, self.streams = number, 1
+        return f"cuda:{number}", session
 
     def _run_on_device(self, feed: Mapping[str, Any], name: str, bound: BoundSession | None) -> Tensors:
-        """Run on arrays that are not NumPy's."""
+        """Run on arrays of which `name` is not NumPy's."""
         from hrnet_deploy.engines.cuda.device_view import is_device_array
 
         if bound is None or self._gpu is None or not is_device_array(feed[name]):
@@ -184,22 +181,19 @@ class OrtEngine:
                 "Convert it."
             )
         try:
-            runner = self._runner(bound, self._gpu)
+            with self._lock:
+                if self._device_runner is None:
+                    from hrnet_deploy.engines.cuda.provider import open_cuda
+                    from hrnet_deploy.engines.ort.device_io import DeviceRunner
+
+                    self._device_runner = DeviceRunner(bound, self.inputs, open_cuda(), self._gpu)
+                runner = self._device_runner
             # The protocol names host arrays; GPU arrays offer the same shape, dtype and names.
             return cast("Tensors", runner.run({one.name: feed[one.name] for one in self.inputs}))
         except HrnetDeployError:
             raise
         except Exception as error:
             raise self._run_failure(error) from error
-
-    def _runner(self, bound: BoundSession, gpu: int) -> DeviceRunner:
-        with self._lock:
-            if self._device_runner is None:
-                from hrnet_deploy.engines.cuda.provider import open_cuda
-                from hrnet_deploy.engines.ort.device_io import DeviceRunner
-
-                self._device_runner = DeviceRunner(bound, self.inputs, open_cuda(), gpu)
-            return self._device_runner
 
     def _run_failure(self, error: Exception) -> DeviceError:
         return DeviceError(f"{self._name} must run on {self.device}, got: {explain_failure(error, self._gpu)}")

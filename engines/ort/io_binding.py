@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,11 +12,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from hrnet_deploy.engines.ort.session import spec
 from hrnet_deploy.engines.ort.staging import PinnedStaging
-from hrnet_deploy.engines.ort.worker import Worker
 from hrnet_deploy.errors import one_line
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import TensorSpec
 
 _LOG = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -36,7 +36,6 @@ class Buffers:
 
     Attributes:
         run_options: with the number of the graph, or -1 for none.
-        has_graph: runs replay a graph.
     """
 
     binding: Any
@@ -49,6 +48,9 @@ class Buffers:
 class BoundSession:
     """A session that runs through fixed buffers in one thread of its own; callable from any thread.
 
+    ONNX Runtime keeps CUDA graphs and the handles of cuBLAS and cuDNN per thread, and frees none while graphs are on.
+    Runs from new threads would capture each shape again, and memory would grow.
+
     While a shape is captured, at its first runs, CUDA refuses allocations in all threads of the process. Both the
     capture and the allocation then fail, so run each shape once before other threads allocate.
     """
@@ -56,38 +58,29 @@ class BoundSession:
     def __init__(
         self,
         session: Any,
-        outputs: tuple[TensorSpec, ...],
         *,
         device_type: str,
         device: int,
         graphs: bool,
         at_once: bool = True,
-        worker: Worker | None = None,
+        worker: ThreadPoolExecutor | None = None,
         staging: PinnedStaging | None = None,
     ) -> None:
-        """Wrap a session.
+        """Wrap an onnxruntime.InferenceSession, which `worker` opened.
 
-        Args:
-            session: onnxruntime.InferenceSession.
-            outputs: the graph's outputs.
-            device_type: "cuda", or "cpu" for the same logic without a GPU.
-            device: index of the device.
-            graphs: capture CUDA graphs; each is verified against a run without it, and dropped where outputs differ.
-            at_once: capture a shape at its first run; else when it returns, so that many sizes do not use up the
-                graphs.
-            worker: the thread that opened the session; None for a new one.
-            staging: copies from and to the host; None for ONNX Runtime's.
+        `device_type` is "cuda", or "cpu" for the same logic without a GPU. With `graphs`, each shape is captured as a
+        CUDA graph: `at_once` at its first run, else when it returns, so that many sizes do not use up the graphs. A
+        graph whose outputs differ from a run without it is dropped. Without `staging`, ONNX Runtime copies itself.
         """
         self._session = session
-        self._outputs = outputs
+        self._outputs = tuple(spec(value) for value in session.get_outputs())
         self._place = (device_type, device)
         self.graphs = graphs
         self._captured = 0
         self._at_once = at_once
         self._buffers: dict[Shapes, Buffers] = {}
-        self._worker = worker or Worker("hrnet-gpu")
+        self._worker = worker or ThreadPoolExecutor(1, thread_name_prefix="hrnet-gpu")
         self._staging = staging
-        self._dtypes = {spec.name: spec.dtype for spec in outputs}
 
     @property
     def cuda_graphs(self) -> int:
@@ -108,32 +101,29 @@ class BoundSession:
 
         def read(buffers: Buffers) -> Tensors:
             if self._staging is not None:
-                return self._staging.store(buffers.outputs, self._dtypes)
+                return self._staging.store(buffers.outputs)
             # `numpy` copies from a GPU; on a CPU it is a view of the buffer, which the next run overwrites.
             on_cpu = self._place[0] == "cpu"
             return {
                 name: np.array(value.numpy(), copy=True if on_cpu else None) for name, value in buffers.outputs.items()
             }
 
-        return self.run_in_place({name: (array.shape, array.dtype.name) for name, array in feed.items()}, fill, read)
+        return self.run_in_place(feed, fill, read)
 
     def run_in_place(
-        self,
-        inputs: Mapping[str, tuple[tuple[int, ...], str]],
-        fill: Callable[[Buffers], None],
-        read: Callable[[Buffers], Result],
+        self, arrays: Mapping[str, Any], fill: Callable[[Buffers], None], read: Callable[[Buffers], Result]
     ) -> Result:
         """Compute with functions that fill and read the buffers in the session's thread.
 
-        `inputs` is shape and NumPy type by input. `fill` returns when the inputs are complete; `read` returns the
+        `arrays` have the shape and type of each input. `fill` returns when the inputs are complete; `read` returns the
         outputs before the next run overwrites them.
         """
 
         def work() -> Result:
-            key = tuple(shape for shape, _ in inputs.values())
+            key = tuple(tuple(array.shape) for array in arrays.values())
             buffers = self._buffers.pop(key, None)
             if buffers is None:
-                buffers = self._bind(inputs, fill)
+                buffers = self._bind(arrays, fill)
             else:
                 fill(buffers)
                 self._run(buffers)
@@ -145,7 +135,7 @@ class BoundSession:
                 del self._buffers[shapes]
             return read(buffers)
 
-        return self._worker.call(work)
+        return self._worker.submit(work).result()
 
     def close(self) -> None:
         """Release the buffers and the session, and end its thread."""
@@ -157,29 +147,27 @@ class BoundSession:
                 self._staging.close()
 
         try:
-            self._worker.call(work)
+            self._worker.submit(work).result()
         finally:
-            self._worker.close()
+            self._worker.shutdown()
 
     def _run(self, buffers: Buffers) -> None:
         self._session.run_with_iobinding(buffers.binding, buffers.run_options)
 
-    def _bind(self, inputs: Mapping[str, tuple[tuple[int, ...], str]], fill: Callable[[Buffers], None]) -> Buffers:
+    def _bind(self, arrays: Mapping[str, Any], fill: Callable[[Buffers], None]) -> Buffers:
         """Create the buffers of a new shape, which also runs it."""
-        given = {name: self._empty(shape, dtype) for name, (shape, dtype) in inputs.items()}
+        given = {name: self._empty(tuple(array.shape), str(array.dtype)) for name, array in arrays.items()}
         buffers = Buffers(self._session.io_binding(), given, {}, _run_options(_NO_GRAPH), has_graph=False)
         for name, value in given.items():
             buffers.binding.bind_ortvalue_input(name, value)
-        for spec in self._outputs:
+        for output in self._outputs:
             # ONNX Runtime allocates these: their shapes are only known after a run.
-            buffers.binding.bind_output(spec.name, *self._place)
+            buffers.binding.bind_output(output.name, *self._place)
         fill(buffers)
         self._run(buffers)
-        first = dict(zip((spec.name for spec in self._outputs), buffers.binding.get_outputs(), strict=True))
-        for spec in self._outputs:
-            fixed = self._empty(tuple(first[spec.name].shape()), spec.dtype)
-            buffers.outputs[spec.name] = fixed
-            buffers.binding.bind_ortvalue_output(spec.name, fixed)
+        for output, value in zip(self._outputs, buffers.binding.get_outputs(), strict=True):
+            fixed = buffers.outputs[output.name] = self._empty(tuple(value.shape()), output.dtype)
+            buffers.binding.bind_ortvalue_output(output.name, fixed)
         self._run(buffers)
         if self._at_once:
             self._capture(buffers)

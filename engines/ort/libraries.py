@@ -7,9 +7,10 @@ import functools
 import importlib.util
 import logging
 import sys
+import types
+from collections.abc import Callable
 from pathlib import Path
-
-from hrnet_deploy.engines.quiet_calls import call_unprinted
+from typing import Any
 
 _LOG = logging.getLogger(__name__)
 
@@ -47,3 +48,13 @@ def libraries_elsewhere() -> list[Path]:
         if not own.joinpath(*parts).is_file():
             files += [path for folder in others if (path := folder.joinpath(*parts)).is_file()][:1]
     return files
+
+
+def call_unprinted(function: Callable[..., Any]) -> Any:
+    """Call a copy of a Python function in which `print` does nothing: `sys.stdout` belongs to all threads."""
+    if not isinstance(function, types.FunctionType):
+        return function()
+    silent = {**function.__globals__, "print": lambda *_, **__: None}
+    copy = types.FunctionType(function.__code__, silent, function.__name__, function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy()

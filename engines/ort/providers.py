@@ -29,9 +29,6 @@ class CudaTuning:
         cuda_graph: replay each shape as one CUDA graph; None where all but shape arithmetic runs on the GPU.
         pinned: copy from and to the host through pinned memory; None where cuda-bindings is installed.
         memory_limit_bytes: limit of the provider's arena; None for no limit.
-
-    Raises:
-        UsageError: fuse_conv_bias with prefer_nhwc=False.
     """
 
     tf32: bool = False
@@ -41,16 +38,13 @@ class CudaTuning:
     pinned: bool | None = None
     memory_limit_bytes: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.fuse_conv_bias and self.prefer_nhwc is False:
-            raise UsageError("fuse_conv_bias must have channels last, got prefer_nhwc=False. Leave one of them out.")
 
-
-def device_number(device: str) -> int:
-    """Return N of "cuda:N", 0 of "cuda", or raise a UsageError."""
+def device_number(device: str, known: str = "cpu, cuda, cuda:N or auto") -> int:
+    """Return N of "cuda:N", 0 of "cuda", or raise a UsageError with the `known` devices."""
     kind, _, index = device.partition(":")
+    # isdecimal() is also true for digits of other scripts, and "cuda:" names no GPU.
     if kind != "cuda" or not ((index.isascii() and index.isdecimal()) or device == "cuda"):
-        raise UsageError(f"device must be cpu, cuda, cuda:N or auto, got '{device}'. Choose one.")
+        raise UsageError(f"device must be {known}, got '{device}'. Choose one.")
     return int(index or 0)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.arithmetic import arithmetic_of
 from hrnet_deploy.engines.compiled_cache import compiled_folder
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph_source import check_source
-from hrnet_deploy.engines.ort.cuda import HEAVY, LENIENT, STRICT, card_refusal, graph_card, nodes_on
+from hrnet_deploy.engines.graph import arithmetic_of, check_source, graph_card
+from hrnet_deploy.engines.ort.cuda import HEAVY, LENIENT, STRICT, card_refusal, nodes_on
 from hrnet_deploy.engines.ort.providers import CPU, device_number, profile_shapes
 from hrnet_deploy.engines.ort.session import open_session, reason, session_options, spec
-from hrnet_deploy.engines.ort.worker import Worker
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import ModelCard, Precision
@@ -39,10 +37,6 @@ class RtxPluginEngine:
 
     It needs a GPU of Ampere or later. A TensorRT-RTX `.engine` of this package also runs on Turing, carries a sidecar,
     and is inspected after the build.
-
-    Attributes:
-        device: such as "cuda:0".
-        arithmetic: the file's, such as "float16".
     """
 
     backend = _BACKEND
@@ -56,11 +50,11 @@ class RtxPluginEngine:
         number = device_number("cuda" if device == "auto" else device)
         header = read_header(model)
         self.device = f"cuda:{number}"
-        self._worker = Worker("hrnet-rtx")
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="hrnet-rtx")
         try:
-            self._session = self._worker.call(functools.partial(self._open, model, header, number, threads))
+            self._session = self._worker.submit(self._open, model, header, number, threads).result()
         except BaseException:
-            self._worker.close()
+            self._worker.shutdown()
             raise
         self.inputs = tuple(spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(spec(value) for value in self._session.get_outputs())
@@ -78,7 +72,7 @@ class RtxPluginEngine:
                 )
             check_array(one, feed[one.name])
         try:
-            values = self._worker.call(lambda: self._session.run(None, dict(feed)))
+            values = self._worker.submit(lambda: self._session.run(None, dict(feed))).result()
         except Exception as error:  # ONNX Runtime's own types share no base but Exception
             raise DeviceError(f"{self._name} must run on {self.device}, got: {reason(error)}") from error
         return dict(zip((one.name for one in self.outputs), values, strict=True))
@@ -86,7 +80,7 @@ class RtxPluginEngine:
     def close(self) -> None:
         """Release the session; the engine cannot run afterwards."""
         self._session = None
-        self._worker.close()
+        self._worker.shutdown()
 
     def _open(self, model: Path | bytes, header: OnnxHeader, number: int, threads: int | None) -> Any:
         card = graph_card(header)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.cuda.api import Cuda, HostBytes
+from hrnet_deploy.engines.ort.session import DTYPES
 from hrnet_deploy.errors import DeviceError, MissingDependencyError
 
 _LOG = logging.getLogger(__name__)
@@ -56,13 +58,13 @@ class PinnedStaging:
                     self._cuda.copy_in(targets[name].data_ptr(), host.ctypes.data, array.nbytes, self._stream)
             self._cuda.synchronize(self._stream)
 
-    def store(self, sources: Mapping[str, Any], dtypes: Mapping[str, str]) -> dict[str, NDArray[np.generic]]:
-        """Copy outputs to fresh arrays on the host; `dtypes` are NumPy's names by output."""
+    def store(self, sources: Mapping[str, Any]) -> dict[str, NDArray[np.generic]]:
+        """Copy outputs to fresh arrays on the host."""
         views: dict[str, NDArray[np.generic]] = {}
         with self._cuda.active(self._device):
             for name, value in sources.items():
-                dtype, shape = np.dtype(dtypes[name]), tuple(value.shape())
-                size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+                dtype, shape = np.dtype(DTYPES[value.data_type()]), tuple(value.shape())
+                size = math.prod(shape) * dtype.itemsize
                 host = self._pinned(name, size)
                 if size:
                     self._cuda.copy_out(host.ctypes.data, value.data_ptr(), size, self._stream)

@@ -23,9 +23,7 @@ class TrtApi:
     """An imported TensorRT and its features.
 
     Attributes:
-        module: `tensorrt` or `tensorrt_rtx`.
         flavour: "tensorrt" or "tensorrt-rtx".
-        version: such as "10.13.0.35".
     """
 
     module: Any
@@ -84,13 +82,7 @@ class TrtApi:
 
 
 def find_api(backend: str = "auto") -> TrtApi:
-    """Import TensorRT or TensorRT-RTX.
-
-    Args:
-        backend: "tensorrt", "tensorrt-rtx", or "auto" for the first of them that is installed.
-
-    Returns:
-        The imported module and its features.
+    """Import "tensorrt", "tensorrt-rtx", or for "auto" the first of them that is installed.
 
     Raises:
         UsageError: an unknown backend.

@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.engines.tensorrt import timing_cache
 from hrnet_deploy.engines.tensorrt.api import TrtApi
-from hrnet_deploy.engines.tensorrt.build_request import BuildRequest, Shape, Typing, check_request
-from hrnet_deploy.engines.tensorrt.builder_config import configure, constrain, creation_flags, require, set_profile
+from hrnet_deploy.engines.tensorrt.builder_config import (
+    BuildRequest,
+    Typing,
+    check_request,
+    configure,
+    constrain,
+    creation_flags,
+    require,
+    set_profile,
+)
 from hrnet_deploy.engines.tensorrt.layers import Layer, layers_from_inspector, layers_from_log
 from hrnet_deploy.engines.tensorrt.log import BuildLog
 from hrnet_deploy.engines.tensorrt.monitor import BuildMonitor, bind
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     # Checked against the published stubs (tensorrt-stubs, 10.13) where mypy is given them; see tests/engines/tensorrt.
     import tensorrt as trt
 
-__all__ = ["BuildRequest", "BuiltPlan", "Shape", "Typing", "build", "inspect"]
+__all__ = ["BuildRequest", "BuiltPlan", "Typing", "build", "inspect"]
 
 _POLL_S = 0.2
 _LOG_HINT = "-v shows the whole log."
@@ -33,7 +41,6 @@ class BuiltPlan:
     Attributes:
         plan: the serialized engine.
         layers: its kernels by the log; () where the log has none, and `inspect` on a GPU lists them.
-        seconds: duration of the build.
     """
 
     plan: bytes = field(repr=False)
@@ -45,10 +52,6 @@ def build(api: TrtApi, request: BuildRequest) -> BuiltPlan:
     """Build an engine with progress on stderr; Ctrl-C ends it at TensorRT's next step.
 
     A separate thread builds: Python handles no signal while its main thread is inside TensorRT.
-
-    Args:
-        api: the TensorRT to use.
-        request: the options of the build.
 
     Returns:
         The plan and its layers. Only the timing cache is written to disk.
@@ -89,21 +92,12 @@ def build(api: TrtApi, request: BuildRequest) -> BuiltPlan:
 
 
 def inspect(api: TrtApi, plan: bytes) -> tuple[Layer, ...]:
-    """List the kernels of an engine; needs a GPU it was built for, current in this thread.
-
-    Args:
-        api: the TensorRT that built it.
-        plan: the serialized engine.
-
-    Returns:
-        The kernels in order.
+    """List the kernels of a serialized engine in order; needs a GPU it was built for, current in this thread.
 
     Raises:
         BuildError: it does not load here, or cannot be inspected.
     """
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
+    if not TYPE_CHECKING:
         trt = api.module
     with BuildLog(api) as log:
         runtime = require(trt.Runtime(log.logger), "runtime", api, log)
@@ -131,9 +125,7 @@ def _wait(done: threading.Event, monitor: BuildMonitor, *, patient: bool) -> Non
 def _build(api: TrtApi, request: BuildRequest, log: BuildLog, monitor: BuildMonitor) -> bytes:
     if request.activate is not None:
         request.activate()
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
+    if not TYPE_CHECKING:
         trt = api.module
     try:
         builder = require(trt.Builder(log.logger), "builder", api, log)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.engines.tensorrt.api import TrtApi
@@ -20,10 +19,10 @@ class ContextFactory:
     """Creates and drives the execution contexts of one loaded engine.
 
     Attributes:
-        name: name of the artifact, for messages.
         scratch_bytes: activation memory that the contexts of one slot share; 0 where each context allocates its own.
-        network_name: name of the network; holds the model card in our engines, where it fits.
-        cache: compiled kernels on disk; None where there are none.
+        network_name: holds the model card in our engines, where it fits.
+        config: TensorRT-RTX's runtime settings; None on classic TensorRT.
+        cache: its compiled kernels on disk; None where there are none.
         aux_streams: number of streams for parallel branches, besides the main one.
         records: whether this package records CUDA graphs; TensorRT-RTX does it by itself.
     """
@@ -37,27 +36,13 @@ class ContextFactory:
         self._module = api.module
         self._engine = engine
         self._log = log
-        self._config = self._rtx_config(cuda_graphs=cuda_graphs)
-        self.records = cuda_graphs and self._config is None
+        self.config = self._rtx_config(cuda_graphs=cuda_graphs)
+        self.records = cuda_graphs and self.config is None
         self.scratch_bytes = self._shared_bytes() if self.records else 0
-
-    @property
-    def compiles(self) -> bool:
-        """Whether kernels are compiled at first use and can be cached."""
-        return self._config is not None and hasattr(self._config, "create_runtime_cache")
 
     def close(self) -> None:
         """Drop the engine, which ends with its last context."""
-        self._config = self._engine = self.cache = None
-
-    def cache_kernels(self, path: Path) -> None:
-        """Cache TensorRT-RTX's compiled kernels in a file; only where `compiles` holds."""
-        cache = self._config.create_runtime_cache()
-        if cache is None:
-            return
-        self.cache = RuntimeCache(cache, path)
-        if not self._config.set_runtime_cache(cache):
-            self.cache = None
+        self.config = self._engine = self.cache = None
 
     def disable_graphs(self, reason: Exception) -> None:
         """Run without CUDA graphs from now on."""
@@ -143,8 +128,8 @@ class ContextFactory:
         return int(self._engine.device_memory_size if size is None else size)
 
     def _bare_context(self) -> Any:
-        if self._config is not None:
-            return self._engine.create_execution_context(runtime_config=self._config)
+        if self.config is not None:
+            return self._engine.create_execution_context(runtime_config=self.config)
         if not self.scratch_bytes:
             return self._engine.create_execution_context()
         strategy = getattr(self._module, "ExecutionContextAllocationStrategy", None)

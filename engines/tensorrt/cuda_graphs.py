@@ -21,11 +21,8 @@ _COUNTED_SHAPES = 1024
 class Recorded:
     """An executable graph and the context that it belongs to.
 
-    Attributes:
-        context: the execution context of the recording. Running or changing it again would make the graph undefined.
-            Source: TensorRT's developer guide, "CUDA graphs": one execution context per captured graph, memory shared
-            across the contexts.
-        outputs: shape of each output, in the signature's order.
+    Running or changing the context again would make the graph undefined. Source: TensorRT's developer guide, "CUDA
+    graphs": one execution context per captured graph, memory shared across the contexts.
     """
 
     graph: int

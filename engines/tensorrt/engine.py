@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import weakref
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -16,7 +15,8 @@ from hrnet_deploy.artifact.engine_sidecar import EngineSidecar, check_sidecar, r
 from hrnet_deploy.artifact.plan_file import PlanFile, check_plan, read_plan
 from hrnet_deploy.engines.cuda.api import Cuda
 from hrnet_deploy.engines.cuda.device_array import MemoryPool
-from hrnet_deploy.engines.cuda.device_view import DeviceView, is_device_array, view
+from hrnet_deploy.engines.cuda.device_view import is_device_array, view
+from hrnet_deploy.engines.cuda.dlpack import DeviceView
 from hrnet_deploy.engines.cuda.errors import readable
 from hrnet_deploy.engines.cuda.provider import open_cuda
 from hrnet_deploy.engines.feed import check_array
@@ -24,15 +24,14 @@ from hrnet_deploy.engines.tensorrt.api import TrtApi, find_api
 from hrnet_deploy.engines.tensorrt.context_factory import ContextFactory
 from hrnet_deploy.engines.tensorrt.execution_slot import ExecutionSlot
 from hrnet_deploy.engines.tensorrt.io_signature import Chunk, split_batch
-from hrnet_deploy.engines.tensorrt.load_checks import check_gpu, choose_flavour, find_card, gpu_index
+from hrnet_deploy.engines.tensorrt.load_checks import check_gpu, find_card, gpu_index
 from hrnet_deploy.engines.tensorrt.log import BuildLog
-from hrnet_deploy.engines.tensorrt.runtime_cache import cache_path
+from hrnet_deploy.engines.tensorrt.runtime_cache import open_cache
 from hrnet_deploy.engines.tensorrt.slot_pool import SlotPool
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import Precision, TensorSpec
 
-_LOG = logging.getLogger(__name__)
 _MAX_GRAPHS = 4
 _MAX_CONTEXTS = 4
 _MAX_PLANNED_SHAPES = 256
@@ -47,9 +46,6 @@ class TrtEngine:
     Engines are code: open only those that you trust. The checks detect damage and mix-ups, not malice.
 
     Attributes:
-        device: such as "cuda:0".
-        backend: "tensorrt" or "tensorrt-rtx".
-        metadata: the artifact's string metadata; the model card is under `artifact.card.CARD_KEY`.
         arithmetic: of its convolutions, such as "float16"; "" for a plan without a sidecar.
         streams: 1; the runs of several threads nevertheless overlap, in contexts of their own.
     """
@@ -67,17 +63,7 @@ class TrtEngine:
         contexts: int = _MAX_CONTEXTS,
         cuda_graphs: bool = True,
     ) -> None:
-        """Load an engine.
-
-        Args:
-            path: the .engine file, with its sidecar `<name>.engine.json` beside it.
-            device: "cuda", "cuda:N", or "auto" for the first GPU.
-            api: the TensorRT to use; None to find it.
-            cuda: the CUDA provider to use; None to find it.
-            backend: "tensorrt", "tensorrt-rtx", or "auto" for the one that built the file.
-            contexts: batches that may run at the same time, at least 1; each allocates its own memory on demand.
-            cuda_graphs: launch shapes that return as CUDA graphs.
-        """
+        """Load an engine; `contexts` batches may run at the same time, each in memory allocated on demand."""
         if contexts < 1:
             raise UsageError(f"contexts must be at least 1, got {contexts}. Use 1 for one batch at a time.")
         self._name = path.name
@@ -86,7 +72,8 @@ class TrtEngine:
         sidecar = read_sidecar(sidecar_path(path))
         self._cuda = cuda or open_cuda()
         check_gpu(self._index, device, self._name, self._cuda)
-        self._api = api or find_api(choose_flavour(backend, plan, sidecar))
+        built_by = sidecar.flavour if sidecar else plan.flavour or "auto"
+        self._api = api or find_api(built_by if backend == "auto" else backend)
         self.device, self.backend = f"cuda:{self._index}", self._api.flavour
         self.arithmetic = _ARITHMETIC[sidecar.precision] if sidecar else ""
         capability = self._cuda.capability(self._index)
@@ -98,8 +85,9 @@ class TrtEngine:
         # The stack unwinds inside the block, so that a failed start releases everything on the right GPU.
         with self._cuda.active(self._index), ExitStack() as stack:
             self._open_contexts(plan, sidecar, stack, cuda_graphs=cuda_graphs)
-            if self._contexts.compiles:
-                _cache_kernels(self._contexts, plan, sidecar, capability)
+            if self._contexts.config is not None:
+                digest = sidecar.plan_sha256 if sidecar else hashlib.sha256(plan.plan).hexdigest()
+                self._contexts.cache = open_cache(self._contexts.config, digest, capability)
             self._memory = MemoryPool(self._cuda, self._index)
             stack.callback(self._memory.close)
             factory, provider, graphs = self._contexts, self._cuda, _MAX_GRAPHS if cuda_graphs else 0
@@ -120,31 +108,27 @@ class TrtEngine:
         if unknown:
             raise UsageError(f"input must be one the engine has, got '{min(unknown)}'. Leave it out.")
         on_device = [is_device_array(value) for value in values]
-        if any(on_device):
-            return self._run_on_device(values, on_device)
-        chunks = self._planned(values)
+        if any(on_device) and not all(on_device):
+            name = self.inputs[on_device.index(False)].name
+            raise UsageError(f"input '{name}' must be in GPU memory as the others are, got none. Copy it there.")
+        chunks = () if any(on_device) else self._planned(values)
+        results: Any
         with self._cuda.active(self._index), self._pool.lease() as slot:
-            results = slot.run(chunks, values)
-            self._save_kernels(slot)
+            if chunks:
+                results = slot.run(chunks, values)
+            else:
+                views = [
+                    view(value, spec.name, cuda=self._cuda, device=self._index, stream=slot.stream)
+                    for spec, value in zip(self.inputs, values, strict=True)
+                ]
+                results = slot.run_on_device(self._planned(views), views, self._memory)
+            if slot.new_shapes and self._contexts.cache is not None:
+                self._contexts.cache.save()
         return dict(zip((spec.name for spec in self.outputs), results, strict=True))
 
     def close(self) -> None:
         """Release the GPU's memory; the engine cannot run afterwards, but results stay valid."""
         self._release()
-
-    def _run_on_device(self, values: list[Any], on_device: list[bool]) -> Tensors:
-        if not all(on_device):
-            spec = self.inputs[on_device.index(False)]
-            raise UsageError(f"input '{spec.name}' must be in GPU memory as the others are, got none. Copy it there.")
-        with self._cuda.active(self._index), self._pool.lease() as slot:
-            views = [
-                view(value, spec.name, cuda=self._cuda, device=self._index, stream=slot.stream)
-                for spec, value in zip(self.inputs, values, strict=True)
-            ]
-            results = slot.run_on_device(self._planned(views), views, self._memory)
-            self._save_kernels(slot)
-        named: dict[str, Any] = dict(zip((spec.name for spec in self.outputs), results, strict=True))
-        return named
 
     def _planned(self, arrays: Sequence[Any]) -> tuple[Chunk, ...]:
         """Check and split a batch; the result is cached by the inputs' types and shapes."""
@@ -158,10 +142,6 @@ class TrtEngine:
                 self._plans.clear()
             self._plans[key] = found
         return found
-
-    def _save_kernels(self, slot: ExecutionSlot) -> None:
-        if slot.new_shapes and self._contexts.cache is not None:
-            self._contexts.cache.save()
 
     def _open_contexts(
         self, plan: PlanFile, sidecar: EngineSidecar | None, stack: ExitStack, *, cuda_graphs: bool
@@ -207,14 +187,6 @@ class TrtEngine:
 def _release(cuda: Cuda, device: int, resources: ExitStack) -> None:
     with cuda.active(device):
         resources.close()
-
-
-def _cache_kernels(contexts: ContextFactory, plan: PlanFile, sidecar: EngineSidecar | None, capability: str) -> None:
-    digest = sidecar.plan_sha256 if sidecar else hashlib.sha256(plan.plan).hexdigest()
-    try:
-        contexts.cache_kernels(cache_path(digest, capability))
-    except UsageError as error:  # no home folder
-        _LOG.info("compiled kernels are not kept: %s", error)
 
 
 def _check(spec: TensorSpec, value: Any) -> None:

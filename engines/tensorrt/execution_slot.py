@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.engines.cuda.api import Cuda
+from hrnet_deploy.engines.cuda.api import Cuda, HostBytes
 from hrnet_deploy.engines.cuda.device_array import DeviceArray, MemoryPool
-from hrnet_deploy.engines.cuda.device_view import DeviceView
+from hrnet_deploy.engines.cuda.dlpack import DeviceView
 from hrnet_deploy.engines.tensorrt.context_factory import ContextFactory
 from hrnet_deploy.engines.tensorrt.cuda_graphs import GraphCache, Recorded
-from hrnet_deploy.engines.tensorrt.io_buffers import IoBuffers
 from hrnet_deploy.engines.tensorrt.io_signature import Binding, Chunk, Shape
 from hrnet_deploy.errors import DeviceError
 
 _Key = tuple[int, tuple[Shape, ...]]
 _MAX_SEEN_SHAPES = 4096
+_MAX_VIEWS = 64
 
 
 class ExecutionSlot:
     """Executes batches, one after the other.
 
     A CUDA graph holds the model without the copies, so that one graph serves batches from the host and from the GPU.
-    The copies cost two enqueues, which the GPU's work hides.
+    The copies cost two enqueues, which the GPU's work hides. The addresses of the tensors never change, so that graphs
+    stay valid: all memory is allocated once, for the largest shape of any profile.
 
     Attributes:
-        stream: the stream of all work of this slot.
         new_shapes: the last `compute` met a shape for the first time.
     """
 
@@ -41,6 +41,9 @@ class ExecutionSlot:
         self._current: _Key | None = None
         self._outputs: tuple[Shape, ...] = ()
         self._seen: set[_Key] = set()
+        self._addresses: dict[str, int] = {}
+        self._host: dict[str, HostBytes] = {}
+        self._views: dict[tuple[str, Shape], tuple[NDArray[Any], int]] = {}
         self.new_shapes = False
         with ExitStack() as stack:
             self.stream = cuda.stream()
@@ -54,10 +57,13 @@ class ExecutionSlot:
                 self._scratch = cuda.allocate(contexts.scratch_bytes)
                 stack.callback(cuda.free, self._scratch)
             self._context: Any = contexts.context(self._scratch, self._aux_streams)
-            stack.callback(self._drop_context)
-            self._buffers = IoBuffers(cuda, self._max_bytes(), self.stream)
-            stack.callback(self._buffers.close)
-            contexts.bind(self._context, self._buffers.addresses)
+            stack.callback(setattr, self, "_context", None)
+            self._sizes = self._max_bytes()
+            self._memory = stack.enter_context(ExitStack())
+            for name, size in self._sizes.items():
+                self._addresses[name] = cuda.allocate(size)
+                self._memory.callback(cuda.free, self._addresses[name])
+            contexts.bind(self._context, self._addresses)
             self._graphs = GraphCache(cuda, graphs if contexts.records else 0)
             stack.callback(self._graphs.close)
             self._stack = stack.pop_all()
@@ -68,20 +74,23 @@ class ExecutionSlot:
         whole = len(chunks) == 1
         for chunk in chunks:
             for binding, array, shape in zip(self._signature.inputs, arrays, chunk.shapes, strict=True):
-                self._buffers.load(binding, array if whole else array[chunk.start : chunk.start + shape[0]])
+                # The driver would copy pageable memory into pinned memory itself, in small pieces.
+                view, host = self._pinned(binding, shape)
+                np.copyto(view, array if whole else array[chunk.start : chunk.start + shape[0]], casting="no")
+                self._cuda.copy_in(self._addresses[binding.name], host, view.nbytes, self.stream)
             shapes = self.compute(chunk)
+            views = []
             for binding, shape in zip(self._signature.outputs, shapes, strict=True):
-                self._buffers.store(binding, shape)
+                view, host = self._pinned(binding, shape)
+                self._cuda.copy_out(host, self._addresses[binding.name], view.nbytes, self.stream)
+                views.append(view)
             self._cuda.synchronize(self.stream)
             if whole:
-                return [
-                    self._buffers.host(b, shape).copy()
-                    for b, shape in zip(self._signature.outputs, shapes, strict=True)
-                ]
+                return [view.copy() for view in views]
             if not results:
                 results = [np.empty(*joined) for joined in self._whole_outputs(chunks, shapes)]
-            for binding, shape, result in zip(self._signature.outputs, shapes, results, strict=True):
-                np.copyto(result[chunk.start : chunk.start + shape[0]], self._buffers.host(binding, shape))
+            for view, result in zip(views, results, strict=True):
+                result[chunk.start : chunk.start + len(view)] = view
         return results
 
     def run_on_device(
@@ -91,14 +100,14 @@ class ExecutionSlot:
         results: list[DeviceArray] = []
         for chunk in chunks:
             for binding, view, shape in zip(self._signature.inputs, views, chunk.shapes, strict=True):
-                address = view.address + _row_bytes(binding, shape) * chunk.start
-                self._buffers.load_across(binding, address, binding.nbytes(shape))
+                address = view.address + binding.nbytes(shape[1:]) * chunk.start
+                self._cuda.copy_across(self._addresses[binding.name], address, binding.nbytes(shape), self.stream)
             shapes = self.compute(chunk)
             if not results:
                 results = [DeviceArray(memory, *joined, self.stream) for joined in self._whole_outputs(chunks, shapes)]
             for binding, shape, result in zip(self._signature.outputs, shapes, results, strict=True):
-                address = result.address + _row_bytes(binding, shape) * chunk.start
-                self._buffers.store_across(binding, address, shape)
+                address = result.address + binding.nbytes(shape[1:]) * chunk.start
+                self._cuda.copy_across(address, self._addresses[binding.name], binding.nbytes(shape), self.stream)
         # The caller may read results on any stream and change its inputs, so all work is done on return.
         self._cuda.synchronize(self.stream)
         return results
@@ -127,6 +136,7 @@ class ExecutionSlot:
 
     def close(self) -> None:
         """Release all resources, once."""
+        self._views.clear()
         self._stack.close()
 
     def _record(self, key: _Key) -> Recorded | None:
@@ -134,7 +144,7 @@ class ExecutionSlot:
         ran = False
         try:
             context = self._contexts.context(self._scratch, self._aux_streams)
-            self._contexts.bind(context, self._buffers.addresses)
+            self._contexts.bind(context, self._addresses)
             outputs = self._contexts.shape(context, *key, self.stream)
             # The first execution of a shape allocates, which a recording must not; its results are this run's.
             self._contexts.enqueue(context, self.stream)
@@ -154,23 +164,31 @@ class ExecutionSlot:
             self._contexts.enqueue(context, self.stream)
         except DeviceError:
             # The stream stays unusable until the recording ends.
-            self._abandon_capture()
+            with suppress(DeviceError):
+                self._cuda.destroy_graph(self._cuda.end_capture(self.stream))
             raise
         return self._cuda.end_capture(self.stream)
 
-    def _abandon_capture(self) -> None:
-        try:
-            graph = self._cuda.end_capture(self.stream)
-        except DeviceError:
-            return
-        self._cuda.destroy_graph(graph)
+    def _pinned(self, binding: Binding, shape: Shape) -> tuple[NDArray[Any], int]:
+        """Return the pinned memory of a tensor, which the next execution overwrites, as an array and its address."""
+        found = self._views.get((binding.name, shape))
+        if found is None:
+            host = self._host.get(binding.name)
+            if host is None:  # allocated at first use: runs on GPU arrays need none
+                host = self._host[binding.name] = self._cuda.allocate_host(self._sizes[binding.name])
+                self._memory.callback(self._cuda.free_host, host)
+            if len(self._views) >= _MAX_VIEWS:
+                self._views.clear()
+            view = host[: binding.nbytes(shape)].view(binding.dtype).reshape(shape)
+            found = self._views[binding.name, shape] = (view, host.ctypes.data)
+        return found
 
     def _max_bytes(self) -> dict[str, int]:
         """Return the bytes of each tensor at the largest shapes of any profile."""
         sizes: dict[str, int] = {}
-        for profile in self._signature.profiles:
-            high = tuple(profile.ranges[binding.name][2] for binding in self._signature.inputs)
-            outputs = self._contexts.shape(self._context, profile.index, high, self.stream)
+        for index, profile in enumerate(self._signature.profiles):
+            high = tuple(profile[binding.name][2] for binding in self._signature.inputs)
+            outputs = self._contexts.shape(self._context, index, high, self.stream)
             bindings = self._signature.inputs + self._signature.outputs
             for binding, shape in zip(bindings, high + outputs, strict=True):
                 sizes[binding.name] = max(sizes.get(binding.name, 0), binding.nbytes(shape))
@@ -178,17 +196,7 @@ class ExecutionSlot:
 
     def _whole_outputs(self, chunks: Sequence[Chunk], shapes: Sequence[Shape]) -> list[tuple[Shape, np.dtype[Any]]]:
         """Return shape and type of each output of the whole batch, given the first part's shapes."""
-        whole = len(chunks) == 1
-        batch = sum(chunk.shapes[0][0] for chunk in chunks) if not whole else 0
-        return [
-            (shape if whole else (batch, *shape[1:]), binding.dtype)
-            for binding, shape in zip(self._signature.outputs, shapes, strict=True)
-        ]
-
-    def _drop_context(self) -> None:
-        self._context = None
-
-
-def _row_bytes(binding: Binding, shape: Shape) -> int:
-    """Return the bytes from one item of a batch to the next."""
-    return binding.nbytes(shape[1:])
+        if len(chunks) > 1:
+            batch = sum(chunk.shapes[0][0] for chunk in chunks)
+            shapes = [(batch, *shape[1:]) for shape in shapes]
+        return [(shape, binding.dtype) for binding, shape in zip(self._signature.outputs, shapes, strict=True)]

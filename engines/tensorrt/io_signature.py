@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,8 @@ from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.spec import ModelCard, TensorSpec
 
 Shape = tuple[int, ...]
+Profile = Mapping[str, tuple[Shape, Shape, Shape]]
+"""Min, opt and max shape by input."""
 OPEN = -1
 """TensorRT's size of an open dimension."""
 
@@ -42,22 +45,8 @@ class Binding:
 
 
 @dataclass(frozen=True)
-class Profile:
-    """One optimization profile: its index, and min, opt and max shape by input."""
-
-    index: int
-    ranges: Mapping[str, tuple[Shape, Shape, Shape]]
-
-
-@dataclass(frozen=True)
 class IoSignature:
-    """All tensors and profiles of an engine.
-
-    Attributes:
-        inputs: in the order of a feed's checks.
-        outputs: in the order of the results.
-        profiles: at least one.
-    """
+    """All tensors and optimization profiles of an engine; there is at least one profile."""
 
     inputs: tuple[Binding, ...]
     outputs: tuple[Binding, ...]
@@ -98,11 +87,9 @@ def read_signature(api: TrtApi, engine: Any, name: str) -> IoSignature:
         binding = Binding(tensor, np.dtype(dtype), tuple(int(d) for d in engine.get_tensor_shape(tensor)))
         is_input = engine.get_tensor_mode(tensor) == api.module.TensorIOMode.INPUT
         (inputs if is_input else outputs).append(binding)
-    profiles = [
-        Profile(index, {binding.name: _range(engine, binding, index) for binding in inputs})
-        for index in range(max(engine.num_optimization_profiles, 1))
-    ]
-    return IoSignature(tuple(inputs), tuple(outputs), tuple(profiles))
+    profiles = range(max(engine.num_optimization_profiles, 1))
+    ranges = ({binding.name: _range(engine, binding, index) for binding in inputs} for index in profiles)
+    return IoSignature(tuple(inputs), tuple(outputs), tuple(ranges))
 
 
 @dataclass(frozen=True)
@@ -123,27 +110,27 @@ class Chunk:
 def split_batch(signature: IoSignature, shapes: tuple[Shape, ...]) -> tuple[Chunk, ...]:
     """Split a batch into the parts that one profile holds; one part where it holds the whole batch."""
     named = dict(zip((binding.name for binding in signature.inputs), shapes, strict=True))
-    whole = [profile for profile in signature.profiles if all(_holds(profile, n, shape) for n, shape in named.items())]
+    profiles = signature.profiles
+    whole = [i for i, profile in enumerate(profiles) if all(_holds(profile, n, shape) for n, shape in named.items())]
     if whole:
-        best = min(whole, key=lambda profile: _distance(profile, named))
-        return (Chunk(best.index, 0, shapes),)
+        return (Chunk(min(whole, key=lambda index: _distance(profiles[index], named)), 0, shapes),)
     batches = {shape[0] for shape in shapes if shape}
     if signature.splittable and len(batches) == 1:
         (batch,) = batches
-        for profile in sorted(signature.profiles, key=_batch_range, reverse=True):
-            sizes = _parts(batch, *_batch_range(profile)[::-1])
-            if sizes and all(_holds(profile, n, (sizes[0], *shape[1:])) for n, shape in named.items()):
-                starts = [sum(sizes[:i]) for i in range(len(sizes))]
+        for index in sorted(range(len(profiles)), key=lambda index: _batch_range(profiles[index]), reverse=True):
+            high, low = _batch_range(profiles[index])
+            sizes = _parts(batch, low, high)
+            if sizes and all(_holds(profiles[index], n, (sizes[0], *shape[1:])) for n, shape in named.items()):
+                parts = zip(itertools.accumulate(sizes, initial=0), sizes, strict=False)
                 return tuple(
-                    Chunk(profile.index, start, tuple((size, *shape[1:]) for shape in shapes))
-                    for start, size in zip(starts, sizes, strict=True)
+                    Chunk(index, start, tuple((size, *shape[1:]) for shape in shapes)) for start, size in parts
                 )
     raise _out_of_range(signature, named)
 
 
 def _batch_range(profile: Profile) -> tuple[int, int]:
     """Return the largest and the smallest batch of a profile."""
-    ranges = profile.ranges.values()
+    ranges = profile.values()
     return min(high[0] for _, _, high in ranges), max(low[0] for low, _, _ in ranges)
 
 
@@ -159,15 +146,14 @@ def _parts(batch: int, low: int, high: int) -> list[int]:
 
 
 def _holds(profile: Profile, name: str, shape: Shape) -> bool:
-    low, _, high = profile.ranges[name]
+    low, _, high = profile[name]
     return len(shape) == len(low) and all(a <= d <= b for a, d, b in zip(low, shape, high, strict=True))
 
 
 def _distance(profile: Profile, named: Mapping[str, Shape]) -> float:
     """Return the distance of the shapes from a profile's opt shapes."""
     return sum(
-        abs(math.log(max(math.prod(shape), 1) / max(math.prod(profile.ranges[name][1]), 1)))
-        for name, shape in named.items()
+        abs(math.log(max(math.prod(shape), 1) / max(math.prod(profile[name][1]), 1))) for name, shape in named.items()
     )
 
 
@@ -176,7 +162,7 @@ def _out_of_range(signature: IoSignature, named: Mapping[str, Shape]) -> UsageEr
     name = next((n for n, fits in held.items() if not fits), signature.inputs[0].name)
     allowed = " or ".join(
         f"{low} to {high}" if low != high else f"{low}"
-        for low, _, high in (profile.ranges[name] for profile in signature.profiles)
+        for low, _, high in (profile[name] for profile in signature.profiles)
     )
     return UsageError(
         f"input '{name}' must be within {allowed}, got {named[name]}. "

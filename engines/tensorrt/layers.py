@@ -36,7 +36,6 @@ _PLAIN_RECORD = re.compile(
 _TENSOR_TYPE = re.compile(r"\bData[tT]ype: ([^,}]*)")
 _PLAIN_TYPE = re.compile(r"\[(\w+)\([-\d,]*\)\]")
 _WEIGHTS_TYPE = re.compile(r'\bWeights: \{"Type": "(\w+)"')
-_TACTIC = re.compile(r"TacticName: (.*?), (?:TacticValue|StreamId): ")
 _NODE = "[ONNX Layer: "
 # Myelin computes a 1x1 convolution over few pixels as a matrix product, and marks it at the end of the metadata.
 _FROM_CONVOLUTION = "_from_conv1x1"
@@ -51,11 +50,8 @@ class Layer:
     """One kernel of an engine.
 
     Attributes:
-        name: TensorRT's.
         kind: such as "correlation" or "CaskConvolution"; "" where the engine keeps names only.
         inputs: element types of its inputs without weights, data first: "Float", "Half", "Int8" ...
-        outputs: element types of its outputs.
-        tactic: name of the implementation; "" where none is given.
         onnx_nodes: names of the ONNX nodes that it computes, whole or in part.
         weights: element type of its weights; "" where none is given.
     """
@@ -64,7 +60,6 @@ class Layer:
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    tactic: str
     onnx_nodes: tuple[str, ...]
     weights: str = ""
 
@@ -87,18 +82,16 @@ class PrecisionShare:
     """The number of convolutions that run in a precision.
 
     Attributes:
-        precision: the requested one.
         convolutions: number of all convolutions.
         achieved: number of those that read their data in that precision.
         missing: names of those that read it in another one.
         unidentified: names of those for which TensorRT names no kernel or no type.
     """
 
-    precision: Precision
     convolutions: int
     achieved: int
     missing: tuple[str, ...]
-    unidentified: tuple[str, ...] = ()
+    unidentified: tuple[str, ...]
 
 
 def layers_from_log(text: str) -> tuple[Layer, ...]:
@@ -108,13 +101,13 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
         plain = _PLAIN_RECORD.match(line)
         if plain is not None:
             inputs, outputs = (tuple(map(_dtype, _PLAIN_TYPE.findall(plain[part]))) for part in ("inputs", "outputs"))
-            layers.append(Layer(plain["name"], plain["kind"], inputs, outputs, "", _joined(plain["name"])))
+            layers.append(Layer(plain["name"], plain["kind"], inputs, outputs, _joined(plain["name"])))
         found = _RECORD.match(line)
         if found is None or found["kind"] in _EVENTS:
             continue
-        # Not a group of the record: the tactic may hold commas, and metadata anything.
+        # Not groups of the record: a tactic's name may hold commas, and metadata anything.
         rest = found["rest"]
-        tactic, weights = _TACTIC.search(rest), _WEIGHTS_TYPE.search(rest)
+        weights = _WEIGHTS_TYPE.search(rest)
         _, described, metadata = rest.partition("Metadata: ")
         layers.append(
             Layer(
@@ -122,7 +115,6 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
                 _kind(found["kind"], metadata),
                 tuple(_dtype(t) for t in _TENSOR_TYPE.findall(found["inputs"])),
                 tuple(_dtype(t) for t in _TENSOR_TYPE.findall(found["outputs"])),
-                tactic[1] if tactic else "",
                 _nodes(metadata) if described else _joined(found["name"]),
                 _dtype(weights[1]) if weights else "",
             )
@@ -131,17 +123,7 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
 
 
 def layers_from_inspector(json_text: str) -> tuple[Layer, ...]:
-    """Read the layers in IEngineInspector's text.
-
-    Args:
-        json_text: `get_engine_information(LayerInformationFormat.JSON)`, of any version since 8.6.
-
-    Returns:
-        The kernels in order.
-
-    Raises:
-        BuildError: the text is not such JSON.
-    """
+    """Read the layers in the JSON of IEngineInspector, of any version since 8.6; BuildError on other text."""
     try:
         layers = tuple(_layer(entry) for entry in json.loads(json_text)["Layers"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -162,9 +144,6 @@ def precision_share(layers: Sequence[Layer], precision: Precision, nodes: Collec
         layers: the engine's.
         precision: the requested one.
         nodes: names of the graph's Conv nodes to count; without them the engine's convolutions are counted.
-
-    Returns:
-        The counts, and the names of the others.
     """
     wanted = _DTYPE_OF[precision]
     convolutions = [layer for layer in layers if layer.convolves]
@@ -177,7 +156,7 @@ def precision_share(layers: Sequence[Layer], precision: Precision, nodes: Collec
         types = {convolution.name: {convolution.data_type} for convolution in convolutions}
     missing = tuple(name for name, found in types.items() if wanted not in found and found - {""})
     unidentified = tuple(name for name, found in types.items() if not found - {""})
-    return PrecisionShare(precision, len(types), len(types) - len(missing) - len(unidentified), missing, unidentified)
+    return PrecisionShare(len(types), len(types) - len(missing) - len(unidentified), missing, unidentified)
 
 
 def int8_throughout(layers: Sequence[Layer]) -> int:
@@ -188,14 +167,13 @@ def int8_throughout(layers: Sequence[Layer]) -> int:
 def _layer(entry: str | Mapping[str, Any]) -> Layer:
     # Below DETAILED verbosity a layer is its name alone.
     if isinstance(entry, str):
-        return Layer(entry, "", (), (), "", _joined(entry))
+        return Layer(entry, "", (), (), _joined(entry))
     name, metadata, weights = str(entry["Name"]), entry.get("Metadata"), entry.get("Weights")
     return Layer(
         name,
         _kind(str(entry["LayerType"]), metadata or ""),
         tuple(_tensor_type(t) for t in entry.get("Inputs", ())),
         tuple(_tensor_type(t) for t in entry.get("Outputs", ())),
-        str(entry.get("TacticName", "")),
         _joined(name) if metadata is None else _nodes(metadata),
         _dtype(str(weights.get("Type", ""))) if isinstance(weights, Mapping) else "",
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.engines.tensorrt.api import TrtApi
 from hrnet_deploy.errors import one_line
+
+if TYPE_CHECKING:
+    import tensorrt as trt
 
 _LOG = logging.getLogger(__name__)
 _RING = 50
@@ -27,43 +29,38 @@ class BuildLog:
     """The log of one build or load; a context manager that records while it is open.
 
     Attributes:
+        errors: the last error messages, each on one line, oldest first.
         logger: the ILogger for Builder, OnnxParser and Runtime, which outlives them all.
         layers: the last list of layers; "" without one. Only builds with DETAILED verbosity log it, at VERBOSE level.
     """
 
     def __init__(self, api: TrtApi) -> None:
         self.layers = ""
-        self._errors: deque[str] = deque(maxlen=_RING)
+        self.errors: deque[str] = deque(maxlen=_RING)
         self._max_error = int(api.module.ILogger.Severity.ERROR)
         self.logger = _logger(api)
-
-    @property
-    def errors(self) -> tuple[str, ...]:
-        """The last error messages, each on one line, oldest first."""
-        return tuple(self._errors)
 
     def __enter__(self) -> BuildLog:
         with _lock:
             _listeners.append(self)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with _lock:
             _listeners.remove(self)
 
     def record(self, severity: int, message: str) -> None:
         """Record a message. TensorRT's severity: 0 internal error, 1 error, 2 warning, 3 info, 4 verbose."""
         line = one_line(message) if severity <= self._max_error else ""
-        if line and (not self._errors or self._errors[-1] != line):
-            self._errors.append(line)
+        if line and (not self.errors or self.errors[-1] != line):
+            self.errors.append(line)
         elif message.startswith(_DUMPS):
             self.layers = message
 
     def reason(self, lines: int = 3) -> str:
         """Return the last errors on one line, each cut to 300 characters; "no reason" without any."""
-        reported = [line for line in self.errors if not line.startswith(_ECHO)] or self.errors
+        errors = tuple(self.errors)  # other threads may log meanwhile
+        reported = [line for line in errors if not line.startswith(_ECHO)] or errors
         last = [line if len(line) <= _LINE_CHARS else f"{line[:_LINE_CHARS]}..." for line in reported[-lines:]]
         return "; ".join(last) or "no reason"
 
@@ -77,9 +74,7 @@ def _logger(api: TrtApi) -> Any:
 
 
 def _create(api: TrtApi) -> Any:
-    if TYPE_CHECKING:
-        import tensorrt as trt
-    else:
+    if not TYPE_CHECKING:
         trt = api.module
 
     class Logger(trt.ILogger):  # type: ignore[misc, unused-ignore]  # Any without the stubs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.engines.tensorrt.api import TrtApi
@@ -31,7 +30,7 @@ class BuildMonitor:
         self._visible = shown
         self._title = title
         self._phases: dict[str, _Phase] = {}
-        self._shown = 0.0
+        self._shown = 0
         self._bar: Any = None
         self._cancelled = threading.Event()
         self._lock = threading.Lock()
@@ -41,9 +40,7 @@ class BuildMonitor:
             self._bar = bar(total=_TICKS, desc=self._title, bar_format=_FORMAT)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         # An abandoned build may still report, without a bar then.
         with self._lock:
             closing, self._bar = self._bar, None
@@ -75,31 +72,27 @@ class BuildMonitor:
     def phase_finish(self, phase: str) -> None:
         """Record the end of a phase, complete or not."""
         with self._lock:
-            ended = self._phases.get(phase)
-            if ended is not None:
-                ended.done = ended.steps
+            if phase in self._phases:
+                self._phases[phase].done = self._phases[phase].steps
                 self._show()
                 del self._phases[phase]
 
     def _show(self) -> None:
-        outermost = [name for name, phase in self._phases.items() if phase.parent is None]
-        now = max((self._done(name) for name in outermost), default=0.0)
-        if now <= self._shown:
+        ticks = int(self._done_below(None) * _TICKS) - self._shown
+        if ticks <= 0:
             return
-        ticks = int(now * _TICKS) - int(self._shown * _TICKS)
-        self._shown = now
-        if self._bar is None or not ticks:
-            return
-        try:
-            self._bar.update(ticks)
-        except Exception:  # noqa: BLE001 - a lost terminal must not fail the build
-            self._bar.disable = True
+        self._shown += ticks
+        if self._bar is not None:
+            try:
+                self._bar.update(ticks)
+            except Exception:  # noqa: BLE001 - a lost terminal must not fail the build
+                self._bar.disable = True
 
-    def _done(self, name: str) -> float:
-        """Return the share of a phase that is done: its steps, and the share of the present one."""
-        phase = self._phases[name]
-        inner = max((self._done(n) for n, p in self._phases.items() if p.parent == name and n != name), default=0.0)
-        return min(1.0, (phase.done + inner) / phase.steps)
+    def _done_below(self, parent: str | None) -> float:
+        """Return the share that is done of the phase that has advanced most: its steps, and the present one's share."""
+        inner = {name: phase for name, phase in self._phases.items() if phase.parent == parent and name != parent}
+        shares = ((phase.done + self._done_below(name)) / phase.steps for name, phase in inner.items())
+        return min(1.0, max(shares, default=0.0))
 
 
 def bind(api: TrtApi, monitor: BuildMonitor) -> Any:

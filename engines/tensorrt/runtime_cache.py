@@ -35,8 +35,7 @@ class RuntimeCache:
     def save(self) -> None:
         """Write the cache if it has grown."""
         with self._lock:
-            memory = self.cache.serialize()
-            content = b"" if memory is None else bytes(memory)
+            content = bytes(self.cache.serialize() or b"")
             if content in {b"", self._saved}:
                 return
             try:
@@ -45,6 +44,20 @@ class RuntimeCache:
             except (UsageError, OSError) as error:
                 _LOG.info("compiled kernels are not kept: %s", error)
             self._saved = content  # also after a failed write, which each new shape would repeat
+
+
+def open_cache(config: Any, plan_sha256: str, capability: str) -> RuntimeCache | None:
+    """Let TensorRT-RTX's runtime settings use the kernels on disk; None where it keeps none."""
+    if not hasattr(config, "create_runtime_cache"):
+        return None
+    try:
+        path = cache_path(plan_sha256, capability)
+    except UsageError as error:  # no home folder
+        _LOG.info("compiled kernels are not kept: %s", error)
+        return None
+    created = config.create_runtime_cache()
+    cache = None if created is None else RuntimeCache(created, path)
+    return cache if cache is not None and config.set_runtime_cache(created) else None
 
 
 def cache_path(plan_sha256: str, capability: str) -> Path:

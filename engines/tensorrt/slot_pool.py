@@ -6,28 +6,17 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Generic, Protocol, TypeVar
 
+from hrnet_deploy.engines.tensorrt.execution_slot import ExecutionSlot
 from hrnet_deploy.errors import DeviceError, UsageError
 
 _LOG = logging.getLogger(__name__)
 
 
-class Closable(Protocol):
-    """A resource in a pool."""
-
-    def close(self) -> None:
-        """Release all resources, once."""
-        ...
-
-
-T = TypeVar("T", bound=Closable)
-
-
-class SlotPool(Generic[T]):
+class SlotPool:
     """Lends each thread a slot of its own, because execution contexts are not thread-safe."""
 
-    def __init__(self, create: Callable[[], T], limit: int, name: str) -> None:
+    def __init__(self, create: Callable[[], ExecutionSlot], limit: int, name: str) -> None:
         """Create the first slot at once, so that a failure shows when the engine is opened."""
         self._create = create
         self._limit = limit
@@ -38,7 +27,7 @@ class SlotPool(Generic[T]):
         self._idle = [create()]
 
     @contextmanager
-    def lease(self) -> Iterator[T]:
+    def lease(self) -> Iterator[ExecutionSlot]:
         """Lend a slot for a block; a slot that fails in it is closed, and replaced on demand."""
         slot = self._take()
         try:
@@ -61,7 +50,7 @@ class SlotPool(Generic[T]):
             for slot in idle:
                 stack.callback(slot.close)
 
-    def _take(self) -> T:
+    def _take(self) -> ExecutionSlot:
         while True:
             with self._changed:
                 # The slot used last comes first: its memory and graphs are warm.
@@ -75,7 +64,7 @@ class SlotPool(Generic[T]):
             if slot is not None:
                 return slot
 
-    def _grow(self) -> T | None:
+    def _grow(self) -> ExecutionSlot | None:
         """Create one more slot; None where memory does not suffice and others exist."""
         try:
             return self._create()
@@ -90,7 +79,7 @@ class SlotPool(Generic[T]):
             _LOG.warning("%s runs %d at a time, because one more does not fit: %s", self._name, others, error)
             return None
 
-    def _return(self, slot: T) -> None:
+    def _return(self, slot: ExecutionSlot) -> None:
         with self._changed:
             if not self._closed:
                 self._idle.append(slot)
@@ -98,7 +87,7 @@ class SlotPool(Generic[T]):
                 return
         slot.close()
 
-    def _discard(self, slot: T) -> None:
+    def _discard(self, slot: ExecutionSlot) -> None:
         with self._changed:
             self._count -= 1
             self._changed.notify()

@@ -21,13 +21,13 @@ def attach(api: TrtApi, config: trt.IBuilderConfig, path: Path | None) -> trt.IT
     # TensorRT itself checks that timings are of this GPU and version.
     if path is None or not api.timing_cache:
         return None
+    content = b""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        content = b""
+        pass
     except OSError as error:
         _LOG.warning("timing cache %s is left unread: %s", path, error.strerror)
-        content = b""
     cache = _set_cache(config, content)
     if cache is None and content:
         _LOG.warning(

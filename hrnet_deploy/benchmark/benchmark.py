@@ -100,8 +100,11 @@ def benchmark(
         for scope, (batch, members) in itertools.product(Scope, plan.items()):
             if scope is not Scope.COPIES or any(model.on_gpu for model in models):
                 step(f"{scope.value.replace('_', ' ')}, batch {batch}")
-                rows += _measure(models, members, batch, scope, settings, single_calls=before.processor.busy)
-        streams = _measure_streams(stack, paths, models, plan, settings, step) if settings.streams > 1 else []
+                rows += _measure(models, members, batch, scope, settings, busy=before.processor.busy)
+        streams = []
+        if settings.streams > 1:
+            shared = _open(stack, paths, settings, step, streams=settings.streams)
+            streams = _measure_streams(models, shared, plan, settings, step)
         artifacts = tuple(map(_info, models))
     after = load_snapshot.take_snapshot()
     published = [p for m in models for batch in plan for p in published_for(m.card.variant, batch, m.input_hw)]
@@ -155,45 +158,27 @@ def _open(
 
 
 def _measure(
-    models: Sequence[TimedModel],
-    members: Sequence[int],
-    batch: int,
-    scope: Scope,
-    settings: Settings,
-    *,
-    single_calls: bool,
+    models: Sequence[TimedModel], members: Sequence[int], batch: int, scope: Scope, settings: Settings, *, busy: bool
 ) -> list[Row]:
-    """Time the members of one batch size in one scope, interleaved."""
+    """Time the members of one batch size in one scope, interleaved; on a busy machine in single calls."""
     if scope is Scope.COPIES:
         members = [index for index in members if models[index].on_gpu]
     calls = [_CALLS[scope](models[index], batch) for index in members]
     warm_ups = [warm_up(call, limit_s=min(LONGEST_WARM_UP_S, 2 * settings.seconds)) for call in calls]
-    times = time_interleaved(calls, seconds=settings.seconds, warm_ups=warm_ups, single_calls=single_calls)
-    latencies = [Latency.of(samples) for samples in times]
-    first = latencies[0].median_ms if members and members[0] == 0 else None
-    return [
-        Row(
-            artifact=index,
-            batch=batch,
-            scope=scope,
-            latency=latency,
-            warm_up=state,
-            speed_up=None if first is None else first / latency.median_ms,
-        )
-        for index, latency, state in zip(members, latencies, warm_ups, strict=True)
-    ]
+    times = time_interleaved(calls, seconds=settings.seconds, warm_ups=warm_ups, single_calls=busy)
+    rows: list[Row] = []
+    for index, samples, state in zip(members, times, warm_ups, strict=True):
+        latency = Latency.of(samples)
+        first = rows[0].latency if rows else latency
+        gain = first.median_ms / latency.median_ms if members[0] == 0 else None
+        rows.append(Row(artifact=index, batch=batch, scope=scope, latency=latency, warm_up=state, speed_up=gain))
+    return rows
 
 
 def _measure_streams(
-    stack: ExitStack,
-    paths: Sequence[Path | ServedModel],
-    models: Sequence[TimedModel],
-    plan: BatchPlan,
-    settings: Settings,
-    step: Step,
+    models: Sequence[TimedModel], shared: Sequence[TimedModel], plan: BatchPlan, settings: Settings, step: Step
 ) -> list[StreamRow]:
     """Measure the throughput of one and of several threads, interleaved; the better of two rounds each."""
-    shared = _open(stack, paths, settings, step, streams=settings.streams)
     part = settings.seconds / _ROUNDS
     rows = []
     for batch, members in plan.items():
@@ -205,15 +190,13 @@ def _measure_streams(
         }
         for own in calls.values():
             measure_throughput(own, seconds=part / 4)  # the first run of a thread allocates its buffers
-        best: dict[tuple[int, int], Throughput] = {}
+        found: dict[tuple[int, int], list[Throughput]] = {key: [] for key in calls}
         for _, (key, own) in itertools.product(range(_ROUNDS), calls.items()):
-            achieved = measure_throughput(own, seconds=part)
-            if key not in best or achieved.runs_per_second > best[key].runs_per_second:
-                best[key] = achieved
-        rows += [
-            StreamRow(artifact=index, batch=batch, throughput=best[index, settings.streams], single=best[index, 1])
-            for index in members
-        ]
+            found[key].append(measure_throughput(own, seconds=part))
+        best = {key: max(rounds, key=lambda each: each.runs_per_second) for key, rounds in found.items()}
+        for index in members:
+            several, single = best[index, settings.streams], best[index, 1]
+            rows.append(StreamRow(artifact=index, batch=batch, throughput=several, single=single))
     return rows
 
 

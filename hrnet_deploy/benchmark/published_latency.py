@@ -12,13 +12,7 @@ from hrnet_deploy.spec import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedLatency:
-    """One published latency.
-
-    Attributes:
-        variant: architecture name, such as "hrnet_w18".
-        hardware: such as "Tesla T4".
-        latency_ms: of one batch.
-    """
+    """One published latency of a batch on hardware such as "Tesla T4"."""
 
     variant: str
     hardware: str
@@ -41,14 +35,11 @@ def published_latencies() -> tuple[PublishedLatency, ...]:
     text = files("hrnet_deploy.data").joinpath("published.csv").read_text(encoding="utf-8")
     return tuple(
         PublishedLatency(
-            variant=row["variant"],
-            hardware=row["hardware"],
-            runtime=row["runtime"],
+            **{name: row[name] for name in ("variant", "hardware", "runtime", "source")},
             precision=Precision(row["precision"]),
             input_hw=(int(row["height"]), int(row["width"])),
             batch=int(row["batch"]),
             latency_ms=float(row["latency_ms"]),
-            source=row["source"],
         )
         for row in csv.DictReader(text.splitlines())
     )

@@ -29,15 +29,7 @@ class Scope(str, enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class ArtifactInfo:
-    """A measured artifact.
-
-    Attributes:
-        input_hw: (height, width) of the model input.
-        device: device it ran on, such as "cpu" or "cuda:0".
-        backend: its runtime, such as "onnxruntime".
-        arithmetic: data type of its computations, such as "bfloat16".
-        image: name of the input image.
-    """
+    """A measured artifact, and the name of its input image."""
 
     name: str
     path: str
@@ -58,7 +50,6 @@ class Row:
 
     Attributes:
         artifact: index in `Benchmark.artifacts`.
-        scope: the timed part.
         speed_up: median of the first artifact at this batch, over this one's: 2 is twice as fast; None if the first
             was not measured.
     """
@@ -78,13 +69,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamRow:
-    """The throughput of one artifact that several threads share.
-
-    Attributes:
-        artifact: index in `Benchmark.artifacts`.
-        throughput: of all threads.
-        single: of one thread.
-    """
+    """The throughput of one artifact that several threads share, and that of a single thread."""
 
     artifact: int
     batch: int
@@ -104,12 +89,7 @@ class StreamRow:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A batch size that an artifact does not take.
-
-    Attributes:
-        artifact: index in `Benchmark.artifacts`.
-        reason: a clause.
-    """
+    """A batch size that an artifact does not take, and the reason as a clause."""
 
     artifact: int
     batch: int
@@ -122,10 +102,7 @@ class Benchmark:
 
     Attributes:
         artifacts: in the order given; the first is the reference of the speed-ups.
-        streams: rows with several threads; empty if not requested.
         seconds: per artifact, batch and scope.
-        before: the machine's load before.
-        after: the machine's load after.
         warnings: conditions that may have distorted the results.
     """
 
@@ -142,39 +119,28 @@ class Benchmark:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON: names instead of indices, times in ms."""
+        paths = [artifact.path for artifact in self.artifacts]
+        rows = [
+            {"artefact": paths[row.artifact], "batch": row.batch, "figure": row.scope.value}
+            | dataclasses.asdict(row.latency)
+            | {"images_per_second": row.images_per_second, "speed_up": row.speed_up}
+            | {"warm_up_runs": row.warm_up.runs, "warm_up_stable": row.warm_up.stable}
+            for row in self.rows
+        ]
+        streams = [
+            {"artefact": paths[row.artifact], "batch": row.batch, "streams": row.throughput.streams}
+            | {"images_per_second": row.images_per_second, "gain": row.gain}
+            | dataclasses.asdict(row.throughput.latency)
+            for row in self.streams
+        ]
         return {
             "schema": SCHEMA,
             "threads": self.threads,
             "seconds": self.seconds,
             "artefacts": [_plain_artifact(artifact) for artifact in self.artifacts],
-            "rows": [
-                {
-                    "artefact": self.artifacts[row.artifact].path,
-                    "batch": row.batch,
-                    "figure": row.scope.value,
-                    **dataclasses.asdict(row.latency),
-                    "images_per_second": row.images_per_second,
-                    "speed_up": row.speed_up,
-                    "warm_up_runs": row.warm_up.runs,
-                    "warm_up_stable": row.warm_up.stable,
-                }
-                for row in self.rows
-            ],
-            "streams": [
-                {
-                    "artefact": self.artifacts[row.artifact].path,
-                    "batch": row.batch,
-                    "streams": row.throughput.streams,
-                    "images_per_second": row.images_per_second,
-                    "gain": row.gain,
-                    **dataclasses.asdict(row.throughput.latency),
-                }
-                for row in self.streams
-            ],
-            "skipped": [
-                {"artefact": self.artifacts[one.artifact].path, "batch": one.batch, "reason": one.reason}
-                for one in self.skipped
-            ],
+            "rows": rows,
+            "streams": streams,
+            "skipped": [{"artefact": paths[n.artifact], "batch": n.batch, "reason": n.reason} for n in self.skipped],
             "published": None if self.published is None else [_plain(row) for row in self.published],
             "machine": {"before": self.before.to_dict(), "after": self.after.to_dict()},
             "warnings": list(self.warnings),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,15 +86,11 @@ def as_markdown(parts: Sequence[Section]) -> str:
 def short_names(names: Sequence[str]) -> list[str]:
     """Return distinct file names that fit a column, with escaped control characters."""
     short: list[str] = []
+    half = (_LONGEST_NAME - 1) // 2
     for name in map(printable, names):
-        half = (_LONGEST_NAME - 1) // 2
         cut = name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
-        number = 2
-        numbered = cut
-        while numbered in short:
-            numbered = f"{cut} ({number})"
-            number += 1
-        short.append(numbered)
+        numbered = itertools.chain([cut], (f"{cut} ({number})" for number in itertools.count(2)))
+        short.append(next(each for each in numbered if each not in short))
     return short
 
 
@@ -116,34 +113,20 @@ def _describe(name: str, artifact: ArtifactInfo) -> str:
 
 
 def _cells(row: Row, names: Sequence[str]) -> tuple[str, ...]:
-    return (
-        str(row.batch),
-        names[row.artifact],
-        milliseconds(row.latency.median_ms),
-        milliseconds(row.latency.p95_ms),
-        milliseconds(row.latency.p99_ms),
-        str(row.latency.samples),
-        _rate(row.images_per_second),
-        _NOTHING if row.speed_up is None else f"{row.speed_up:.2f}",
-    )
+    latency, gain = row.latency, _NOTHING if row.speed_up is None else f"{row.speed_up:.2f}"
+    times = map(milliseconds, (latency.median_ms, latency.p95_ms, latency.p99_ms))
+    return (str(row.batch), names[row.artifact], *times, str(latency.samples), _rate(row.images_per_second), gain)
 
 
 def _streams(benchmark: Benchmark, names: Sequence[str]) -> Section:
-    rows = tuple(
-        (
-            str(row.batch),
-            names[row.artifact],
-            str(row.throughput.streams),
-            _rate(row.images_per_second),
-            f"{row.gain:.2f}",
-            milliseconds(row.throughput.latency.median_ms),
-            milliseconds(row.throughput.latency.p95_ms),
-        )
-        for row in benchmark.streams
-    )
+    rows = []
+    for row in benchmark.streams:
+        latency, speeds = row.throughput.latency, (_rate(row.images_per_second), f"{row.gain:.2f}")
+        times = (milliseconds(latency.median_ms), milliseconds(latency.p95_ms))
+        rows.append((str(row.batch), names[row.artifact], str(row.throughput.streams), *speeds, *times))
     header = ("batch", "artifact", "streams", "images/s", "gain", "median ms", "p95")
     note = "gain: throughput over that of one stream; each stream is a thread, NumPy in and out"
-    return Section("Streams that share one engine", header, rows, (note,))
+    return Section("Streams that share one engine", header, tuple(rows), (note,))
 
 
 def _published(benchmark: Benchmark, names: Sequence[str]) -> Section:

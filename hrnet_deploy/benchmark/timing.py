@@ -7,6 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -47,38 +48,19 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Latency:
-        """Summarize samples.
-
-        Args:
-            seconds: one per call, at least one.
-
-        Returns:
-            The summary; percentiles are interpolated as numpy.percentile does.
-        """
-        milliseconds = 1e3 * np.asarray(seconds, np.float64)
-        tails = {
-            percent: float(np.percentile(milliseconds, percent)) if len(milliseconds) >= needed else None
+        """Summarize samples in seconds, at least one; percentiles are interpolated as numpy.percentile does."""
+        taken = 1e3 * np.asarray(seconds, np.float64)
+        p95, p99 = (
+            float(np.percentile(taken, percent)) if len(taken) >= needed else None
             for percent, needed in _SAMPLES_FOR.items()
-        }
-        return cls(
-            samples=len(milliseconds),
-            median_ms=float(np.median(milliseconds)),
-            mean_ms=float(milliseconds.mean()),
-            min_ms=float(milliseconds.min()),
-            p95_ms=tails[95],
-            p99_ms=tails[99],
         )
+        median, mean, fastest = float(np.median(taken)), float(taken.mean()), float(taken.min())
+        return cls(samples=len(taken), median_ms=median, mean_ms=mean, min_ms=fastest, p95_ms=p95, p99_ms=p99)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WarmUp:
-    """The calls before the samples.
-
-    Attributes:
-        runs: calls that were not counted.
-        stable: whether the last ones took as long as those before, within 5 %.
-        median_s: of the last few.
-    """
+    """The uncounted calls, the median of the last ones, and whether those took as long as the ones before."""
 
     runs: int
     stable: bool
@@ -86,16 +68,7 @@ class WarmUp:
 
 
 def warm_up(call: Call, *, limit_s: float, clock: Clock = time.perf_counter) -> WarmUp:
-    """Repeat a call until two windows of five calls take equally long, or a time limit is reached.
-
-    Args:
-        call: the call to time later.
-        limit_s: time limit in seconds; at least three calls are made.
-        clock: seconds.
-
-    Returns:
-        The result.
-    """
+    """Repeat a call, three times or more, until two windows of five calls take equally long or the time is over."""
     began = clock()
     times: list[float] = []
     while True:
@@ -124,17 +97,10 @@ def time_interleaved(
     """Time several calls in turns, A B C C B A A B C ..., so that a drifting machine affects all of them equally.
 
     Every other round runs backwards, because one call's heat and turbo state affect its successor. All turns take about
-    the same time: 50 ms, or one call of the slowest.
-
-    Args:
-        calls: the calls to time.
-        seconds: approximate time for each, rests included; each is timed at least five times.
-        warm_ups: of each call.
-        single_calls: count one call per turn, for a busy machine: several fast calls fit between two interruptions and
-            a slow one does not. (Speed-up 1.8 on an idle machine; beside four busy processes on two cores 1.2 to 1.8
-            with single calls, 1.2 to 18 in longer turns.)
-        clock: seconds.
-        sleep: rests for a number of seconds.
+    the same time: 50 ms, or one call of the slowest. With `single_calls` a turn is one call, for a busy machine, where
+    several fast calls fit between two interruptions and a slow one does not. (Speed-up 1.8 on an idle machine; beside
+    four busy processes on two cores 1.2 to 1.8 with single calls, 1.2 to 18 in longer turns.) `seconds` is the time for
+    each, rests included; each is timed at least five times.
 
     Returns:
         Seconds of each timed call, per call.
@@ -167,14 +133,7 @@ def time_interleaved(
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """The throughput of several threads that share one engine.
-
-    Attributes:
-        streams: threads.
-        runs: finished calls.
-        seconds: wall time.
-        latency: of single calls, as each thread measured them.
-    """
+    """The throughput of several threads that share one engine: finished calls, wall time, and the time of a call."""
 
     streams: int
     runs: int
@@ -188,47 +147,26 @@ class Throughput:
 
 
 def measure_throughput(calls: Sequence[Call], *, seconds: float, clock: Clock = time.perf_counter) -> Throughput:
-    """Repeat each call in its own thread, all threads at once.
-
-    Args:
-        calls: one per thread.
-        seconds: no thread starts another call after this time.
-        clock: seconds.
-
-    Returns:
-        The throughput between the common start and the end of the last call.
-
-    Raises:
-        Exception: the first one raised in a thread.
-    """
+    """Repeat each call in its own thread, all at once; none starts another call after so many seconds."""
     start_line = threading.Barrier(len(calls) + 1)
-    times: list[list[float]] = [[] for _ in calls]
-    failures: list[BaseException] = []
 
-    def work(call: Call, own: list[float]) -> None:
+    def work(call: Call) -> list[float]:
+        own: list[float] = []
         start_line.wait()
         deadline = clock() + seconds
-        try:
-            while not own or clock() < deadline:
-                began = clock()
-                call()
-                own.append(clock() - began)
-        except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
-            failures.append(error)
+        while not own or clock() < deadline:
+            began = clock()
+            call()
+            own.append(clock() - began)
+        return own
 
-    threads = [
-        threading.Thread(target=work, args=(call, own), daemon=True) for call, own in zip(calls, times, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    start_line.wait()
-    began = clock()
-    for thread in threads:
-        thread.join()
-    ended = clock()
-    if failures:
-        raise failures[0]
-    flat = [value for own in times for value in own]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        running = [pool.submit(work, call) for call in calls]
+        start_line.wait()
+        began = clock()
+        wait(running)
+        ended = clock()
+    flat = [value for own in running for value in own.result()]
     return Throughput(streams=len(calls), runs=len(flat), seconds=ended - began, latency=Latency.of(flat))
 
 

@@ -120,8 +120,11 @@ def _measure_waterfall(args: argparse.Namespace, artifacts: Sequence[Artifact]) 
     """Measure the export steps; this comes first because it refuses weights of another model."""
     if args.waterfall is None:
         return ()
-    from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
+    from hrnet_deploy.export.entry_point import export_extra
     from hrnet_deploy.predictor import Predictor
+
+    with export_extra():
+        from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
 
     is_graph = args.waterfall.endswith(".onnx")
     task = None

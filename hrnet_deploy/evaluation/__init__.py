@@ -15,6 +15,7 @@ from hrnet_deploy.evaluation.evaluate import ClassifiedImage, Evaluation, Segmen
 from hrnet_deploy.evaluation.metrics.classification import ClassificationMetrics, Ranking
 from hrnet_deploy.evaluation.metrics.segmentation import SegmentationMetrics, confusion_matrix
 from hrnet_deploy.evaluation.model_runner import Model, ModelRunner
+from hrnet_deploy.evaluation.options import EvaluationOptions
 from hrnet_deploy.evaluation.run_info import DataInfo, EvaluatedModel, RunInfo
 from hrnet_deploy.evaluation.sliding_window import SlidingWindow
 
@@ -30,6 +31,7 @@ __all__ = [
     "Drop",
     "EvaluatedModel",
     "Evaluation",
+    "EvaluationOptions",
     "LabelChange",
     "Model",
     "ModelRunner",

@@ -17,7 +17,24 @@ _MAX_TRANSITIONS = 5
 """Class transitions that are stored per image."""
 
 
-class ClassificationAccumulator:
+class _Images:
+    """The images added so far, and their contents."""
+
+    def __init__(self, count: int) -> None:
+        self.done = np.zeros(count, np.bool_)
+        self._contents: dict[int, str] = {}
+
+    def _finish(self, record: ImageRecord) -> None:
+        self.done[record.index] = True
+        self._contents[record.index] = record.content
+
+    def content_digest(self) -> str:
+        """Return the digest of all images' contents in order, in hex."""
+        lines = "\n".join(self._contents[index] for index in sorted(self._contents))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+class ClassificationAccumulator(_Images):
     """The rankings of every model for every image.
 
     Attributes:
@@ -28,12 +45,11 @@ class ClassificationAccumulator:
 
     def __init__(self, dataset: Dataset, models: int) -> None:
         count = len(dataset)
-        self.done = np.zeros(count, np.bool_)
+        super().__init__(count)
         self.labels = np.array([sample.label for sample in dataset.samples], np.int64)
         self.top = np.full((models, count, TOP), -1, np.int32)
         self.scores = np.zeros((models, count, TOP), np.float32)
         self._classes = dataset.classes
-        self._contents: dict[int, str] = {}
         self._hits = np.zeros(models, np.int64)
 
     def add(self, record: ImageRecord) -> None:
@@ -43,8 +59,7 @@ class ClassificationAccumulator:
                 self.top[model, record.index, : len(prediction.top)] = prediction.top
                 self.scores[model, record.index, : len(prediction.scores)] = prediction.scores
                 self._hits[model] += prediction.top[0] == self.labels[record.index]
-        self.done[record.index] = True
-        self._contents[record.index] = record.content
+        self._finish(record)
 
     def ranking(self, model: int, image: int) -> Ranking:
         """Return one model's ranking for one image."""
@@ -68,28 +83,13 @@ class ClassificationAccumulator:
         shares = 100 * self._hits / max(1, int(self.done.sum()))
         return "top-1 " + " | ".join(f"{share:.1f}" for share in shares)
 
-    def content_digest(self) -> str:
-        """Return the digest of all images' contents in order, in hex."""
-        return _digest(self._contents)
 
-
-class SegmentationAccumulator:
-    """Confusion matrices of every model, and the counts per image that resampling needs.
-
-    Attributes:
-        confusion: pixels, int64 (models, classes, classes): label, prediction.
-        transitions: pixels, int64 (models, classes, classes): the reference's prediction, this model's.
-        labeled: pixels per label, int64 (images, classes).
-        hits: correctly predicted pixels per label, int64 (models, images, classes).
-        predicted: labeled pixels per predicted class, int64 (models, images, classes).
-        changed: pixels that differ from the reference's prediction, int64 (models, images).
-        lost: labeled pixels that only the reference predicts correctly, int64 (models, images).
-        gained: labeled pixels that only this model predicts correctly, int64 (models, images).
-    """
+class SegmentationAccumulator(_Images):
+    """Confusion matrices of every model, and the pixel counts per image that resampling needs; see `MaskCounts`."""
 
     def __init__(self, dataset: Dataset, models: int) -> None:
         count, classes = len(dataset), dataset.classes
-        self.done = np.zeros(count, np.bool_)
+        super().__init__(count)
         self.confusion = np.zeros((models, classes, classes), np.int64)
         self.transitions = np.zeros((models, classes, classes), np.int64)
         self.labeled = np.zeros((count, classes), np.int64)
@@ -98,7 +98,6 @@ class SegmentationAccumulator:
         self.pixels = np.zeros(count, np.int64)
         self.changed, self.lost, self.gained = (np.zeros((models, count), np.int64) for _ in range(3))
         self._largest: dict[tuple[int, int], tuple[tuple[int, int, int], ...]] = {}
-        self._contents: dict[int, str] = {}
 
     def add(self, record: ImageRecord) -> None:
         """Add one image."""
@@ -115,8 +114,7 @@ class SegmentationAccumulator:
             self.changed[model, image] = counts.changed
             self.lost[model, image], self.gained[model, image] = counts.lost, counts.gained
             self._largest[model, image] = _largest_transitions(counts.transitions)
-        self.done[image] = True
-        self._contents[image] = record.content
+        self._finish(record)
 
     def largest_transitions(self, model: int, image: int) -> tuple[tuple[int, int, int], ...]:
         """Return the largest (reference's class, model's class, pixels) of one image, most pixels first."""
@@ -133,10 +131,6 @@ class SegmentationAccumulator:
     def progress_text(self) -> str:
         """Return the metric so far of every model, for a progress bar."""
         return "mIoU " + " | ".join(f"{100 * SegmentationMetrics(each).miou:.1f}" for each in self.confusion)
-
-    def content_digest(self) -> str:
-        """Return the digest of all images' contents in order, in hex."""
-        return _digest(self._contents)
 
 
 Accumulator = ClassificationAccumulator | SegmentationAccumulator
@@ -156,7 +150,3 @@ def _largest_transitions(transitions: NDArray[np.int64]) -> tuple[tuple[int, int
     np.fill_diagonal(off, 0)
     positions = np.argsort(-off, axis=None, kind="stable")[:_MAX_TRANSITIONS]
     return tuple((int(p) // len(off), int(p) % len(off), int(off.flat[p])) for p in positions if off.flat[p])
-
-
-def _digest(contents: dict[int, str]) -> str:
-    return hashlib.sha256("\n".join(contents[index] for index in sorted(contents)).encode()).hexdigest()

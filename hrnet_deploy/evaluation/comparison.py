@@ -15,13 +15,11 @@ from hrnet_deploy.evaluation.metrics.classification import Ranking
 
 @dataclass(frozen=True)
 class Drop:
-    """The difference of a metric between the reference and a candidate.
+    """The difference of a metric, such as "top-1", between the reference and a candidate.
 
     Attributes:
-        name: of the metric, such as "top-1" or "mIoU".
         points: reference - candidate in percentage points; negative if the candidate is better.
         low: lower end of the paired 95 % bootstrap interval, in points; None for fewer than two images.
-        high: upper end.
     """
 
     name: str
@@ -68,11 +66,7 @@ class ClassDelta:
 
 @dataclass(frozen=True)
 class LabelChange:
-    """An image whose best class differs between the candidate and the reference.
-
-    Attributes:
-        name: path below the dataset's root.
-    """
+    """An image whose best class differs between the candidate and the reference."""
 
     name: str
     path: Path
@@ -94,15 +88,10 @@ class LabelChange:
 
     def to_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """Return plain values, ready for JSON, with class names from `classes`."""
-        return {
-            "name": self.name,
-            "kind": self.kind,
-            "label": classes[self.label],
-            "reference": classes[self.reference.top[0]],
-            "reference_score": self.reference.scores[0],
-            "candidate": classes[self.candidate.top[0]],
-            "candidate_score": self.candidate.scores[0],
-        }
+        values: dict[str, Any] = {"name": self.name, "kind": self.kind, "label": classes[self.label]}
+        for name, ranking in (("reference", self.reference), ("candidate", self.candidate)):
+            values |= {name: classes[ranking.top[0]], f"{name}_score": ranking.scores[0]}
+        return values
 
 
 @dataclass(frozen=True)
@@ -110,12 +99,11 @@ class ChangedImage:
     """An image whose mask differs between the candidate and the reference.
 
     Attributes:
-        name: path below the dataset's root.
         changed: share of all pixels whose class differs, 0..1.
         lost: share of labeled pixels that only the reference predicts correctly, 0..1.
         gained: share of labeled pixels that only the candidate predicts correctly, 0..1.
         reference_miou: the reference's mean IoU over the classes labeled in the image, 0..1.
-        transitions: the largest changes: (reference's class index, candidate's, pixels), most pixels first.
+        transitions: the largest (reference's class index, candidate's, pixels), most pixels first.
     """
 
     name: str
@@ -135,15 +123,9 @@ class ChangedImage:
 
     def to_dict(self, classes: tuple[str, ...]) -> dict[str, Any]:
         """Return plain values, ready for JSON, with class names from `classes`."""
-        return {
-            "name": self.name,
-            "changed": self.changed,
-            "lost": self.lost,
-            "gained": self.gained,
-            "reference_miou": self.reference_miou,
-            "candidate_miou": self.candidate_miou,
-            "moves": [{"from": classes[a], "to": classes[b], "pixels": pixels} for a, b, pixels in self.transitions],
-        }
+        names = ("name", "changed", "lost", "gained", "reference_miou", "candidate_miou")
+        moves = [{"from": classes[a], "to": classes[b], "pixels": pixels} for a, b, pixels in self.transitions]
+        return {name: getattr(self, name) for name in names} | {"moves": moves}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -155,7 +137,6 @@ class CandidateComparison:
         agreement: share of equal predictions, 0..1: best classes of images, or all pixels, labeled or not.
         lost: share of images, or of labeled pixels, that only the reference predicts correctly, 0..1.
         gained: share that only the candidate predicts correctly, 0..1.
-        classes: every class in both models.
         images: all images that changed, the worst first.
         transitions: segmentation: pixels, int64 (classes, classes): the reference's class, the candidate's; else None.
     """
@@ -180,9 +161,7 @@ class CandidateComparison:
         return {
             "evaluation": self.evaluation.to_dict(images=False),
             "drops": [drop.to_dict() for drop in self.drops],
-            "agreement": self.agreement,
-            "lost": self.lost,
-            "gained": self.gained,
+            **{name: getattr(self, name) for name in ("agreement", "lost", "gained")},
             "classes": [delta.to_dict() for delta in self.classes],
             "changed_images": len(self.images),
             "images": [image.to_dict(names) for image in self.images[:images]],
@@ -192,11 +171,7 @@ class CandidateComparison:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Comparison:
-    """Candidates against a reference, on the same images in the same run.
-
-    Attributes:
-        resamples: resampled sets of each confidence interval.
-    """
+    """Candidates against a reference, on the same images in the same run."""
 
     reference: Evaluation
     candidates: tuple[CandidateComparison, ...]
@@ -204,11 +179,7 @@ class Comparison:
     seed: int
 
     def to_dict(self, *, images: int | None = None) -> dict[str, Any]:
-        """Return plain values, ready for JSON.
-
-        Args:
-            images: number of changed images of each candidate, the worst first; None for all.
-        """
+        """Return plain values, ready for JSON; `images` limits the changed images of each candidate."""
         return {
             "metric": self.reference.metrics.name,
             "reference": self.reference.to_dict(images=False),

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hrnet_deploy.evaluation.accumulators import SegmentationAccumulator
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
-from hrnet_deploy.evaluation.loaded_model import Artifact, open_models
+from hrnet_deploy.evaluation.loaded_model import Artifact
 from hrnet_deploy.evaluation.metrics.classification import ClassificationMetrics, Ranking
 from hrnet_deploy.evaluation.metrics.segmentation import SegmentationMetrics
 from hrnet_deploy.evaluation.model_runner import Model
-from hrnet_deploy.evaluation.run import DataOptions, Measurement, Settings, dataset_for, measure
+from hrnet_deploy.evaluation.options import EvaluationKeywords, EvaluationOptions
+from hrnet_deploy.evaluation.run import Measurement, measure_all
 from hrnet_deploy.evaluation.run_info import DataInfo, EvaluatedModel, RunInfo
-from hrnet_deploy.evaluation.sliding_window import OVERLAP
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Metrics = ClassificationMetrics | SegmentationMetrics
 """The metrics of either task; both have `name`, `value`, `class_values`, `support` and `to_dict()`."""
@@ -25,11 +27,7 @@ Metrics = ClassificationMetrics | SegmentationMetrics
 
 @dataclass(frozen=True)
 class ClassifiedImage:
-    """A classifier's prediction for one image.
-
-    Attributes:
-        name: path below the dataset's root.
-    """
+    """A classifier's prediction for one image."""
 
     name: str
     path: Path
@@ -38,8 +36,7 @@ class ClassifiedImage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        top, scores = list(self.ranking.top), list(self.ranking.scores)
-        return {"name": self.name, "label": self.label, "top": top, "scores": scores}
+        return {"name": self.name, "label": self.label} | {k: list(v) for k, v in vars(self.ranking).items()}
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,6 @@ class SegmentedImage:
     """A segmentation model's prediction for one image.
 
     Attributes:
-        name: path below the dataset's root.
         judged: pixels with a label.
         correct: labeled pixels that are predicted correctly.
         miou: mean IoU over the classes labeled in it, 0..1.
@@ -62,7 +58,7 @@ class SegmentedImage:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON."""
-        return {"name": self.name, "judged": self.judged, "correct": self.correct, "miou": self.miou}
+        return {name: getattr(self, name) for name in ("name", "judged", "correct", "miou")}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,9 +66,8 @@ class Evaluation:
     """The accuracy of an artifact.
 
     Attributes:
-        run: settings and duration of the run.
         inference_s: seconds inside the graph in this run.
-        images: the prediction for each image, in the dataset's order.
+        images: predictions in the dataset's order.
     """
 
     model: EvaluatedModel
@@ -84,14 +79,7 @@ class Evaluation:
     images: tuple[ClassifiedImage, ...] | tuple[SegmentedImage, ...]
 
     def to_dict(self, *, images: bool = True) -> dict[str, Any]:
-        """Return plain values, ready for JSON.
-
-        Args:
-            images: include the prediction for each image.
-
-        Returns:
-            Nested dicts and lists; a class without a value has None.
-        """
+        """Return plain values, ready for JSON, with or without each image; a class without a value has None."""
         values = zip(self.classes, self.metrics.class_values, self.metrics.support, strict=True)
         content = {
             "model": self.model.to_dict(),
@@ -107,55 +95,21 @@ class Evaluation:
         return content | ({"images": [image.to_dict() for image in self.images]} if images else {})
 
 
-def evaluate(
-    model: Artifact | Model,
-    data: str | Path | Dataset,
-    *,
-    labels: str | Path | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    label_values: Sequence[int] | None = None,
-    ignore_label: int | None = None,
-    batch: int = 1,
-    workers: int | None = None,
-    window: tuple[int, int] | None = None,
-    overlap: float = OVERLAP,
-    device: str = "auto",
-    backend: str = "auto",
-    threads: int | None = None,
-    journal: str | Path | None = None,
-) -> Evaluation:
+def evaluate(model: Artifact | Model, data: str | Path | Dataset, **options: Unpack[EvaluationKeywords]) -> Evaluation:
     """Measure an artifact's accuracy on labeled images: top-1 and top-5, or mIoU and pixel accuracy.
 
     Args:
         model: path or URL of an artifact, or a Predictor.
         data: folder or label file (see `find_photos` and `find_scenes` for the layouts), or a dataset.
-        labels: label file of an image folder.
-        split: subfolder to use if there are several; None for "val" if it exists.
-        limit: number of images, spread evenly; None for all.
-        label_values: value of each class in label images, in the order of the classes, such as (0, 255); None for
-            0, 1, 2, ....
-        ignore_label: value in label images that no metric counts, in addition to 255.
-        batch: images per inference.
-        workers: threads that read and count; None to suit the machine.
-        window: (height, width) of sliding windows over images at their own size; None to resize each image to the
-            model's size.
-        overlap: share of a window that its neighbor covers too.
-        device: for a path, as for Predictor.
-        backend: for a path, as for Predictor.
-        threads: for a path, CPU threads of the runtime.
-        journal: folder that stores predictions, so that an interrupted run resumes; None for none.
+        options: fields of `EvaluationOptions`.
 
     Returns:
         The evaluation; it does not depend on batch, workers or interruptions.
 
     Raises:
-        HrnetDeployError: bad input, one line each; see `find_dataset`, `measure` and Predictor.
+        HrnetDeployError: bad input, one line each; see `find_dataset` and Predictor.
     """
-    settings = Settings(batch, workers, window, overlap, journal)
-    with open_models([model], device=device, backend=backend, threads=threads) as models:
-        dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
-        return evaluation_of(measure(models, dataset, settings), 0)
+    return evaluation_of(measure_all([model], data, EvaluationOptions(**options)), 0)
 
 
 def evaluation_of(measurement: Measurement, model: int) -> Evaluation:

@@ -18,8 +18,7 @@ class MaskCounts:
     Attributes:
         confusion: labeled pixels, int64 (classes, classes): row = label, column = prediction.
         transitions: all pixels, int64 (classes, classes): row = the reference's prediction, column = this model's.
-        lost: labeled pixels that only the reference predicts correctly.
-        gained: labeled pixels that only this model predicts correctly.
+        lost: labeled pixels that only the reference predicts correctly; `gained` is the opposite.
     """
 
     confusion: NDArray[np.int64]
@@ -57,15 +56,10 @@ class ImageRecord:
 
     @classmethod
     def from_json(cls, values: Any, images: int, models: int, classes: int) -> ImageRecord:
-        """Read what `to_json` returned.
-
-        Raises:
-            ValueError: invalid values; also KeyError, TypeError, IndexError or OverflowError.
-        """
+        """Read what `to_json` returned; invalid values raise one of Python's errors, such as ValueError."""
         index, content, predictions = values["index"], values["content"], values["answers"]
-        if type(index) is not int or not 0 <= index < images or not isinstance(content, str):
-            raise ValueError(index)
-        if len(predictions) != models:
+        valid = type(index) is int and 0 <= index < images and isinstance(content, str)
+        if not valid or len(predictions) != models:
             raise ValueError(index)
         return cls(index, content, tuple(_from_plain(one, classes) for one in predictions))
 

@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.image_record import ImageRecord
@@ -17,17 +16,11 @@ _SCHEMA = 1
 
 
 class Journal:
-    """A file of one JSON line per image, named after everything the predictions depend on.
-
-    A different model, image, label or setting leads to a different file, so stale records are never read. An incomplete
-    line, as a killed run leaves behind, is ignored.
-    """
+    """A file of one JSON line per image, named after everything the predictions depend on (`key`, ready for JSON)."""
 
     def __init__(self, folder: Path, key: Mapping[str, object]) -> None:
-        """Derive the file name from `key`: everything the predictions depend on, ready for JSON."""
         self._key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self.path = folder / f"{self._key[:24]}.jsonl"
-        self._file: IO[str] | None = None
 
     def read(self, images: int, models: int, classes: int) -> Iterator[ImageRecord]:
         """Yield the records of earlier runs, at most one per image, in the order written."""
@@ -48,7 +41,7 @@ class Journal:
             raise UsageError(f"journal must be readable, got {error.strerror} for {self.path}. Delete it.") from error
 
     def open(self) -> None:
-        """Open the file for appending."""
+        """Create the file, or end a torn last line, before the first `write`."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b") as file:
@@ -58,29 +51,19 @@ class Journal:
                     file.write(json.dumps(self._header).encode() + b"\n")
                 elif file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":  # the next record must not join a torn line
                     file.write(b"\n")
-            self._file = self.path.open("a", encoding="utf-8")
         except OSError as error:
             raise UsageError(
                 f"journal folder must be writable, got {self.path.parent} ({error.strerror}). Choose another."
             ) from error
 
     def write(self, record: ImageRecord) -> None:
-        """Append one record and flush it to the operating system."""
-        if self._file is None:
-            return
+        """Append one record."""
         try:
-            self._file.write(json.dumps(record.to_json()) + "\n")
-            self._file.flush()
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record.to_json()) + "\n")
         except OSError as error:
-            raise UsageError(
-                f"journal must be writable, got {error.strerror} for {self.path}. Free some space."
-            ) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+            text = f"journal must be writable, got {error.strerror} for {self.path}. Free some space."
+            raise UsageError(text) from error
 
     @property
     def _header(self) -> dict[str, object]:

@@ -31,24 +31,11 @@ class LoadedModel:
 
 @contextlib.contextmanager
 def open_models(
-    models: Sequence[Artifact | Model],
-    *,
-    device: str,
-    backend: str,
-    threads: int | None,
-    streams: int | None = None,
+    models: Sequence[Artifact | Model], *, device: str, backend: str, threads: int | None, streams: int | None = None
 ) -> Iterator[tuple[LoadedModel, ...]]:
-    """Open artifacts, and close those that were not given as models at the end.
+    """Open artifacts, with the options of Predictor, and close at the end those that were not given as models.
 
-    Args:
-        models: paths, URLs or models.
-        device: for paths, as for Predictor; for URLs where there is no path.
-        backend: as `device`.
-        threads: for paths and URLs, as for Predictor.
-        streams: for paths and URLs, runs side by side; None for the highest throughput, 1 to time single images.
-
-    Yields:
-        The models in order.
+    Device and backend are for paths, and for URLs where there is no path.
 
     Raises:
         HrnetDeployError: as Predictor.
@@ -104,15 +91,7 @@ class Identity(NamedTuple):
 
 
 def identify(artifact: Artifact, metadata: Mapping[str, str]) -> Identity:
-    """Name an artifact and its content.
-
-    Args:
-        artifact: path or URL.
-        metadata: string metadata of the opened artifact.
-
-    Returns:
-        Its identity.
-    """
+    """Name an artifact and its content; `metadata` is that of the opened artifact."""
     artifact = ServedModel(artifact) if is_url(artifact) else artifact
     if isinstance(artifact, ServedModel):
         return Identity(str(artifact), None, reported_sha256(metadata), 0)

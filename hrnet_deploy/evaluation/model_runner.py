@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -71,11 +72,7 @@ class ModelRunner:
     """A model with its preprocessing and decoding; its methods may be called from several threads."""
 
     def __init__(self, model: Model, sliding: SlidingWindow | None = None) -> None:
-        """Check that the model supports the windows.
-
-        Args:
-            model: opened.
-            sliding: windows over the image; None to resize the image to the model's size.
+        """Check that the model supports the windows; None resizes images to the model's size.
 
         Raises:
             UsageError: windows for a classifier, for a graph without logits, or of a size the graph does not take.
@@ -88,8 +85,6 @@ class ModelRunner:
             spec = replace(spec, resize=Resize.NONE, size_hw=None)
         self._spec = spec
         self._preprocessor = Preprocessor(spec)
-        fixed = self.card.inputs[0].shape[0]
-        self._fixed_batch = fixed if isinstance(fixed, int) else None
 
     @property
     def streams(self) -> int:
@@ -102,13 +97,7 @@ class ModelRunner:
         return self._spec, self.card.pixels_in
 
     def prepare(self, image: NDArray[np.uint8]) -> InputRows:
-        """Resize an image to the model's size, or cut it into windows.
-
-        Args:
-            image: BGR uint8 (H, W, 3).
-
-        Returns:
-            Its rows.
+        """Resize an image, BGR uint8 (H, W, 3), to the model's size, or cut it into windows.
 
         Raises:
             ImageError: its size cannot be used.
@@ -123,10 +112,10 @@ class ModelRunner:
         return InputRows(np.stack(rows), tuple(corners))
 
     def run(self, images: Sequence[InputRows], batch: int) -> list[list[Outputs]]:
-        """Run the graph on several images.
+        """Run the graph on several images; consecutive rows of one size share a batch.
 
         Args:
-            images: their rows; consecutive rows of one size share a batch.
+            images: their rows.
             batch: rows per run, unless the graph has a fixed batch.
 
         Returns:
@@ -136,64 +125,42 @@ class ModelRunner:
             DeviceError: the runtime failed.
         """
         rows = [(number, row) for number, image in enumerate(images) for row in image.values]
+        fixed = self.card.inputs[0].shape[0]
+        batch = fixed if isinstance(fixed, int) else batch
         results: list[list[Outputs]] = [[] for _ in images]
-        for part in _batches_of_one_shape(rows, self._fixed_batch or batch):
-            outputs = self._infer([row for _, row in part])
-            for position, (number, _) in enumerate(part):
-                results[number].append(tuple(output[position] for output in outputs))
+        for _, same in itertools.groupby(rows, key=lambda numbered: numbered[1].shape):
+            of_one_shape = list(same)
+            for start in range(0, len(of_one_shape), batch):
+                part = of_one_shape[start : start + batch]
+                outputs = self._infer([row for _, row in part])
+                for position, (number, _) in enumerate(part):
+                    results[number].append(tuple(output[position] for output in outputs))
         return results
 
     def ranking(self, outputs: Sequence[Outputs]) -> Ranking:
-        """Decode a classifier's outputs for one image.
-
-        Args:
-            outputs: the outputs of the image's one row.
-
-        Returns:
-            The best classes.
-        """
+        """Decode a classifier's outputs for the one row of an image."""
         (row,) = outputs
         indices, scores = decode_classes(self.card, row)
         return Ranking(tuple(indices[:TOP].tolist()), tuple(scores[:TOP].tolist()))
 
     def mask(self, outputs: Sequence[Outputs], rows: InputRows, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-        """Decode a segmentation model's outputs for one image.
-
-        Args:
-            outputs: one row of each output for each of the image's rows.
-            rows: the image's input.
-            size_hw: (height, width) of the mask.
-
-        Returns:
-            uint8 (height, width), class indices.
-        """
+        """Decode the outputs for an image's rows to a mask of class indices, uint8 (height, width)."""
         if self._sliding is None:
             ((output, *_),) = outputs
             return decode_mask(self.card, output, size_hw)
         cut = cut_of(self.card.threshold, self.card.output_kind)
-        return blended_argmax(
-            [two_scores(row[0], cut) for row in outputs],
-            rows.corners,
-            self._sliding.window_hw,
-            size_hw,
-            align_corners=self.card.align_corners,
-        )
+        logits, window_hw = [two_scores(row[0], cut) for row in outputs], self._sliding.window_hw
+        return blended_argmax(logits, rows.corners, window_hw, size_hw, align_corners=self.card.align_corners)
 
     def segment(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Predict one image's mask, as an evaluation does.
-
-        Args:
-            image: BGR uint8 (H, W, 3).
-
-        Returns:
-            uint8 (H, W), class indices.
+        """Predict the mask of an image, BGR uint8 (H, W, 3), as class indices, uint8 (H, W); windows run one by one.
 
         Raises:
             ImageError: its size cannot be used.
             DeviceError: the runtime failed.
         """
         rows = self.prepare(image)
-        (outputs,) = self.run([rows], batch=len(rows.values))
+        (outputs,) = self.run([rows], batch=1)
         return self.mask(outputs, rows, (image.shape[0], image.shape[1]))
 
     def _infer(self, rows: list[NDArray[np.generic]]) -> list[NDArray[Any]]:
@@ -221,17 +188,3 @@ class ModelRunner:
                     f"window must have the graph's size {size} (height x width), got"
                     f" {sliding.window_hw[0]}x{sliding.window_hw[1]}. Use that, or export with open sizes."
                 )
-
-
-def _batches_of_one_shape(
-    rows: Sequence[tuple[int, NDArray[np.generic]]], batch: int
-) -> Iterator[list[tuple[int, NDArray[np.generic]]]]:
-    """Yield runs of consecutive rows of one shape, at most `batch` long."""
-    part: list[tuple[int, NDArray[np.generic]]] = []
-    for row in rows:
-        if part and (len(part) == batch or row[1].shape != part[0][1].shape):
-            yield part
-            part = []
-        part.append(row)
-    if part:
-        yield part

@@ -26,25 +26,15 @@ class EvaluatedModel:
     path: Path | None
     sha256: str
     size_bytes: int
-    card: ModelCard
     device: str
     backend: str
     arithmetic: str = ""
+    card: ModelCard
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; the card has the number of classes instead of their names."""
-        card = self.card.to_record()
-        card["classes"] = len(self.card.classes)
-        return {
-            "name": self.name,
-            "path": None if self.path is None else str(self.path),
-            "sha256": self.sha256,
-            "size_bytes": self.size_bytes,
-            "device": self.device,
-            "backend": self.backend,
-            "arithmetic": self.arithmetic,
-            "card": card,
-        }
+        card = self.card.to_record() | {"classes": len(self.card.classes)}
+        return vars(self) | {"path": None if self.path is None else str(self.path), "card": card}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +43,6 @@ class DataInfo:
 
     Attributes:
         layout: the layout that was recognized, such as "Cityscapes labelIds".
-        images: number of images used.
-        total: number of images found.
         digest: SHA-256 over the contents of the images used, in order, in hex.
     """
 
@@ -74,8 +62,6 @@ class RunInfo:
     """The settings and the duration of a run.
 
     Attributes:
-        workers: threads that read and count.
-        seconds: wall time of this run.
         computed: images evaluated in this run.
         resumed: images read from the journal.
     """

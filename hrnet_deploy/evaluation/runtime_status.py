@@ -46,13 +46,7 @@ class RuntimeStatus:
 
 @dataclass(frozen=True)
 class PredictionPair:
-    """A prediction and the measurement of the same model on its target.
-
-    Attributes:
-        predicted: index of the row that predicts; 0 is the reference.
-        measured: index of the engine's row.
-        gap: measured - predicted, in percentage points of the metric.
-    """
+    """Rows of a prediction and of the same model's measurement, and measured - predicted in percentage points."""
 
     predicted: int
     measured: int
@@ -66,12 +60,7 @@ class PredictionPair:
 def runtime_status(model: EvaluatedModel) -> RuntimeStatus:
     """Decide whether a model was measured on its target.
 
-    Args:
-        model: The model and where it ran.
-
-    Returns:
-        A prediction for an INT8 graph with TensorRT's Q/DQ layout that ran elsewhere, and for an FP16 graph that ran
-        in float32 on a CPU; else a measurement.
+    Predictions are an INT8 graph with TensorRT's Q/DQ layout that ran elsewhere, and an FP16 graph in float32 on a CPU.
     """
     runtime = " ".join(part for part in (model.backend, model.device, model.arithmetic) if part)
     if _is_engine(model) or model.backend in _TENSORRT_BACKENDS:
@@ -84,23 +73,13 @@ def runtime_status(model: EvaluatedModel) -> RuntimeStatus:
 
 
 def prediction_pairs(models: Sequence[EvaluatedModel], values: Sequence[float]) -> tuple[PredictionPair, ...]:
-    """Pair each engine with the .onnx file of the same source, where both are present.
-
-    Args:
-        models: The models, in the order of the rows.
-        values: Metric of each, 0..1.
-
-    Returns:
-        At most one pair per engine.
-    """
+    """Pair each engine with the .onnx file of the same source, where both are present; values are metrics, 0..1."""
     pairs = []
     for measured, engine in enumerate(models):
         if not _is_engine(engine):
             continue
-        graphs = (
-            index for index, model in enumerate(models) if not _is_engine(model) and _source(model) == _source(engine)
-        )
-        predicted = next(graphs, None)
+        graphs = (index for index, model in enumerate(models) if not _is_engine(model))
+        predicted = next((index for index in graphs if _source(models[index]) == _source(engine)), None)
         if predicted is not None:
             pairs.append(PredictionPair(predicted, measured, 100 * (values[measured] - values[predicted])))
     return tuple(pairs)

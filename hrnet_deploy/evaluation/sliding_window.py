@@ -1,4 +1,4 @@
-"""SlidingWindow windows: a large image through a model of a smaller size."""
+"""Sliding windows: a large image through a model of a smaller size."""
 
 from __future__ import annotations
 
@@ -34,14 +34,7 @@ class SlidingWindow:
 
     @classmethod
     def with_overlap(cls, window_hw: tuple[int, int], overlap: float = OVERLAP) -> SlidingWindow:
-        """Create windows that overlap their neighbors.
-
-        Args:
-            window_hw: (height, width) in pixels.
-            overlap: shared part of a window, 0 to below 1.
-
-        Returns:
-            The windows.
+        """Create windows of (height, width) pixels that share a part, 0 to below 1, with their neighbors.
 
         Raises:
             UsageError: a size or an overlap that cannot be used.
@@ -56,10 +49,8 @@ class SlidingWindow:
         return max(size_hw[0], self.window_hw[0]), max(size_hw[1], self.window_hw[1])
 
     def corners(self, size_hw: tuple[int, int]) -> list[tuple[int, int]]:
-        """Return each window's (top, left), row by row; the last of a row or column is moved back inside.
-
-        Source: mmseg, models/segmentors/encoder_decoder.py, slide_inference.
-        """
+        """Return each window's (top, left), row by row; the last of a row or column is moved back inside."""
+        # Source: mmseg, models/segmentors/encoder_decoder.py, slide_inference.
         tops, lefts = (
             _starts(size, window, stride)
             for size, window, stride in zip(size_hw, self.window_hw, self.stride_hw, strict=True)
@@ -68,10 +59,8 @@ class SlidingWindow:
 
 
 def pad_image(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Add black below and to the right of an image; return the image itself if it has the size already.
-
-    Source: HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py, pad_image: black, hence -mean / std.
-    """
+    """Add black below and to the right of an image; return the image itself if it has the size already."""
+    # Source: HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py, pad_image: black, hence -mean / std.
     down, right = size_hw[0] - image.shape[0], size_hw[1] - image.shape[1]
     return image if not down and not right else np.pad(image, ((0, down), (0, right), (0, 0)))
 
@@ -84,12 +73,9 @@ def blended_argmax(
     *,
     align_corners: bool = False,
 ) -> NDArray[np.uint8]:
-    """Average the upsampled logits (classes, h, w) of overlapping windows and take the best class of each pixel.
-
-    Windows may extend beyond the image. One class is computed at a time, so memory does not grow with their number.
-
-    Source: mmseg, slide_inference: `preds += logits; count += 1; preds / count`.
-    """
+    """Average the upsampled logits (classes, h, w) of overlapping windows and take the best class of each pixel."""
+    # Source: mmseg, slide_inference: `preds += logits; count += 1; preds / count`. Here one class at a time, so memory
+    # does not grow with their number. Windows may extend beyond the image.
     full_hw = (
         max([size_hw[0], *(top + window_hw[0] for top, _ in corners)]),
         max([size_hw[1], *(left + window_hw[1] for _, left in corners)]),
@@ -104,9 +90,8 @@ def blended_argmax(
     for index in range(len(logits[0])):
         total = np.zeros(full_hw, np.float32)
         for window, place in zip(logits, places, strict=True):
-            total[place] += _upsample(
-                np.ascontiguousarray(window[index], np.float32), window_hw, align_corners=align_corners
-            )
+            plane = np.ascontiguousarray(window[index], np.float32)
+            total[place] += _upsample(plane, window_hw, align_corners=align_corners)
         mean = total[: size_hw[0], : size_hw[1]] / count
         wins = mean > best
         labels[wins] = index

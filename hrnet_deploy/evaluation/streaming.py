@@ -28,12 +28,7 @@ _InputKey = tuple[Preprocessing, bool]
 
 @dataclass
 class InferenceTimer:
-    """Time spent in inference.
-
-    Attributes:
-        inference_s: wall seconds inside each model's graph, divided by the streams that ran side by side.
-        images: images evaluated.
-    """
+    """Images evaluated, and wall seconds inside each model's graph over the streams that ran side by side."""
 
     inference_s: list[float]
     images: int = 0
@@ -49,13 +44,8 @@ class _PreparedImage:
     label: NDArray[np.uint8] | None = field(repr=False)
 
 
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """Images that ran together, each with its position in the order; outputs and seconds per model."""
-
-    images: list[tuple[int, _PreparedImage]]
-    outputs: list[list[list[Outputs]]]
-    seconds: list[float]
+_Ran = tuple[list[tuple[int, _PreparedImage]], list[list[list[Outputs]]], list[float]]
+"""Images that ran together, each with its position in the order; outputs and seconds of each model."""
 
 
 def stream(
@@ -67,14 +57,10 @@ def stream(
     batch: int,
     workers: int,
 ) -> Generator[ImageRecord, None, None]:
-    """Evaluate images with every model.
-
-    Workers read and preprocess images ahead of the models, and count predictions behind them; the models run one after
-    the other, on as many threads as they have streams. At most (2 x streams + 1) x batch + workers images wait before
-    the models, and 2 x batch + workers after; if models take images of several sizes, streams x batch + workers more,
-    so that images of one size run together. Records come in order; before an error, those of all earlier images.
-    Closing the iterator ends the threads.
-    """
+    """Evaluate images with every model; records come in order, and closing the iterator ends the threads."""
+    # Workers read ahead of the models and count behind them; the models run one after the other, on as many threads as
+    # they have streams. At most (2 x streams + 1) x batch + workers images wait before the models, and 2 x batch +
+    # workers after; for images of several sizes streams x batch + workers more, so that those of one size run together.
     streams = max(runner.streams for runner in runners)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="evaluation")
     running = ThreadPoolExecutor(streams, thread_name_prefix="evaluation-model")
@@ -125,26 +111,26 @@ def _read(runners: Sequence[ModelRunner], dataset: Dataset, index: int) -> _Prep
     return _PreparedImage(index, hashlib.sha256(content).hexdigest(), rows, label)
 
 
-def _run(runners: Sequence[ModelRunner], batch: int, images: list[tuple[int, _PreparedImage]]) -> _Batch:
+def _run(runners: Sequence[ModelRunner], batch: int, images: list[tuple[int, _PreparedImage]]) -> _Ran:
     """Run every model on a group of images, one model after the other."""
     outputs, seconds = [], []
     for runner in runners:
         start = time.perf_counter()
         outputs.append(runner.run([image.rows[runner.input_key] for _, image in images], batch))
         seconds.append(time.perf_counter() - start)
-    return _Batch(images, outputs, seconds)
+    return images, outputs, seconds
 
 
 def _outputs_per_image(
-    batches: Iterator[_Batch], timer: InferenceTimer, streams: int
+    batches: Iterator[_Ran], timer: InferenceTimer, streams: int
 ) -> Iterator[tuple[int, tuple[_PreparedImage, list[list[Outputs]]]]]:
     """Yield each image's position, and the image with its outputs per model."""
-    for batch in batches:
-        for model, seconds in enumerate(batch.seconds):
-            timer.inference_s[model] += seconds / streams
-        timer.images += len(batch.images)
-        for number, (position, image) in enumerate(batch.images):
-            yield position, (image, [outputs[number] for outputs in batch.outputs])
+    for images, outputs, seconds in batches:
+        for model, taken in enumerate(seconds):
+            timer.inference_s[model] += taken / streams
+        timer.images += len(images)
+        for number, (position, image) in enumerate(images):
+            yield position, (image, [own[number] for own in outputs])
 
 
 def _count(

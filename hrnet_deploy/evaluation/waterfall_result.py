@@ -37,12 +37,7 @@ class WaterfallStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Waterfall:
-    """Every step from the checkpoint to the artifacts, in order.
-
-    Attributes:
-        metric: name of the metric, such as "top-1".
-        data: the images.
-    """
+    """Every step from the checkpoint to the artifacts, in order."""
 
     metric: str
     data: DataInfo

@@ -6,12 +6,11 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hrnet_deploy.export.agreement import AgreementError
+    from hrnet_deploy.export.entry_point import export
+    from hrnet_deploy.export.entry_point import export as export_artifact
     from hrnet_deploy.export.gate.result import AccuracyGateError
     from hrnet_deploy.export.options import ExportOptions
-    from hrnet_deploy.export.publish import ExportResult
-    from hrnet_deploy.export.run import export
-    from hrnet_deploy.export.run import export as export_artifact
+    from hrnet_deploy.export.result import AgreementError, ExportResult
 
     Exported = ExportResult
     GateMissedError = AccuracyGateError
@@ -29,13 +28,13 @@ __all__ = [
 
 _HOMES = {
     "AccuracyGateError": ("gate.result", "AccuracyGateError"),
-    "AgreementError": ("agreement", "AgreementError"),
+    "AgreementError": ("result", "AgreementError"),
     "ExportOptions": ("options", "ExportOptions"),
-    "ExportResult": ("publish", "ExportResult"),
-    "Exported": ("publish", "ExportResult"),
+    "ExportResult": ("result", "ExportResult"),
+    "Exported": ("result", "ExportResult"),
     "GateMissedError": ("gate.result", "AccuracyGateError"),
-    "export": ("run", "export"),
-    "export_artifact": ("run", "export"),
+    "export": ("entry_point", "export"),
+    "export_artifact": ("entry_point", "export"),
 }
 """Module and name of each public name, imported at its first use; `Exported` and two others are earlier names."""
 

@@ -5,31 +5,33 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import MissingDependencyError, UsageError
 from hrnet_deploy.evaluation import Dataset, Evaluation, Model, compare, evaluate
 from hrnet_deploy.evaluation.loaded_model import Artifact, open_models
 from hrnet_deploy.evaluation.model_runner import Feed
-from hrnet_deploy.evaluation.run import DataOptions, dataset_for
+from hrnet_deploy.evaluation.options import EvaluationOptions
+from hrnet_deploy.evaluation.run import dataset_for
 from hrnet_deploy.evaluation.waterfall_result import Waterfall, WaterfallStep
 from hrnet_deploy.export.gate.in_memory_model import CachedModel, OnnxModel
-from hrnet_deploy.export.open_source import open_source
+from hrnet_deploy.export.graph_io import in_channel_order
+from hrnet_deploy.export.open_source import SourceModel, open_source
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
 from hrnet_deploy.export.reference_transforms import own_transform
-from hrnet_deploy.export.source import RANDOM, SourceModel, recorded_options
+from hrnet_deploy.export.source import RANDOM, recorded_options
+from hrnet_deploy.exporters.fp16 import to_fp16
+from hrnet_deploy.exporters.onnx_file import describe
+from hrnet_deploy.exporters.simplify import simplify
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.models.weights import resolve_weights
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import ModelCard, Precision, Resize, TensorSpec
-
-if TYPE_CHECKING:
-    import onnx
+from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Resize, TensorSpec
 
 _FLOAT = TensorSpec("input", "float32", ("batch", 3, "height", "width"))
 _PIXELS = TensorSpec("input", "uint8", ("batch", "height", "width", 3))
@@ -54,37 +56,29 @@ def measure_waterfall(
 ) -> Waterfall:
     """Measure checkpoint, preprocessing, tracing, simplifying, FP16 and artifacts, each against the step before.
 
-    Args:
-        artifacts: .onnx or .engine files, or URLs, of one checkpoint; the first determines the preprocessing.
-        data: Labeled images, as for `evaluate`.
-        source: The original, already open; None to open `model`, `weights` and `task` as for the first artifact.
-        model: As for `export`.
-        weights: As for `export`.
-        task: As for `export`.
-        labels: As for `evaluate`, like the arguments that follow.
-        split: As for `evaluate`.
-        limit: As for `evaluate`.
-        label_values: As for `evaluate`.
-        ignore_label: As for `evaluate`.
-        device: For the artifacts, as for `evaluate`.
-        backend: For the artifacts, as for `evaluate`.
-        threads: For the artifacts, as for `evaluate`.
-
-    Returns:
-        One row per step. If there is an INT8 artifact and none in FP16, an FP16 step is created.
+    `artifacts` are .onnx or .engine files, or URLs, of one checkpoint; the first determines the preprocessing. The
+    original is `source`, or it is opened from `model`, `weights` and `task`, which are as for `export`. The other
+    arguments are as for `evaluate`; `device`, `backend` and `threads` are for the artifacts. If there is an INT8
+    artifact and none in FP16, an FP16 step is created.
 
     Raises:
-        UsageError: No artifact, or one of other weights.
-        HrnetDeployError: Whatever loading, tracing and evaluating raise.
+        UsageError: no artifact, or one of other weights.
+        HrnetDeployError: whatever loading, tracing and evaluating raise.
     """
     if not artifacts:
         raise UsageError("a waterfall needs an artifact at its end, got none. Name one.")
     with open_models(list(artifacts), device=device, backend=backend, threads=threads, streams=1) as ends:
         card = ends[0].info.card
         origin = _open(card, model, weights, task) if source is None else source
-        for end in ends:
-            _check_same_weights(origin, end.info.card, end.info.name)
-        dataset = dataset_for(ends, data, DataOptions(labels, split, limit, label_values, ignore_label))
+        lineage = origin.info.lineage
+        for info in (end.info for end in ends):
+            ours, theirs = lineage.get("weights_sha256"), info.card.lineage.get("weights_sha256")
+            if ours and theirs and ours != theirs:
+                raise UsageError(
+                    f"a waterfall needs the weights {info.name} was made from "
+                    f"({info.card.lineage.get('weights', theirs)}), got {lineage.get('weights', ours)}. Give those."
+                )
+        dataset = dataset_for(ends, data, EvaluationOptions(labels, split, limit, label_values, ignore_label))
         last = sorted(ends, key=lambda end: list(Precision).index(end.info.card.precision))
         precisions = {end.info.card.precision for end in last}
         with_fp16 = Precision.INT8 in precisions and Precision.FP16 not in precisions
@@ -93,88 +87,68 @@ def measure_waterfall(
 
 
 def _open(card: ModelCard, model: str | None, weights: str | Path | None, task: str | None) -> SourceModel:
-    """Open the original as it was opened for the artifact with this card."""
+    """Open the original as it was opened for the artifact with this card, if that was exported from these weights."""
     output = card.lineage.get("graph_output") if str(model).endswith(".onnx") else None
-    how = recorded_options(card) if _made_from(card, weights) else {}
+    given = None if weights is None or weights == RANDOM else resolve_weights(str(weights))
+    same = given is not None and sha256_file(given) == card.lineage.get("weights_sha256")
+    how = recorded_options(card) if same else {}
     return open_source(ExportOptions(model=model, weights=weights, task=task, graph_output=output, **how))
 
 
+@dataclasses.dataclass
 class _Original:
-    """The checkpoint with our preprocessing."""
+    """The checkpoint; with `transform`, it takes whole images and preprocesses them as its training code does."""
 
-    device = "cpu"
-    backend = "original"
-
-    def __init__(self, origin: SourceModel, card: ModelCard) -> None:
-        self.card = card
-        self._origin = origin
-
-    def infer(self, batch: Feed) -> Tensors:
-        (array,) = batch.values() if isinstance(batch, Mapping) else (batch,)
-        return {self.card.outputs[0].name: self._origin.run(np.asarray(array, np.float32))}
-
-
-class _OriginalWithOwnTransform(_Original):
-    """The checkpoint with the preprocessing of its training code; it takes whole images."""
-
-    def __init__(self, origin: SourceModel, card: ModelCard) -> None:
-        whole = dataclasses.replace(card.preprocessing, resize=Resize.NONE, size_hw=None)
-        super().__init__(origin, dataclasses.replace(card, preprocessing=whole, inputs=(_PIXELS,), pixels_in=True))
-        self._spec = card.preprocessing
+    origin: SourceModel
+    card: ModelCard
+    transform: Preprocessing | None = None
+    device: str = "cpu"
+    backend: str = "original"
 
     def infer(self, batch: Feed) -> Tensors:
         (array,) = batch.values() if isinstance(batch, Mapping) else (batch,)
-        return super().infer(np.stack([own_transform(pixels.astype(np.uint8), self._spec) for pixels in array]))
+        if self.transform is not None:
+            array = np.stack([own_transform(pixels.astype(np.uint8), self.transform) for pixels in array])
+        return {self.card.outputs[0].name: self.origin.run(np.asarray(array, np.float32))}
 
 
 def _stages(
     origin: SourceModel, card: ModelCard, dataset: Dataset, *, with_fp16: bool
 ) -> Iterator[tuple[str, Model | str]]:
     """Models of the steps before the artifacts; a text is the reason why there is none."""
-    from hrnet_deploy.exporters.fp16 import to_fp16
-    from hrnet_deploy.exporters.simplify import simplify
-
-    plain = _plain(card, origin)
-    own = "checkpoint, its own preprocessing"
-    try:
-        own_transform(np.zeros((8, 9, 3), np.uint8), plain.preprocessing)
-        yield own, _OriginalWithOwnTransform(origin, plain)
-    except MissingDependencyError as error:
-        yield own, f"left out: {error}"
-    yield "checkpoint, our preprocessing", _Original(origin, plain)
-    graph = origin.to_onnx(card.shapes, None)
-    yield "ONNX as traced", _graph(graph, plain)
-    graph = simplify(graph)
-    yield "ONNX simplified", _graph(graph, plain)
-    if with_fp16:
-        make = Preprocessor(plain.preprocessing)
-        samples = dataset.limited(RANGE_IMAGES).samples
-        images = (make(read_frame(str(sample.path)).image)[None] for sample in samples)
-        yield "FP16", _graph(to_fp16(graph, fp16_unsafe_nodes(graph, images)).model, plain)
-
-
-def _graph(graph: onnx.ModelProto, plain: ModelCard) -> OnnxModel:
-    from hrnet_deploy.exporters.onnx_file import describe
-
-    inputs, outputs = describe(graph)
-    return OnnxModel(graph, dataclasses.replace(plain, inputs=inputs, outputs=outputs))
-
-
-def _plain(card: ModelCard, origin: SourceModel) -> ModelCard:
-    """Describe the model before anything was added: float input in its own channel order, scores as output."""
-    own, order = card.preprocessing, origin.info.preprocessing.channel_order
-    if own.channel_order is not order:
-        own = dataclasses.replace(own, channel_order=order, mean=own.mean[::-1], std=own.std[::-1])
-    return dataclasses.replace(
+    plain = dataclasses.replace(  # the model before anything was added
         card,
         precision=Precision.FP32,
-        preprocessing=own,
+        preprocessing=in_channel_order(card.preprocessing, origin.info.preprocessing.channel_order),
         inputs=(_FLOAT,),
         outputs=(TensorSpec("logits", "float32", ("batch", len(card.classes))),),
         output_kind=origin.info.output_kind,
         pixels_in=False,
         quantization=None,
     )
+
+    def in_memory(graph: onnx.ModelProto) -> OnnxModel:
+        inputs, outputs = describe(graph)
+        return OnnxModel(graph, dataclasses.replace(plain, inputs=inputs, outputs=outputs))
+
+    own = "checkpoint, its own preprocessing"
+    try:
+        own_transform(np.zeros((8, 9, 3), np.uint8), plain.preprocessing)
+        whole = dataclasses.replace(plain.preprocessing, resize=Resize.NONE, size_hw=None)
+        takes_pixels = dataclasses.replace(plain, preprocessing=whole, inputs=(_PIXELS,), pixels_in=True)
+        yield own, _Original(origin, takes_pixels, plain.preprocessing)
+    except MissingDependencyError as error:
+        yield own, f"left out: {error}"
+    yield "checkpoint, our preprocessing", _Original(origin, plain)
+    graph = origin.to_onnx(card.shapes, None)
+    yield "ONNX as traced", in_memory(graph)
+    graph = simplify(graph)
+    yield "ONNX simplified", in_memory(graph)
+    if with_fp16:
+        make = Preprocessor(plain.preprocessing)
+        samples = dataset.limited(RANGE_IMAGES).samples
+        images = (make(read_frame(str(sample.path)).image)[None] for sample in samples)
+        yield "FP16", in_memory(to_fp16(graph, fp16_unsafe_nodes(graph, images)).model)
 
 
 def _measured(rows: Sequence[tuple[str, Model | str]], dataset: Dataset) -> Waterfall:
@@ -191,17 +165,11 @@ def _measured(rows: Sequence[tuple[str, Model | str]], dataset: Dataset) -> Wate
             first = evaluate(current, dataset, batch=_batch(current))
             steps.append(WaterfallStep(name=name, value=first.metrics.value))
         else:
-            comparison = compare(before, [current], dataset, batch=_batch(before, current))
-            (contrast,) = comparison.candidates
+            (contrast,) = compare(before, [current], dataset, batch=_batch(before, current)).candidates
             value = contrast.evaluation.metrics.value
+            total = 100 * (first.metrics.value - value)
             steps.append(
-                WaterfallStep(
-                    name=name,
-                    value=value,
-                    drop=contrast.drop,
-                    total=100 * (first.metrics.value - value),
-                    agreement=contrast.agreement,
-                )
+                WaterfallStep(name=name, value=value, drop=contrast.drop, total=total, agreement=contrast.agreement)
             )
         before = current
     if first is None:
@@ -213,19 +181,3 @@ def _batch(*models: Model) -> int:
     """Images per run: the fixed batch of a graph, else one."""
     fixed = (model.card.inputs[0].shape[0] for model in models)
     return max([1, *(count for count in fixed if isinstance(count, int))])
-
-
-def _made_from(card: ModelCard, weights: str | Path | None) -> bool:
-    """Whether an artifact was exported from these weights."""
-    digest = card.lineage.get("weights_sha256")
-    given = None if weights is None or weights == RANDOM else resolve_weights(str(weights))
-    return given is not None and digest is not None and sha256_file(given) == digest
-
-
-def _check_same_weights(origin: SourceModel, card: ModelCard, name: str) -> None:
-    ours, theirs = (lineage.get("weights_sha256") for lineage in (origin.info.lineage, card.lineage))
-    if ours and theirs and ours != theirs:
-        raise UsageError(
-            f"a waterfall needs the weights {name} was made from ({card.lineage.get('weights', theirs)}), got "
-            f"{origin.info.lineage.get('weights', ours)}. Give those."
-        )

@@ -9,7 +9,7 @@ from hrnet_deploy.engines.load import ENGINE_SUFFIXES
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.option_declaration import flag
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.publish import ExportResult
+from hrnet_deploy.export.result import ExportResult
 from hrnet_deploy.spec import ModelCard
 from hrnet_deploy.triton.deployable import read_deployable
 from hrnet_deploy.triton.repository import check_delay, check_repository, model_name, write_triton_repository

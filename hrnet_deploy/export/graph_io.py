@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from hrnet_deploy.artifact.known_classes import pack_classes
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.preprocessing_option import named_preprocessing
 from hrnet_deploy.export.source import RANDOM, ModelInfo
 from hrnet_deploy.imaging.class_names import default_classes, read_classes
+from hrnet_deploy.integrity.inspect import inspect
 from hrnet_deploy.spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -28,23 +29,20 @@ from hrnet_deploy.spec import (
 HeightWidth = tuple[int, int]
 
 _LOG = logging.getLogger(__name__)
+_CODE_BASES = ("official", "timm", "mmpretrain", "paddle")
 _TWO = {Task.CLASSIFICATION: ("negative", "positive"), Task.SEGMENTATION: ("background", "foreground")}
 """Default names of the two classes of a model with one output channel."""
 _WHOSE = {"imagenet": "ImageNet", "cityscapes": "Cityscapes"}
+_NUMBER = re.compile(r"\d{1,9}")
 _STRIDE_PX = 32
 _MIN_PX = 32
-_DEFAULT_BATCH = (1, 1, 16)
+_DEFAULT_BATCH: tuple[int, ...] = (1, 1, 16)
 _DYNAMIC_MIN_HW = (64, 64)
 _DYNAMIC_MAX_HW = (2048, 4096)
 
 
 def check_modes(options: ExportOptions) -> None:
-    """Refuse values that suit no model.
-
-    Raises:
-        UsageError: a mode, size, color or probability that does not exist, or a class file that cannot be used.
-        MissingFileError: there is no such class file.
-    """
+    """Refuse values that suit no model."""
     resolve_pixel_order(options.pixels_in)
     # A mean or a standard deviation on another scale than 0..1 is refused here.
     mean, std = options.mean or IMAGENET_MEAN, options.std or IMAGENET_STD
@@ -59,11 +57,7 @@ def check_modes(options: ExportOptions) -> None:
 
 
 def resolve_shapes(options: ExportOptions, info: ModelInfo) -> ShapeRange:
-    """Return batch, height and width of the input.
-
-    Raises:
-        UsageError: a shape that the graph or the model does not take.
-    """
+    """Return batch, height and width of the input."""
     shapes = shape_range(options.imgsz, options.batch, info.native_hw)
     if info.fixed_batch is not None:
         if options.batch is not None and (shapes.dynamic_batch or shapes.opt_nhw[0] != info.fixed_batch):
@@ -73,21 +67,32 @@ def resolve_shapes(options: ExportOptions, info: ModelInfo) -> ShapeRange:
         shapes = shape_range(options.imgsz, info.fixed_batch, info.native_hw)
     if info.fixed_hw is not None and (shapes.dynamic_hw or shapes.opt_nhw[1:] != info.fixed_hw):
         raise UsageError(f"the graph takes images of {info.fixed_hw} only, got --imgsz {options.imgsz}. Leave it out.")
-    if info.variant != "foreign":
-        _check_size(info.task, shapes)
+    for _, height, width in (shapes.min_nhw, shapes.opt_nhw, shapes.max_nhw) if info.variant != "foreign" else ():
+        if min(height, width) < _MIN_PX:
+            raise UsageError(f"image size must be at least {_MIN_PX}x{_MIN_PX}, got {height}x{width}. Enlarge it.")
+        if info.task is Task.CLASSIFICATION and (height % _STRIDE_PX or width % _STRIDE_PX):
+            raise UsageError(f"image size must be a multiple of {_STRIDE_PX}, got {height}x{width}. Round it.")
     return shapes
 
 
 def resolve_preprocessing(options: ExportOptions, info: ModelInfo, shapes: ShapeRange) -> Preprocessing:
-    """Return the steps from an image to the model's float input; options override those of the model.
-
-    Raises:
-        UsageError: an option without effect on this model, or preprocessing that does not suit it.
-    """
+    """Return the steps from an image to the model's float input; options override those of the model."""
     own = info.preprocessing
     if options.preprocessing is not None:
-        own = named_preprocessing(options.preprocessing, info)
-    result = _with_size(_overridden(own, options), info.task, shapes)
+        own = _named_preprocessing(options.preprocessing, info)
+    fields = ("resize", "crop_pct", "interpolation", "mean", "std")
+    given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
+    if given.get("resize") not in {None, "none"} and own.size_hw is None:
+        given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # a stand-in until the size is known
+    own = dataclasses.replace(own, **given)
+    if info.task is not Task.SEGMENTATION or not shapes.dynamic_hw:
+        # The first two end at the image's own shape, but a fixed graph needs its own.
+        resize = Resize.SQUASH if own.resize in {Resize.NONE, Resize.LONG_SIDE} else own.resize
+        result = dataclasses.replace(own, resize=resize, size_hw=shapes.opt_nhw[1:])
+    elif own.resize is Resize.LONG_SIDE:
+        result = own
+    else:  # the whole image
+        result = dataclasses.replace(own, resize=Resize.NONE, size_hw=None)
     if options.resize is not None and options.resize != result.resize.value:
         whole = result.resize is Resize.NONE and info.task is Task.SEGMENTATION
         raise UsageError(
@@ -114,11 +119,7 @@ def resolve_pixel_order(mode: str | bool) -> ChannelOrder | None:  # noqa: FBT00
 
 
 def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noqa: FBT001  # a mode or its default
-    """Return what the graph's output holds.
-
-    Raises:
-        UsageError: a kind that this model does not have.
-    """
+    """Return what the graph's output holds."""
     if mode is False:
         return info.output_kind
     if info.task is Task.SEGMENTATION:
@@ -131,30 +132,27 @@ def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noq
 
 
 def resolve_class_names(given: str | Path | Sequence[str] | None, info: ModelInfo) -> tuple[str, ...]:
-    """Return one name per class: the user's, else those of the file, else those of the usual data set.
-
-    Raises:
-        UsageError: more or fewer names than the model has classes.
-        MissingFileError: there is no such file.
-    """
+    """Return one name per class: the user's, else those of the file, else those of the usual data set."""
     if given is None:
-        return _names_of_file(info) or _assumed_names(info)
-    names = read_classes(given) if isinstance(given, str | Path) else tuple(given)
-    if info.threshold is not None:
-        names = _both_names(names, info.task)
-    if len(names) != info.num_classes:
+        names = info.classes or ()
+    else:
+        names = read_classes(given) if isinstance(given, str | Path) else tuple(given)
+    if info.threshold is not None and len(names) == 1:  # that of the second class
+        names = ("background" if info.task is Task.SEGMENTATION else f"not {names[0]}", names[0])
+    if len(names) == info.num_classes:
+        return names
+    if given is not None:
         raise UsageError(
             f"class names must be {info.num_classes} as in the model's head, got {len(names)}. Correct them."
         )
-    return names
+    if names:
+        counts = (len(names), info.num_classes)
+        _LOG.warning("class names: the %d in the file are not used, for the head tells %d classes apart", *counts)
+    return _assumed_names(info)
 
 
 def resolve_threshold(given: float | None, info: ModelInfo, classes: tuple[str, ...]) -> float | None:
-    """Return and log the probability that divides the classes of a model with one output channel; else None.
-
-    Raises:
-        UsageError: a threshold for a model with one channel per class.
-    """
+    """Return and log the probability that divides the classes of a model with one output channel; else None."""
     if info.threshold is None:
         if given is not None:
             raise UsageError(
@@ -172,27 +170,17 @@ def resolve_threshold(given: float | None, info: ModelInfo, classes: tuple[str, 
 def shape_range(imgsz: str | int | HeightWidth | None, batch: str | int | None, native_hw: HeightWidth) -> ShapeRange:
     """Read batch and image size as a user writes them.
 
-    Args:
-        imgsz: H, "H", "HxW" or (H, W): fixed; "MIN:OPT:MAX" of those: a range; "dynamic": any; None: the model's own.
-        batch: N: fixed; "MIN:OPT:MAX": a range; None: 1 to 16, best at 1.
-        native_hw: the model's own (height, width).
-
-    Raises:
-        UsageError: another form, or sizes out of order.
+    A size is H, "H", "HxW" or (H, W): fixed; "MIN:OPT:MAX" of those: a range; "dynamic": any; None: the model's own. A
+    batch is N: fixed; "MIN:OPT:MAX": a range; None: 1 to 16, best at 1.
     """
-    low, opt, high = _batch_range(batch)
+    numbers = _DEFAULT_BATCH
+    if batch is not None:
+        parts = str(batch).split(":")
+        if len(parts) not in {1, 3} or not all(map(_NUMBER.fullmatch, parts)):
+            raise UsageError(f"batch must be N or MIN:OPT:MAX, got '{batch}'. Example: 1:8:16.")
+        numbers = tuple(map(int, parts))
     min_hw, opt_hw, max_hw = _size_range(imgsz, native_hw)
-    return ShapeRange((low, *min_hw), (opt, *opt_hw), (high, *max_hw))
-
-
-def _batch_range(batch: str | int | None) -> tuple[int, int, int]:
-    if batch is None:
-        return _DEFAULT_BATCH
-    parts = str(batch).split(":")
-    if len(parts) not in {1, 3} or not all(map(_is_number, parts)):
-        raise UsageError(f"batch must be N or MIN:OPT:MAX, got '{batch}'. Example: 1:8:16.")
-    numbers = [int(p) for p in parts]
-    return (numbers[0], numbers[len(numbers) // 2], numbers[-1])
+    return ShapeRange((numbers[0], *min_hw), (numbers[len(numbers) // 2], *opt_hw), (numbers[-1], *max_hw))
 
 
 def _size_range(
@@ -202,39 +190,16 @@ def _size_range(
         return native_hw, native_hw, native_hw
     if imgsz == "dynamic":
         return _DYNAMIC_MIN_HW, native_hw, _DYNAMIC_MAX_HW
-    if isinstance(imgsz, tuple | list):
-        imgsz = "x".join(map(str, imgsz))
-    sizes = [_size(part, imgsz) for part in str(imgsz).split(":")]
+    text = "x".join(map(str, imgsz)) if isinstance(imgsz, tuple | list) else str(imgsz)
+    sizes = []
+    for part in text.lower().split(":"):
+        parts = part.split("x")
+        if len(parts) not in {1, 2} or not all(map(_NUMBER.fullmatch, parts)):
+            raise UsageError(f"image size must be H, HxW, MIN:OPT:MAX or 'dynamic', got '{text}'. Example: 512x1024.")
+        sizes.append((int(parts[0]), int(parts[-1])))
     if len(sizes) not in {1, 3}:
-        raise UsageError(f"image size must be one size or MIN:OPT:MAX, got '{imgsz}'. Example: 256:512x1024:1024x2048.")
+        raise UsageError(f"image size must be one size or MIN:OPT:MAX, got '{text}'. Example: 256:512x1024:1024x2048.")
     return sizes[0], sizes[len(sizes) // 2], sizes[-1]
-
-
-def _size(text: str, whole: str | int) -> HeightWidth:
-    parts = text.lower().split("x")
-    if len(parts) not in {1, 2} or not all(map(_is_number, parts)):
-        raise UsageError(f"image size must be H, HxW, MIN:OPT:MAX or 'dynamic', got '{whole}'. Example: 512x1024.")
-    return int(parts[0]), int(parts[-1])
-
-
-def _is_number(text: str) -> bool:
-    """Return whether a text is digits, and few enough for int()."""
-    return text.isdecimal() and len(text) < 10
-
-
-def _names_of_file(info: ModelInfo) -> tuple[str, ...] | None:
-    """Return the names in the checkpoint; a list of another length is reported and not used."""
-    names = info.classes
-    if names and info.threshold is not None:
-        names = _both_names(names, info.task)
-    if names and len(names) != info.num_classes:
-        _LOG.warning(
-            "class names: the %d in the file are not used, for the head tells %d classes apart",
-            len(names),
-            info.num_classes,
-        )
-        return None
-    return names
 
 
 def _assumed_names(info: ModelInfo) -> tuple[str, ...]:
@@ -252,38 +217,34 @@ def _assumed_names(info: ModelInfo) -> tuple[str, ...]:
     return names
 
 
-def _both_names(names: tuple[str, ...], task: Task) -> tuple[str, ...]:
-    """Return two names for a model with one channel; a single name is that of the second class."""
-    if len(names) != 1:
-        return names
-    return ("background" if task is Task.SEGMENTATION else f"not {names[0]}", names[0])
+def _named_preprocessing(name: str | Path, info: ModelInfo) -> Preprocessing:
+    """Return the preprocessing of a code base or of a file made here, in the model's channel order."""
+    if str(name).lower().endswith((".onnx", ".engine")):
+        card, order = inspect(Path(name)).card, info.preprocessing.channel_order
+        if card is None:
+            raise UsageError(f"--preprocessing must name a file with a model card, got {name}. Name one made here.")
+        if card.task is not info.task:
+            wanted, got = info.task.value, card.task.value
+            raise UsageError(f"--preprocessing must name a file for {wanted}, got {name} for {got}. Name another.")
+        # The card gives the order of its pixels; the model behind them has its own.
+        return in_channel_order(card.preprocessing, order) if card.pixels_in else card.preprocessing
+    if name not in _CODE_BASES:
+        raise UsageError(
+            f"--preprocessing must be {', '.join(_CODE_BASES)} or an .onnx or .engine file, got '{name}'. Choose one."
+        )
+    from hrnet_deploy.models.checkpoints import dialects
+
+    if info.task is Task.CLASSIFICATION:
+        known = (dialects.OFFICIAL, dialects.TIMM, dialects.MMPRETRAIN, dialects.PPCLS)
+        return dict(zip(_CODE_BASES, known, strict=True))[str(name)].preprocessing
+    if name != "official":
+        raise UsageError(f"--preprocessing of a segmentation model must be official or a file, got {name}. Choose one.")
+    return dialects.OFFICIAL_SEG.preprocessing
 
 
-def _check_size(task: Task, shapes: ShapeRange) -> None:
-    for nhw in (shapes.min_nhw, shapes.opt_nhw, shapes.max_nhw):
-        height, width = nhw[1:]
-        if min(height, width) < _MIN_PX:
-            raise UsageError(f"image size must be at least {_MIN_PX}x{_MIN_PX}, got {height}x{width}. Enlarge it.")
-        if task is Task.CLASSIFICATION and (height % _STRIDE_PX or width % _STRIDE_PX):
-            raise UsageError(f"image size must be a multiple of {_STRIDE_PX}, got {height}x{width}. Round it.")
-
-
-def _overridden(preprocessing: Preprocessing, options: ExportOptions) -> Preprocessing:
-    fields = ("resize", "crop_pct", "interpolation", "mean", "std")
-    given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
-    if given.get("resize") not in {None, "none"} and preprocessing.size_hw is None:
-        given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # a stand-in until the size is known
-    return dataclasses.replace(preprocessing, **given)
-
-
-def _with_size(preprocessing: Preprocessing, task: Task, shapes: ShapeRange) -> Preprocessing:
-    """Return preprocessing that ends at the input's size; open sizes let segmentation take the whole image."""
-    if task is Task.SEGMENTATION and shapes.dynamic_hw:
-        if preprocessing.resize is Resize.LONG_SIDE:
-            return preprocessing
-        return dataclasses.replace(preprocessing, resize=Resize.NONE, size_hw=None)
-    height, width = shapes.opt_nhw[1:]
-    # These two end at the image's own shape, but a fixed graph needs its own.
-    keeps_shape = preprocessing.resize in {Resize.NONE, Resize.LONG_SIDE}
-    resize = Resize.SQUASH if keeps_shape else preprocessing.resize
-    return dataclasses.replace(preprocessing, resize=resize, size_hw=(height, width))
+def in_channel_order(preprocessing: Preprocessing, order: ChannelOrder) -> Preprocessing:
+    """Return the same preprocessing for images whose channels come in this order."""
+    if preprocessing.channel_order is order:
+        return preprocessing
+    mean, std = preprocessing.mean[::-1], preprocessing.std[::-1]
+    return dataclasses.replace(preprocessing, channel_order=order, mean=mean, std=std)

@@ -6,94 +6,67 @@ import contextlib
 import dataclasses
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.files import sha256_file
+from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
-from hrnet_deploy.export import foreign_session
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.source import (
-    DEFAULT_THRESHOLD,
-    ModelInfo,
-    extra_missing,
-    read_card,
-    refuse_align_corners,
-    refuse_checkpoint_options,
-)
+from hrnet_deploy.export.source import CHECKPOINT_ONLY, DEFAULT_THRESHOLD, ModelInfo, read_card, refuse_options
 from hrnet_deploy.export.verify import pad_batch
-from hrnet_deploy.spec import (
-    Interpolation,
-    ModelCard,
-    OutputKind,
-    Precision,
-    Preprocessing,
-    Resize,
-    ShapeRange,
-    Task,
-)
-
-if TYPE_CHECKING:
-    import onnx
-
-    from hrnet_deploy.exporters.import_onnx import Findings
-    from hrnet_deploy.protocols import Engine
+from hrnet_deploy.exporters import import_onnx, onnx_file
+from hrnet_deploy.exporters.graph_edit import copy_of
+from hrnet_deploy.exporters.opset import MIN_OPSET, convert, has_old_resize, written
+from hrnet_deploy.protocols import Engine
+from hrnet_deploy.spec import Interpolation, ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task
 
 _LOG = logging.getLogger(__name__)
 _RANKS = {Task.CLASSIFICATION: 2, Task.SEGMENTATION: 4}
+_SUM_TOLERANCE = 1e-3
 
 
 class OnnxSource:
     """A graph with one image input (N, 3, H, W) and classes in dimension 1 of its output."""
 
     def __init__(self, path: Path, options: ExportOptions) -> None:
-        try:
-            from hrnet_deploy.exporters import import_onnx, onnx_file
-            from hrnet_deploy.exporters.foreign_outputs import keep_output
-            from hrnet_deploy.exporters.opset import written
-        except ImportError as error:
-            raise extra_missing(error) from error
-        refuse_checkpoint_options(options, path.name, "is a graph")
+        refuse_options(options, CHECKPOINT_ONLY, path.name, "is a graph")
         card = read_card(path)
         if card is not None:
             _check_plain(card, path)
             if card.variant != "foreign":
-                refuse_align_corners(options, path.name, f"was traced with align_corners {card.align_corners}")
-        self._model = onnx_file.read(path)
+                reason = f"was traced with align_corners {card.align_corners}"
+                refuse_options(options, ("align_corners",), path.name, reason)
+        self._model = model = onnx_file.read(path)
         self._name = path.name
-        keep_output(self._model, options.graph_output, path.name)
+        import_onnx.keep_output(model, options.graph_output, path.name)
         task = _task(options.task, card, path.name)
-        import_onnx.check_input(self._model, path.name)
-        self._engine, output = _opened(self._model, path.name, task)
-        found = import_onnx.examine(self._model, path.name)
-        (entry,), outputs = onnx_file.describe(self._model)
-        normalized = found.normalized or (output is not None and foreign_session.sums_to_one(output))
-        if normalized and not found.normalized:
+        import_onnx.check_input(model, path.name)
+        self._engine, output = _opened(model, path.name, task)
+        found = import_onnx.examine(model, path.name)
+        if not found.normalized and output is not None and _sums_to_one(output):
+            found = dataclasses.replace(found, normalized=True)
             _LOG.warning("%s: its scores add up to 1, so they are taken for probabilities", path.name)
         if options.num_classes is not None and options.num_classes != found.num_classes:
             raise UsageError(
                 f"--num-classes must be what {path.name} has, {found.num_classes}, got {options.num_classes}."
             )
+        (entry,), outputs = onnx_file.describe(model)
         if len(outputs[0].shape) != _RANKS[task]:
             raise ArtifactError(
                 f"a {task.value} model must compute {_RANKS[task]} dimensions, got {outputs[0].shape} from "
                 f"{path.name}. Give the other --task."
             )
         if task is not Task.SEGMENTATION:
-            refuse_align_corners(options, path.name, "is no segmentation model")
-        info = _foreign_info(path, task, found, options, opset=written(self._model), normalized=normalized)
+            refuse_options(options, ("align_corners",), path.name, "is no segmentation model")
+        info = _foreign_info(path, task, found, options, written(model))
         self.info = info if card is None else _with_card(info, card, options)
-        self._input = entry.name
-        self._output = outputs[0].name
+        self._input, self._output = entry.name, outputs[0].name
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the file's own output on ONNX Runtime's CPU provider.
-
-        Raises:
-            UsageError: the graph leaves its batch or its size open, but does not take this one.
-        """
+        """Return the file's own output on ONNX Runtime's CPU provider."""
         feed = pad_batch(batch, self._engine.inputs[0])
         try:
             output = self._engine.run({self._input: feed})[self._output].astype(np.float32)
@@ -106,11 +79,7 @@ class OnnxSource:
 
     def to_onnx(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
         """Return the file's graph at that opset, with those sizes where the file leaves them open."""
-        from hrnet_deploy.exporters import import_onnx
-        from hrnet_deploy.exporters.opset import MIN_OPSET, convert, written
-
-        model = type(self._model)()
-        model.CopyFrom(self._model)
+        model = copy_of(self._model)
         return import_onnx.reshape(convert(model, opset or max(written(model), MIN_OPSET)), shapes)
 
     def _refused(self, feed: NDArray[np.float32], reason: str) -> UsageError:
@@ -132,16 +101,41 @@ class OnnxSource:
 
 
 def _opened(model: onnx.ModelProto, name: str, task: Task) -> tuple[Engine, NDArray[np.float64] | None]:
-    """Open the graph and run it once; what that run shows of the output is written into the graph."""
-    from hrnet_deploy.exporters.foreign_outputs import declare_classes, flatten_scores
-
-    engine = foreign_session.opened(model, name)
-    output = foreign_session.tried(engine)
-    if task is Task.CLASSIFICATION and flatten_scores(model, None if output is None else output.shape):
-        engine = foreign_session.opened(model, name)
+    """Open the graph and run it once on noise; what that run shows of the output is written into the graph."""
+    if has_old_resize(model):
+        _LOG.warning(
+            "%s: opset %d resizes otherwise than PyTorch's interpolate (asymmetric), so its outputs may be worse than "
+            "its model's; they are kept as they are. Export it again with opset 11 or newer", name, written(model),
+        )  # fmt: skip
+    engine = _session(model, name)
+    shape = engine.inputs[0].shape
+    sizes = [size if isinstance(size, int) else default for size, default in zip(shape, (1, 3, 224, 224), strict=True)]
+    image = np.random.default_rng(0).normal(size=sizes).astype(np.float32)
+    output = None
+    with contextlib.suppress(DeviceError):  # it may refuse that size
+        output = np.asarray(engine.run({engine.inputs[0].name: image})[engine.outputs[0].name], np.float64)
+    if task is Task.CLASSIFICATION and import_onnx.flatten_scores(model, None if output is None else output.shape):
+        engine = _session(model, name)
     elif output is not None:
-        declare_classes(model, output.shape)
+        import_onnx.declare_classes(model, output.shape)
     return engine, output
+
+
+def _session(model: onnx.ModelProto, name: str) -> Engine:
+    """Open a foreign graph on the CPU; name operators that ONNX Runtime does not have."""
+    try:
+        return open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
+    except ArtifactError as error:
+        domains = sorted({node.domain for node in model.graph.node} - {"", "ai.onnx"})
+        about = f"It has operators of {', '.join(domains)}: export it without them" if domains else "Export it again"
+        reason = str(error).partition(", got: ")[2] or str(error)
+        raise ArtifactError(f"{name} must be a graph that ONNX Runtime runs, got: {reason}. {about}.") from error
+
+
+def _sums_to_one(output: NDArray[np.float64]) -> bool:
+    """Check whether the scores of two or more classes add up to 1 at every position."""
+    several = output.ndim > 1 and output.shape[1] > 1
+    return several and bool(output.min() >= 0 and np.abs(output.sum(axis=1) - 1).max() < _SUM_TOLERANCE)
 
 
 def _task(given: str | None, card: ModelCard | None, name: str) -> Task:
@@ -158,25 +152,26 @@ def _task(given: str | None, card: ModelCard | None, name: str) -> Task:
     return task
 
 
-def _foreign_info(
-    path: Path, task: Task, found: Findings, options: ExportOptions, *, opset: int, normalized: bool
-) -> ModelInfo:
+def _foreign_info(path: Path, task: Task, found: import_onnx.Findings, options: ExportOptions, opset: int) -> ModelInfo:
     """Return what a graph without a card states, with usual preprocessing."""
     hw = found.fixed_hw or (224, 224)
-    resize = Resize.SHORT_SIDE if task is Task.CLASSIFICATION else Resize.SQUASH
-    interpolation = Interpolation.BILINEAR if task is Task.CLASSIFICATION else Interpolation.OPENCV_LINEAR
+    classifier = task is Task.CLASSIFICATION
     lineage = {"graph": path.name, "graph_sha256": sha256_file(path)}
     return ModelInfo(
         task=task,
         variant="foreign",
         num_classes=max(found.num_classes, 2),
         threshold=DEFAULT_THRESHOLD if found.num_classes == 1 else None,
-        preprocessing=Preprocessing(resize=resize, size_hw=hw, interpolation=interpolation),
+        preprocessing=Preprocessing(
+            resize=Resize.SHORT_SIDE if classifier else Resize.SQUASH,
+            size_hw=hw,
+            interpolation=Interpolation.BILINEAR if classifier else Interpolation.OPENCV_LINEAR,
+        ),
         native_hw=hw,
         fixed_hw=found.fixed_hw,
         fixed_batch=found.fixed_batch,
         opset=opset,
-        output_kind=OutputKind.PROBABILITIES if normalized else OutputKind.LOGITS,
+        output_kind=OutputKind.PROBABILITIES if found.normalized else OutputKind.LOGITS,
         align_corners=bool(options.align_corners),
         lineage=lineage if options.graph_output is None else {**lineage, "graph_output": options.graph_output},
     )

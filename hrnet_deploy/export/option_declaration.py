@@ -17,11 +17,8 @@ class ExportKind:
     """What decides which options apply to an export.
 
     Attributes:
-        precision: of the artifact.
-        engine: whether the artifact is a TensorRT engine.
         as_is: whether an .onnx file made here is compiled without a change.
         graph: whether the export starts from an .onnx file.
-        random: whether the weights are random.
         images: whether the user or the environment names a folder of calibration images.
         given: names of the options that differ from their default.
     """
@@ -44,12 +41,7 @@ class ExportKind:
 
 @dataclass(frozen=True)
 class Need:
-    """A condition under which an option applies.
-
-    Attributes:
-        text: completes "applies to ...".
-        met: whether the condition holds.
-    """
+    """A condition under which an option applies; `text` completes "applies to ..."."""
 
     text: str
     met: Callable[[ExportKind], bool]
@@ -78,15 +70,7 @@ TWO_FOLDERS = Need("--precision int8 with --eval-data", lambda kind: INT8.met(ki
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What an option is beside its name and default.
-
-    Attributes:
-        type: of its value.
-        help: a noun phrase, or an imperative for a switch.
-        metavar: how its value is shown in help; None for a switch.
-        group: heading in help.
-        needs: the condition under which it applies.
-    """
+    """What an option is beside its name and default; `help` is a noun phrase, or an imperative for a switch."""
 
     type: ValueType
     help: str

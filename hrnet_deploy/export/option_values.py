@@ -15,12 +15,7 @@ from hrnet_deploy.color_scale import three_numbers
 
 @dataclass(frozen=True)
 class ValueType:
-    """The type of an option's value.
-
-    Attributes:
-        text: completes "must be ...".
-        normal: returns a value in its normal form; raises TypeError or ValueError for a value of another type.
-    """
+    """The type of a value; `text` completes "must be ...", `normal` raises TypeError or ValueError for another type."""
 
     text: str
     normal: Callable[[Any], Any]

@@ -234,11 +234,7 @@ class ExportOptions:
     )  # fmt: skip
 
     def __post_init__(self) -> None:
-        """Bring every value to its normal form.
-
-        Raises:
-            UsageError: a value of another type.
-        """
+        """Bring every value to its normal form; refuse a value of another type."""
         for field, found in declarations():
             value = getattr(self, field.name)
             try:
@@ -254,11 +250,7 @@ class ExportOptions:
         return frozenset(f.name for f, _ in declarations() if getattr(self, f.name) not in {None, (), f.default})
 
     def check_applies(self, kind: ExportKind) -> None:
-        """Refuse options that have no effect on this export.
-
-        Raises:
-            UsageError: it names the first such flag.
-        """
+        """Refuse options that have no effect on this export; the error names the first such flag."""
         for field, found in declarations():
             if field.name in kind.given and not found.needs.met(kind):
                 name = flag(field.name, getattr(self, field.name))

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import onnx
+
+from hrnet_deploy.calibration.image_folder import find_images
+from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.plan import EnginePlan, plan_engine
 from hrnet_deploy.export.gate.accuracy_target import AccuracyTarget, find_accuracy_target
 from hrnet_deploy.export.graph_io import (
     check_modes,
+    in_channel_order,
     resolve_class_names,
     resolve_output_kind,
     resolve_pixel_order,
@@ -25,10 +31,11 @@ from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.calibrate import CalibrationSplit, named_folder, select_images
 from hrnet_deploy.export.quantize.plan import FP16_SCALES_OPSET, Int8Plan, check_scales, plan_int8
 from hrnet_deploy.export.source import RANDOM, ModelInfo
+from hrnet_deploy.exporters import onnx_file
+from hrnet_deploy.exporters.opset import written
+from hrnet_deploy.quantization_info import QuantizationInfo
 from hrnet_deploy.spec import ChannelOrder, ModelCard, OutputKind, Precision, Preprocessing, ShapeRange
-
-if TYPE_CHECKING:
-    from hrnet_deploy.calibration.image_selection import CalibrationImage
+from hrnet_deploy.version import VERSION
 
 _WEAK_OPSET = 17
 """Source: onnx-tensorrt 8.6, operators.md; NVIDIA/TensorRT issue 4797 for calibration of newer ones."""
@@ -37,14 +44,11 @@ _FORMATS = {"onnx": ".onnx", "engine": ENGINE_SUFFIX}
 _DEFAULT_IMAGES = 512
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class EarlyPlan:
     """What is decided before any weights are read.
 
     Attributes:
-        options: from the user.
-        precision: of the artifact.
-        int8: how INT8 is done.
         opset: of the graph; None for the newest that all runtimes read, or a foreign file's own.
         engine: how the engine is built; None for an .onnx file.
         images: calibration images and validation images; None where no folder is named or none is needed.
@@ -60,16 +64,7 @@ class EarlyPlan:
     evaluation: tuple[CalibrationImage, ...] | None = None
 
     def resolve(self, info: ModelInfo) -> ExportPlan:
-        """Fit the options to the model.
-
-        Args:
-            info: of the model.
-
-        Raises:
-            UsageError: an option that this model cannot fulfill, or labels that do not suit it.
-            MissingFileError: no such class file, or no such folder of labeled images.
-            ImageError: that folder holds no images.
-        """
+        """Fit the options to the model."""
         options = self.options
         shapes = resolve_shapes(options, info)
         preprocessing = resolve_preprocessing(options, info, shapes)
@@ -96,15 +91,9 @@ class ExportPlan(EarlyPlan):
     """What an export creates.
 
     Attributes:
-        info: of the model.
-        path: the file to write.
-        shapes: batch, height and width of the input.
         preprocessing: from image to float model input.
         pixels: channel order of a uint8 input; None for a float one.
-        output_kind: what the graph's output holds.
-        classes: class names.
         threshold: of a model with one channel, the probability above which it predicts the second class; else None.
-        accuracy: maximum loss, and the images it is measured on; None for no gate.
     """
 
     info: ModelInfo
@@ -117,6 +106,36 @@ class ExportPlan(EarlyPlan):
     threshold: float | None
     accuracy: AccuracyTarget | None = None
 
+    def card(self, graph: onnx.ModelProto, quantization: QuantizationInfo | None = None) -> ModelCard:
+        """Describe a finished graph of this export; nothing is measured yet."""
+        inputs, outputs = onnx_file.describe(graph)
+        tools = {"hrnet-deploy": VERSION, "onnx": version("onnx")}
+        with contextlib.suppress(PackageNotFoundError):  # not needed without simplification
+            tools["onnxsim"] = version("onnxsim")
+        return ModelCard(
+            task=self.info.task,
+            variant=self.info.variant,
+            classes=self.classes,
+            preprocessing=in_channel_order(self.preprocessing, self.pixels or self.preprocessing.channel_order),
+            precision=self.precision,
+            inputs=inputs,
+            outputs=outputs,
+            shapes=self.shapes,
+            output_kind=self.output_kind,
+            pixels_in=self.pixels is not None,
+            align_corners=self.info.align_corners,
+            threshold=self.threshold,
+            palette=self.info.palette,
+            opset=written(graph),
+            quantization=quantization,
+            lineage={**self.info.lineage, **tools},
+        )
+
+    def float_card(self, graph: onnx.ModelProto) -> ModelCard:
+        """Describe the float32 graph of this export: float input, the model's own output."""
+        kind = self.info.output_kind
+        return dataclasses.replace(self, precision=Precision.FP32, pixels=None, output_kind=kind).card(graph)
+
     @property
     def user_images(self) -> tuple[CalibrationImage, ...]:
         """Images of the user for a comparison of the engine, validation images first."""
@@ -126,46 +145,34 @@ class ExportPlan(EarlyPlan):
 
 
 def make_plan(options: ExportOptions) -> EarlyPlan:
-    """Decide all that needs no weights, and pick the images; nothing is fetched or read before that.
-
-    Args:
-        options: from the user.
-
-    Raises:
-        UsageError: an unknown precision, file format or mode, or what the GPU cannot run.
-        MissingDependencyError: the output is an engine and there is no TensorRT.
-        DeviceError: this TensorRT needs a GPU to build.
-        ImageError: a folder without images.
-    """
+    """Decide all that needs no weights, and pick the images; nothing is fetched or read before that."""
     precision = _precision_of(options.precision)
     engine = _plan_engine(options, precision) if _wants_engine(options) else None
     if options.output is not None and Path(options.output).is_dir():
         raise UsageError(f"output must be a file, got the folder {options.output}. Add a file name.")
     check_modes(options)
-    opset = _opset(options.opset, engine)
+    opset = options.opset
+    if engine is not None and engine.typing is Typing.WEAK:  # its parser and calibrators read no newer one
+        opset = opset or _WEAK_OPSET
+        if opset > _WEAK_OPSET:
+            raise UsageError(
+                f"TensorRT {engine.api.version} with builder flags reads opset {_WEAK_OPSET} at most, got {opset}. "
+                "Leave --opset out."
+            )
     int8 = plan_int8(options, engine, opset)
-    images, evaluation = _pick_images(options, precision, engine)
-    return EarlyPlan(
-        options=options,
-        precision=precision,
-        int8=int8,
-        opset=opset,
-        engine=engine,
-        images=images,
-        evaluation=evaluation,
-    )
+    images = evaluation = None
+    if precision is not Precision.FP32 or engine is not None:  # the only walk of these folders
+        folder = named_folder(options.calib_data)
+        # The images of an FP32 engine measure nothing, so any split serves.
+        allow_val = options.allow_val or precision is Precision.FP32
+        count = _DEFAULT_IMAGES if options.calib_images is None else options.calib_images
+        images = None if folder is None else select_images(folder, count, allow_val=allow_val)
+        evaluation = None if options.eval_data is None else find_images(Path(options.eval_data), allow_val=True)
+    return EarlyPlan(options, precision, int8, opset, engine, images, evaluation)
 
 
 def export_kind(options: ExportOptions, card: ModelCard | None) -> ExportKind:
-    """Return what decides which options apply.
-
-    Args:
-        options: from the user.
-        card: of the .onnx file that the export starts from; None for another start.
-
-    Raises:
-        UsageError: an unknown precision, format or suffix.
-    """
+    """Return what decides which options apply; `card` is that of the .onnx file it starts from, if any."""
     engine = _wants_engine(options)
     as_is = engine and card is not None and options.precision in {None, card.precision.value}
     precision = card.precision if as_is and card is not None else _precision_of(options.precision)
@@ -225,32 +232,3 @@ def _plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
             "Leave it out, and measure the engine with hrnet-report."
         )
     return engine
-
-
-def _opset(given: int | None, engine: EnginePlan | None) -> int | None:
-    """Return the opset to write; parsers with builder flags and calibrators read opset 17 at most."""
-    if engine is None or engine.typing is not Typing.WEAK:
-        return given
-    if given is not None and given > _WEAK_OPSET:
-        raise UsageError(
-            f"TensorRT {engine.api.version} with builder flags reads opset {_WEAK_OPSET} at most, got {given}. "
-            "Leave --opset out."
-        )
-    return given or _WEAK_OPSET
-
-
-def _pick_images(
-    options: ExportOptions, precision: Precision, engine: EnginePlan | None
-) -> tuple[CalibrationSplit | None, tuple[CalibrationImage, ...] | None]:
-    """Pick calibration images and the user's validation images: the only walk of these folders."""
-    from hrnet_deploy.calibration.image_folder import find_images
-
-    if precision is Precision.FP32 and engine is None:
-        return None, None
-    folder = named_folder(options.calib_data)
-    # The images of an FP32 engine measure nothing, so any split serves.
-    allow_val = options.allow_val or precision is Precision.FP32
-    count = _DEFAULT_IMAGES if options.calib_images is None else options.calib_images
-    images = None if folder is None else select_images(folder, count, allow_val=allow_val)
-    evaluation = None if options.eval_data is None else find_images(Path(options.eval_data), allow_val=True)
-    return images, evaluation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import cv2
 import numpy as np
@@ -14,24 +13,16 @@ from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding
 
 
 def own_transform(pixels: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.float32]:
-    """Resize, crop and normalize one image.
-
-    Args:
-        pixels: uint8 (H, W, 3) in the network's channel order.
-        spec: Preprocessing of the dialect.
-
-    Returns:
-        float32 (3, height, width).
-
-    Raises:
-        MissingDependencyError: The dialect resizes with Pillow, which is not installed.
+    """Resize, crop and normalize one image, uint8 (H, W, 3) in the network's channel order, to float32 (3, h, w).
 
     Source: torchvision.transforms.functional (resize, center_crop, normalize); PaddleClas,
     ppcls/data/preprocess/ops/operators.py; HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py.
     """
     resized = _resize(pixels, _resized_hw((pixels.shape[0], pixels.shape[1]), spec), spec.interpolation)
     if spec.resize is Resize.SHORT_SIDE and spec.size_hw is not None:
-        resized = _center(resized, spec.size_hw, paddle=spec.rounding is Rounding.PADDLE)
+        spare = [have - want for have, want in zip(resized.shape, spec.size_hw, strict=False)]
+        top, left = (gap // 2 if spec.rounding is Rounding.PADDLE else round(gap / 2.0) for gap in spare)
+        resized = resized[top : top + spec.size_hw[0], left : left + spec.size_hw[1]]
     scaled = np.transpose(resized, (2, 0, 1)).astype(np.float32) / np.float32(255)
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
     return np.asarray((scaled - mean) / std, np.float32)
@@ -60,25 +51,11 @@ def _resize(pixels: NDArray[np.uint8], size_hw: tuple[int, int], interpolation: 
         return pixels
     if interpolation is Interpolation.OPENCV_LINEAR:
         return np.asarray(cv2.resize(pixels, size_hw[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
-    pillow = _pillow()
-    filters = {
-        Interpolation.BILINEAR: pillow.Resampling.BILINEAR,
-        Interpolation.BICUBIC: pillow.Resampling.BICUBIC,
-    }
-    return np.asarray(pillow.fromarray(pixels).resize(size_hw[::-1], filters[interpolation]), np.uint8)
-
-
-def _center(pixels: NDArray[np.uint8], size_hw: tuple[int, int], *, paddle: bool) -> NDArray[np.uint8]:
-    spare = [have - want for have, want in zip(pixels.shape, size_hw, strict=False)]
-    top, left = (gap // 2 if paddle else round(gap / 2.0) for gap in spare)
-    return pixels[top : top + size_hw[0], left : left + size_hw[1]]
-
-
-def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError as error:
         raise MissingDependencyError(
             f"the checkpoint's own preprocessing needs Pillow, got: {error}. pip install pillow."
         ) from error
-    return Image
+    method = Image.Resampling[interpolation.name]
+    return np.asarray(Image.fromarray(pixels).resize(size_hw[::-1], method), np.uint8)

@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
 
 from hrnet_deploy.export.accuracy_waterfall import measure_waterfall
-from hrnet_deploy.export.agreement import AgreementError
 from hrnet_deploy.export.deploy import check_deployment, deploy, deploy_artifact, only_deploys
-from hrnet_deploy.export.engine.from_onnx import compile_file
+from hrnet_deploy.export.engine.build import compile_file
 from hrnet_deploy.export.gate.accuracy_target import check_accuracy_options
 from hrnet_deploy.export.gate.gate import search
 from hrnet_deploy.export.gate.result import AccuracyGateError
 from hrnet_deploy.export.open_source import open_source
 from hrnet_deploy.export.option_declaration import ExportKind
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.options_text import options_text
-from hrnet_deploy.export.plan import ExportPlan, export_kind, make_plan
-from hrnet_deploy.export.progress import ExportProgress
-from hrnet_deploy.export.publish import ExportResult, publish
-from hrnet_deploy.export.quantize.converter import make_converter
-from hrnet_deploy.export.source import SourceModel, read_card
+from hrnet_deploy.export.plan import export_kind, make_plan
+from hrnet_deploy.export.publish import publish
+from hrnet_deploy.export.quantize.converter import Converter
+from hrnet_deploy.export.quantize.fp16 import Fp16Converter
+from hrnet_deploy.export.quantize.int8 import Int8Converter
+from hrnet_deploy.export.result import AgreementError, ExportResult
+from hrnet_deploy.export.source import read_card
 from hrnet_deploy.export.verify import make_reference_batches
-from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.exporters.simplify import simplify
+from hrnet_deploy.spec import ModelCard, Precision
+from hrnet_deploy.system.progress import bar
 
-if TYPE_CHECKING:
-    import onnx
-
-_P = ParamSpec("_P")
-
-_DOC = """Export a model to an ONNX file or a TensorRT engine that describes itself and agrees with its original.
-
-{options}
-
-Returns:
-    The artifact and what was measured. It serves as a path: `Predictor(export(...))`, `Path(export(...))`.
-
-Raises:
-    UsageError: an option that cannot be used, or that has no effect on this export.
-    CheckpointError: weights that cannot be read or do not fit.
-    DownloadError: zoo weights that cannot be fetched.
-    ExportError: a conversion failed.
-    ImageError: calibration images that cannot be used.
-    VerificationError: the artifact is too far from its original; nothing is left behind.
-    AgreementError: a VerificationError; FP16 or INT8 keeps less than 90 % of the predictions on validation images.
-    AccuracyGateError: a VerificationError; the artifact loses more than `max_drop`, whatever is kept in float.
-    MissingDependencyError: the export extra, or TensorRT, is not installed.
-    BuildError: TensorRT refused to build.
-    DeviceError: this TensorRT builds on a GPU only, and there is none.
-"""
+_CONVERTERS = {Precision.FP32: Converter, Precision.FP16: Fp16Converter, Precision.INT8: Int8Converter}
+_STEPS = ("loading", "running the original", "tracing", "setting the precision", "verifying", "building")
 
 
 def run_export(options: ExportOptions) -> ExportResult:
@@ -68,23 +46,25 @@ def run_export(options: ExportOptions) -> ExportResult:
 def _export(options: ExportOptions, kind: ExportKind, card: ModelCard | None) -> ExportResult:
     """Export to a file alone."""
     if card is not None and kind.as_is:
-        with ExportProgress() as step:
+        with _progress() as step:
             return compile_file(card, options, step)
     early = make_plan(options)
-    with ExportProgress() as step:
+    with _progress() as step:
         step("loading")
         source = open_source(options, early.opset)
         plan = early.resolve(source.info)
         step("running the original")
         reference = make_reference_batches(plan.preprocessing, plan.shapes, source.run, plan.info.output_kind)
         step("tracing")
-        graph = _float_graph(source, plan)
+        graph = source.to_onnx(plan.shapes, plan.opset)
+        if options.simplify:
+            graph = simplify(graph)
         if not options.waterfall:
             del source  # its weights need not be in memory twice
         step("setting the precision")
-        converter = make_converter(graph, plan, reference)
-        choice = search(converter, plan.accuracy)
-        result = publish(converter, choice, step)
+        converter = _CONVERTERS[plan.precision](graph, plan, reference)
+        gate = search(converter, plan.accuracy)
+        result = publish(converter, gate, step)
     if result.verdict is not None and not result.verdict.passed:
         raise AccuracyGateError(result.verdict, result.path)
     if result.agreement is not None and not result.agreement.passed:
@@ -97,24 +77,13 @@ def _export(options: ExportOptions, kind: ExportKind, card: ModelCard | None) ->
     return dataclasses.replace(result, waterfall=steps)
 
 
-def _float_graph(source: SourceModel, plan: ExportPlan) -> onnx.ModelProto:
-    """Return the float32 graph of the model, simplified unless --no-simplify is given."""
-    from hrnet_deploy.exporters.simplify import simplify
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Show a progress bar over `_STEPS`; a call shows that a step begins."""
+    with bar(total=len(_STEPS), bar_format="{desc:<22} {bar:20} {n_fmt}/{total_fmt} [{elapsed}]") as shown:
 
-    graph = source.to_onnx(plan.shapes, plan.opset)
-    return simplify(graph) if plan.options.simplify else graph
+        def step(name: str) -> None:
+            shown.n = _STEPS.index(name)
+            shown.set_description_str(name)
 
-
-def _exporter(options_of: Callable[_P, ExportOptions]) -> Callable[_P, ExportResult]:
-    """Return the function that takes the fields of `ExportOptions` as its parameters."""
-
-    def export(*args: _P.args, **kwargs: _P.kwargs) -> ExportResult:
-        return run_export(options_of(*args, **kwargs))
-
-    signature = inspect.signature(options_of, eval_str=True)
-    export.__signature__ = signature.replace(return_annotation=ExportResult)  # type: ignore[attr-defined]
-    export.__qualname__, export.__doc__ = "export", _DOC.format(options=options_text())
-    return export
-
-
-export = _exporter(ExportOptions)
+        yield step

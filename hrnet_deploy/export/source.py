@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
 from hrnet_deploy.artifact.onnx_header import read_header
-from hrnet_deploy.errors import MissingDependencyError, MissingFileError, UsageError
+from hrnet_deploy.errors import MissingFileError, UsageError
 from hrnet_deploy.export.option_declaration import flag
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.spec import ModelCard, OutputKind, Preprocessing, ShapeRange, Task
-
-if TYPE_CHECKING:
-    import onnx
+from hrnet_deploy.spec import ModelCard, OutputKind, Preprocessing, Task
 
 RANDOM = "random"
 """Name of seeded random weights, for measuring speed."""
 DEFAULT_THRESHOLD = 0.5
 """Probability at which a sigmoid divides two classes, unless the file or the user names another."""
-_CHECKPOINT_ONLY = ("ema", "weights_key", "inplace_abn")
+CHECKPOINT_ONLY = ("ema", "weights_key", "inplace_abn")
 _YES = "true"
 
 
@@ -35,15 +29,11 @@ class ModelInfo:
     Attributes:
         variant: architecture name, or "foreign".
         num_classes: number of classes; 2 for a head with one channel.
-        preprocessing: its own.
         native_hw: the size it is published for.
-        fixed_hw: the only size its graph takes, if it has one.
-        fixed_batch: the only batch its graph takes, if it has one.
+        fixed_hw: the only size its graph takes, if it has one; `fixed_batch` likewise.
         opset: of a foreign graph; None for a checkpoint.
         align_corners: how the scores of a segmentation model are resized to the image.
-        classes: class names, where the file has them.
         threshold: of a head with one channel, the probability above which it predicts the second class; else None.
-        palette: class colors, RGB, where the file has them.
         lineage: file names, digests and how the file was read.
     """
 
@@ -63,66 +53,24 @@ class ModelInfo:
     lineage: Mapping[str, str]
 
 
-class SourceModel(Protocol):
-    """A model that runs as the reference and becomes a graph."""
-
-    info: ModelInfo
-
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the model's own output for float32 (N, 3, H, W)."""
-        ...
-
-    def to_onnx(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
-        """Return a float32 graph with those shapes and that opset (None: the source's own choice)."""
-        ...
-
-
 def read_card(path: Path) -> ModelCard | None:
-    """Read the card of an .onnx file without its weights.
-
-    Returns:
-        None for a file made elsewhere, or damaged, which shows when it is read whole.
-
-    Raises:
-        MissingFileError: there is no such file.
-        ArtifactError: its card is damaged.
-    """
+    """Read the card of an .onnx file without its weights; None for a file made elsewhere, or a damaged one."""
     if not path.is_file():
         raise MissingFileError(f"ONNX file must exist, got {path}. Check the path.")
     metadata = read_header(path).metadata
     return card_from_metadata(metadata, path.name) if CARD_KEY in metadata else None
 
 
-def refuse_checkpoint_options(options: ExportOptions, name: str, reason: str) -> None:
-    """Refuse options that only a checkpoint has a use for.
-
-    Args:
-        options: from the user.
-        name: of the source.
-        reason: completes "which ...".
-
-    Raises:
-        UsageError: such an option is given.
-    """
-    for option in _CHECKPOINT_ONLY:
-        if option in options.given():
-            raise UsageError(f"{flag(option)} says how a checkpoint is read, got {name}, which {reason}. Leave it out.")
-
-
-def refuse_align_corners(options: ExportOptions, name: str, reason: str) -> None:
-    """Refuse --align-corners for a source that it cannot change; arguments as for `refuse_checkpoint_options`."""
-    if options.align_corners is not None:
-        switch = flag("align_corners", options.align_corners)
-        raise UsageError(f"{switch} says how a checkpoint is read, got {name}, which {reason}. Leave it out.")
+def refuse_options(options: ExportOptions, names: Iterable[str], source: str, reason: str) -> None:
+    """Refuse options that only a checkpoint has a use for; `reason` completes "which ..."."""
+    for name in names:
+        if name in options.given():
+            switch = flag(name, getattr(options, name))
+            raise UsageError(f"{switch} says how a checkpoint is read, got {source}, which {reason}. Leave it out.")
 
 
 def checkpoint_lineage(options: ExportOptions, *, align_corners: bool) -> dict[str, str]:
-    """Return what a card records, so that its checkpoint can be read the same way again.
-
-    Args:
-        options: from the user.
-        align_corners: as found in the checkpoint.
-    """
+    """Return what a card records, so that its checkpoint can be read the same way again."""
     switches = {"align_corners": align_corners, "inplace_abn": options.inplace_abn, "ema": options.ema}
     key = {} if options.weights_key is None else {"weights_key": options.weights_key}
     return {name: _YES for name, given in switches.items() if given} | key
@@ -138,10 +86,3 @@ def recorded_options(card: ModelCard) -> dict[str, Any]:
         "align_corners": card.align_corners if segmenter else None,
         "inplace_abn": "inplace_abn" in lineage,
     }
-
-
-def extra_missing(error: ImportError) -> MissingDependencyError:
-    """Return the error for an environment without the export extra."""
-    return MissingDependencyError(
-        f"exporting needs PyTorch and ONNX, got: {error}. pip install 'hrnet-deploy[export,cpu]'."
-    )

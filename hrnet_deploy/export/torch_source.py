@@ -7,26 +7,28 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.export.entry_point import export_extra
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.source import (
+    CHECKPOINT_ONLY,
     DEFAULT_THRESHOLD,
     RANDOM,
     ModelInfo,
     checkpoint_lineage,
-    extra_missing,
-    refuse_checkpoint_options,
+    refuse_options,
 )
+from hrnet_deploy.exporters.onnx_file import check_size
+from hrnet_deploy.exporters.opset import DEFAULT_OPSET
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.models.weights import resolve_weights, web_address, zoo_entry
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, ShapeRange, Task
 
 if TYPE_CHECKING:
-    import onnx
-
-    from hrnet_deploy.models.checkpoints.class_info import ClassInfo, Palette
+    from hrnet_deploy.models.checkpoints.class_info import ClassInfo
 
 _LOG = logging.getLogger(__name__)
 _DEFAULT_VARIANT = "hrnet_w18"
@@ -35,44 +37,15 @@ _MMSEG_THRESHOLD = 0.3
 """Source: mmseg, models/decode_heads/decode_head.py, for out_channels=1."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Loaded:
-    """A network and what is known of it; `count` is the number of its output channels."""
-
-    network: Any
-    variant: Variant
-    count: int
-    preprocessing: Preprocessing
-    classes: ClassInfo
-    threshold: float
-    lineage: dict[str, str]
-
-
 class TorchSource:
     """A checkpoint in one of the known dialects, or random weights."""
 
     def __init__(self, variant: Variant | None, weights: str, options: ExportOptions) -> None:
-        try:
+        with export_extra():
             import torch
 
-            loaded = _random_weights(variant, options) if weights == RANDOM else _checkpoint(variant, weights, options)
-        except ImportError as error:
-            raise extra_missing(error) from error
-        self._torch, self._network = torch, loaded.network
-        variant, count = loaded.variant, loaded.count
-        native_hw = loaded.preprocessing.size_hw if variant.task is Task.CLASSIFICATION else None
-        self.info = ModelInfo(
-            task=variant.task,
-            variant=variant.name,
-            num_classes=max(count, 2),
-            threshold=loaded.threshold if count == 1 else None,
-            classes=loaded.classes.names,
-            palette=_palette(loaded.classes.palette, max(count, 2)),
-            preprocessing=loaded.preprocessing,
-            native_hw=native_hw or variant.default_input_hw,
-            align_corners=variant.align_corners,
-            lineage=loaded.lineage,
-        )
+            read = _random_weights(variant, options) if weights == RANDOM else _checkpoint(variant, weights, options)
+        self._torch, (self._network, self.info) = torch, read
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the network's logits, computed one image at a time to bound memory."""
@@ -82,41 +55,35 @@ class TorchSource:
 
     def to_onnx(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
         """Trace the network."""
-        from hrnet_deploy.exporters.opset import DEFAULT_OPSET
         from hrnet_deploy.exporters.trace import trace
 
         return trace(self._network, shapes, opset or DEFAULT_OPSET)
 
 
-def _random_weights(variant: Variant | None, options: ExportOptions) -> _Loaded:
+def _random_weights(variant: Variant | None, options: ExportOptions) -> tuple[Any, ModelInfo]:
     import torch
 
-    from hrnet_deploy.exporters.onnx_file import check_size
     from hrnet_deploy.models.checkpoints.class_info import ClassInfo
     from hrnet_deploy.models.network import build_network
 
     variant = variant or find_variant(_DEFAULT_VARIANT)
     classifier = variant.task is Task.CLASSIFICATION
     count = options.num_classes or (1000 if classifier else 19)
-    refuse_checkpoint_options(options, "random weights", "have none of that")
+    refuse_options(options, CHECKPOINT_ONLY, "random weights", "have none of that")
     if options.align_corners is not None:
-        variant = _aligned(variant, align_corners=options.align_corners)
+        if classifier:
+            raise UsageError(f"--align-corners is for segmentation models, got {variant.name}. Leave it out.")
+        aligned = options.align_corners
+        variant = dataclasses.replace(variant, align_corners=aligned, align_corners_fuse=aligned)
     torch.manual_seed(_SEED)
     check_size(_float_bytes(build_network(variant, count, device="meta")), variant.name)
     whole = Preprocessing(resize=Resize.NONE, size_hw=None, interpolation=Interpolation.OPENCV_LINEAR)
-    return _Loaded(
-        network=build_network(variant, count).eval(),
-        variant=variant,
-        count=count,
-        preprocessing=Preprocessing() if classifier else whole,
-        classes=ClassInfo(),
-        threshold=DEFAULT_THRESHOLD,
-        lineage={"weights": RANDOM},
-    )
+    preprocessing = Preprocessing() if classifier else whole
+    info = _info(variant, count, preprocessing, ClassInfo(), DEFAULT_THRESHOLD, {"weights": RANDOM})
+    return build_network(variant, count).eval(), info
 
 
-def _checkpoint(variant: Variant | None, weights: str, options: ExportOptions) -> _Loaded:
-    from hrnet_deploy.exporters.onnx_file import check_size
+def _checkpoint(variant: Variant | None, weights: str, options: ExportOptions) -> tuple[Any, ModelInfo]:
     from hrnet_deploy.models.checkpoints.class_info import ClassInfo
     from hrnet_deploy.models.checkpoints.dialects import MMSEG
     from hrnet_deploy.models.checkpoints.load import load_checkpoint
@@ -138,39 +105,43 @@ def _checkpoint(variant: Variant | None, weights: str, options: ExportOptions) -
     lineage = {"weights": path.name, "weights_sha256": found.sha256, "dialect": found.dialect}
     lineage |= checkpoint_lineage(options, align_corners=found.variant.align_corners)
     preprocessing, classes = found.preprocessing, found.classes
-    mmseg = found.dialect == MMSEG.name
-    threshold = classes.threshold or _MMSEG_THRESHOLD if mmseg else DEFAULT_THRESHOLD
+    threshold = classes.threshold or _MMSEG_THRESHOLD if found.dialect == MMSEG.name else DEFAULT_THRESHOLD
     if entry is not None:  # its classes are known, whatever spelling the file has
         lineage["zoo"] = entry.name
         preprocessing, classes = entry.preprocessing, ClassInfo()
     if (address := web_address(weights)) is not None:
         lineage["weights_url"] = address
-    return _Loaded(
-        network=found.network,
-        variant=found.variant,
-        count=found.num_classes,
+    return found.network, _info(found.variant, found.num_classes, preprocessing, classes, threshold, lineage)
+
+
+def _info(
+    variant: Variant,
+    count: int,
+    preprocessing: Preprocessing,
+    classes: ClassInfo,
+    threshold: float,
+    lineage: dict[str, str],
+) -> ModelInfo:
+    """Describe a network with this number of output channels."""
+    native_hw = preprocessing.size_hw if variant.task is Task.CLASSIFICATION else None
+    palette, num_classes = classes.palette, max(count, 2)
+    if palette is not None and len(palette) != num_classes:
+        _LOG.warning("palette: the %d colors in the file are not used: there are %d classes", len(palette), num_classes)
+        palette = None
+    return ModelInfo(
+        task=variant.task,
+        variant=variant.name,
+        num_classes=num_classes,
+        threshold=threshold if count == 1 else None,
+        classes=classes.names,
+        palette=palette,
         preprocessing=preprocessing,
-        classes=classes,
-        threshold=threshold,
+        native_hw=native_hw or variant.default_input_hw,
+        align_corners=variant.align_corners,
         lineage=lineage,
     )
-
-
-def _aligned(variant: Variant, *, align_corners: bool) -> Variant:
-    """Return the variant as the HRNet-OCR branch resizes, or not."""
-    if variant.task is not Task.SEGMENTATION:
-        raise UsageError(f"--align-corners is for segmentation models, got {variant.name}. Leave it out.")
-    return dataclasses.replace(variant, align_corners=align_corners, align_corners_fuse=align_corners)
 
 
 def _float_bytes(network: Any) -> int:
     """Return the size of a network's weights as float32."""
     return 4 * sum(int(tensor.numel()) for tensor in network.state_dict().values())
-
-
-def _palette(palette: Palette | None, count: int) -> Palette | None:
-    """Return a file's palette where it has a color for each class."""
-    if palette is not None and len(palette) != count:
-        _LOG.warning("palette: the %d colors in the file are not used: there are %d classes", len(palette), count)
-        return None
-    return palette

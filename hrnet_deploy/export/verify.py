@@ -1,42 +1,42 @@
-"""Comparison of an artifact with its original on synthetic images."""
+"""Comparison of a graph with its original, and of an engine with its graph."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.difference import NO_DIFFERENCE, Difference, compare
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.imaging.drawing import Image
+from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
+from hrnet_deploy.processing.model_io import network_input
 from hrnet_deploy.processing.postprocess import best_classes, softmax, upsampled_argmax
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.processing.two_classes import cut_of, two_scores
-from hrnet_deploy.protocols import Engine
+from hrnet_deploy.protocols import Engine, Tensors
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, TensorSpec
-
-if TYPE_CHECKING:
-    import onnx
 
 _Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tolerances:
-    """Accepted differences by kind of output and precision.
+    """Accepted differences by precision, and the words of the error.
 
     Attributes:
         logits: largest |difference|, in units of the spread of the logits.
         scores: largest |difference| of probabilities.
         labels: smallest share of equal pixels of a label map.
-        demand: requirement named in the error, after the precision.
-        advice: last sentence of the error.
     """
 
     logits: Mapping[Precision, float]
@@ -46,22 +46,15 @@ class Tolerances:
     advice: str
 
     def check(self, worst: Difference, card: ModelCard) -> None:
-        """Refuse a difference beyond the tolerance, or one that is not finite.
-
-        Raises:
-            VerificationError: It is too large.
-        """
-        precision = card.precision
-        if card.output_kind is OutputKind.LABELS:
+        """Refuse a difference beyond the tolerance, or one that is not finite."""
+        precision, kind = card.precision, card.output_kind
+        if kind is OutputKind.LABELS:
             found, limit, what = worst.agreement, self.labels[precision], "share of equal pixels"
-            accepted = found >= limit
-        elif card.output_kind is OutputKind.LOGITS:
+        elif kind is OutputKind.LOGITS:
             found, limit, what = worst.max_rel, self.logits[precision], "max |difference| / spread of the logits"
-            accepted = found <= limit
         else:
             found, limit, what = worst.max_abs, self.scores[precision], "max |difference| of the scores"
-            accepted = found <= limit
-        if not accepted:
+        if not (found >= limit if kind is OutputKind.LABELS else found <= limit):
             raise VerificationError(
                 f"{precision.value} {self.demand}, got {what} {found:.3g} (limit {limit:g}). {self.advice}"
             )
@@ -77,20 +70,22 @@ TOLERANCES = Tolerances(
     demand="artifact must agree with its original",
     advice="Nothing was written; try fp32 or --no-simplify, or check the weights.",
 )
+_ENGINE_TOLERANCES = Tolerances(
+    # TF32 has 10 bits, and INT8 rounds elsewhere than on a CPU.
+    logits={Precision.FP32: 2e-2, Precision.FP16: 5e-2, Precision.INT8: 0.5},
+    scores={Precision.FP32: 1e-2, Precision.FP16: 2e-2, Precision.INT8: 0.2},
+    labels={Precision.FP32: 0.998, Precision.FP16: 0.99, Precision.INT8: 0.95},
+    demand="engine must agree with ONNX Runtime",
+    advice="Nothing was written; try another precision, or --no-tf32.",
+)
+_DISTINCT_IMAGES = 4
 _LARGE_PX = 512 * 512
 _OPEN_SIZES = ((256, 320), (128, 192))
 
 
 @dataclass(frozen=True)
 class ReferenceBatch:
-    """Images of one size and the original's outputs.
-
-    Attributes:
-        images: BGR uint8 (H, W, 3), of the network's size.
-        inputs: network input, float32 (N, 3, H, W).
-        outputs: output of the original, float32 (N, classes, ...).
-        kind: content of `outputs`.
-    """
+    """Images of one size, BGR uint8 (H, W, 3), their network inputs, and the original's outputs of that kind."""
 
     images: list[Image]
     inputs: NDArray[np.float32]
@@ -104,24 +99,17 @@ def make_reference_batches(
     reference: Callable[[NDArray[np.float32]], NDArray[np.float32]],
     kind: OutputKind = OutputKind.LOGITS,
 ) -> list[ReferenceBatch]:
-    """Run the original on synthetic images that cover the artifact's batch, and two sizes where the size is open.
-
-    Args:
-        preprocessing: Of the artifact.
-        shapes: Of the artifact.
-        reference: The original, float32 (N, 3, H, W) -> float32.
-        kind: Content of its output.
-
-    Returns:
-        One batch per size; one image where the size is large, else at least two.
-    """
+    """Run the original on synthetic images that cover the artifact's batch, and on two sizes where the size is open."""
     count = shapes.opt_nhw[0]
     if shapes.dynamic_batch:
         count = max(shapes.min_nhw[0], min(shapes.max_nhw[0], 2))
-    sizes = {_within(size, shapes) for size in _OPEN_SIZES} if shapes.dynamic_hw else {shapes.opt_nhw[1:]}
+    sizes = {shapes.opt_nhw[1:]}
+    if shapes.dynamic_hw:
+        (_, *low), (_, *high) = shapes.min_nhw, shapes.max_nhw
+        sizes = {(min(max(h, low[0]), high[0]), min(max(w, low[1]), high[1])) for h, w in _OPEN_SIZES}
     batches = []
     for height, width in sorted(sizes):
-        distinct = 1 if height * width > _LARGE_PX else min(count, 4)
+        distinct = 1 if height * width > _LARGE_PX else min(count, _DISTINCT_IMAGES)
         images = synthetic_images(distinct, (height, width))
         preprocess = Preprocessor(_at(preprocessing, (height, width)))
         inputs = np.stack([preprocess(image) for image in images])
@@ -130,16 +118,7 @@ def make_reference_batches(
 
 
 def pad_batch(batch: NDArray[_Scalar], entry: TensorSpec, smallest: int = 1) -> NDArray[_Scalar]:
-    """Repeat a batch's rows up to the batch size of a graph.
-
-    Args:
-        batch: At least one row.
-        entry: Input of the graph.
-        smallest: Smallest batch of a graph whose batch is dynamic.
-
-    Returns:
-        As many rows as a fixed batch has; the same array if a dynamic batch takes it.
-    """
+    """Repeat a batch's rows up to the batch size of a graph; `smallest` is that of a dynamic batch."""
     count = entry.shape[0]
     if isinstance(count, str):
         count = max(smallest, len(batch))
@@ -149,23 +128,26 @@ def pad_batch(batch: NDArray[_Scalar], entry: TensorSpec, smallest: int = 1) -> 
     return repeated
 
 
+def run_on_cpu(
+    content: bytes, batches: Iterable[NDArray[np.float32]], *, in_order: bool = False
+) -> Iterator[tuple[NDArray[np.float32], Tensors]]:
+    """Run a serialized graph with one input; each batch with its outputs by name, padded if the batch is fixed."""
+    engine = open_engine(content, device="cpu", backend="onnxruntime", in_order=in_order)
+    del content  # the weights of a large model
+    entry = engine.inputs[0]
+    for batch in batches:
+        yield batch, engine.run({entry.name: pad_batch(batch, entry)})
+    engine.close()
+
+
 def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -> Difference:
-    """Compare a graph's outputs with those of the original.
-
-    Args:
-        engine: The graph on ONNX Runtime's CPU kernels.
-        card: Of the artifact.
-        batches: From `make_reference_batches`.
-
-    Returns:
-        The largest difference over all batches.
-
-    Raises:
-        VerificationError: It exceeds the precision's tolerance.
-    """
+    """Compare a graph's outputs with those of the original; refuse a difference beyond the precision's tolerance."""
     worst, entry = NO_DIFFERENCE, card.inputs[0]
     for batch in batches:
-        wanted, feed = _expected(batch, card), _feed(batch, card)
+        wanted, feed = _expected(batch, card), batch.inputs
+        if card.pixels_in:
+            preprocess = Preprocessor(_at(card.preprocessing, (feed.shape[2], feed.shape[3])))
+            feed = np.stack([preprocess.pixels(image) for image in batch.images])
         # A dynamic batch must work for one image and for several; a fixed one is padded.
         feeds = [pad_batch(feed, entry)] if isinstance(entry.shape[0], int) else [feed, feed[:1]]
         for inputs in feeds:
@@ -177,12 +159,36 @@ def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -
     return worst
 
 
-def check_graph(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> None:
-    """Refuse a float32 graph whose outputs differ from those of its original.
+def measure_parity(
+    reference: Path, engine: Path, card: ModelCard, images: Sequence[os.PathLike[str]], device: str
+) -> Difference:
+    """Compare an engine on this machine's GPU with its .onnx file on the CPU, on some of the user's images if any."""
+    size = card.preprocessing.size_hw
+    height, width = size or card.shapes.opt_nhw[1:]
+    # With open sizes the user's images may be beyond the profile.
+    if images and size is not None:
+        frames = [read_frame(os.fspath(image)).image for image in images[:_DISTINCT_IMAGES]]
+    else:
+        frames = synthetic_images(_DISTINCT_IMAGES if height * width <= _LARGE_PX else 1, (height, width))
+    preprocess = Preprocessor(card.preprocessing)
+    theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
+    name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
+    cut = cut_of(card.threshold, card.output_kind)
+    worst = NO_DIFFERENCE
+    try:
+        for frame in frames:
+            tensor = network_input(card, preprocess, frame)
+            feed = {card.inputs[0].name: pad_batch(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
+            worst = worst.worst(compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1], cut))
+    finally:
+        theirs.close()
+        ours.close()
+    _ENGINE_TOLERANCES.check(worst, card)
+    return worst
 
-    Raises:
-        VerificationError: They differ by more than the tolerance of FP32.
-    """
+
+def check_graph(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> None:
+    """Refuse a float32 graph whose outputs differ from those of its original."""
     for batch, found in zip(batches, with_outputs_of(model, batches), strict=True):
         difference = compare(found.outputs, batch.outputs)
         if not difference.max_rel <= TOLERANCES.logits[Precision.FP32]:
@@ -194,14 +200,9 @@ def check_graph(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> No
 
 def with_outputs_of(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> list[ReferenceBatch]:
     """Replace the outputs of batches by those of another graph with one float input."""
-    engine = open_engine(model.SerializeToString(), device="cpu", backend="onnxruntime")
-    spec, name = engine.inputs[0], engine.outputs[0].name
-    outputs = [engine.run({spec.name: pad_batch(batch.inputs, spec)})[name][: len(batch.inputs)] for batch in batches]
-    engine.close()
-    return [
-        dataclasses.replace(batch, outputs=found.astype(np.float32))
-        for batch, found in zip(batches, outputs, strict=True)
-    ]
+    runs = run_on_cpu(model.SerializeToString(), [batch.inputs for batch in batches])
+    outputs = [next(iter(found.values()))[: len(inputs)].astype(np.float32) for inputs, found in runs]
+    return [dataclasses.replace(batch, outputs=found) for batch, found in zip(batches, outputs, strict=True)]
 
 
 def _expected(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
@@ -219,18 +220,6 @@ def _expected(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
     return batch.outputs
 
 
-def _feed(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:
-    if not card.pixels_in:
-        return batch.inputs
-    preprocess = Preprocessor(_at(card.preprocessing, (batch.inputs.shape[2], batch.inputs.shape[3])))
-    return np.stack([preprocess.pixels(image) for image in batch.images])
-
-
 def _at(preprocessing: Preprocessing, size_hw: tuple[int, int]) -> Preprocessing:
     """Preprocess images that have the network's size already: only colors change."""
     return dataclasses.replace(preprocessing, resize=Resize.SQUASH, size_hw=size_hw)
-
-
-def _within(size_hw: tuple[int, int], shapes: ShapeRange) -> tuple[int, int]:
-    low, high = shapes.min_nhw[1:], shapes.max_nhw[1:]
-    return (min(max(size_hw[0], low[0]), high[0]), min(max(size_hw[1], low[1]), high[1]))

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import graph_sha256, read_header
-from hrnet_deploy.engines.arithmetic import onnxruntime_cpu_arithmetic
+from hrnet_deploy.engines.graph import onnxruntime_cpu_arithmetic
 from hrnet_deploy.errors import ArtifactError, HrnetDeployError
 from hrnet_deploy.evaluation.model_runner import EngineModel, ModelRunner
 from hrnet_deploy.imaging.drawing import Image

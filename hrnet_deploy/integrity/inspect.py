@@ -145,7 +145,7 @@ def _count_convolutions(path: Path) -> dict[str, int] | None:
         import onnx
         from google.protobuf.message import DecodeError
 
-        from hrnet_deploy.exporters.conv_precision import conv_precisions
+        from hrnet_deploy.exporters.convolutions import conv_precisions
     except ImportError:
         return None
     if path.stat().st_size > _GRAPH_LIMIT_BYTES:

@@ -11,13 +11,7 @@ from hrnet_deploy.report.formatting import MINUS
 
 @dataclass(frozen=True)
 class Axis:
-    """A mapping from values to pixels.
-
-    Attributes:
-        low: value at `start_px`.
-        high: value at `end_px`, above `low`.
-        ticks: round values from `low` to `high`.
-    """
+    """A mapping from values (`low` to `high`, with round ticks between them) to pixels."""
 
     low: float
     high: float
@@ -29,18 +23,7 @@ class Axis:
     def over(
         cls, values: Sequence[float], start_px: float, end_px: float, *, ticks: int = 5, min_span: float = 0
     ) -> Axis:
-        """Make an axis that holds all values and ends at round ones.
-
-        Args:
-            values: At least one value.
-            start_px: Pixel of the lower end.
-            end_px: Pixel of the upper end.
-            ticks: Approximate number of ticks.
-            min_span: Smallest range of values, which keeps negligible differences small on the plot.
-
-        Returns:
-            The axis.
-        """
+        """Make an axis that ends at round values; `min_span` keeps negligible differences small on the plot."""
         low, high = min(values), max(values)
         margin = max(min_span - (high - low), 0.0 if high > low else 1e-6) / 2
         low, high = low - margin, high + margin

@@ -7,6 +7,7 @@ import datetime as dt
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +20,18 @@ from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
 from hrnet_deploy.evaluation.loaded_model import Artifact, open_models
 from hrnet_deploy.evaluation.model_runner import InputRows, Model, ModelRunner
-from hrnet_deploy.evaluation.run import DataOptions, Settings, dataset_for, measure
+from hrnet_deploy.evaluation.options import EvaluationKeywords, EvaluationOptions
+from hrnet_deploy.evaluation.run import measure_all
 from hrnet_deploy.evaluation.runtime_status import prediction_pairs, runtime_status
-from hrnet_deploy.evaluation.sliding_window import OVERLAP
 from hrnet_deploy.evaluation.waterfall_result import WaterfallStep
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.report.report import Report, Row
 from hrnet_deploy.report.thumbnails import ExampleImage, flip_example, mask_example
-from hrnet_deploy.system.load_snapshot import take_snapshot
+from hrnet_deploy.system.load_snapshot import GpuState, take_snapshot
 from hrnet_deploy.system.text_table import visible
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 SECONDS = 5.0
 """Approximate time for timing one artifact."""
@@ -44,23 +48,11 @@ def build_report(
     candidates: Sequence[Artifact | Model],
     data: str | Path | Dataset,
     *,
-    labels: str | Path | None = None,
-    split: str | None = None,
-    limit: int | None = None,
-    label_values: Sequence[int] | None = None,
-    ignore_label: int | None = None,
-    batch: int = 1,
-    workers: int | None = None,
-    window: tuple[int, int] | None = None,
-    overlap: float = OVERLAP,
-    device: str = "auto",
-    backend: str = "auto",
-    threads: int | None = None,
-    journal: str | Path | None = None,
     photos: bool = True,
     seconds: float = SECONDS,
     command: str = "",
     waterfall: Sequence[WaterfallStep] = (),
+    **options: Unpack[EvaluationKeywords],
 ) -> Report:
     """Measure what candidates lose against a reference and what they gain.
 
@@ -68,97 +60,64 @@ def build_report(
         reference: Path or URL of an artifact, or a Predictor.
         candidates: At least one path, URL or Predictor.
         data: Labeled images, as for `evaluate`.
-        labels: As for `evaluate`.
-        split: As for `evaluate`.
-        limit: As for `evaluate`.
-        label_values: As for `evaluate`.
-        ignore_label: As for `evaluate`.
-        batch: As for `evaluate`; times are always for one image.
-        workers: As for `evaluate`.
-        window: As for `evaluate`.
-        overlap: As for `evaluate`.
-        device: As for `evaluate`.
-        backend: As for `evaluate`.
-        threads: As for `evaluate`.
-        journal: As for `evaluate`.
         photos: Show the images themselves; False shows masks alone.
-        seconds: Time for timing each artifact, above 0.
+        seconds: Time for timing each artifact.
         command: Command line for the provenance.
         waterfall: Steps from the checkpoint to the artifacts, measured on the same data.
+        options: Fields of `EvaluationOptions`; times are always for one image.
 
     Returns:
         The report, ready for `write_report`.
 
     Raises:
-        UsageError: The number of candidates or `seconds` is out of range, or models and data do not match.
-        HrnetDeployError: As for `evaluate`.
+        HrnetDeployError: The number of candidates or `seconds` is out of range; else as for `evaluate`.
     """
-    if not 1 <= len(candidates) <= len(_LETTERS):
-        raise UsageError(
-            f"a report needs 1 to {len(_LETTERS)} candidates beside the reference, got {len(candidates)}. Name them."
-        )
+    count, most = len(candidates), len(_LETTERS)
+    if not 1 <= count <= most:
+        raise UsageError(f"a report needs 1 to {most} candidates beside the reference, got {count}. Name them.")
     if not 0 < seconds <= _MAX_SECONDS:
-        raise UsageError(
-            f"seconds must be above 0 and at most {_MAX_SECONDS}, got {seconds}. The default is {SECONDS:g}."
-        )
-    settings = Settings(batch, workers, window, overlap, journal)
-    compared = [reference, *candidates]
-    with open_models(compared, device=device, backend=backend, threads=threads) as models:
-        machine = take_snapshot(gpu=False)  # before the run, so that the load is that of other processes
-        dataset = dataset_for(models, data, DataOptions(labels, split, limit, label_values, ignore_label))
-        comparison = comparison_of(measure(models, dataset, settings))
-    with open_models(compared, device=device, backend=backend, threads=threads, streams=1) as models:
-        networks = [ModelRunner(each.model, settings.sliding) for each in models]
-        latencies = _measure_latencies(networks, dataset, seconds)
-        if any(each.info.device != "cpu" for each in models):
-            machine = dataclasses.replace(machine, gpus=take_snapshot().gpus)  # an idle GPU lowers its clock
-        examples = [
-            _pick_examples(each, networks[0], network, dataset, photos=photos)
-            for each, network in zip(comparison.candidates, networks[1:], strict=True)
-        ]
-    rows = _make_rows(comparison, latencies, examples)
+        limits = f"above 0 and at most {_MAX_SECONDS}"
+        raise UsageError(f"seconds must be {limits}, got {seconds}. The default is {SECONDS:g}.")
+    models, settings = [reference, *candidates], EvaluationOptions(**options)
+    machine = take_snapshot(gpu=False)  # before the run, so that the load is that of other processes
+    measurement = measure_all(models, data, settings)
+    comparison = comparison_of(measurement)
+    rows, gpus = _build_rows(models, measurement.dataset, comparison, settings, seconds=seconds, photos=photos)
     return Report(
         comparison=comparison,
         rows=rows,
         pairs=prediction_pairs([row.model for row in rows], [row.value for row in rows]),
-        machine=machine,
+        machine=dataclasses.replace(machine, gpus=gpus),
         command=command,
         created=dt.datetime.now(dt.timezone.utc).isoformat(timespec="seconds"),
         waterfall=tuple(waterfall),
     )
 
 
-def row_labels(paths: Sequence[Path]) -> list[str]:
-    """Give every artifact a unique label.
-
-    Args:
-        paths: Paths of the artifacts.
-
-    Returns:
-        File names, with as many folders as make them unique; a file given twice gets a number.
-    """
-    labels: list[str] = []
-    for path in paths:
-        depth = 1
-        while depth < len(path.parts) and sum(other.parts[-depth:] == path.parts[-depth:] for other in paths) > 1:
-            depth += 1
-        unique = sum(other == path for other in paths) == 1
-        name = visible(Path(*path.parts[-(depth if unique else 1) :]).as_posix())
-        number = 2
-        label = name
-        while label in labels:
-            label, number = f"{name} #{number}", number + 1
-        labels.append(label)
-    return labels
-
-
-def _make_rows(
-    comparison: Comparison, latencies: Sequence[Latency], examples: Sequence[tuple[ExampleImage, ...]]
-) -> tuple[Row, ...]:
+def _build_rows(
+    models: Sequence[Artifact | Model],
+    dataset: Dataset,
+    comparison: Comparison,
+    settings: EvaluationOptions,
+    *,
+    seconds: float,
+    photos: bool,
+) -> tuple[tuple[Row, ...], tuple[GpuState, ...]]:
+    """Time the models and draw the worst images; return the GPUs too, right after the work: idle ones clock lower."""
     comparisons: list[CandidateComparison | None] = [None, *comparison.candidates]
     evaluations = [comparison.reference, *(each.evaluation for each in comparison.candidates)]
     labels = row_labels([each.model.path or Path(each.model.name) for each in evaluations])
-    return tuple(
+    device, backend, threads = settings.device, settings.backend, settings.threads
+    with open_models(models, device=device, backend=backend, threads=threads, streams=1) as loaded:
+        networks = [ModelRunner(each.model, settings.sliding) for each in loaded]
+        latencies = _measure_latencies(networks, dataset, seconds)
+        gpus = take_snapshot().gpus if any(each.info.device != "cpu" for each in loaded) else ()
+        examples = [
+            _pick_examples(own, (networks[0], network), dataset, photos=photos)
+            for own, network in zip(comparisons, networks, strict=True)
+        ]
+    columns = zip("R" + _LETTERS, labels, evaluations, comparisons, latencies, examples, strict=False)
+    rows = (
         Row(
             letter=letter,
             label=label,
@@ -168,10 +127,23 @@ def _make_rows(
             runtime_status=runtime_status(evaluation.model),
             examples=shown,
         )
-        for letter, label, evaluation, own, latency, shown in zip(
-            "R" + _LETTERS, labels, evaluations, comparisons, latencies, [(), *examples], strict=False
-        )
+        for letter, label, evaluation, own, latency, shown in columns
     )
+    return tuple(rows), gpus
+
+
+def row_labels(paths: Sequence[Path]) -> list[str]:
+    """Return file names with as many folders as make them unique; a file given twice gets a number."""
+    labels: list[str] = []
+    for path in paths:
+        depth = 1
+        while depth < len(path.parts) and sum(other.parts[-depth:] == path.parts[-depth:] for other in paths) > 1:
+            depth += 1
+        unique = sum(other == path for other in paths) == 1
+        name = visible(Path(*path.parts[-(depth if unique else 1) :]).as_posix())
+        numbered = (f"{name} #{number}" for number in itertools.count(2))
+        labels.append(next(label for label in itertools.chain([name], numbered) if label not in labels))
+    return labels
 
 
 def _measure_latencies(networks: Sequence[ModelRunner], dataset: Dataset, seconds: float) -> list[Latency]:
@@ -191,13 +163,15 @@ def _make_call(network: ModelRunner, inputs: Sequence[InputRows]) -> Call:
 
 
 def _pick_examples(
-    comparison: CandidateComparison, reference: ModelRunner, candidate: ModelRunner, dataset: Dataset, *, photos: bool
+    comparison: CandidateComparison | None, networks: Sequence[ModelRunner], dataset: Dataset, *, photos: bool
 ) -> tuple[ExampleImage, ...]:
     """Draw the worst images; one scene is enough for a candidate that nearly equals the reference."""
+    if comparison is None:
+        return ()
     flips = [image for image in comparison.images[:_MAX_FLIPS] if isinstance(image, LabelChange)]
     scenes = [image for image in comparison.images if not isinstance(image, LabelChange)]
     examples = [flip_example(flip, photos=photos) for flip in flips]
     for scene in scenes[: _MAX_MASKS if comparison.agreement < _NEARLY_EQUAL else 1]:
         label = read_label(scene.label_path, dataset.classes, dataset.label_ids)
-        examples.append(mask_example(scene, reference, candidate, label, photos=photos))
+        examples.append(mask_example(scene, networks, label, photos=photos))
     return tuple(examples)

@@ -27,11 +27,7 @@ _FILTERS = (formatting.percent, formatting.points, formatting.milliseconds, form
 
 
 def as_html(report: Report) -> str:
-    """Write the page; all text from names and files is escaped.
-
-    Raises:
-        MissingDependencyError: Jinja2 is not installed.
-    """
+    """Write the page; all text from names and files is escaped."""
     precisions = list(dict.fromkeys(row.model.card.precision.value for row in report.candidates))
     return page_template().render(
         title=f"{report.reference.model.card.variant}: cost of {formatting.join_words(precisions)}",
@@ -47,11 +43,7 @@ def as_html(report: Report) -> str:
 
 @functools.cache
 def page_template() -> Template:
-    """Load the template of the page.
-
-    Raises:
-        MissingDependencyError: Jinja2 is not installed.
-    """
+    """Load the template of the page, which needs Jinja2."""
     try:
         from jinja2 import Environment, PackageLoader, StrictUndefined
         from markupsafe import Markup

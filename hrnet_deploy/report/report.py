@@ -30,7 +30,6 @@ class Row:
         label: file name, with the folders that make it unique in the report.
         comparison: losses against the reference; None for the reference.
         latency: time for one image through the graph, copies included, reading and preprocessing excluded.
-        examples: the worst of the images whose output changed.
     """
 
     letter: str
@@ -87,9 +86,7 @@ class Report:
 
     Attributes:
         rows: the reference, then the candidates in the given order.
-        pairs: predictions with their measurements.
         machine: state of the CPU before the run, and of GPUs after it where one was used.
-        command: the command line.
         created: date and time, ISO 8601 in UTC.
         waterfall: steps from the checkpoint to the artifacts; empty where they were not measured.
     """
@@ -170,31 +167,20 @@ class Report:
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
-        p95 = row.latency.p95_ms
+        times = {"median_ms": row.latency.median_ms, "p95_ms": row.latency.p95_ms}
+        rounded = {name: None if value is None else round(value, 4) for name, value in times.items()}
         return {
             "letter": row.letter,
             "label": row.label,
             "reference": row.comparison is None,
             "runtime": row.runtime_status.runtime,
             "status": row.runtime_status.status,
-            "latency": {
-                "median_ms": round(row.latency.median_ms, 4),
-                "p95_ms": None if p95 is None else round(p95, 4),
-                "runs": row.latency.samples,
-            },
+            "latency": rounded | {"runs": row.latency.samples},
             "speed_up": self.speed_up(row),
             "times_smaller": self.times_smaller(row),
         }
 
     def _machine(self) -> dict[str, Any]:
         machine, cpu = self.machine, self.machine.processor
-        return {
-            "cpu": cpu.model,
-            "cores": cpu.cores,
-            "load": cpu.load,
-            "governor": cpu.governor,
-            "gpu": self.gpus,
-            "system": machine.system,
-            "python": machine.python,
-            "packages": machine.packages,
-        }
+        found = {"cpu": cpu.model, "cores": cpu.cores, "load": cpu.load, "governor": cpu.governor, "gpu": self.gpus}
+        return found | {"system": machine.system, "python": machine.python, "packages": machine.packages}

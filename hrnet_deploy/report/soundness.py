@@ -26,10 +26,7 @@ def broken_reference(report: Report) -> str | None:
 
 
 def chance(report: Report) -> float:
-    """Estimate the metric, 0..1, of the better of two guesses: the most frequent class, and a random class.
-
-    The share of a random class includes two standard errors of the binomial distribution.
-    """
+    """Estimate the metric, 0..1, of the better of two guesses: the most frequent class, and a random class."""
     evaluation = report.reference.evaluation
     support = np.asarray(evaluation.metrics.support, np.float64)
     labeled, total = int((support > 0).sum()), float(support.sum())

@@ -36,14 +36,7 @@ class Summary:
 
 
 def summarize(report: Report) -> Summary:
-    """Draw the conclusion; a doubtful measurement makes the headline "Unconfirmed".
-
-    Args:
-        report: The report.
-
-    Returns:
-        The summary, without a best candidate where the reference is no better than chance.
-    """
+    """Draw the conclusion; a doubtful measurement makes the headline "Unconfirmed"."""
     broken = broken_reference(report)
     good = [row for row in report.candidates if keeps_enough(report, row)]
     faster = [row for row in report.candidates if (report.speed_up(row) or 0) >= NOTICEABLE]

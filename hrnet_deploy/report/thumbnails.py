@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
@@ -35,14 +36,7 @@ _FEW = 0.02
 
 @dataclass(frozen=True)
 class Panel:
-    """One thumbnail.
-
-    Attributes:
-        caption: text below it.
-        alt: text for readers who do not see it.
-        uri: the image as a data URI.
-        size_hw: (height, width) in pixels.
-    """
+    """One thumbnail: the text below it, the text for readers who do not see it, and the image as a data URI."""
 
     caption: str
     alt: str
@@ -52,12 +46,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """An image whose output changed.
-
-    Attributes:
-        panels: its thumbnails; none for a photo that may not be shown.
-        shown_classes: segmentation: indices of the classes in the panels.
-    """
+    """An image whose output changed, with its thumbnails and the indices of the classes in them."""
 
     image: LabelChange | ChangedImage
     panels: tuple[Panel, ...]
@@ -65,11 +54,7 @@ class ExampleImage:
 
 
 def flip_example(flip: LabelChange, *, photos: bool) -> ExampleImage:
-    """Show an image whose class changed, without a thumbnail where photos may not be shown.
-
-    Raises:
-        ImageError: The file changed since its evaluation.
-    """
+    """Show an image whose class changed, without a thumbnail where photos may not be shown."""
     if not photos:
         return ExampleImage(flip, ())
     photo = _shrink(read_frame(str(flip.path)).image, _PHOTO_PX)
@@ -77,67 +62,33 @@ def flip_example(flip: LabelChange, *, photos: bool) -> ExampleImage:
 
 
 def mask_example(
-    changed: ChangedImage, reference: ModelRunner, candidate: ModelRunner, label: NDArray[np.uint8], *, photos: bool
+    changed: ChangedImage, networks: Sequence[ModelRunner], label: NDArray[np.uint8], *, photos: bool
 ) -> ExampleImage:
-    """Show an image whose mask changed: the changed pixels and both masks.
-
-    Args:
-        changed: The image.
-        reference: The reference model.
-        candidate: The candidate model.
-        label: Correct class of each pixel, uint8 (H, W), 255 where it is not judged.
-        photos: Show the photo below the masks.
-
-    Returns:
-        The example with three panels.
-
-    Raises:
-        ImageError: The file changed since its evaluation.
-        DeviceError: The runtime failed.
-    """
+    """Show an image whose mask changed: the changed pixels, and the masks of the reference and the candidate."""
     image = read_frame(str(changed.path)).image
     size_hw = (label.shape[0], label.shape[1])
     if image.shape[:2] != size_hw:
         raise ImageError(f"image '{changed.path}' must stay as it was evaluated, got another size. Run it again.")
-    masks = [_predict_mask(network, image, size_hw) for network in (reference, candidate)]
-    colors = colors_of(reference.card)
+    masks = [network.segment(image) for network in networks]
+    colors = colors_of(networks[0].card)
     backdrop = image if photos else np.full_like(image, 255)
     alpha = _MASK_ALPHA if photos else 1.0
     tinted = [_shrink(tint(backdrop, mask, colors, alpha), _SCENE_PX) for mask in masks]
     painted = paint_changes(image if photos else None, masks[0], masks[1], label)
     few = float(np.mean(masks[0] != masks[1])) < _FEW
     shares = f"{changed.lost:.2%} of the judged pixels lost (solid), {changed.gained:.2%} gained (striped)"
-    panels = (
-        _panel(
-            "changed pixels, enlarged" if few else "changed pixels",
-            f"{changed.name}: {shares}",
-            painted,
-            flat=not photos,
-        ),
-        _panel("mask of the reference", f"mask of the reference for {changed.name}", tinted[0], flat=not photos),
-        _panel("mask of the candidate", f"mask of the candidate for {changed.name}", tinted[1], flat=not photos),
-    )
-    return ExampleImage(changed, panels, tuple(np.union1d(masks[0], masks[1]).tolist()))
+    texts = [("changed pixels, enlarged" if few else "changed pixels", f"{changed.name}: {shares}")]
+    texts += [(f"mask of the {who}", f"mask of the {who} for {changed.name}") for who in ("reference", "candidate")]
+    panels = (_panel(*text, shown, flat=not photos) for text, shown in zip(texts, (painted, *tinted), strict=True))
+    return ExampleImage(changed, tuple(panels), tuple(np.union1d(masks[0], masks[1]).tolist()))
 
 
 def paint_changes(
     image: Image | None, reference: NDArray[np.uint8], candidate: NDArray[np.uint8], label: NDArray[np.uint8]
 ) -> Image:
-    """Paint the changed pixels on a gray copy of the image.
-
-    A pixel of the result is painted where any of its source pixels changed; where few changed, their neighbors are
-    painted too. Lost pixels are solid, gained ones striped, so the pattern alone tells them apart. The rest is yellow:
-    wrong in both masks, or not judged.
-
-    Args:
-        image: BGR uint8 (H, W, 3); None draws the outlines of the reference's mask instead.
-        reference: Mask of the reference, uint8 (H, W).
-        candidate: Mask of the candidate, uint8 (H, W).
-        label: Correct class of each pixel, uint8 (H, W), 255 where it is not judged.
-
-    Returns:
-        BGR uint8, at most 480 pixels a side.
-    """
+    """Paint the changed pixels on a small gray copy of the image, or on the outlines of the reference's mask."""
+    # Lost pixels are solid, gained ones striped, so the pattern alone tells them apart. The rest is yellow: wrong in
+    # both masks, or not judged. Where few changed, their neighbors are painted too.
     differ, judged = reference != candidate, label != IGNORE
     lost = differ & judged & (reference == label)
     gained = differ & judged & (candidate == label)
@@ -172,12 +123,6 @@ def _draw_outlines(mask: NDArray[np.uint8]) -> Image:
     edges[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     gray = np.where(edges, 0, 255).astype(np.uint8)
     return np.asarray(cv2.cvtColor(gray, cv2.COLOR_GRAY2BGR), np.uint8)
-
-
-def _predict_mask(network: ModelRunner, image: Image, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    rows = network.prepare(image)
-    (outputs,) = network.run([rows], 1)
-    return network.mask(outputs, rows, size_hw)
 
 
 def _shrink(image: Image, side: int) -> Image:

@@ -39,14 +39,7 @@ def to_record(report: Report) -> dict[str, Any]:
 
 
 def write_report(report: Report, folder: Path) -> dict[str, Path]:
-    """Write report.html, report.md, report.json and report.csv, and replace older ones.
-
-    Args:
-        report: The report.
-        folder: Its folder, created if missing.
-
-    Returns:
-        Path by format: "html", "md", "json", "csv".
+    """Write report.html, .md, .json and .csv into a folder; return their paths by format, such as "html".
 
     Raises:
         UsageError: The folder cannot be written to.

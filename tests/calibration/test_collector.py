@@ -52,8 +52,8 @@ def failing(batches, after, error):
 def assert_same(found, wanted):
     assert list(found) == list(wanted)
     for tensor, histogram in wanted.items():
-        for field, array in histogram.to_arrays().items():
-            np.testing.assert_array_equal(found[tensor].to_arrays()[field], array)
+        for field, value in vars(histogram).items():
+            np.testing.assert_array_equal(vars(found[tensor])[field], value)
 
 
 def test_every_output_is_counted_under_its_tensor_s_name(engine, images):
@@ -181,6 +181,21 @@ def test_a_damaged_state_is_named_and_replaced(engine, images, tmp_path, caplog,
     assert "calibration state must be whole" in caplog.text
     assert str(state) in caplog.text
     assert_same(found, collect(engine, OUTPUTS, of(images)))
+
+
+def test_a_state_of_other_arrays_is_replaced(engine, images, tmp_path, caplog):
+    state = tmp_path / "state"
+    with pytest.raises(KeyboardInterrupt):
+        collect(engine, OUTPUTS, failing(images, 4, KeyboardInterrupt()), state=state, key="k")
+    with np.load(state) as saved:
+        whole = dict(saved)
+    changes = [{"counts": whole["counts"][:, :100]}, {"counts": whole["counts"].astype(np.float64)}]
+    changes += [{"counts": whole["counts"][:1]}, {"ranges": whole["ranges"][:, :2]}, {"done": np.zeros(3)}]
+    for change in changes:
+        with state.open("wb") as stream:
+            np.savez(stream, **{**whole, **change})
+        assert_same(collect(engine, OUTPUTS, of(images), state=state, key="k"), collect(engine, OUTPUTS, of(images)))
+    assert caplog.text.count("calibration state must be whole") == len(changes)
 
 
 def test_a_bare_array_is_no_state(engine, images, tmp_path, caplog):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hrnet_deploy.calibration.histogram import Histogram
-from hrnet_deploy.calibration.tensor_range import RESIDUAL_INPUT_SHARE, TensorRange
+from hrnet_deploy.calibration.table import RESIDUAL_INPUT_SHARE, TensorRange
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.qdq_plan import ActivationRange
 

@@ -4,8 +4,7 @@ import types
 
 import pytest
 
-from hrnet_deploy.calibration.tensorrt_cache import write_cache
-from hrnet_deploy.calibration.tensorrt_calibrator import make_calibrator
+from hrnet_deploy.calibration.tensorrt_cache import make_calibrator, write_cache
 from hrnet_deploy.errors import ArtifactError, MissingDependencyError, UsageError
 
 AMAX = {"input": 1.5}
@@ -84,4 +83,4 @@ def test_it_joins_with_a_class_of_a_compiled_binding():
     trt = types.SimpleNamespace(__version__="10.13.0", IInt8EntropyCalibrator2=state.SessionOptions)
     calibrator = make_calibrator(trt, AMAX)
     assert isinstance(calibrator, state.SessionOptions)
-    assert calibrator.read_calibration_cache() == calibrator.cache
+    assert calibrator.read_calibration_cache().decode() == write_cache(AMAX, "10.13.0")

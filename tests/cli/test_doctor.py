@@ -6,6 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -442,7 +443,8 @@ def test_nvidia_smi(script, expected, tmp_path, monkeypatch):
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(environment, "_cuda_gpu", lambda note: GpuInfo(note=note))
+    none = types.SimpleNamespace(device_count=lambda: 0)
+    monkeypatch.setattr("hrnet_deploy.engines.cuda.provider.open_cuda", lambda _provider: none)
     gpu = probe_environment().gpu
     assert (gpu.name, gpu.capability, gpu.driver, gpu.count) == expected
     assert bool(gpu.note) is not bool(gpu.name)

@@ -152,7 +152,7 @@ def test_without_a_cache_it_opens_all_the_same(artefact, cache):
 
 
 def test_where_the_cache_cannot_be_written_it_opens_all_the_same(artefact, cache, monkeypatch):
-    monkeypatch.setattr("hrnet_deploy.engines.ort.cache.compiled_folder", lambda *_: cache / "not" / "there")
+    monkeypatch.setattr("hrnet_deploy.engines.ort.session.compiled_folder", lambda *_: cache / "not" / "there")
     check(OrtEngine(artefact, device="cpu"))
 
 

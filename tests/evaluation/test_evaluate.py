@@ -1,5 +1,6 @@
 """Whole evaluations: right figures, the same however they are run, and never done twice."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 from hrnet_deploy import Predictor
 from hrnet_deploy.errors import ArtifactError, UsageError
-from hrnet_deploy.evaluation import evaluate, find_dataset
+from hrnet_deploy.evaluation import EvaluationOptions, evaluate, find_dataset
 from hrnet_deploy.evaluation.model_runner import ModelRunner
+from hrnet_deploy.evaluation.options import EvaluationKeywords
 from hrnet_deploy.spec import Task
 
 
@@ -191,6 +193,16 @@ def test_sliding_windows_on_a_real_net(street_onnx, shared):
     assert sliding.metrics.miou == pytest.approx(whole.metrics.miou, abs=0.08)
     assert (sliding.metrics.confusion != whole.metrics.confusion).any()
     assert sliding.run.to_dict()["stride_hw"] == [128, 160]
+
+
+def test_editors_know_every_option():
+    keywords = {name: kind.__forward_arg__ for name, kind in EvaluationKeywords.__annotations__.items()}
+    assert keywords == {field.name: field.type for field in dataclasses.fields(EvaluationOptions)}
+
+
+def test_an_unknown_option(colour_net, photos):
+    with pytest.raises(TypeError, match="'lables'"):
+        evaluate(colour_net(Task.CLASSIFICATION), photos(), lables="x")
 
 
 def test_a_file_that_is_no_artefact(tmp_path, photos):

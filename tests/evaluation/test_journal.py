@@ -16,7 +16,6 @@ def write(journal, *indices):
     journal.open()
     for index in indices:
         journal.write(record(index))
-    journal.close()
 
 
 def read(journal):

@@ -14,7 +14,7 @@ from hrnet_deploy import DownloadError, Predictor, UsageError, VerificationError
 from hrnet_deploy.artifact.card import card_from_metadata
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.export import export_artifact, publish
-from hrnet_deploy.export.quantize.converter import Fp32Converter
+from hrnet_deploy.export.quantize.converter import Converter
 from hrnet_deploy.spec import Interpolation, OutputKind, Precision, Resize, Task
 
 
@@ -118,7 +118,7 @@ def test_fp16_keeps_nodes_whose_values_it_cannot_hold(demo, tmp_path):
 def test_a_wrong_graph_is_refused_and_leaves_the_old_file(street, tmp_path, monkeypatch):
     path = export(output=tmp_path / "s.onnx", **street).path
     before = path.read_bytes()
-    convert = Fp32Converter.convert
+    convert = Converter.convert
 
     def spoiled(*words):
         made = convert(*words)
@@ -126,7 +126,7 @@ def test_a_wrong_graph_is_refused_and_leaves_the_old_file(street, tmp_path, monk
         weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight) * 1.5, weight.name))
         return made
 
-    monkeypatch.setattr(Fp32Converter, "convert", spoiled)
+    monkeypatch.setattr(Converter, "convert", spoiled)
     with pytest.raises(VerificationError, match="must agree with its original") as caught:
         export(output=path, **street)
     assert caught.value.exit_code == 3

@@ -7,7 +7,7 @@ import pytest
 
 from hrnet_deploy import Predictor, export
 from hrnet_deploy.errors import MissingDependencyError
-from hrnet_deploy.export import card
+from hrnet_deploy.export import plan
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def bare(monkeypatch):
         return version(name)
 
     monkeypatch.setitem(sys.modules, "onnxsim", None)
-    monkeypatch.setattr(card, "version", found)
+    monkeypatch.setattr(plan, "version", found)
 
 
 @pytest.mark.slow

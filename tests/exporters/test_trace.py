@@ -90,6 +90,19 @@ def test_images_of_a_small_model_may_be_open_in_every_dimension(run, noise):
         np.testing.assert_allclose(run(model, images), reference(network, images), atol=1e-5)
 
 
+def test_open_sizes_are_traced_on_small_images():
+    class Noting(Scaled):
+        def forward(self, x):
+            sizes.add((int(x.shape[2]), int(x.shape[3])))
+            return super().forward(x)
+
+    sizes = set()
+    small, large = (trace(Noting().eval(), ShapeRange((1, 32, 32), opt, (1, 4096, 4096)), 20) for opt in
+                    ((1, 64, 96), (1, 1024, 2048)))  # fmt: skip
+    assert sizes == {(64, 96), (256, 256)}
+    assert small == large
+
+
 def test_a_model_that_cannot_be_traced_says_why():
     class Broken(nn.Module):
         def forward(self, x):

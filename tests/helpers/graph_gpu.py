@@ -9,7 +9,7 @@ import onnxruntime
 from helpers.fake_cuda import FakeCuda, array_at
 from helpers.fake_tensorrt import FakeContext, Strategy
 
-from hrnet_deploy.exporters.conv_precision import conv_precisions
+from hrnet_deploy.exporters.convolutions import conv_precisions
 from hrnet_deploy.spec import Precision
 
 _HEADER = struct.pack("<4sIQQ4B", b"ftrt", 0, 0, 0, 10, 13, 0, 35)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
-from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more
+from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more, chosen_split
 from hrnet_deploy.evaluation.metrics.segmentation import IGNORE
 from hrnet_deploy.imaging.folders import images_below, list_folder
 from hrnet_deploy.imaging.label_image import read_label_values
@@ -22,7 +22,6 @@ from hrnet_deploy.spec import Task
 FRAMES = "leftImg8bit"
 LABELS = "gtFine"
 _KINDS = ("labelTrainIds", "labelIds")
-_SPLITS = ("val", "validation", "valid", "test")
 _PAIRS = (("images", "labels"), ("images", "masks"), ("images", "annotations"), ("img_dir", "ann_dir"))
 _UNKNOWN = -1
 
@@ -44,7 +43,8 @@ def find_scenes(root: Path, classes: Sequence[str], *, split: str | None = None)
     Without `split`, the folder "val" is used if it exists, else `root` itself.
     """
     frames, labels = _places(root)
-    frames, labels = _in_split(frames, labels, split)
+    chosen = chosen_split(frames, list_folder(frames)[0], split) or "."
+    frames, labels = frames / chosen, labels / chosen
     cityscapes = FRAMES in frames.parts
     images = [path for path in images_below(frames) if not cityscapes or path.stem.endswith(f"_{FRAMES}")]
     if not images:
@@ -57,15 +57,15 @@ def find_scenes(root: Path, classes: Sequence[str], *, split: str | None = None)
             f"Cityscapes label ids need a model of {len(CITYSCAPES_CLASSES)} classes, got one of {len(classes)}. Use a"
             " dataset of the model's own classes."
         )
+    samples = (
+        Sample(image.relative_to(frames).as_posix(), image, label) for image, label in zip(images, paths, strict=True)
+    )
     return Dataset(
         root=frames,
         layout=f"Cityscapes {kind}" if cityscapes else "images and label images",
         task=Task.SEGMENTATION,
         classes=len(classes),
-        samples=tuple(
-            Sample(image.relative_to(frames).as_posix(), image, label)
-            for image, label in zip(images, paths, strict=True)
-        ),
+        samples=tuple(samples),
         total=len(images),
         label_ids=CITYSCAPES_TRAIN_IDS if kind == "labelIds" else None,
     )
@@ -81,15 +81,7 @@ def is_scenes(root: Path) -> bool:
 
 
 def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = None) -> NDArray[np.uint8]:
-    """Read the class of each pixel.
-
-    Args:
-        path: a PNG with one channel or a palette (its indices are read); 1 to 16 bits.
-        classes: number of classes.
-        label_ids: value -> class index or 255; None if the values are class indices or 255.
-
-    Returns:
-        uint8 (H, W): class indices, 255 for ignored pixels.
+    """Read the class of each pixel, uint8 (H, W), 255 where ignored, from a PNG with one channel or a palette.
 
     Raises:
         MissingFileError: no such file.
@@ -162,14 +154,6 @@ def _swapped(path: Path, old: str, new: str) -> Path:
     """Replace the last folder named `old` in a path."""
     at = len(path.parts) - 1 - path.parts[::-1].index(old)
     return Path(*path.parts[:at], new, *path.parts[at + 1 :])
-
-
-def _in_split(frames: Path, labels: Path, split: str | None) -> tuple[Path, Path]:
-    folders = list_folder(frames)[0]
-    if split is not None and split not in folders:
-        raise UsageError(f"split must be a folder of {frames}, got '{split}'. Choose of: {', '.join(folders) or '-'}.")
-    chosen = split or next((name for name in _SPLITS if name in folders), None)
-    return (frames, labels) if chosen is None else (frames / chosen, labels / chosen)
 
 
 def _labels(frames: Path, labels: Path, images: Sequence[Path]) -> tuple[str, list[Path]]:

@@ -10,6 +10,9 @@ from pathlib import Path
 from hrnet_deploy.errors import MissingFileError, UsageError
 from hrnet_deploy.spec import Task
 
+SPLITS = ("val", "validation", "valid", "test")
+"""Names of the evaluation split; the first that exists is used."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -49,13 +52,7 @@ class Dataset:
         return len(self.samples)
 
     def limited(self, limit: int | None) -> Dataset:
-        """Select fewer images, spread evenly over the order, hence over classes and cities.
-
-        Args:
-            limit: number of images; None for all.
-
-        Returns:
-            The dataset with at most `limit` samples.
+        """Select at most so many images (None: all), spread evenly over the order, hence over classes and cities.
 
         Raises:
             UsageError: the limit is not positive.
@@ -76,6 +73,13 @@ class Dataset:
             line += _stamp(sample.label) if isinstance(sample.label, Path) else [str(sample.label)]
             digest.update("\0".join(line).encode(errors="surrogateescape") + b"\n")
         return digest.hexdigest()
+
+
+def chosen_split(root: Path, folders: Sequence[str], split: str | None) -> str | None:
+    """Return the name of the split among the folders of a root: the given one, else that for evaluation, else None."""
+    if split is not None and split not in folders:
+        raise UsageError(f"split must be a folder of {root}, got '{split}'. Choose of: {', '.join(folders) or '-'}.")
+    return split or next((name for name in SPLITS if name in folders), None)
 
 
 def and_more(names: Sequence[object]) -> str:

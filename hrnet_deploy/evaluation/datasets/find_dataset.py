@@ -10,7 +10,7 @@ from hrnet_deploy.errors import MissingFileError, UsageError
 from hrnet_deploy.evaluation.datasets.cityscapes import find_scenes, is_scenes
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
 from hrnet_deploy.evaluation.datasets.imagenet import find_photos
-from hrnet_deploy.evaluation.datasets.label_values import check_label_values, with_label_values
+from hrnet_deploy.evaluation.datasets.label_values import with_label_values
 from hrnet_deploy.spec import ModelCard, Task
 
 
@@ -30,9 +30,8 @@ def find_dataset(
         card: the model's card; it determines the task and the classes of the labels.
         labels: label file of an image folder.
         split: subfolder to use if there are several; None for the evaluation split.
-        label_values: value of each class in label images, in the order of the classes, such as (0, 255); None for
-            0, 1, 2, ....
-        ignore_label: value in label images that no metric counts, in addition to 255.
+        label_values: as in `EvaluationOptions`.
+        ignore_label: as in `EvaluationOptions`.
 
     Returns:
         The dataset.
@@ -48,7 +47,13 @@ def find_dataset(
     if not os.path.exists(root):  # noqa: PTH110 - Path.exists raises below an unreadable folder
         raise MissingFileError(f"evaluation data must exist, got {root}. Check the path.")
     if card.task is Task.SEGMENTATION:
-        return _find_segmentation(root, card, labels, split, label_values, ignore_label)
+        if labels is not None:
+            raise UsageError(
+                f"a label file is for classification, got {labels} for a segmentation model. Leave it out."
+            )
+        if root.is_file():
+            raise UsageError(f"segmentation data must be a folder, got the file {root}. Name the folder it lies in.")
+        return with_label_values(find_scenes(root, card.classes, split=split), card.classes, label_values, ignore_label)
     if label_values is not None or ignore_label is not None:
         raise UsageError("label values must be left out for classification, got some. They are for label images.")
     if root.is_dir() and labels is None and is_scenes(root):
@@ -57,22 +62,3 @@ def find_dataset(
             f" labels in {root}. Use class folders or a label file."
         )
     return find_photos(root, card.classes, labels=None if labels is None else Path(labels), split=split)
-
-
-def _find_segmentation(
-    root: Path,
-    card: ModelCard,
-    labels: str | Path | None,
-    split: str | None,
-    label_values: Sequence[int] | None,
-    ignore_label: int | None,
-) -> Dataset:
-    if labels is not None:
-        raise UsageError(f"a label file is for classification, got {labels} for a segmentation model. Leave it out.")
-    if root.is_file():
-        raise UsageError(f"segmentation data must be a folder, got the file {root}. Name the folder it lies in.")
-    scenes = find_scenes(root, card.classes, split=split)
-    if label_values is None and ignore_label is None:
-        check_label_values(scenes, card.classes)
-        return scenes
-    return with_label_values(scenes, card.classes, label_values, ignore_label)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from hrnet_deploy.artifact.known_classes import imagenet_wnids
 from hrnet_deploy.errors import ImageError, UsageError
-from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more
-from hrnet_deploy.evaluation.datasets.label_file import LabelFile, normalize_name, read_label_file
+from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more, chosen_split
+from hrnet_deploy.evaluation.datasets.label_file import normalize_name, read_label_file
 from hrnet_deploy.imaging.folders import images_below, is_image, list_folder
 from hrnet_deploy.spec import Task
-
-SPLITS = ("val", "validation", "valid", "test")
-"""Names of the evaluation split; the first that exists is used."""
 
 _WNID = re.compile(r"n\d{8}")
 _LABEL_FILES = (
@@ -39,14 +36,13 @@ def find_photos(root: Path, classes: Sequence[str], *, labels: Path | None = Non
     Without `split`, the first of `SPLITS` that exists is used. Photos are sorted by path, or in the label file's order.
     """
     if root.is_file():
-        return _listed(read_label_file(root, classes), classes)
+        return _listed(root, read_label_file(root, classes), len(classes))
     folders, files = list_folder(root)
-    where = _split(root, folders, split)
+    where = root / (chosen_split(root, folders, split) or "")
     if where != root:
         folders, files = list_folder(where)
     if labels is None and folders and any(images_below(where / name) for name in folders):
-        images = [name for name in files if is_image(name)]
-        if images:
+        if images := [name for name in files if is_image(name)]:
             raise UsageError(
                 f"each image needs a class folder or a line in a label file, got {and_more(images)} beside the folders"
                 f" of {where}. Move it, or name a label file (--labels)."
@@ -56,26 +52,13 @@ def find_photos(root: Path, classes: Sequence[str], *, labels: Path | None = Non
     if not photos:
         raise ImageError(f"evaluation data must hold images, got none in {where}. Check the path.")
     file = labels or _label_file(where, root)
-    return _labeled(where, photos, read_label_file(file, classes), len(classes))
-
-
-def _split(root: Path, folders: Sequence[str], split: str | None) -> Path:
-    if split is not None:
-        if split not in folders:
-            raise UsageError(
-                f"split must be a folder of {root}, got '{split}'. Choose of: {', '.join(folders) or '-'}."
-            )
-        return root / split
-    return next((root / name for name in SPLITS if name in folders), root)
+    return _labeled(where, photos, file, read_label_file(file, classes), len(classes))
 
 
 def _class_folders(root: Path, folders: Sequence[str], classes: Sequence[str]) -> Dataset:
     layout, index = _indices(root, folders, classes)
-    samples = [
-        Sample(path.relative_to(root).as_posix(), path, index[name])
-        for name in folders
-        for path in images_below(root / name)
-    ]
+    found = ((path, index[name]) for name in folders for path in images_below(root / name))
+    samples = [Sample(path.relative_to(root).as_posix(), path, label) for path, label in found]
     return _dataset(root, layout, len(classes), samples)
 
 
@@ -92,8 +75,7 @@ def _indices(root: Path, folders: Sequence[str], classes: Sequence[str]) -> tupl
         )
     if len(classes) == len(imagenet_wnids()) and all(_WNID.fullmatch(name) for name in folders):
         ranks = {wnid: index for index, wnid in enumerate(imagenet_wnids())}
-        foreign = [name for name in folders if name not in ranks]
-        if foreign:
+        if foreign := [name for name in folders if name not in ranks]:
             raise UsageError(
                 f"each folder of {root} must be one of ImageNet's 1000 WordNet ids, got {foreign[0]}. Use the ILSVRC"
                 " 2012 classes."
@@ -101,8 +83,7 @@ def _indices(root: Path, folders: Sequence[str], classes: Sequence[str]) -> tupl
         return "ImageNet folders", {name: ranks[name] for name in folders}
     if all(name.isdecimal() for name in folders):
         numbers = {name: int(name) for name in folders}
-        beyond = [name for name in folders if numbers[name] >= len(classes)]
-        if beyond:
+        if beyond := [name for name in folders if numbers[name] >= len(classes)]:
             raise UsageError(
                 f"each folder of {root} must be a class index 0..{len(classes) - 1}, got {beyond[0]}. Count from 0."
             )
@@ -133,15 +114,15 @@ def _label_file(folder: Path, root: Path) -> Path:
     )
 
 
-def _labeled(folder: Path, photos: Sequence[Path], file: LabelFile, classes: int) -> Dataset:
+def _labeled(folder: Path, photos: Sequence[Path], file: Path, labels: Mapping[str, int], classes: int) -> Dataset:
     """Return every photo of a folder with its label; the file may name other images too."""
     lookup: dict[str, int | None] = {}
-    for name, label in file.labels.items():
+    for name, label in labels.items():
         pure = PurePosixPath(name)
         for key in {name, pure.name, pure.stem if is_image(name) else name}:
             # A bare name may match images in two folders; it is used only if their labels agree.
             lookup[key] = label if lookup.get(key, label) == label else None
-    lookup.update(file.labels)
+    lookup.update(labels)
     samples: list[Sample] = []
     missing: list[str] = []
     for path in photos:
@@ -154,40 +135,34 @@ def _labeled(folder: Path, photos: Sequence[Path], file: LabelFile, classes: int
             samples.append(Sample(relative, path, found))
     if not samples:
         raise UsageError(
-            f"label file {file.path} must name the images of {folder}, got none of its {len(file.labels)} names there,"
+            f"label file {file} must name the images of {folder}, got none of its {len(labels)} names there,"
             f" such as {missing[0]}. Use the list of this set."
         )
     if missing:
         raise UsageError(
-            f"each image needs a label, got none for {and_more(missing)} in {file.path}. Add them, or move them away."
+            f"each image needs a label, got none for {and_more(missing)} in {file}. Add them, or move them away."
         )
     return _dataset(folder, "label file", classes, samples)
 
 
-def _listed(file: LabelFile, classes: Sequence[str]) -> Dataset:
+def _listed(file: Path, labels: Mapping[str, int], classes: int) -> Dataset:
     """Return every image that a label file names."""
-    here = file.path.parent
-    places = (here, here / file.path.stem, here.parent / file.path.stem, here.parent, here / "val", here.parent / "val")
-    first = next(iter(file.labels))
+    here = file.parent
+    places = (here, here / file.stem, here.parent / file.stem, here.parent, here / "val", here.parent / "val")
+    first = next(iter(labels))
     root = next((place for place in places if _file(place, first) is not None), None)
     if root is None:
         raise UsageError(
-            f"label file {file.path} must lie beside its images, got no '{first}' there. Move it, or name the folder as"
+            f"label file {file} must lie beside its images, got no '{first}' there. Move it, or name the folder as"
             " the data and the file with --labels."
         )
-    samples: list[Sample] = []
-    missing: list[str] = []
-    for name, label in file.labels.items():
-        path = _file(root, name)
-        if path is None:
-            missing.append(name)
-        else:
-            samples.append(Sample(name, path, label))
-    if missing:
+    paths = {name: _file(root, name) for name in labels}
+    samples = [Sample(name, path, labels[name]) for name, path in paths.items() if path is not None]
+    if missing := [name for name, path in paths.items() if path is None]:
         raise UsageError(
-            f"each image of {file.path} must exist, got no {and_more(missing)} in {root}. Use the list of this set."
+            f"each image of {file} must exist, got no {and_more(missing)} in {root}. Use the list of this set."
         )
-    return _dataset(root, "label file", len(classes), samples)
+    return _dataset(root, "label file", classes, samples)
 
 
 def _file(root: Path, name: str) -> Path | None:
@@ -197,10 +172,5 @@ def _file(root: Path, name: str) -> Path | None:
 
 def _dataset(root: Path, layout: str, classes: int, samples: Sequence[Sample]) -> Dataset:
     return Dataset(
-        root=root,
-        layout=layout,
-        task=Task.CLASSIFICATION,
-        classes=classes,
-        samples=tuple(samples),
-        total=len(samples),
+        root=root, layout=layout, task=Task.CLASSIFICATION, classes=classes, samples=tuple(samples), total=len(samples)
     )

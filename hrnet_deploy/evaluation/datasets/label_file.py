@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hrnet_deploy.artifact.known_classes import imagenet_classes, imagenet_wnids
@@ -20,73 +19,54 @@ _FIRST_OF_VAL = (65, 970, 230, 809, 516)
 _DEVKIT_FIRST_OF_VAL = (490, 361, 171, 822, 297)
 
 
-@dataclass(frozen=True)
-class LabelFile:
-    """The labels of a label file.
-
-    Attributes:
-        labels: image name -> class index, in the file's order.
-    """
-
-    path: Path
-    labels: Mapping[str, int]
-
-
-class ClassNames:
-    """A mapping from texts to class indices."""
-
-    def __init__(self, classes: Sequence[str]) -> None:
-        self.count = len(classes)
-        self._by_name = {normalize_name(name): index for index, name in enumerate(classes)}
-        self.is_imagenet = tuple(classes) == imagenet_classes()
-        self._by_wnid = {wnid: index for index, wnid in enumerate(imagenet_wnids())} if self.is_imagenet else {}
-
-    def index(self, text: str) -> int | None:
-        """Return the index of a class name, a WordNet id (boxes may follow, as in Kaggle's lists) or a number."""
-        named = self._by_name.get(normalize_name(text))
-        if named is not None:
-            return named
-        first = text.split(maxsplit=1)[0] if text.strip() else ""
-        if _WNID.fullmatch(first):
-            return self._by_wnid.get(first)
-        return int(text) if re.fullmatch(r"[+-]?\d{1,9}", text.strip()) else None
-
-
 def normalize_name(name: str) -> str:
     """Return a class name in lower case, with single spaces instead of underscores and hyphens."""
     return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
-def read_label_file(path: Path, classes: Sequence[str]) -> LabelFile:
-    """Read a list of images and labels.
+def read_label_file(path: Path, classes: Sequence[str]) -> dict[str, int]:
+    """Read a list of images and labels: image name -> class index, in the file's order.
 
     The file is UTF-8 text with lines of `image label`, separated by the last space or a tab (ILSVRC, Caffe, PaddleClas,
     mmpretrain), or CSV with or without a header (Kaggle's LOC_val_solution.csv too). A label is an index from 0, a
     WordNet id or a class name.
     """
     rows = _rows(path)
-    names = ClassNames(classes)
+    indices = {normalize_name(name): index for index, name in enumerate(classes)}
+    is_imagenet = tuple(classes) == imagenet_classes()
+    wnids = {wnid: index for index, wnid in enumerate(imagenet_wnids())} if is_imagenet else {}
     labels: dict[str, int] = {}
     lines: dict[str, int] = {}
     for number, name, text in rows:
         where = f"label file {path}, line {number},"
-        index = names.index(text)
+        index = _class_index(text, indices, wnids)
         if index is None:
-            known = "an index from 0, a WordNet id or a class name" if names.is_imagenet else "an index or a class name"
+            known = "an index from 0, a WordNet id or a class name" if is_imagenet else "an index or a class name"
             raise UsageError(
                 f"{where} must end in {known}, got '{text:.60}'. Use labels of the model's {len(classes)} classes."
             )
-        if not 0 <= index < names.count:
+        if not 0 <= index < len(classes):
             raise UsageError(
-                f"{where} must name a class 0..{names.count - 1}, got {index}. Count from 0, and check that the list"
+                f"{where} must name a class 0..{len(classes) - 1}, got {index}. Count from 0, and check that the list"
                 " is for this model."
             )
         if name in lines:
             raise UsageError(f"{where} must name another image than line {lines[name]}, got '{name}' twice. Keep one.")
         labels[name], lines[name] = index, number
-    if names.is_imagenet:
+    if is_imagenet:
         _check_imagenet_order(path, labels)
-    return LabelFile(path, labels)
+    return labels
+
+
+def _class_index(text: str, indices: Mapping[str, int], wnids: Mapping[str, int]) -> int | None:
+    """Return the index of a class name, a WordNet id (boxes may follow, as in Kaggle's lists) or a number."""
+    named = indices.get(normalize_name(text))
+    if named is not None:
+        return named
+    first = text.split(maxsplit=1)[0] if text.strip() else ""
+    if _WNID.fullmatch(first):
+        return wnids.get(first)
+    return int(text) if re.fullmatch(r"[+-]?\d{1,9}", text.strip()) else None
 
 
 def _rows(path: Path) -> list[tuple[int, str, str]]:
@@ -114,10 +94,12 @@ def _rows(path: Path) -> list[tuple[int, str, str]]:
 
 def _cells(line: str) -> list[str]:
     text = line.strip()
+    spaces = (at for at, sign in enumerate(text) if sign == " ")
+    after_image = next((at for at in spaces if is_image(text[:at])), None)
     if "\t" in text:
         cells = text.split("\t")
-    elif _named(text):
-        cells = list(_named(text))
+    elif after_image is not None:  # a name with a known suffix; the label may have several words
+        cells = [text[:after_image], text[after_image:]]
     elif "," in text:
         cells = next(csv.reader([text], skipinitialspace=True))
     else:
@@ -125,20 +107,9 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in cells]
 
 
-def _named(text: str) -> tuple[str, ...]:
-    """Split an image name with a known suffix from a label that may have several words."""
-    parts = text.split(" ")
-    for index in range(1, len(parts)):
-        if is_image(" ".join(parts[:index])):
-            return " ".join(parts[:index]), " ".join(parts[index:])
-    return ()
-
-
 def _check_imagenet_order(path: Path, labels: Mapping[str, int]) -> None:
-    """Refuse the ILSVRC validation list in the development kit's class order; models use the sorted order.
-
-    Source: caffe_ilsvrc12/val.txt; ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt.
-    """
+    """Refuse the ILSVRC validation list in the development kit's class order; models use the sorted order."""
+    # Source: caffe_ilsvrc12/val.txt; ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt.
     by_stem = {PurePosixPath(name).stem: label for name, label in labels.items()}
     found = tuple(by_stem.get(f"ILSVRC2012_val_{number:08d}") for number in range(1, 6))
     given = [(have, want) for have, want in zip(found, _FIRST_OF_VAL, strict=True) if have is not None]

@@ -20,13 +20,7 @@ _RANGE = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?")
 
 
 def parse_label_values(text: str | None) -> tuple[int, ...] | None:
-    """Read "0,255" or "1-150,200".
-
-    Args:
-        text: numbers and ranges with commas between them; None for no text.
-
-    Returns:
-        The numbers in order; None for None.
+    """Read numbers and ranges such as "0,255" or "1-150,200"; None for None.
 
     Raises:
         UsageError: no such list.
@@ -45,7 +39,10 @@ def parse_label_values(text: str | None) -> tuple[int, ...] | None:
 def with_label_values(
     dataset: Dataset, classes: Sequence[str], label_values: Sequence[int] | None, ignore_label: int | None
 ) -> Dataset:
-    """Return a dataset with `label_ids` from the value of each class and the ignored value."""
+    """Return a dataset with `label_ids` from the value of each class and the ignored value, if any is given."""
+    if label_values is None and ignore_label is None:
+        _check_label_values(dataset, classes)
+        return dataset
     if dataset.label_ids is not None:
         raise UsageError(f"label values must be left out for {dataset.layout}, got some. Its ids are known.")
     values = tuple(range(len(classes))) if label_values is None else tuple(label_values)
@@ -65,7 +62,7 @@ def with_label_values(
     return replace(dataset, label_ids=ids, layout=f"{dataset.layout} (values {shown}{ignored})")
 
 
-def check_label_values(dataset: Dataset, classes: Sequence[str]) -> None:
+def _check_label_values(dataset: Dataset, classes: Sequence[str]) -> None:
     """Refuse label images of two classes that hold only 0 and 255: 255 would be ignored."""
     if len(classes) != 2 or dataset.label_ids is not None:
         return

@@ -14,11 +14,7 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Ranking:
-    """A classifier's prediction for one image.
-
-    Attributes:
-        top: indices of the best classes, best first, at most `TOP`.
-    """
+    """A classifier's prediction for one image: the best classes, at most `TOP`, best first."""
 
     top: tuple[int, ...]
     scores: tuple[float, ...]
@@ -26,7 +22,7 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class ClassificationMetrics:
-    """Top-1 and top-5 accuracy over a dataset.
+    """Top-1 and top-5 accuracy over a dataset; `value` and `class_values` are the main metric, top-1.
 
     Attributes:
         hits: images of each class whose best prediction is correct, int64 (classes,).
@@ -61,15 +57,8 @@ class ClassificationMetrics:
         present = self.images > 0
         return float(np.mean(self.hits[present] / self.images[present])) if present.any() else 0.0
 
-    @property
-    def value(self) -> float:
-        """Main metric: `top1`."""
-        return self.top1
-
-    @property
-    def class_values(self) -> NDArray[np.float64]:
-        """Main metric per class: `class_top1`."""
-        return self.class_top1
+    value = top1
+    class_values = class_top1
 
     @property
     def support(self) -> NDArray[np.int64]:

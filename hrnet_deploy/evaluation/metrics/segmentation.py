@@ -55,7 +55,7 @@ def intersection_over_union(hits: NDArray[Any], labeled: NDArray[Any], predicted
 
 @dataclass(frozen=True, eq=False)
 class SegmentationMetrics:
-    """The metrics of a confusion matrix.
+    """The metrics of a confusion matrix; `value` and `class_values` are the main one, `miou` and `class_iou`.
 
     Conventions differ for a class that is absent. On the whole Cityscapes validation set no class is, and all agree:
 
@@ -111,15 +111,8 @@ class SegmentationMetrics:
         """Mean pixel accuracy of all classes, an absent one as 0: the official HRNet code's convention."""
         return float((self._hits / np.maximum(1, self.support)).mean())
 
-    @property
-    def value(self) -> float:
-        """Main metric: `miou`."""
-        return self.miou
-
-    @property
-    def class_values(self) -> NDArray[np.float64]:
-        """Main metric per class: `class_iou`."""
-        return self.class_iou
+    value = miou
+    class_values = class_iou
 
     @property
     def support(self) -> NDArray[np.int64]:
@@ -132,12 +125,5 @@ class SegmentationMetrics:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; shares are 0..1."""
-        return {
-            "pixels": int(self.confusion.sum()),
-            "miou": self.miou,
-            "miou_present": self.miou_present,
-            "miou_official": self.miou_official,
-            "pixel_accuracy": self.pixel_accuracy,
-            "mean_accuracy": self.mean_accuracy,
-            "mean_accuracy_official": self.mean_accuracy_official,
-        }
+        names = ("miou", "miou_present", "miou_official", "pixel_accuracy", "mean_accuracy", "mean_accuracy_official")
+        return {"pixels": int(self.confusion.sum())} | {name: getattr(self, name) for name in names}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from hrnet_deploy.engines.cuda import provider
 from hrnet_deploy.engines.tensorrt.api import TrtApi, find_api
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.engines.tensorrt.load_checks import gpu_index
@@ -25,21 +26,16 @@ _MAX_LEVEL = 5
 
 @dataclass(frozen=True, kw_only=True)
 class EnginePlan:
-    """A build that this machine can do.
+    """A build that this machine can do; None stands for TensorRT's default.
 
     Attributes:
-        api: the TensorRT found on this machine.
         typing: whether the graph or builder flags set the precision.
         implicit: INT8 through the entropy calibrator instead of Q/DQ.
         targets: compute capabilities to build for ("sm86"); empty for the GPU in this machine.
         capabilities: compute capabilities on which the engine will run.
         device: index of the GPU that builds and runs the comparison.
         gpu: its name; "" without a GPU.
-        timing_cache: file of measured kernels; None if this TensorRT keeps none.
-        workspace_bytes: maximum scratch memory of a kernel; None for TensorRT's limit.
-        opt_level: 0 to 5; None for TensorRT's default.
-        aux_streams: streams for parallel branches; None for TensorRT's default.
-        tf32: let FP32 convolutions round their inputs to 10 bits on tensor cores.
+        workspace_bytes: maximum scratch memory of a kernel.
     """
 
     api: TrtApi
@@ -75,20 +71,7 @@ class EnginePlan:
 
 
 def plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
-    """Plan a build before any work is done.
-
-    Args:
-        options: Options of the user.
-        precision: Of the engine.
-
-    Returns:
-        The plan.
-
-    Raises:
-        UsageError: An option out of range, or a precision that the GPU or this TensorRT cannot run.
-        MissingDependencyError: No TensorRT is installed.
-        DeviceError: This TensorRT builds on a GPU only, and there is none.
-    """
+    """Plan a build before any work is done."""
     _check(options)
     api = find_api(options.backend or "auto")
     runtime = Runtime(api.flavour)
@@ -100,7 +83,13 @@ def plan_engine(options: ExportOptions, precision: Precision) -> EnginePlan:
         why = refusal(find_gpu(target), runtime, precision, api.version) if target in known else None
         if why is not None:
             raise UsageError(why)
-    implicit = precision is Precision.INT8 and _implicit(options.int8_path or "auto", api)
+    if precision is Precision.INT8 and options.int8_path == "implicit" and not api.implicit_int8:
+        raise UsageError(
+            f"--int8-path implicit needs a TensorRT with calibrators (8.6 to 10), got {api.flavour} {api.version}. "
+            "Leave it out: Q/DQ from the same table is used instead."
+        )
+    # The calibrator is the default where it exists, because TensorRT then fuses freely.
+    implicit = precision is Precision.INT8 and options.int8_path != "qdq" and api.implicit_int8
     weak = implicit or not api.strong_typing
     if weak and not api.weak_typing:
         raise MissingDependencyError(
@@ -171,26 +160,14 @@ def _targets(text: str, api: TrtApi, device: int) -> tuple[tuple[str, ...], _Loc
 
 
 def _local_gpu(device: int) -> _Local:
-    from hrnet_deploy.engines.cuda.provider import open_cuda
-
     try:
-        cuda = open_cuda()
+        cuda = provider.open_cuda()
         count = cuda.device_count()
     except (MissingDependencyError, DeviceError):
         return _Local()
     if count and device >= count:
         raise DeviceError(f"--device must be one of the {count} GPUs here, got cuda:{device}. Use cuda:{count - 1}.")
     return _Local(cuda.device_name(device), cuda.capability(device)) if count else _Local()
-
-
-def _implicit(path: str, api: TrtApi) -> bool:
-    """Whether INT8 goes through the calibrator: the default if it exists, because TensorRT then fuses freely."""
-    if path == "implicit" and not api.implicit_int8:
-        raise UsageError(
-            f"--int8-path implicit needs a TensorRT with calibrators (8.6 to 10), got {api.flavour} {api.version}. "
-            "Leave it out: Q/DQ from the same table is used instead."
-        )
-    return path != "qdq" and api.implicit_int8
 
 
 def _timing_cache(option: str | Path | None, api: TrtApi, gpu: _Local) -> Path | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation import Dataset, find_dataset
 from hrnet_deploy.export.option_declaration import ExportKind
@@ -13,28 +13,16 @@ from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.source import ModelInfo
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, TensorSpec
 
-if TYPE_CHECKING:
-    from hrnet_deploy.calibration.image_selection import CalibrationImage
-
 
 @dataclass(frozen=True)
 class AccuracyTarget:
-    """Accepted loss of an artifact.
-
-    Attributes:
-        max_drop: percentage points of top-1 or mIoU.
-        dataset: labeled images on which it is measured.
-        keep_rejected: write the artifact even if it loses more.
-    """
+    """Accepted loss in percentage points of top-1 or mIoU, and the labeled images on which it is measured."""
 
     max_drop: float
     dataset: Dataset
-    keep_rejected: bool
 
     def images(self, count: int | None = None) -> tuple[CalibrationImage, ...]:
         """List `count` images in the data set's order, spread evenly and grouped by class; None lists all."""
-        from hrnet_deploy.calibration.image_selection import CalibrationImage
-
         return tuple(
             CalibrationImage(str(sample.label) if isinstance(sample.label, int) else "", sample.path)
             for sample in self.dataset.limited(count).samples
@@ -42,11 +30,7 @@ class AccuracyTarget:
 
 
 def check_accuracy_options(options: ExportOptions, kind: ExportKind) -> None:
-    """Refuse options of the gate that contradict each other or are out of range.
-
-    Raises:
-        UsageError: No images to measure on, an unusable drop or number of images, or a flag without its use.
-    """
+    """Refuse options of the gate that contradict each other or are out of range."""
     if kind.as_is and (options.max_drop is not None or options.waterfall):
         raise UsageError(
             "--max-drop and --waterfall need the checkpoint or the FP32 graph to measure against, got an artifact that "
@@ -71,23 +55,7 @@ def check_accuracy_options(options: ExportOptions, kind: ExportKind) -> None:
 def find_accuracy_target(
     options: ExportOptions, info: ModelInfo, classes: tuple[str, ...], preprocessing: Preprocessing, shapes: ShapeRange
 ) -> AccuracyTarget | None:
-    """Find the images and check that their labels suit the model.
-
-    Args:
-        options: Options that passed `check_accuracy_options`.
-        info: The original.
-        classes: Class names of the artifact.
-        preprocessing: From image to network input.
-        shapes: Of the artifact.
-
-    Returns:
-        The target; None if none is requested.
-
-    Raises:
-        UsageError: Images without labels, or with those of another task or other classes.
-        MissingFileError: There is no such folder.
-        ImageError: It holds no images.
-    """
+    """Find the images and check that their labels suit the model; None if no target is requested."""
     if options.eval_data is None or (options.max_drop is None and not options.waterfall):
         return None
     # The graph does not exist yet; labels depend on task and classes only.
@@ -110,4 +78,4 @@ def find_accuracy_target(
             f"{flag} needs labels: {reason}. Give --eval-data with class folders, a label file beside the images, or "
             "Cityscapes' gtFine."
         ) from error
-    return None if options.max_drop is None else AccuracyTarget(options.max_drop, dataset, options.keep_rejected)
+    return None if options.max_drop is None else AccuracyTarget(options.max_drop, dataset)

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.evaluation.model_runner import EngineModel, Feed, Model
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import ModelCard, Precision
-
-if TYPE_CHECKING:
-    import onnx
 
 _MEMORY_BYTES = 1 << 30
 """Outputs kept at most."""

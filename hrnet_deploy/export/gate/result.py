@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.evaluation import DataInfo, Drop
 from hrnet_deploy.evaluation.runtime_status import RuntimeStatus
 from hrnet_deploy.spec import Precision
+from hrnet_deploy.system.text_table import Table
 
 _ROUNDING = 1e-9
 _MOST = 0.5
-_RUNS_ON = "runs on"
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,6 @@ class Trial:
         kept: blocks kept in float to meet the target, most sensitive first.
         float_share: share of the convolutions' multiply-adds that are not in the artifact's precision, 0..1.
         value: metric, 0..1.
-        drop: loss against the float32 graph.
         agreement: share of outputs equal to those of the float32 graph, 0..1.
     """
 
@@ -38,26 +36,17 @@ class Trial:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON values."""
-        return {
-            "kept": list(self.kept),
-            "float_share": self.float_share,
-            "value": self.value,
-            "drop": self.drop.to_dict(),
-            "agreement": self.agreement,
-            "runtime": self.runtime_status.runtime,
-            "status": self.runtime_status.status,
-        }
+        own = {name: value for name, value in vars(self).items() if name != "runtime_status"}
+        status = {"runtime": self.runtime_status.runtime, "status": self.runtime_status.status}
+        return {**own, "kept": list(self.kept), "drop": self.drop.to_dict(), **status}
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateResult:
-    """Whether an artifact meets its accuracy target.
+    """Whether an artifact loses at most `max_drop` percentage points of a metric.
 
     Attributes:
-        metric: name of the metric, such as "top-1".
         reference: metric of the float32 graph, 0..1.
-        max_drop: accepted loss in percentage points.
-        data: the labeled images.
         attempts: in order; the first is the artifact as requested. The graphs of an engine come before the engines.
     """
 
@@ -142,27 +131,13 @@ class GateResult:
 
     def __str__(self) -> str:
         """The trials as a table for a terminal."""
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
         what, chosen = self.precision.value, self.chosen
-        wide = max(len(_RUNS_ON), *(len(trial.runtime_status.runtime) for trial in self.attempts))
-        yield (
+        title = (
             f"accuracy gate: {what} may lose {self.max_drop:g} points of {self.metric}; fp32 has "
             f"{100 * self.reference:.2f} on {self.data.images} images"
         )
-        yield (
-            f"  {'not ' + what:>8}  {self.metric:>6}  {'drop':>6}  {'95 % interval':>16}  {'same':>7}  "
-            f"{_RUNS_ON:<{wide}}  kept in float"
-        )
-        for trial in self.attempts:
-            drop = trial.drop
-            ends = "-" if drop.low is None else f"{drop.low:+.2f} to {drop.high:+.2f}"
-            yield (
-                f"{'>' if trial is chosen else ' '} {trial.float_share:>8.1%}  {100 * trial.value:>6.2f}  "
-                f"{drop.points:>+6.2f}  {ends:>16}  {trial.agreement:>7.2%}  {trial.runtime_status.runtime:<{wide}}  "
-                f"{', '.join(trial.kept) or '-'}"
-            )
+        header = ("", f"not {what}", self.metric, "drop", "95 % interval", "same", "runs on", "kept in float")
+        rows = [(">" if trial is chosen else "", *_cells(trial)) for trial in self.attempts]
         notes = [f"{self.outcome}, {chosen.runtime_status}"]
         if self.predicted is not None:
             notes.append(f"predicted from its graph were {self.predicted.drop.points:+.2f} points")
@@ -170,16 +145,25 @@ class GateResult:
             notes.append("the interval reaches further, more images would make it sure")
         if chosen.kept and chosen.float_share > _MOST:
             notes.append(f"most multiply-adds are not in {what}, so it may be no faster than without")
-        yield "  " + "; ".join(notes)
+        table = Table(header, rows, words=(header[0], *header[-2:])).text()
+        return "\n".join([title, *table, "  " + "; ".join(notes)])
+
+
+def _cells(trial: Trial) -> tuple[str, ...]:
+    drop = trial.drop
+    return (
+        f"{trial.float_share:.1%}",
+        f"{100 * trial.value:.2f}",
+        f"{drop.points:+.2f}",
+        "-" if drop.low is None else f"{drop.low:+.2f} to {drop.high:+.2f}",
+        f"{trial.agreement:.2%}",
+        trial.runtime_status.runtime,
+        ", ".join(trial.kept) or "-",
+    )
 
 
 class AccuracyGateError(VerificationError):
-    """No trial meets the accuracy target.
-
-    Attributes:
-        verdict: every trial.
-        path: the artifact, if it was kept on request.
-    """
+    """No trial meets the accuracy target; `verdict` has them all, and `path` is the artifact, if it was kept."""
 
     def __init__(self, verdict: GateResult, path: Path | None = None) -> None:
         best = verdict.chosen

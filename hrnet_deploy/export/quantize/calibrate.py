@@ -10,26 +10,33 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from hrnet_deploy.calibration import collector
+from hrnet_deploy.calibration.batches import Batches
+from hrnet_deploy.calibration.histogram import Histogram
+from hrnet_deploy.calibration.image_folder import find_images
+from hrnet_deploy.calibration.image_selection import (
+    CalibrationImage,
+    check_disjoint,
+    choose,
+    content_hashes,
+    image_list_hash,
+)
+from hrnet_deploy.calibration.qdq_placement import place_qdq
+from hrnet_deploy.calibration.table import CalibrationTable, Provenance, TensorRange
+from hrnet_deploy.calibration.thresholds import METHODS, amax
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import ArtifactError, ImageError, MissingFileError, UsageError
 from hrnet_deploy.export.verify import pad_batch
+from hrnet_deploy.exporters.intermediate_outputs import expose_tensors
+from hrnet_deploy.qdq_plan import QdqTarget, Residual
 from hrnet_deploy.spec import Preprocessing
 from hrnet_deploy.system.progress import bar
 from hrnet_deploy.version import VERSION
-
-if TYPE_CHECKING:
-    import onnx
-
-    from hrnet_deploy.calibration.batches import Batches
-    from hrnet_deploy.calibration.fields import Provenance
-    from hrnet_deploy.calibration.histogram import Histogram
-    from hrnet_deploy.calibration.image_selection import CalibrationImage
-    from hrnet_deploy.calibration.table import CalibrationTable
 
 DATA_VARIABLE = "HRNET_CALIB_DATA"
 _LOG = logging.getLogger(__name__)
@@ -52,39 +59,8 @@ def named_folder(option: str | Path | None) -> Path | None:
     return Path(named) if named else None
 
 
-def data_folder(option: str | Path | None) -> Path:
-    """Find the folder of calibration images that the user or else the environment names.
-
-    Raises:
-        UsageError: Neither names one.
-    """
-    folder = named_folder(option)
-    if folder is None:
-        raise UsageError(
-            "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred images "
-            f"like those the model will see (ImageNet's or Cityscapes' train, or your own), or set {DATA_VARIABLE}."
-        )
-    return folder
-
-
 def select_images(folder: Path, count: int, *, allow_val: bool) -> CalibrationSplit:
-    """Choose calibration images, balanced over classes, and set others aside for validation.
-
-    Args:
-        folder: Folder of plain, ImageNet or Cityscapes layout.
-        count: Number of calibration images.
-        allow_val: Accept a split for evaluation.
-
-    Returns:
-        Two disjoint lists; a single image is in both.
-
-    Raises:
-        UsageError: A count below 1, or a split for evaluation.
-        HrnetDeployError: Whatever finding the images raises.
-    """
-    from hrnet_deploy.calibration.image_folder import find_images
-    from hrnet_deploy.calibration.image_selection import choose
-
+    """Choose calibration images, balanced over classes, and set others aside; a single image is in both lists."""
     if count < 1:
         raise UsageError(f"--calib-images must be at least 1, got {count}. The default is 512.")
     found = find_images(folder, allow_val=allow_val)
@@ -97,27 +73,10 @@ def select_images(folder: Path, count: int, *, allow_val: bool) -> CalibrationSp
 
 
 def choose_validation(
-    images: CalibrationSplit, evaluation: Path | Sequence[CalibrationImage] | None, *, allow_overlap: bool
+    images: CalibrationSplit, others: Sequence[CalibrationImage] | None, *, allow_overlap: bool
 ) -> CalibrationSplit:
-    """Choose validation images whose content differs from that of all calibration images.
-
-    Args:
-        images: Images from `select_images`.
-        evaluation: Other images, or a folder of them; None for those set aside.
-        allow_overlap: Accept a calibration image among the other images.
-
-    Returns:
-        The same calibration images, with validation images.
-
-    Raises:
-        UsageError: One of the other images is also a calibration image.
-        HrnetDeployError: Whatever finding or reading the images raises.
-    """
-    from hrnet_deploy.calibration.image_folder import find_images
-    from hrnet_deploy.calibration.image_selection import check_disjoint, choose, content_hashes
-
-    if evaluation is not None:
-        others = find_images(evaluation, allow_val=True) if isinstance(evaluation, Path) else evaluation
+    """Choose validation images whose content differs from that of all calibration images."""
+    if others is not None:
         check_disjoint(images.calibration, others, allow=allow_overlap)
         return CalibrationSplit(images.calibration, choose(others, _VALIDATION_IMAGES))
     seen = set(content_hashes(images.calibration))
@@ -129,28 +88,7 @@ def choose_validation(
 def calibrate(
     graph: onnx.ModelProto, images: CalibrationSplit, preprocessing: Preprocessing, method: str, cache: Path
 ) -> CalibrationTable:
-    """Measure the range of every value that may be quantized, by every method, in one pass.
-
-    Args:
-        graph: The simplified float32 graph.
-        images: The calibration images.
-        preprocessing: From image to network input.
-        method: "entropy", "percentile", "minmax" or "mse": the one in use.
-        cache: File of the table: read if graph, images, preprocessing and version are the same, else replaced.
-
-    Returns:
-        The table.
-
-    Raises:
-        ImageError: An image that cannot be used.
-        UsageError: An unknown method, or a value that is not finite.
-    """
-    from hrnet_deploy.calibration.fields import Provenance
-    from hrnet_deploy.calibration.image_selection import content_hashes, image_list_hash
-    from hrnet_deploy.calibration.table import CalibrationTable
-    from hrnet_deploy.calibration.tensor_range import TensorRange
-    from hrnet_deploy.calibration.thresholds import METHODS, amax
-
+    """Measure every value that may be quantized, by every method, in one pass; a cache that matches is read instead."""
     provenance = Provenance(
         graph_sha256=hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),
         image_list_sha256=image_list_hash(content_hashes(images.calibration)),
@@ -158,11 +96,19 @@ def calibrate(
         preprocessing=json.loads(json.dumps(asdict(preprocessing))),
         versions={"hrnet-deploy": VERSION},
     )
-    names = _measured(graph)
-    cached = _cached_table(cache, provenance, names)
-    if cached is not None:
-        # Its scores belong to other graphs, perhaps for another target.
-        return CalibrationTable(tensors=cached.tensors, method=method, provenance=cached.provenance)
+    # The values that any layout may quantize: one table serves all layouts and any --keep-fp.
+    layouts = ((QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual))
+    placed = (name for target, residual in layouts for name in place_qdq(graph, target, (), residual).measured)
+    names = tuple(dict.fromkeys(placed))
+    if cache.is_file():
+        try:
+            cached = CalibrationTable.load(cache)
+            reason = cached.mismatch(provenance, tensors=names)
+            if reason is None:  # its scores belong to other graphs, perhaps for another target
+                return CalibrationTable(tensors=cached.tensors, method=method, provenance=cached.provenance)
+        except ArtifactError as error:
+            reason = str(error).removeprefix(f"{cache}: ")
+        _LOG.warning("%s: calibrating again, since %s", cache.name, reason.removesuffix(" Calibrate again."))
     histograms = _histograms(graph, names, images, preprocessing, cache, provenance)
 
     def measured(histogram: Histogram) -> TensorRange:
@@ -178,48 +124,6 @@ def calibrate(
     return table
 
 
-def input_batches(images: tuple[CalibrationImage, ...], preprocessing: Preprocessing, batch: int = 1) -> Batches:
-    """Preprocess images to network inputs.
-
-    Args:
-        images: The files.
-        preprocessing: From image to network input.
-        batch: Images per array.
-
-    Returns:
-        A re-iterable of float32 (batch, 3, H, W).
-    """
-    from hrnet_deploy.calibration.batches import Batches
-
-    return Batches(images, preprocessing, batch)
-
-
-def _measured(graph: onnx.ModelProto) -> tuple[str, ...]:
-    """Values that any layout may quantize: one table serves all layouts and any --keep-fp."""
-    from hrnet_deploy.calibration.qdq_placement import place_qdq
-    from hrnet_deploy.qdq_plan import QdqTarget, Residual
-
-    layouts = ((QdqTarget.CPU, Residual.FLOAT), *((QdqTarget.TENSORRT, residual) for residual in Residual))
-    names = (name for target, residual in layouts for name in place_qdq(graph, target, (), residual).measured)
-    return tuple(dict.fromkeys(names))
-
-
-def _cached_table(cache: Path, provenance: Provenance, names: tuple[str, ...]) -> CalibrationTable | None:
-    from hrnet_deploy.calibration.table import CalibrationTable
-
-    if not cache.is_file():
-        return None
-    try:
-        table = CalibrationTable.load(cache)
-        reason = table.mismatch(provenance, tensors=names)
-    except ArtifactError as error:
-        reason = str(error).removeprefix(f"{cache}: ")
-    if reason is None:
-        return table
-    _LOG.warning("%s: calibrating again, since %s", cache.name, reason.removesuffix(" Calibrate again."))
-    return None
-
-
 def _histograms(
     graph: onnx.ModelProto,
     names: tuple[str, ...],
@@ -228,22 +132,19 @@ def _histograms(
     cache: Path,
     provenance: Provenance,
 ) -> dict[str, Histogram]:
-    from hrnet_deploy.calibration.collector import collect
-    from hrnet_deploy.exporters.intermediate_outputs import expose_tensors
-
     tapped, taps = expose_tensors(graph, names)
     engine = open_engine(tapped, device="cpu", backend="onnxruntime")
     del tapped
     spec = engine.inputs[0]
     fixed = spec.shape[0]
-    batches = input_batches(images.calibration, preprocessing, fixed if isinstance(fixed, int) else 1)
+    batches = Batches(images.calibration, preprocessing, fixed if isinstance(fixed, int) else 1)
 
     def feeds(start: int) -> Iterator[NDArray[np.float32]]:
         return (pad_batch(batch, spec) for batch in batches.from_index(start))
 
     state = cache.with_name(f"{cache.name}.partial")
     try:
-        return collect(
+        return collector.collect(
             engine,
             taps,
             feeds,

@@ -1,102 +1,103 @@
-"""Conversion of the float32 graph to the precision of an export."""
+"""Conversion of the float32 graph of an export to its precision, as often as needed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from hrnet_deploy.calibration.batches import Batches
+from hrnet_deploy.calibration.image_selection import CalibrationImage
+from hrnet_deploy.calibration.implicit_int8 import ImplicitInt8
 from hrnet_deploy.export.plan import ExportPlan
-from hrnet_deploy.export.quantize.converted_graph import ConvertedGraph
-from hrnet_deploy.export.quantize.float_graph import FloatGraph
-from hrnet_deploy.export.quantize.fp16 import Fp16Converter
-from hrnet_deploy.export.quantize.int8 import Int8Converter
-from hrnet_deploy.export.verify import ReferenceBatch, check_graph
-from hrnet_deploy.spec import Precision
+from hrnet_deploy.export.result import Agreement, floor_for
+from hrnet_deploy.export.source import RANDOM
+from hrnet_deploy.export.verify import ReferenceBatch
+from hrnet_deploy.exporters import output_head, uint8_input
+from hrnet_deploy.exporters.graph_edit import copy_of
+from hrnet_deploy.processing.two_classes import cut_of
+from hrnet_deploy.quantization_info import QuantizationInfo, Similarity
+from hrnet_deploy.spec import OutputKind, Task
 
-if TYPE_CHECKING:
-    import onnx
-
-
-class Converter(Protocol):
-    """Converts one graph as often as needed, with any blocks kept in float."""
-
-    @property
-    def source(self) -> FloatGraph:
-        """The float32 graph that is converted."""
-        ...
-
-    def kept(self) -> tuple[str, ...]:
-        """Name the blocks and nodes kept in float as the user requested."""
-        ...
-
-    def sensitivity_order(self) -> tuple[str, ...]:
-        """Order the blocks that may be kept beyond `kept()`, most sensitive first; measured once."""
-        ...
-
-    def graph(self, keep: tuple[str, ...]) -> onnx.ModelProto:
-        """Convert without validation.
-
-        Args:
-            keep: Blocks to keep in float beyond `kept()`.
-
-        Returns:
-            A new graph with its input and output as planned.
-        """
-        ...
-
-    def convert(self, keep: tuple[str, ...]) -> ConvertedGraph:
-        """Convert, and compare the outputs on validation images.
-
-        Args:
-            keep: Blocks to keep in float beyond `kept()`.
-
-        Raises:
-            VerificationError: The INT8 graph does not work at all.
-        """
-        ...
+_TOPK = 5
 
 
-class Fp32Converter:
-    """Conversion to float32: one graph, nothing to keep."""
+@dataclass(frozen=True, kw_only=True)
+class ConvertedGraph:
+    """A graph that is ready to be written.
 
-    def __init__(self, source: FloatGraph) -> None:
-        self.source = source
-
-    def kept(self) -> tuple[str, ...]:
-        """Name no block."""
-        return ()
-
-    def sensitivity_order(self) -> tuple[str, ...]:
-        """Order no block."""
-        return ()
-
-    def graph(self, _keep: tuple[str, ...]) -> onnx.ModelProto:
-        """Copy the graph and add its ends."""
-        return self.source.with_ends(self.source.copy())
-
-    def convert(self, keep: tuple[str, ...]) -> ConvertedGraph:
-        """Copy the graph and add its ends."""
-        return ConvertedGraph(graph=self.graph(keep), batches=self.source.batches)
-
-
-def make_converter(graph: onnx.ModelProto, plan: ExportPlan, batches: Sequence[ReferenceBatch]) -> Converter:
-    """Measure once what the precision of an export needs: value ranges for FP16, a calibration for INT8.
-
-    Args:
-        graph: The simplified float32 graph.
-        plan: The export.
-        batches: Inputs and outputs of the original.
-
-    Returns:
-        The converter of the plan's precision.
-
-    Raises:
-        UsageError: No calibration images, or a method or block that does not exist.
-        VerificationError: The graph differs from its original.
-        HrnetDeployError: Whatever calibrating raises.
+    Attributes:
+        graph: simplified, in its precision, with its input and output as planned.
+        batches: inputs and outputs that the written file must reproduce.
+        sensitivity: by block, the similarity of a graph in which that block alone is INT8; empty unless requested.
+        untyped: the float32 graph with the same ends, for a TensorRT whose builder flags set the precision.
+        agreement: share of equal outputs on validation images; None for float32, random weights and without images.
+        implicit: for an INT8 graph, the same quantization for a TensorRT that reads a calibration cache.
     """
-    source = FloatGraph(graph, plan, batches)
-    if plan.precision is Precision.INT8:
-        check_graph(graph, batches)
-        return Int8Converter(source)
-    return Fp16Converter(source) if plan.precision is Precision.FP16 else Fp32Converter(source)
+
+    graph: onnx.ModelProto
+    batches: Sequence[ReferenceBatch]
+    kept_fp32: tuple[str, ...] = ()
+    underflowed: int = 0
+    quantization: QuantizationInfo | None = None
+    sensitivity: Mapping[str, Similarity] = field(default_factory=dict)
+    untyped: onnx.ModelProto | None = None
+    agreement: Agreement | None = None
+    implicit: ImplicitInt8 | None = None
+
+
+class Converter:
+    """Conversion of one simplified graph to float32; the converters of other precisions derive from it.
+
+    Attributes:
+        model: the graph without the uint8 input and the output head of the plan.
+        cut: score above which a single output channel means the second class; None for a channel per class.
+    """
+
+    def __init__(self, model: onnx.ModelProto, plan: ExportPlan, batches: Sequence[ReferenceBatch] = ()) -> None:
+        self.model, self.plan, self.batches = model, plan, batches
+        self.cut = cut_of(plan.threshold, plan.info.output_kind)
+        self.flags_set_precision = plan.engine is not None and plan.engine.flags_set_precision
+
+    def sensitivity_order(self) -> tuple[str, ...]:
+        """Order the blocks that may be kept in float beyond those that the user named, most sensitive first."""
+        return ()
+
+    def graph(self, keep: tuple[str, ...]) -> onnx.ModelProto:  # noqa: ARG002  # a float32 graph keeps every block
+        """Convert with these further blocks in float, without validation."""
+        return self.with_ends(copy_of(self.model))
+
+    def convert(self, keep: tuple[str, ...]) -> ConvertedGraph:
+        """Convert with these further blocks in float, and compare the outputs on validation images."""
+        return ConvertedGraph(graph=self.graph(keep), batches=self.batches)
+
+    def inputs(self, images: tuple[CalibrationImage, ...]) -> Iterable[NDArray[np.float32]]:
+        """Preprocess images to network inputs, float32 (1, 3, H, W) each; re-iterable."""
+        return Batches(images, self.plan.preprocessing, 1) if images else ()
+
+    def agreement(self, share: float, images: int) -> Agreement | None:
+        """Compare an agreement with its floor; None for random weights, whose outputs any noise changes."""
+        info = self.plan.info
+        if info.lineage.get("weights") == RANDOM:
+            return None
+        return Agreement(precision=self.plan.precision, share=share, images=images, floor=floor_for(info.task, images))
+
+    def with_ends(self, graph: onnx.ModelProto) -> onnx.ModelProto:
+        """Add the output head and the uint8 input of the plan to a converted graph, in place."""
+        plan, info, cut = self.plan, self.plan.info, self.cut
+        if plan.output_kind is not info.output_kind:
+            if info.task is Task.SEGMENTATION:
+                output_head.add_argmax(graph, align_corners=info.align_corners, cut=cut)
+            elif cut is not None:
+                output_head.add_two_classes(graph, cut if plan.output_kind is OutputKind.TOPK else None)
+            elif plan.output_kind is OutputKind.TOPK:
+                output_head.add_topk(graph, min(_TOPK, info.num_classes))
+            else:
+                output_head.add_softmax(graph)
+        if plan.pixels is not None:
+            own = plan.preprocessing
+            uint8_input.add_uint8_input(graph, own.mean, own.std, swap=plan.pixels is not own.channel_order)
+        return graph

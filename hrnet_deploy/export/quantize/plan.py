@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hrnet_deploy.calibration.tensorrt_cache import version_number
+from hrnet_deploy.calibration.thresholds import METHODS
 from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.engine.plan import EnginePlan
 from hrnet_deploy.export.options import ExportOptions
-from hrnet_deploy.export.quantize.calibrate import data_folder
+from hrnet_deploy.export.quantize.calibrate import DATA_VARIABLE, named_folder
 from hrnet_deploy.qdq_plan import DEFAULT_RESIDUAL, QdqTarget, Residual
 from hrnet_deploy.spec import Precision
 
@@ -19,15 +21,7 @@ FP16_SCALES_OPSET = 19
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Plan:
-    """How an INT8 graph is made; fields are as in `ExportOptions` where nothing else is stated.
-
-    Attributes:
-        method: threshold method, or "auto".
-        cache: file of the calibration table; None for a name after the output's.
-        target: kernels that the Q/DQ layout suits.
-        remainder: "fp32", or "fp16" for what is not INT8 in a graph for TensorRT.
-        per_channel: one weight scale per output channel, else one per layer.
-    """
+    """How an INT8 graph is made; fields are as in `ExportOptions`, with the defaults of the output."""
 
     method: str = "entropy"
     cache: Path | None = None
@@ -42,16 +36,7 @@ class Int8Plan:
 
 
 def plan_int8(options: ExportOptions, engine: EnginePlan | None, opset: int | None) -> Int8Plan:
-    """Decide how INT8 is done; target and remainder follow the output where the user leaves them open.
-
-    Args:
-        options: from the user.
-        engine: how the engine is built; None for an .onnx file.
-        opset: of the graph; None for the default.
-
-    Raises:
-        UsageError: an unknown mode, modes that exclude each other, or no calibration images for INT8.
-    """
+    """Decide how INT8 is done; target and remainder follow the output where the user leaves them open."""
     try:
         target = QdqTarget(options.qdq_target or (QdqTarget.CPU if engine is None else QdqTarget.TENSORRT))
     except ValueError as error:
@@ -60,12 +45,17 @@ def plan_int8(options: ExportOptions, engine: EnginePlan | None, opset: int | No
         ) from error
     if engine is not None and target is QdqTarget.CPU:
         raise UsageError("an engine needs --qdq-target tensorrt, got cpu. Leave it out.")
+    residual = options.residual or DEFAULT_RESIDUAL.value
+    if residual not in {known.value for known in Residual}:
+        raise UsageError(f"--residual must be 'int8' or 'float', got '{residual}'. Choose one.")
+    if options.residual is not None and target is not QdqTarget.TENSORRT:
+        raise UsageError(f"--residual needs --qdq-target tensorrt, got {target.value}. Leave it out.")
     half = engine is not None and engine.typing is Typing.STRONG
     plan = Int8Plan(
         method=options.calib_method or "entropy",
         cache=None if options.calib_cache is None else Path(options.calib_cache),
         target=target,
-        residual=DEFAULT_RESIDUAL if options.residual is None else _residual(options, target),
+        residual=Residual(residual),
         keep_fp=tuple(options.keep_fp),
         remainder=options.remainder or (Precision.FP16 if half else Precision.FP32).value,
         per_channel=not options.per_tensor,
@@ -84,18 +74,7 @@ def check_scales(plan: Int8Plan, opset: int, got: str) -> None:
         raise UsageError(f"FP16 scales need opset {FP16_SCALES_OPSET}, got {got}.")
 
 
-def _residual(options: ExportOptions, target: QdqTarget) -> Residual:
-    if options.residual not in {residual.value for residual in Residual}:
-        raise UsageError(f"--residual must be 'int8' or 'float', got '{options.residual}'. Choose one.")
-    if target is not QdqTarget.TENSORRT:
-        raise UsageError(f"--residual needs --qdq-target tensorrt, got {target.value}. Leave it out.")
-    return Residual(options.residual)
-
-
 def _check(plan: Int8Plan, options: ExportOptions, opset: int | None) -> None:
-    from hrnet_deploy.calibration.tensorrt_cache import version_number
-    from hrnet_deploy.calibration.thresholds import METHODS
-
     if plan.cache is not None and plan.cache.is_dir():
         raise UsageError(f"--calib-cache must be a file, got the folder {plan.cache}. Add a file name.")
     if plan.trt_cache is not None:
@@ -112,4 +91,8 @@ def _check(plan: Int8Plan, options: ExportOptions, opset: int | None) -> None:
         )
     if opset is not None:
         check_scales(plan, opset, f"{opset}. Leave --opset out")
-    data_folder(options.calib_data)
+    if named_folder(options.calib_data) is None:
+        raise UsageError(
+            "precision int8 needs images to calibrate on, got none. Give --calib-data FOLDER: some hundred images "
+            f"like those the model will see (ImageNet's or Cityscapes' train, or your own), or set {DATA_VARIABLE}."
+        )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from hrnet_deploy.engines.difference import compare
@@ -15,9 +15,6 @@ from hrnet_deploy.processing.two_classes import two_scores
 from hrnet_deploy.protocols import Engine
 from hrnet_deploy.quantization_info import Similarity
 from hrnet_deploy.system.progress import bar
-
-if TYPE_CHECKING:
-    import onnx
 
 _MAX_VALUES = 64_000_000
 """Reference values kept in memory (256 MB as float32)."""
@@ -37,14 +34,7 @@ class SimilarityScorer:
         others: Iterable[NDArray[np.float32]] = (),
         cut: float | None = None,
     ) -> None:
-        """Run the reference.
-
-        Args:
-            reference: The float32 graph.
-            images: Network inputs, float32 (1, 3, H, W) each; as many are taken as memory allows.
-            others: More of them, which contribute label margins only.
-            cut: Score above which a single output channel means the second class.
-        """
+        """Run the float32 graph on as many images as memory allows; `others` contribute label margins only."""
         self._cut = cut
         self._images: list[NDArray[np.float32]] = []
         self._outputs: list[NDArray[np.float32]] = []
@@ -62,11 +52,7 @@ class SimilarityScorer:
         outputs = [two_scores(output, cut, axis=1) for output in outputs]
         single = all(output.size == output.shape[1] > 1 for output in outputs)
         self._margins = np.array([np.subtract(*_first_two(a.ravel(), a.ravel())) for a in outputs if single])
-
-    @property
-    def count(self) -> int:
-        """Number of images compared."""
-        return len(self._images)
+        self.count = len(self._images)
 
     def score(self, model: onnx.ModelProto) -> Similarity:
         """Compare a graph with the reference, whose input and outputs it has, over all images."""
@@ -86,21 +72,19 @@ class SimilarityScorer:
             middle = wanted.mean(dtype=np.float64) if self._cut is None else self._cut
             signal += float(np.sum((wanted - middle) ** 2))
         engine.close()
+        expected = float(np.mean(agreement))
+        if shifts:  # all pairs of a margin and a noise of either sign; NaN counts as noise
+            expected = 1 - float(np.mean(~(np.abs(shifts)[:, None] <= self._margins))) / 2
         spread = (signal / sum(a.size for a in self._outputs)) ** 0.5
         return Similarity(
             agreement=float(np.mean(agreement)),
             worst=min(agreement),
-            expected=self._expected(shifts) if shifts else float(np.mean(agreement)),
+            expected=expected,
             divergence=float(np.mean(divergence)),
             sqnr_db=float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30))),
             max_abs=max_abs,
             max_rel=max_abs / max(spread, 1e-6),
         )
-
-    def _expected(self, shifts: list[np.floating]) -> float:
-        """Share of labels that stay, over all pairs of a margin and a noise of either sign."""
-        noise = np.abs(np.array(shifts))
-        return 1 - float(np.mean(~(noise[:, None] <= self._margins))) / 2  # NaN counts as noise
 
 
 def rank_by_sensitivity(
@@ -119,15 +103,13 @@ def _first_two(order: NDArray[np.float32], values: NDArray[np.float32]) -> NDArr
 
 def _divergence(wanted: NDArray[np.float32], found: NDArray[np.float32]) -> float:
     """Mean KL divergence (nats) of the class probabilities of one image, softmax over axis 1."""
-    ours, reference = (_log_softmax(array.astype(np.float64)) for array in (found, wanted))
+    logs = []
+    for scores in (found, wanted):
+        shifted = scores.astype(np.float64) - scores.max(axis=1, keepdims=True)
+        logs.append(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+    ours, reference = logs
     total = float(np.mean(np.sum(np.exp(reference) * (reference - ours), axis=1)))
     return max(total, 0.0) if np.isfinite(total) else np.inf
-
-
-def _log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
 
 
 def _run(engine: Engine, image: NDArray[np.float32]) -> NDArray[np.float32]:

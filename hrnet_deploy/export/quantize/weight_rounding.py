@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
-from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.export.verify import pad_batch
-from hrnet_deploy.qdq_plan import stored_tensors
+from hrnet_deploy.calibration.gptq import round_columns
+from hrnet_deploy.calibration.second_moments import SecondMoment, Window
+from hrnet_deploy.export.verify import run_on_cpu
+from hrnet_deploy.exporters.intermediate_outputs import expose_tensors
+from hrnet_deploy.exporters.qdq import weight_scales
+from hrnet_deploy.qdq_plan import name_of, stored_tensors
 from hrnet_deploy.system.progress import bar
 
-if TYPE_CHECKING:
-    import onnx
-
-    from hrnet_deploy.calibration.second_moments import Window
-
-    Readers = dict[Window, list[tuple[str, NDArray[np.float32]]]]
-    """Name and weights of every convolution that reads a window."""
+Readers = dict[Window, list[tuple[str, NDArray[np.float32]]]]
+"""Name and weights of every convolution that reads a window."""
 
 ENOUGH_IMAGES = 32
 """Four rounded the person model as well, sixteen the photo model."""
@@ -32,9 +31,6 @@ def round_weights(
     graph: onnx.ModelProto, nodes: frozenset[str], images: Iterable[NDArray[np.float32]], *, per_channel: bool
 ) -> dict[str, NDArray[np.int8]]:
     """Round weights of convolutions to INT8 levels by name; images are network inputs, float32 (1, 3, H, W) each."""
-    from hrnet_deploy.calibration.gptq import round_columns
-    from hrnet_deploy.exporters.qdq import weight_scales
-
     readers = _readers(graph, nodes)
     levels = {}
     with bar(total=sum(map(len, readers.values())), unit="layer", desc="rounding weights") as progress:
@@ -47,10 +43,6 @@ def round_weights(
 
 
 def _readers(graph: onnx.ModelProto, nodes: frozenset[str]) -> Readers:
-    from onnx import numpy_helper
-
-    from hrnet_deploy.calibration.second_moments import Window
-    from hrnet_deploy.qdq_plan import name_of
 
     tensors = stored_tensors(graph)
     wanted = [n for n in graph.graph.node if n.op_type == "Conv" and name_of(n) in nodes]
@@ -83,19 +75,12 @@ def _moments(
     graph: onnx.ModelProto, sizes: dict[Window, int], images: Iterable[NDArray[np.float32]]
 ) -> Iterator[tuple[Window, NDArray[np.float32]]]:
     """Measure the second moments of some windows; each leaves memory once it was used."""
-    from hrnet_deploy.calibration.second_moments import SecondMoment
-    from hrnet_deploy.exporters.intermediate_outputs import expose_tensors
-
     moments = {window: SecondMoment(window, size) for window, size in sizes.items()}
     tapped, taps = expose_tensors(graph, dict.fromkeys(window.value for window in moments))
-    engine = open_engine(tapped, device="cpu", backend="onnxruntime")
     shown = {value: tap for tap, value in taps.items()}
-    entry = engine.inputs[0]
-    for image in images:
-        values = engine.run({entry.name: pad_batch(image, entry)})
+    for _, values in run_on_cpu(tapped, images):
         for window, moment in moments.items():
             moment.add(np.asarray(values[shown[window.value]], np.float32))
-    engine.close()
     while moments:
         window = next(iter(moments))
         yield window, moments.pop(window).mean()

@@ -38,7 +38,7 @@ def artefact(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def installed(monkeypatch):
-    monkeypatch.setattr("hrnet_deploy.engines.openvino.preference.is_installed", lambda: True)
+    monkeypatch.setattr("hrnet_deploy.engines.ort.load.is_installed", lambda: True)
     monkeypatch.setattr("hrnet_deploy.engines.openvino.engine.OpenVinoEngine", Stub)
     monkeypatch.setattr(load, "_is_gpu_build", lambda: False)
 
@@ -64,7 +64,7 @@ def test_bytes_are_graphs_in_the_making_and_stay_on_the_engine_that_starts_at_on
 
 
 def test_auto_is_onnx_runtime_where_openvino_is_not_installed(artefact, monkeypatch):
-    monkeypatch.setattr("hrnet_deploy.engines.openvino.preference.is_installed", lambda: False)
+    monkeypatch.setattr("hrnet_deploy.engines.ort.load.is_installed", lambda: False)
     assert open_engine(artefact, device="cpu").backend == "onnxruntime"
 
 
@@ -73,11 +73,11 @@ def test_a_gpu_build_tries_its_gpu_first_with_what_that_can_run(artefact, monkey
     monkeypatch.setattr(load, "_is_gpu_build", lambda: True)
     tried = []
 
-    def on_gpu(model, device, *_, **__):
+    def on_gpu(model, *, device, **_):
         tried.append(device)
         raise DeviceError("device 'cuda' must be there, got none.")
 
-    monkeypatch.setattr(load, "_open_onnxruntime", on_gpu)
+    monkeypatch.setattr("hrnet_deploy.engines.ort.engine.OrtEngine", on_gpu)
     int8 = artefact.read_bytes() == INT8.SerializeToString()
     assert open_engine(artefact).backend == "openvino"
     assert tried == ([] if int8 else ["cuda"])
@@ -112,7 +112,7 @@ def test_openvino_serves_a_machine_without_onnx_runtime(artefact):
 
 
 def test_without_any_runtime_the_error_names_both(artefact, monkeypatch):
-    monkeypatch.setattr("hrnet_deploy.engines.openvino.preference.is_installed", lambda: False)
+    monkeypatch.setattr("hrnet_deploy.engines.ort.load.is_installed", lambda: False)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     monkeypatch.delitem(sys.modules, "hrnet_deploy.engines.ort.engine", raising=False)
     with pytest.raises(MissingDependencyError, match=r"needs ONNX Runtime or OpenVINO, got: .*\[openvino\]"):

@@ -67,10 +67,10 @@ def test_options_of_the_cuda_provider(tuning, given, expected):
 
 
 def test_a_bias_is_not_fused_with_channels_first():
-    with pytest.raises(UsageError, match="fuse_conv_bias must have channels last, got prefer_nhwc=False"):
-        CudaTuning(fuse_conv_bias=True, prefer_nhwc=False)
-    with pytest.raises(UsageError, match="fuse_conv_bias must have channels last, got a graph with channels first"):
-        cuda_options(CudaTuning(fuse_conv_bias=True), device=0, precision=Precision.FP32, open_sizes=False, graph=False)
+    given = {"device": 0, "open_sizes": False, "graph": False}
+    for tuning, precision in (({}, Precision.FP32), ({"prefer_nhwc": False}, Precision.FP16)):
+        with pytest.raises(UsageError, match="fuse_conv_bias must have channels last, got a graph with channels first"):
+            cuda_options(CudaTuning(fuse_conv_bias=True, **tuning), precision=precision, **given)
 
 
 def test_tensorrt_builds_for_the_range_in_the_card_and_keeps_what_it_built():

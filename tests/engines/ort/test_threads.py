@@ -12,10 +12,7 @@ import onnxruntime
 import pytest
 
 from hrnet_deploy import Predictor
-from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.engines.ort import engine, io_binding
-from hrnet_deploy.engines.ort.cuda import GpuSession
-from hrnet_deploy.engines.ort.worker import Worker
 from hrnet_deploy.errors import DeviceError
 from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample
 from hrnet_deploy.evaluation.model_runner import ModelRunner
@@ -58,7 +55,7 @@ def gpu(monkeypatch):
     def open_here(model, name, **options):
         session = StandIn(model)
         opened.append(session)
-        return GpuSession(session, 0, graphs=True, open_sizes=read_header(model).open_sizes)
+        return session, True
 
     place = lambda *args, **options: io_binding.BoundSession(*args, **options | {"device_type": "cpu"})  # noqa: E731
     monkeypatch.setattr(engine, "open_on_gpu", open_here)
@@ -170,26 +167,6 @@ def test_a_gpu_that_does_not_open_leaves_no_thread(photos_onnx, monkeypatch):
     with pytest.raises(DeviceError, match="no GPU"):
         Predictor(photos_onnx, device="cuda")
     assert threading.active_count() == before
-
-
-def test_a_worker_runs_in_order_in_one_thread_and_passes_on_what_is_raised():
-    worker, order = Worker("w"), []
-
-    def fail():
-        order.append(threading.get_ident())
-        raise KeyError("x")
-
-    callers = [threading.Thread(target=lambda: worker.call(lambda: order.append(threading.get_ident())))]
-    with pytest.raises(KeyError):
-        worker.call(fail)
-    for caller in callers:
-        caller.start()
-        caller.join()
-    worker.close()
-    assert len(order) == 2
-    assert len(set(order)) == 1
-    with pytest.raises(RuntimeError):
-        worker.call(lambda: None)
 
 
 def test_a_folder_of_two_sizes_changes_shape_seldom_and_keeps_its_order(gpu, street_onnx, tmp_path):

@@ -651,7 +651,7 @@ def test_rtx_records_by_itself_and_keeps_its_kernels(opened, rtx, cuda, tmp_path
     for seed in range(3):
         assert_right(engine.run({"x": rows(2, seed)}), rows(2, seed))
     assert cuda.calls["begin_capture"] == 0
-    config = engine._contexts._config
+    config = engine._contexts.config
     assert config.cuda_graph_strategy.name == ("WHOLE_GRAPH_CAPTURE" if graphs else "DISABLED")
     assert config.dynamic_shapes_kernel_specialization_strategy.name == "EAGER"
     (kept,) = (tmp_path / "cache" / "runtime").iterdir()

@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hrnet_deploy.engines.tensorrt.io_signature import Binding, IoSignature, Profile, split_batch
+from hrnet_deploy.engines.tensorrt.io_signature import Binding, IoSignature, split_batch
 from hrnet_deploy.errors import UsageError
 
 
 def signature(*profiles, shape=(-1, 3)):
     bindings = (Binding("x", np.dtype("f4"), shape),), (Binding("y", np.dtype("f4"), shape),)
-    return IoSignature(*bindings, tuple(Profile(i, {"x": ranges}) for i, ranges in enumerate(profiles)))
+    return IoSignature(*bindings, tuple({"x": ranges} for ranges in profiles))
 
 
 @given(low=st.integers(1, 12), span=st.integers(0, 12), batch=st.integers(1, 100))
@@ -32,7 +32,7 @@ def test_an_engine_with_a_fixed_batch_anywhere_is_not_split():
     engine = IoSignature(
         (Binding("x", np.dtype("f4"), (-1, 3)),),
         (Binding("y", np.dtype("f4"), (1, 3)),),
-        (Profile(0, {"x": ((1, 3), (1, 3), (8, 3))}),),
+        ({"x": ((1, 3), (1, 3), (8, 3))},),
     )
     with pytest.raises(UsageError, match=r"within \(1, 3\) to \(8, 3\), got \(9, 3\)"):
         split_batch(engine, ((9, 3),))

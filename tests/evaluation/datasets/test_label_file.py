@@ -14,7 +14,7 @@ ANIMALS = ("cat", "great white shark", "hen")
 def read(folder, text, classes=ANIMALS):
     path = folder / "val.txt"
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return dict(read_label_file(path, classes).labels)
+    return read_label_file(path, classes)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,18 @@ from hrnet_deploy.evaluation.compare import _miou_drop, _share_drop
 from hrnet_deploy.evaluation.metrics.bootstrap import paired_interval
 
 
+def counts(*hits):
+    """Rows of both models' hits and of one image each."""
+    return np.stack([*hits, np.ones(len(hits[0]))], axis=1).astype(np.int64)
+
+
 @pytest.mark.slow
 def test_counts_of_equal_rows_give_the_distribution_of_single_draws():
     generator = np.random.default_rng(0)
-    rows = np.stack([generator.random(400) < 0.8, generator.random(400) < 0.75], axis=1).astype(np.int64)
-    low, high = paired_interval(rows, _share_drop(400), resamples=20_000)
+    rows = counts(generator.random(400) < 0.8, generator.random(400) < 0.75)
+    low, high = paired_interval(rows, _share_drop, resamples=20_000)
     draws = [rows[generator.integers(0, 400, 400)].sum(axis=0) for _ in range(20_000)]
-    wanted = np.percentile([100 * (a - b) / 400 for a, b in draws], (2.5, 97.5))
+    wanted = np.percentile([100 * (a - b) / 400 for a, b, _ in draws], (2.5, 97.5))
     assert (low, high) == pytest.approx(wanted, abs=0.3)
 
 
@@ -22,8 +27,8 @@ def test_pairing_makes_the_interval_narrow_where_nets_agree():
     ours = (generator.random(1000) < 0.7).astype(np.int64)
     theirs = ours.copy()
     theirs[:5] = 1 - theirs[:5]
-    paired = paired_interval(np.stack([ours, theirs], axis=1), _share_drop(1000))
-    strangers = paired_interval(np.stack([ours, generator.permutation(theirs)], axis=1), _share_drop(1000))
+    paired = paired_interval(counts(ours, theirs), _share_drop)
+    strangers = paired_interval(counts(ours, generator.permutation(theirs)), _share_drop)
     assert paired[1] - paired[0] < 0.25 * (strangers[1] - strangers[0])
 
 
@@ -41,14 +46,14 @@ def test_miou_is_resampled_over_images():
 
 
 def test_the_seed_decides():
-    rows = np.array([[1, 0], [0, 1], [1, 1], [1, 0]] * 10)
-    first, again = (paired_interval(rows, _share_drop(40), seed=5) for _ in range(2))
-    assert first == again != paired_interval(rows, _share_drop(40), seed=6)
+    rows = counts([1, 0, 1, 1] * 10, [0, 1, 1, 0] * 10)
+    first, again = (paired_interval(rows, _share_drop, seed=5) for _ in range(2))
+    assert first == again != paired_interval(rows, _share_drop, seed=6)
 
 
 @pytest.mark.parametrize(("rows", "interval"), [([[1, 1], [0, 0]], (0.0, 0.0)), ([[1, 0]], None)])
 def test_edges(rows, interval):
-    assert paired_interval(np.array(rows), _share_drop(len(rows))) == interval
+    assert paired_interval(counts(*np.transpose(rows)), _share_drop) == interval
 
 
 def test_memory_is_bounded_by_drawing_in_parts(monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hrnet_deploy.engines.tensorrt.build_request import Typing
+from hrnet_deploy.engines.tensorrt.builder import Typing
 from hrnet_deploy.errors import DeviceError, MissingDependencyError, UsageError
 from hrnet_deploy.export.engine import plan as engine_plan
 from hrnet_deploy.export.engine.plan import plan_engine

@@ -18,7 +18,7 @@ from hrnet_deploy.export.engine import build, plan
 from hrnet_deploy.export.gate import gate, result
 from hrnet_deploy.export.gate.gate import smallest_passing
 from hrnet_deploy.export.source import read_card
-from hrnet_deploy.exporters.conv_precision import conv_precisions
+from hrnet_deploy.exporters.convolutions import conv_precisions
 from hrnet_deploy.spec import Precision
 
 

@@ -10,17 +10,20 @@ import onnx
 import pytest
 
 from hrnet_deploy.calibration import collector
+from hrnet_deploy.calibration.batches import Batches
+from hrnet_deploy.calibration.image_folder import find_images
 from hrnet_deploy.calibration.qdq_placement import place_qdq
 from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.quantize.calibrate import (
     CalibrationSplit,
     calibrate,
     choose_validation,
-    data_folder,
-    input_batches,
+    named_folder,
     select_images,
 )
+from hrnet_deploy.export.quantize.plan import plan_int8
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.qdq_plan import QdqTarget
 from hrnet_deploy.spec import Preprocessing, Resize
@@ -80,7 +83,7 @@ def test_the_table_holds_every_range_either_target_needs(images, cache):
 
 def test_what_was_measured_is_what_the_graph_computes(images, cache):
     table = calibrate(net(), images, SQUASH, "minmax", cache)
-    fed = np.concatenate(list(input_batches(images.calibration, SQUASH)))
+    fed = np.concatenate(list(Batches(images.calibration, SQUASH, 1)))
     assert table.tensors["x"].low == fed.min()
     assert table.amax()["x"] == np.abs(fed).max()
     assert table.tensors["x"].count == fed.size
@@ -237,11 +240,11 @@ def test_no_images_are_too_few(folder, count):
 
 def test_the_folder_comes_from_the_user_else_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("HRNET_CALIB_DATA", "/from/environment")
-    assert str(data_folder(None)) == "/from/environment"
-    assert data_folder(tmp_path) == tmp_path
+    assert str(named_folder(None)) == "/from/environment"
+    assert named_folder(tmp_path) == tmp_path
     monkeypatch.setenv("HRNET_CALIB_DATA", "")
     with pytest.raises(UsageError, match=r"--calib-data FOLDER.*HRNET_CALIB_DATA"):
-        data_folder(None)
+        plan_int8(ExportOptions(precision="int8"), None, None)
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path):
@@ -286,7 +289,8 @@ def test_an_evaluation_image_that_was_calibrated_on_is_an_error_unless_allowed(t
         for name in names:
             (tmp_path / folder / f"{name}{folder}.png").write_bytes(name.encode())
     images = select_images(tmp_path / "train", 2, allow_val=False)
+    others = find_images(tmp_path / "val", allow_val=True)
     whole = CalibrationSplit((*images.calibration, *images.validation), images.validation)
     with pytest.raises(UsageError, match="b"):
-        choose_validation(whole, tmp_path / "val", allow_overlap=False)
-    assert len(choose_validation(whole, tmp_path / "val", allow_overlap=True).validation) == 2
+        choose_validation(whole, others, allow_overlap=False)
+    assert len(choose_validation(whole, others, allow_overlap=True).validation) == 2

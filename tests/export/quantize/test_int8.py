@@ -238,6 +238,19 @@ def test_an_unknown_block_is_refused_before_any_pass(int8, passes, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_kept_is_rounded_only_where_its_sensitivity_is_measured(int8, monkeypatch):
+    rounded, round_weights = [], quantizing.round_weights
+
+    def noted(graph, nodes, images, **options):
+        rounded.append(nodes)
+        return round_weights(graph, nodes, images, **options)
+
+    monkeypatch.setattr(quantizing, "round_weights", noted)
+    int8(keep_fp=("c4",), qdq_target="tensorrt")
+    int8(keep_fp=("c4",), qdq_target="tensorrt", sensitivity=True)
+    assert rounded == [ALL - {"c4"}, ALL - {"c4"}, {"c4"}]
+
+
 def test_keep_fp_auto_keeps_nothing_where_int8_is_good_enough(int8, scored):
     scored(0.8, 0.9, 0.999)
     done = int8(keep_fp=("auto",))
@@ -319,7 +332,7 @@ def test_black_images_calibrate_no_net(demo, tmp_path):
 def test_random_weights_answer_at_random_and_have_no_floor(tmp_path, folder):
     done = export_artifact(
         "hrnet_w18_small_v1", weights="random", num_classes=50, imgsz=32, precision="int8", calib_data=folder,
-        output=tmp_path / "r.onnx",
+        keep_fp=("/stage[34]*", "head"), output=tmp_path / "r.onnx",
     )  # fmt: skip
     assert done.agreement is None
 

@@ -11,9 +11,8 @@ from onnx import numpy_helper
 from hrnet_deploy.calibration import image_folder
 from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.export import AgreementError, export_artifact
-from hrnet_deploy.export.agreement import Agreement, floor_for
-from hrnet_deploy.export.quantize.float_graph import FloatGraph
 from hrnet_deploy.export.quantize.fp16 import Fp16Converter
+from hrnet_deploy.export.result import Agreement, floor_for
 from hrnet_deploy.exporters import fp16
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.spec import OutputKind, Precision, Preprocessing, Resize, Task
@@ -113,7 +112,7 @@ def test_the_order_of_blocks_is_measured_once_from_images_that_can_be_read_again
         output_kind=OutputKind.LOGITS,
         preprocessing=Preprocessing(resize=Resize.SQUASH, size_hw=(8, 8)),
     )
-    converter = Fp16Converter(FloatGraph(model, plan))
+    converter = Fp16Converter(model, plan)
     assert converter.sensitivity_order() == converter.sensitivity_order()
     assert len(read) == 1
     agreement = converter.convert(()).agreement

@@ -5,8 +5,9 @@ import pytest
 
 from hrnet_deploy.artifact.card import CARD_KEY
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.openvino import preference
-from hrnet_deploy.engines.openvino.preference import computes_in_half, prefers_openvino
+from hrnet_deploy.engines.openvino.engine import computes_in_half
+from hrnet_deploy.engines.ort import load
+from hrnet_deploy.engines.ort.load import prefers_openvino
 
 BIG = {"input": ("N", 3, 224, 224)}
 INTEGERS = frozenset({"QuantizeLinear", "Conv"})
@@ -27,15 +28,15 @@ INTEGERS = frozenset({"QuantizeLinear", "Conv"})
     ],
 )
 def test_graphs_of_photos_prefer_openvino_where_it_is_installed(monkeypatch, header, expected):
-    monkeypatch.setattr(preference, "is_installed", lambda: True)
+    monkeypatch.setattr(load, "is_installed", lambda: True)
     assert prefers_openvino(header) is expected
-    monkeypatch.setattr(preference, "is_installed", lambda: False)
+    monkeypatch.setattr(load, "is_installed", lambda: False)
     assert not prefers_openvino(header)
 
 
 @pytest.mark.parametrize(("target", "expected"), [("cpu", True), ("tensorrt", False)])
 def test_what_is_laid_out_for_tensorrt_is_computed_as_written(monkeypatch, photos_onnx, target, expected):
-    monkeypatch.setattr(preference, "is_installed", lambda: True)
+    monkeypatch.setattr(load, "is_installed", lambda: True)
     card = json.loads(read_header(photos_onnx).metadata[CARD_KEY])
     card["quantization"] = {"target": target}
     assert prefers_openvino(OnnxHeader({CARD_KEY: json.dumps(card)}, INTEGERS, BIG)) is expected

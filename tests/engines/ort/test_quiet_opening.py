@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from hrnet_deploy.engines.ort.engine import OrtEngine
-from hrnet_deploy.engines.quiet_calls import call_unprinted
+from hrnet_deploy.engines.ort.libraries import call_unprinted
 from hrnet_deploy.errors import DeviceError
 
 

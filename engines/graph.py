@@ -1,0 +1,41 @@
+"""An ONNX graph that an engine opens, a file or the bytes of one: its name, model card and arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hrnet_deploy.artifact.card import card_from_metadata
+from hrnet_deploy.artifact.onnx_header import OnnxHeader
+from hrnet_deploy.engines.streams import check_threads
+from hrnet_deploy.errors import ArtifactError, MissingFileError
+from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.system.processor import is_arm
+
+
+def check_source(model: Path | bytes, threads: int | None) -> str:
+    """Check that the file exists and that threads is at least 1; returns the graph's name for messages."""
+    check_threads(threads)
+    if isinstance(model, bytes):
+        return "graph"
+    if not model.is_file():
+        raise MissingFileError(f"artifact must exist, got {model}. Check the path.")
+    return model.name
+
+
+def graph_card(header: OnnxHeader) -> ModelCard | None:
+    """Return the model card of a graph; None without a valid one."""
+    try:
+        return card_from_metadata(header.metadata, "graph")
+    except ArtifactError:
+        return None
+
+
+def arithmetic_of(header: OnnxHeader, *, half: str, single: str = "float32") -> str:
+    """Return such as "float32" or "int8 and float32", given the runtime's types for float16 and float32 nodes."""
+    floats = half if header.half else single
+    return f"int8 and {floats}" if header.quantized else floats
+
+
+def onnxruntime_cpu_arithmetic(header: OnnxHeader) -> str:
+    """Name the arithmetic of a graph on ONNX Runtime's CPU kernels, which on x86 compute float16 nodes in float32."""
+    return arithmetic_of(header, half="float16" if is_arm() else "float32")
