@@ -13,7 +13,7 @@ class Limits:
     """Limits that a server checks before it takes memory or computes.
 
     Attributes:
-        body_bytes: largest body of a request.
+        body_bytes: largest body of a request; a tensor with the smallest batch of the largest image always passes.
         pixels: largest image, as its header gives it; images that are decoded at a time share twice this number.
         images: most images of one request.
         queue: most images that wait for a model.

@@ -24,6 +24,7 @@ from hrnet_deploy.serving.uploads import too_many
 from hrnet_deploy.serving.workers import Resolve, Workers, settle
 
 _RETRY = {"Retry-After": "1"}
+_JSON_BYTES = 1 << 16
 
 
 class ServedModel:
@@ -72,6 +73,12 @@ class ServedModel:
     def in_use(self) -> int:
         """Number of images that were accepted and have no result."""
         return self._in_use
+
+    @property
+    def message_bytes(self) -> int:
+        """Size of a message of the V2 protocol with the smallest batch of the largest image, as a binary tensor."""
+        spec, (_, height, width) = self.card.inputs[0], self.card.shapes.max_nhw
+        return self.card.least_batch * height * width * 3 * np.dtype(spec.dtype).itemsize + _JSON_BYTES
 
     def warm_up(self) -> None:
         """Run the smallest input once: the first inference allocates."""

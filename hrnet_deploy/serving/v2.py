@@ -40,7 +40,7 @@ async def infer(request: Request) -> Response:
     model = models.get(request.path_params["name"])
     check_version(request)
     model.check_room()
-    body = await read_body(request, models.limits)
+    body = await read_body(request, models.limits, model.message_bytes)
     header_length = _header_length(request.headers.get(HEADER_LENGTH))
     if (len(body) if header_length is None else header_length) <= _INLINE_BYTES:
         asked = _read(model, body, header_length)

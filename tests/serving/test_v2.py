@@ -152,3 +152,10 @@ def test_a_fixed_batch_is_met_exactly_and_filled_for_images(demo, jpegs, tmp_pat
         assert infer(server, {name: pixels[:3]}, "/v2/models/four/infer")[0] == 400
         status, record = server.post("/predict", jpegs[0])
         assert (status, record["pred_scores"]) == (200, local.predict(jpegs[0]).to_dict()["pred_scores"])
+
+
+def test_a_tensor_of_the_models_own_size_passes_the_limit_of_bodies(photos_onnx, tmp_path):
+    with http_server(tmp_path, f"photos={photos_onnx}", "--max-body", 0.001) as small:
+        assert infer(small, {"input": batch(1)})[0] == 200
+        assert "body must have at most 114,688 bytes, got 393," in infer(small, {"input": batch(8)})[1]
+        assert small.request("POST", "/predict", b"0" * 2000)[0] == 413
