@@ -28,10 +28,11 @@ def make_task(models: Sequence[EvaluatedModel], dataset: Dataset, options: Evalu
     """
     if str(options.executor).startswith("ray://") and any(model.device != "cpu" for model in models):
         raise UsageError("an executor on Ray reserves CPUs only, got a model on a GPU. Use --device cpu, or Dask.")
+    # A read-only view of a mapping cannot be pickled.
+    label_ids = None if dataset.label_ids is None else dict(dataset.label_ids)
     return EvaluationTask(
         models=tuple(_worker_model(model) for model in models),
-        # A read-only view of a mapping cannot be pickled.
-        dataset=dataclasses.replace(dataset, samples=(), label_ids=dataset.label_ids and dict(dataset.label_ids)),
+        dataset=dataclasses.replace(dataset, samples=(), label_ids=label_ids),
         sliding=options.sliding,
         batch=options.batch,
         workers=options.workers,

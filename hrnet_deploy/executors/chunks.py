@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import functools
 import itertools
 import logging
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from concurrent.futures import BrokenExecutor, Executor, Future
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, one_line
@@ -57,19 +59,26 @@ def run_chunks(
     task = functools.partial(_run, cpu_share(executor), work)
     source = enumerate(chunks)
     pending: dict[Future[_Outcome[R]], tuple[int, Chunk, int]] = {}
+    finished: SimpleQueue[Future[_Outcome[R]]] = SimpleQueue()
+
+    def submit(position: int, chunk: Chunk, lost: int) -> None:
+        future = _submit(executor, task, chunk)
+        pending[future] = (position, chunk, lost)
+        future.add_done_callback(finished.put)
+
     try:
         while True:
             for position, chunk in itertools.islice(source, max(0, limit - len(pending))):
-                pending[_submit(executor, task, chunk)] = (position, chunk, 0)
+                submit(position, chunk, 0)
             if not pending:
                 return
-            for future in _finished(pending):
-                position, chunk, lost = pending.pop(future)
-                outcome = _outcome(future, lost)
-                if outcome is None:
-                    pending[_submit(executor, task, chunk)] = (position, chunk, lost + 1)
-                else:
-                    yield position, outcome.get()
+            future = _next(finished)
+            position, chunk, lost = pending.pop(future)
+            outcome = _outcome(future, lost)
+            if outcome is None:
+                submit(position, chunk, lost + 1)
+            else:
+                yield position, outcome.get()
     finally:
         for future in pending:
             future.cancel()
@@ -109,11 +118,12 @@ def _submit(executor: Executor, task: Callable[[Chunk], _Outcome[R]], chunk: Chu
         raise _broken(error) from error
 
 
-def _finished(pending: Iterable[Future[_Outcome[R]]]) -> Iterable[Future[_Outcome[R]]]:
+def _next(finished: SimpleQueue[Future[_Outcome[R]]]) -> Future[_Outcome[R]]:
     """Wait until a chunk has finished; warn now and then while none does."""
-    while not (done := wait(pending, timeout=_QUIET_S, return_when=FIRST_COMPLETED).done):
+    while True:
+        with contextlib.suppress(Empty):
+            return finished.get(timeout=_QUIET_S)
         _LOG.warning("no chunk has finished for %.0f s; check that the executor still has workers", _QUIET_S)
-    return done
 
 
 def _outcome(future: Future[_Outcome[R]], lost: int) -> _Outcome[R] | None:

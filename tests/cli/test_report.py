@@ -135,6 +135,26 @@ def test_an_interrupted_run_goes_on(command, photos_onnx, photos, tmp_path, monk
 
 
 @pytest.mark.slow
+def test_processes_find_the_same(command, photos_onnx, photos_fp16, photos, tmp_path):
+    for name, words in (("here", ()), ("there", ("--executor", "processes:2"))):
+        code, _, _ = command(photos_onnx, photos_fp16, "--data", photos, "--device", "cpu", "--out", name, *words)
+        assert code == 0
+    here, there = (json.loads((tmp_path / "work" / name / "report.json").read_text()) for name in ("here", "there"))
+    assert there["rows"][0]["evaluation"]["run"]["executor"] == "processes:2"
+    for ours, theirs in zip(here["rows"], there["rows"], strict=True):
+        assert theirs["evaluation"]["metrics"] == ours["evaluation"]["metrics"]
+        assert theirs["evaluation"]["data"] == ours["evaluation"]["data"]
+    assert "processes:2; 6 images in this run" in (tmp_path / "work/there/report.md").read_text()
+    code, out, err = command(photos_onnx, photos_fp16, "--data", photos, "--out", "new", "--executor", "threads:2")
+    assert (code, out) == (2, "")
+    assert err == [
+        "hrnet-report: executor must be one of processes:N, ray://local, ray://HOST:PORT, dask://HOST:PORT, got"
+        " 'threads:2'. Choose one."
+    ]
+    assert not (tmp_path / "work/new").exists()
+
+
+@pytest.mark.slow
 def test_other_files_of_the_folder_stay(command, photos_onnx, photos, tmp_path):
     keep = tmp_path / "work/here/.journal/mine.txt"
     keep.parent.mkdir(parents=True)
