@@ -147,10 +147,9 @@ def test_processes_find_the_same(command, photos_onnx, photos_fp16, photos, tmp_
     assert "processes:2; 6 images in this run" in (tmp_path / "work/there/report.md").read_text()
     code, out, err = command(photos_onnx, photos_fp16, "--data", photos, "--out", "new", "--executor", "threads:2")
     assert (code, out) == (2, "")
-    assert err == [
-        "hrnet-report: executor must be one of processes:N, ray://local, ray://HOST:PORT, dask://HOST:PORT, got"
-        " 'threads:2'. Choose one."
-    ]
+    assert len(err) == 1
+    assert err[0].startswith("hrnet-report: executor must be one of processes:N, ")
+    assert err[0].endswith(", got 'threads:2'. Choose one.")
     assert not (tmp_path / "work/new").exists()
 
 
