@@ -66,11 +66,11 @@ class Manifest:
             raise
         except OSError as error:
             raise UsageError(f"output folder must be writable, got {one_line(error)}. Choose another.") from error
-        if found is None and not path.exists():
-            self._write({"complete": False})
-            return {}
-        self._check_key(found)
-        parts = {part.number: part for part in self._recorded(found) if self._is_whole(part)}
+        if not any(self._folder.glob("part-*")):  # a run that ended before its first part binds nobody
+            parts: dict[int, Part] = {}
+        else:
+            self._check_key(found)
+            parts = {part.number: part for part in self._recorded(found) if self._is_whole(part)}
         self._write_progress(parts.values())  # first: a run that ends here must find them
         self._write({"complete": False})
         return parts
@@ -113,11 +113,10 @@ class Manifest:
                 yield Part(**entry)
 
     def _is_whole(self, part: Part) -> bool:
-        if part.file != part_name(part.number, self._key["format"]):
-            return False
         try:
-            return part_digest(self._folder / part.file) == part.sha256
-        except OSError:
+            named = part.file == part_name(part.number, self._key["format"])
+            return named and part_digest(self._folder / part.file) == part.sha256
+        except (OSError, ValueError, TypeError):
             return False
 
     def _write(self, state: Mapping[str, Any]) -> None:

@@ -129,14 +129,13 @@ def predict_dataset(
         "images": len(inputs),
         "inputs": inputs.sha256,
     }
-    with _claimed(job.folder):
+    with open_executor(executor, threads=threads) as engine, _claimed(job.folder):
         manifest = Manifest(job.folder, key)
         parts = manifest.open()
         if parts and not job.sha256:
             raise UsageError(f"{job.artifact} must report its SHA-256 to continue a run. Choose another folder.")
         resumed = len(parts)
-        with open_executor(executor, threads=threads) as engine:
-            _compute(job, inputs, chunk, engine, manifest, parts)
+        _compute(job, inputs, chunk, engine, manifest, parts)
         manifest.finish(parts.values())
     errors = sum(part.errors for part in parts.values())
     return BatchPrediction(Path(out), len(inputs), errors, len(parts), resumed)
@@ -166,17 +165,26 @@ def _make_job(
         known, sha256 = card or inspection.card, inspection.sha256
     if known is None:
         raise ArtifactError(f"artifact must carry a model card, got none in {artifact}. Name one: --card FILE.")
-    if form == "masks" and known.task is not Task.SEGMENTATION:
-        raise UsageError(f"format masks needs a model for segmentation, got {known.task.value}. Use jsonl or parquet.")
-    if form == "parquet":
-        import_pyarrow("pyarrow.parquet", "format parquet")
-    if topk is not None and known.task is not Task.CLASSIFICATION:
-        raise UsageError(f"topk applies to classification only, got a model for {known.task.value}. Leave it out.")
-    if topk is not None and topk < 1:
-        raise UsageError(f"topk must be at least 1, got {topk}. The default is {_TOPK}.")
+    _check_options(known, form, topk, options["batch"])
     return Job(
         artifact=place, sha256=sha256, card=card, format=form, topk=topk or _TOPK, folder=out.absolute(), **options
     )
+
+
+def _check_options(card: ModelCard, form: str, topk: int | None, batch: int) -> None:
+    """Refuse options that do not apply to the model."""
+    if form == "masks" and card.task is not Task.SEGMENTATION:
+        raise UsageError(f"format masks needs a model for segmentation, got {card.task.value}. Use jsonl or parquet.")
+    if form == "parquet":
+        import_pyarrow("pyarrow.parquet", "format parquet")
+    if topk is not None and card.task is not Task.CLASSIFICATION:
+        raise UsageError(f"topk applies to classification only, got a model for {card.task.value}. Leave it out.")
+    if topk is not None and topk < 1:
+        raise UsageError(f"topk must be at least 1, got {topk}. The default is {_TOPK}.")
+    fixed = card.inputs[0].shape[0]
+    if batch < 1 or (isinstance(fixed, int) and batch not in {1, fixed}):
+        allowed = fixed if isinstance(fixed, int) else "at least 1"
+        raise UsageError(f"batch must be {allowed}, got {batch}. Leave it out.")
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ def test_any_members_are_read_back(tmp_path_factory, members):
 )
 def test_hostile_members_are_refused(tmp_path, info, got):
     path = write_tar(tmp_path / "0.tar", [("good.jpg", b"good"), (info, b"")])
-    with pytest.raises(UsageError, match="members of tar shard x.tar must") as caught:
+    with pytest.raises(UsageError, match=r"members of tar shard x\.tar must") as caught:
         list_tar(path, "x.tar")
     assert got in str(caught.value)
     assert "\n" not in str(caught.value)
