@@ -52,13 +52,8 @@ def is_bulk(source: str) -> bool:
 def find_inputs(sources: Sequence[str], *, column: str | None = None, root: str | None = None) -> Inputs:
     """Find every image of the sources, in their order.
 
-    Args:
-        sources: image files, folders, glob patterns, "@FILE" for a list file, .tar and .parquet files.
-        column: column of the Parquet files, with bytes or paths.
-        root: folder of the paths in list files and Parquet files; None for the folder of each of these files.
-
-    Raises:
-        HrnetDeployError: a source without images, one that cannot be read, or an option that applies to none.
+    Sources, column and root are those of `predict_dataset`. HrnetDeployError: a source without images, one that cannot
+    be read, or an option that applies to none.
     """
     finder = _Finder(column, root)
     spans = tuple(span for source in sources for span in finder.find(os.fspath(source)) if len(span))

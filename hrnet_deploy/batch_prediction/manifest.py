@@ -11,9 +11,10 @@ from typing import Any
 
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.batch_prediction.part_writer import part_digest, part_name
-from hrnet_deploy.errors import HrnetDeployError, UsageError, one_line
+from hrnet_deploy.batch_prediction.writable import writable
+from hrnet_deploy.errors import UsageError
 
-_MANIFEST_NAME = "_manifest.json"  # Spark, Arrow and DuckDB skip names with a low line
+_MANIFEST_NAME = "_manifest.json"  # Arrow and Spark skip names with a low line
 _PROGRESS_NAME = "_progress.jsonl"
 _SCHEMA = 1
 
@@ -55,17 +56,13 @@ class Manifest:
         UsageError: the folder holds other files, or results of another artifact, option or input.
         """
         path = self._folder / _MANIFEST_NAME
-        try:
+        with writable(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             if not path.exists() and any(not each.name.startswith(".") for each in self._folder.iterdir()):
                 raise UsageError(
                     f"output folder must be new, empty or of an earlier run, got {self._folder}. Choose another."
                 )
             found = _read_json(path.read_bytes()) if path.exists() else None
-        except HrnetDeployError:
-            raise
-        except OSError as error:
-            raise UsageError(f"output folder must be writable, got {one_line(error)}. Choose another.") from error
         if not any(self._folder.glob("part-*")):  # a run that ended before its first part binds nobody
             parts: dict[int, Part] = {}
         else:
@@ -77,7 +74,7 @@ class Manifest:
 
     def record(self, part: Part) -> None:
         """Add a finished part."""
-        with (self._folder / _PROGRESS_NAME).open("ab") as file:
+        with writable(self._folder), (self._folder / _PROGRESS_NAME).open("ab") as file:
             file.write(_line(part))
 
     def finish(self, parts: Collection[Part]) -> None:
@@ -88,7 +85,8 @@ class Manifest:
         ordered = sorted(parts, key=lambda part: part.number)
         entries = [{name: value for name, value in asdict(part).items() if name != "runtime"} for part in ordered]
         self._write({"complete": True, "runtime": ordered[0].runtime, "parts": entries})
-        (self._folder / _PROGRESS_NAME).unlink(missing_ok=True)
+        with writable(self._folder):
+            (self._folder / _PROGRESS_NAME).unlink(missing_ok=True)
 
     def _check_key(self, found: Any) -> None:
         """Refuse a manifest of another run, and name the first difference."""
@@ -120,11 +118,11 @@ class Manifest:
             return False
 
     def _write(self, state: Mapping[str, Any]) -> None:
-        with atomic_output(self._folder / _MANIFEST_NAME) as temporary:
+        with writable(self._folder), atomic_output(self._folder / _MANIFEST_NAME) as temporary:
             temporary.write_text(json.dumps({"run": self._key, **state}, indent=1) + "\n")
 
     def _write_progress(self, parts: Iterable[Part]) -> None:
-        with atomic_output(self._folder / _PROGRESS_NAME) as temporary:
+        with writable(self._folder), atomic_output(self._folder / _PROGRESS_NAME) as temporary:
             temporary.write_bytes(b"".join(map(_line, parts)))
 
 

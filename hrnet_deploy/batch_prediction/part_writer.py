@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from hrnet_deploy.artifact.files import atomic_output, sha256_file
 from hrnet_deploy.batch_prediction.parquet_span import import_pyarrow
 from hrnet_deploy.batch_prediction.row import Row
-from hrnet_deploy.errors import HrnetDeployError, UsageError, one_line
+from hrnet_deploy.batch_prediction.writable import writable
 from hrnet_deploy.results import Result
 from hrnet_deploy.spec import Task
 
@@ -44,22 +44,16 @@ def part_name(number: int, form: str) -> str:
 def open_part(folder: Path, number: int, form: str, task: Task) -> Iterator[PartWriter]:
     """Write a part atomically; UsageError where the folder or disk cannot take it."""
     target = folder / part_name(number, form)
-    try:
+    with writable(target), contextlib.ExitStack() as stack:
         if form == "masks":
-            with _atomic_folder(target) as temporary, (temporary / ROWS_NAME).open("wb") as file:
-                yield _MaskWriter(temporary, file.write)
+            temporary = stack.enter_context(_atomic_folder(target))
+            yield _MaskWriter(temporary, stack.enter_context((temporary / ROWS_NAME).open("wb")).write)
             return
-        with atomic_output(target) as temporary:
-            if form == "jsonl":
-                with temporary.open("wb") as file:
-                    yield _JsonLinesWriter(file.write)
-            else:
-                with contextlib.closing(_ParquetWriter(temporary, task)) as writer:
-                    yield writer
-    except HrnetDeployError:
-        raise
-    except OSError as error:
-        raise UsageError(f"output must be writable, got {one_line(error)} for {target}. Check the disk.") from error
+        temporary = stack.enter_context(atomic_output(target))
+        if form == "jsonl":
+            yield _JsonLinesWriter(stack.enter_context(temporary.open("wb")).write)
+        else:
+            yield stack.enter_context(contextlib.closing(_ParquetWriter(temporary, task)))
 
 
 def part_digest(path: Path) -> str:

@@ -18,10 +18,11 @@ from hrnet_deploy.batch_prediction.manifest import Manifest, Part
 from hrnet_deploy.batch_prediction.parquet_span import import_pyarrow
 from hrnet_deploy.batch_prediction.part_writer import FORMATS, remove_unfinished
 from hrnet_deploy.batch_prediction.worker import Job, predict_chunk, release_model
+from hrnet_deploy.batch_prediction.writable import writable
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.model_info import reported_sha256
 from hrnet_deploy.engines.remote.served_model import ServedModel
-from hrnet_deploy.errors import ArtifactError, UsageError, one_line
+from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.executors import open_executor, run_chunks
 from hrnet_deploy.integrity.inspect import inspect
 from hrnet_deploy.predictor import Predictor
@@ -189,13 +190,12 @@ def _check_options(card: ModelCard, form: str, topk: int | None, batch: int) -> 
 
 @contextlib.contextmanager
 def _claimed(folder: Path) -> Iterator[None]:
-    """Hold an output folder against other drivers; the lock lies beside it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"output folder must be writable, got {one_line(error)}. Choose another.") from error
-    with exclusive(folder, "predict into"):
-        remove_unfinished(folder)
+    """Hold an output folder against other drivers."""
+    with contextlib.ExitStack() as stack:
+        with writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(exclusive(folder / f".{folder.name}", "predict into"))
+            remove_unfinished(folder)
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import posixpath
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class TarSpan:
 
 
 def list_tar(path: Path, name: str) -> TarSpan:
-    """List the images of a tar file by its headers; other regular files are skipped.
+    """List the images of a tar file by its headers; hidden ones and other files are skipped.
 
     UsageError: the file is no uncompressed tar, is damaged, or holds links, devices, names outside of it or images
     larger than any that is decoded.
@@ -65,7 +66,8 @@ def list_tar(path: Path, name: str) -> TarSpan:
         with path.open("rb") as file, tarfile.open(fileobj=_BoundedReads(file), mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
                 archive.members.clear()  # tarfile would keep every header of the shard
-                if _is_file(member, name, stamp.size) and is_image(member.name):
+                hidden = posixpath.basename(member.name).startswith(".")  # as in folders; macOS writes "._a.jpg"
+                if _is_file(member, name, stamp.size) and is_image(member.name) and not hidden:
                     members.append((member.name, member.offset_data, member.size))
     except FileNotFoundError as error:
         raise MissingFileError(f"tar shard must exist, got no {path}. Check the path.") from error

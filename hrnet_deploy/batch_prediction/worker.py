@@ -54,16 +54,8 @@ class Job:
 def predict_chunk(job: Job, chunk: Chunk) -> Part:
     """Predict the images of a chunk and write its part.
 
-    Args:
-        job: what the chunks of a run share.
-        chunk: the images.
-
-    Returns:
-        The part, which exists.
-
-    Raises:
-        UsageError: artifact or inputs are others here than at the driver, or the part cannot be written.
-        HrnetDeployError: as Predictor.
+    UsageError: artifact or inputs are others here than at the driver, or the part cannot be written; and the errors of
+    Predictor.
     """
     predictor = _predictor(job)
     for span in chunk.spans:
@@ -73,9 +65,9 @@ def predict_chunk(job: Job, chunk: Chunk) -> Part:
     errors = 0
     with open_part(job.folder, chunk.number, job.format, predictor.card.task) as writer:
         for index, (name, outcome) in enumerate(_outcomes(predictor, job, chunk), chunk.first):
-            failed = isinstance(outcome, ImageError)
-            errors += failed
-            writer.add(make_row(index, name, outcome, job.topk), None if isinstance(outcome, ImageError) else outcome)
+            result = outcome if isinstance(outcome, Result) else None
+            errors += result is None
+            writer.add(make_row(index, name, outcome, job.topk), result)
     name = part_name(chunk.number, job.format)
     kind = predictor.device.partition(":")[0]
     runtime = f"{predictor.backend}, {predictor.arithmetic} on {kind}"

@@ -18,7 +18,7 @@ def write(arrow, path, values, kind, rows=4, column="image"):
 
 
 @given(values=st.lists(st.binary(min_size=1, max_size=50), max_size=40), rows=st.integers(1, 9), data=st.data())
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.slow
 def test_any_rows_are_read_back(arrow, tmp_path, values, rows, data):
     path = write(arrow, tmp_path / "t.parquet", values, arrow.binary(), rows)

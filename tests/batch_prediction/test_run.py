@@ -76,6 +76,8 @@ def test_every_executor_gives_the_same_bytes(photos_onnx, images, tmp_path, arro
     assert sorted(one) == ["_manifest.json", *(f"part-{number:06d}.{form}" for number in range(4))]
     assert tree_digest(tmp_path / "two") == one
     assert tree_digest(tmp_path / "threads") == one
+    if form == "parquet":  # other files of the folder do not disturb its readers
+        assert arrow.parquet.read_table(tmp_path / "one")["index"].to_pylist() == list(range(12))
 
 
 @pytest.mark.slow
@@ -142,7 +144,7 @@ def test_another_artifact_is_refused(photos_onnx, street_onnx, images, tmp_path)
 def long_list(images, tmp_path):
     """A list of the same images many times: a run of some seconds."""
     files = sorted(str(path.relative_to(tmp_path)) for path in images.rglob("*") if path.is_file())
-    (tmp_path / "list.txt").write_text("\n".join(files * 50))
+    (tmp_path / "list.txt").write_text("\n".join(files * 25))
     return f"@{tmp_path / 'list.txt'}"
 
 
@@ -185,7 +187,7 @@ def wait_for_parts(folder, process, count=3):
 def test_interrupted_runs_continue_to_the_same_bytes(
     photos_onnx, long_list, tmp_path, tree_digest, start, how, executor
 ):
-    words = [photos_onnx, long_list, "--chunk", 20, "--device", "cpu", "--backend", "onnxruntime"]
+    words = [photos_onnx, long_list, "--chunk", 10, "--device", "cpu", "--backend", "onnxruntime"]
     words += [] if executor is None else ["--executor", executor]
     out = tmp_path / "out"
     process = start(*words, "--out", out)
@@ -203,16 +205,16 @@ def test_interrupted_runs_continue_to_the_same_bytes(
     assert again.returncode == 2, message
     assert "from an earlier run" in message
     assert not list(out.glob(".*"))
-    predict_dataset(photos_onnx, long_list, tmp_path / "whole", chunk=20, **CPU)
+    predict_dataset(photos_onnx, long_list, tmp_path / "whole", chunk=10, **CPU)
     assert tree_digest(out) == tree_digest(tmp_path / "whole")
-    assert len(rows(out)) == 600
+    assert len(rows(out)) == 300
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find a worker")
 def test_a_killed_worker_is_one_error_and_the_next_run_continues(photos_onnx, long_list, tmp_path, tree_digest, start):
     out = tmp_path / "out"
-    words = [photos_onnx, long_list, "--chunk", 20, "--device", "cpu", "--backend", "onnxruntime", "--out", out]
+    words = [photos_onnx, long_list, "--chunk", 10, "--device", "cpu", "--backend", "onnxruntime", "--out", out]
     process = start(*words, "--executor", "processes:2")
     wait_for_parts(out, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -221,19 +223,19 @@ def test_a_killed_worker_is_one_error_and_the_next_run_continues(photos_onnx, lo
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == DeviceError.exit_code
     assert "Run again" in errors.strip().splitlines()[-1]
-    predict_dataset(photos_onnx, long_list, tmp_path / "whole", chunk=20, **CPU)
-    assert predict_dataset(photos_onnx, long_list, out, chunk=20, **CPU).resumed >= 3
+    predict_dataset(photos_onnx, long_list, tmp_path / "whole", chunk=10, **CPU)
+    assert predict_dataset(photos_onnx, long_list, out, chunk=10, **CPU).resumed >= 3
     assert tree_digest(out) == tree_digest(tmp_path / "whole")
 
 
 @pytest.mark.slow
 def test_two_drivers_take_turns_in_one_folder(photos_onnx, long_list, tmp_path, tree_digest, start):
-    words = [photos_onnx, long_list, "--chunk", 60, "--device", "cpu", "--backend", "onnxruntime"]
+    words = [photos_onnx, long_list, "--chunk", 30, "--device", "cpu", "--backend", "onnxruntime"]
     both = [start(*words, "--out", tmp_path / "out") for _ in range(2)]
     texts = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [2, 2]
     assert sorted("10 of them from an earlier run" in text for text in texts) == [False, True]
-    predict_dataset(photos_onnx, long_list, tmp_path / "whole", chunk=60, **CPU)
+    predict_dataset(photos_onnx, long_list, tmp_path / "whole", chunk=30, **CPU)
     assert tree_digest(tmp_path / "out") == tree_digest(tmp_path / "whole")
 
 
@@ -281,6 +283,13 @@ def test_served_models_predict_too(images, tmp_path):
                 predict_dataset(server.url, images, tmp_path / "out", **again)
         else:
             assert predict_dataset(server.url, images, tmp_path / "out", **again).resumed == 3
+
+
+def test_an_unwritable_folder_is_one_line(photos_onnx, images, tmp_path):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file/out"):
+        with pytest.raises(UsageError, match="output must be writable, got"):
+            predict_dataset(photos_onnx, images, out, **CPU)
 
 
 def test_options_are_checked_before_any_image(photos_onnx, street_onnx, images, tmp_path):
