@@ -23,7 +23,7 @@ from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.model_info import reported_sha256
 from hrnet_deploy.engines.remote.served_model import ServedModel
 from hrnet_deploy.errors import ArtifactError, UsageError
-from hrnet_deploy.executors import open_executor, run_chunks
+from hrnet_deploy.executors import check_executor, open_executor, run_chunks
 from hrnet_deploy.integrity.inspect import inspect
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.spec import ModelCard, Task
@@ -115,6 +115,7 @@ def predict_dataset(
     given = [sources] if isinstance(sources, (str, os.PathLike)) else sources
     options = {"device": device, "backend": backend, "threads": threads, "batch": batch, "draft": draft}
     job = _make_job(artifact, Path(out), card, format, topk, options)
+    check_executor(executor)
     if chunk < 1:
         raise UsageError(f"chunk must be at least 1, got {chunk}. The default is 1000.")
     inputs = find_inputs(
@@ -130,7 +131,7 @@ def predict_dataset(
         "images": len(inputs),
         "inputs": inputs.sha256,
     }
-    with open_executor(executor, threads=threads) as engine, _claimed(job.folder):
+    with _claimed(job.folder), open_executor(executor, threads=threads) as engine:
         manifest = Manifest(job.folder, key)
         parts = manifest.open()
         if parts and not job.sha256:
@@ -196,6 +197,7 @@ def _claimed(folder: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(exclusive(folder / f".{folder.name}", "predict into"))
             remove_unfinished(folder)
+            stack.callback(remove_unfinished, folder)  # of workers that an interruption ended
         yield
 
 
