@@ -62,9 +62,9 @@ def test_parquet(arrow, tmp_path, classified, segmented):
     empty = dict.fromkeys(CLASSIFIED)
     assert arrow.parquet.read_table(part).to_pylist() == [CLASSIFIED | {"error": None}, empty | FAILED]
     part = write(tmp_path, "parquet", Task.SEGMENTATION, *[("s.jpg", segmented)] * 2500)
-    rows = arrow.parquet.read_table(part).to_pylist(maps_as_pydicts="strict")
+    rows = arrow.parquet.read_table(part).to_pylist()
     assert [row["index"] for row in rows] == list(range(2500))
-    assert rows[0] | {"index": 0} == {
+    assert rows[0] | {"shares": dict(rows[0]["shares"])} == {
         "index": 0,
         "name": "s.jpg",
         "height": 2,
