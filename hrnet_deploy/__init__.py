@@ -20,6 +20,7 @@ from hrnet_deploy.version import VERSION
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
+    from hrnet_deploy.batch_prediction import BatchPrediction, predict_dataset
     from hrnet_deploy.errors import (
         ArtifactError,
         BuildError,
@@ -56,6 +57,7 @@ __all__ = [
     "AccuracyGateError",
     "AgreementError",
     "ArtifactError",
+    "BatchPrediction",
     "BuildError",
     "CheckpointError",
     "ClassificationResult",
@@ -82,12 +84,14 @@ __all__ = [
     "export",
     "export_artifact",
     "list_models",
+    "predict_dataset",
     "write_triton_repository",
 ]
 
 _HOMES = {
     "AccuracyGateError": "export",
     "AgreementError": "export",
+    "BatchPrediction": "batch_prediction",
     "ClassificationResult": "results",
     "ExportOptions": "export",
     "ExportResult": "export",
@@ -102,6 +106,7 @@ _HOMES = {
     "TritonModel": "triton",
     "export_artifact": "export",
     "list_models": "models.zoo",
+    "predict_dataset": "batch_prediction",
     "write_triton_repository": "triton",
 }
 """Modules of the public names beside the errors; each is imported at the first use of its name."""

@@ -1,4 +1,4 @@
-"""`hrnet-predict`: predictions for images, folders, patterns or video."""
+"""`hrnet-predict`: predictions for images, folders, patterns or video, and for large sources into a folder."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate, read_card, server_words
+from hrnet_deploy.cli.batch import add_batch_flags, check_without_out, predict_into_folder
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
 from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.engines.remote.address import is_url
@@ -36,7 +37,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help=f"an .onnx or .engine file created by hrnet-export, a zoo name (exported once), or the {URL_HELP}",
     )
     p.add_argument(
-        "source", nargs="+", metavar="SOURCE", help="image, folder, glob pattern, video file or camera index"
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help="image, folder, glob pattern, video file or camera index; with --out also @LIST (a file with one path a "
+        "line), .tar or .parquet",
     )
     p.add_argument("--save", metavar="DIR", help="write an overlay image of each result, or an overlay video")
     p.add_argument("--topk", type=int, metavar="N", help="classes to print per image, for a classifier (default: 5)")
@@ -47,7 +52,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--draft", action="store_true", help="decode large JPEGs at a smaller size: faster, not exact; classifiers only"
     )
     p.add_argument("--allow-url", action="store_true", help="allow http(s) URLs as sources")
-    p.add_argument("--skip-bad", action="store_true", help="report unreadable images, continue, and exit with 2")
+    p.add_argument(
+        "--skip-bad", action="store_true", help="report unreadable images, continue, and exit with 2; --out always does"
+    )
+    add_batch_flags(p)
     return p.parse_args(argv)
 
 
@@ -56,6 +64,9 @@ def run(args: argparse.Namespace) -> int:
     if args.topk is not None and args.topk < 1:
         raise UsageError(f"topk must be at least 1, got {args.topk}. The default is 5.")
     card = read_card(args.card)
+    if args.out is not None:
+        return predict_into_folder(args, _artifact(args, card), card)
+    check_without_out(args)
     # Several images, such as a shell's photos/*.jpg, form one source and are read ahead; camera frames must not wait.
     live = any(map(is_live, args.source))
     sources = args.source if live or len(args.source) == 1 else [args.source]
