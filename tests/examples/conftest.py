@@ -4,27 +4,10 @@ from importlib.resources import files
 
 import cv2
 import pytest
+from helpers.example_program import FORMS
 
 from hrnet_deploy import Predictor, export
 
-CLIENT = {"pixels_in": True, "labels_out": True}
-FORMS = {
-    "photos": CLIENT,
-    "photos-fp16": CLIENT | {"precision": "fp16"},
-    "photos-int8": CLIENT | {"precision": "int8"},
-    "photos-opset17": CLIENT | {"opset": 17},
-    "photos-opset26": CLIENT | {"opset": 26},
-    "photos-plain": {},
-    "photos-plain-fp16": {"precision": "fp16"},
-    "photos-plain-opset17": {"opset": 17},
-    "photos-plain-opset26": {"opset": 26},
-    "photos-softmax": {"labels_out": "softmax"},
-    "street": CLIENT,
-    "street-fp16": CLIENT | {"precision": "fp16"},
-    "street-int8": CLIENT | {"precision": "int8"},
-    "street-plain": {},
-}
-"""Export options by the name of a form; the model comes before the first hyphen."""
 IMAGES = {"photos": ("skimage", "data/chelsea.png"), "street": ("sklearn", "datasets/images/china.jpg")}
 TILE_PX = 96
 

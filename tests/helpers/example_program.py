@@ -1,4 +1,4 @@
-"""Programs of examples/ with the npm packages that they name, and how their output compares with a `Predictor`."""
+"""Programs of examples/: the forms of artifacts that they meet, their npm packages, and what they must predict."""
 
 import hashlib
 import shutil
@@ -12,6 +12,24 @@ from hrnet_deploy.system.file_lock import exclusive
 
 EXAMPLES = ROOT / "examples"
 WITHIN_S = 180
+CLIENT = {"pixels_in": True, "labels_out": True}
+FORMS = {
+    "photos": CLIENT,
+    "photos-fp16": CLIENT | {"precision": "fp16"},
+    "photos-int8": CLIENT | {"precision": "int8"},
+    "photos-opset17": CLIENT | {"opset": 17},
+    "photos-opset26": CLIENT | {"opset": 26},
+    "photos-plain": {},
+    "photos-plain-fp16": {"precision": "fp16"},
+    "photos-plain-opset17": {"opset": 17},
+    "photos-plain-opset26": {"opset": 26},
+    "photos-softmax": {"labels_out": "softmax"},
+    "street": CLIENT,
+    "street-fp16": CLIENT | {"precision": "fp16"},
+    "street-int8": CLIENT | {"precision": "int8"},
+    "street-plain": {},
+}
+"""Export options by the name of a form; the model comes before the first hyphen."""
 
 
 def program(name: str) -> str:
