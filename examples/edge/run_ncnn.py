@@ -14,12 +14,12 @@ import ncnn
 import numpy as np
 
 
-def convert(model: Path, folder: Path, shape: tuple[int, ...], weights: str) -> Path:
-    """Write NAME.ncnn.param and NAME.ncnn.bin to a folder; returns the first one."""
-    copy = Path(shutil.copy(model, folder))  # pnnx writes beside its input
+def convert(model: Path, folder: Path, batch: np.ndarray, weights: str) -> Path:
+    """Write model.ncnn.param and model.ncnn.bin to a folder; returns the first one."""
+    copy = Path(shutil.copy(model, folder / "model.onnx"))  # pnnx writes beside its input, and changes some names
     program = Path(importlib.util.find_spec("pnnx").origin).parent / "pnnx"
-    sizes = ",".join(map(str, shape))
-    words = [program, copy.name, f"inputshape=[{sizes}]f32", f"fp16={int(weights == 'fp16')}"]
+    shape = f"[{','.join(map(str, batch.shape))}]{'f32' if batch.dtype == np.float32 else 'u8'}"
+    words = [program, copy.name, f"inputshape={shape}", f"fp16={int(weights == 'fp16')}"]
     subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
     return copy.with_suffix(".ncnn.param")
 
@@ -40,5 +40,5 @@ if __name__ == "__main__":
     model, source, target, *precision = sys.argv[1:]
     batch = np.load(source)
     kind = precision[0] if precision else "fp32"
-    param = convert(Path(model), Path(target).resolve().parent, batch.shape, kind)
+    param = convert(Path(model), Path(target).resolve().parent, batch, kind)
     np.save(target, run(param, batch[0], kind)[None])

@@ -108,9 +108,7 @@ def _runs_graph(runtime: Runtime, inspection: Inspection) -> RuntimeSupport:
     return RuntimeSupport(name, Outcome.YES, f"version {runtime.version}, {tested}", runtime.test)
 
 
-def _row(
-    operators: str, refused: str, min_opset: str, max_opset: str, **texts: str
-) -> Runtime:
+def _row(operators: str, refused: str, min_opset: str, max_opset: str, **texts: str) -> Runtime:
     return Runtime(
         operators=frozenset(operators.split()),
         refused=frozenset(refused.split()),

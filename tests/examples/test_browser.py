@@ -1,4 +1,4 @@
-"""examples/browser: the page in headless Chromium, from static files and without a network, compared with `Predictor`."""
+"""examples/browser: the page in headless Chromium, from static files and offline, compared with `Predictor`."""
 
 import base64
 import functools
@@ -86,7 +86,7 @@ def page(site, tmp_path):
 @pytest.mark.parametrize(
     "name",
     [
-        *("photos", "photos-fp16", "photos-int8", "photos-opset17", "photos-opset26"),
+        *("photos", "photos-fp16", "photos-int8", "photos-opset17", "photos-opset26", "photos-crop"),
         *("street", "street-fp16", "street-int8"),
     ],
 )

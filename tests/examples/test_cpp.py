@@ -33,9 +33,7 @@ def build(folder, *definitions):
 @pytest.fixture(scope="module")
 def openvino_program(tmp_path_factory):
     openvino = pytest.importorskip("openvino")
-    folder = build(
-        tmp_path_factory.mktemp("cpp"), f"-DOpenVINO_DIR={Path(openvino.__file__).parent / 'cmake'}"
-    )
+    folder = build(tmp_path_factory.mktemp("cpp"), f"-DOpenVINO_DIR={Path(openvino.__file__).parent / 'cmake'}")
     return folder / "hrnet_openvino"
 
 
@@ -73,6 +71,7 @@ def compare(words, form, image_file, result, name, tmp_path, backend="onnxruntim
         ("photos-int8", "openvino"),
         ("photos-opset17", "onnxruntime"),
         ("photos-opset26", "onnxruntime"),
+        ("photos-crop", "onnxruntime"),
         ("street", "onnxruntime"),
         ("street-fp16", "onnxruntime"),
         ("street-int8", "openvino"),

@@ -14,7 +14,7 @@ def script(tmp_path_factory):
 @pytest.mark.parametrize(
     "name",
     [
-        *("photos", "photos-fp16", "photos-int8", "photos-opset17", "photos-opset26"),
+        *("photos", "photos-fp16", "photos-int8", "photos-opset17", "photos-opset26", "photos-crop"),
         *("street", "street-fp16", "street-int8"),
     ],
 )

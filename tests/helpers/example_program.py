@@ -19,6 +19,7 @@ FORMS = {
     "photos-int8": CLIENT | {"precision": "int8"},
     "photos-opset17": CLIENT | {"opset": 17},
     "photos-opset26": CLIENT | {"opset": 26},
+    "photos-crop": {"resize": "short-side", "pixels_in": "rgb", "labels_out": True},
     "photos-plain": {},
     "photos-plain-fp16": {"precision": "fp16"},
     "photos-plain-opset17": {"opset": 17},
