@@ -34,6 +34,7 @@ bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the 
 	@$(BIN)/python benchmarks/export.py
 	@$(BIN)/python benchmarks/cpu.py --out benchmarks/results/arithmetic.md
 	@$(BIN)/python benchmarks/engines.py
+	@$(BIN)/python benchmarks/serving.py --out benchmarks/results/serving.md
 	@$(BIN)/python benchmarks/compare.py --out benchmarks/results/compare.md --keep build/bench
 
 clean:  ## forget what was installed and made

@@ -21,6 +21,7 @@ from hrnet_deploy.engines.streams import check_threads
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.imaging.sources import BinaryFile, OnError, PilImage, is_live, is_single, items
 from hrnet_deploy.models.zoo import has_name
+from hrnet_deploy.processing.image_pipeline import ImagePipeline
 from hrnet_deploy.processing.prediction_loop import PredictionLoop
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.result_list import OneOrMany, Results
@@ -127,6 +128,11 @@ class Predictor:
     def lanes(self) -> int:
         """Former name of `streams`."""
         return self.streams
+
+    @property
+    def pipeline(self) -> ImagePipeline:
+        """Preprocessing and postprocessing of single images, for programs that batch by themselves and call `infer`."""
+        return self._loop.pipeline
 
     def _check_card(self, path: Path | ServedModel) -> None:
         """Refuse a card that names other inputs and outputs than the engine."""

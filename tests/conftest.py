@@ -125,3 +125,14 @@ def picture() -> np.ndarray:
     from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
     return synthetic_images(1, (120, 160))[0]
+
+
+@pytest.fixture(scope="session")
+def jpegs() -> list[bytes]:
+    """Six encoded images of different sizes."""
+    import cv2
+
+    from hrnet_deploy.imaging.synthetic_images import synthetic_images
+
+    sizes = [(120, 160), (64, 64), (97, 33), (200, 300), (66, 130), (256, 192)]
+    return [cv2.imencode(".jpg", synthetic_images(1, size)[0])[1].tobytes() for size in sizes]

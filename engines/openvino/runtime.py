@@ -38,12 +38,15 @@ def load_openvino() -> Any:
         if blocked:
             sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # makes `import` fail
         try:
-            return importlib.import_module("openvino")
+            openvino = importlib.import_module("openvino")
         except (ImportError, OSError) as error:
             raise MissingDependencyError(f"backend 'openvino' needs OpenVINO, got: {error}. {_PIP}") from error
         finally:
             if blocked:
                 del sys.modules[_TELEMETRY]
+        # Its bindings find NumPy at their first use; two threads that do so at a time wait for each other forever.
+        openvino.Type.f32.to_dtype()
+        return openvino
 
 
 @functools.cache

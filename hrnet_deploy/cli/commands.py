@@ -15,6 +15,7 @@ COMMANDS = {
     "bench": "measure latency, throughput and memory",
     "inspect": "show what is in an artifact, and verify it",
     "report": "compare artifacts on labeled images",
+    "serve": "serve artifacts over HTTP",
 }
 """One line for each command; each is also installed as hrnet-NAME."""
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hrnet_deploy.imaging.frame import Item
 from hrnet_deploy.imaging.sources import OnError, as_image_error
+from hrnet_deploy.processing.batch_buffer import BatchBuffer
 from hrnet_deploy.processing.image_pipeline import ImagePipeline, Prepared, Unusable
 from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered, readers
 from hrnet_deploy.protocols import Engine, Tensors
@@ -35,9 +32,8 @@ class PredictionLoop:
         self._streams = streams
         self._engine = engine
         self._input = card.inputs[0]
-        self._min_batch = card.least_batch
         self._reader_count = readers(threads)
-        self._buffers = threading.local()
+        self._buffer = BatchBuffer(card)
 
     def one_by_one(self, found: Iterator[Item], on_error: OnError | None) -> Iterator[Result]:
         """Do everything in the caller's thread."""
@@ -74,7 +70,7 @@ class PredictionLoop:
         share_ms = 0.0
         if used:
             began = time.perf_counter()
-            outputs = self._engine.run({self._input.name: self._feed([entry.row for entry in used])})
+            outputs = self._engine.run({self._input.name: self._buffer.stack([entry.row for entry in used])})
             share_ms = 1e3 * (time.perf_counter() - began) / len(used)
         index = itertools.count()
 
@@ -85,20 +81,6 @@ class PredictionLoop:
             return submit(self.pipeline.result, entry.frame, speed, outputs, next(index))
 
         return [(place, decode(entry)) for place, entry in placed]
-
-    def _feed(self, rows: list[NDArray[Any]]) -> NDArray[Any]:
-        """Stack rows in a buffer of the thread, filled up to the smallest batch; a single row is used in place."""
-        count = max(len(rows), self._min_batch)
-        dtype = np.dtype(self._input.dtype)
-        if count == len(rows) == 1 and rows[0].dtype == dtype:
-            return rows[0][None]
-        shape = (count, *rows[0].shape)
-        buffer: NDArray[Any] | None = getattr(self._buffers, "input", None)
-        if buffer is None or buffer.shape[1:] != shape[1:] or len(buffer) < count:
-            buffer = self._buffers.input = np.zeros(shape, dtype)
-        for place, row in zip(buffer, rows, strict=False):
-            place[...] = row
-        return buffer[:count]
 
 
 def _shape(entry: Entry) -> tuple[int, ...] | None:

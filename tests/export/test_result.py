@@ -11,9 +11,9 @@ from onnx import numpy_helper
 from hrnet_deploy.calibration import image_folder
 from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.export import AgreementError, export_artifact
+from hrnet_deploy.export.quantize import fp16
 from hrnet_deploy.export.quantize.fp16 import Fp16Converter
 from hrnet_deploy.export.result import Agreement, floor_for
-from hrnet_deploy.exporters import fp16
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.spec import OutputKind, Precision, Preprocessing, Resize, Task
 

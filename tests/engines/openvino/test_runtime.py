@@ -50,3 +50,20 @@ def test_an_error_is_one_line_without_places_in_the_sources():
     )
     assert reason(error) == "Can't set the input tensor with index: 0"
     assert reason(RuntimeError("Check 'x' failed")) == "Check 'x' failed"
+
+
+def test_threads_may_use_the_bindings_first_at_the_same_time():
+    script = """
+import os, sys, threading
+from hrnet_deploy.engines.openvino.runtime import load_openvino
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(8)
+def use():
+    start.wait()
+    load_openvino().Type.f32.to_dtype()
+threads = [threading.Thread(target=use, daemon=True) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join(20)
+os._exit(any(thread.is_alive() for thread in threads))
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=200, check=False).returncode == 0

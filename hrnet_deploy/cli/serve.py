@@ -1,0 +1,243 @@
+"""`hrnet-serve`: serve artifacts over HTTP: images, the V2 protocol, metrics and a page."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import ipaddress
+import logging
+import os
+import re
+import shlex
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
+from hrnet_deploy.errors import DeviceError, MissingDependencyError, MissingFileError, UsageError
+
+if TYPE_CHECKING:
+    import uvicorn
+
+_NAMED = re.compile(r"([A-Za-z0-9_.-]+)=(.+)", re.DOTALL)
+_EVERYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - recognized, not bound
+_LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_KEEP_ALIVE_S = 20
+_BACKLOG = 2048
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    p = parser("hrnet-serve", "Serve exported models over HTTP: REST, the V2 protocol, metrics and a page.")
+    p.add_argument(
+        "artifact",
+        nargs="+",
+        metavar="[NAME=]ARTIFACT",
+        help="an .onnx or .engine file created by hrnet-export; its name is that of the file unless NAME is given",
+    )
+    p.add_argument("--host", default="127.0.0.1", metavar="H", help="address to bind (default: 127.0.0.1)")
+    p.add_argument("--port", type=int, default=8000, metavar="N", help="port; 0 for any free one (default: 8000)")
+    p.add_argument("--token-file", metavar="FILE", help="require the bearer token that this file holds")
+    p.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="also allow this name in the Host header"
+    )
+    add_runtime_flags(p)
+    p.add_argument("--streams", type=int, metavar="N", help="inferences side by side (default: by machine and model)")
+    limits = p.add_argument_group("limits")
+    limits.add_argument("--queue", type=int, default=128, metavar="N", help="images accepted at a time (default: 128)")
+    limits.add_argument("--max-body", type=float, default=20, metavar="MB", help="body of a request (default: 20)")
+    limits.add_argument("--max-pixels", type=int, default=50_000_000, metavar="N", help="of an image (default: 50 M)")
+    limits.add_argument("--max-images", type=int, default=64, metavar="N", help="images of a request (default: 64)")
+    limits.add_argument("--max-batch", type=int, default=8, metavar="N", help="images of an inference (default: 8)")
+    limits.add_argument("--max-connections", type=int, default=256, metavar="N", help="at a time (default: 256)")
+    limits.add_argument("--timeout", type=float, default=30, metavar="S", help="from request to result (default: 30)")
+    limits.add_argument("--read-timeout", type=float, default=15, metavar="S", help="for head, and body (default: 15)")
+    limits.add_argument(
+        "--batch-wait-ms", type=float, default=0, metavar="MS", help="wait for a fuller batch (default: 0, never)"
+    )
+    return p.parse_args(argv)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until a signal ends it."""
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"hrnet-serve needs uvicorn, got: {error}. pip install 'hrnet-deploy[serve]'."
+        ) from error
+    from hrnet_deploy import serving
+    from hrnet_deploy.serving.connections import limited
+
+    if args.max_connections < 1:
+        raise UsageError(f"--max-connections must be at least 1, got {args.max_connections}. The default is 256.")
+    application = serving.app(
+        _models(args.artifact),
+        limits=_limits(args),
+        token=None if args.token_file is None else _token(Path(args.token_file)),
+        hosts=_allowed_hosts(args.host, args.allow_host),
+        device=args.device,
+        backend=args.backend,
+        threads=args.threads,
+        streams=args.streams,
+    )
+    models = application.state.models
+    with contextlib.closing(_bind(args.host, args.port)) as listener:
+        models.open()
+        gc.collect()
+        gc.freeze()  # what lives as long as the server is not searched again
+        config = uvicorn.Config(
+            application,
+            ws="none",
+            log_config=None,
+            access_log=args.verbose,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_S,
+        )
+        config.load()
+        protocol = limited(
+            config.http_protocol_class, connections=args.max_connections, head_timeout_s=args.read_timeout
+        )
+        config.http_protocol_class = protocol
+        if not args.verbose:  # one line for each malformed request would fill the disk
+            logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        _serve(args, config, listener, models)
+    return 0
+
+
+def _serve(args: argparse.Namespace, config: uvicorn.Config, listener: socket.socket, models: Any) -> None:
+    """Run the server; a signal drains it, and a second one ends it at once."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """A server that reports its address, and ends with 0 after a signal."""
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                _announce(args, listener, models.names)
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            del frame
+            if self.should_exit:
+                os._exit(128 + sig)
+            models.is_draining = True
+            self.should_exit = True
+
+    Server(config).run([listener])
+
+
+def _announce(args: argparse.Namespace, listener: socket.socket, names: Sequence[str]) -> None:
+    """Print the address, and what to do next."""
+    port = listener.getsockname()[1]
+    shown = "localhost" if args.host in _EVERYWHERE else f"[{args.host}]" if ":" in args.host else args.host
+    url = f"http://{shown}:{port}"
+    print_message(args, f"Serving {', '.join(names)} on {url} (a page for the browser; Ctrl-C ends it)")
+    if args.token_file is None and not _is_loopback(args.host):
+        print_message(args, f"hrnet-serve: everyone who reaches {url} may use it. Require a token: --token-file FILE")
+    words = ["curl", "--data-binary", "@IMAGE", f"{url}{'' if len(names) == 1 else f'/models/{names[0]}'}/predict"]
+    if args.token_file is None:
+        next_command(args, *words)
+    else:  # the shell reads the file, so that the token is on no command line
+        header = f'"Authorization: Bearer $(cat {shlex.quote(args.token_file)})"'
+        print_message(args, f"Next: curl -H {header} {shlex.join(words[1:])}")
+    if args.json:
+        print_json({"url": url, "host": args.host, "port": port, "models": list(names)}, compact=True)
+        sys.stdout.flush()  # its reader waits for this line
+
+
+def _models(given: Sequence[str]) -> dict[str, Path]:
+    """Read [NAME=]PATH; a name is the file's own without its suffix where none is given."""
+    models: dict[str, Path] = {}
+    for text in given:
+        match = None if Path(text).exists() else _NAMED.fullmatch(text)
+        name, path = (match[1], Path(match[2])) if match else (Path(text).stem, Path(text))
+        if name in models:
+            raise UsageError(
+                f"each model needs a name of its own, got '{name}' for {models[name]} and {path}. Use NAME={path}."
+            )
+        if not path.is_file():
+            raise MissingFileError(f"artifact must be a file, got {path}. Check the path.")
+        models[name] = path
+    return models
+
+
+def _limits(args: argparse.Namespace) -> Any:
+    """Collect the limits of requests."""
+    from hrnet_deploy.serving import Limits
+
+    return Limits(
+        body_bytes=round(args.max_body * 1e6),
+        pixels=args.max_pixels,
+        images=args.max_images,
+        queue=args.queue,
+        batch=args.max_batch,
+        timeout_s=args.timeout,
+        read_timeout_s=args.read_timeout,
+        batch_wait_s=args.batch_wait_ms / 1e3,
+    )
+
+
+def _token(path: Path) -> str:
+    """Read the token, one line of printable ASCII."""
+    try:
+        token = path.read_text("ascii").strip()
+    except FileNotFoundError as error:
+        raise MissingFileError(f"--token-file must exist, got {path}. Check the path.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"--token-file must be readable ASCII, got {path} ({error}). Write the token there."
+        ) from error
+    if not token or not token.isprintable() or " " in token:
+        raise UsageError(
+            f"--token-file must hold one token, got {len(token)} characters. openssl rand -hex 32 > {path}"
+        )
+    return token
+
+
+def _allowed_hosts(host: str, more: Sequence[str]) -> set[str] | None:
+    """Return the names of a server on this machine alone, so that no other site's page reaches it by its own name."""
+    if not _is_loopback(host):
+        return set(more) or None
+    return {*_LOCAL_NAMES, f"[{host}]" if ":" in host else host, *more}
+
+
+def _is_loopback(host: str) -> bool:
+    """Decide whether an address is reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Bind the address."""
+    if not 0 <= port < 1 << 16:
+        raise UsageError(f"--port must be 0 to 65535, got {port}. The default is 8000.")
+    listener = None
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
+        # Named TCP, because asyncio sets TCP_NODELAY only then: without it a response waits 40 ms for the client's ACK.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        if listener is not None:
+            listener.close()
+        raise DeviceError(
+            f"address {host}:{port} must be free and this machine's, got: {error.strerror}. Choose another --port."
+        ) from error
+    return listener
+
+
+def main() -> int:
+    """Run hrnet-serve and return the exit code."""
+    return launch("hrnet-serve", parse_args, run)

@@ -1,0 +1,101 @@
+"""Limits of connections, added to the protocol class of the HTTP server: number, and time and size of a head."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+_HEAD_BYTES = 1 << 16
+_PHRASES = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+    503: "Service Unavailable",
+}
+
+
+def limited(protocol: Any, *, connections: int, head_timeout_s: float) -> Any:
+    """Create a protocol class with limits.
+
+    Args:
+        protocol: uvicorn's class, for h11 or httptools: it has `connections`, the open ones, `cycle`, the last
+            request with a whole head, and `send_400_response`.
+        connections: most connections at a time; one more is refused with 503.
+        head_timeout_s: time from the first byte of a head, or from the connection, to its end.
+
+    Returns:
+        The class.
+    """
+
+    class Limited(protocol):  # type: ignore[misc]
+        """A connection whose client must send a head in time."""
+
+        _timer: asyncio.TimerHandle | None = None
+        _head_bytes = 0
+
+        def connection_made(self, transport: Any) -> None:
+            """Refuse a connection too many; else wait for the first head."""
+            super().connection_made(transport)
+            if len(self.connections) > connections:
+                self._refuse(503, f"server must have at most {connections} connections, got one more. Try again.")
+            else:
+                self._await_head()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            """End the timer."""
+            self._end_wait()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            """Begin or end the wait for a head."""
+            if self.transport.is_closing():
+                return
+            before = self.cycle
+            is_between = before is None or before.response_complete
+            if is_between:
+                self._head_bytes += len(data)
+                if self._timer is None:
+                    self._await_head()
+            super().data_received(data)
+            if self.cycle is not before:
+                self._end_wait()
+            elif is_between and self._head_bytes > _HEAD_BYTES:
+                self._refuse(431, f"head must have at most {_HEAD_BYTES:,} bytes, got more. Send fewer headers.")
+
+        def send_400_response(self, msg: str) -> None:
+            """Refuse bytes that are no HTTP; a request whose body they end counts as left by its client."""
+            del msg
+            if self.cycle is not None and not self.cycle.response_complete:
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
+            if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
+                self.transport.close()
+            else:
+                self._refuse(400, "request must be HTTP/1.1, got bytes that are none. Correct the client.")
+
+        def _await_head(self) -> None:
+            self._timer = self.loop.call_later(head_timeout_s, self._time_out)
+
+        def _end_wait(self) -> None:
+            self._head_bytes = 0
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+        def _time_out(self) -> None:
+            if not self.transport.is_closing():
+                self._refuse(408, f"head must arrive within {head_timeout_s:g} s, got a part of it. Send it faster.")
+
+        def _refuse(self, status: int, sentence: str) -> None:
+            """Respond without the application, and close."""
+            body = json.dumps({"error": sentence}).encode()
+            retry = "Retry-After: 1\r\n" if status == 503 else ""
+            head = (
+                f"HTTP/1.1 {status} {_PHRASES[status]}\r\nContent-Type: application/json\r\n{retry}"
+                f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + body)
+            self.transport.close()
+
+    return Limited

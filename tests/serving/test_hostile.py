@@ -1,0 +1,223 @@
+"""Clients that lie about lengths, send slowly, stop in the middle, or send noise: no traceback, no 500, flat memory."""
+
+import json
+import os
+import random
+import re
+import socket
+import time
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from helpers.http_server import form, http_server
+
+pytestmark = pytest.mark.slow
+FUZZED = int(os.environ.get("HRNET_DEPLOY_FUZZED_REQUESTS", "300"))
+SEED = 20261129
+PREDICT = b"POST /models/photos/predict HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture(scope="module")
+def strict(photos_onnx, tmp_path_factory):
+    """A server with short times and few connections."""
+    words = (f"photos={photos_onnx}", "--read-timeout", 1, "--max-connections", 12, "--max-body", 2, "--streams", 1)
+    with http_server(tmp_path_factory.mktemp("strict"), *words) as server:
+        yield server
+    assert "Traceback" not in server.log
+
+
+def status_of(response):
+    return int(response.split(b" ", 2)[1]) if response.startswith(b"HTTP/1.1 ") else None
+
+
+def sentence_of(response):
+    return json.loads(response.partition(b"\r\n\r\n")[2])["error"]
+
+
+def test_ten_gigabytes_are_refused_by_their_header(strict):
+    began = time.perf_counter()
+    response = strict.raw(PREDICT + b"Content-Length: 10000000000\r\n\r\n" + b"x" * 1000)
+    assert status_of(response) == 413
+    assert "at most 2,000,000 bytes, got 10,000,000,000" in sentence_of(response)
+    assert b"connection: close" in response.lower()
+    assert time.perf_counter() - began < 10
+
+
+def test_a_body_without_a_length_is_refused_at_the_limit(strict):
+    chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+    response = strict.raw(PREDICT + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 40, b"0\r\n\r\n")
+    assert status_of(response) == 413
+
+
+def test_a_client_that_expects_a_hundred_is_refused_before_it_sends(strict):
+    response = strict.raw(PREDICT + b"Content-Length: 9000000\r\nExpect: 100-continue\r\n\r\n")
+    assert status_of(response) == 413
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (PREDICT + b"Content-Length: -1\r\n\r\n", 400),
+        (PREDICT + b"Content-Length: 5\r\nContent-Length: 6\r\n\r\nxxxxx", 400),
+        (PREDICT + b"Content-Length: 1" + b"0" * 30 + b"\r\n\r\n", 400),
+        (PREDICT + b"Transfer-Encoding: gzip\r\n\r\n", None),
+        (PREDICT + b"Content-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", 415),
+        (b"POST / HTTP/9.9\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nCookie: " + b"a" * 200_000 + b"\r\n\r\n", None),
+    ],
+)
+def test_wrong_heads_are_refused(strict, head, status):
+    found = status_of(strict.raw(head))
+    assert found == status if status else found is None or 400 <= found < 500 or found == 501
+
+
+@pytest.mark.parametrize("part", [b"", b"POST /pre", PREDICT])
+def test_a_slow_head_ends_its_connection(strict, part):
+    began = time.perf_counter()
+    response = strict.raw(part)
+    assert status_of(response) == 408
+    assert 0.5 < time.perf_counter() - began < 15
+
+
+def test_a_slow_second_head_ends_its_connection(strict):
+    first = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    response = strict.raw(first, b"GET /v2", wait_s=0.3)
+    assert response.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 408" in response
+
+
+def test_a_slow_body_ends_its_request(strict):
+    response = strict.raw(PREDICT + b"Content-Length: 1000\r\n\r\n", *[b"x"] * 8, wait_s=0.3)
+    assert status_of(response) == 408
+
+
+def test_one_connection_too_many_is_refused_and_the_others_are_kept(strict):
+    idle = [socket.create_connection(("127.0.0.1", strict.port)) for _ in range(12)]
+    try:
+        time.sleep(0.2)
+        response = strict.raw(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert status_of(response) == 503
+        assert b"Retry-After: 1" in response
+        idle[0].sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert idle[0].recv(1000).startswith(b"HTTP/1.1 200")
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_clients_that_leave_do_no_harm(strict, jpegs):
+    whole = PREDICT + f"Content-Length: {len(jpegs[0])}\r\n\r\n".encode() + jpegs[0]
+    for end in (len(PREDICT), len(PREDICT) + 30, len(whole) - 10, len(whole)):
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", strict.port)) as connection:
+                connection.sendall(whole[:end])
+    deadline = time.monotonic() + 20
+    while 'hrnet_images_in_use{model="photos"} 0' not in strict.request("GET", "/metrics")[2].decode():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert strict.post("/predict", jpegs[0])[0] == 200
+
+
+def bombs():
+    """Small files that name or hold many pixels, and one that is cut."""
+    flat = cv2.imencode(".png", np.zeros((7000, 7000), np.uint8))[1].tobytes()
+    lying = bytearray(flat)
+    lying[16:24] = (60_000).to_bytes(4, "big") * 2
+    short = bytearray(cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes())
+    data = zlib.compress(b"\0" * 50_000_000)
+    chunk = len(data).to_bytes(4, "big") + b"IDAT" + data + zlib.crc32(b"IDAT" + data).to_bytes(4, "big")
+    return [flat, bytes(lying), bytes(short[:33]) + chunk + bytes(short[-12:]), bytes(short[:60])]
+
+
+def test_decompression_bombs_take_no_memory(strict, jpegs):
+    for _ in range(20):
+        strict.post("/predict", jpegs[0])
+    before = strict.rss_bytes
+    for content in bombs() * 3:
+        status, record = strict.post("/predict", content, "image/png")
+        assert status in {200, 400, 413}, record
+    assert strict.rss_bytes - before < 250 << 20  # one image of 49 million pixels is 147 MB
+    assert strict.post("/predict", jpegs[0])[0] == 200
+
+
+class Noise:
+    """Random requests: valid ones with something changed."""
+
+    def __init__(self, seed, jpegs):
+        self.random, self.jpegs = random.Random(seed), jpegs  # noqa: S311 - repeatable noise
+
+    def request(self):
+        choose = self.random.choice
+        path = choose(
+            ["/predict", "/models/photos/predict", "/v2/models/photos/infer", "/", "/metrics", "/openapi.json"]
+        )
+        path = choose([path, path, path, path + self.text(), "/v2/models/" + self.text(), "/" + self.text()])
+        method = choose(["POST"] * 6 + ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", self.text()])
+        content_type, body = choose([self.raw, self.form, self.json, self.tensors])()
+        body = self.mutated(body)
+        length = choose([len(body)] * 8 + [len(body) + 9, max(0, len(body) - 9), self.random.randrange(1 << 40)])
+        headers = [f"Host: {choose(['localhost'] * 9 + [self.text()])}", f"Content-Type: {content_type}"]
+        headers += choose([[], [], ["Accept: " + choose(["image/png", "image/jpeg", "*/*;q=x", self.text()])]])
+        headers += choose([[], [f"Inference-Header-Content-Length: {choose([len(body), 80, -1, self.text()])}"]])
+        headers += choose([[f"Content-Length: {length}"]] * 6 + [["Transfer-Encoding: chunked"], []])
+        head = "\r\n".join([f"{method} {path} HTTP/1.1", *headers, "Connection: close", "", ""])
+        return self.mutated(head.encode("utf-8", "replace"), 0.05) + body
+
+    def text(self):
+        letters = "ab%/?&=.\\ \"'{}[]:;é\x00\x7f0129-_"
+        return "".join(self.random.choice(letters) for _ in range(self.random.randrange(1, 24)))
+
+    def raw(self):
+        return "image/jpeg", self.random.choice(self.jpegs)
+
+    def form(self):
+        fields = ["image", "images", self.text().replace("\x00", "")]
+        files = [(self.random.choice(fields), self.text(), self.random.choice(self.jpegs)) for _ in range(3)]
+        body, content_type = form(*files[: self.random.randrange(1, 4)])
+        return self.random.choice([content_type, "multipart/form-data", "multipart/form-data; boundary="]), body
+
+    def json(self):
+        values = [None, 1, -1e400, "x", "aGk=", [], {}, [[]], {"image": 1}, self.text(), "http://localhost/", True]
+        names = ["image", "images", "inputs", self.text()]
+        message = {self.random.choice(names): self.random.choice(values) for _ in range(2)}
+        return "application/json", json.dumps(message).encode()
+
+    def tensors(self):
+        values = [None, 1, "FP32", "INT8", "input", [1, 3, 64, 64], [1 << 62] * 4, [-1], [], {}, "x", [0.5] * 9, 49152]
+        entry = {name: self.random.choice(values) for name in ("name", "datatype", "shape", "data")}
+        entry |= self.random.choice([{}, {"name": "input", "datatype": "FP32", "shape": [1, 3, 64, 64]}])
+        entry["parameters"] = {"binary_data_size": self.random.choice(values)}
+        message = {"inputs": [entry], "id": self.random.choice(values), "outputs": self.random.choice(values)}
+        return "application/octet-stream", json.dumps(message).encode() + b"\0" * self.random.choice([0, 9, 49152])
+
+    def mutated(self, content, share=0.5):
+        content = bytearray(content)
+        if content and self.random.random() < share:
+            for _ in range(self.random.randrange(1, 6)):
+                content[self.random.randrange(len(content))] = self.random.randrange(256)
+            if self.random.random() < 0.3:
+                del content[self.random.randrange(len(content)) :]
+        return bytes(content)
+
+
+def test_fuzzed_requests_are_refused_without_a_traceback(photos_onnx, tmp_path, jpegs):
+    noise = Noise(SEED, jpegs)
+    with http_server(tmp_path, f"photos={photos_onnx}", "--read-timeout", 0.3, "--max-body", 2) as server:
+        seen = {}
+        sizes = []
+        for index in range(FUZZED):
+            for one in re.findall(rb"HTTP/1\.1 (\d+)", server.raw(noise.request())):
+                seen[one] = seen.get(one, 0) + 1
+            if index == FUZZED // 3 or index == FUZZED - 1:
+                sizes.append(server.rss_bytes)
+        assert b"500" not in seen, server.log
+        assert seen[b"200"] > FUZZED / 50
+        assert seen[b"400"] > FUZZED / 10
+        assert sizes[1] < 1.05 * sizes[0] + (8 << 20), sizes
+        assert server.post("/predict", jpegs[0])[0] == 200
+        assert server.stop() == 0
+    assert "Traceback" not in server.log, server.log
