@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 _Buffer: TypeAlias = "bytes | mmap.mmap"
 
-_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 7, 8, 14
+_OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_OP = 4
 _TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 13, 14
@@ -39,6 +40,7 @@ class OnnxHeader:
         dtypes: NumPy's names of the types of inputs and outputs; "" for others.
         filters: the same for stored tensors of four dimensions, the weights of convolutions.
         external_files: paths of the files that hold weights of the main graph, relative to the file's folder.
+        opset: version of ONNX's own operators; 0 if the file has none.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class OnnxHeader:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     filters: frozenset[str] = frozenset()
     external_files: frozenset[str] = frozenset()
+    opset: int = 0
 
     @property
     def external(self) -> bool:
@@ -126,10 +129,14 @@ def _read(content: _Buffer) -> OnnxHeader:
     stored: set[str] = set()
     filters: set[str] = set()
     external: set[str] = set()
+    opset = 0
     for number, start, end in _fields(content, 0, len(content)):
         if number == _MODEL_METADATA:
             key, value = (_text(content, start, end, part) for part in (1, 2))
             metadata[key] = value
+        elif number == _MODEL_OPSET and _text(content, start, end, _OPSET_DOMAIN) in {"", "ai.onnx"}:
+            versions = (_varint(content, first)[0] for first, _ in _below(content, start, end, (_OPSET_VERSION,)))
+            opset = next(versions, 0)
         elif number == _MODEL_GRAPH:
             for kind, first, last in _fields(content, start, end):
                 if kind == _GRAPH_NODE:
@@ -148,7 +155,7 @@ def _read(content: _Buffer) -> OnnxHeader:
     shapes = {name: shape for name, shape in inputs.items() if name not in stored}
     used = {name: dtype for name, dtype in dtypes.items() if name in shapes or name in outputs}
     found = frozenset(filters), frozenset(external)
-    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, *found)
+    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, *found, opset)
 
 
 def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:

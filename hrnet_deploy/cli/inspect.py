@@ -11,12 +11,14 @@ from typing import Any
 
 from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
 from hrnet_deploy.cli.console import launch, next_command, parser
+from hrnet_deploy.cli.inspect_runtimes import runtime_lines
 from hrnet_deploy.cli.inspect_served import describe_tensor, served_entries, served_record
 from hrnet_deploy.engines.remote.served_model import ServedModel
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.integrity.fingerprint import ANSWER_KEY, GRAPH_KEY, PICTURE_KEY
 from hrnet_deploy.integrity.inspect import Inspection, convolutions_by_type, inspect, read_kernels
 from hrnet_deploy.integrity.inspect_server import inspect_server, verify_server
+from hrnet_deploy.integrity.runtimes import RuntimeSupport, find_runtimes
 from hrnet_deploy.integrity.verify import Check, verify
 from hrnet_deploy.processing.preprocess import described
 from hrnet_deploy.quantization_info import QuantizationInfo
@@ -50,6 +52,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument(
         "--layers", action="store_true", help="load an engine with TensorRT and count its kernels (this runs the file)"
     )
+    p.add_argument(
+        "--runtimes", action="store_true", help="list the runtimes that run the file, by its operators and opset"
+    )
     p.add_argument("--device", default="auto", metavar="D", help="GPU to verify an engine on (default: auto)")
     add_server_flags(p)
     return p.parse_args(argv)
@@ -63,10 +68,12 @@ def run(args: argparse.Namespace) -> int:
     inspection = inspect(artifact)
     kernels = convolutions_by_type(read_kernels(inspection)) if args.layers else None
     checks = verify(inspection, device=args.device) if args.verify else ()
+    runtimes = find_runtimes(inspection) if args.runtimes else None
     if args.json:
-        _print_json(_record(inspection, kernels, checks if args.verify else None))
+        _print_json(_record(inspection, kernels, checks if args.verify else None, runtimes))
     else:
-        print("\n".join(_block(inspection.path.name, _entries(inspection, kernels), checks)))
+        lines = _block(inspection.path.name, _entries(inspection, kernels), checks)
+        print("\n".join(lines + ([] if runtimes is None else runtime_lines(runtimes))))
     if not args.verify:
         next_command(args, "hrnet-inspect", args.artifact, "--verify")
     elif inspection.card is None and inspection.kind == "onnx":
@@ -81,6 +88,8 @@ def _run_served(args: argparse.Namespace, served: ServedModel) -> int:
     if args.layers or args.device != "auto":
         option = "--layers" if args.layers else "--device"
         raise UsageError(f"{option} must be for an engine, got {served}. Leave it out.")
+    if args.runtimes:
+        raise UsageError(f"--runtimes must be for a file, got {served}. Name the file that is served.")
     inspection = inspect_server(served)
     checks = verify_server(inspection) if args.verify else ()
     if args.json:
@@ -226,7 +235,10 @@ def _counts(table: Mapping[str, int]) -> str:
 
 
 def _record(
-    inspection: Inspection, kernels: Mapping[str, int] | None, checks: Sequence[Check] | None
+    inspection: Inspection,
+    kernels: Mapping[str, int] | None,
+    checks: Sequence[Check] | None,
+    runtimes: Sequence[RuntimeSupport] | None,
 ) -> dict[str, Any]:
     engine = None
     if inspection.kind == "engine":
@@ -248,4 +260,5 @@ def _record(
         "convolutions": None if inspection.convolutions is None else dict(inspection.convolutions),
         "engine": engine,
         "checks": None if checks is None else [dataclasses.asdict(check) for check in checks],
+        "runtimes": None if runtimes is None else [dataclasses.asdict(each) for each in runtimes],
     }

@@ -35,6 +35,8 @@ class Inspection:
         flavour: of an engine, "tensorrt", "tensorrt-rtx" or "".
         version: of the TensorRT that built an engine, or "".
         nodes: of an .onnx graph, number by operator.
+        opset: of an .onnx graph; 0 if it states none.
+        external: whether an .onnx file keeps weights in other files.
         convolutions: of an .onnx graph, number by requested precision; None if `onnx` is not installed.
         metadata: of an engine from Ultralytics.
     """
@@ -48,6 +50,8 @@ class Inspection:
     flavour: str = ""
     version: str = ""
     nodes: Mapping[str, int] = field(default_factory=dict)
+    opset: int = 0
+    external: bool = False
     convolutions: Mapping[str, int] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
@@ -135,6 +139,8 @@ def _onnx(path: Path) -> Inspection:
         sha256=sha256_file(path),
         card=_card(header.metadata, path),
         nodes=dict(sorted(header.nodes.items(), key=lambda entry: (-entry[1], entry[0]))),
+        opset=header.opset,
+        external=header.external,
         convolutions=_count_convolutions(path),
     )
 

@@ -26,6 +26,7 @@ def test_a_header_tells_metadata_operators_and_input_shapes(tmp_path, as_file):
     found = read_header(tmp_path / "net.onnx" if as_file else content)
     assert found.metadata == {"hrnet_deploy.card": "{}", "note": "ü", "empty": ""}
     assert found.operators == {"Relu", "Clip"}
+    assert found.opset == 20
     assert found.inputs == {"input": ("N", 3, "?", 8), "k": (1,)}
     assert found.nodes == {"Relu": 1, "Clip": 1}
     assert found.outputs == {"y": ("N", 3, "A", "B")}
@@ -111,7 +112,8 @@ def test_what_onnx_writes_is_read(metadata, dims):
     found = read_header(model.SerializeToString())
     shape = tuple(dims)
     ends = {"x": shape}
-    assert found == OnnxHeader(metadata, frozenset({"Relu"}), ends, {"Relu": 1}, ends, {"x": "float32"})
+    opset = model.opset_import[0].version
+    assert found == OnnxHeader(metadata, frozenset({"Relu"}), ends, {"Relu": 1}, ends, {"x": "float32"}, opset=opset)
 
 
 def test_the_digest_of_a_graph_covers_its_weights_and_not_its_metadata(tmp_path):

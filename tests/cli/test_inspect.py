@@ -287,6 +287,20 @@ def test_a_card_that_cannot_be_read_is_one_line(command, photos_onnx, tmp_path, 
     assert (code, out, len(err)) == (2, "", 1)
 
 
+def test_the_runtimes_of_a_file(command, photos_onnx, engine):
+    code, out, _ = command(photos_onnx, "--runtimes")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 100
+    listed = out[out.index("\nruntimes\n") :]
+    assert "\n  OpenVINO            yes: version " in listed
+    assert "\n  TensorRT            unverified: needs an NVIDIA GPU" in listed
+    rows = json.loads(command(photos_onnx, "--runtimes", "--json")[1])["runtimes"]
+    assert {"runtime", "outcome", "reason", "test"} == set(rows[0])
+    assert [row["outcome"] for row in rows if row["runtime"] == "ncnn"] == ["yes"]
+    assert json.loads(command(photos_onnx, "--json")[1])["runtimes"] is None
+    assert "needs version 10.13.3.9 and sm75" in command(engine[0], "--runtimes")[1]
+
+
 def test_a_file_cut_short_is_one_line(command, photos_onnx, tmp_path):
     shutil.copy(photos_onnx, tmp_path / "half.onnx")
     with (tmp_path / "half.onnx").open("r+b") as stream:

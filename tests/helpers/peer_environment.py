@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -36,7 +37,11 @@ def peer_python(name: str, *requirements: str, without_dependencies: tuple[str, 
 def _run(*words: str) -> None:
     done = subprocess.run([sys.executable, "-m", "uv", *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        reason = f"uv {' '.join(words[:2])} failed: {done.stderr.strip()[-300:]}"
-        if os.environ.get(REQUIRED):
-            pytest.fail(reason)
-        pytest.skip(f"not installed: {reason}")
+        missing(f"uv {' '.join(words[:2])} failed: {done.stderr.strip()[-300:]}")
+
+
+def missing(reason: str) -> NoReturn:
+    """End a test that lacks its peer: a failure where peers are required, else a skip."""
+    if os.environ.get(REQUIRED):
+        pytest.fail(reason)
+    pytest.skip(f"not installed: {reason}")
