@@ -231,12 +231,7 @@ class Predictor:
         takes images of several sizes, images of one size run together: up to one more batch a stream and a few images
         are held. Results keep the order of the images.
 
-        Args:
-            source: as for `predict`.
-            batch: as for `predict`.
-            on_error: as for `predict`.
-            draft: as for `predict`.
-            allow_url: as for `predict`.
+        The arguments are those of `predict`.
 
         Returns:
             Iterator of results, one for each image. Closing it, or leaving it to be collected, ends its threads.
