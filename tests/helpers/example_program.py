@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import cv2
-from helpers.peer_environment import ROOT, missing
+import pytest
+from helpers.peer_environment import ROOT
 
 from hrnet_deploy.system.file_lock import exclusive
 
@@ -34,11 +35,8 @@ FORMS = {
 
 
 def program(name: str) -> str:
-    """Path of a program; without it the test ends."""
-    found = shutil.which(name)
-    if found is None:
-        missing(f"{name} is not on the PATH")
-    return found
+    """Path of a program; without it the test is skipped."""
+    return shutil.which(name) or pytest.skip(f"not installed: {name} is not on the PATH")
 
 
 def with_packages(example: str, scratch: Path) -> Path:
@@ -55,7 +53,7 @@ def with_packages(example: str, scratch: Path) -> Path:
             words = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund"]
             done = subprocess.run(words, cwd=installed, capture_output=True, text=True, check=False)
             if done.returncode:
-                missing(f"npm install failed: {done.stderr.strip()[-300:]}")
+                pytest.skip(f"not installed: npm failed: {done.stderr.strip()[-300:]}")
             (installed / "complete").touch()
     for folder in {example, "browser"}:
         shutil.copytree(EXAMPLES / folder, scratch / folder, ignore=shutil.ignore_patterns("node_modules"))
