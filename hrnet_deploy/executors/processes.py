@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 
@@ -28,7 +29,18 @@ def open_processes(count: str, _: int | None) -> Iterator[Executor]:
 
 
 def _start_process(workers: int) -> None:
-    """Leave Ctrl-C to the driver, which ends the pool, and limit the threads of libraries that load later."""
+    """Leave Ctrl-C to the driver, which ends the pool, and limit the threads of libraries that load later.
+
+    A process ends with a driver that is killed; else it would wait for work for ever.
+    """
+    threading.Thread(target=_end_with_driver, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(CpuShare(workers).count()))
+
+
+def _end_with_driver() -> None:
+    driver = multiprocessing.parent_process()
+    if driver is not None:
+        driver.join()
+        os._exit(1)
