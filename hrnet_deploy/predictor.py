@@ -106,9 +106,7 @@ class Predictor:
         options: dict[str, Any] = {"device": device, "backend": backend, "streams": streams}
         if isinstance(streams, EllipsisType):
             options["streams"] = 1 if isinstance(artifact, Path) else None
-        engine_threads = threads
-        if isinstance(artifact, ServedModel):
-            card, engine_threads = artifact.card, None
+        card, engine_threads = (artifact.card, None) if isinstance(artifact, ServedModel) else (card, threads)
         # A pickled copy may be opened in another folder.
         place = artifact.absolute() if isinstance(artifact, Path) else artifact
         self._reopen = functools.partial(type(self), place, threads=threads, card=card, **options)
