@@ -183,6 +183,10 @@ class ClassificationResult(Result):
         by_class[self.indices] = self.scores
         return by_class
 
+    def topk_records(self, k: int = 5) -> list[dict[str, Any]]:
+        """Return `topk` as plain values, ready for JSON."""
+        return [{"class": name, "score": score} for name, score in self.topk(k)]
+
     def topk(self, k: int = 5) -> list[tuple[str, float]]:
         """Return the best classes.
 

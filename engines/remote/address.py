@@ -31,6 +31,21 @@ def is_url(artifact: object) -> TypeGuard[str]:
     return isinstance(artifact, str) and _SCHEME.match(artifact) is not None
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address or name is reached from this machine only.
+
+    Args:
+        host: an IP address, or a name, of which only "localhost" is known.
+
+    Returns:
+        True for loopback addresses and "localhost".
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @dataclass(frozen=True)
 class ModelUrl:
     """The parts of a model's URL.
@@ -102,12 +117,7 @@ class ModelUrl:
     @property
     def is_private(self) -> bool:
         """Whether what is sent stays hidden from the network: https, or a server on this machine."""
-        if self.scheme == "https" or self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return self.scheme == "https" or is_loopback(self.host)
 
     def __str__(self) -> str:
         return self.origin + self.path

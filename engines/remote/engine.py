@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.artifact.card import ARITHMETIC_KEY, BACKEND_KEY
 from hrnet_deploy.engines.feed import agrees, check_array, check_names
 from hrnet_deploy.engines.remote.client import Client, Response
 from hrnet_deploy.engines.remote.model_info import ModelInfo, check_ready, read_model_info
@@ -23,8 +24,6 @@ BACKEND = "v2"
 """Name of the backend, where the server does not name its own."""
 
 _STREAMS = 4
-_BACKEND_KEY = "hrnet_deploy.backend"
-_ARITHMETIC_KEY = "hrnet_deploy.arithmetic"
 _PLATFORMS = {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt"}
 _JSON_LIMIT_BYTES = 64 << 10
 _JSON_VALUE_BYTES = 40
@@ -58,8 +57,8 @@ class RemoteEngine:
             raise
         self.metadata = info.parameters
         self.device = self._client.address.origin
-        self.backend = _word(info.parameters.get(_BACKEND_KEY)) or _PLATFORMS.get(info.platform, BACKEND)
-        self.arithmetic = _word(info.parameters.get(_ARITHMETIC_KEY))
+        self.backend = _word(info.parameters.get(BACKEND_KEY)) or _PLATFORMS.get(info.platform, BACKEND)
+        self.arithmetic = _word(info.parameters.get(ARITHMETIC_KEY))
         self.streams = streams or _STREAMS
         self._as_json = () if info.binary else tuple(one.name for one in self.inputs)
         self._numbers = itertools.count(1)

@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
+from hrnet_deploy.artifact.card import CARD_KEY, SHA256_KEY, card_from_metadata
 from hrnet_deploy.engines.remote.client import Client
 from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError, UsageError, one_line
 from hrnet_deploy.spec import ModelCard, TensorSpec
 from hrnet_deploy.system.text_table import printable
 from hrnet_deploy.v2_tensors import V2_DTYPES
-
-SHA256_KEY = "hrnet_deploy.sha256"
-"""Parameter of a model's configuration with the digest of its file, in hex."""
 
 _LIMIT_BYTES = 16 << 20  # the configuration holds the card
 _MAX_TENSORS = 64

@@ -11,7 +11,12 @@ from hrnet_deploy.errors import ArtifactError
 from hrnet_deploy.spec import ModelCard
 
 CARD_KEY = "hrnet_deploy.card"
-"""Key of the card in ONNX `metadata_props`."""
+"""Key of the card in ONNX `metadata_props`, and in the configuration of a served model."""
+SHA256_KEY = "hrnet_deploy.sha256"
+"""Key of the file's digest in hex in the configuration of a served model; those of its runtime follow."""
+ARITHMETIC_KEY = "hrnet_deploy.arithmetic"
+BACKEND_KEY = "hrnet_deploy.backend"
+DEVICE_KEY = "hrnet_deploy.device"
 
 
 def card_metadata(card: ModelCard) -> dict[str, str]:

@@ -158,7 +158,7 @@ def _print(args: argparse.Namespace, result: Result, saved: Path | None) -> None
     if args.json:
         record = result.to_dict()
         if isinstance(result, ClassificationResult):
-            record["topk"] = [{"class": name, "score": score} for name, score in result.topk(args.topk or _TOPK)]
+            record["topk"] = result.topk_records(args.topk or _TOPK)
         print_json(record | where, compact=True)
         return
     milliseconds = sum(result.speed.values())

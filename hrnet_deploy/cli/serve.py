@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import ipaddress
 import logging
 import os
 import re
@@ -18,6 +17,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
+from hrnet_deploy.engines.remote.address import is_loopback
+from hrnet_deploy.engines.remote.served_model import Token
 from hrnet_deploy.errors import DeviceError, MissingDependencyError, MissingFileError, UsageError
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _announce(args: argparse.Namespace, listener: socket.socket, names: Sequence
     shown = "localhost" if args.host in _EVERYWHERE else f"[{args.host}]" if ":" in args.host else args.host
     url = f"http://{shown}:{port}"
     print_message(args, f"Serving {', '.join(names)} on {url} (a page for the browser; Ctrl-C ends it)")
-    if args.token_file is None and not _is_loopback(args.host):
+    if args.token_file is None and not is_loopback(args.host):
         print_message(args, f"hrnet-serve: everyone who reaches {url} may use it. Require a token: --token-file FILE")
     words = ["curl", "--data-binary", "@IMAGE", f"{url}{'' if len(names) == 1 else f'/models/{names[0]}'}/predict"]
     if args.token_file is None:
@@ -184,35 +185,18 @@ def _limits(args: argparse.Namespace) -> Any:
 
 
 def _token(path: Path) -> str:
-    """Read the token, one line of printable ASCII."""
+    """Read the token as clients read theirs."""
     try:
-        token = path.read_text("ascii").strip()
-    except FileNotFoundError as error:
-        raise MissingFileError(f"--token-file must exist, got {path}. Check the path.") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"--token-file must be readable ASCII, got {path} ({error}). Write the token there."
-        ) from error
-    if not token or not token.isprintable() or " " in token:
-        raise UsageError(
-            f"--token-file must hold one token, got {len(token)} characters. openssl rand -hex 32 > {path}"
-        )
-    return token
+        return Token.read(path).text
+    except UsageError as error:
+        raise UsageError(f"--token-file: {error} A new token: openssl rand -hex 32 > {path}") from error
 
 
 def _allowed_hosts(host: str, more: Sequence[str]) -> set[str] | None:
     """Return the names of a server on this machine alone, so that no other site's page reaches it by its own name."""
-    if not _is_loopback(host):
+    if not is_loopback(host):
         return set(more) or None
     return {*_LOCAL_NAMES, f"[{host}]" if ":" in host else host, *more}
-
-
-def _is_loopback(host: str) -> bool:
-    """Decide whether an address is reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _bind(host: str, port: int) -> socket.socket:

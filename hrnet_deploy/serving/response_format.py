@@ -54,7 +54,7 @@ class ResponseFormat:
             return _encoded(".jpg", result.overlay(legend=self.legend))
         record = result.to_dict()
         if isinstance(result, ClassificationResult):
-            record["topk"] = [{"class": name, "score": score} for name, score in result.topk(self.topk)]
+            record["topk"] = result.topk_records(self.topk)
         if self.mask and isinstance(result, SegmentationResult):
             record["mask"] = base64.b64encode(_encoded(".png", result.mask)).decode()
         if self.overlay:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hrnet_deploy.artifact.card import card_metadata
+from hrnet_deploy.artifact.card import ARITHMETIC_KEY, BACKEND_KEY, DEVICE_KEY, SHA256_KEY, card_metadata
 from hrnet_deploy.serving.served_model import ServedModel
 from hrnet_deploy.spec import TensorSpec
 from hrnet_deploy.v2_tensors import V2_DTYPES
@@ -32,10 +32,10 @@ def config(model: ServedModel) -> dict[str, Any]:
     predictor = model.predictor
     parameters = {
         **card_metadata(model.card),
-        "hrnet_deploy.sha256": model.sha256,
-        "hrnet_deploy.arithmetic": predictor.arithmetic,
-        "hrnet_deploy.device": predictor.device,
-        "hrnet_deploy.backend": predictor.backend,
+        SHA256_KEY: model.sha256,
+        ARITHMETIC_KEY: predictor.arithmetic,
+        DEVICE_KEY: predictor.device,
+        BACKEND_KEY: predictor.backend,
     }
     described = {
         "name": model.name,

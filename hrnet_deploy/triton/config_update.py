@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
+from hrnet_deploy.artifact.card import CARD_KEY, SHA256_KEY, card_from_metadata
 from hrnet_deploy.errors import ArtifactError, UsageError, one_line
 from hrnet_deploy.spec import ModelCard
-from hrnet_deploy.triton.model_config import SHA256_KEY
 from hrnet_deploy.triton.pbtxt import Fields, quote, read_pbtxt, write_pbtxt
 
 _SAME_FIELDS = ("name", "backend", "max_batch_size", "input", "output")

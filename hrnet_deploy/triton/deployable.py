@@ -11,6 +11,7 @@ from hrnet_deploy.artifact.engine_sidecar import check_sidecar, read_sidecar, si
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.artifact.plan_file import CLASSIC, read_plan
+from hrnet_deploy.engines.feed import agrees
 from hrnet_deploy.engines.load import ENGINE_SUFFIXES
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.spec import ModelCard, TensorSpec
@@ -100,16 +101,8 @@ def _read_engine(path: Path) -> Deployable:
 
 def _check_tensors(card: ModelCard, header: OnnxHeader, name: str) -> None:
     """Refuse a card that names other inputs and outputs than the graph, before Triton does."""
-    graph = {**header.inputs, **header.outputs}
+    shapes = {**header.inputs, **header.outputs}
+    graph = {each: TensorSpec(each, header.dtypes.get(each, ""), shape) for each, shape in shapes.items()}
     specs = (*card.inputs, *card.outputs)
-    if graph.keys() != {spec.name for spec in specs} or not all(
-        _agrees(spec, header, graph[spec.name]) for spec in specs
-    ):
-        raise ArtifactError(f"{name} must have the inputs and outputs its card names, got {graph}. Export it again.")
-
-
-def _agrees(spec: TensorSpec, header: OnnxHeader, shape: tuple[int | str, ...]) -> bool:
-    """Compare types and sizes; an open size may have another name."""
-    if len(shape) != len(spec.shape) or header.dtypes.get(spec.name) != spec.dtype:
-        return False
-    return all(a == b or (isinstance(a, str) and isinstance(b, str)) for a, b in zip(shape, spec.shape, strict=True))
+    if graph.keys() != {spec.name for spec in specs} or not all(agrees(spec, graph[spec.name]) for spec in specs):
+        raise ArtifactError(f"{name} must have the inputs and outputs its card names, got {shapes}. Export it again.")

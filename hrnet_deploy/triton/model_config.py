@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hrnet_deploy.artifact.card import CARD_KEY, card_metadata
+from hrnet_deploy.artifact.card import CARD_KEY, SHA256_KEY, card_metadata
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.spec import ModelCard, OutputKind, Task, TensorSpec
 from hrnet_deploy.triton.pbtxt import Identifier
@@ -16,8 +16,6 @@ from hrnet_deploy.v2_tensors import V2_DTYPES
 
 LABELS_FILE = "labels.txt"
 """File with the class names, one a line, in the folder of a model."""
-SHA256_KEY = "hrnet_deploy.sha256"
-"""Parameter with the digest of the artifact's file."""
 MODEL_KEY = "hrnet_deploy.model"
 """Parameter of a model that takes image files: the name of the model that it calls."""
 MAX_IMAGES = 16

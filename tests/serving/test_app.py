@@ -245,6 +245,7 @@ def test_a_predictor_that_was_given_open_stays_open(photos_onnx, jpegs):
         ({"..": "x.onnx"}, {}),
         ({"a b": "x.onnx"}, {}),
         ({"a": "x.onnx"}, {"token": " "}),
+        ({"a": "x.onnx"}, {"token": " s3cret"}),
     ],
 )
 def test_what_cannot_be_served_is_refused(models, options):

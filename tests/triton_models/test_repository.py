@@ -10,13 +10,12 @@ import onnx
 import pytest
 
 from hrnet_deploy import ArtifactError, MissingFileError, Predictor, UsageError, export, write_triton_repository
-from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata
+from hrnet_deploy.artifact.card import CARD_KEY, SHA256_KEY, card_from_metadata
 from hrnet_deploy.artifact.engine_sidecar import read_sidecar, sidecar_path
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.cli import export as export_command
 from hrnet_deploy.triton.config_update import parameters_of, read_config
-from hrnet_deploy.triton.model_config import SHA256_KEY
 from hrnet_deploy.triton.repository import model_name
 
 
