@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hrnet_deploy.engines.remote.address import is_url
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.protocols import Engine
 
@@ -18,7 +18,7 @@ _SERVER_BACKENDS = ("auto", "v2")
 
 
 def open_engine(
-    model: str | Path | bytes | ServedModel,
+    model: str | Path | bytes | RemoteModel,
     *,
     device: str = "auto",
     backend: str = "auto",
@@ -30,7 +30,7 @@ def open_engine(
 
     Args:
         model: an .onnx file, the bytes of one, a TensorRT engine (.engine, .plan, .trt), or a model on a V2 server: its
-            URL or a `ServedModel`. Engines are code: load only those that you trust.
+            URL or a `RemoteModel`. Engines are code: load only those that you trust.
         device: "cpu", "cuda", "cuda:N" or "auto"; for a server, which has its own, "auto".
         backend: "auto"; for an engine "tensorrt" or "tensorrt-rtx"; for .onnx "onnxruntime" (its own CPU or CUDA
             kernels), "onnxruntime-trt" (its TensorRT provider), "onnxruntime-rtx" (NVIDIA's TensorRT-RTX plugin, Ampere
@@ -52,8 +52,8 @@ def open_engine(
         DeviceError: the device is not there.
         MissingDependencyError: the runtime is not installed.
     """
-    model = ServedModel(model) if is_url(model) else model
-    if isinstance(model, ServedModel):
+    model = RemoteModel(model) if is_url(model) else model
+    if isinstance(model, RemoteModel):
         _check_server_options(model, device, backend, threads, in_order=in_order)
         from hrnet_deploy.engines.remote.engine import RemoteEngine
 
@@ -70,7 +70,7 @@ def open_engine(
 
 
 def _check_server_options(
-    served: ServedModel, device: str, backend: str, threads: int | None, *, in_order: bool
+    served: RemoteModel, device: str, backend: str, threads: int | None, *, in_order: bool
 ) -> None:
     """Refuse options that a server decides itself."""
     if device != "auto":

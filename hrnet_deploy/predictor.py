@@ -16,7 +16,7 @@ from hrnet_deploy.artifact.card import card_from_metadata
 from hrnet_deploy.engines.feed import agrees
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.engines.remote.address import is_url
-from hrnet_deploy.engines.remote.served_model import ServedModel, Token
+from hrnet_deploy.engines.remote.remote_model import RemoteModel, Token
 from hrnet_deploy.engines.streams import check_threads
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.imaging.sources import BinaryFile, OnError, PilImage, is_live, is_single, items
@@ -63,7 +63,7 @@ class Predictor:
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | ServedModel,
+        path: str | os.PathLike[str] | RemoteModel,
         *,
         device: str = "auto",
         backend: str = "auto",
@@ -106,7 +106,7 @@ class Predictor:
         options: dict[str, Any] = {"device": device, "backend": backend, "streams": streams}
         if isinstance(streams, EllipsisType):
             options["streams"] = 1 if isinstance(artifact, Path) else None
-        card, engine_threads = (artifact.card, None) if isinstance(artifact, ServedModel) else (card, threads)
+        card, engine_threads = (artifact.card, None) if isinstance(artifact, RemoteModel) else (card, threads)
         # A pickled copy may be opened in another folder.
         place = artifact.absolute() if isinstance(artifact, Path) else artifact
         self._reopen = functools.partial(type(self), place, threads=threads, card=card, **options)
@@ -132,7 +132,7 @@ class Predictor:
         """Preprocessing and postprocessing of single images, for programs that batch by themselves and call `infer`."""
         return self._loop.pipeline
 
-    def _check_card(self, path: Path | ServedModel) -> None:
+    def _check_card(self, path: Path | RemoteModel) -> None:
         """Refuse a card that names other inputs and outputs than the engine."""
         engine = (*self._engine.inputs, *self._engine.outputs)
         card = (*self.card.inputs, *self.card.outputs)
@@ -282,11 +282,11 @@ class Predictor:
 
 
 def _located(
-    path: str | os.PathLike[str] | ServedModel, card: ModelCard | None, token: str | None, timeout: float | None
-) -> Path | ServedModel:
+    path: str | os.PathLike[str] | RemoteModel, card: ModelCard | None, token: str | None, timeout: float | None
+) -> Path | RemoteModel:
     """Return the file, which a name of the zoo is not, or the model on a server with its options."""
-    path = ServedModel(path) if is_url(path) else path
-    if isinstance(path, ServedModel):
+    path = RemoteModel(path) if is_url(path) else path
+    if isinstance(path, RemoteModel):
         return path.having(card=card, token=None if token is None else Token(token), timeout_s=timeout)
     file = Path(path)
     if token is not None or timeout is not None:

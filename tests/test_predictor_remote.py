@@ -9,7 +9,7 @@ import pytest
 from helpers.v2_server import Scorer, serving, toy_card
 
 from hrnet_deploy import ArtifactError, DeviceError, Predictor, UsageError
-from hrnet_deploy.engines.remote.served_model import TIMEOUT_S
+from hrnet_deploy.engines.remote.remote_model import TIMEOUT_S
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 
 CARD = toy_card()

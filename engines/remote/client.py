@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hrnet_deploy.engines.remote.connection import CONNECT_S, Connection, Part, UnsentError
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.engines.remote.status import status_error
 from hrnet_deploy.errors import DeviceError, one_line
 from hrnet_deploy.system.text_table import printable
@@ -47,7 +47,7 @@ class Client:
     the system's authorities, or with those of SSL_CERT_FILE.
     """
 
-    def __init__(self, served: ServedModel) -> None:
+    def __init__(self, served: RemoteModel) -> None:
         self.address = served.address
         self._timeout_s = served.timeout_s
         self._headers = {"User-Agent": f"hrnet-deploy/{VERSION}", "Accept-Encoding": "identity"}

@@ -13,7 +13,7 @@ from hrnet_deploy.artifact.card import ARITHMETIC_KEY, BACKEND_KEY
 from hrnet_deploy.engines.feed import agrees, check_array, check_names
 from hrnet_deploy.engines.remote.client import Client, Response
 from hrnet_deploy.engines.remote.model_info import ModelInfo, check_ready, read_model_info
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError, one_line
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import ModelCard, TensorSpec
@@ -42,7 +42,7 @@ class RemoteEngine:
         metadata: texts of the parameters in the model's configuration.
     """
 
-    def __init__(self, served: ServedModel, *, streams: int | None = 1) -> None:
+    def __init__(self, served: RemoteModel, *, streams: int | None = 1) -> None:
         """Connect and read the model's description; `streams` is None for the default."""
         if streams is not None and streams < 1:
             raise UsageError(f"streams must be at least 1, got {streams}. Use 1 for one request at a time.")

@@ -21,7 +21,7 @@ from hrnet_deploy.batch_prediction.worker import Job, predict_chunk, release_mod
 from hrnet_deploy.batch_prediction.writable import writable
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.model_info import reported_sha256
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.executors import check_executor, open_executor, run_chunks
 from hrnet_deploy.integrity.inspect import inspect
@@ -59,7 +59,7 @@ class BatchPrediction:
 
 
 def predict_dataset(
-    artifact: _Path | ServedModel,
+    artifact: _Path | RemoteModel,
     sources: _Path | Sequence[_Path],
     out: _Path,
     *,
@@ -144,7 +144,7 @@ def predict_dataset(
 
 
 def _make_job(
-    artifact: _Path | ServedModel,
+    artifact: _Path | RemoteModel,
     out: Path,
     card: ModelCard | None,
     form: str,
@@ -154,9 +154,9 @@ def _make_job(
     """Identify the artifact, and check the options that depend on it."""
     if form not in FORMATS:
         raise UsageError(f"format must be one of {', '.join(FORMATS)}, got '{form}'. Choose one.")
-    if isinstance(artifact, ServedModel) or is_url(artifact):
-        served = artifact if isinstance(artifact, ServedModel) else ServedModel(str(artifact))
-        place: Path | ServedModel = served
+    if isinstance(artifact, RemoteModel) or is_url(artifact):
+        served = artifact if isinstance(artifact, RemoteModel) else RemoteModel(str(artifact))
+        place: Path | RemoteModel = served
         card = card or served.card
         with Predictor(served, card=card) as predictor:
             known: ModelCard | None = predictor.card

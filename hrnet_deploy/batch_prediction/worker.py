@@ -15,7 +15,7 @@ from hrnet_deploy.batch_prediction.part_writer import open_part, part_digest, pa
 from hrnet_deploy.batch_prediction.row import make_row
 from hrnet_deploy.batch_prediction.stored_image import StoredImage
 from hrnet_deploy.engines.remote.model_info import reported_sha256
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.executors import worker_threads
 from hrnet_deploy.predictor import Predictor
@@ -38,7 +38,7 @@ class Job:
         folder: absolute path of the output folder.
     """
 
-    artifact: Path | ServedModel
+    artifact: Path | RemoteModel
     sha256: str
     card: ModelCard | None
     device: str

@@ -19,7 +19,7 @@ from hrnet_deploy.benchmark.timing import (
     time_interleaved,
     warm_up,
 )
-from hrnet_deploy.engines.remote.served_model import ServedModel, runtime_of
+from hrnet_deploy.engines.remote.remote_model import RemoteModel, runtime_of
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.system import load_snapshot
@@ -72,7 +72,7 @@ class Settings:
 
 
 def benchmark(
-    paths: Sequence[Path | ServedModel], settings: Settings | None = None, *, step: Step = lambda _: None
+    paths: Sequence[Path | RemoteModel], settings: Settings | None = None, *, step: Step = lambda _: None
 ) -> Benchmark:
     """Measure artifacts side by side.
 
@@ -145,7 +145,7 @@ def plan_batches(models: Sequence[TimedModel], batches: Sequence[int]) -> tuple[
 
 
 def _open(
-    stack: ExitStack, paths: Sequence[Path | ServedModel], settings: Settings, step: Step, streams: int = 1
+    stack: ExitStack, paths: Sequence[Path | RemoteModel], settings: Settings, step: Step, streams: int = 1
 ) -> list[TimedModel]:
     image = None if settings.image is None else read_image(settings.image)
     models = []

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.benchmark.timing import Call
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.evaluation.loaded_model import identify
 from hrnet_deploy.imaging.drawing import Image
@@ -72,7 +72,7 @@ def generate_image(card: ModelCard) -> EncodedImage:
 class TimedModel:
     """An opened artifact and its timed calls."""
 
-    def __init__(self, artifact: Path | ServedModel, predictor: Predictor, image: EncodedImage | None = None) -> None:
+    def __init__(self, artifact: Path | RemoteModel, predictor: Predictor, image: EncodedImage | None = None) -> None:
         """Prepare the input from an image, or from a generated one."""
         self.artifact = artifact
         self.name, _, self.sha256, self.size_bytes = identify(artifact, predictor.metadata)

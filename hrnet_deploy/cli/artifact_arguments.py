@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hrnet_deploy.engines.remote.address import is_url
-from hrnet_deploy.engines.remote.served_model import ServedModel, Token
+from hrnet_deploy.engines.remote.remote_model import RemoteModel, Token
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.spec import ModelCard
 
@@ -41,7 +41,7 @@ def server_words(args: argparse.Namespace) -> list[str]:
     return [word for flag, file in given if file is not None for word in (flag, file)]
 
 
-def locate(args: argparse.Namespace, artifacts: Sequence[str], card: ModelCard | None) -> list[Path | ServedModel]:
+def locate(args: argparse.Namespace, artifacts: Sequence[str], card: ModelCard | None) -> list[Path | RemoteModel]:
     """Find the artifacts of a command.
 
     Args:
@@ -56,7 +56,7 @@ def locate(args: argparse.Namespace, artifacts: Sequence[str], card: ModelCard |
         UsageError: a malformed URL, a token without a server or for several of them, or one that cannot be used.
         MissingFileError: the token's file does not exist.
     """
-    served = [ServedModel(artifact, card=card) for artifact in artifacts if is_url(artifact)]
+    served = [RemoteModel(artifact, card=card) for artifact in artifacts if is_url(artifact)]
     token = None
     if args.token_file is not None:
         origins = sorted({each.address.origin for each in served})
@@ -65,11 +65,11 @@ def locate(args: argparse.Namespace, artifacts: Sequence[str], card: ModelCard |
             raise UsageError(f"--token-file must be for one server, got {found}. Name models of one server.")
         token = Token.read(Path(args.token_file))
     return [
-        ServedModel(artifact, token=token, card=card) if is_url(artifact) else Path(artifact) for artifact in artifacts
+        RemoteModel(artifact, token=token, card=card) if is_url(artifact) else Path(artifact) for artifact in artifacts
     ]
 
 
-def locate_with_card(args: argparse.Namespace, artifacts: Sequence[str]) -> list[Path | ServedModel]:
+def locate_with_card(args: argparse.Namespace, artifacts: Sequence[str]) -> list[Path | RemoteModel]:
     """Find the artifacts of a command whose --card is for models on servers.
 
     Args:

@@ -9,7 +9,7 @@ from hrnet_deploy.batch_prediction import predict_dataset
 from hrnet_deploy.batch_prediction.inputs import is_bulk
 from hrnet_deploy.batch_prediction.part_writer import FORMATS
 from hrnet_deploy.cli.console import print_json, print_message
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.spec import ModelCard
 
@@ -39,7 +39,7 @@ def check_without_out(args: argparse.Namespace) -> None:
         raise UsageError(f"lists, .tar and .parquet files need a folder for results, got {bulk} alone. Add --out DIR.")
 
 
-def predict_into_folder(args: argparse.Namespace, artifact: Path | ServedModel, card: ModelCard | None) -> int:
+def predict_into_folder(args: argparse.Namespace, artifact: Path | RemoteModel, card: ModelCard | None) -> int:
     """Predict into a folder, print the counts, and return 2 if an image could not be used."""
     for flag, given in (("--save", args.save is not None), ("--allow-url", args.allow_url)):
         if given:
@@ -59,7 +59,7 @@ def predict_into_folder(args: argparse.Namespace, artifact: Path | ServedModel, 
         device=args.device,
         backend=args.backend,
         threads=args.threads,
-        card=None if isinstance(artifact, ServedModel) else card,
+        card=None if isinstance(artifact, RemoteModel) else card,
     )
     if args.json:
         print_json(finished.to_dict())

@@ -13,7 +13,7 @@ from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, loca
 from hrnet_deploy.cli.console import launch, next_command, parser
 from hrnet_deploy.cli.inspect_runtimes import runtime_lines
 from hrnet_deploy.cli.inspect_served import describe_tensor, served_entries, served_record
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.integrity.fingerprint import ANSWER_KEY, GRAPH_KEY, PICTURE_KEY
 from hrnet_deploy.integrity.inspect import Inspection, convolutions_by_type, inspect, read_kernels
@@ -63,7 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Print the properties."""
     (artifact,) = locate_with_card(args, [args.artifact])
-    if isinstance(artifact, ServedModel):
+    if isinstance(artifact, RemoteModel):
         return _run_served(args, artifact)
     inspection = inspect(artifact)
     kernels = convolutions_by_type(read_kernels(inspection)) if args.layers else None
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_served(args: argparse.Namespace, served: ServedModel) -> int:
+def _run_served(args: argparse.Namespace, served: RemoteModel) -> int:
     """Print the properties of a model on a server."""
     if args.layers or args.device != "auto":
         option = "--layers" if args.layers else "--device"

@@ -14,7 +14,7 @@ from hrnet_deploy.cli.batch import add_batch_flags, check_without_out, predict_i
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
 from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.engines.remote.address import is_url
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.imaging.sources import is_live, is_single
 from hrnet_deploy.models.zoo import has_name
@@ -123,7 +123,7 @@ def _save(
     return Saver(Path(args.save), pool, lambda text: print_message(args, f"hrnet-predict: {text}")).saved(results)
 
 
-def _artifact(args: argparse.Namespace, card: ModelCard | None) -> Path | ServedModel:
+def _artifact(args: argparse.Namespace, card: ModelCard | None) -> Path | RemoteModel:
     """Return the file or the model on a server; a zoo name is exported into the cache first."""
     (artifact,) = locate(args, [args.artifact], card)
     if is_url(args.artifact) or not has_name(args.artifact) or Path(args.artifact).exists():

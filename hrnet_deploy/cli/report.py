@@ -21,7 +21,7 @@ from hrnet_deploy.cli.console import (
     print_json,
     print_message,
 )
-from hrnet_deploy.engines.remote.served_model import runtime_of
+from hrnet_deploy.engines.remote.remote_model import runtime_of
 from hrnet_deploy.errors import UsageError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
 from hrnet_deploy.engines.remote.address import is_loopback
-from hrnet_deploy.engines.remote.served_model import Token
+from hrnet_deploy.engines.remote.remote_model import Token
 from hrnet_deploy.errors import DeviceError, MissingDependencyError, MissingFileError, UsageError
 
 if TYPE_CHECKING:

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.model_info import reported_sha256
-from hrnet_deploy.engines.remote.served_model import ServedModel, runtime_of
+from hrnet_deploy.engines.remote.remote_model import RemoteModel, runtime_of
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.model_runner import Model
 from hrnet_deploy.evaluation.run_info import EvaluatedModel
 from hrnet_deploy.predictor import Predictor
 
-Artifact = str | Path | ServedModel
+Artifact = str | Path | RemoteModel
 """A file, or a model on a V2 server: its URL, or its URL with a token or a card."""
 
 
@@ -43,7 +43,7 @@ def open_models(
     with contextlib.ExitStack() as stack:
         loaded = []
         for model in models:
-            if not isinstance(model, (str, Path, ServedModel)):
+            if not isinstance(model, (str, Path, RemoteModel)):
                 loaded.append(LoadedModel(model, _info(model, None)))
                 continue
             own_device, own_backend = runtime_of(model, models, device, backend)
@@ -92,8 +92,8 @@ class Identity(NamedTuple):
 
 def identify(artifact: Artifact, metadata: Mapping[str, str]) -> Identity:
     """Name an artifact and its content; `metadata` is that of the opened artifact."""
-    artifact = ServedModel(artifact) if is_url(artifact) else artifact
-    if isinstance(artifact, ServedModel):
+    artifact = RemoteModel(artifact) if is_url(artifact) else artifact
+    if isinstance(artifact, RemoteModel):
         return Identity(str(artifact), None, reported_sha256(metadata), 0)
     path = Path(artifact)
     return Identity(path.name, path, sha256_file(path), path.stat().st_size)

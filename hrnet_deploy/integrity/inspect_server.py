@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hrnet_deploy.engines.remote.client import Client
 from hrnet_deploy.engines.remote.engine import RemoteEngine
 from hrnet_deploy.engines.remote.model_info import ModelInfo, read_model_info
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.integrity.verify import FINGERPRINT, NO_CARD, Check, check_output
 from hrnet_deploy.spec import ModelCard
 
@@ -21,12 +21,12 @@ class ServerInspection:
         card: the card given, or the one in the model's configuration; None where there is neither.
     """
 
-    served: ServedModel
+    served: RemoteModel
     info: ModelInfo
     card: ModelCard | None
 
 
-def inspect_server(served: ServedModel) -> ServerInspection:
+def inspect_server(served: RemoteModel) -> ServerInspection:
     """Read a model's description without running it.
 
     Args:

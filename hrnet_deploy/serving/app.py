@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hrnet_deploy.engines.remote.served_model import Token
+from hrnet_deploy.engines.remote.remote_model import Token
 from hrnet_deploy.serving import images, page, v2
 from hrnet_deploy.serving.guard import Guard, counted
 from hrnet_deploy.serving.http_error import HttpError, error_response, internal_error
@@ -63,7 +63,7 @@ def app(
         UsageError: no model, a name that is no part of a URL, or a token that is no word of visible ASCII.
     """
     if token is not None:
-        Token(token)  # a client could not send another one
+        Token(token)  # refuses what no client could send
     options = {"device": device, "backend": backend, "threads": threads, "streams": streams}
     served = ServedModels(models, limits or Limits(), options)
 

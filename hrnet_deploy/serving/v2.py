@@ -43,14 +43,14 @@ async def infer(request: Request) -> Response:
     body = await read_body(request, models.limits, model.message_bytes)
     header_length = _header_length(request.headers.get(HEADER_LENGTH))
     if (len(body) if header_length is None else header_length) <= _INLINE_BYTES:
-        asked = _read(model, body, header_length)
+        requested = _read(model, body, header_length)
     else:
         loop = asyncio.get_running_loop()
-        asked = await loop.run_in_executor(models.workers.reading, _read, model, body, header_length)
+        requested = await loop.run_in_executor(models.workers.reading, _read, model, body, header_length)
     ticket = Ticket()
-    with model.admit(len(asked.rows)):
+    with model.admit(len(requested.rows)):
         future, resolve = handed_over()
-        model.infer(asked.rows, ticket, lambda outputs: _write(model, asked, outputs), resolve)
+        model.infer(requested.rows, ticket, lambda outputs: _write(model, requested, outputs), resolve)
         (outcome,) = await wait_for(request, ticket, [future], models.limits.timeout_s)
     if isinstance(outcome, Exception):
         raise as_http_error(outcome)
@@ -81,16 +81,16 @@ def _header_length(text: str | None) -> int | None:
 def _read(model: ServedModel, body: bytes, header_length: int | None) -> InferRequest:
     """Read the tensors and check them against the model."""
     try:
-        asked = read_request(body, header_length, [spec.name for spec in model.card.outputs])
-        check_names(model.card.inputs[:1], asked.inputs)
+        requested = read_request(body, header_length, [spec.name for spec in model.card.outputs])
+        check_names(model.card.inputs[:1], requested.inputs)
         spec = model.card.inputs[0]
-        array = asked.inputs[spec.name]
+        array = requested.inputs[spec.name]
         check_array(spec, array)
     except UsageError as error:
         raise as_http_error(error) from error
     _check_range(model, array)
-    asked.rows = list(array)
-    return asked
+    requested.rows = list(array)
+    return requested
 
 
 def _check_range(model: ServedModel, array: NDArray[np.generic]) -> None:
@@ -106,13 +106,13 @@ def _check_range(model: ServedModel, array: NDArray[np.generic]) -> None:
         raise as_http_error(error) from error
 
 
-def _write(model: ServedModel, asked: InferRequest, outputs: Tensors) -> tuple[bytes, list[bytes | memoryview]]:
+def _write(model: ServedModel, requested: InferRequest, outputs: Tensors) -> tuple[bytes, list[bytes | memoryview]]:
     """Write the message of a response."""
     fields: dict[str, Any] = {"model_name": model.name, "model_version": "1"}
-    if asked.id is not None:
-        fields["id"] = asked.id
-    chosen = {name: outputs[name] for name in asked.outputs}
-    as_json = [name for name, is_binary in asked.outputs.items() if not is_binary]
+    if requested.id is not None:
+        fields["id"] = requested.id
+    chosen = {name: outputs[name] for name in requested.outputs}
+    as_json = [name for name, is_binary in requested.outputs.items() if not is_binary]
     return write_message(fields, "outputs", chosen, as_json=as_json)
 
 

@@ -5,7 +5,7 @@ import logging
 import pytest
 from helpers.v2_server import SHA256, Scorer, serving, toy_card
 
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.evaluation import evaluate
 from hrnet_deploy.evaluation.loaded_model import open_models
 from hrnet_deploy.predictor import Predictor
@@ -20,7 +20,7 @@ def v2():
 
 
 def test_a_model_on_a_server_is_named_by_its_url_and_the_digest_that_it_reports(v2):
-    with open_models([v2.url, ServedModel(v2.url)], device="auto", backend="auto", threads=None) as models:
+    with open_models([v2.url, RemoteModel(v2.url)], device="auto", backend="auto", threads=None) as models:
         assert {(m.info.name, m.info.path, m.info.sha256, m.info.size_bytes) for m in models} == {
             (v2.url, None, SHA256, 0)
         }

@@ -10,14 +10,14 @@ import pytest
 from helpers.raw_server import raw_server
 
 from hrnet_deploy.engines.remote.client import Client
-from hrnet_deploy.engines.remote.served_model import ServedModel, Token
+from hrnet_deploy.engines.remote.remote_model import RemoteModel, Token
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 def client_of(server, **options):
-    return Client(ServedModel(f"http://127.0.0.1:{server.port}/v2/models/m", **options))
+    return Client(RemoteModel(f"http://127.0.0.1:{server.port}/v2/models/m", **options))
 
 
 def get(client, limit=1000):
@@ -277,9 +277,9 @@ def test_a_refused_connection_and_an_unknown_name():
     with pytest.raises(
         DeviceError, match=r"must accept connections, got 'Connection refused' from http://127.0.0.1:\d+"
     ):
-        get(Client(ServedModel(f"http://127.0.0.1:{port}/v2/models/m")))
+        get(Client(RemoteModel(f"http://127.0.0.1:{port}/v2/models/m")))
     with pytest.raises(DeviceError, match=r"must have a known name, got http://nowhere.invalid"):
-        get(Client(ServedModel("http://nowhere.invalid/v2/models/m")))
+        get(Client(RemoteModel("http://nowhere.invalid/v2/models/m")))
 
 
 def test_a_server_without_tls_is_no_https():
@@ -288,7 +288,7 @@ def test_a_server_without_tls_is_no_https():
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     with raw_server(script) as server, pytest.raises(DeviceError, match=r"offer TLS that can be verified.*https://127"):
-        get(Client(ServedModel(f"https://127.0.0.1:{server.port}/v2/models/m")))
+        get(Client(RemoteModel(f"https://127.0.0.1:{server.port}/v2/models/m")))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

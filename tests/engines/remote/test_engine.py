@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.engines.remote.served_model import ServedModel, Token
+from hrnet_deploy.engines.remote.remote_model import RemoteModel, Token
 from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError, UsageError
 from hrnet_deploy.spec import ShapeRange, TensorSpec
 from hrnet_deploy.v2_tensors import HEADER_LENGTH
@@ -69,7 +69,7 @@ def test_tensors_are_binary_and_the_request_names_the_outputs(v2):
 def test_a_version_is_part_of_every_path(v2):
     with pytest.raises(ArtifactError, match="must have a model card"):
         open_engine(f"{v2.url}/versions/1")
-    engine = open_engine(ServedModel(f"{v2.url}/versions/1", card=CARD))
+    engine = open_engine(RemoteModel(f"{v2.url}/versions/1", card=CARD))
     engine.run({"input": images()})
     assert v2.requests[-1][1] == "/v2/models/m/versions/1/infer"
     with pytest.raises(ArtifactError, match=r"HTTP 404 \(unknown: /v2/models/m/versions/9\)"):
@@ -97,7 +97,7 @@ def test_a_server_that_sends_json_for_binary_tensors(v2):
 def test_a_server_without_metadata_of_its_own_or_configuration(v2):
     for path in ("/v2", "/v2/models/m/config"):
         v2.replies[path] = lambda handler: handler.error(404, "no such thing")
-    engine = open_engine(ServedModel(v2.url, card=CARD))
+    engine = open_engine(RemoteModel(v2.url, card=CARD))
     assert engine.metadata == {}
     assert engine.run({"input": images()})["logits"].shape == (2, 4)
 
@@ -191,7 +191,7 @@ def test_any_response_is_outputs_or_one_line(fuzzed, head, json_bytes, body):
 @pytest.fixture
 def fuzzed(v2):
     """An engine whose inferences get the bytes in a list."""
-    engine, content = open_engine(ServedModel(v2.url, timeout_s=5)), [b""]
+    engine, content = open_engine(RemoteModel(v2.url, timeout_s=5)), [b""]
 
     def reply(handler):
         handler.read_body()
@@ -329,7 +329,7 @@ def test_many_threads_get_their_own_outputs(v2):
 
 
 def test_a_slow_model_ends_at_the_timeout(v2):
-    engine = open_engine(ServedModel(v2.url, timeout_s=0.3))
+    engine = open_engine(RemoteModel(v2.url, timeout_s=0.3))
 
     def slow(tensors):
         time.sleep(1)
@@ -357,7 +357,7 @@ def test_https_is_verified_and_carries_the_token(certificate, monkeypatch):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     with serving(Scorer(CARD), CARD, context=context) as v2:
-        served = ServedModel(v2.url, Token("secret"))
+        served = RemoteModel(v2.url, Token("secret"))
         with pytest.raises(
             DeviceError, match=r"TLS that can be verified, got self-signed certificate from https://local"
         ):

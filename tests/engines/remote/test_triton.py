@@ -8,7 +8,7 @@ from helpers.triton_server import triton_server
 
 from hrnet_deploy import Predictor
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.engines.remote.served_model import ServedModel
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.evaluation import compare
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
@@ -67,7 +67,7 @@ def test_an_evaluation_against_its_own_url_changes_no_image(url, photos_onnx, sh
 
 
 def test_an_inspection_and_the_fingerprint(url, photos_onnx):
-    inspection = inspect_server(ServedModel(url))
+    inspection = inspect_server(RemoteModel(url))
     assert inspection.info.server == "triton 2.51.0"
     assert (inspection.info.versions, inspection.info.not_ready, inspection.info.binary) == (("1",), "", True)
     assert inspection.card == Predictor(photos_onnx, device="cpu").card
@@ -79,7 +79,7 @@ def test_other_models_and_versions_are_unknown(url, triton):
     for other in (f"{url}/versions/7", triton.model_url("nothing")):
         with pytest.raises(ArtifactError, match=r"must be a model of a V2 server, got HTTP 40.*is not found"):
             open_engine(other)
-    assert open_engine(ServedModel(f"{url}/versions/1")).outputs[0].name == "logits"
+    assert open_engine(RemoteModel(f"{url}/versions/1")).outputs[0].name == "logits"
 
 
 def test_a_batch_that_triton_refuses_is_its_sentence(url):

@@ -51,7 +51,7 @@ class Token:
 
 
 @dataclass(frozen=True)
-class ServedModel:
+class RemoteModel:
     """A model on a V2 server.
 
     Attributes:
@@ -84,7 +84,7 @@ class ServedModel:
         """The parts of the URL."""
         return ModelUrl.parse(self.url)
 
-    def having(self, **options: Any) -> ServedModel:
+    def having(self, **options: Any) -> RemoteModel:
         """Return a copy with those fields replaced that are not None."""
         return replace(self, **{name: value for name, value in options.items() if value is not None})
 
@@ -92,16 +92,16 @@ class ServedModel:
         return str(self.address)
 
 
-def is_served(artifact: object) -> TypeGuard[str | ServedModel]:
+def is_remote(artifact: object) -> TypeGuard[str | RemoteModel]:
     """Whether an artifact is a model on a server.
 
     Args:
-        artifact: a path, a URL, a `ServedModel` or another value.
+        artifact: a path, a URL, a `RemoteModel` or another value.
 
     Returns:
-        True for a URL and a `ServedModel`.
+        True for a URL and a `RemoteModel`.
     """
-    return isinstance(artifact, ServedModel) or is_url(artifact)
+    return isinstance(artifact, RemoteModel) or is_url(artifact)
 
 
 def runtime_of(artifact: object, artifacts: Iterable[object], device: str, backend: str) -> tuple[str, str]:
@@ -109,7 +109,7 @@ def runtime_of(artifact: object, artifacts: Iterable[object], device: str, backe
 
     Args:
         artifact: one of `artifacts`.
-        artifacts: paths, URLs and `ServedModel`s.
+        artifacts: paths, URLs and `RemoteModel`s.
         device: device given for all of them.
         backend: backend given for all of them.
 
@@ -117,4 +117,4 @@ def runtime_of(artifact: object, artifacts: Iterable[object], device: str, backe
         Device and backend to open it with; those given, unless it is on a server and a file is among them.
     """
     has_file = any(isinstance(each, (str, Path)) and not is_url(each) for each in artifacts)
-    return ("auto", "auto") if has_file and is_served(artifact) else (device, backend)
+    return ("auto", "auto") if has_file and is_remote(artifact) else (device, backend)

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from hrnet_deploy.engines.remote.served_model import ServedModel, Token, is_served, runtime_of
+from hrnet_deploy.engines.remote.remote_model import RemoteModel, Token, is_remote, runtime_of
 from hrnet_deploy.errors import MissingFileError, UsageError
 
 URL = "https://h/v2/models/m"
 
 
 def test_a_token_is_pickled_and_not_shown():
-    served = ServedModel(URL, Token("secret"))
+    served = RemoteModel(URL, Token("secret"))
     assert "secret" not in repr(served) + str(served) + repr(served.token) + str(served.token)
     assert pickle.loads(pickle.dumps(served)) == served
 
@@ -20,9 +20,9 @@ def test_a_token_is_pickled_and_not_shown():
 @pytest.mark.parametrize("url", ["http://example.org:8000/v2/models/m", "http://10.0.0.1/v2/models/m"])
 def test_a_token_does_not_go_over_http_to_another_machine(url):
     with pytest.raises(UsageError, match=r"a token must be sent over https.*ssh -L") as caught:
-        ServedModel(url, Token("secret"))
+        RemoteModel(url, Token("secret"))
     assert "secret" not in str(caught.value)
-    assert ServedModel("http://localhost:8000/v2/models/m", Token("secret")).token == Token("secret")
+    assert RemoteModel("http://localhost:8000/v2/models/m", Token("secret")).token == Token("secret")
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a\nX: y", "a\r", "ä", "\x7f"])
@@ -62,13 +62,13 @@ def test_other_token_files_are_refused_without_their_content(tmp_path, content, 
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 1e9])
 def test_a_timeout_is_a_time(seconds):
     with pytest.raises(UsageError, match="timeout must be above 0"):
-        ServedModel(URL, timeout_s=seconds)
+        RemoteModel(URL, timeout_s=seconds)
 
 
 def test_device_and_backend_are_for_files_where_there_are_files():
-    file, served = Path("w18.onnx"), ServedModel(URL)
+    file, served = Path("w18.onnx"), RemoteModel(URL)
     assert runtime_of(file, [file, URL], "cpu", "openvino") == ("cpu", "openvino")
     assert runtime_of(URL, [file, URL], "cpu", "openvino") == ("auto", "auto")
     assert runtime_of(served, [served, URL], "cpu", "openvino") == ("cpu", "openvino")
-    assert is_served(URL)
-    assert not is_served(file)
+    assert is_remote(URL)
+    assert not is_remote(file)
