@@ -1,0 +1,95 @@
+"""Files of other people, opened only if they are regular, so that a read ends and its size is known before it begins.
+
+A pipe, a device or a socket may have no end, and opening one may wait forever. They are refused unless the environment
+variable HRNET_DEPLOY_ALLOW_SPECIAL is set, which `--allow-special` does; then a read ends at its limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from hrnet_deploy.errors import HrnetDeployError, MissingFileError, UsageError
+
+ALLOW_SPECIAL = "HRNET_DEPLOY_ALLOW_SPECIAL"
+"""Environment variable: "1" allows pipes, devices and sockets as input files, in worker processes, too."""
+
+_CHUNK_BYTES = 1 << 20
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFSOCK: "a socket",
+}
+
+
+@contextlib.contextmanager
+def open_regular(path: Path, what: str, error_type: type[HrnetDeployError] = UsageError) -> Iterator[IO[bytes]]:
+    """Open a regular file for reading, unbuffered.
+
+    Args:
+        path: the file; symbolic links are followed.
+        what: name of the file in errors, such as "class file"; the path is added.
+        error_type: type of all errors but a missing file.
+
+    Yields:
+        The open file.
+
+    Raises:
+        MissingFileError: there is no such file.
+        HrnetDeployError: of `error_type`; a folder, a special file, no permission, or a path that no file can have.
+    """
+    with translated(path, what, error_type), open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(mode):
+            if os.environ.get(ALLOW_SPECIAL) != "1":
+                kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
+                raise error_type(
+                    f"{what} must be a regular file, got {kind} at {path}. Copy its content to a file; where it is "
+                    "meant, add --allow-special."
+                )
+            os.set_blocking(file.fileno(), True)
+        yield file
+
+
+def read_regular(path: Path, what: str, limit_bytes: int, error_type: type[HrnetDeployError] = UsageError) -> bytes:
+    """Read a regular file whole; a larger one than `limit_bytes` is refused before memory is taken.
+
+    The other arguments and the errors are those of `open_regular`.
+    """
+    with open_regular(path, what, error_type) as file:
+        content = bytearray()
+        too_large = os.fstat(file.fileno()).st_size > limit_bytes
+        while not too_large and (chunk := file.read(_CHUNK_BYTES)):
+            content += chunk
+            too_large = len(content) > limit_bytes  # a special file has no size, and a regular one may grow
+        if too_large:
+            raise error_type(f"{what} must have at most {limit_bytes} bytes, got more in {path}. Check the path.")
+        return bytes(content)
+
+
+@contextlib.contextmanager
+def translated(path: Path, what: str, error_type: type[HrnetDeployError] = UsageError) -> Iterator[None]:
+    """Convert the errors of opening and reading a file to one line; the arguments are those of `open_regular`."""
+    try:
+        yield
+    except HrnetDeployError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{what} must exist, got no file {path}. Check the path.") from error
+    except IsADirectoryError as error:
+        raise error_type(f"{what} must be a file, got the folder {path}. Name a file.") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character, or text that is no path
+        reason = getattr(error, "strerror", None) or error
+        raise error_type(
+            f"{what} must be readable, got '{reason}' for {path}. Check it and its permissions."
+        ) from error
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open without waiting for a pipe's writer, and without becoming the controlling process of a terminal."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
