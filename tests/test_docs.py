@@ -1,49 +1,96 @@
-"""README.md and docs/: commands that their own parsers accept, Python that compiles, and links that lead somewhere."""
+"""README.md and docs/: every command and every Python block runs, or the page says why not; links lead somewhere."""
 
 import importlib
 import re
 import shlex
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers.docs_world import DATA, make_world, run
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(
+    r"(?:^[ ]*<!-- (?P<mark>not run|exits with): (?P<value>[^\n]+) -->\n\s*)?"
+    r"^(?P<indent>[ ]*)```(?P<language>bash|python)\n(?P<text>.*?)^[ ]*```",
+    re.DOTALL | re.MULTILINE,
+)
 
 
-def blocks(language):
-    """(page, text) of every block of code in that language."""
-    pattern = re.compile(rf"```{language}\n(.*?)```", re.DOTALL)
-    return [(page.name, text) for page in PAGES for text in pattern.findall(page.read_text())]
+@dataclass(frozen=True)
+class Block:
+    """A block of code; `mark` is "not run" with its reason, or "exits with" and the exit code."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    mark: str | None
+    value: str | None
+
+    def __str__(self):
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def blocks_of(page):
+    content = page.read_text()
+    for match in _BLOCK.finditer(content):
+        text = "\n".join(line.removeprefix(match["indent"]) for line in match["text"].split("\n"))
+        line = content.count("\n", 0, match.start("language")) + 1
+        yield Block(page, line, match["language"], text, match["mark"], match["value"])
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 
 def commands():
-    """(page, line) of every command of this package, without its comment and what it is piped to."""
-    for page, text in blocks("bash"):
-        for line in text.replace("\\\n", " ").splitlines():
+    """(place, line) of every command of this package, without its comment and what it is piped to."""
+    for block in BLOCKS:
+        if block.language != "bash":
+            continue
+        for line in block.text.replace("\\\n", " ").splitlines():
             words = shlex.split(line.partition(" | ")[0], comments=True)
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 words.pop(0)
             if words and words[0].startswith("hrnet-"):
-                yield page, shlex.join(words)
+                yield str(block), shlex.join(words[: words.index("&")] if "&" in words else words)
 
 
-@pytest.mark.parametrize(("page", "line"), list(commands()))
-def test_a_command_is_one_that_its_parser_accepts(page, line):
+@pytest.mark.parametrize(("place", "line"), list(commands()))
+def test_a_command_is_one_that_its_parser_accepts(place, line):
     command, *words = shlex.split(line)
     importlib.import_module(f"hrnet_deploy.cli.{command.removeprefix('hrnet-')}").parse_args(words)
 
 
-@pytest.mark.parametrize(("page", "text"), blocks("python"))
-def test_python_compiles(page, text):
-    compile(text, page, "exec")
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "python"], ids=str)
+def test_python_compiles(block):
+    compile(block.text, str(block), "exec")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_to_files_lead_somewhere(page):
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    if not DATA.is_dir():
+        pytest.skip("the images of ../shared/data are not here")
+    folder = tmp_path_factory.mktemp("docs") / "world"
+    folder.mkdir()
+    return make_world(folder)
 
 
-def test_there_are_commands_to_check():
-    assert len(list(commands())) > 20
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [p for p in PAGES if any(b.mark != "not run" for b in blocks_of(p))], ids=str)
+def test_the_blocks_of_a_page_run_in_order(page, world, tmp_path):
+    folder = tmp_path / "work"
+    shutil.copytree(world, folder, copy_function=lambda source, target: Path(target).hardlink_to(source))
+    for block in blocks_of(page):
+        if block.mark == "not run":
+            continue
+        done = run(block.text, folder, block.language)
+        expected = int(block.value) if block.mark == "exits with" else 0
+        assert done.returncode == expected, f"{block}\n{block.text}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+def test_there_are_blocks_to_run():
+    assert sum(block.mark != "not run" for block in BLOCKS) > 40
+    assert len(list(commands())) > 100

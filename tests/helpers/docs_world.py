@@ -1,0 +1,66 @@
+"""The folder in which the handbook's commands run: small trained models and real images under the names of the pages."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO, DATA = ROOT / "demo", ROOT.parent / "shared" / "data"
+COMMANDS = ("export", "predict", "models", "doctor", "bench", "inspect", "report", "serve")
+
+
+def make_world(folder):
+    """Fill a folder: weights (w18.pth, street.pth), images (cat.jpg, street.png, photos), data sets and artifacts."""
+    names = (DEMO / "photos10.txt").read_text().split()
+    state = load_file(DEMO / "hrnet_w18_small_v1_photos10.safetensors")
+    torch.save({"state_dict": state, "meta": {"CLASSES": names}}, folder / "w18.pth")
+    shutil.copy(DEMO / "hrnetv2_w18_small_v1_street.pth", folder / "street.pth")
+    shutil.copy(DEMO / "photos10.txt", folder / "classes.txt")
+    for split in ("train", "val"):
+        shutil.copytree(DATA / "photos" / split, folder / split)
+    shutil.copytree(DATA / "street", folder / "cityscapes")
+    photos = folder / "photos"
+    photos.mkdir()
+    for number, path in enumerate(sorted((DATA / "imagenet" / "val").rglob("*.JPEG"))[:6]):
+        shutil.copy(path, photos / f"{number}.jpg")
+    shutil.copy(photos / "0.jpg", folder / "cat.jpg")
+    shutil.copy(sorted((DATA / "street" / "leftImg8bit" / "val").rglob("*.png"))[0], folder / "street.png")
+    for line in (
+        "hrnet-export --weights w18.pth -o w18.onnx",
+        "hrnet-export --weights w18.pth --precision fp16 -o w18_fp16.onnx",
+        "hrnet-export --weights w18.pth --precision int8 --calib-data train --calib-images 40 -o w18_int8.onnx",
+        "hrnet-export --weights street.pth --no-align-corners --imgsz 360x480 -o street.onnx",
+    ):
+        run(line, folder)
+    return folder
+
+
+def make_bin(folder):
+    """Write the commands as scripts that run this checkout."""
+    folder.mkdir()
+    for name in COMMANDS:
+        script = folder / f"hrnet-{name}"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hrnet_deploy {name} "$@"\n')
+        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    (folder / "python").symlink_to(sys.executable)
+
+
+def run(text, folder, language="bash"):
+    """Run a block of a page; return the finished process."""
+    words = ["bash", "-euo", "pipefail", "-c", text] if language == "bash" else [sys.executable, "-c", text]
+    bin_folder = folder.parent / "bin"
+    if not bin_folder.exists():
+        make_bin(bin_folder)
+    environment = os.environ | {
+        "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "HRNET_DEPLOY_CACHE": str(folder.parent / "cache"),
+    }
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
