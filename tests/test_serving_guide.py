@@ -1,4 +1,4 @@
-"""The example files of docs/serving.md: options that exist, manifests that validate, and a proxy that works."""
+"""The example files of docs/guides/serving.md: options that exist, manifests that validate, and a proxy that works."""
 
 import contextlib
 import http.client

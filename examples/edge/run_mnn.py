@@ -30,7 +30,7 @@ def run(model: Path, batch: np.ndarray) -> np.ndarray:
     net = MNN.nn.load_module_from_file(str(model), ["input"], [output])
     outputs = net.forward([expr.const(batch, list(batch.shape), expr.NCHW, TYPES[str(batch.dtype)])])
     if not outputs:
-        sys.exit(f"run_mnn.py: {model.name} must compute {output}, got nothing. See docs/runtimes.md.")
+        sys.exit(f"run_mnn.py: {model.name} must compute {output}, got nothing. See docs/guides/runtimes.md.")
     return np.array(expr.convert(outputs[0], expr.NCHW).read())
 
 

@@ -30,7 +30,7 @@ def run(param: Path, image: np.ndarray, weights: str) -> np.ndarray:
     for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic"):
         setattr(net.opt, option, weights == "fp16")
     if net.load_param(str(param)) or net.load_model(str(param.with_suffix(".bin"))):
-        sys.exit(f"run_ncnn.py: {param.name} must hold layers that ncnn has. See docs/runtimes.md.")
+        sys.exit(f"run_ncnn.py: {param.name} must hold layers that ncnn has. See docs/guides/runtimes.md.")
     extractor = net.create_extractor()
     extractor.input("in0", ncnn.Mat(image).clone())  # a Mat alone would not keep the array alive
     return np.array(extractor.extract("out0")[1])

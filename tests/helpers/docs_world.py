@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import torch
@@ -31,6 +32,11 @@ def make_world(folder):
         shutil.copy(path, photos / f"{number}.jpg")
     shutil.copy(photos / "0.jpg", folder / "cat.jpg")
     shutil.copy(sorted((DATA / "street" / "leftImg8bit" / "val").rglob("*.png"))[0], folder / "street.png")
+    (folder / "list.txt").write_text("".join(f"{path}\n" for path in sorted(photos.iterdir())))
+    (folder / "shards").mkdir()
+    with tarfile.open(folder / "shards" / "0.tar", "w") as shard:
+        for path in sorted(photos.iterdir())[:2]:
+            shard.add(path, path.name)
     for line in (
         "hrnet-export --weights w18.pth -o w18.onnx",
         "hrnet-export --weights w18.pth --precision fp16 -o w18_fp16.onnx",
