@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 IMAGE ?=
 
-.PHONY: demo test test-fast coverage lint bench clean
+.PHONY: demo test test-fast coverage lint docs bench clean
 
 demo: .venv/demo.installed  ## export the demo models, run them on a real image (or IMAGE=...), show where the result is
 	@$(BIN)/python demo/demo.py $(IMAGE)
@@ -27,6 +27,11 @@ lint: .venv/dev.installed  ## style, types, import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@PYTHONPATH=. $(BIN)/lint-imports
+
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: .venv/docs.installed  ## the handbook, into build/docs; a broken link or a missing reference fails
+	@$(BIN)/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
 
 bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the same run
 	@$(BIN)/python benchmarks/preprocess.py

@@ -14,14 +14,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _BLOCK = re.compile(
     r"(?:^[ ]*<!-- (?P<mark>not run|exits with): (?P<value>[^\n]+) -->\n\s*)?"
-    r"^(?P<indent>[ ]*)```(?P<language>bash|python)\n(?P<text>.*?)^[ ]*```",
+    r"^(?P<indent>[ ]*)```(?P<language>bash|python)\n(?P<text>.*?)^[ ]*```"
+    r"(?:\n\s*```text\n(?P<shown>.*?)^[ ]*```)?",
     re.DOTALL | re.MULTILINE,
 )
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code; `mark` is "not run" with its reason, or "exits with" and the exit code."""
+    """A block of code; `mark` is "not run" with its reason, or "exits with" and the exit code.
+
+    `shown` is the text block that follows, which an exit code promises to be printed.
+    """
 
     page: Path
     line: int
@@ -29,6 +33,7 @@ class Block:
     text: str
     mark: str | None
     value: str | None
+    shown: str | None
 
     def __str__(self):
         return f"{self.page.relative_to(ROOT)}:{self.line}"
@@ -39,7 +44,7 @@ def blocks_of(page):
     for match in _BLOCK.finditer(content):
         text = "\n".join(line.removeprefix(match["indent"]) for line in match["text"].split("\n"))
         line = content.count("\n", 0, match.start("language")) + 1
-        yield Block(page, line, match["language"], text, match["mark"], match["value"])
+        yield Block(page, line, match["language"], text, match["mark"], match["value"], match["shown"])
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -88,7 +93,11 @@ def test_the_blocks_of_a_page_run_in_order(page, world, tmp_path):
             continue
         done = run(block.text, folder, block.language)
         expected = int(block.value) if block.mark == "exits with" else 0
-        assert done.returncode == expected, f"{block}\n{block.text}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+        printed = done.stdout + done.stderr
+        assert done.returncode == expected, f"{block}\n{block.text}\n{printed[-4000:]}"
+        if block.mark == "exits with" and block.shown:
+            for line in block.shown.splitlines():
+                assert line.strip() in " ".join(printed.split()), f"{block} shows: {line}\ngot: {printed}"
 
 
 def test_there_are_blocks_to_run():

@@ -50,11 +50,11 @@ def make_world(folder):
 def make_bin(folder):
     """Write the commands as scripts that run this checkout."""
     folder.mkdir()
-    for name in COMMANDS:
-        script = folder / f"hrnet-{name}"
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m hrnet_deploy {name} "$@"\n')
+    scripts = {f"hrnet-{name}": f"-m hrnet_deploy {name} " for name in COMMANDS} | {"python": ""}
+    for name, words in scripts.items():
+        script = folder / name
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {words}"$@"\n')
         script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    (folder / "python").symlink_to(sys.executable)
 
 
 def run(text, folder, language="bash"):
