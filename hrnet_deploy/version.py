@@ -1,3 +1,3 @@
 """The version, known also where the package runs from a checkout and no installer has written it down."""
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
