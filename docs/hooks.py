@@ -17,6 +17,7 @@ from unittest import mock
 
 from mkdocs.structure.files import File, Files
 
+_ROOT_PAGES = ("CHANGELOG", "CONTRIBUTING", "SECURITY")
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = (
     "benchmarks/results",
@@ -48,18 +49,13 @@ def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
 
 def _target(link: str, file: File, files: Files) -> str:
     """Return the site's own link for a link between files of the repository."""
-    home = (
-        ROOT / file.src_uri.removeprefix("repository/")
-        if file.src_uri.startswith("repository/")
-        else ROOT / "docs" / file.src_uri
-    )
+    outside = file.src_uri.startswith("repository/")
+    home = ROOT / file.src_uri.removeprefix("repository/") if outside else ROOT / "docs" / file.src_uri
     target = (home.parent / link).resolve()
     if not target.is_relative_to(ROOT):
         return link
-    inside = target.is_relative_to(ROOT / "docs")
-    uri = (
-        target.relative_to(ROOT / "docs").as_posix() if inside else f"repository/{target.relative_to(ROOT).as_posix()}"
-    )
+    name = target.relative_to(ROOT).as_posix()
+    uri = name.removeprefix("docs/") if name.startswith("docs/") else f"repository/{name}"
     found = next((name for name in (uri, f"{uri}/README.md") if files.get_file_from_path(name)), None)
     return link if found is None else posixpath.relpath(found, posixpath.dirname(file.src_uri) or ".")
 

@@ -1,4 +1,4 @@
-"""The folder in which the handbook's commands run: small trained models and real images under the names of the pages."""
+"""The folder in which the handbook's commands run: small trained models and real images, named as the pages do."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def make_world(folder):
     for number, path in enumerate(sorted((DATA / "imagenet" / "val").rglob("*.JPEG"))[:6]):
         shutil.copy(path, photos / f"{number}.jpg")
     shutil.copy(photos / "0.jpg", folder / "cat.jpg")
-    shutil.copy(sorted((DATA / "street" / "leftImg8bit" / "val").rglob("*.png"))[0], folder / "street.png")
+    shutil.copy(min((DATA / "street" / "leftImg8bit" / "val").rglob("*.png")), folder / "street.png")
     (folder / "list.txt").write_text("".join(f"{path}\n" for path in sorted(photos.iterdir())))
     (folder / "shards").mkdir()
     with tarfile.open(folder / "shards" / "0.tar", "w") as shard:
