@@ -30,7 +30,7 @@ lint: .venv/dev.installed  ## style, types, import contracts
 
 docs: export NO_MKDOCS_2_WARNING := 1
 docs: .venv/docs.installed  ## the handbook, into build/docs; a broken link or a missing reference fails
-	@$(BIN)/mkdocs build --strict --quiet
+	@$(BIN)/mkdocs build --strict
 	@echo "build/docs/index.html"
 
 bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the same run

@@ -1,4 +1,4 @@
-"""Hooks of the handbook's build: tables of the commands' options, and links to files outside docs/.
+"""Hooks of the handbook's build: tables of the commands' options and of the zoo, and links to files outside docs/.
 
 A page links to `../benchmarks/results/serving.md` as it does on a code host; the build copies such files beside the
 pages and adjusts the links. A link to a file that is not tracked fails the strict build.
@@ -7,6 +7,7 @@ pages and adjusts the links. A link to a file that is not tracked fails the stri
 from __future__ import annotations
 
 import argparse
+import csv
 import importlib
 import posixpath
 import re
@@ -31,6 +32,7 @@ OUTSIDE = (
 """Files and folders outside docs/ that pages may link to."""
 _LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)#\s]+)((?:#[^)\s]*)?\))")
 _COMMAND = re.compile(r"<!-- options of (hrnet-\w+) -->")
+_ZOO = re.compile(r"<!-- zoo of (\w+), (classification|segmentation) -->")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -42,8 +44,9 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
-    """Insert the options of commands, and adjust the links that leave docs/."""
+    """Insert the options of commands and the zoo's rows, and adjust the links that leave docs/."""
     markdown = _COMMAND.sub(lambda match: options_table(match[1]), markdown)
+    markdown = _ZOO.sub(lambda match: zoo_table(match[1], match[2]), markdown)
     return _LINK.sub(lambda match: f"{match[1]}{_target(match[2], page.file, files)}{match[3]}", markdown)
 
 
@@ -101,3 +104,18 @@ def _row(action: argparse.Action) -> str:
     value = f" {metavar or action.dest.upper()}" if action.option_strings and action.nargs != 0 else ""
     text = (action.help or "").replace("%%", "%").replace("|", "\\|").replace("<", "&lt;")
     return f"| `{names}{value}` | {text} |"
+
+
+def zoo_table(source: str, task: str) -> str:
+    """Write the published models of a source as Markdown, from the zoo's own table."""
+    with (ROOT / "hrnet_deploy/data/zoo.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["source"] == source and row["task"] == task]
+    score = "top-1 / top-5, %" if task == "classification" else "mIoU, %"
+    lines = [f"| name here | published file | {score} | input | resize, crop, filter |", "|:--|:--|:--|:--|:--|"]
+    for row in rows:
+        file_name = f"[{row['filename']}]({row['url']})" if row["url"] else row["filename"]
+        figures = row["miou"] or " / ".join(filter(None, (row["top1"], row["top5"]))) or "not published"
+        prepared = f"{row['resize']}, {row['crop_pct']}, {row['interpolation']}"
+        name = f"`{row['variant']}.{row['tag']}`"
+        lines.append(f"| {name} | {file_name} | {figures} | {row['height']}x{row['width']} | {prepared} |")
+    return "\n".join(lines)

@@ -9,7 +9,10 @@ import tarfile
 from pathlib import Path
 
 import torch
+from helpers.dialect_files import save_mm, save_paddle, save_timm
 from safetensors.torch import load_file
+
+from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO, DATA = ROOT / "demo", ROOT.parent / "shared" / "data"
@@ -23,6 +26,7 @@ def make_world(folder):
     torch.save({"state_dict": state, "meta": {"CLASSES": names}}, folder / "w18.pth")
     shutil.copy(DEMO / "hrnetv2_w18_small_v1_street.pth", folder / "street.pth")
     shutil.copy(DEMO / "photos10.txt", folder / "classes.txt")
+    _publish(state, names, folder)
     for split in ("train", "val"):
         shutil.copytree(DATA / "photos" / split, folder / split)
     shutil.copytree(DATA / "street", folder / "cityscapes")
@@ -45,6 +49,24 @@ def make_world(folder):
     ):
         run(line, folder)
     return folder
+
+
+def _publish(state, names, folder):
+    """Write the same weights under the file names of the recipes, each as its code base stores them."""
+    torch.save(state, folder / "hrnet_w18_small_model_v1.pth")
+    hub = {"architecture": "hrnet_w18_small", "num_classes": len(names), "label_names": names}
+    save_timm(
+        state,
+        folder / "hrnet_w18_small.ms_in1k",
+        **hub,
+        pretrained_cfg={"crop_pct": 0.875, "interpolation": "bilinear"},
+    )
+    save_mm(state, folder / "hrnet-w18_3rdparty_8xb32_in1k_20220120-0c10b180.pth", CLASSES=names)
+    save_paddle(state, folder / "HRNet_W18_C_pretrained.pdparams")
+    street = torch.load(DEMO / "hrnetv2_w18_small_v1_street.pth", weights_only=True)
+    torch.save(street, folder / "hrnet_w18_small_v1_cityscapes_cls19_1024x2048_trainset.pth")
+    plain = {name.removeprefix("model."): value for name, value in street.items() if not name.startswith("loss.")}
+    save_mm(plain, folder / "fcn_hr18s_512x1024_160k_cityscapes.pth", CLASSES=list(CITYSCAPES_CLASSES))
 
 
 def make_bin(folder):
