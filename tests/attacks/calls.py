@@ -91,7 +91,14 @@ def find_dataset(*words: str) -> None:
 CALLS = {
     function.__name__: _launched(function)
     for function in (
-        load_checkpoint, read_sidecar, read_plan, read_table, restore_calibration, read_classes, read_label, read_journal,
+        load_checkpoint,
+        read_sidecar,
+        read_plan,
+        read_table,
+        restore_calibration,
+        read_classes,
+        read_label,
+        read_journal,
         find_dataset,
-    )  # fmt: skip
+    )
 }

@@ -42,7 +42,7 @@ class Case:
     """A hostile input.
 
     Attributes:
-        words: the command and its arguments, such as ("predict", "a.onnx", "a.png"); "call:NAME" is a function of `calls`.
+        words: the command and its arguments, such as ("predict", "a.onnx", "a.png"); "call:NAME" is one of `calls`.
         files: content by name below the folder in which the command runs.
         environment: variables to set.
         output: file that the command writes; it must be absent, or readable, after an error.

@@ -30,7 +30,7 @@ class Watch:
         self._descriptor = descriptor
         self._outside = os.fspath(root / OUTSIDE)
         self._writable = tuple(os.fspath(root / name) for name in ("case", "cache", "tmp", "home"))
-        self._named = {os.path.abspath(name) for name in named if "\0" not in name}
+        self._named = {os.path.abspath(name) for name in named if "\0" not in name}  # noqa: PTH100 - links stay
         self.active = True
 
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -60,7 +60,7 @@ class Watch:
             whole = os.path.realpath(os.fsdecode(path))
         except (TypeError, ValueError):
             return ""
-        inside = whole.startswith(self._writable) or whole.startswith("/dev/") or whole in self._named
+        inside = whole.startswith((*self._writable, "/dev/")) or whole in self._named
         return "escapes" if whole.startswith(self._outside) or (writes and not inside) else ""
 
 

@@ -13,6 +13,7 @@ from attacks.calls import CALLS
 from attacks.case import Case
 from attacks.child import CANARY_MODULE
 from attacks.execution import BYTES
+
 from hrnet_deploy.errors import UsageError
 
 
@@ -143,4 +144,8 @@ NATIVE = Case(words=("predict", "model.onnx", "http://example.invalid/a.png", "-
 def control_case(name: str) -> Case:
     """Return the case of a control."""
     kind = CONTROLS[name][0]
-    return Case(words=(f"call:control {name}",), output="out.onnx" if kind == "half" else "", expected="cat" if kind == "wrong" else "")
+    return Case(
+        words=(f"call:control {name}",),
+        output="out.onnx" if kind == "half" else "",
+        expected="cat" if kind == "wrong" else "",
+    )

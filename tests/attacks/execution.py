@@ -118,9 +118,14 @@ def _program(case: Case, root: Path, program: Path, out: int, err: int) -> tuple
     environment = os.environ | _environment(root) | case.environment
     environment |= {"LD_PRELOAD": str(program), "LOOKUPS": str(root / "events"), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "hrnet_deploy", *case.words], cwd=root / "case", env=environment, stdin=subprocess.DEVNULL,
-        stdout=out, stderr=err, start_new_session=True,
-    )  # fmt: skip
+        [sys.executable, "-m", "hrnet_deploy", *case.words],
+        cwd=root / "case",
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=out,
+        stderr=err,
+        start_new_session=True,
+    )
     return process.pid, 0
 
 
@@ -196,4 +201,5 @@ def _place(text: str) -> str:
     frames = re.findall(r'File "([^"]+)", line (\d+)', text)
     own = [f"{Path(name).relative_to(ROOT)}:{line}" for name, line in frames if Path(name).is_relative_to(ROOT)]
     last = [line for line in text.splitlines() if line and not line.startswith((" ", "\t"))]
-    return f"{own[-1] if own else frames[-1] if frames else '?'} {last[-1] if last else ''}"[:300]
+    kind, _, message = (last[-1] if last else "").partition(": ")
+    return f"{own[-1] if own else frames[-1] if frames else '?'} {kind} | {message:.160}"

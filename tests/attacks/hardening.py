@@ -1,7 +1,7 @@
 """The table of the fuzz suite."""
 
 import collections
-import datetime
+import datetime as dt
 import importlib.metadata
 import platform
 import shlex
@@ -12,15 +12,30 @@ from hrnet_deploy.system.processor import model_name
 from hrnet_deploy.version import VERSION
 
 COLUMNS = {
-    "tracebacks": "tracebacks", "crashes": "crashes", "hangs": "hangs over 10 s", "memory": "children over 2 GiB",
-    "executions": "executions", "escapes": "escapes", "lookups": "look-ups", "controls": "control characters",
-    "lines": "more than one line", "exit codes": "wrong exit codes", "half": "half-written files", "wrong": "wrong predictions",
-}  # fmt: skip
+    "tracebacks": "tracebacks",
+    "crashes": "crashes",
+    "hangs": "hangs over 10 s",
+    "memory": "children over 2 GiB",
+    "executions": "executions",
+    "escapes": "escapes",
+    "lookups": "look-ups",
+    "controls": "control characters",
+    "lines": "more than one line",
+    "exit codes": "wrong exit codes",
+    "half": "half-written files",
+    "wrong": "wrong predictions",
+}
 _PACKAGES = ("numpy", "opencv-python-headless", "torch", "onnxruntime", "openvino", "onnx", "pillow", "safetensors")
 
 
 def write_table(
-    tallies: dict[str, list[Any]], controls: list[tuple[str, str, bool]], *, each: int, seed: int, seconds: float, limit_s: int
+    tallies: dict[str, list[Any]],
+    controls: list[tuple[str, str, bool]],
+    *,
+    each: int,
+    seed: int,
+    seconds: float,
+    limit_s: int,
 ) -> tuple[str, bool]:
     """Return the page in Markdown, and whether there are findings or silent detectors."""
     rows = {family: _row(parts) for family, parts in tallies.items()}
@@ -36,8 +51,8 @@ def write_table(
     text = "\n".join(
         [
             "# Hardening: hostile inputs", "",
-            f"Each input runs in a child process with limits of {limit_s} s and 2 GiB; {programs:,} run as programs of their own,",
-            "in which a preloaded library notes native look-ups. Zero is the only good figure from the fourth column of numbers on.",
+            f"Each input runs in a child process with limits of {limit_s} s and 2 GiB; {programs:,} run as programs of",
+            "their own, in which a preloaded library notes native look-ups. From 'tracebacks' on, only zero is good.",
             "", *lines, "", "## Findings", "", *(found or ["None."]), "", "## Positive controls", "",
             "Each detector ran on a function that does what it looks for.", "",
             _line(["control", "detector", "fired"]), _line(["---", "---", "---"]),
@@ -51,7 +66,12 @@ def write_table(
 def _row(parts: list[Any]) -> list[float]:
     counts = [sum(getattr(part, name) for part in parts) for name in ("inputs", "accepted", "refused")]
     findings = [sum(part.findings[kind] for part in parts) for kind in COLUMNS]
-    return [*counts, *findings, max(part.slowest_s for part in parts), max(part.largest_bytes for part in parts) / 2**20]
+    return [
+        *counts,
+        *findings,
+        max(part.slowest_s for part in parts),
+        max(part.largest_bytes for part in parts) / 2**20,
+    ]
 
 
 def _shown(row: list[float]) -> list[str]:
@@ -63,12 +83,14 @@ def _line(cells: list[str]) -> str:
 
 
 def _origin(each: int, seed: int, seconds: float) -> list[str]:
-    installed = {name: _version(name) for name in _PACKAGES}
+    installed = [f"{name} {_version(name)}" for name in _PACKAGES]
+    command = shlex.join(["python", "-m", "attacks.fuzz", *sys.argv[1:]])
+    day = dt.datetime.now(dt.timezone.utc).date()
     return [
-        f"- Command: `{shlex.join(['python', '-m', 'attacks.fuzz', *sys.argv[1:]])}`; seed {seed}, numbers 0 to {each - 1} of each family.",
-        f"- hrnet-deploy {VERSION}, Python {platform.python_version()}, " + ", ".join(f"{name} {version}" for name, version in installed.items()),
-        f"- {model_name() or platform.machine()}, {platform.system()} {platform.release()}, {datetime.date.today().isoformat()}, {seconds / 60:.1f} min",
-    ]  # fmt: skip
+        f"- Command: `{command}`; seed {seed}, numbers 0 to {each - 1} of each family.",
+        f"- hrnet-deploy {VERSION}, Python {platform.python_version()}, {', '.join(installed)}",
+        f"- {model_name() or platform.machine()}, {platform.platform()}, {day}, {seconds / 60:.1f} min",
+    ]
 
 
 def _version(name: str) -> str:

@@ -12,9 +12,29 @@ HOSTILE_TEXTS = (
     "|a|`b`", "$(touch marker)", "nan", "1e999", "🐸" * 90,
 )  # fmt: skip
 HOSTILE_NUMBERS = (
-    0, -1, 1, 2, 255, 256, 65_536, 2**31 - 1, 2**31, 2**32, 2**63 - 1, 2**63, -(2**63), 10**30, 10**400, 0.5, -0.0, 1e308,
-    5e-324, float("nan"), float("inf"), float("-inf"),
-)  # fmt: skip
+    0,
+    -1,
+    1,
+    2,
+    255,
+    256,
+    65_536,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**63 - 1,
+    2**63,
+    -(2**63),
+    10**30,
+    10**400,
+    0.5,
+    -0.0,
+    1e308,
+    5e-324,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+)
 HOSTILE_VALUES = (*HOSTILE_TEXTS, *HOSTILE_NUMBERS, None, True, False, [], {}, [[]], [None], {"": {}}, [0] * 3000)
 
 

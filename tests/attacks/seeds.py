@@ -2,18 +2,17 @@
 
 import functools
 import io
-import os
 import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
+from helpers.color_artifact import write_color_artifact
 
 from hrnet_deploy.artifact.card import card_metadata
 from hrnet_deploy.preprocessing_spec import Preprocessing
 from hrnet_deploy.spec import ModelCard, Precision, ShapeRange, Task, TensorSpec
-from helpers.color_artifact import write_color_artifact
 
 CLASSES = ("cat", "dog", "frog")
 
@@ -49,7 +48,8 @@ def model(task: str = "classification") -> bytes:
 def float_model(*, with_card: bool) -> bytes:
     """Return a graph of a convolution and a product, which has weights."""
     weights = np.random.default_rng(0)
-    text = """<ir_version: 9, opset_import: ["" : 20]> g (float[batch,3,height,width] input) => (float[batch,3] logits) {
+    text = """<ir_version: 9, opset_import: ["" : 20]>
+    g (float[batch,3,height,width] input) => (float[batch,3] logits) {
         features = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(input, kernel)
         active = Relu(features)
         pooled = GlobalAveragePool(active)
@@ -106,9 +106,9 @@ def images() -> dict[str, bytes]:
 def video(suffix: str = "avi", codec: str = "MJPG") -> bytes:
     """Return four frames."""
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, f"v.{suffix}")
-        writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*codec), 5, (32, 24))
+        path = Path(folder, f"v.{suffix}")
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 5, (32, 24))
         for _ in range(4):
             writer.write(photo(24, 32))
         writer.release()
-        return Path(path).read_bytes()
+        return path.read_bytes()

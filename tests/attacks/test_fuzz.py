@@ -26,7 +26,11 @@ def _families():
 def test_a_hostile_input_is_predicted_or_refused_in_one_line(place, family):
     from attacks.fuzz import fuzz
 
-    found = [f"{number}: {outcome.findings}" for number, outcome, _ in fuzz(family, SEED, range(INPUTS), place) if outcome.findings]
+    found = [
+        f"{number}: {outcome.findings}"
+        for number, outcome, _ in fuzz(family, SEED, range(INPUTS), place)
+        if outcome.findings
+    ]
     assert not found, "\n".join(found)
 
 

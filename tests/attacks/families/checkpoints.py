@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from attacks.case import SPECIALS, Case
 from attacks.child import CANARY_MODULE
 from attacks.mutators import mutate, mutate_json
@@ -22,13 +21,15 @@ _EXPORT = ("export", "--device", "cpu", "-o", "out.onnx", "-q", "--weights")
 
 
 @functools.cache
-def _state() -> dict[str, torch.Tensor]:
+def _state() -> dict[str, Any]:
+
     names = ("conv1.weight", "bn1.weight", "bn1.bias", "stage2.0.branches.0.0.conv1.weight", "classifier.weight")
     return OrderedDict((name, torch.ones(2, 3)) for name in names)
 
 
 @functools.cache
 def _saved(*, legacy: bool) -> tuple[bytes, ...]:
+
     meta = {"CLASSES": ("cat", "dog"), "PALETTE": [[0, 0, 0], [1, 2, 3]]}
     found = []
     for content in (_state(), {"state_dict": _state(), "meta": meta, "epoch": 3}, {"model": {"a": [_state()]}}):
@@ -52,17 +53,28 @@ def _members(content: bytes) -> dict[str, bytes]:
 
 
 def bombs() -> tuple[bytes, ...]:
-    """Return small pickles that take memory or time: memo and frame claims, deep and doubled containers, slow hashes."""
-    doubled = b"(lq\x01" + b"".join(b"(h" + bytes([n]) + b"h" + bytes([n]) + b"lq" + bytes([n + 1]) for n in range(1, 60))
+    """Return small pickles that take memory or time: claims, deep and doubled containers, slow hashes."""
+    doubled = b"(lq\x01" + b"".join(
+        b"(h" + bytes([n]) + b"h" + bytes([n]) + b"lq" + bytes([n + 1]) for n in range(1, 60)
+    )
     nested_tuple = b")" + b"\x85" * 100_000
     hashed = b"}" + b")" + b"".join(b"q" + bytes([n]) + b"h" + bytes([n]) + b"\x86" for n in range(30)) + b"K\x01s"
     return (
-        b"\x80\x02Nr\xff\xff\xff\x7f.", b"\x80\x02Nr\xff\xff\xff\xff.", b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.",
-        b"\x80\x02X\xff\xff\xff\x7fa.", b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7fa.", b"\x80\x02" + doubled + b".",
-        b"\x80\x02" + nested_tuple + b".", b"\x80\x02" + hashed + b".", b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
-        b"\x80\x02N" + b"2" * 3_000_000 + b".", b"\x80\x02I" + b"9" * 100_000 + b"\n.",
-        b"\x80\x02\x8b\xff\xff\xff\x7f.", b"p999999999\n.", b"Np99999999999999\n.",
-    )  # fmt: skip
+        b"\x80\x02Nr\xff\xff\xff\x7f.",
+        b"\x80\x02Nr\xff\xff\xff\xff.",
+        b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7fN.",
+        b"\x80\x02X\xff\xff\xff\x7fa.",
+        b"\x80\x04\x8e" + b"\xff" * 7 + b"\x7fa.",
+        b"\x80\x02" + doubled + b".",
+        b"\x80\x02" + nested_tuple + b".",
+        b"\x80\x02" + hashed + b".",
+        b"\x80\x02" + b"]" * 200_000 + b"a" * 199_999 + b".",
+        b"\x80\x02N" + b"2" * 3_000_000 + b".",
+        b"\x80\x02I" + b"9" * 100_000 + b"\n.",
+        b"\x80\x02\x8b\xff\xff\xff\x7f.",
+        b"p999999999\n.",
+        b"Np99999999999999\n.",
+    )
 
 
 def _called(module: str, name: str, argument: str) -> bytes:
@@ -79,6 +91,7 @@ def _executions() -> tuple[bytes, ...]:
 
 
 def _stride_zero() -> bytes:
+
     stream = io.BytesIO()
     torch.save({name: torch.ones(1).expand(1 << 20, 1 << 13) for name in _state()}, stream)
     return stream.getvalue()
@@ -94,10 +107,8 @@ def _paddle() -> tuple[bytes, ...]:
 
 def random_pickle(random: Random) -> bytes:
     """Return a pickle of random opcodes that mostly keeps to the grammar of a stack."""
-    output = [random.choice((b"\x80\x02", b"\x80\x04", b""))]
-    for _ in range(random.randint(1, 60)):
-        output.append(random.choice(_OPCODES)(random))
-    return b"".join(output) + b"."
+    start = random.choice((b"\x80\x02", b"\x80\x04", b""))
+    return start + b"".join(random.choice(_OPCODES)(random) for _ in range(random.randint(1, 60))) + b"."
 
 
 _TEXTS = (b"state_dict", b"conv1.weight", b"meta", b"CLASSES", b"\x1b[31m", b"\xed\xa0\x80", b"keys", b"__class__", b"")
@@ -114,17 +125,24 @@ def _text(random: Random) -> bytes:
 
 
 _OPCODES: tuple[Callable[[Random], bytes], ...] = (
-    _text, _text,
+    _text,
+    _text,
     lambda random: random.choice(_GLOBALS),
     lambda random: b"J" + struct.pack("<I", random.choice((0, 1, 2, 2**31, 2**32 - 1))),
     lambda random: random.choice((b"N", b"\x88", b"\x89", b"}", b"]", b")", b"(", b"(", b"\x8f")),
-    lambda random: random.choice((b"}", b"s", b"u", b"a", b"e", b"t", b"l", b"d", b"\x85", b"\x86", b"\x87", b"\x90", b"\x91")),
-    lambda random: random.choice((b"R", b"b", b"\x81", b"\x92", b"o", b"Q", b"\x82\x01", b"\x93", b"0", b"1", b"2", b"\x97")),
+    lambda random: random.choice(
+        (b"}", b"s", b"u", b"a", b"e", b"t", b"l", b"d", b"\x85", b"\x86", b"\x87", b"\x90", b"\x91")
+    ),
+    lambda random: random.choice(
+        (b"R", b"b", b"\x81", b"\x92", b"o", b"Q", b"\x82\x01", b"\x93", b"0", b"1", b"2", b"\x97")
+    ),
     lambda random: random.choice((b"q", b"h")) + bytes([random.randrange(6)]),
     lambda random: b"\x8a\x09" + random.randbytes(9),
     lambda random: b"G" + random.randbytes(8),
-    lambda random: random.choice((b"I01\n", b"I99999999999999999999\n", b"F1e999\n", b"S'a'\n", b"Va\n", b"P1\n", b"Ix\n")),
-)  # fmt: skip
+    lambda random: random.choice(
+        (b"I01\n", b"I99999999999999999999\n", b"F1e999\n", b"S'a'\n", b"Va\n", b"P1\n", b"Ix\n")
+    ),
+)
 
 
 def _case(random: Random, name: str, content: bytes, share: float = 0.03) -> Case:
@@ -145,11 +163,18 @@ def torch_zips(random: Random) -> Case:
     elif deed < 0.4:
         content = _zip(members | {"archive/data/9": bytes(30_000_000)}, zipfile.ZIP_DEFLATED)
     elif deed < 0.45:
-        content = _zip({random.choice(("../../x/", "/", "\x1b[31m", "a\nb", "é", "")) + name: part for name, part in members.items()})
+        content = _zip(
+            {
+                random.choice(("../../x/", "/", "\x1b[31m", "a\nb", "é", "")) + name: part
+                for name, part in members.items()
+            }
+        )
     elif deed < 0.47:
         content = _stride_zero()
     else:
-        hostile = random.choice(bombs() + _executions()) if deed < 0.6 else random_pickle(random) if deed < 0.75 else None
+        hostile = (
+            random.choice(bombs() + _executions()) if deed < 0.6 else random_pickle(random) if deed < 0.75 else None
+        )
         content = _zip(members | {program: hostile or mutate(random, members[program], rounds=3)})
     return _case(random, "weights.pth", content)
 

@@ -6,11 +6,11 @@ from random import Random
 
 import cv2
 import onnx
-from onnx import TensorProto, helper
-
 from attacks import seeds
 from attacks.case import SPECIALS, Case
 from attacks.mutators import HOSTILE_TEXTS, json_bytes, mutate, mutate_json
+from onnx import TensorProto, helper
+
 from hrnet_deploy.artifact.card import CARD_KEY, card_metadata
 
 _SIZES = (0, -1, 1, 7, 65_536, 2**31 - 1, 2**31, 2**40, 2**63 - 1)
@@ -64,7 +64,7 @@ def _name(random: Random, model: onnx.ModelProto) -> None:
     named.name = text
     if random.random() < 0.5 and graph.node:
         node = random.choice(graph.node)
-        (node.input if node.input else node.output).append(text)
+        (node.input or node.output).append(text)
 
 
 def _size(random: Random, model: onnx.ModelProto) -> None:
@@ -95,8 +95,21 @@ def _external(random: Random, tensor: TensorProto) -> None:
     """Point a tensor to a file outside the model's folder, or to a special one."""
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
-    places = ("../outside/secret.bin", "/dev/zero", "/etc/passwd", "a.png", "model.onnx", "", "nowhere", "..\\outside\\secret.bin")
-    for key, text in (("location", random.choice(places)), ("offset", str(random.choice(_SIZES))), ("length", str(random.choice(_SIZES)))):
+    places = (
+        "../outside/secret.bin",
+        "/dev/zero",
+        "/etc/passwd",
+        "a.png",
+        "model.onnx",
+        "",
+        "nowhere",
+        "..\\outside\\secret.bin",
+    )
+    for key, text in (
+        ("location", random.choice(places)),
+        ("offset", str(random.choice(_SIZES))),
+        ("length", str(random.choice(_SIZES))),
+    ):
         if key == "location" or random.random() < 0.4:
             tensor.external_data.add(key=key, value=text)
 
@@ -109,12 +122,22 @@ def _hostile_node(random: Random, model: onnx.ModelProto) -> None:
     one = helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])
     nodes = {
         "ConstantOfShape": [helper.make_node("ConstantOfShape", ["bomb_shape"], ["bomb"], value=one)],
-        "Expand": [helper.make_node("Constant", [], ["c"], value=one), helper.make_node("Expand", ["c", "bomb_shape"], ["bomb"])],
-        "Tile": [helper.make_node("Constant", [], ["c"], value=one), helper.make_node("Tile", ["c", "bomb_shape"], ["bomb"])],
-        "Range": [helper.make_node("Constant", [], ["z"], value_int=0), helper.make_node("Constant", [], ["s"], value_int=1),
-                  helper.make_node("Squeeze", ["bomb_shape"], ["n"]), helper.make_node("Range", ["z", "n", "s"], ["bomb"])],
+        "Expand": [
+            helper.make_node("Constant", [], ["c"], value=one),
+            helper.make_node("Expand", ["c", "bomb_shape"], ["bomb"]),
+        ],
+        "Tile": [
+            helper.make_node("Constant", [], ["c"], value=one),
+            helper.make_node("Tile", ["c", "bomb_shape"], ["bomb"]),
+        ],
+        "Range": [
+            helper.make_node("Constant", [], ["z"], value_int=0),
+            helper.make_node("Constant", [], ["s"], value_int=1),
+            helper.make_node("Squeeze", ["bomb_shape"], ["n"]),
+            helper.make_node("Range", ["z", "n", "s"], ["bomb"]),
+        ],
         "Loop": _loop(),
-    }  # fmt: skip
+    }
     graph.node.extend(nodes[random.choice(list(nodes))])
     graph.node.add(op_type="ReduceMax", input=["bomb"], output=["bomb_max"])
     used = random.random() < 0.7
@@ -126,9 +149,13 @@ def _loop() -> list[onnx.NodeProto]:
     body = helper.make_graph(
         [helper.make_node("Identity", ["c_in"], ["c_out"]), helper.make_node("Add", ["v_in", "v_in"], ["v_out"])],
         "body",
-        [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("c_in", 9, []), helper.make_tensor_value_info("v_in", 1, [1])],
+        [
+            helper.make_tensor_value_info("i", 7, []),
+            helper.make_tensor_value_info("c_in", 9, []),
+            helper.make_tensor_value_info("v_in", 1, [1]),
+        ],
         [helper.make_tensor_value_info("c_out", 9, []), helper.make_tensor_value_info("v_out", 1, [1])],
-    )  # fmt: skip
+    )
     true, one = helper.make_tensor("t", 9, [], [True]), helper.make_tensor("f", 1, [1], [1.0])
     return [
         helper.make_node("Constant", [], ["forever"], value=true),
@@ -145,7 +172,9 @@ def _attribute(random: Random, model: onnx.ModelProto) -> None:
         attribute.ints[:] = [random.choice(_SIZES) for _ in range(random.randrange(4))]
         attribute.type = random.choice((0, 1, 2, 3, 5, 7))
     else:
-        node.op_type, node.domain = random.choice((("Nothing", ""), ("Conv", "evil"), ("Concat", ""), ("If", ""), ("", "")))
+        node.op_type, node.domain = random.choice(
+            (("Nothing", ""), ("Conv", "evil"), ("Concat", ""), ("If", ""), ("", ""))
+        )
 
 
 def _whole(random: Random, model: onnx.ModelProto) -> None:
@@ -161,7 +190,9 @@ def _whole(random: Random, model: onnx.ModelProto) -> None:
     elif deed == 4:
         del random.choice((model.graph.node, model.graph.input, model.graph.output, model.graph.initializer))[:]
     else:
-        model.metadata_props.add(key=random.choice((CARD_KEY, "\x1b[2J", "")), value=random.choice(("{}", "\x1b]0;x\x07")))
+        model.metadata_props.add(
+            key=random.choice((CARD_KEY, "\x1b[2J", "")), value=random.choice(("{}", "\x1b]0;x\x07"))
+        )
 
 
 _STRUCTURES: tuple[Callable[[Random, onnx.ModelProto], None], ...] = (
@@ -193,7 +224,10 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    return b"".join(bytes([number >> 7 * i & 127 | (128 if number >> 7 * (i + 1) else 0)]) for i in range(max(1, -(-number.bit_length() // 7))))
+    return b"".join(
+        bytes([number >> 7 * i & 127 | (128 if number >> 7 * (i + 1) else 0)])
+        for i in range(max(1, -(-number.bit_length() // 7)))
+    )
 
 
 def card_text() -> str:
