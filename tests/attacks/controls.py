@@ -37,7 +37,7 @@ def _spins() -> int:
 
 
 def _takes_memory() -> int:
-    return len(b"x" * (BYTES + (64 << 20))) * 0
+    return len(b"x" * (BYTES + (256 << 20))) * 0
 
 
 def _runs_a_shell() -> int:
@@ -114,7 +114,7 @@ CONTROLS: dict[str, tuple[str, Callable[[], int]]] = {
     "SIGSEGV": ("crashes", _crashes),
     "a sleep of a minute": ("hangs", _hangs),
     "an endless loop": ("hangs", _spins),
-    "2 GiB and 64 MiB": ("memory", _takes_memory),
+    "2.25 GiB": ("memory", _takes_memory),
     "a shell": ("executions", _runs_a_shell),
     "a pickle that names posix": ("executions", _unpickles),
     "an import of the canary": ("executions", _imports),

@@ -94,7 +94,7 @@ def _environment(root: Path) -> dict[str, str]:
 
 
 def _forked(body: Callable[[], int], out: int, err: int) -> tuple[int, int]:
-    baseline = _memory(os.getpid(), "VmRSS")
+    baseline = _memory(os.getpid(), "RssAnon")  # a fork maps no pages of files
     address_bytes = _memory(os.getpid(), "VmSize") + _ADDRESS_BYTES
     sys.stdout.flush()
     sys.stderr.flush()
@@ -137,7 +137,8 @@ def _watch(pid: int, baseline: int) -> tuple[int | None, float, int, str]:
     waiting.register(descriptor, select.POLLIN)
     while not waiting.poll(_POLL_MS):
         peak = max(peak, _memory(pid, "VmHWM") - baseline)
-        killed = "hangs" if time.monotonic() - start > SECONDS else "memory" if peak > BYTES else ""
+        late = time.monotonic() - start > SECONDS and time.monotonic() - start - _waited_s(pid) > SECONDS
+        killed = "memory" if peak > BYTES else "hangs" if late else ""
         if killed:
             break
     with contextlib.suppress(ProcessLookupError):
@@ -149,6 +150,13 @@ def _watch(pid: int, baseline: int) -> tuple[int | None, float, int, str]:
         killed = "memory"
     code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
     return code, time.monotonic() - start, peak, killed
+
+
+def _waited_s(pid: int) -> float:
+    """Return how long a process was ready and got no core: other programs must not look like a hang."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
 
 
 def _memory(pid: int, name: str) -> int:
@@ -173,9 +181,9 @@ def _judge(case: Case, folder: Path, code: int, out: bytes, err: bytes) -> dict[
     elif not code and case.expected not in shown:
         findings["wrong"] = shown[:200]
     if control := next((c for c in shown + text.replace("\r", "") if _controls(c)), ""):
-        whole = shown + text
-        place = whole.find(control)
-        findings["controls"] = ascii(whole[max(0, place - 60) : place + 30])
+        line = next(line for line in (shown + text).split("\n") if control in line)
+        place = line.index(control)
+        findings["controls"] = f"{ascii(line[:50])[1:-1]} | ... {line[max(0, place - 60) : place + 30]!a}"
     if case.output and code and (folder / case.output).is_file():
         findings["half"] = f"{case.output} has {(folder / case.output).stat().st_size} bytes after exit code {code}"
     return findings

@@ -30,7 +30,7 @@ from attacks.families import FAMILIES, make
 from attacks.hardening import write_table
 from tqdm import tqdm
 
-_VARIES = r"[0-9]{3,}|0x[0-9a-f]+|[0-9]+(?= (MiB|bytes))|[0-9.]+(?= s,)"
+_VARIES = r"'[^']*'?|/[^ ]*/|\\[xu][0-9a-f]+\S*|[0-9]{3,}|0x[0-9a-f]+|[0-9]+(?= (MiB|bytes))|[0-9.]+(?= s,)"
 KEPT = ROOT / "build" / "fuzz"
 _KEPT_PER_KIND = 5
 _EVERY_PROGRAM = 100
@@ -122,10 +122,9 @@ def fuzz(
 
 
 def groups(outcome: Outcome) -> list[str]:
-    """Return what findings are counted under."""
-    return [
-        f"{kind}: {re.sub(_VARIES, 'N', text.partition(' | ')[0])[:110]}" for kind, text in outcome.findings.items()
-    ]
+    """Return what findings are counted under: their text without what differs from input to input."""
+    texts = {kind: text.partition(" | ")[0] for kind, text in outcome.findings.items()}
+    return [f"{kind}: {re.sub(_VARIES, 'N', text)[:90]}" for kind, text in texts.items()]
 
 
 def _work(job: tuple[str, int, int, int]) -> tuple[str, Tally]:

@@ -78,7 +78,8 @@ def images() -> dict[str, bytes]:
 
     found = {}
     for name in ("png", "jpg", "webp", "avif", "tiff", "bmp", "gif", "jp2", "ppm", "pgm", "pbm"):
-        pixels = photo() if name not in {"pgm", "pbm"} else photo()[..., 0]
+        pixels = photo(96, 128) if name == "jp2" else photo()  # JPEG 2000 halves the sides five times
+        pixels = pixels[..., 0] if name in {"pgm", "pbm"} else pixels
         try:
             good, content = cv2.imencode(f".{name}", pixels)
         except cv2.error:
@@ -90,7 +91,7 @@ def images() -> dict[str, bytes]:
         "progressive.jpg": {"format": "JPEG", "progressive": True},
         "cmyk.jpg": {"format": "JPEG"},
         "palette.png": {"format": "PNG"},
-        "interlaced.png": {"format": "PNG"},
+        "pillow.png": {"format": "PNG"},
         "deflate.tiff": {"format": "TIFF", "compression": "tiff_adobe_deflate"},
         "animated.gif": {"format": "GIF", "save_all": True, "append_images": [whole.rotate(90)]},
         "animated.webp": {"format": "WEBP", "save_all": True, "append_images": [whole.rotate(90)]},
