@@ -1,6 +1,7 @@
 """Execution of cases in children with limits, and the judgment of what they did."""
 
 import contextlib
+import logging
 import os
 import re
 import resource
@@ -107,6 +108,10 @@ def _forked(body: Callable[[], int], out: int, err: int) -> tuple[int, int]:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
+        # As the interpreter opens them: those of a test runner lead elsewhere.
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+        logging.root.handlers.clear()
         resource.setrlimit(resource.RLIMIT_AS, (address_bytes, address_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         code = body()

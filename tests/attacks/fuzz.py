@@ -186,7 +186,7 @@ def main() -> int:
     start = time.monotonic()
     families = args.family or list(FAMILIES)
     each = -(-args.count // len(families))
-    step = min(100, each)
+    step = min(25, each)
     jobs = [
         (family, args.seed, place, min(place + step, each)) for place in range(0, each, step) for family in families
     ]
