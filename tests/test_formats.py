@@ -85,7 +85,14 @@ def test_sidecars_fit_their_schema(photos_onnx):
 
 @pytest.mark.parametrize(
     ("place", "value"),
-    [("task", "pose"), ("schema", 3), ("classes", []), ("preprocessing", {"mean": [1]}), ("unknown", 1), ("inputs", [])],
+    [
+        ("task", "pose"),
+        ("schema", 3),
+        ("classes", []),
+        ("preprocessing", {"mean": [1]}),
+        ("unknown", 1),
+        ("inputs", []),
+    ],
 )
 def test_other_cards_do_not(photos_onnx, place, value):
     card = copy.deepcopy(card_of(photos_onnx)) | {place: value}
