@@ -7,8 +7,22 @@ from __future__ import annotations
 
 IMAGE_PIXELS = 178_956_970
 """Pixels of one image. Source: Pillow, twice Image.MAX_IMAGE_PIXELS, where it raises as well."""
-IMAGE_FILE_BYTES = 8 * IMAGE_PIXELS
-"""Bytes of one image file: four channels of 16 bits for each pixel."""
+IMAGE_FILE_BYTES = 1 << 30
+"""Bytes of one image file; the largest image without compression has half of them."""
+IMAGE_DECODE_BYTES = 5 << 28
+"""Bytes of memory to decode one image: its file, the decoder's own and the pixels; 1.25 GiB."""
+IMAGE_DECODE_SECONDS = 8
+"""Seconds to decode one image in a process of its own, and to open a video or to decode its next frame."""
+IMAGE_PARTS = 1 << 18
+"""Segments, chunks or boxes of one image file."""
+JPEG_SCANS = 100
+"""Scans of a JPEG; progressive ones have about 10. Source: libtiff, tif_jpeg.c, max_allowed_scan_number."""
+VIDEO_DECODE_BYTES = 7 << 28
+"""Bytes of memory to decode one video, 1.75 GiB."""
+LABEL_LIST_BYTES = 1 << 28
+"""Bytes of a list of images and labels; ImageNet's 1.3 million lines have 50 MB."""
+IMAGE_LIST_BYTES = 1 << 30
+"""Bytes of a list file with one path a line."""
 TEXT_FILE_BYTES = 1 << 22
 """Bytes of a class file, a token file, a configuration beside weights, and other short texts."""
 JSON_FILE_BYTES = 1 << 26

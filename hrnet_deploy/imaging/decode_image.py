@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError
+from hrnet_deploy.imaging.decoder_process import decode_isolated
 from hrnet_deploy.imaging.header import Header
 from hrnet_deploy.imaging.image_header import SUPPORTED, read_header, unsupported_format
 from hrnet_deploy.imaging.tiff import ORIENTATION, upright
-
-PIXEL_LIMIT = 178_956_970
-"""Largest image that is decoded, in pixels. Source: Pillow, twice Image.MAX_IMAGE_PIXELS, where it raises as well."""
+from hrnet_deploy.limits import IMAGE_PIXELS
 
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 
@@ -29,7 +28,8 @@ def from_bytes(content: bytes, what: str, draft_px: int | None = None) -> NDArra
     if draft_px is not None and header.kind == "JPEG" and header.size_hw is not None:
         # Only JPEG gets faster by being reduced, as its decoder leaves frequencies out.
         flags = next((flags for factor, flags in _REDUCED if min(header.size_hw) >= draft_px * factor), flags)
-    image = header.finish(_decoded(header.prepare(content), what, flags))
+    decode = decode_isolated if header.isolated else _decoded
+    image = header.finish(decode(header.prepare(content), flags, what))
     return from_array(image, what)
 
 
@@ -59,7 +59,7 @@ def check_file(content: bytes, what: str) -> Header:
     return header
 
 
-def _decoded(content: bytes, what: str, flags: int) -> NDArray[Any]:
+def _decoded(content: bytes, flags: int, what: str) -> NDArray[Any]:
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
@@ -73,9 +73,9 @@ def _decoded(content: bytes, what: str, flags: int) -> NDArray[Any]:
 
 
 def _check_size(size_hw: tuple[int, int], what: str) -> None:
-    if size_hw[0] * size_hw[1] > PIXEL_LIMIT:
+    if size_hw[0] * size_hw[1] > IMAGE_PIXELS:
         raise ImageError(
-            f"{what} must have at most {PIXEL_LIMIT} pixels, got {size_hw[0]}x{size_hw[1]} (height x width)."
+            f"{what} must have at most {IMAGE_PIXELS} pixels, got {size_hw[0]}x{size_hw[1]} (height x width)."
             " Make it smaller or cut it into parts."
         )
 

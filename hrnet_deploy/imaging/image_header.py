@@ -18,6 +18,8 @@ from hrnet_deploy.imaging.tiff import read_tiff
 SUPPORTED = ("JPEG", "PNG", "WebP", "AVIF", "TIFF", "BMP", "GIF", "JPEG 2000", "PBM, PGM or PPM")
 """Formats that are decoded."""
 
+_ISOLATED = frozenset({"AVIF", "GIF", "JPEG 2000"})
+"""Formats whose decoders take memory or time that no header bounds: coded sizes, code tables, tiles and precincts."""
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
 _UNSUPPORTED = {
@@ -61,7 +63,9 @@ def read_header(content: bytes) -> Header | None:
         kind == "WebP" and len(content) < 8 + int.from_bytes(content[4:8], "little")
     )
     size_hw = header.size_hw if header.size_hw and min(header.size_hw) > 0 else None
-    return replace(header, kind=kind, size_hw=size_hw, is_truncated=header.is_truncated or cut)
+    return replace(
+        header, kind=kind, size_hw=size_hw, is_truncated=header.is_truncated or cut, isolated=kind in _ISOLATED
+    )
 
 
 def unsupported_format(content: bytes) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.imaging.decode_image import PIXEL_LIMIT
+from hrnet_deploy.limits import IMAGE_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,5 +40,5 @@ class Limits:
             if type(value) not in kinds or not (0 <= value < float("inf")) or (value == 0 and whole):
                 smallest = "a whole number, at least 1" if whole else "a number of seconds, at least 0"
                 raise UsageError(f"limit '{field.name}' must be {smallest}, got {value!r:.40}. Correct it.")
-        if self.pixels > PIXEL_LIMIT:
-            raise UsageError(f"limit 'pixels' must be at most {PIXEL_LIMIT}, got {self.pixels}. Lower it.")
+        if self.pixels > IMAGE_PIXELS:
+            raise UsageError(f"limit 'pixels' must be at most {IMAGE_PIXELS}, got {self.pixels}. Lower it.")
