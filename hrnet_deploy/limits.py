@@ -9,14 +9,18 @@ IMAGE_PIXELS = 178_956_970
 """Pixels of one image. Source: Pillow, twice Image.MAX_IMAGE_PIXELS, where it raises as well."""
 IMAGE_FILE_BYTES = 1 << 30
 """Bytes of one image file; the largest image without compression has half of them."""
-IMAGE_DECODE_BYTES = 5 << 28
-"""Bytes of memory to decode one image: its file, the decoder's own and the pixels; 1.25 GiB."""
+IMAGE_DECODE_BYTES = 3 << 29
+"""Bytes of memory to decode one image: its file, the decoder's own and the pixels; 1.5 GiB."""
 IMAGE_DECODE_SECONDS = 8
 """Seconds to decode one image in a process of its own, and to open a video or to decode its next frame."""
 IMAGE_PARTS = 1 << 18
 """Segments, chunks or boxes of one image file."""
 JPEG_SCANS = 100
 """Scans of a JPEG; progressive ones have about 10. Source: libtiff, tif_jpeg.c, max_allowed_scan_number."""
+JPEG_SCAN_PIXELS = 2_000_000_000
+"""Pixels of all scans of a JPEG together: 11 scans of the largest image, or 100 of 20 megapixels."""
+PNG_COMPRESSED_TEXTS = 32
+"""Compressed texts and color profiles of a PNG, of which libpng keeps up to 8 MB each."""
 VIDEO_DECODE_BYTES = 7 << 28
 """Bytes of memory to decode one video, 1.75 GiB."""
 LABEL_LIST_BYTES = 1 << 28

@@ -13,7 +13,7 @@ from hrnet_deploy.imaging.decoder_process import decode_isolated
 from hrnet_deploy.imaging.header import Header
 from hrnet_deploy.imaging.image_header import SUPPORTED, read_header, unsupported_format
 from hrnet_deploy.imaging.tiff import ORIENTATION, upright
-from hrnet_deploy.limits import IMAGE_PIXELS
+from hrnet_deploy.limits import IMAGE_DECODE_BYTES, IMAGE_PIXELS
 
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 
@@ -56,10 +56,16 @@ def check_file(content: bytes, what: str) -> Header:
         raise ImageError(
             f"{what} must be a {header.kind} of a kind that is read, got {header.unreadable}. Save it as 8-bit RGB PNG."
         )
+    needed = len(content) + (header.decode_bytes or 0)
+    if needed > IMAGE_DECODE_BYTES and not header.isolated:
+        raise ImageError(
+            f"{what} must decode within {IMAGE_DECODE_BYTES} bytes of memory, got {needed}. Save it as 8-bit RGB PNG,"
+            " or make it smaller."
+        )
     return header
 
 
-def _decoded(content: bytes, flags: int, what: str) -> NDArray[Any]:
+def _decoded(content: bytes | bytearray, flags: int, what: str) -> NDArray[Any]:
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:

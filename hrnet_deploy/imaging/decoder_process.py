@@ -26,6 +26,7 @@ from hrnet_deploy.imaging.decoder_child import END, ERROR, IMAGE, REPLY, REQUEST
 from hrnet_deploy.limits import IMAGE_DECODE_SECONDS, IMAGE_PIXELS
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from hrnet_deploy.imaging.decoder_child import serve; serve()"
+_PIPE_BYTES = 1 << 20
 _START_SECONDS = 60
 """Limit of the start, which imports OpenCV."""
 _CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
@@ -37,7 +38,7 @@ _Reply = tuple[NDArray[Any], float]
 _Result = TypeVar("_Result")
 
 
-def decode_isolated(content: bytes, flags: int, what: str) -> NDArray[Any]:
+def decode_isolated(content: bytes | bytearray, flags: int, what: str) -> NDArray[Any]:
     """Decode an image as `cv2.imdecode` does, in another process.
 
     Args:
@@ -110,6 +111,7 @@ class DecoderProcess:
                 stderr=subprocess.DEVNULL,
                 env=environment,
                 start_new_session=True,  # a terminal's signals are not for it
+                pipesize=_PIPE_BYTES,
             )
         except OSError as error:
             raise DecoderError(f"no process can be started for it: {error.strerror}") from error
@@ -117,7 +119,7 @@ class DecoderProcess:
         self._output = cast("io.BufferedReader", self._process.stdout)
         self._within_time(self._read, _START_SECONDS)
 
-    def decode(self, content: bytes, flags: int) -> NDArray[Any]:
+    def decode(self, content: bytes | bytearray, flags: int) -> NDArray[Any]:
         """Decode an image with OpenCV's flags."""
         reply = self._within_time(lambda: self._request(IMAGE, flags, content))
         if reply is None:
@@ -160,7 +162,7 @@ class DecoderProcess:
         finally:
             timer.cancel()
 
-    def _request(self, kind: bytes, flags: int, content: bytes) -> _Reply | None:
+    def _request(self, kind: bytes, flags: int, content: bytes | bytearray) -> _Reply | None:
         """Send one request and read the first reply."""
         self.is_free = False
         self._input.write(REQUEST.pack(kind, flags, len(content)))
