@@ -23,10 +23,12 @@ PNG_COMPRESSED_TEXTS = 32
 """Compressed texts and color profiles of a PNG, of which libpng keeps up to 8 MB each."""
 VIDEO_DECODE_BYTES = 7 << 28
 """Bytes of memory to decode one video, 1.75 GiB."""
-LABEL_LIST_BYTES = 1 << 28
-"""Bytes of a list of images and labels; ImageNet's 1.3 million lines have 50 MB."""
-IMAGE_LIST_BYTES = 1 << 30
-"""Bytes of a list file with one path a line."""
+LIST_FILE_BYTES = 1 << 28
+"""Bytes of a list of images, or of images and labels; ImageNet's 1.3 million lines have 50 MB."""
+LIST_LINES = 3_000_000
+"""Lines of such a list."""
+LINE_CHARACTERS = 4096
+"""Characters of one line of such a list or of a class file; Linux has no longer paths."""
 TEXT_FILE_BYTES = 1 << 22
 """Bytes of a class file, a token file, a configuration beside weights, and other short texts."""
 JSON_FILE_BYTES = 1 << 26

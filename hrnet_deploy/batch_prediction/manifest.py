@@ -12,7 +12,9 @@ from typing import Any
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.batch_prediction.part_writer import part_digest, part_name
 from hrnet_deploy.batch_prediction.writable import writable
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import MissingFileError, UsageError
+from hrnet_deploy.limits import LIST_FILE_BYTES
+from hrnet_deploy.system.regular_file import read_regular
 
 _MANIFEST_NAME = "_manifest.json"  # Arrow and Spark skip names with a low line
 _PROGRESS_NAME = "_progress.jsonl"
@@ -62,7 +64,7 @@ class Manifest:
                 raise UsageError(
                     f"output folder must be new, empty or of an earlier run, got {self._folder}. Choose another."
                 )
-            found = _read_json(path.read_bytes()) if path.exists() else None
+            found = _read_json(read_regular(path, "manifest", LIST_FILE_BYTES)) if path.exists() else None
         if not any(self._folder.glob("part-*")):  # a run that ended before its first part binds nobody
             parts: dict[int, Part] = {}
         else:
@@ -103,9 +105,11 @@ class Manifest:
     def _recorded(self, manifest: Any) -> Iterator[Part]:
         """Yield the parts of the final manifest and of the progress file; a torn line is skipped."""
         entries = manifest.get("parts")
-        found = [{"runtime": manifest.get("runtime"), **entry} for entry in entries] if entries else []
-        with contextlib.suppress(FileNotFoundError), (self._folder / _PROGRESS_NAME).open("rb") as file:
-            found += [entry for entry in map(_read_json, file) if isinstance(entry, dict)]
+        entries = entries if isinstance(entries, list) else []
+        found = [{"runtime": manifest.get("runtime"), **entry} for entry in entries if isinstance(entry, dict)]
+        with contextlib.suppress(MissingFileError):
+            lines = read_regular(self._folder / _PROGRESS_NAME, "progress file", LIST_FILE_BYTES).splitlines()
+            found += [entry for entry in map(_read_json, lines) if isinstance(entry, dict)]
         for entry in found:
             with contextlib.suppress(TypeError):
                 yield Part(**entry)

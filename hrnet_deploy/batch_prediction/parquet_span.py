@@ -18,6 +18,8 @@ from hrnet_deploy.system.regular_file import check_regular
 
 _ROWS_AT_A_TIME = 32
 _READ_BYTES = 1 << 20
+_BROKEN = (OSError, ValueError, MemoryError, RuntimeError, LookupError, TypeError)
+"""Bases of all errors of Arrow."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def _open(path: str, name: str) -> Any:
     try:
         table = parquet.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
         rows = [table.metadata.row_group(group).num_rows for group in range(table.metadata.num_row_groups)]
-    except (OSError, ValueError, MemoryError, RuntimeError) as error:  # of Arrow, too
+        _ = table.schema_arrow  # parsed now
+    except _BROKEN as error:
         raise _damaged(name, error) from error
     if min(rows, default=0) < 0 or sum(rows) != table.metadata.num_rows:
         raise _damaged(name, ValueError("its row groups do not add up"))
@@ -130,7 +133,7 @@ def _values(path: str, column: str, start: int, stop: int) -> Iterator[Any]:
                 yield value.as_py()
             if position >= stop:
                 return
-    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
 
 

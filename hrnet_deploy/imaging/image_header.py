@@ -60,7 +60,7 @@ def read_header(content: bytes) -> Header | None:
     try:
         header = _FORMATS[kind][1](content)
     except (struct.error, ValueError, IndexError):
-        header = Header(size_hw=None, is_truncated=kind == "TIFF")
+        header = Header(size_hw=None, is_truncated=kind in {"PNG", "TIFF"})
     cut = kind == "WebP" and len(content) < 8 + int.from_bytes(content[4:8], "little")
     size_hw = header.size_hw if header.size_hw and min(header.size_hw) > 0 else None
     decode_bytes = header.decode_bytes

@@ -48,7 +48,6 @@ def open_regular(path: Path, what: str, error_type: type[HrnetDeployError] = Usa
         file = open(path, "rb", buffering=0, opener=_open_without_waiting)  # noqa: SIM115 - closed below
     with file:
         _check_mode(os.fstat(file.fileno()).st_mode, path, what, error_type)
-        os.set_blocking(file.fileno(), True)
         try:
             yield file
         except HrnetDeployError:
@@ -119,5 +118,6 @@ def _unreadable(path: Path, what: str, error_type: type[HrnetDeployError], error
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open without waiting for a pipe's writer, and without becoming the controlling process of a terminal."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    """Open without waiting for a pipe's writer, unless it is allowed, and without taking a terminal over."""
+    wait = os.environ.get(ALLOW_SPECIAL) == "1"
+    return os.open(path, flags | getattr(os, "O_NOCTTY", 0) | (0 if wait else getattr(os, "O_NONBLOCK", 0)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.limits import LINE_CHARACTERS, LIST_LINES
 from hrnet_deploy.system.regular_file import read_regular
 
 
@@ -22,3 +23,17 @@ def read_text(path: Path, what: str, kind: str, limit_bytes: int) -> str:
     if "\0" in text:
         raise UsageError(f"{what} must be {kind}, got binary in {path}. Check the path.")
     return text
+
+
+def split_lines(text: str, origin: str) -> list[str]:
+    """Split a list into at most `LIST_LINES` lines of at most `LINE_CHARACTERS`; UsageError names it `origin`."""
+    if text.count("\n") >= LIST_LINES:
+        raise UsageError(f"{origin} must have at most {LIST_LINES} lines, got more. Split it.")
+    lines = text.split("\n")
+    long = next((number for number, line in enumerate(lines, start=1) if len(line) > LINE_CHARACTERS), None)
+    if long is not None:
+        raise UsageError(
+            f"{origin}, line {long}, must have at most {LINE_CHARACTERS} characters, got {len(lines[long - 1])}."
+            " Check the path."
+        )
+    return lines

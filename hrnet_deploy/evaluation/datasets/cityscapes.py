@@ -15,7 +15,7 @@ from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES
 from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more, chosen_split
 from hrnet_deploy.evaluation.metrics.segmentation import IGNORE
-from hrnet_deploy.imaging.folders import images_below, list_folder
+from hrnet_deploy.imaging.folders import images_below, is_file, list_folder
 from hrnet_deploy.imaging.label_image import read_label_values
 from hrnet_deploy.limits import IMAGE_FILE_BYTES
 from hrnet_deploy.spec import Task
@@ -185,4 +185,4 @@ def _paired(frames: Path, labels: Path, images: Sequence[Path], ending: str) -> 
     """Return the label of each image, and the images whose label is missing."""
     stems = (image.relative_to(frames).with_name(image.stem.removesuffix(f"_{FRAMES}") + ending) for image in images)
     paths = [labels / stem for stem in stems]
-    return paths, [image for image, path in zip(images, paths, strict=True) if not path.is_file()]
+    return paths, [image for image, path in zip(images, paths, strict=True) if not is_file(path)]
