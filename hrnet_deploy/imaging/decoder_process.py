@@ -142,8 +142,9 @@ class DecoderProcess:
             self._input.close()
         self._process.wait()
 
-    def _within_time(self, call: Callable[[], _Result], limit: int = IMAGE_DECODE_SECONDS) -> _Result:
+    def _within_time(self, call: Callable[[], _Result], limit: int | None = None) -> _Result:
         """Call with a limit of time, after which the process is ended."""
+        limit = IMAGE_DECODE_SECONDS if limit is None else limit
         late = threading.Event()
 
         def end() -> None:

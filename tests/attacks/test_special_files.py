@@ -1,6 +1,5 @@
 """Pipes, devices, sockets and links to them where an image or a list is read: one line, and no waiting."""
 
-import errno
 import os
 import socket
 import subprocess
@@ -17,13 +16,13 @@ from hrnet_deploy.batch_prediction.tar_span import list_tar
 from hrnet_deploy.benchmark.timed_model import read_image
 from hrnet_deploy.calibration.image_selection import content_hashes
 from hrnet_deploy.engines.remote.remote_model import Token
-from hrnet_deploy.errors import HrnetDeployError, ImageError, MissingFileError, UsageError
+from hrnet_deploy.errors import HrnetDeployError, ImageError, UsageError
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.imagenet import find_photos
 from hrnet_deploy.evaluation.datasets.label_file import read_label_file
 from hrnet_deploy.imaging.class_names import read_classes
 from hrnet_deploy.imaging.sources import items, read_frame
-from hrnet_deploy.system.regular_file import ALLOW_SPECIAL, open_regular, read_regular
+from hrnet_deploy.system.regular_file import ALLOW_SPECIAL, read_regular
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="Windows has no such files")
 SECONDS = 5
@@ -119,47 +118,3 @@ def test_an_endless_device_is_read_up_to_the_limit_where_it_is_allowed(monkeypat
     monkeypatch.setenv(ALLOW_SPECIAL, "1")
     with pytest.raises(UsageError, match="must have at most 3000000 bytes"):
         read_regular("/dev/zero", "class file", 3_000_000)
-
-
-# The opener itself ---------------------------------------------------------------------------------------------------
-
-
-def test_a_file_at_its_limit_is_read(tmp_path):
-    (tmp_path / "a").write_bytes(b"12345")
-    assert read_regular(tmp_path / "a", "file", 5) == b"12345"
-    with pytest.raises(ImageError, match="file must have at most 4 bytes"):
-        read_regular(tmp_path / "a", "file", 4, ImageError)
-
-
-def test_a_file_that_grows_while_it_is_read_has_the_limit_too(tmp_path, monkeypatch):
-    path = tmp_path / "a"
-    path.write_bytes(b"12345")
-    status = path.stat()
-    path.write_bytes(b"x" * 1000)
-    monkeypatch.setattr(os, "fstat", lambda handle: status)
-    assert read_regular(path, "file", 1000) == b"x" * 1000
-    with pytest.raises(UsageError, match="at most 999 bytes"):
-        read_regular(path, "file", 999)
-
-
-@pytest.mark.parametrize("error", [ValueError("of the caller"), KeyError("a"), FileNotFoundError(2, "gone", "other")])
-def test_errors_of_the_caller_pass(tmp_path, error):
-    (tmp_path / "a").write_bytes(b"1")
-    with pytest.raises(type(error)) as caught, open_regular(tmp_path / "a", "file"):
-        raise error
-    assert caught.value is error
-
-
-def test_errors_of_reading_are_translated(tmp_path):
-    (tmp_path / "a").write_bytes(b"1")
-    message = "file must be readable, got 'Input/output error' for"
-    with pytest.raises(ImageError, match=message), open_regular(tmp_path / "a", "file", ImageError):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-
-@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\ud800", "a/b"])
-def test_a_path_that_no_file_can_have_is_one_line(tmp_path, name):
-    (tmp_path / "a").write_bytes(b"1")
-    with pytest.raises((UsageError, MissingFileError)) as caught:
-        read_regular(tmp_path / name, "file", 9)
-    assert "\n" not in str(caught.value)
