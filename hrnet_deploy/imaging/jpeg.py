@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hrnet_deploy.imaging.header import Header
 from hrnet_deploy.limits import IMAGE_PARTS, JPEG_SCAN_PIXELS, JPEG_SCANS
@@ -42,8 +42,7 @@ def read_jpeg(content: bytes) -> Header:
     return Header(size_hw=size_hw, unreadable=unreadable, is_truncated=is_truncated, decode_bytes=decode_bytes)
 
 
-@dataclass(frozen=True)
-class _Frame:
+class _Frame(NamedTuple):
     """A frame header."""
 
     marker: int
