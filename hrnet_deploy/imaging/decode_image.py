@@ -29,7 +29,7 @@ def from_bytes(content: bytes, what: str, draft_px: int | None = None) -> NDArra
         # Only JPEG gets faster by being reduced, as its decoder leaves frequencies out.
         flags = next((flags for factor, flags in _REDUCED if min(header.size_hw) >= draft_px * factor), flags)
     decode = decode_isolated if header.isolated else _decoded
-    image = header.finish(decode(header.prepare(content), flags, what))
+    image = header.finish(decode(header.prepare(content), what, flags))
     return from_array(image, what)
 
 
@@ -65,7 +65,7 @@ def check_file(content: bytes, what: str) -> Header:
     return header
 
 
-def _decoded(content: bytes | bytearray, flags: int, what: str) -> NDArray[Any]:
+def _decoded(content: bytes, what: str, flags: int) -> NDArray[Any]:
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:

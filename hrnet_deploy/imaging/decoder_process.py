@@ -38,13 +38,13 @@ _Reply = tuple[NDArray[Any], float]
 _Result = TypeVar("_Result")
 
 
-def decode_isolated(content: bytes | bytearray, flags: int, what: str) -> NDArray[Any]:
+def decode_isolated(content: bytes, what: str, flags: int) -> NDArray[Any]:
     """Decode an image as `cv2.imdecode` does, in another process.
 
     Args:
         content: the encoded image.
-        flags: OpenCV's flags for decoding.
         what: name of the image in errors.
+        flags: OpenCV's flags for decoding.
 
     Returns:
         The pixels, uint8 or uint16 (H, W) or (H, W, channels).
@@ -119,7 +119,7 @@ class DecoderProcess:
         self._output = cast("io.BufferedReader", self._process.stdout)
         self._within_time(self._read, _START_SECONDS)
 
-    def decode(self, content: bytes | bytearray, flags: int) -> NDArray[Any]:
+    def decode(self, content: bytes, flags: int) -> NDArray[Any]:
         """Decode an image with OpenCV's flags."""
         reply = self._within_time(lambda: self._request(IMAGE, flags, content))
         if reply is None:
@@ -163,7 +163,7 @@ class DecoderProcess:
         finally:
             timer.cancel()
 
-    def _request(self, kind: bytes, flags: int, content: bytes | bytearray) -> _Reply | None:
+    def _request(self, kind: bytes, flags: int, content: bytes) -> _Reply | None:
         """Send one request and read the first reply."""
         self.is_free = False
         self._input.write(REQUEST.pack(kind, flags, len(content)))

@@ -34,5 +34,5 @@ class Header:
     decode_bytes: int | None = None
     isolated: bool = False
     flags: int = cv2.IMREAD_COLOR
-    prepare: Callable[[bytes], bytes | bytearray] = bytes
+    prepare: Callable[[bytes], bytes] = bytes
     finish: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray

@@ -159,11 +159,11 @@ def _lacks_data(page: _Directory, size: int) -> bool:
 
 
 def _decode_bytes(page: _Directory, size: int) -> int:
-    """Add up OpenCV's pixels, which it has twice, one strip or tile, a patched copy of the file, and the last steps."""
+    """Add up pixels, which OpenCV has twice, a strip or tile, two patched copies of the file, and the last steps."""
     pixels = page.value(HEIGHT, 0) * page.value(WIDTH, 0)
     rows, columns = _segment_hw(page)
     segment = rows * columns * (page.value(SAMPLES, 1) * page.value(BITS, 1) // 8 + 4)
-    patched = size if page.value(EXTRA_SAMPLES, 0) == _UNASSOCIATED or page.value(ORIENTATION, 1) != 1 else 0
+    patched = 2 * size if page.value(EXTRA_SAMPLES, 0) == _UNASSOCIATED or page.value(ORIENTATION, 1) != 1 else 0
     last = 3 if page.value(ORIENTATION, 1) != 1 else 0
     if page.premultiplied:
         return pixels * (2 * 4 * (2 if 16 in page.values(BITS, 1) else 1) + 3 + last) + segment + patched
@@ -205,7 +205,7 @@ def _misread(page: _Directory, *, extra: bool, deep: bool) -> str | None:
     return None
 
 
-def _plain(content: bytes, page: _Directory) -> bytes | bytearray:
+def _plain(content: bytes, page: _Directory) -> bytes:
     """Remove unassociated alpha, by which libtiff multiplies, and orientation, which OpenCV applies tile by tile."""
     patches = {EXTRA_SAMPLES: 0} if page.value(EXTRA_SAMPLES, 0) == _UNASSOCIATED else {}
     if page.value(ORIENTATION, 1) != 1:
@@ -216,7 +216,7 @@ def _plain(content: bytes, page: _Directory) -> bytes | bytearray:
     for tag, value in patches.items():
         field = page.fields[tag]
         patched[field.at : field.at + field.values.itemsize] = np.array(value, field.values.dtype).tobytes()
-    return patched
+    return bytes(patched)
 
 
 def _unpremultiplied(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -29,7 +29,7 @@ def process():
 @pytest.mark.parametrize("image", [BGR, BGR[..., 0], BGR.astype(np.uint16) * 257], ids=["color", "gray", "16 bits"])
 def test_pixels_arrive_as_they_are_decoded(image):
     content = cv2.imencode(".png", image)[1].tobytes()
-    got = decode_isolated(content, cv2.IMREAD_UNCHANGED, "image")
+    got = decode_isolated(content, "image", cv2.IMREAD_UNCHANGED)
     assert got.dtype == image.dtype
     assert np.array_equal(got, image)
     got[:] = 0  # the caller may draw on it
@@ -48,7 +48,7 @@ def test_threads_decode_side_by_side():
 
     def decode(level):
         content = cv2.imencode(".png", images[level])[1].tobytes()
-        found[level] = decode_isolated(content, cv2.IMREAD_COLOR, "image")
+        found[level] = decode_isolated(content, "image", cv2.IMREAD_COLOR)
 
     threads = [threading.Thread(target=decode, args=(level,)) for level in range(8)]
     for thread in threads:
@@ -92,7 +92,7 @@ def test_a_process_that_cannot_start_is_one_line(monkeypatch):
     monkeypatch.setattr(decoder_process, "_idle", {})
     monkeypatch.setattr("multiprocessing.spawn.get_executable", lambda: "/nowhere/python")
     with pytest.raises(ImageError, match=r"image cannot be decoded \(no process can be started"):
-        decode_isolated(PNG, cv2.IMREAD_COLOR, "image")
+        decode_isolated(PNG, "image", cv2.IMREAD_COLOR)
 
 
 def test_a_file_that_is_no_video(tmp_path):
