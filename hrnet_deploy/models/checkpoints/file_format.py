@@ -128,9 +128,8 @@ def few(words: Iterable[str], most: int = 4) -> str:
     """List the first words, the beginning of long ones, and the number of the others."""
     listed = list(words)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return (
-        ", ".join(word if len(word) <= _SHOWN_LENGTH else f"{word[:_SHOWN_LENGTH]}..." for word in listed[:most]) + more
-    )
+    shown = (word if len(word) <= _SHOWN_LENGTH else f"{word[:_SHOWN_LENGTH]}..." for word in listed[:most])
+    return ", ".join(shown) + more
 
 
 def _from_head(file: CheckpointFile, head: bytes) -> FileFormat:
@@ -176,7 +175,8 @@ def _from_zip(file: CheckpointFile) -> FileFormat:
             "Save torch.jit.load(file).state_dict() with torch.save instead."
         )
     if "data.pkl" not in names:
+        shown = [name[:80] for name in names[:3]]
         raise CheckpointError(
-            f"checkpoint '{path}' must be written by torch.save, got a zip of {[name[:80] for name in names[:3]]}. Give the file inside it."
+            f"checkpoint '{path}' must be written by torch.save, got a zip of {shown}. Give the file inside it."
         )
     return FileFormat.TORCH_ZIP

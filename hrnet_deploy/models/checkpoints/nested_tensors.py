@@ -57,7 +57,7 @@ def _containers(path: str, value: object) -> Iterator[tuple[str, object]]:
         if isinstance(child, PickledObject):
             if tensor_of(child) is not None:
                 continue
-        elif not isinstance(child, (Mapping, list, tuple)):
+        elif not isinstance(child, (Mapping, list, tuple)) or not child:
             continue
         hidden = key in _MODULE_PARTS or not key
         if hidden or len(path) + len(key) < TENSOR_NAME:

@@ -103,7 +103,7 @@ def _float(line: bytes) -> float:
 def _quoted(line: bytes) -> str:
     if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b'"', b"'"):
         raise pickle.UnpicklingError("a text of protocol 0 must be quoted")
-    return codecs.escape_decode(line[1:-1])[0].decode("latin1")  # type: ignore[attr-defined, no-any-return]
+    return codecs.escape_decode(line[1:-1])[0].decode("latin1")
 
 
 def _latin1(content: bytes) -> str:

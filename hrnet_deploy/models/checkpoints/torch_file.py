@@ -52,9 +52,8 @@ def _read_zip(file: CheckpointFile) -> tuple[object, bool]:
     if order not in (b"little", b"big"):
         raise pickle.UnpicklingError("the byte order must be little or big")
     swapped = order.decode("ascii") != sys.byteorder
-    read = _storage_reader(
-        file, {name: (member.start, member.size) for name, member in members.items()}, f"{root}data/"
-    )
+    places = {name: (member.start, member.size) for name, member in members.items()}
+    read = _storage_reader(file, places, f"{root}data/")
     stream = PickleStream(io.BytesIO(content), len(content))
     return unpickle(stream, lambda pid: storage_of(pid, read, swapped=swapped)), checksums
 
@@ -71,7 +70,7 @@ def _small_member(file: CheckpointFile, members: dict[str, ZipMember], name: str
 def _storage_reader(
     file: CheckpointFile, places: dict[str, tuple[int, int]], prefix: str = ""
 ) -> Callable[[str], Tensor]:
-    """Return a function that reads the storage of a key once; `places` has the first byte and the number of bytes."""
+    """Return a function that reads the storage of a key once; a place is its first byte and its number of bytes."""
     found: dict[str, Tensor] = {}
 
     def read(key: str) -> Tensor:

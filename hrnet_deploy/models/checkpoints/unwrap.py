@@ -247,12 +247,13 @@ def _same(one: object, other: object) -> bool:
 def _opened(name: str, leaf: Leaf, origin: str) -> Tensor:
     if isinstance(leaf, StoredTensor):
         return leaf.open()
-    if kind := leaf.kind if isinstance(leaf, UnreadableTensor) else _defect(leaf):
-        raise CheckpointError(
-            f"{origin} must hold dense tensors, got '{name:.80}' {kind}. "
-            "Gather or dequantize the weights first, and save model.state_dict() again."
-        )
-    return leaf
+    defect = leaf.kind if isinstance(leaf, UnreadableTensor) else _defect(leaf)
+    if isinstance(leaf, Tensor) and defect is None:
+        return leaf
+    raise CheckpointError(
+        f"{origin} must hold dense tensors, got '{name:.80}' {defect}. "
+        "Gather or dequantize the weights first, and save model.state_dict() again."
+    )
 
 
 def _defect(tensor: Tensor) -> str | None:

@@ -1,4 +1,4 @@
-"""The members of a zip as torch.save writes it: stored without compression, one after the other; loads without torch."""
+"""The members of a zip of torch.save: stored without compression, one after the other; loads without torch."""
 
 from __future__ import annotations
 
