@@ -75,58 +75,43 @@ def array(shape, raw, *, code=b"U\x02f4", fortran=b"\x89"):
 
 EIGHT = {"0": bytes(32)}
 PAIR_OF_ITSELF = b")" + b"2\x86" * 60
-WHOLE = b"K\x08\x85"
+WHOLE, ONE = b"K\x08\x85", b"K\x01\x85"
 HUGE = integer(1 << 40) + b"\x85"
+TABLE = "UnpackBigParamInfor@@"
+BLOCK = b"T\x80\x1a\x06\x00" + bytes(400_000) + b"q\x01"
 RAW = b"U\x04" + bytes(4)
 KINDS = {
     "expanded tensor.pth": torch_zip(holding(tensor(HUGE, b"K\x00\x85")), EIGHT),
     "overlapping strides.pth": torch_zip(holding(tensor(b"K\x05K\x05\x86", b"K\x01K\x01\x86")), EIGHT),
-    "offset outside.pth": torch_zip(holding(tensor(WHOLE, b"K\x01\x85", offset=b"K\x01")), EIGHT),
-    "negative size.pth": torch_zip(holding(tensor(integer(-1) + b"\x85", b"K\x01\x85")), EIGHT),
+    "offset outside.pth": torch_zip(holding(tensor(WHOLE, ONE, offset=b"K\x01")), EIGHT),
+    "negative size.pth": torch_zip(holding(tensor(integer(-1) + b"\x85", ONE)), EIGHT),
     "product of sizes overflows.pth": torch_zip(
         holding(tensor(integer(1 << 61) * 3 + b"\x87", b"K\x00" * 3 + b"\x87")), EIGHT
     ),
     "nothing of a huge shape.pth": torch_zip(
         holding(tensor(integer(1 << 61) + b"K\x00\x86", b"K\x01K\x01\x86")), EIGHT
     ),
-    "sizes that are no numbers.pth": torch_zip(holding(tensor(PAIR_OF_ITSELF, b"K\x01\x85")), EIGHT),
-    "storage larger than its member.pth": torch_zip(
-        holding(tensor(WHOLE, b"K\x01\x85", count=integer(1 << 40))), EIGHT
-    ),
-    "key that is a path.pth": torch_zip(holding(tensor(WHOLE, b"K\x01\x85", key="../../../../etc/passwd")), EIGHT),
+    "sizes that are no numbers.pth": torch_zip(holding(tensor(PAIR_OF_ITSELF, ONE)), EIGHT),
+    "storage larger than its member.pth": torch_zip(holding(tensor(WHOLE, ONE, count=integer(1 << 40))), EIGHT),
+    "key that is a path.pth": torch_zip(holding(tensor(WHOLE, ONE, key="../../../../etc/passwd")), EIGHT),
     "tensor many times.pth": torch_zip(
-        b"\x80\x02}("
-        + text("a")
-        + tensor(WHOLE, b"K\x01\x85")
-        + b"q\x00"
-        + text("b")
-        + b"]("
-        + b"h\x00" * 300_000
-        + b"eu.",
+        b"\x80\x02}(" + text("a") + tensor(WHOLE, ONE) + b"q\x00" + text("b") + b"](" + b"h\x00" * 300_000 + b"eu.",
         EIGHT,
     ),
     "byte order of megabytes.pth": torch_zip(holding(b"N"), byteorder="little" * 300_000),
     "two pickles.pth": torch_zip(holding(b"N"), **{"b/data.pkl": holding(b"N")}),
-    "storages of nothing.pth": torch_legacy(b"\x80\x02}.")[:-2] + b"(K\x01K\x02e.",
+    "storages of nothing.pth": torch_legacy(b"\x80\x02}.")[:-3] + b"(K\x01K\x02e.",
     "huge shape.pdparams": holding(array(HUGE, RAW)),
     "nothing of a huge shape.pdparams": holding(array(integer(1 << 61) + b"K\x00\x86", b"U\x00", fortran=b"\x88")),
     "dtype that takes forever to hash.pdparams": holding(array(b"K\x01\x85", RAW, code=PAIR_OF_ITSELF)),
     "dtype of objects.pdparams": holding(array(b"K\x01\x85", RAW, code=b"U\x01O")),
     "shape that is no tuple.pdparams": holding(array(b"U\x04abcd", RAW)),
     "one block of bytes in many arrays.pdparams": b"\x80\x02}("
-    + b"".join(
-        text(f"a{i}")
-        + array(integer(100_000) + b"\x85", b"h\x01" if i else b"T\x80\x1a\x06\x00" + bytes(400_000) + b"q\x01")
-        for i in range(2000)
-    )
+    + b"".join(text(f"a{i}") + array(integer(100_000) + b"\x85", b"h\x01" if i else BLOCK) for i in range(2000))
     + b"u.",
-    "table of parts that is a list.pdparams": b"\x80\x02}" + text("UnpackBigParamInfor@@") + b"]s.",
-    "parts that are numbers.pdparams": pickle.dumps(
-        {"UnpackBigParamInfor@@": {"w": {"slices": [1], "OriginShape": (1,)}}}, 2
-    ),
-    "parts that are missing.pdparams": pickle.dumps(
-        {"UnpackBigParamInfor@@": {"w": {"slices": "ab", "OriginShape": 3}}}, 2
-    ),
+    "table of parts that is a list.pdparams": b"\x80\x02}" + text(TABLE) + b"]s.",
+    "parts that are numbers.pdparams": pickle.dumps({TABLE: {"w": {"slices": [1], "OriginShape": (1,)}}}, 2),
+    "parts that are missing.pdparams": pickle.dumps({TABLE: {"w": {"slices": ["a"], "OriginShape": (3,)}}}, 2),
     "header of nested lists.safetensors": struct.pack("<Q", 200_000) + b'{"a":' + b"[" * 199_995,
     "header of an exabyte.safetensors": struct.pack("<Q", 1 << 60) + b'{"a":1}',
     "sizes that overlap.safetensors": save({"a": torch.zeros(2), "b": torch.zeros(2)}).replace(b"[8,16]", b"[0, 8]"),
@@ -245,16 +230,16 @@ class OwnTensor(torch.Tensor):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (torch.zeros(2, 2).to_sparse(), "sparse or nested"),
-        (torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)]), "sparse or nested"),
-        (torch.quantize_per_tensor(torch.zeros(2), 1.0, 0, torch.qint8), "quantized"),
-        (torch.zeros(2).as_subclass(OwnTensor), "of a subclass of tensors"),
+        (lambda: torch.zeros(2, 2).to_sparse(), "sparse or nested"),
+        (lambda: torch.nested.nested_tensor([torch.zeros(1), torch.zeros(2)]), "sparse or nested"),
+        (lambda: torch.quantize_per_tensor(torch.zeros(2), 1.0, 0, torch.qint8), "quantized"),
+        (lambda: torch.zeros(2).as_subclass(OwnTensor), "of a subclass of tensors"),
     ],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_tensors_in_memory_without_plain_numbers_are_named(value, message):
     with pytest.raises(CheckpointError, match=message):
-        find_model({WEIGHT: value}, "state dict")
+        find_model({WEIGHT: value()}, "state dict")
 
 
 def test_hidden_methods_of_a_dict_are_not_used():
