@@ -47,7 +47,27 @@ THREADS = 1024
 """Threads of one inference, and workers of one pool."""
 CHECKPOINT_BYTES = 16 << 30
 """Bytes of one checkpoint file."""
-PICKLE_OBJECTS = 5_000_000
-"""Objects in a pickle; training files hold about ten thousand."""
+CHECKPOINT_MODELS = 64
+"""HRNets in one checkpoint file."""
+PICKLE_BYTES = 1 << 28
+"""Bytes of the pickle in a PyTorch file, beside its tensors."""
 PICKLE_DEPTH = 256
-"""Containers inside each other in a pickle."""
+"""Containers that are begun and not finished at one point of a pickle."""
+PICKLE_INTEGER_BYTES = 255
+"""Bytes of an integer in a pickle; its decimal digits are at most twice as many."""
+PICKLE_LINE_BYTES = 1 << 20
+"""Bytes of one line in a pickle of protocol 0."""
+PICKLE_NAME = 1000
+"""Characters of the name of a class or function in a pickle."""
+PICKLE_STEPS = 1_000_000
+"""Opcodes of a pickle, and copied items of dicts; each takes about 100 bytes of memory. Training files have 300,000."""
+TENSOR_DIMENSIONS = 8
+"""Dimensions of a stored tensor."""
+TENSOR_NAME = 500
+"""Characters of the full name of a tensor, with those of the containers around it; longer ones are no weights."""
+TENSOR_SHARING = 8
+"""Bytes of all tensors of a checkpoint per byte of its file; tied weights and copies share storages."""
+TENSORS = 100_000
+"""Tensors of a checkpoint, and members of its zip."""
+ZIP_DIRECTORY_BYTES = 1 << 24
+"""Bytes of the directory of a zip."""

@@ -6,7 +6,6 @@ Downloads are resumed, checked against the publisher's digest, and appear under 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import urllib.parse
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
+from hrnet_deploy.json_text import parse_json
 from hrnet_deploy.models.checkpoints.file_format import weights_in
 from hrnet_deploy.models.zoo import ZooEntry, entries, named_entry, suggestion
 from hrnet_deploy.system.cache_dir import cache_folder
@@ -79,8 +79,9 @@ def web_address(source: str) -> str | None:
 
 def _kind(path: Path) -> str | None:
     try:
-        return "file" if path.is_file() else "folder" if path.is_dir() else None
-    except OSError:  # too long for a path, such as a signed URL
+        # A pipe or a device is a file here; reading refuses it by name.
+        return "folder" if path.is_dir() else "file" if path.exists() else None
+    except (OSError, ValueError):  # too long for a path, such as a signed URL; or with a null character
         return None
 
 
@@ -112,8 +113,8 @@ def _fetch_config(url: str, path: Path) -> None:
     beside = urllib.parse.urlunsplit(parts._replace(path=f"{parts.path.rpartition('/')[0]}/config.json", fragment=""))
     content = fetch_small(beside, _CONFIG_LIMIT_BYTES)
     try:
-        known = content is not None and {"pretrained_cfg", "architecture"} & set(json.loads(content))
-    except (ValueError, TypeError, RecursionError):  # some servers return content for any address
+        known = content is not None and {"pretrained_cfg", "architecture"} & set(parse_json(content))
+    except (ValueError, TypeError):  # some servers return content for any address
         known = False
     if content is not None and known:
         with atomic_output(path) as temporary:
