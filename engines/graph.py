@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hrnet_deploy.artifact.card import card_from_metadata
@@ -15,6 +12,10 @@ from hrnet_deploy.errors import ArtifactError, MissingFileError
 from hrnet_deploy.models.checkpoints.file_format import something_else
 from hrnet_deploy.spec import ModelCard
 from hrnet_deploy.system.processor import is_arm
+
+_MAX_PASSED = 1000
+_passed: set[tuple[int, ...]] = set()
+"""Files of this process whose graphs need little memory."""
 
 
 def check_source(model: Path | bytes, threads: int | None) -> str:
@@ -38,9 +39,14 @@ def graph_card(header: OnnxHeader) -> ModelCard | None:
 def check_memory(model: Path | bytes, name: str, header: OnnxHeader) -> None:
     """Refuse a file whose graph needs too much memory, or an unknown amount, at its card's usual sizes.
 
-    Bytes are not checked here: they are graphs of this package, or of a caller that calls `check_graph`.
+    A file that passed is not checked again in this process while it stays unchanged. Bytes are not checked here: they
+    are graphs of this package, or of a caller that calls `check_graph`.
     """
     if isinstance(model, bytes):
+        return
+    check_external_files(model, name, header)
+    known = _identity(model)
+    if known in _passed:
         return
     if not header.nodes and (other := something_else(model)):
         raise ArtifactError(f"{name} must be a model ONNX Runtime can open, got: {other}")
@@ -50,22 +56,14 @@ def check_memory(model: Path | bytes, name: str, header: OnnxHeader) -> None:
         batch, height, width = card.shapes.opt_nhw
         sizes = (batch, height, width, 3) if card.pixels_in else (batch, 3, height, width)
     check_graph(model, name, header, sizes)
+    if len(_passed) < _MAX_PASSED and known == _identity(model):
+        _passed.add(known)
 
 
-@contextlib.contextmanager
-def checked_beside(model: Path | bytes, name: str, header: OnnxHeader | None) -> Iterator[None]:
-    """Check a file in a thread while ONNX Runtime opens it, which takes no memory for tensors; the check comes first.
-
-    An error of the check replaces one of ONNX Runtime only where it would be the first.
-    """
-    if isinstance(model, bytes) or header is None:
-        yield
-        return
-    check_external_files(model, name, header)
-    with ThreadPoolExecutor(1, thread_name_prefix="graph-check") as worker:
-        checking = worker.submit(check_memory, model, name, header)
-        yield
-        checking.result()
+def _identity(path: Path) -> tuple[int, ...]:
+    """Return numbers that differ for another file, or for the same file after a change."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def arithmetic_of(header: OnnxHeader, *, half: str, single: str = "float32") -> str:

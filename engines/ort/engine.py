@@ -20,7 +20,6 @@ from hrnet_deploy.engines.graph import (
     arithmetic_of,
     check_memory,
     check_source,
-    checked_beside,
     onnxruntime_cpu_arithmetic,
 )
 from hrnet_deploy.engines.ort.cuda import explain_failure, open_on_gpu
@@ -142,8 +141,9 @@ class OrtEngine:
         )
         if isinstance(model, Path) and self._header and self._header.quantized and not self._in_order:
             return "cpu", open_optimized(model, self._name, self._header, options)
-        with checked_beside(model, self._name, self._header):
-            return "cpu", open_session(model, self._name, options(), [CPU])
+        if self._header is not None:
+            check_memory(model, self._name, self._header)
+        return "cpu", open_session(model, self._name, options(), [CPU])
 
     def _open_gpu(self, model: Path | bytes, device: str, provider: str) -> tuple[str, Any]:
         number, header = device_number(device), self._header or read_header(model)

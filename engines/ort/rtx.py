@@ -88,16 +88,16 @@ class RtxPluginEngine:
         target = gpu_device(number)
         settings = plugin_options(card, cache=_folder(model))
 
-        def attempt(entries: Mapping[str, str], *, quiet: bool) -> Any:
-            options = session_options(threads=threads, quiet=quiet, entries=entries)
+        def attempt(entries: Mapping[str, str]) -> Any:
+            options = session_options(threads=threads, entries=entries)
             options.add_provider_for_devices([target], dict(settings))
             return open_session(model, self._name, options, None)
 
         try:
-            return attempt(STRICT, quiet=True)
+            return attempt(STRICT)
         except ArtifactError:
             # Shape arithmetic of open sizes may stay on the CPU; convolutions may not.
-            session = attempt(LENIENT, quiet=False)
+            session = attempt(LENIENT)
         if stray := nodes_on(session, CPU) & HEAVY:
             raise DeviceError(
                 f"{self.device} must run every convolution, got {', '.join(sorted(stray))} on the CPU. "

@@ -32,12 +32,13 @@ DTYPES = {
 """NumPy's names of ONNX Runtime's types."""
 
 _PLACE = re.compile(
-    r"(?:Load model from \S+ failed:)?/\S+\.(?:cc|h|cpp|hpp):\d+ [^()]*\((?:[^()]|\([^()]*\))*\)"
+    r"/\S+\.(?:cc|h|cpp|hpp):\d+ [^()]*\((?:[^()]|\([^()]*\))*\)"
     r"(?: const)?(?: \[with [^\]]*\])?\s*"
 )
 """The place in ONNX Runtime's sources, with the signature of the function."""
 _FILE = re.compile(r"(?<!\S)[\w./-]+\.(?:cc|cpp|cu|h|hpp):\d+ [\w:~]+ ")
-_CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
+_LOADING = re.compile(r"Load model from .*? failed:")
+_CODE = re.compile(r"\[\w+\] : (?:\d+ : )?[A-Z_]+ : ")
 _NODE = re.compile(r"Non-zero status code returned while running (\w+) node\. Name:('[^']*') Status Message: ")
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _NEWER_OPSET = re.compile(
@@ -47,7 +48,7 @@ _NEWER_OPSET = re.compile(
 _FOLDING = "optimization.constant_folding_max_output_size_in_bytes"
 _CPU = "CPUExecutionProvider"
 _OPTIMIZED = "net.onnx"
-_LOG_WARNINGS, _LOG_ERRORS_ONLY, _LOG_NOTHING = 2, 3, 4
+_LOG_WARNINGS, _LOG_NOTHING = 2, 4
 
 
 def session_options(
@@ -55,12 +56,12 @@ def session_options(
     threads: int | None = None,
     streams: int = 1,
     in_order: bool = False,
-    quiet: bool = False,
     entries: Mapping[str, str] | None = None,
 ) -> Any:
     """Create onnxruntime.SessionOptions for `streams` runs side by side; `entries` is its configuration by key."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_NOTHING if quiet else _LOG_ERRORS_ONLY
+    # The error that is raised carries the reason, so that a line on stderr would repeat it.
+    options.log_severity_level = _LOG_NOTHING
     if streams > 1:
         options.intra_op_num_threads = threads_per_stream(streams, threads)
         # A spinning stream would take a core from the others.
@@ -80,7 +81,7 @@ def open_session(model: Path | bytes, name: str, options: Any, providers: Sequen
     """Open a session whose runs never move to another provider; `providers` is None where the options name them."""
     source = str(model) if isinstance(model, Path) else model
     try:
-        with _unlogged(options.log_severity_level == _LOG_NOTHING):
+        with _unlogged():
             # With a fallback, a failing GPU run would be repeated on the CPU, with a message on stdout.
             return onnxruntime.InferenceSession(
                 source, options, providers=None if providers is None else list(providers), enable_fallback=0
@@ -134,7 +135,7 @@ def spec(value: Any) -> TensorSpec:
 
 def reason(error: Exception) -> str:
     """Return ONNX Runtime's message on one line, without its codes and its places in the sources."""
-    text = _FILE.sub("", _PLACE.sub("", _CODE.sub("", one_line(error))))
+    text = _FILE.sub("", _PLACE.sub("", _LOADING.sub("", _CODE.sub("", one_line(error)))))
     return tidy(_NODE.sub(r"\1 node \2: ", text)) or type(error).__name__
 
 
@@ -154,11 +155,8 @@ def _newer(text: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _unlogged(quiet: bool) -> Iterator[None]:  # noqa: FBT001
+def _unlogged() -> Iterator[None]:
     """Silence ONNX Runtime's default logger, which is separate from the session's log."""
-    if not quiet:
-        yield
-        return
     onnxruntime.set_default_logger_severity(_LOG_NOTHING)
     try:
         yield

@@ -58,7 +58,9 @@ def check_graph(model: Path | bytes, name: str, header: OnnxHeader, sizes: Shape
             graph = read_graph(content)
             _Bound(graph, name).check(_inputs(header, name, sizes))
     except WireError as error:
-        raise ArtifactError(f"{name} must be an ONNX model, got a damaged one: {error}. {_ADVICE}.") from error
+        raise ArtifactError(
+            f"{name} must be a model ONNX Runtime can open, got: a damaged file ({error}). {_ADVICE}."
+        ) from error
 
 
 def check_external_files(model: Path | bytes, name: str, header: OnnxHeader) -> None:
