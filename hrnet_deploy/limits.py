@@ -41,6 +41,8 @@ PICKLE_DEPTH = 256
 """Containers inside each other in a pickle."""
 PLAN_BYTES = 16 << 30
 """Bytes of one TensorRT engine."""
+TIMING_CACHE_BYTES = 1 << 30
+"""Bytes of a cache of TensorRT's timings or kernels."""
 GRAPH_NODES = 100_000
 """Nodes of an ONNX graph; hrnet_w48 for INT8 has about 4,000."""
 GRAPH_TEXT_BYTES = 1 << 26

@@ -109,7 +109,7 @@ def normalize_enums(record: Any, **kinds: type[enum.Enum]) -> None:
             object.__setattr__(record, name, kind(value))
         except ValueError as error:
             allowed = ", ".join(member.value for member in kind)
-            raise UsageError(f"{name} must be one of {allowed}, got '{value}'. Choose one.") from error
+            raise UsageError(f"{name} must be one of {allowed}, got '{value!s:.80}'. Choose one.") from error
 
 
 def positive_ints(what: str, values: Any, count: int) -> tuple[Any, ...]:

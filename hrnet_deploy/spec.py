@@ -213,7 +213,7 @@ class ModelCard:
 def check_threshold(value: Any) -> None:
     """Refuse a threshold that is not a probability between 0 and 1."""
     if type(value) not in {int, float} or not 0 < value < 1:
-        raise UsageError(f"threshold must be a probability between 0 and 1, got {value!r}. The usual one is 0.5.")
+        raise UsageError(f"threshold must be a probability between 0 and 1, got {value!r:.80}. The usual one is 0.5.")
 
 
 def _colors(palette: Any, count: int) -> tuple[tuple[int, int, int], ...]:

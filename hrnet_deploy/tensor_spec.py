@@ -21,7 +21,7 @@ class TensorSpec:
         shape = tuple(self.shape)
         if not all(type(v) is str for v in (self.name, self.dtype)) or not all(type(d) in {int, str} for d in shape):
             raise UsageError(
-                f"a tensor needs a name, a dtype and a shape of numbers and names, got {self}. Correct it."
+                f"a tensor needs a name, a dtype and a shape of numbers and names, got {self!s:.200}. Correct it."
             )
         object.__setattr__(self, "shape", shape)
 

@@ -23,7 +23,7 @@ Span = tuple[int, int, int]
 """Number of a field, start and end of its content."""
 
 
-class WireError(ValueError):
+class WireError(ArtifactError):
     """Content that is no protocol buffer, or one that is cut short."""
 
 

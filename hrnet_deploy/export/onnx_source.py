@@ -166,7 +166,8 @@ def _foreign_info(path: Path, task: Task, found: import_onnx.Findings, options: 
     """Return what a graph without a card states, with usual preprocessing."""
     hw = found.fixed_hw or (224, 224)
     classifier = task is Task.CLASSIFICATION
-    lineage = {"graph": path.name, "graph_sha256": sha256_file(path)}
+    name = path.name.encode(errors="surrogateescape").decode(errors="replace")  # a card is UTF-8
+    lineage = {"graph": name, "graph_sha256": sha256_file(path)}
     return ModelInfo(
         task=task,
         variant="foreign",
