@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.card import card_from_metadata
+from hrnet_deploy.artifact.card_check import check_tensors
 from hrnet_deploy.engines.feed import agrees
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.engines.remote.address import is_url
@@ -141,6 +142,7 @@ class Predictor:
                 f"{path} must have the inputs and outputs its card names, got {self._engine.inputs} and "
                 f"{self._engine.outputs}. Export it again."
             )
+        check_tensors(self.card, str(path))
 
     @overload
     def predict(
