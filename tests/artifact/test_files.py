@@ -79,14 +79,14 @@ def test_a_folder_as_output_is_refused_before_anything_is_computed(tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_computed(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     target = tmp_path / "file" / "net.onnx"
-    with pytest.raises(UsageError, match="output folder must be writable"), atomic_output(target):
+    with pytest.raises(UsageError, match="output must be writable"), atomic_output(target):
         pytest.fail("the body ran")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; run as another user")
 def test_a_read_only_folder_is_refused_before_anything_is_computed(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="output folder must be writable"), atomic_output(tmp_path / "net.onnx"):
+    with pytest.raises(UsageError, match="output must be writable"), atomic_output(tmp_path / "net.onnx"):
         pytest.fail("the body ran")
 
 
