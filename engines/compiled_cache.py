@@ -13,6 +13,7 @@ from typing import TypeVar
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.system.cache_dir import cache_folder
+from hrnet_deploy.system.scratch_folder import scratch_folder
 
 _MAX_BYTES = 4 << 30
 _DIGESTS = "SHA256SUMS"
@@ -58,20 +59,18 @@ def open_cached(
         except ArtifactError:  # of another build of the runtime
             pass
         shutil.rmtree(cached, ignore_errors=True)
-    fresh = folder / f"{name}-{os.getpid()}-{os.urandom(4).hex()}"
-    try:
-        fresh.mkdir()
-        opened = create(fresh)
-        _write_digests(fresh)
-    except (ArtifactError, OSError):
-        # A full disk must not prevent a run; a graph that cannot be opened fails here again.
-        opened = create(None)
-    else:
-        with contextlib.suppress(OSError):  # another process was first
-            fresh.rename(cached)
-            trim_cache(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            fresh = stack.enter_context(scratch_folder(folder))
+            opened = create(fresh)
+            _write_digests(fresh)
+        except (ArtifactError, OSError):
+            # A full disk must not prevent a run; a graph that cannot be opened fails here again.
+            opened = create(None)
+        else:
+            with contextlib.suppress(OSError):  # another process was first
+                fresh.rename(cached)
+                trim_cache(folder)
     return opened
 
 

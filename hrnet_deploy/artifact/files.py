@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -58,6 +59,13 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             _sync_folder(path.parent)
 
 
+def _check_folder(path: Path) -> None:
+    """Raise PermissionError if no file can be created at a path, or at the folder that would be created first."""
+    folder = next(each for each in path.absolute().parents if each.is_dir())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
 @contextlib.contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
     """Create a hidden folder for the unfinished files of an output, beside it, and delete it at the end.
@@ -86,10 +94,13 @@ def check_output(path: Path, inputs: Iterable[Path] = ()) -> None:
         try:
             found = path.stat()
         except FileNotFoundError:
+            _check_folder(path)
             return
         except ValueError as error:
             raise UsageError(f"output must be a path, got {one_line(path, 100)!r}. Choose another name.") from error
-        same = next((each for each in inputs if each.exists() and each.samefile(path)), None)
+        _check_folder(path)
+        # Not Path.exists, which raises where a text is too long for a name.
+        same = next((each for each in inputs if os.path.exists(each) and each.samefile(path)), None)  # noqa: PTH110
     if stat.S_ISDIR(found.st_mode):
         raise UsageError(f"output must be a file, got the folder {path}. Add a file name.")
     if not stat.S_ISREG(found.st_mode):
