@@ -58,7 +58,9 @@ class Manifest:
         path = self._folder / _MANIFEST_NAME
         with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            if not path.exists() and any(not each.name.startswith(".") for each in self._folder.iterdir()):
+            # A run that ended before its first manifest leaves a progress file alone.
+            names = {each.name for each in self._folder.iterdir() if not each.name.startswith(".")}
+            if not path.exists() and names - {_PROGRESS_NAME}:
                 raise UsageError(
                     f"output folder must be new, empty or of an earlier run, got {self._folder}. Choose another."
                 )

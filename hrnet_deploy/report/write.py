@@ -13,6 +13,7 @@ from hrnet_deploy.report.markdown import as_markdown
 from hrnet_deploy.report.report import Report
 from hrnet_deploy.report.summary import summarize
 from hrnet_deploy.report.tables import csv_table
+from hrnet_deploy.system.write_errors import writing
 
 _MARKER = "report.json"
 
@@ -25,8 +26,9 @@ def check_output(folder: Path) -> None:
         MissingDependencyError: Jinja2 is not installed.
     """
     page_template()
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"report needs a folder, got the file {folder}. Choose another --out.")
+    with writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"report needs a folder, got the file {folder}. Choose another --out.")
     with unfinished(folder / _MARKER):
         pass
 
