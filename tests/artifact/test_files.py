@@ -268,11 +268,10 @@ def test_an_output_is_none_of_the_inputs_under_any_name(tmp_path):
 @pytest.mark.parametrize("durable", [True, False])
 def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch, durable):
     synced = []
-    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")))
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink()))
     with atomic_output(tmp_path / "out", durable=durable) as temporary:
         temporary.write_text("whole")
-    names = [Path(each).name for each in synced]
-    assert names == (["out", tmp_path.name] if durable else [])
+    assert [each.name for each in synced] == (["out", tmp_path.name] if durable else [])
 
 
 def test_a_folder_appears_whole_and_replaces_another(tmp_path):

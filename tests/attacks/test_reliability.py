@@ -5,7 +5,6 @@ time); HRNET_DEPLOY_SOAK_S sets the seconds of the soak (default 20).
 """
 
 import os
-import random
 import shutil
 import signal
 import sys
@@ -80,12 +79,10 @@ def check_next_run(root, name, folder, expected):
 
 def moments(name, operations, seconds, kills):
     """Half before an operation, half at a time; every operation where there are kills enough."""
-    chosen = random.Random(name)
-    numbers = list(range(1, operations + 1))
-    if len(numbers) > kills // 2:
-        numbers = chosen.sample(numbers, kills // 2)
-    times = [chosen.uniform(0, seconds) for _ in range(kills - kills // 2)]
-    return [{"kill_before": number} for number in numbers] + [{"after": after} for after in times]
+    chosen = np.random.default_rng(list(name.encode()))
+    numbers = chosen.permutation(operations)[: kills // 2] + 1
+    times = chosen.uniform(0, seconds, kills - kills // 2)
+    return [{"kill_before": int(number)} for number in numbers] + [{"after": float(after)} for after in times]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,10 +107,9 @@ def test_a_killed_run_leaves_whole_files_and_the_next_one_succeeds(root, undistu
 @pytest.mark.parametrize("name", NAMES)
 def test_an_interrupted_run_leaves_whole_files_and_the_next_one_succeeds(root, undisturbed, tmp_path, name, number):
     expected, ended = undisturbed(name)
-    chosen = random.Random(f"{name} {number}")
-    for index in range(max(1, KILLS // 4)):
+    chosen = np.random.default_rng([number, *name.encode()])
+    for index, after in enumerate(chosen.uniform(0, ended.seconds, max(1, KILLS // 4))):
         folder = fresh(tmp_path, f"{index}")
-        after = chosen.uniform(0, ended.seconds)
         stopped = start(root, name, folder).signal_after(after, number).wait()
         check_whole(folder / "out")
         if stopped.code == 128 + signal.SIGINT:  # it could clear up; the journal stays for the next run
@@ -200,7 +196,7 @@ def test_a_killed_compilation_leaves_nothing_to_the_next(root, tmp_path):
         assert (ended.code, hidden(folder)) == (0, []), ended.err
 
 
-def test_eight_threads_of_one_predictor_agree_and_memory_stays(root):
+def test_eight_threads_of_one_predictor_agree_and_memory_stays(root, record_property):
     images = synthetic_images(THREADS, (96, 128))
     with Predictor(root / "masks.onnx", device="cpu", threads=1) as predictor:
         expected = [predictor.predict(image).mask for image in images]
@@ -224,7 +220,8 @@ def test_eight_threads_of_one_predictor_agree_and_memory_stays(root):
         with ThreadPoolExecutor(THREADS) as pool:
             list(pool.map(work, range(THREADS)))
         watcher.join()
-    print(f"{sum(counts)} predictions in {SOAK_S:g} s; MiB:", *(round(each) for each in curve[:: max(1, len(curve) // 18)]))
+    record_property("predictions", sum(counts))
+    record_property("resident_mib", [round(each) for each in curve[:: max(1, len(curve) // 18)]])
     assert wrong == []
     assert min(counts) > 0
     middle = curve[len(curve) // 2 :]

@@ -85,7 +85,7 @@ def _run(words, watched, log, count, kill_before, file_bytes, environment):
     pipe = os.open(log, os.O_WRONLY)
     os.dup2(pipe, 2)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: PTH123, SIM115
+    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
     for key, value in environment.items():
         if value is None:
             os.environ.pop(key, None)
@@ -107,11 +107,8 @@ def _watch(folder, kill_before):
     counted, prefix = [0], os.fspath(Path(folder))
 
     def hook(event, given):
-        if event == "open":
-            concerned = isinstance(given[2], int) and given[2] & _WRITING
-        else:
-            concerned = event in _CHANGES
-        if concerned and _text(given[0]).startswith(prefix):
+        writes = event == "open" and isinstance(given[2], int) and given[2] & _WRITING
+        if (writes or event in _CHANGES) and _text(given[0]).startswith(prefix):
             counted[0] += 1
             if counted[0] == kill_before:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -121,4 +118,4 @@ def _watch(folder, kill_before):
 
 
 def _text(path):
-    return os.path.abspath(os.fsdecode(path)) if isinstance(path, str | bytes | os.PathLike) else ""
+    return str(Path(os.fsdecode(path)).absolute()) if isinstance(path, str | bytes | os.PathLike) else ""

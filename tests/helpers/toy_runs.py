@@ -30,7 +30,8 @@ def write_inputs(root):
     """Write foreign graphs, labeled images, a video, and artifacts of them; returns the folder."""
     for name, (shape, tail) in _TAILS.items():
         model = onnx.parser.parse_model(
-            f'<ir_version: 8, opset_import: ["" : 17]> g (float[N, 3, 32, 32] x) => (float[N, {shape}] y) {{ {_BODY} {tail} }}'
+            '<ir_version: 8, opset_import: ["" : 17]> '
+            f"g (float[N, 3, 32, 32] x) => (float[N, {shape}] y) {{ {_BODY} {tail} }}"
         )
         random = np.random.default_rng(3)
         for index, channels in enumerate((3, CLASSES, CLASSES)):
