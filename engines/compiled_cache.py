@@ -13,7 +13,7 @@ from typing import TypeVar
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.system.cache_dir import cache_folder
-from hrnet_deploy.system.scratch_folder import scratch_folder
+from hrnet_deploy.system.scratch_folder import scratch_folder, sweep
 
 _MAX_BYTES = 4 << 30
 _DIGESTS = "SHA256SUMS"
@@ -51,6 +51,7 @@ def open_cached(
     """
     if folder is None:
         return create(None)
+    sweep(folder)  # a process killed after the rename left its folder, and no other writer may come
     cached = folder / name
     if cached.is_dir():
         try:
