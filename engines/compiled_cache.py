@@ -20,6 +20,7 @@ from hrnet_deploy.json_text import parse_json
 from hrnet_deploy.limits import TEXT_FILE_BYTES
 from hrnet_deploy.system.cache_dir import cache_folder
 from hrnet_deploy.system.regular_file import open_regular, read_regular
+from hrnet_deploy.system.scratch_folder import scratch_folder, sweep
 
 _MAX_BYTES = 4 << 30
 _DIGESTS = "digests.json"
@@ -59,6 +60,7 @@ def open_cached(
     """
     if folder is None:
         return create(None)
+    sweep(folder)  # a process killed after the rename left its folder, and no other writer may come
     cached = folder / name
     if cached.is_dir():
         try:
@@ -67,20 +69,18 @@ def open_cached(
         except ArtifactError:  # of another build of the runtime
             pass
         shutil.rmtree(cached, ignore_errors=True)
-    fresh = folder / f"{name}-{os.getpid()}-{os.urandom(4).hex()}"
-    try:
-        fresh.mkdir()
-        opened = create(fresh)
-        _write_digests(fresh, folder.name)
-    except (ArtifactError, OSError):
-        # A full disk must not prevent a run; a graph that cannot be opened fails here again.
-        opened = create(None)
-    else:
-        with contextlib.suppress(OSError):  # another process was first
-            fresh.rename(cached)
-            trim_cache(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            fresh = stack.enter_context(scratch_folder(folder))
+            opened = create(fresh)
+            _write_digests(fresh, folder.name)
+        except (ArtifactError, OSError):
+            # A full disk must not prevent a run; a graph that cannot be opened fails here again.
+            opened = create(None)
+        else:
+            with contextlib.suppress(OSError):  # another process was first
+                fresh.rename(cached)
+                trim_cache(folder)
     return opened
 
 

@@ -18,7 +18,6 @@ from hrnet_deploy.batch_prediction.manifest import Manifest, Part
 from hrnet_deploy.batch_prediction.parquet_span import import_pyarrow
 from hrnet_deploy.batch_prediction.part_writer import FORMATS, remove_unfinished
 from hrnet_deploy.batch_prediction.worker import Job, predict_chunk, release_model
-from hrnet_deploy.batch_prediction.writable import writable
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.model_info import reported_sha256
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
@@ -29,6 +28,7 @@ from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.spec import ModelCard, Task
 from hrnet_deploy.system.file_lock import exclusive
 from hrnet_deploy.system.progress import bar
+from hrnet_deploy.system.write_errors import writing
 from hrnet_deploy.version import VERSION
 
 _TOPK = 5
@@ -193,7 +193,7 @@ def _check_options(card: ModelCard, form: str, topk: int | None, batch: int) -> 
 def _claimed(folder: Path) -> Iterator[None]:
     """Hold an output folder against other drivers."""
     with contextlib.ExitStack() as stack:
-        with writable(folder):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(exclusive(folder / f".{folder.name}", "predict into"))
             remove_unfinished(folder)

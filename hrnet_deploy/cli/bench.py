@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.artifact.files import atomic_output, check_output
 from hrnet_deploy.benchmark.benchmark import Settings, benchmark
 from hrnet_deploy.benchmark.result import Benchmark
 from hrnet_deploy.benchmark.tables import as_markdown, as_text, sections
@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     out = None if args.out is None else Path(args.out)
     if out is not None and out.suffix.lower() not in _FORMATS:
         raise UsageError(f"output must end in .md or .json, got '{out.name}'. Choose one.")
+    if out is not None:
+        check_output(out, map(Path, args.artifacts))
     settings = Settings(
         batches=_batches(args.batch),
         threads=args.threads,
@@ -125,4 +127,4 @@ def _write(result: Benchmark, path: Path) -> None:
     else:
         text = as_markdown(sections(result))
     with atomic_output(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", errors="replace"))  # a file name may hold what UTF-8 cannot

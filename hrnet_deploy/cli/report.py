@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import shlex
 import sys
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--waterfall is measured on whole images, got --window {args.window} too. Leave one out.")
     reference, *candidates = locate_with_card(args, [args.reference, *args.candidates])
     folder = Path(args.out) if args.out else Path(f"report_{Path(args.reference).stem}")
-    is_new = not folder.exists()
+    is_new = not os.path.lexists(folder)
     check_output(folder)
     journal = folder / _JOURNAL
     try:

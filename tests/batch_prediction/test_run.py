@@ -197,7 +197,7 @@ def test_interrupted_runs_continue_to_the_same_bytes(
     if how == signal.SIGINT:
         assert process.wait() == 130
         assert errors.strip().splitlines()[-1] == "hrnet-predict: interrupted"
-        assert not list(out.glob(".part-*"))
+        assert not list(out.glob(".hrnet_deploy-*"))
     else:
         assert process.wait() == -signal.SIGKILL
     again = start(*words, "--out", out)

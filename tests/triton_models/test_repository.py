@@ -211,7 +211,7 @@ def test_models_of_others_and_hidden_folders_stay_beside_ours(fp32, tmp_path):
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom permissions bind")
 def test_a_folder_that_cannot_be_written_to_is_one_line(fp32, tmp_path):
     (tmp_path / "models").mkdir(mode=0o500)
-    with pytest.raises(UsageError, match="Triton repository must be writable"):
+    with pytest.raises(UsageError, match="output must be writable"):
         write_triton_repository(fp32, tmp_path / "models")
 
 
@@ -337,7 +337,7 @@ def test_a_model_for_images_is_checked_before_anything_is_written(artifacts, fp3
 
 def test_a_repository_below_a_file_is_one_line(fp32, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"Triton repository must be writable, got .*file/models"):
+    with pytest.raises(UsageError, match=r"output must be writable, got .*file/models"):
         write_triton_repository(fp32, tmp_path / "file" / "models")
 
 
