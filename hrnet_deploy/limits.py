@@ -26,7 +26,15 @@ IMAGE_SIDE = 32_768
 THREADS = 1024
 """Threads of one inference, and workers of one pool."""
 CHECKPOINT_BYTES = 16 << 30
-"""Bytes of one checkpoint file."""
+"""Bytes of one checkpoint file, also of one that is downloaded."""
+DOWNLOAD_BYTES_PER_S = 1024
+"""Least rate of a download, measured over 30 seconds; a slower one is ended and can be resumed."""
+IMAGE_URL_BYTES = 256 << 20
+"""Bytes of one image from the web."""
+IMAGE_URL_S = 120.0
+"""Seconds for one image from the web."""
+CONFIG_BYTES = 1 << 20
+"""Bytes of a configuration that is fetched beside weights."""
 PICKLE_OBJECTS = 5_000_000
 """Objects in a pickle; training files hold about ten thousand."""
 PICKLE_DEPTH = 256
