@@ -15,6 +15,8 @@ JSON_FILE_BYTES = 1 << 26
 """Bytes of a calibration table, a sidecar and other JSON that this package writes."""
 JSON_DEPTH = 100
 """Containers inside each other in JSON."""
+JSON_VALUES = 2_000_000
+"""Values in a JSON message of a server or client: about 200 MB in memory."""
 JSON_INTEGER_BITS = 64
 """Bits of an integer in JSON, with its sign; NumPy and the runtimes have no larger ones."""
 CLASSES = 100_000
@@ -33,6 +35,12 @@ IMAGE_URL_BYTES = 256 << 20
 """Bytes of one image from the web."""
 IMAGE_URL_S = 120.0
 """Seconds for one image from the web."""
+RESPONSE_BYTES = 2 << 30
+"""Bytes of one response of a V2 server; the expected outputs limit it further."""
+RESPONSE_JSON_BYTES = 64 << 20
+"""Bytes of one response of a V2 server that is JSON alone."""
+V2_TEXTS = 65_536
+"""Elements of a BYTES tensor of the V2 protocol."""
 CONFIG_BYTES = 1 << 20
 """Bytes of a configuration that is fetched beside weights."""
 PICKLE_OBJECTS = 5_000_000
