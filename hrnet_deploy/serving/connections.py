@@ -1,10 +1,12 @@
-"""Limits of connections, added to the protocol class of the HTTP server: number, and time and size of a head."""
+"""Limits of connections, added to the protocol class of the HTTP server: number, heads, and slow readers."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from typing import Any
+
+from hrnet_deploy.serving.slow_reader import SlowReaderWatch
 
 _HEAD_BYTES = 1 << 16
 _PHRASES = {
@@ -22,7 +24,8 @@ def limited(protocol: Any, *, connections: int, head_timeout_s: float) -> Any:
         protocol: uvicorn's class, for h11 or httptools: it has `connections`, the open ones, `cycle`, the last
             request with a whole head, and `send_400_response`.
         connections: most connections at a time; one more is refused with 503.
-        head_timeout_s: time from the first byte of a head, or from the connection, to its end.
+        head_timeout_s: time from the first byte of a head, or from the connection, to its end; also the interval in
+            which a client must read a part of its response.
 
     Returns:
         The class.
@@ -37,14 +40,16 @@ def limited(protocol: Any, *, connections: int, head_timeout_s: float) -> Any:
         def connection_made(self, transport: Any) -> None:
             """Refuse a connection too many; else wait for the first head."""
             super().connection_made(transport)
+            self._reader = SlowReaderWatch(transport, self.loop, head_timeout_s)
             if len(self.connections) > connections:
                 self._refuse(503, f"server must have at most {connections} connections, got one more. Try again.")
             else:
                 self._await_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            """End the timer."""
+            """End the timers."""
             self._end_wait()
+            self._reader.stop()
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
@@ -62,6 +67,31 @@ def limited(protocol: Any, *, connections: int, head_timeout_s: float) -> Any:
                 self._end_wait()
             elif is_between and self._head_bytes > _HEAD_BYTES:
                 self._refuse(431, f"head must have at most {_HEAD_BYTES:,} bytes, got more. Send fewer headers.")
+
+        def pause_writing(self) -> None:
+            """Watch a client that reads more slowly than the response is written."""
+            super().pause_writing()
+            self._reader.start()
+
+        def resume_writing(self) -> None:
+            """End the watch, unless the rest is all that the connection waits for."""
+            super().resume_writing()
+            if not self.transport.is_closing():
+                self._reader.stop()
+
+        def on_response_complete(self) -> None:
+            """Watch the rest of a last response."""
+            super().on_response_complete()
+            self._watch_end()
+
+        def timeout_keep_alive_handler(self) -> None:
+            """Close an idle connection."""
+            super().timeout_keep_alive_handler()
+            self._watch_end()
+
+        def _watch_end(self) -> None:
+            if self.transport.is_closing():
+                self._reader.start()
 
         def send_400_response(self, msg: str) -> None:
             """Refuse bytes that are no HTTP; a request whose body they end counts as left by its client."""
@@ -97,5 +127,6 @@ def limited(protocol: Any, *, connections: int, head_timeout_s: float) -> Any:
             )
             self.transport.write(head.encode() + body)
             self.transport.close()
+            self._watch_end()
 
     return Limited
