@@ -5,7 +5,10 @@ import errno
 import hashlib
 import os
 import re
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import tracemalloc
@@ -259,6 +262,45 @@ def test_a_redirect_to_another_host_carries_no_credentials(tmp_path):
             download(f"http://127.0.0.1:{release.port}/a", tmp_path / "net.pth", digest=SHA256)
         names = {line.partition(b":")[0].lower() for line in storage.requests[0].split(b"\r\n")[1:] if line}
     assert names == {b"host", b"user-agent", b"accept-encoding", b"connection"}
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A self-signed certificate for localhost, and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("not installed: openssl, which makes the certificate of the test")
+    paths = [str(tmp_path_factory.mktemp("tls") / name) for name in ("cert.pem", "key.pem")]
+    words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost"
+    subprocess.run([openssl, *words.split(), "-out", paths[0], "-keyout", paths[1]], check=True, capture_output=True)
+    return paths
+
+
+def test_https_is_verified_and_leads_to_https_only(tmp_path, monkeypatch, certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+
+    def script(server, connection, _):
+        with context.wrap_socket(connection, server_side=True) as secure:
+            request = server.receive(secure)
+            if b"/moved" in request:
+                secure.sendall(b"HTTP/1.1 302 x\r\nLocation: http://localhost:1/net.pth\r\n\r\n")
+            elif b"/slow" in request:
+                secure.sendall(OK + LENGTH + b"\r\n")
+                time.sleep(3)
+            else:
+                secure.sendall(OK + LENGTH + b"\r\n" + CONTENT)
+
+    with raw_server(script) as server:
+        url = f"https://localhost:{server.port}"
+        message = one_line_of(lambda: download(f"{url}/a", tmp_path / "net.pth"), DownloadError)
+        assert "certificate verify failed" in message
+        monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
+        message = one_line_of(lambda: download(f"{url}/moved", tmp_path / "net.pth"), DownloadError)
+        assert "a redirect to http://localhost:1/net.pth, which is refused" in message
+        message = one_line_of(lambda: download(f"{url}/slow", tmp_path / "net.pth"), DownloadError)
+        assert "no more data" in message
+        assert download(f"{url}/a", tmp_path / "net.pth", digest=SHA256).read_bytes() == CONTENT
 
 
 def test_a_password_in_a_url_is_neither_sent_nor_shown(tmp_path):

@@ -140,7 +140,7 @@ FAMILIES = {
     "form: a form inside": in_form(NAMED + b"Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--"),
     "head: two hosts": GET + b"Host: evil.example\r\n\r\n",
     "head: no host": b"GET / HTTP/1.1\r\n\r\n",
-    "head: a host with control characters": b"GET / HTTP/1.1\r\nHost: \x1b[2J\r\n\r\n",
+    "head: a host with control characters": b"GET / HTTP/1.1\r\nHost: \x1b[2J\r\n" + CLOSE + b"\r\n",
     "head: a folded line": GET + b"X: a\r\n b\r\nConnection: close\r\n\r\n",
     "head: a blank before the colon": GET + b"X : a\r\n\r\n",
     "head: a null": GET + b"X: a\0b\r\n\r\n",
@@ -288,6 +288,22 @@ def test_decompression_bombs_take_no_memory(strict, jpegs):
     assert strict.post("/predict", jpegs[0])[0] == 200
 
 
+TRICKS = [
+    "Expect: 100-continue",
+    "Upgrade: websocket\r\nConnection: upgrade",
+    "Transfer-Encoding: chunked",
+    "Content-Length: 5",
+    "Host: evil.example",
+    "X: a\r\n b",
+    "X : a",
+    "X: \x00\x1b[2J",
+    "User-Agent: \x1b]0;title\x07\u202e",
+    "Content-Encoding: gzip",
+    "Authorization: Bearer \x85",
+    "Accept: " + "image/png," * 500,
+]
+
+
 class Noise:
     """Random requests: valid ones with something changed."""
 
@@ -300,6 +316,9 @@ class Noise:
             ["/predict", "/models/photos/predict", "/v2/models/photos/infer", "/", "/metrics", "/openapi.json"]
         )
         path = choose([path, path, path, path + self.text(), "/v2/models/" + self.text(), "/" + self.text()])
+        path = choose(
+            [path] * 9 + ["/models/" + choose(["..%2f..%2f", "%00", "%0d%0aX:y", "%c0%ae", "%1b%5b2J"]) + "/predict"]
+        )
         method = choose(["POST"] * 6 + ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", self.text()])
         content_type, body = choose([self.raw, self.form, self.json, self.tensors])()
         body = self.mutated(body)
@@ -307,9 +326,20 @@ class Noise:
         headers = [f"Host: {choose(['localhost'] * 9 + [self.text()])}", f"Content-Type: {content_type}"]
         headers += choose([[], [], ["Accept: " + choose(["image/png", "image/jpeg", "*/*;q=x", self.text()])]])
         headers += choose([[], [f"Inference-Header-Content-Length: {choose([len(body), 80, -1, self.text()])}"]])
-        headers += choose([[f"Content-Length: {length}"]] * 6 + [["Transfer-Encoding: chunked"], []])
+        headers += choose([[], [], [choose(TRICKS)]])
+        chunks = choose([False] * 5 + [True])
+        if chunks:
+            body = b"".join(self.chunk(body[at : at + 9000]) for at in range(0, len(body), 9000)) + choose(
+                [b"0\r\n\r\n", b"0\r\n"]
+            )
+        headers += ["Transfer-Encoding: chunked"] if chunks else choose([[f"Content-Length: {length}"]] * 6 + [[]])
         head = "\r\n".join([f"{method} {path} HTTP/1.1", *headers, "Connection: close", "", ""])
         return self.mutated(head.encode("utf-8", "replace"), 0.05) + body
+
+    def chunk(self, content):
+        """A chunk, whose size is sometimes another one."""
+        size = self.random.choice([len(content)] * 30 + [len(content) + 1, -1, 1 << 70])
+        return f"{size:x}{self.random.choice(['', '', ';a=b'])}\r\n".encode() + content + b"\r\n"
 
     def text(self):
         letters = "ab%/?&=.\\ \"'{}[]:;é\x00\x7f0129-_"
