@@ -222,8 +222,8 @@ def _read(reply: http.client.HTTPResponse, limit_bytes: Callable[[int | None], i
     """Read a body whose size is checked before memory is taken for it."""
     json_bytes = _size(reply, HEADER_LENGTH)
     limit = limit_bytes(json_bytes)
-    coding = reply.headers.get("Transfer-Encoding", "chunked")
-    if coding.strip().lower() != "chunked":
+    coding = reply.headers.get("Transfer-Encoding")
+    if coding is not None and not reply.chunked:
         raise DeviceError(f"Transfer-Encoding must be chunked, got {coding[:40]!r}. Correct the server or its proxy.")
     size = None if reply.chunked else _size(reply, "Content-Length")
     if reply.headers.get("Content-Encoding", "identity") != "identity":

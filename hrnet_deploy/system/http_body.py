@@ -82,8 +82,8 @@ class HttpBody:
 
 def _length(response: http.client.HTTPResponse) -> int | None:
     """Read the size of a body; ValueError for one that clients would read in different ways."""
-    coding = (response.headers.get("Transfer-Encoding") or "").strip().lower()
-    if coding not in {"", "chunked"}:
+    coding = response.headers.get("Transfer-Encoding")
+    if coding is not None and not response.chunked:
         raise ValueError(f"the transfer encoding {coding[:40]!r}")
     given = {text.strip() for text in response.headers.get_all("Content-Length", [])}
     if response.chunked or not given:

@@ -14,7 +14,7 @@ import time
 import tracemalloc
 
 import pytest
-from helpers.raw_server import raw_server
+from helpers.raw_server import forever, once, raw_server
 
 from hrnet_deploy.errors import DownloadError, HrnetDeployError, ImageError, UsageError
 from hrnet_deploy.imaging import image_url
@@ -46,30 +46,6 @@ def short(monkeypatch, tmp_path):
     monkeypatch.setattr(image_url, "_TIMEOUT_S", 0.5)
     monkeypatch.setattr(image_url, "IMAGE_URL_S", 1.0)
     monkeypatch.setattr(image_url, "IMAGE_URL_BYTES", 1_000_000)
-
-
-def forever(head, piece, pause_s=0.0):
-    """A server that sends a head and then the same piece without an end."""
-
-    def script(server, connection, _):
-        server.receive(connection)
-        connection.sendall(head)
-        while True:
-            connection.sendall(piece)
-            time.sleep(pause_s)
-
-    return script
-
-
-def once(*parts):
-    """A server that sends its parts and closes."""
-
-    def script(server, connection, _):
-        server.receive(connection)
-        for part in parts:
-            connection.sendall(part)
-
-    return script
 
 
 def chunk(content):

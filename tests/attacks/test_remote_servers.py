@@ -8,7 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from helpers.raw_server import raw_server
+from helpers.raw_server import forever, once, raw_server
 from helpers.v2_server import Scorer, serving, toy_card
 
 from hrnet_deploy.artifact.card import CARD_KEY
@@ -45,25 +45,6 @@ def one_line_of(call, seconds=5.0, megabytes=60):
     return message
 
 
-def forever(head, piece, pause_s=0.0):
-    def script(server, connection, _):
-        server.receive(connection)
-        connection.sendall(head)
-        while True:
-            connection.sendall(piece)
-            time.sleep(pause_s)
-
-    return script
-
-
-def once(content):
-    def script(server, connection, _):
-        server.receive(connection)
-        connection.sendall(content)
-
-    return script
-
-
 HOSTILE = {
     "endless body": (forever(OK + b"\r\n", PIECE), "at most"),
     "endless chunks": (forever(CHUNKED, b"10000\r\n" + PIECE + b"\r\n"), "at most"),
@@ -78,6 +59,10 @@ HOSTILE = {
     ),
     "an endless error": (forever(b"HTTP/1.1 400 x\r\n\r\n", PIECE), "HTTP 400"),
     "two codings": (once(OK + b"Transfer-Encoding: gzip, chunked\r\nContent-Length: 2\r\n\r\n{}"), "must be chunked"),
+    "a coding with a blank": (
+        once(OK + b"Transfer-Encoding: chunked \t\r\nContent-Length: 2\r\n\r\n{}"),
+        "must be chunked",
+    ),
     "a header of megabytes": (once(OK + b"X: " + b"y" * 3_000_000 + b"\r\n\r\n"), "broken connection"),
     "thousands of headers": (once(OK + b"X: y\r\n" * 5000 + b"\r\n"), "broken connection"),
     "a switched protocol": (once(b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\n\r\n"), "HTTP 101"),
