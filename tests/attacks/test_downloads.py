@@ -9,6 +9,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -409,6 +410,40 @@ def test_nothing_has_the_name_before_its_digest_is_known(tmp_path):
         )
     assert f"starting with {SHA256[:8]}, got {hashlib.sha256(bytes(len(CONTENT))).hexdigest()}" in message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_share_one_download_and_a_killed_one_frees_it(tmp_path):
+    path = tmp_path / "net.pth"
+    arrived = threading.Event()
+
+    def script(server, connection, number):
+        request = server.receive(connection)
+        start = int(request.partition(b"bytes=")[2].partition(b"-")[0] or 0)
+        status = b"HTTP/1.1 206 x\r\nContent-Range: bytes %d-%d/*\r\n" % (start, len(CONTENT) - 1) if start else OK
+        connection.sendall(status + b'ETag: "v1"\r\nContent-Length: %d\r\n\r\n' % (len(CONTENT) - start))
+        connection.sendall(CONTENT[start : start + 1000])
+        if number == 1:
+            arrived.set()
+            time.sleep(20)
+        connection.sendall(CONTENT[start + 1000 :])
+
+    with raw_server(script) as server:
+        code = "import sys; from pathlib import Path; from hrnet_deploy.system.download import download\n"
+        code += "download(sys.argv[1], Path(sys.argv[2]), digest=sys.argv[3])"
+        words = [sys.executable, "-c", code, f"http://127.0.0.1:{server.port}/net.pth", str(path), SHA256]
+        first = subprocess.Popen(words)
+        assert arrived.wait(60)
+        others = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+        for other in others:  # each has reported that it waits
+            assert "waiting for another process to download net.pth" in other.stderr.readline()
+        assert server.connections == 1
+        first.kill()
+        first.wait()
+        assert [other.wait(60) for other in others] == [0, 0]
+        for other in others:
+            other.stderr.close()
+        assert path.read_bytes() == CONTENT
+        assert server.connections == 2
 
 
 NAMES = [
