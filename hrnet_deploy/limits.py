@@ -37,6 +37,14 @@ IMAGE_URL_S = 120.0
 """Seconds for one image from the web."""
 RESPONSE_BYTES = 2 << 30
 """Bytes of one response of a V2 server; the expected outputs limit it further."""
+MODEL_INFO_BYTES = 16 << 20
+"""Bytes of what a V2 server tells about a model; the configuration holds its card."""
+ERROR_BYTES = 64 << 10
+"""Bytes that are read of a server's error."""
+TOKEN_BYTES = 16 << 10
+"""Bytes of a file with a bearer token."""
+HTTP_HEAD_BYTES = 64 << 10
+"""Bytes of the head of a request to hrnet-serve."""
 RESPONSE_JSON_BYTES = 64 << 20
 """Bytes of one response of a V2 server that is JSON alone."""
 V2_TEXTS = 65_536

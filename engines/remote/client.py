@@ -16,11 +16,11 @@ from hrnet_deploy.engines.remote.connection import CONNECT_S, Connection, Part, 
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.engines.remote.status import status_error
 from hrnet_deploy.errors import DeviceError, one_line
+from hrnet_deploy.limits import ERROR_BYTES
 from hrnet_deploy.system.text_table import printable
 from hrnet_deploy.v2_tensors import HEADER_LENGTH
 from hrnet_deploy.version import VERSION
 
-_ERROR_LIMIT_BYTES = 64 << 10
 _PIECE_BYTES = 1 << 16
 _ALIGNMENT = 64
 _REASON_CHARACTERS = 200
@@ -210,8 +210,8 @@ def _error_body(reply: http.client.HTTPResponse) -> bytes:
     content = bytearray()
     try:
         if not reply.chunked:
-            return reply.read(_ERROR_LIMIT_BYTES)
-        while len(content) < _ERROR_LIMIT_BYTES and (piece := reply.read1(_ERROR_LIMIT_BYTES - len(content))):
+            return reply.read(ERROR_BYTES)
+        while len(content) < ERROR_BYTES and (piece := reply.read1(ERROR_BYTES - len(content))):
             content += piece
     except (OSError, http.client.HTTPException):
         return b""

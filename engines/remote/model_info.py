@@ -9,11 +9,11 @@ from typing import Any
 from hrnet_deploy.artifact.card import CARD_KEY, SHA256_KEY, card_from_metadata
 from hrnet_deploy.engines.remote.client import Client
 from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError, UsageError, one_line
+from hrnet_deploy.limits import MODEL_INFO_BYTES
 from hrnet_deploy.spec import ModelCard, TensorSpec
 from hrnet_deploy.system.text_table import printable
 from hrnet_deploy.v2_tensors import V2_DTYPES, parse_message
 
-_LIMIT_BYTES = 16 << 20  # the configuration holds the card
 _MAX_TENSORS = 64
 _MAX_DIMENSIONS = 8
 _MAX_SIZE = 1 << 31
@@ -126,7 +126,7 @@ def read_model_info(client: Client) -> ModelInfo:
 def _not_ready(client: Client) -> str:
     """Return why the model cannot run now."""
     try:
-        body = client.get(f"{client.address.path}/ready", _LIMIT_BYTES).body
+        body = client.get(f"{client.address.path}/ready", MODEL_INFO_BYTES).body
     except HrnetDeployError as error:
         return one_line(error)
     try:
@@ -138,7 +138,7 @@ def _not_ready(client: Client) -> str:
 
 def _get(client: Client, path: str) -> dict[str, Any]:
     """Fetch a JSON object."""
-    body = client.get(path, _LIMIT_BYTES).body
+    body = client.get(path, MODEL_INFO_BYTES).body
     try:
         content = parse_message(bytes(body))
     except ValueError:

@@ -6,9 +6,9 @@ import asyncio
 import json
 from typing import Any
 
+from hrnet_deploy.limits import HTTP_HEAD_BYTES
 from hrnet_deploy.serving.slow_reader import SlowReaderWatch
 
-_HEAD_BYTES = 1 << 16
 _PHRASES = {
     400: "Bad Request",
     408: "Request Timeout",
@@ -73,8 +73,8 @@ class _Limited(asyncio.Protocol):
         super().data_received(data)
         if self.cycle is not before:
             self._end_wait()
-        elif is_between and self._head_bytes > _HEAD_BYTES:
-            self._refuse(431, f"head must have at most {_HEAD_BYTES:,} bytes, got more. Send fewer headers.")
+        elif is_between and self._head_bytes > HTTP_HEAD_BYTES:
+            self._refuse(431, f"head must have at most {HTTP_HEAD_BYTES:,} bytes, got more. Send fewer headers.")
 
     def pause_writing(self) -> None:
         """Watch a client that reads more slowly than the response is written."""
