@@ -39,6 +39,8 @@ JOURNAL_LINE_BYTES = 1 << 24
 """Bytes of one line of an evaluation's journal."""
 JSON_DEPTH = 100
 """Containers inside each other in JSON."""
+JSON_VALUES = 2_000_000
+"""Values in a JSON message of a server or client: about 200 MB in memory."""
 JSON_INTEGER_BITS = 64
 """Bits of an integer in JSON, with its sign; NumPy and the runtimes have no larger ones."""
 CLASSES = 100_000
@@ -54,7 +56,7 @@ IMAGE_SIDE = 32_768
 THREADS = 1024
 """Threads of one inference, and workers of one pool."""
 CHECKPOINT_BYTES = 16 << 30
-"""Bytes of one checkpoint file."""
+"""Bytes of one checkpoint file, also of one that is downloaded."""
 CHECKPOINT_MODELS = 64
 """HRNets in one checkpoint file."""
 PICKLE_BYTES = 1 << 28
@@ -95,3 +97,25 @@ GRAPH_FOLDED_BYTES = 1 << 29
 """Bytes of all tensors of an ONNX graph that depend on no input; a runtime computes them when it opens the graph."""
 GRAPH_FOLDED_MACS = 1 << 32
 """Multiplications of the nodes of an ONNX graph that depend on no input."""
+DOWNLOAD_BYTES_PER_S = 1024
+"""Least rate of a download, measured over 30 seconds; a slower one is ended and can be resumed."""
+IMAGE_URL_BYTES = 256 << 20
+"""Bytes of one image from the web."""
+IMAGE_URL_S = 120.0
+"""Seconds for one image from the web."""
+RESPONSE_BYTES = 2 << 30
+"""Bytes of one response of a V2 server; the expected outputs limit it further."""
+MODEL_INFO_BYTES = 16 << 20
+"""Bytes of what a V2 server tells about a model; the configuration holds its card."""
+ERROR_BYTES = 64 << 10
+"""Bytes that are read of a server's error."""
+TOKEN_BYTES = 16 << 10
+"""Bytes of a file with a bearer token."""
+HTTP_HEAD_BYTES = 64 << 10
+"""Bytes of the head of a request to hrnet-serve."""
+RESPONSE_JSON_BYTES = 64 << 20
+"""Bytes of one response of a V2 server that is JSON alone."""
+V2_TEXTS = 65_536
+"""Elements of a BYTES tensor of the V2 protocol."""
+CONFIG_BYTES = 1 << 20
+"""Bytes of a configuration that is fetched beside weights."""

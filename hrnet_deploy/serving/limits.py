@@ -14,6 +14,7 @@ class Limits:
 
     Attributes:
         body_bytes: largest body of a request; a tensor with the smallest batch of the largest image always passes.
+        in_flight_bytes: bodies of all requests together, until their results are there; one alone always passes.
         pixels: largest image, as its header gives it; images that are decoded at a time share twice this number.
         images: most images of one request.
         queue: most images that wait for a model.
@@ -24,6 +25,7 @@ class Limits:
     """
 
     body_bytes: int = 20 << 20
+    in_flight_bytes: int = 256 << 20
     pixels: int = 50_000_000
     images: int = 64
     queue: int = 128
