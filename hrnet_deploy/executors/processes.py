@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import threading
@@ -13,10 +14,31 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from hrnet_deploy.executors.cpu_share import CpuShare
 
 
+class _Process(multiprocessing.context.SpawnProcess):
+    """A process that starts with Ctrl-C blocked: it would show a traceback until `_start_process` has run."""
+
+    def start(self) -> None:
+        """Start; the new process inherits the blocked signals of this thread, and they stay blocked in it."""
+        if not hasattr(signal, "pthread_sigmask"):
+            super().start()
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(multiprocessing.context.SpawnContext):
+    """Starts such processes."""
+
+    Process = _Process
+
+
 @contextlib.contextmanager
 def open_processes(count: str, _: int | None) -> Iterator[Executor]:
     """Open a pool of spawned processes, which inherit no locks of runtimes as forked ones do."""
-    context = multiprocessing.get_context("spawn")
+    context = _Context()
     pool = ProcessPoolExecutor(int(count), mp_context=context, initializer=_start_process, initargs=(int(count),))
     try:
         yield pool

@@ -64,34 +64,42 @@ class _Capture:
                 line_buffering=True,
             )
         os.dup2(self._file, _STDERR)
-        self._entry = threading.Lock()
-        self._idle = threading.Condition()
-        self._inside = 0
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._inside, self._is_taken = 0, False
 
     def watched(self, work: Callable[[], _Result]) -> tuple[_Result, tuple[str, ...]]:
         """Run beside other work; if native lines arrived meanwhile, again alone, for lines that are its own."""
-        with self._entry, self._idle:
+        with self._lock:
+            if self._is_taken:
+                self._changed.wait_for(lambda: not self._is_taken, _PATIENCE_S)
             self._inside += 1
         try:
-            before = self._size()
             result = work()
-            is_suspect = self._size() != before
+            is_suspect = self._size() > 0  # seen before it counts as outside, so that nobody has removed its lines
         finally:
-            with self._idle:
+            with self._lock:
                 self._inside -= 1
-                self._idle.notify_all()
+                if self._is_taken:
+                    self._changed.notify_all()
         return (result, self._lines_of(work)) if is_suspect else (result, ())
 
     def _lines_of(self, work: Callable[[], Any]) -> tuple[str, ...]:
         """Run twice alone: lines of other libraries do not come twice."""
-        with self._entry:
-            with self._idle:
-                self._idle.wait_for(lambda: not self._inside, _PATIENCE_S)
+        with self._lock:
+            self._changed.wait_for(lambda: not self._is_taken, _PATIENCE_S)
+            self._is_taken = True
+            self._changed.wait_for(lambda: not self._inside, _PATIENCE_S)
+        try:
             self.drain()
             work()
             first = _complaints(self.drain())
             work()
             second = _complaints(self.drain())
+        finally:
+            with self._lock:
+                self._is_taken = False
+                self._changed.notify_all()
         return tuple(line for line in first if line in second)
 
     def drain(self) -> list[str]:
@@ -101,6 +109,8 @@ class _Capture:
             return []
         content = os.pread(self._file, NATIVE_LINES_BYTES, 0)
         os.ftruncate(self._file, 0)
+        if size > len(content):
+            content = content[: content.rfind(b"\n") + 1]  # half of a line would be a line of its own
         lines = [line for line in content.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
         for line in lines:
             _LOG.debug("native library: %s", line)

@@ -3,8 +3,8 @@
 import argparse
 import json
 import logging
-import os
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,9 +19,7 @@ HOSTILE = "a\x1b[31m\a\b\x7f\x9b\u202e\u2028\r\nhrnet-predict: forged\udc80"
 def test_a_line_stays_a_line(show, capsys):
     show(HOSTILE, "second")
     printed = "".join(capsys.readouterr())
-    assert printed == (
-        "a\\x1b[31m\\x07\\x08\\x7f\\x9b\\u202e\\u2028\\r\\nhrnet-predict: forged\\udc80\nsecond\n"
-    )
+    assert printed == ("a\\x1b[31m\\x07\\x08\\x7f\\x9b\\u202e\\u2028\\r\\nhrnet-predict: forged\\udc80\nsecond\n")
 
 
 @given(st.text(st.characters()))
@@ -80,9 +78,9 @@ def test_progress_is_one_line_that_the_next_one_clears(capsys):
     assert shown == f"\r\x1b[Ka\\x1b[9A\\n{'b' * 70}\r\x1b[K"
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_what_cannot_be_written_names_standard_output_once(monkeypatch):
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stdout", full)
         console.print_result("a")
         with pytest.raises(OSError, match="No space left") as caught:

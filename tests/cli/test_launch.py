@@ -78,6 +78,10 @@ def run(args):
 
 raise SystemExit(launch("hrnet-x", parse, run))
 """
+FAULT = (
+    r"hrnet-x: internal error (TypeError: a b\x1b[2J), which is a fault of hrnet_deploy. "
+    "Run again with -v for the traceback and report it."
+)
 
 
 def test_a_fault_of_the_package_is_one_line_with_its_own_code():
@@ -87,8 +91,7 @@ def test_a_fault_of_the_package_is_one_line_with_its_own_code():
         r"another library \x1b[31m",
         r"hrnet-x: UserWarning: two lines \x1b[31m (<string>:16)",
         "hrnet-x: internal error in a thread (ZeroDivisionError: division by zero)",
-        r"hrnet-x: internal error (TypeError: a b\x1b[2J), which is a fault of hrnet_deploy. Run again with -v for the "
-        "traceback and report it.",
+        FAULT,
     ]
 
 

@@ -81,6 +81,7 @@ def test_lines_of_another_library_are_no_damage(log):
     def chatter():
         while not is_over.is_set():
             os.write(2, f"[W:onnxruntime] {time.perf_counter_ns()}\n".encode())
+            time.sleep(1e-4)
 
     writer = threading.Thread(target=chatter)
     with native_stderr.captured():
