@@ -11,7 +11,7 @@ from typing import Any
 from hrnet_deploy.cli.console import next_command, print_json, print_lines, print_message, print_result
 from hrnet_deploy.cli.export_summary import result_record, result_summary
 from hrnet_deploy.cli.launch import launch
-from hrnet_deploy.cli.parser import add_special_flag, add_strict_flag, parser
+from hrnet_deploy.cli.parser import add_special_flag, add_strict_flag, check_strict, parser
 from hrnet_deploy.export import option_values
 from hrnet_deploy.export.option_declaration import Declaration, flag
 from hrnet_deploy.export.options import declarations
@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.model is None and args.weights is None:
         print_lines(*f"usage: {_USAGE}".split("\n"))  # the error that follows names what is missing
+    check_strict(args)
     options = {field.name: getattr(args, field.name) for field, _ in declarations()}
     began = time.perf_counter()
     try:

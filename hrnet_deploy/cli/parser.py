@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from hrnet_deploy import limits
 from hrnet_deploy.cli.console import print_error, print_lines, print_result
-from hrnet_deploy.errors import one_line
+from hrnet_deploy.errors import UsageError, one_line
 from hrnet_deploy.version import VERSION
 
 
@@ -131,6 +131,12 @@ def add_special_flag(arguments: argparse.ArgumentParser) -> None:
     arguments.add_argument(
         "--allow-special", action="store_true", help="also read pipes, devices and sockets, up to the limit of a file"
     )
+
+
+def check_strict(args: argparse.Namespace) -> None:
+    """Refuse --strict where other machines decode: their native lines are not captured."""
+    if args.strict and args.executor is not None and not args.executor.startswith("processes:"):
+        raise UsageError(f"--strict applies on this machine only, got --executor {args.executor}. Leave one out.")
 
 
 def add_strict_flag(arguments: argparse.ArgumentParser) -> None:

@@ -13,7 +13,15 @@ from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, loca
 from hrnet_deploy.cli.batch import add_batch_flags, check_without_out, predict_into_folder
 from hrnet_deploy.cli.console import next_command, print_json, print_message, print_result
 from hrnet_deploy.cli.launch import launch
-from hrnet_deploy.cli.parser import BATCH, TOPK, add_runtime_flags, add_special_flag, add_strict_flag, parser
+from hrnet_deploy.cli.parser import (
+    BATCH,
+    TOPK,
+    add_runtime_flags,
+    add_special_flag,
+    add_strict_flag,
+    check_strict,
+    parser,
+)
 from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
@@ -64,6 +72,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def run(args: argparse.Namespace) -> int:
     """Predict, and print one line or one JSON object per image; return 2 if an image was skipped."""
+    check_strict(args)
     card = read_card(args.card)
     if args.out is not None:
         return predict_into_folder(args, _artifact(args, card), card)

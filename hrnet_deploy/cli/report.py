@@ -23,6 +23,7 @@ from hrnet_deploy.cli.parser import (
     add_runtime_flags,
     add_special_flag,
     add_strict_flag,
+    check_strict,
     parser,
 )
 from hrnet_deploy.engines.remote.remote_model import runtime_of
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from hrnet_deploy.report.tables import figure_table
     from hrnet_deploy.report.write import check_output, to_record
 
+    check_strict(args)
     window = _parse_window(args.window)
     if window and args.waterfall:
         raise UsageError(f"--waterfall is measured on whole images, got --window {args.window} too. Leave one out.")

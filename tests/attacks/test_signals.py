@@ -60,7 +60,7 @@ def moments(command, count, number=signal.SIGINT):
     process = start(command)
     assert process.wait() == 0, process.communicate()
     duration = time.perf_counter() - began
-    chance = random.Random(SEED)  # noqa: S311
+    chance = random.Random(SEED)
     ended = 0
     for index in range(count):
         code, err = signaled(start(command), number, (index + chance.random()) / count * duration)
@@ -110,7 +110,7 @@ def test_report(photos_onnx, photos, tmp_path):
 def test_the_installed_entry_points(photos_onnx):
     code = "import sys; from hrnet_deploy.cli.commands import predict; sys.exit(predict())"
     words = [photos_onnx, "nothing.png"]
-    chance = random.Random(SEED)  # noqa: S311
+    chance = random.Random(SEED)
     for _ in range(4):
         code_, err = signaled(start(words, code), signal.SIGINT, chance.random() * 0.1)
         assert (code_, err) == (130, "hrnet-predict: interrupted\n")

@@ -1,11 +1,13 @@
 """Numbers of flags have limits, and what the parser prints is escaped."""
 
 import importlib
+import os
 import sys
 
 import pytest
 
 from hrnet_deploy.cli.parser import number, parser, whole_number
+from hrnet_deploy.system import native_stderr
 
 HUGE = str(2**32)
 FLAGS = [
@@ -63,3 +65,22 @@ def test_help_is_on_stdout(name, capsys, monkeypatch):
     assert out.startswith(f"usage: hrnet-{name}")
     assert ("--allow-special" in out) is (name not in {"models", "doctor"})
     assert ("--strict" in out) is (name in {"export", "predict", "report"})
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("predict", ["m.onnx", "@list", "--out", "out"]),
+        ("report", ["a.onnx", "b.onnx", "--data", "d"]),
+        ("export", ["hrnet_w18"]),
+    ],
+)
+def test_strict_is_refused_where_it_has_no_effect(name, words, capsys, monkeypatch):
+    monkeypatch.delenv(native_stderr.STRICT, raising=False)
+    monkeypatch.setattr(sys, "argv", [f"hrnet-{name}", *words, "--strict", "--executor", "ray://local"])
+    try:
+        assert importlib.import_module(f"hrnet_deploy.cli.{name}").main() == 2
+    finally:
+        os.environ.pop(native_stderr.STRICT, None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--strict applies on this machine only, got --executor ray://local" in line
