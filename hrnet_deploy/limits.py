@@ -119,3 +119,17 @@ V2_TEXTS = 65_536
 """Elements of a BYTES tensor of the V2 protocol."""
 CONFIG_BYTES = 1 << 20
 """Bytes of a configuration that is fetched beside weights."""
+NATIVE_LINES_BYTES = 1 << 16
+"""Bytes of native libraries' lines on standard error that are read at a time."""
+STREAMS = 256
+"""Inferences side by side."""
+DATASET_IMAGES = 1_000_000_000
+"""Images that a flag may request of a data set, or in a part of its results."""
+SECONDS = 86_400
+"""Duration that a flag may request."""
+SERVER_QUEUE = 1 << 16
+"""Images that a server accepts at a time."""
+SERVER_BODY_BYTES = 1 << 32
+"""Bytes of a request's body."""
+SERVER_CONNECTIONS = 1 << 16
+"""Connections of a server at a time."""

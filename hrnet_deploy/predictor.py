@@ -21,6 +21,7 @@ from hrnet_deploy.engines.remote.remote_model import RemoteModel, Token
 from hrnet_deploy.engines.streams import check_threads
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.imaging.sources import BinaryFile, OnError, PilImage, is_live, is_single, items
+from hrnet_deploy.limits import BATCH
 from hrnet_deploy.models.zoo import has_name
 from hrnet_deploy.processing.image_pipeline import ImagePipeline
 from hrnet_deploy.processing.prediction_loop import PredictionLoop
@@ -240,8 +241,8 @@ class Predictor:
             UsageError: batch below 1, or a draft for a model that segments; the iterator raises the other errors of
                 `predict`.
         """
-        if batch < 1:
-            raise UsageError(f"batch must be at least 1, got {batch}. Use 1 for one image at a time.")
+        if not 1 <= batch <= BATCH:
+            raise UsageError(f"batch must be 1 to {BATCH}, got {batch}. Use 1 for one image at a time.")
         if draft and self.card.task is Task.SEGMENTATION:
             raise UsageError(
                 "draft must be False for a model that segments, got True. Its masks have the image's own size."

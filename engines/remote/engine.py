@@ -15,7 +15,7 @@ from hrnet_deploy.engines.remote.client import Client, Response
 from hrnet_deploy.engines.remote.model_info import ModelInfo, check_ready, read_model_info
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError, one_line
-from hrnet_deploy.limits import RESPONSE_BYTES, RESPONSE_JSON_BYTES
+from hrnet_deploy.limits import RESPONSE_BYTES, RESPONSE_JSON_BYTES, STREAMS
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import ModelCard, TensorSpec
 from hrnet_deploy.system.text_table import printable
@@ -45,8 +45,8 @@ class RemoteEngine:
 
     def __init__(self, served: RemoteModel, *, streams: int | None = 1) -> None:
         """Connect and read the model's description; `streams` is None for the default."""
-        if streams is not None and streams < 1:
-            raise UsageError(f"streams must be at least 1, got {streams}. Use 1 for one request at a time.")
+        if streams is not None and not 1 <= streams <= STREAMS:
+            raise UsageError(f"streams must be 1 to {STREAMS}, got {streams}. Use 1 for one request at a time.")
         self._name = str(served)
         self._client = Client(served)
         try:

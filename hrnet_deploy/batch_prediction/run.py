@@ -24,6 +24,7 @@ from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.executors import check_executor, open_executor, run_chunks
 from hrnet_deploy.integrity.inspect import inspect
+from hrnet_deploy.limits import DATASET_IMAGES
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.spec import ModelCard, Task
 from hrnet_deploy.system.file_lock import exclusive
@@ -116,8 +117,8 @@ def predict_dataset(
     options = {"device": device, "backend": backend, "threads": threads, "batch": batch, "draft": draft}
     job = _make_job(artifact, Path(out), card, format, topk, options)
     check_executor(executor)
-    if chunk < 1:
-        raise UsageError(f"chunk must be at least 1, got {chunk}. The default is 1000.")
+    if not 1 <= chunk <= DATASET_IMAGES:
+        raise UsageError(f"chunk must be 1 to {DATASET_IMAGES}, got {chunk}. The default is 1000.")
     inputs = find_inputs(
         [os.fspath(each) for each in given], column=column, root=None if root is None else os.fspath(root)
     )

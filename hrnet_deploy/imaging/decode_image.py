@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import ImageError
+from hrnet_deploy.errors import ImageError, one_line
 from hrnet_deploy.imaging.decoder_process import decode_isolated
 from hrnet_deploy.imaging.header import Header
 from hrnet_deploy.imaging.image_header import SUPPORTED, read_header, unsupported_format
 from hrnet_deploy.imaging.tiff import ORIENTATION, upright
 from hrnet_deploy.limits import IMAGE_DECODE_BYTES, IMAGE_PIXELS
+from hrnet_deploy.system import native_stderr
+
+_LOG = logging.getLogger(__name__)
 
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 
@@ -66,8 +71,9 @@ def check_file(content: bytes, what: str) -> Header:
 
 
 def _decoded(content: bytes, what: str, flags: int) -> NDArray[Any]:
+    encoded = np.frombuffer(content, np.uint8)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        image, complaints = native_stderr.watched(lambda: cv2.imdecode(encoded, flags))
     except cv2.error as error:
         raise ImageError(f"{what} cannot be decoded ({error.err}). Save it again as PNG or JPEG.") from error
     if image is None:
@@ -75,7 +81,16 @@ def _decoded(content: bytes, what: str, flags: int) -> NDArray[Any]:
             f"{what} cannot be decoded: damaged, or with a feature that OpenCV does not read. Save it again as PNG or"
             " JPEG."
         )
+    if complaints:
+        _report_damage(what, one_line("; ".join(complaints), 200))
     return image
+
+
+def _report_damage(what: str, found: str) -> None:
+    """Warn of an image that decodes in spite of damaged data, or refuse it."""
+    if os.environ.get(native_stderr.STRICT) == "1":
+        raise ImageError(f"{what} must have undamaged data, got: {found}. Fetch it again, or leave out --strict.")
+    _LOG.warning("%s has damaged data (%s); its pixels may be wrong", what, found)
 
 
 def _check_size(size_hw: tuple[int, int], what: str) -> None:

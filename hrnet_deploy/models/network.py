@@ -17,7 +17,7 @@ def build_network(variant: Variant, num_classes: int, *, device: str = "cpu") ->
 
     Args:
         variant: the architecture.
-        num_classes: from 1 to `limits.CLASSES`.
+        num_classes: 1 to `limits.CLASSES`.
         device: device of its float32 parameters, which get PyTorch's random initialization (seed with
             `torch.manual_seed`). "meta" allocates nothing: for counting, and for weights that a file provides.
 
@@ -26,7 +26,7 @@ def build_network(variant: Variant, num_classes: int, *, device: str = "cpu") ->
         (N, classes, ceil(H / 4), ceil(W / 4)).
     """
     if not 1 <= num_classes <= CLASSES:
-        raise UsageError(f"number of classes must be from 1 to {CLASSES}, got {num_classes}. Correct --num-classes.")
+        raise UsageError(f"number of classes must be 1 to {CLASSES}, got {num_classes}. Correct --num-classes.")
     with torch.device(device):
         model = ClassificationModel if variant.task is Task.CLASSIFICATION else SegmentationModel
         return model(variant, num_classes).eval()
