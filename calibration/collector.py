@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.calibration.histogram import BINS, Histogram
-from hrnet_deploy.errors import HrnetDeployError, UsageError
+from hrnet_deploy.calibration.saved_arrays import read_arrays
+from hrnet_deploy.errors import HrnetDeployError, UsageError, one_line
 from hrnet_deploy.protocols import Engine
 from hrnet_deploy.system.progress import bar
 
@@ -24,7 +25,10 @@ BatchSource = Callable[[int], Iterable[NDArray[np.float32]]]
 
 _LOG = logging.getLogger(__name__)
 _SAVE_EVERY_BATCHES = 32
-_DAMAGED = (KeyError, TypeError, ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (
+    *(ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError, EOFError, OSError, SyntaxError),
+    *(MemoryError, NotImplementedError, RecursionError, RuntimeError, zipfile.BadZipFile, zlib.error),
+)
 
 
 class _Progress:
@@ -74,22 +78,35 @@ class _Progress:
         if path.is_dir():
             raise UsageError(f"calibration state must be a file, got the folder {path}. Add a file name.")
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as saved:
-                if saved["key"].item() != self._key or saved["tensors"].tolist() != list(self.histograms):
-                    _LOG.info("calibration state %s belongs to another run; starting afresh", path)
-                    return
-                (batches, images), counts, ranges = saved["done"].tolist(), saved["counts"], saved["ranges"]
-            if counts.dtype != np.int64 or counts.shape[1:] != (BINS,):
-                raise ValueError("counts of another form")
+            saved = read_arrays(path)
+            if saved["key"].item() != self._key or saved["tensors"].tolist() != list(self.histograms):
+                _LOG.info("calibration state %s belongs to another run; starting afresh", path)
+                return
+            (batches, images), counts, ranges = saved["done"].tolist(), saved["counts"].copy(), saved["ranges"]
+            _check_restored(batches, images, counts, ranges)
             rows = zip(self.histograms, ranges.tolist(), counts, strict=True)
             histograms = {
                 tensor: Histogram(limit, low, high, int(zeros), counted)
                 for tensor, (limit, low, high, zeros), counted in rows
             }
         except _DAMAGED as error:
-            _LOG.warning("calibration state must be whole, got %s (%s). Starting afresh.", path, error)
+            _LOG.warning("calibration state must be whole, got %s (%s). Starting afresh.", path, one_line(error, 200))
             return
         self.histograms, self.batches, self.images = histograms, batches, images
+
+
+def _check_restored(batches: Any, images: Any, counts: NDArray[Any], ranges: NDArray[Any]) -> None:
+    """Refuse values that no run saves."""
+    if counts.dtype != np.int64 or counts.shape[1:] != (BINS,):
+        raise ValueError("counts of another form")
+    if type(batches) is not int or type(images) is not int or min(batches, images, counts.min(initial=0)) < 0:
+        raise ValueError("negative counts")
+    if ranges.dtype != np.float64 or ranges.shape[1:] != (4,) or np.isnan(ranges).any():
+        raise ValueError("ranges of another form")
+    limits, zeros = ranges[:, 0], ranges[:, 3]
+    powers = np.frexp(limits)[0]
+    if not np.isfinite(ranges[:, [0, 3]]).all() or (zeros < 0).any() or not np.isin(powers, (0.0, 0.5)).all():
+        raise ValueError("ranges of another form")
 
 
 def collect(

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hrnet_deploy.artifact.files import sha256_file
-from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+from hrnet_deploy.errors import MissingFileError, UsageError
+from hrnet_deploy.imaging.image_files import read_file
 
 SEED = 20
 """Default seed of `choose`."""
@@ -105,11 +105,7 @@ def _draw(seed: int, *names: str) -> bytes:
 
 
 def _content_hash(image: AnyPath) -> str:
-    try:
-        return sha256_file(Path(image))
-    except PermissionError as error:
-        name = os.fspath(image)
-        raise ImageError(f"image '{name}' must be readable, got {error.strerror}. Check its permissions.") from error
+    return hashlib.sha256(read_file(Path(image))).hexdigest()
 
 
 def _size_bytes(image: AnyPath) -> int:

@@ -16,8 +16,11 @@ import numpy as np
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.calibration.histogram import Histogram
 from hrnet_deploy.calibration.thresholds import METHODS
-from hrnet_deploy.errors import ArtifactError, UsageError, one_line
+from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError, one_line
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import JSON_FILE_BYTES
 from hrnet_deploy.qdq_plan import ActivationRange
+from hrnet_deploy.system.regular_file import read_regular
 
 SCHEMA = 1
 """Version of the JSON; another one is refused."""
@@ -143,7 +146,7 @@ class CalibrationTable:
     def from_json(cls, text: str | bytes) -> CalibrationTable:
         """Read the table that `to_json` wrote; ArtifactError on an edit, another schema or impossible values."""
         try:
-            content = json.loads(text)
+            content = parse_json(text)
         except (ValueError, RecursionError) as error:
             raise ArtifactError(f"calibration table must be JSON, got other text ({error}). {_AGAIN}") from error
         if not isinstance(content, dict) or content.get("kind") != _KIND:
@@ -172,9 +175,9 @@ class CalibrationTable:
     def load(cls, path: Path) -> CalibrationTable:
         """Read a table from a file; ArtifactError, with its name, as `from_json` or where it cannot be read."""
         try:
-            return cls.from_json(path.read_bytes())
-        except OSError as error:
-            raise ArtifactError(f"{path}: calibration table cannot be read ({error.strerror}). Check it.") from error
+            return cls.from_json(read_regular(path, "calibration table", JSON_FILE_BYTES, ArtifactError))
+        except MissingFileError as error:
+            raise ArtifactError(str(error)) from error
         except ArtifactError as error:
             raise ArtifactError(f"{path}: {error}") from error
 

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import TEXT_FILE_BYTES
 from hrnet_deploy.system.cache_dir import cache_folder
+from hrnet_deploy.system.regular_file import open_regular, read_regular
+from hrnet_deploy.system.scratch_folder import scratch_folder, sweep
 
 _MAX_BYTES = 4 << 30
-_DIGESTS = "SHA256SUMS"
+_DIGESTS = "digests.json"
 
 Opened = TypeVar("Opened")
+Files = Mapping[str, NDArray[np.uint8]]
+"""Content of each file by name."""
 
 
 def compiled_folder(runtime: str, model: Path | bytes, *versions: str) -> Path | None:
@@ -40,38 +50,37 @@ def open_cached(
     folder: Path | None,
     name: str,
     *,
-    reopen: Callable[[Path], Opened],
+    reopen: Callable[[Files], Opened],
     create: Callable[[Path | None], Opened],
 ) -> Opened:
     """Open the cached form of a graph with `reopen`, or compile it with `create` and cache it.
 
-    `folder` comes from `compiled_folder`. Both functions get the folder of the files, of which `reopen` gets intact
-    ones; `create` gets None where nothing can be cached.
+    `folder` comes from `compiled_folder`. `reopen` gets the content of intact files by name; `create` gets the folder
+    to write them to, or None where nothing can be cached.
     """
     if folder is None:
         return create(None)
+    sweep(folder)  # a process killed after the rename left its folder, and no other writer may come
     cached = folder / name
     if cached.is_dir():
         try:
-            if _is_intact(cached):
-                return reopen(cached)
+            if files := _read_intact(cached, folder.name):
+                return reopen(files)
         except ArtifactError:  # of another build of the runtime
             pass
         shutil.rmtree(cached, ignore_errors=True)
-    fresh = folder / f"{name}-{os.getpid()}-{os.urandom(4).hex()}"
-    try:
-        fresh.mkdir()
-        opened = create(fresh)
-        _write_digests(fresh)
-    except (ArtifactError, OSError):
-        # A full disk must not prevent a run; a graph that cannot be opened fails here again.
-        opened = create(None)
-    else:
-        with contextlib.suppress(OSError):  # another process was first
-            fresh.rename(cached)
-            trim_cache(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            fresh = stack.enter_context(scratch_folder(folder))
+            opened = create(fresh)
+            _write_digests(fresh, folder.name)
+        except (ArtifactError, OSError):
+            # A full disk must not prevent a run; a graph that cannot be opened fails here again.
+            opened = create(None)
+        else:
+            with contextlib.suppress(OSError):  # another process was first
+                fresh.rename(cached)
+                trim_cache(folder)
     return opened
 
 
@@ -85,16 +94,36 @@ def trim_cache(newest: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_digests(folder: Path) -> None:
-    """Write the files' digests, which reveal damage: a runtime would compute with damaged weights."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    (folder / _DIGESTS).write_text("".join(f"{sha256_file(path)}  {path.name}\n" for path in files), encoding="utf-8")
+def _write_digests(folder: Path, graph: str) -> None:
+    """Write the files' digests and the graph's key, which reveal damage and files of another graph."""
+    files = {path.name: sha256_file(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    content = {"graph": graph, "files": files}
+    (folder / _DIGESTS).write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
 
 
-def _is_intact(folder: Path) -> bool:
+def _read_intact(folder: Path, graph: str) -> Files | None:
+    """Return the files that were written for a graph; None where one was changed, added or removed.
+
+    They are read once, so that no other content can be opened than the one that was checked.
+    """
     try:
-        lines = (folder / _DIGESTS).read_text(encoding="utf-8").splitlines()
-        found = [line.split("  ", 1) for line in lines]
-        return bool(found) and all(sha256_file(folder / name) == digest for digest, name in found)
-    except (OSError, ValueError, MissingFileError):
-        return False
+        content = parse_json(read_regular(folder / _DIGESTS, "digests", TEXT_FILE_BYTES, ArtifactError))
+        digests = content["files"]
+        # Names that are in the folder lead nowhere else.
+        names = {path.name for path in folder.iterdir() if not path.is_symlink()}
+        if content["graph"] != graph or names != {*digests, _DIGESTS} or not digests:
+            return None
+        files = {name: _read(folder / name) for name in digests}
+        intact = all(hashlib.sha256(files[name].data).hexdigest() == digests[name] for name in digests)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, MissingFileError, MemoryError):
+        return None
+    return files if intact else None
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    """Read a file; not mapped, because a mapped file that is cut short ends the process."""
+    with open_regular(path, "compiled graph", ArtifactError) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > _MAX_BYTES:
+            raise ArtifactError(f"compiled graph must have at most {_MAX_BYTES} bytes, got {size} in {path}.")
+        return np.fromfile(file, np.uint8, size)

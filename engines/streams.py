@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.limits import STREAMS, THREADS
 from hrnet_deploy.system.cores import cores
 
 _MAX = 4
@@ -21,8 +22,8 @@ _MAX_VALUES = 3 * 512 * 1024  # a larger image keeps all threads busy by itself
 def streams_for(inputs: Mapping[str, tuple[int | str, ...]], *, streams: int | None, threads: int | None) -> int:
     """Return the requested number of streams, or the default for these input shapes, at most one per thread."""
     if streams is not None:
-        if streams < 1:
-            raise UsageError(f"streams must be at least 1, got {streams}. Use 1 for the lowest latency.")
+        if not 1 <= streams <= STREAMS:
+            raise UsageError(f"streams must be 1 to {STREAMS}, got {streams}. Use 1 for the lowest latency.")
         return streams
     limit = min(_MAX, threads or cores())
     for shape in inputs.values():
@@ -35,9 +36,9 @@ def streams_for(inputs: Mapping[str, tuple[int | str, ...]], *, streams: int | N
 
 
 def check_threads(threads: int | None) -> None:
-    """Refuse fewer than one thread."""
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1, got {threads}. Leave it out for all cores.")
+    """Refuse fewer than one thread, and more than a machine can have."""
+    if threads is not None and not 1 <= threads <= THREADS:
+        raise UsageError(f"threads must be 1 to {THREADS}, got {threads}. Leave it out for all cores.")
 
 
 def threads_per_stream(streams: int, threads: int | None) -> int:

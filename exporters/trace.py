@@ -13,6 +13,7 @@ from torch import nn
 from hrnet_deploy.errors import ExportError, UsageError
 from hrnet_deploy.exporters.opset import TRACE_MAX_OPSET, convert, written
 from hrnet_deploy.spec import ShapeRange
+from hrnet_deploy.system.scratch_folder import scratch_folder
 
 INPUT = "input"
 OUTPUT = "logits"
@@ -57,9 +58,9 @@ def _export(network: nn.Module, example: torch.Tensor, shapes: ShapeRange, opset
         axes[INPUT] |= {2: "height", 3: "width"}
         axes[OUTPUT] |= {2: "height/4", 3: "width/4"}
     # Through a file: in memory the graph would exist three times during the transfer.
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
+    with scratch_folder(Path(tempfile.gettempdir())) as folder, warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        file = str(Path(folder, "traced.onnx"))
+        file = str(folder / "traced.onnx")
         torch.onnx.export(
             network,
             (example,),

@@ -8,13 +8,15 @@ from typing import Any
 from hrnet_deploy.limits import JSON_DEPTH, JSON_INTEGER_BITS
 
 _MAX_DIGITS = 20
+_ESCAPED_SURROGATE = r"\ud"
 
 
-def parse_json(text: str | bytes) -> Any:
+def parse_json(text: str | bytes, *, file_names: bool = False) -> Any:
     """Parse JSON whose values fit into 64 bits, whose nesting is bounded, and whose texts are Unicode.
 
     Args:
         text: UTF-8 (other encodings of JSON are refused), or a decoded text.
+        file_names: whether texts may hold half of a surrogate pair, as Python writes a file name that is not UTF-8.
 
     Returns:
         Dicts, lists, texts, numbers, booleans and None. NaN and the infinities, which Python writes, are read.
@@ -23,10 +25,16 @@ def parse_json(text: str | bytes) -> Any:
         ValueError: no JSON, an integer beyond 64 bits, deeper than `limits.JSON_DEPTH`, or half of a surrogate pair.
     """
     try:
-        value = json.loads(text.decode("utf-8") if isinstance(text, bytes) else text, parse_int=_integer)
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        value = json.loads(decoded, parse_int=_integer)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    _check(value)
+    # A text without the escapes of surrogates can hold one only as it is, and few levels need no walk.
+    lowered = not file_names and (_ESCAPED_SURROGATE in decoded or r"\uD" in decoded)
+    if lowered or (isinstance(text, str) and not file_names and not _is_unicode(text)):
+        _check_texts(value)
+    if max(decoded.count("["), decoded.count("{")) * 2 > JSON_DEPTH:
+        _check_depth(value)
     return value
 
 
@@ -40,19 +48,36 @@ def _integer(digits: str) -> int:
     return value
 
 
-def _check(value: Any) -> None:
-    """Walk all values without recursion."""
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_texts(value: Any) -> None:
+    """Refuse half of a surrogate pair in any text or key."""
     level = [value]
+    while level:
+        item = level.pop()
+        if isinstance(item, str):
+            item.encode()  # UnicodeEncodeError, a ValueError
+        elif isinstance(item, dict):
+            level += item.keys()
+            level += item.values()
+        elif isinstance(item, list):
+            level += item
+
+
+def _check_depth(value: Any) -> None:
+    """Refuse containers that are nested too deeply, without recursion."""
+    level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(JSON_DEPTH):
         below: list[Any] = []
         for item in level:
-            if isinstance(item, str):
-                item.encode()  # UnicodeEncodeError, a ValueError, for half of a surrogate pair
-            elif isinstance(item, dict):
-                below += item.keys()
-                below += item.values()
-            elif isinstance(item, list):
-                below += item
+            inner = item.values() if isinstance(item, dict) else item
+            below += [one for one in inner if isinstance(one, (dict, list))]
         if not below:
             return
         level = below

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.card import card_from_metadata
+from hrnet_deploy.artifact.card_check import check_tensors
 from hrnet_deploy.engines.feed import agrees
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.engines.remote.address import is_url
@@ -20,6 +21,7 @@ from hrnet_deploy.engines.remote.remote_model import RemoteModel, Token
 from hrnet_deploy.engines.streams import check_threads
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.imaging.sources import BinaryFile, OnError, PilImage, is_live, is_single, items
+from hrnet_deploy.limits import BATCH
 from hrnet_deploy.models.zoo import has_name
 from hrnet_deploy.processing.image_pipeline import ImagePipeline
 from hrnet_deploy.processing.prediction_loop import PredictionLoop
@@ -141,6 +143,7 @@ class Predictor:
                 f"{path} must have the inputs and outputs its card names, got {self._engine.inputs} and "
                 f"{self._engine.outputs}. Export it again."
             )
+        check_tensors(self.card, str(path))
 
     @overload
     def predict(
@@ -238,8 +241,8 @@ class Predictor:
             UsageError: batch below 1, or a draft for a model that segments; the iterator raises the other errors of
                 `predict`.
         """
-        if batch < 1:
-            raise UsageError(f"batch must be at least 1, got {batch}. Use 1 for one image at a time.")
+        if not 1 <= batch <= BATCH:
+            raise UsageError(f"batch must be 1 to {BATCH}, got {batch}. Use 1 for one image at a time.")
         if draft and self.card.task is Task.SEGMENTATION:
             raise UsageError(
                 "draft must be False for a model that segments, got True. Its masks have the image's own size."

@@ -8,13 +8,15 @@ from typing import Any
 
 from hrnet_deploy.color_scale import check_scale, three_numbers
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.limits import GRAPH_TENSOR_BYTES, IMAGE_SIDE
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Channel means (RGB, 0..1) of every HRNet dialect. Source: HRNet-Image-Classification, tools/valid.py."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Channel standard deviations (RGB, 0..1). Source: as IMAGENET_MEAN."""
 
-_CARD_SIZE_LIMIT_PX = 1 << 16
+_MIN_STD = 1e-6
+_INPUT_BYTES_PER_PX = 12
 
 
 class Resize(str, enum.Enum):
@@ -84,11 +86,19 @@ class Preprocessing:
                 raise UsageError(f"resize '{self.resize.value}' needs a size (height, width), got none. Give --imgsz.")
         else:
             object.__setattr__(self, "size_hw", positive_ints("image size", self.size_hw, 2))
+            _check_area(self.size_hw)
         if not 0 < self.crop_pct <= 1:
             raise UsageError(f"crop fraction must be in (0, 1], got {self.crop_pct}. ImageNet models use 0.875.")
+        if self.size_hw is not None and max(self.size_hw) / self.crop_pct > IMAGE_SIDE:
+            raise UsageError(
+                f"crop fraction must leave images of at most {IMAGE_SIDE} pixels a side, got {self.crop_pct} for "
+                f"{self.size_hw}. ImageNet models use 0.875."
+            )
         for name in ("mean", "std"):
             object.__setattr__(self, name, three_numbers(name, getattr(self, name)))
         check_scale(self.mean, self.std)
+        if min(self.std) < _MIN_STD:
+            raise UsageError(f"std must be at least {_MIN_STD:g}, got {self.std}. Give one a channel on a 0..1 scale.")
 
 
 def normalize_enums(record: Any, **kinds: type[enum.Enum]) -> None:
@@ -99,12 +109,21 @@ def normalize_enums(record: Any, **kinds: type[enum.Enum]) -> None:
             object.__setattr__(record, name, kind(value))
         except ValueError as error:
             allowed = ", ".join(member.value for member in kind)
-            raise UsageError(f"{name} must be one of {allowed}, got '{value}'. Choose one.") from error
+            raise UsageError(f"{name} must be one of {allowed}, got '{value!s:.80}'. Choose one.") from error
 
 
 def positive_ints(what: str, values: Any, count: int) -> tuple[Any, ...]:
     """Check a tuple of `count` sizes; UsageError, which calls them `what`, for others."""
     checked = tuple(values)
-    if len(checked) != count or not all(type(v) is int and 0 < v <= _CARD_SIZE_LIMIT_PX for v in checked):
-        raise UsageError(f"{what} must be {count} integers from 1 to {_CARD_SIZE_LIMIT_PX}, got {values}. Correct it.")
+    if len(checked) != count or not all(type(v) is int and 0 < v <= IMAGE_SIDE for v in checked):
+        raise UsageError(f"{what} must be {count} integers from 1 to {IMAGE_SIDE}, got {values!s:.80}. Correct it.")
     return checked
+
+
+def _check_area(size_hw: tuple[int, int]) -> None:
+    """Refuse a size whose input takes more memory than a tensor may."""
+    if size_hw[0] * size_hw[1] * _INPUT_BYTES_PER_PX > GRAPH_TENSOR_BYTES:
+        raise UsageError(
+            f"image size must take at most {GRAPH_TENSOR_BYTES >> 20} MiB as an input, got {size_hw}. Choose a smaller "
+            "one."
+        )

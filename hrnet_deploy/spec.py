@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hrnet_deploy.errors import ArtifactError, UsageError
+from hrnet_deploy.errors import ArtifactError, UsageError, one_line
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import CLASS_NAME_CHARACTERS, CLASSES
 from hrnet_deploy.preprocessing_spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -22,9 +24,9 @@ from hrnet_deploy.preprocessing_spec import (
     Resize,
     Rounding,
     normalize_enums,
-    positive_ints,
 )
 from hrnet_deploy.quantization_info import QuantizationInfo, upgrade_card
+from hrnet_deploy.tensor_spec import ShapeRange, TensorSpec
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -72,51 +74,6 @@ class OutputKind(str, enum.Enum):
     """Classification: `labels` (N, k) int64 and `scores` (N, k) float32, best first."""
     LABELS = "labels"
     """Segmentation: `labels` (N, H, W) uint8 class ids at input size."""
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One graph input or output; `dtype` is a NumPy name, and a string in the shape names a dynamic dimension."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str, ...]
-
-    def __post_init__(self) -> None:
-        shape = tuple(self.shape)
-        if not all(type(v) is str for v in (self.name, self.dtype)) or not all(type(d) in {int, str} for d in shape):
-            raise UsageError(
-                f"a tensor needs a name, a dtype and a shape of numbers and names, got {self}. Correct it."
-            )
-        object.__setattr__(self, "shape", shape)
-
-
-@dataclass(frozen=True)
-class ShapeRange:
-    """Smallest, optimal and largest (batch, height, width) of an artifact; equal where it is fixed."""
-
-    min_nhw: tuple[int, int, int]
-    opt_nhw: tuple[int, int, int]
-    max_nhw: tuple[int, int, int]
-
-    def __post_init__(self) -> None:
-        for name in ("min_nhw", "opt_nhw", "max_nhw"):
-            object.__setattr__(self, name, positive_ints("shape range", getattr(self, name), 3))
-        for axis, low, opt, high in zip(
-            ("batch", "height", "width"), self.min_nhw, self.opt_nhw, self.max_nhw, strict=True
-        ):
-            if not low <= opt <= high:
-                raise UsageError(f"{axis} range must satisfy min <= opt <= max, got {low}:{opt}:{high}. Reorder it.")
-
-    @property
-    def dynamic_batch(self) -> bool:
-        """Whether the batch size is dynamic."""
-        return self.min_nhw[0] != self.max_nhw[0]
-
-    @property
-    def dynamic_hw(self) -> bool:
-        """Whether height or width is dynamic."""
-        return self.min_nhw[1:] != self.max_nhw[1:]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +145,11 @@ class ModelCard:
         classes: Any = self.classes
         if isinstance(classes, str) or not all(isinstance(c, str) for c in classes):
             raise UsageError(f"each class name of a model card must be a text, got {classes!r:.80}. Correct it.")
+        if len(classes) > CLASSES or max(map(len, classes), default=0) > CLASS_NAME_CHARACTERS:
+            raise UsageError(
+                f"a model card must have at most {CLASSES} classes of {CLASS_NAME_CHARACTERS} characters, got "
+                f"{len(classes)} of up to {max(map(len, classes))}. Shorten them."
+            )
         kinds: Mapping[str, type] = {"variant": str, "pixels_in": bool, "align_corners": bool, "opset": int}
         for name, kind in kinds.items():
             if type(getattr(self, name)) is not kind:
@@ -223,12 +185,17 @@ class ModelCard:
     def from_json(cls, text: str) -> ModelCard:
         """Read JSON from `to_json`, of this schema or of schema 1; ArtifactError for anything that cannot be used."""
         try:
-            content: dict[str, Any] = json.loads(text)
+            content: dict[str, Any] = parse_json(text)
             schema = content.pop("schema")
             if schema not in {1, SCHEMA}:
                 raise ArtifactError(f"model card has schema {schema}, expected {SCHEMA}. Upgrade hrnet-deploy.")
             if schema == 1:
                 upgrade_card(content)
+            unknown = content.keys() - {entry.name for entry in dataclasses.fields(cls)}
+            if unknown:
+                raise ArtifactError(
+                    f"model card cannot be read (it has an unknown field '{min(unknown):.80}'). Upgrade hrnet-deploy."
+                )
             content["preprocessing"] = Preprocessing(**content["preprocessing"])
             content["inputs"] = tuple(TensorSpec(**s) for s in content["inputs"])
             content["outputs"] = tuple(TensorSpec(**s) for s in content["outputs"])
@@ -239,13 +206,14 @@ class ModelCard:
         except ArtifactError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            raise ArtifactError(f"model card cannot be read ({error}). Export the artifact again.") from error
+            reason = f"no field {error}" if isinstance(error, KeyError) else one_line(error, 300)
+            raise ArtifactError(f"model card cannot be read ({reason}). Export the artifact again.") from error
 
 
 def check_threshold(value: Any) -> None:
     """Refuse a threshold that is not a probability between 0 and 1."""
     if type(value) not in {int, float} or not 0 < value < 1:
-        raise UsageError(f"threshold must be a probability between 0 and 1, got {value!r}. The usual one is 0.5.")
+        raise UsageError(f"threshold must be a probability between 0 and 1, got {value!r:.80}. The usual one is 0.5.")
 
 
 def _colors(palette: Any, count: int) -> tuple[tuple[int, int, int], ...]:

@@ -7,6 +7,7 @@ https://github.com/triton-inference-server/server (docs/protocol/extension_binar
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import struct
@@ -17,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import JSON_VALUES, V2_TEXTS
 from hrnet_deploy.protocols import Tensors
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -31,8 +34,14 @@ V2_DTYPES: Mapping[str, str] = {
 """Data types of the protocol by NumPy name; "object" is an array of bytes values."""
 
 _NUMPY = {v2: name for name, v2 in V2_DTYPES.items()}
-_JSON_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}
-"""Kinds of JSON values that an array of each kind takes."""
+_JSON_TYPES: Mapping[str, frozenset[type]] = {
+    "b": frozenset({bool}),
+    "i": frozenset({int}),
+    "u": frozenset({int}),
+    "f": frozenset({int, float}),
+    "O": frozenset({str}),
+}
+"""Types of JSON values that an array of each kind takes."""
 _MAX_DIMENSIONS = 32  # of a NumPy 1 array
 
 Place = Literal["inputs", "outputs"]
@@ -115,11 +124,29 @@ def read_message(
     return message, tensors
 
 
+def parse_message(text: bytes, max_values: int = JSON_VALUES) -> Any:
+    """Parse JSON of a client or a server.
+
+    Args:
+        text: UTF-8.
+        max_values: largest number of values, which is compared before memory is taken for them.
+
+    Returns:
+        As `parse_json`.
+
+    Raises:
+        ValueError: as `parse_json`, or more values.
+    """
+    if sum(map(text.count, (b",", b"[", b"{"))) > max_values:  # signs inside texts count, too
+        raise ValueError(f"it has more than {max_values:,} values")
+    return parse_json(text)
+
+
 def _parse(text: bytes) -> dict[str, Any]:
     """Parse the JSON object of a message."""
     try:
-        message = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        message = parse_message(text)
+    except ValueError as error:
         raise UsageError(f"message must be JSON, got {text[:40]!r} ({error!s:.80}). Correct it.") from error
     if not isinstance(message, dict):
         raise UsageError(f"message must be a JSON object, got {type(message).__name__}. Correct it.")
@@ -160,7 +187,15 @@ def _array_of_bytes(name: str, dtype: str, shape: tuple[int, ...], content: memo
         raise UsageError(
             f"tensor '{name}' must have {count * kind.itemsize:,} bytes for {dtype} {shape}, got {size:,}. Correct it."
         )
-    return np.frombuffer(content, kind).reshape(shape)
+    return _shaped(name, np.frombuffer(content, kind), shape)
+
+
+def _shaped(name: str, values: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Reshape; an empty array, too, has sizes that NumPy cannot represent."""
+    try:
+        return values.reshape(shape)
+    except ValueError as error:
+        raise UsageError(f"shape of '{name}' must be one that memory can have, got {shape}. Correct it.") from error
 
 
 def _split_texts(name: str, content: memoryview) -> list[bytes]:
@@ -168,6 +203,8 @@ def _split_texts(name: str, content: memoryview) -> list[bytes]:
     texts: list[bytes] = []
     at = 0
     while at < len(content):
+        if len(texts) == V2_TEXTS:
+            raise UsageError(f"tensor '{name}' must have at most {V2_TEXTS:,} texts, got more. Send fewer.")
         length = int.from_bytes(content[at : at + 4], "little")
         if at + 4 + length > len(content):
             raise UsageError(
@@ -184,49 +221,45 @@ def _array_of_texts(name: str, shape: tuple[int, ...], texts: Sequence[bytes]) -
         raise UsageError(f"tensor '{name}' must have {math.prod(shape):,} elements, got {len(texts):,}. Correct it.")
     array = np.empty(len(texts), object)
     array[:] = texts
-    return array.reshape(shape)
+    return _shaped(name, array, shape)
 
 
 def _array_of_json(name: str, dtype: str, shape: tuple[int, ...], data: Any) -> NDArray[Any]:
     """Convert JSON values, nested or flat, and refuse those that the type cannot hold."""
     if not isinstance(data, list):
         raise UsageError(f"tensor '{name}' must have a list 'data' or binary_data_size, got neither. Send its values.")
-    if dtype == "object":
-        flat = _flatten(data)
-        if not all(isinstance(text, str) for text in flat):
-            raise UsageError(f"tensor '{name}' must hold texts, got other values. Correct it.")
-        return _array_of_texts(name, shape, [text.encode() for text in flat])
     if dtype == "float16":
         raise UsageError(f"tensor '{name}' must be binary, because JSON has no FP16. Use the binary tensor extension.")
+    given, values = _flattened(name, data)
+    if len(values) != math.prod(shape) or (len(given) != 1 and given != shape):
+        raise UsageError(f"tensor '{name}' must have {shape} values, got {given}. Correct it.")
     wanted = np.dtype(dtype)
-    try:
-        values = np.asarray(data)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(f"tensor '{name}' must hold rows of one length, got {error!s:.80}. Correct it.") from error
-    if values.size != math.prod(shape) or (values.ndim != 1 and values.shape != shape):
-        raise UsageError(f"tensor '{name}' must have {shape} values, got {values.shape}. Correct it.")
-    if values.size and values.dtype.kind not in _JSON_KINDS[wanted.kind]:
-        raise UsageError(f"tensor '{name}' must hold {dtype} values, got {values.dtype}. Correct it.")
-    if values.size and wanted.kind in "iu":
+    # Before NumPy sees them: an array of texts is as wide as the longest one, and could take terabytes.
+    other = set(map(type, values)) - _JSON_TYPES[wanted.kind]
+    if other:
+        held = "texts" if dtype == "object" else f"{dtype} values"
+        raise UsageError(f"tensor '{name}' must hold {held}, got {other.pop().__name__}. Correct it.")
+    if dtype == "object":
+        return _array_of_texts(name, shape, [text.encode() for text in values])
+    if values and wanted.kind in "iu":
         limits = np.iinfo(wanted)
-        if int(values.min()) < limits.min or int(values.max()) > limits.max:
+        if min(values) < limits.min or max(values) > limits.max:
             raise UsageError(f"tensor '{name}' must hold {dtype} values, got one beyond {limits.max}. Correct it.")
-    return values.astype(wanted).reshape(shape)
+    with np.errstate(over="ignore"):  # a float beyond float32 is infinite
+        return _shaped(name, np.array(values, wanted), shape)
 
 
-def _flatten(data: list[Any]) -> list[Any]:
-    """Return the leaves of nested lists in order."""
-    leaves: list[Any] = []
-    pending = [iter(data)]
-    while pending:
-        for value in pending[-1]:
-            if isinstance(value, list):
-                pending.append(iter(value))
-                break
-            leaves.append(value)
-        else:
-            pending.pop()
-    return leaves
+def _flattened(name: str, data: list[Any]) -> tuple[tuple[int, ...], list[Any]]:
+    """Return the shape of nested lists, and their leaves in order."""
+    sizes = [len(data)]
+    level = data
+    while list in (kinds := set(map(type, level))):
+        lengths = set(map(len, level)) if len(kinds) == 1 else set()
+        if len(lengths) != 1:
+            raise UsageError(f"tensor '{name}' must hold rows of one length, got others. Correct it.")
+        sizes.append(lengths.pop())
+        level = list(itertools.chain.from_iterable(level))
+    return tuple(sizes), level
 
 
 def _content(array: NDArray[Any]) -> bytes | memoryview:

@@ -77,8 +77,17 @@ def entry(**changes):
         (entry(data=None), "must have a list 'data'"),
         (entry(data=[1, 300]), "one beyond 255"),
         (entry(data=[1, -1]), "one beyond 255"),
-        (entry(data=[1, 10**30]), "must hold uint8 values"),
-        (entry(data=[1, 2.5]), "must hold uint8 values, got float64"),
+        (entry(data=[1, 10**30]), "beyond 64 bits"),
+        (entry(data=[1, 10**17]), "one beyond 255"),
+        (entry(data=[[1, 2], 3]), "rows of one length"),
+        (entry(data=[[[1]], [[2]]]), "must have .* values"),
+        (entry(data=["x" * 1_000_000, *[""] * 200_000]), "must have .* values"),
+        (entry(shape=[200_001], data=["x" * 1_000_000, *[""] * 200_000]), "must hold uint8 values, got str"),
+        (entry(shape=[0, 1 << 61, 1 << 61], data=[]), "one that memory can have"),
+        (entry(shape=[0, 1 << 61, 1 << 61], parameters={"binary_data_size": 0}), "one that memory can have"),
+        (b'{"inputs": ' + b"[[]," * 1_000_000, "more than 2,000,000 values"),
+        (b'{"inputs": ["\\ud800"]}', "message must be JSON"),
+        (entry(data=[1, 2.5]), "must hold uint8 values, got float"),
         (entry(data=[1, "2"]), "must hold uint8 values"),
         (entry(data=[True, False]), "must hold uint8 values, got bool"),
         (entry(data=[[1], [2, 3]]), "rows of one length"),
@@ -113,3 +122,10 @@ def test_bytes_beside_the_tensors_are_refused():
 def test_random_bytes_never_raise_anything_else(body, length):
     with pytest.raises(UsageError):
         read_message(body, length, "inputs")
+
+
+def test_texts_are_counted_before_they_are_kept():
+    message = {"inputs": [entry(datatype="BYTES", shape=[100_000], parameters={"binary_data_size": 400_000})]}
+    text = json.dumps(message).encode()
+    with pytest.raises(UsageError, match="at most 65,536 texts"):
+        read_message(text + bytes(400_000), len(text), "inputs")

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
-from hrnet_deploy.engines.compiled_cache import compiled_folder, open_cached
+from hrnet_deploy.engines.compiled_cache import Files, compiled_folder, open_cached
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph import arithmetic_of, check_source, graph_card
+from hrnet_deploy.engines.graph import arithmetic_of, check_memory, check_source, graph_card
 from hrnet_deploy.engines.openvino.requests import RequestPool
 from hrnet_deploy.engines.openvino.runtime import DEVICE, DTYPES, half_hint, load_core, load_openvino, reason
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
@@ -62,11 +62,14 @@ class OpenVinoEngine:
         hint = half_hint() if computes_in_half(header) else "f32"
         self.arithmetic = arithmetic_of(header, half=DTYPES[hint])
         self.metadata: Mapping[str, str] = header.metadata
-        graph = None if header.complete else _read(model, self._name)
+        graph = None
+        if not header.complete:
+            check_memory(model, self._name, header)
+            graph = _read(model, self._name)
         self.inputs = _specs(header.inputs, header, None if graph is None else graph.inputs)
         self.outputs = _specs(header.outputs, header, None if graph is None else graph.outputs)
         self._single = all(one.shape and isinstance(one.shape[0], str) for one in (*self.inputs, *self.outputs))
-        compiled, blob = self._open(model, graph, _config(hint, threads, streams), folder.result())
+        compiled, blob = self._open(model, header, graph, _config(hint, threads, streams), folder.result())
         with _opening(self._name):
             self._pool: RequestPool | None = RequestPool(compiled, _REQUESTS_PER_STREAM * streams, blob)
 
@@ -102,19 +105,20 @@ class OpenVinoEngine:
         return [[array[index : index + 1] for array in arrays] for index in range(len(arrays[0]))]
 
     def _open(
-        self, model: Path | bytes, graph: Any, config: dict[str, Any], folder: Path | None
+        self, model: Path | bytes, header: OnnxHeader, graph: Any, config: dict[str, Any], folder: Path | None
     ) -> tuple[Any, NDArray[Any] | None]:
         """Return the compiled graph, and the memory of its weights where OpenVINO does not own it."""
         openvino, core = load_openvino(), load_core()
 
-        def reopen(cached: Path) -> tuple[Any, NDArray[Any] | None]:
-            # Mapped, so that weights are read at their first use; copy on write, because a tensor must be writable.
-            blob = np.memmap(cached / _BLOB, np.uint8, "c")
+        def reopen(files: Files) -> tuple[Any, NDArray[Any] | None]:
+            blob = files[_BLOB]
             tensor = openvino.Tensor(blob, shared_memory=True)
             with _opening(self._name):
                 return core.import_model(tensor, DEVICE, config), blob
 
         def create(folder: Path | None) -> tuple[Any, NDArray[Any] | None]:
+            if graph is None:
+                check_memory(model, self._name, header)
             source = graph if graph is not None else _read(model, self._name)
             with _opening(self._name):
                 if self._single:

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import Any
 
+from hrnet_deploy.engines.runtime_message import tidy
 from hrnet_deploy.errors import DeviceError, MissingDependencyError
 from hrnet_deploy.system.processor import is_arm
 
@@ -72,7 +73,7 @@ def half_hint() -> str:
 
 
 def reason(error: Exception) -> str:
-    """Return OpenVINO's message in at most 300 characters, without its places in the sources."""
+    """Return OpenVINO's message on one line, without its places in the sources."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     described = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
-    return " ".join(described or lines)[:300]
+    return tidy(" ".join(described or lines)) or type(error).__name__

@@ -82,7 +82,7 @@ def open_on_gpu(
     # Shape arithmetic of open sizes belongs on the CPU. It does not forbid a capture, because a graph is replayed for
     # the shape of its capture only. ONNX Runtime refuses to capture graphs with copies to the CPU and back.
     for entries, graph in ((STRICT, capture), *([(LENIENT, True)] if capture else []), (LENIENT, False)):
-        options = session_options(threads=threads, in_order=in_order, quiet=True, entries=entries)
+        options = session_options(threads=threads, in_order=in_order, entries=entries)
         settings = cuda_options(tuning, device=number, precision=precision, open_sizes=header.open_sizes, graph=graph)
         try:
             session = open_session(model, name, options, [*providers, (CUDA, settings)])

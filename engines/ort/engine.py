@@ -16,11 +16,16 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph import arithmetic_of, check_source, onnxruntime_cpu_arithmetic
+from hrnet_deploy.engines.graph import (
+    arithmetic_of,
+    check_memory,
+    check_source,
+    onnxruntime_cpu_arithmetic,
+)
 from hrnet_deploy.engines.ort.cuda import explain_failure, open_on_gpu
 from hrnet_deploy.engines.ort.io_binding import BoundSession
 from hrnet_deploy.engines.ort.providers import CPU, CUDA, TENSORRT, CudaTuning, device_number
-from hrnet_deploy.engines.ort.session import open_optimized, open_session, session_options, spec
+from hrnet_deploy.engines.ort.session import describe, open_optimized, open_session, session_options
 from hrnet_deploy.engines.ort.staging import open_staging
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, UsageError
 from hrnet_deploy.protocols import Tensors
@@ -68,9 +73,7 @@ class OrtEngine:
         self._gpu: int | None = None
         self._lock = threading.Lock()
         self.device, self._session = self._open(model, device)
-        self.inputs = tuple(spec(v) for v in self._session.get_inputs())
-        self.outputs = tuple(spec(v) for v in self._session.get_outputs())
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.inputs, self.outputs, self.metadata = describe(self._session, self._name)
 
     @property
     def cuda_graphs(self) -> int:
@@ -138,10 +141,13 @@ class OrtEngine:
         )
         if isinstance(model, Path) and self._header and self._header.quantized and not self._in_order:
             return "cpu", open_optimized(model, self._name, self._header, options)
+        if self._header is not None:
+            check_memory(model, self._name, self._header)
         return "cpu", open_session(model, self._name, options(), [CPU])
 
     def _open_gpu(self, model: Path | bytes, device: str, provider: str) -> tuple[str, Any]:
         number, header = device_number(device), self._header or read_header(model)
+        check_memory(model, self._name, header)
         worker = ThreadPoolExecutor(1, thread_name_prefix="hrnet-gpu")
         try:
             session, graphs = worker.submit(

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
 from hrnet_deploy.engines.compiled_cache import compiled_folder
 from hrnet_deploy.engines.feed import check_array, check_names
-from hrnet_deploy.engines.graph import arithmetic_of, check_source, graph_card
+from hrnet_deploy.engines.graph import arithmetic_of, check_memory, check_source, graph_card
 from hrnet_deploy.engines.ort.cuda import HEAVY, LENIENT, STRICT, card_refusal, nodes_on
 from hrnet_deploy.engines.ort.providers import CPU, device_number, profile_shapes
-from hrnet_deploy.engines.ort.session import open_session, reason, session_options, spec
+from hrnet_deploy.engines.ort.session import describe, open_session, reason, session_options
 from hrnet_deploy.errors import ArtifactError, DeviceError, MissingDependencyError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import ModelCard, Precision
@@ -49,6 +49,7 @@ class RtxPluginEngine:
         self._name = check_source(model, threads)
         number = device_number("cuda" if device == "auto" else device)
         header = read_header(model)
+        check_memory(model, self._name, header)
         self.device = f"cuda:{number}"
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="hrnet-rtx")
         try:
@@ -56,9 +57,7 @@ class RtxPluginEngine:
         except BaseException:
             self._worker.shutdown()
             raise
-        self.inputs = tuple(spec(value) for value in self._session.get_inputs())
-        self.outputs = tuple(spec(value) for value in self._session.get_outputs())
-        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.inputs, self.outputs, self.metadata = describe(self._session, self._name)
         self.arithmetic = arithmetic_of(header, half="float16", single="float32 or TF32")
 
     def run(self, feed: Mapping[str, NDArray[np.generic]]) -> Tensors:
@@ -89,16 +88,16 @@ class RtxPluginEngine:
         target = gpu_device(number)
         settings = plugin_options(card, cache=_folder(model))
 
-        def attempt(entries: Mapping[str, str], *, quiet: bool) -> Any:
-            options = session_options(threads=threads, quiet=quiet, entries=entries)
+        def attempt(entries: Mapping[str, str]) -> Any:
+            options = session_options(threads=threads, entries=entries)
             options.add_provider_for_devices([target], dict(settings))
             return open_session(model, self._name, options, None)
 
         try:
-            return attempt(STRICT, quiet=True)
+            return attempt(STRICT)
         except ArtifactError:
             # Shape arithmetic of open sizes may stay on the CPU; convolutions may not.
-            session = attempt(LENIENT, quiet=False)
+            session = attempt(LENIENT)
         if stray := nodes_on(session, CPU) & HEAVY:
             raise DeviceError(
                 f"{self.device} must run every convolution, got {', '.join(sorted(stray))} on the CPU. "

@@ -11,9 +11,12 @@ from typing import Any
 import onnxruntime
 
 from hrnet_deploy.artifact.onnx_header import OnnxHeader
-from hrnet_deploy.engines.compiled_cache import compiled_folder, open_cached
+from hrnet_deploy.engines.compiled_cache import Files, compiled_folder, open_cached
+from hrnet_deploy.engines.graph import check_memory
+from hrnet_deploy.engines.runtime_message import tidy
 from hrnet_deploy.engines.streams import threads_per_stream
-from hrnet_deploy.errors import ArtifactError, one_line
+from hrnet_deploy.errors import ArtifactError, UsageError, one_line
+from hrnet_deploy.limits import GRAPH_FOLDED_BYTES
 from hrnet_deploy.models.checkpoints.file_format import something_else
 from hrnet_deploy.spec import TensorSpec
 from hrnet_deploy.system.processor import processor_key
@@ -29,18 +32,23 @@ DTYPES = {
 """NumPy's names of ONNX Runtime's types."""
 
 _PLACE = re.compile(
-    r"(?:Load model from \S+ failed:)?/\S+\.(?:cc|h|cpp|hpp):\d+ [^()]*\((?:[^()]|\([^()]*\))*\)"
+    r"/\S+\.(?:cc|h|cpp|hpp):\d+ [^()]*\((?:[^()]|\([^()]*\))*\)"
     r"(?: const)?(?: \[with [^\]]*\])?\s*"
 )
 """The place in ONNX Runtime's sources, with the signature of the function."""
+_FILE = re.compile(r"(?<!\S)[\w./-]+\.(?:cc|cpp|cu|h|hpp):\d+ [\w:~]+ ")
+_LOADING = re.compile(r"Load model from .*? failed:")
+_CODE = re.compile(r"\[\w+\] : (?:\d+ : )?[A-Z_]+ : ")
+_NODE = re.compile(r"Non-zero status code returned while running (\w+) node\. Name:('[^']*') Status Message: ")
 _NEWER_IR = re.compile(r"IR version: (\d+), max supported IR version: (\d+)")
 _NEWER_OPSET = re.compile(
     r"Opset (\d+) is under development.*official support for domain ai\.onnx is till opset (\d+)", re.DOTALL
 )
 
+_FOLDING = "optimization.constant_folding_max_output_size_in_bytes"
 _CPU = "CPUExecutionProvider"
 _OPTIMIZED = "net.onnx"
-_LOG_WARNINGS, _LOG_ERRORS_ONLY, _LOG_NOTHING = 2, 3, 4
+_LOG_WARNINGS, _LOG_NOTHING = 2, 4
 
 
 def session_options(
@@ -48,12 +56,12 @@ def session_options(
     threads: int | None = None,
     streams: int = 1,
     in_order: bool = False,
-    quiet: bool = False,
     entries: Mapping[str, str] | None = None,
 ) -> Any:
     """Create onnxruntime.SessionOptions for `streams` runs side by side; `entries` is its configuration by key."""
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = _LOG_NOTHING if quiet else _LOG_ERRORS_ONLY
+    # The error that is raised carries the reason, so that a line on stderr would repeat it.
+    options.log_severity_level = _LOG_NOTHING
     if streams > 1:
         options.intra_op_num_threads = threads_per_stream(streams, threads)
         # A spinning stream would take a core from the others.
@@ -64,7 +72,7 @@ def session_options(
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         # The next level's blocked layout moves its reorders, and the nodes that wait for them, to the end.
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    for key, value in (entries or {}).items():
+    for key, value in {_FOLDING: str(GRAPH_FOLDED_BYTES), **(entries or {})}.items():
         options.add_session_config_entry(key, value)
     return options
 
@@ -73,7 +81,7 @@ def open_session(model: Path | bytes, name: str, options: Any, providers: Sequen
     """Open a session whose runs never move to another provider; `providers` is None where the options name them."""
     source = str(model) if isinstance(model, Path) else model
     try:
-        with _unlogged(options.log_severity_level == _LOG_NOTHING):
+        with _unlogged():
             # With a fallback, a failing GPU run would be repeated on the CPU, with a message on stdout.
             return onnxruntime.InferenceSession(
                 source, options, providers=None if providers is None else list(providers), enable_fallback=0
@@ -88,12 +96,13 @@ def open_optimized(model: Path, name: str, header: OnnxHeader, options: Callable
     """Open an INT8 graph on the CPU as an earlier start optimized it, or optimize it and add it to the cache."""
     # Optimizing takes half the start of an INT8 graph. In FP32, reading the file for its digest would cost the gain.
 
-    def reopen(folder: Path) -> Any:
+    def reopen(files: Files) -> Any:
         settings = options()
         settings.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return open_session(folder / _OPTIMIZED, name, settings, [_CPU])
+        return open_session(files[_OPTIMIZED].tobytes(), name, settings, [_CPU])
 
     def create(folder: Path | None) -> Any:
+        check_memory(model, name, header)
         settings = options()
         settings.optimized_model_filepath = str(folder / _OPTIMIZED) if folder else ""
         return open_session(model, name, settings, [_CPU])
@@ -104,15 +113,30 @@ def open_optimized(model: Path, name: str, header: OnnxHeader, options: Callable
     return open_cached(folder, "optimized", reopen=reopen, create=create)
 
 
+def describe(session: Any, name: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], Mapping[str, str]]:
+    """Return a session's inputs, outputs and metadata; ArtifactError for names and texts that are not UTF-8."""
+    try:
+        inputs, outputs = (tuple(map(spec, found)) for found in (session.get_inputs(), session.get_outputs()))
+        metadata = session.get_modelmeta().custom_metadata_map
+    except (UnicodeDecodeError, UsageError) as error:
+        raise ArtifactError(
+            f"{name} must have names and metadata in UTF-8, got: {one_line(error, 200)}. Export it again."
+        ) from error
+    texts = {key: value for key, value in metadata.items() if isinstance(key, str) and isinstance(value, str)}
+    if len(texts) != len(metadata):
+        raise ArtifactError(f"{name} must have names and metadata in UTF-8, got other bytes. Export it again.")
+    return inputs, outputs, texts
+
+
 def spec(value: Any) -> TensorSpec:
     """Convert onnxruntime.NodeArg; "?" is an open dimension without a name."""
     return TensorSpec(value.name, DTYPES.get(value.type, value.type), tuple(d or "?" for d in value.shape))
 
 
 def reason(error: Exception) -> str:
-    """Return ONNX Runtime's message on one line, without its code and its place in the sources."""
-    text = one_line(error).split(" : ")[-1]
-    return _PLACE.sub("", text)[:300]
+    """Return ONNX Runtime's message on one line, without its codes and its places in the sources."""
+    text = _FILE.sub("", _PLACE.sub("", _LOADING.sub("", _CODE.sub("", one_line(error)))))
+    return tidy(_NODE.sub(r"\1 node \2: ", text)) or type(error).__name__
 
 
 def _newer(text: str) -> str | None:
@@ -131,11 +155,8 @@ def _newer(text: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _unlogged(quiet: bool) -> Iterator[None]:  # noqa: FBT001
+def _unlogged() -> Iterator[None]:
     """Silence ONNX Runtime's default logger, which is separate from the session's log."""
-    if not quiet:
-        yield
-        return
     onnxruntime.set_default_logger_severity(_LOG_NOTHING)
     try:
         yield

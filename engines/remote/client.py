@@ -16,11 +16,11 @@ from hrnet_deploy.engines.remote.connection import CONNECT_S, Connection, Part, 
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.engines.remote.status import status_error
 from hrnet_deploy.errors import DeviceError, one_line
+from hrnet_deploy.limits import ERROR_BYTES
 from hrnet_deploy.system.text_table import printable
 from hrnet_deploy.v2_tensors import HEADER_LENGTH
 from hrnet_deploy.version import VERSION
 
-_ERROR_LIMIT_BYTES = 64 << 10
 _PIECE_BYTES = 1 << 16
 _ALIGNMENT = 64
 _REASON_CHARACTERS = 200
@@ -122,7 +122,7 @@ class Client:
         except TimeoutError as error:
             raise DeviceError(
                 f"{self.address} must respond within {self._timeout_s:g} s, got no complete response. Check its load, "
-                "or give a longer timeout= in Python."
+                "or give more time by --timeout (in Python: timeout=)."
             ) from error
         except (OSError, http.client.HTTPException, UnsentError) as error:
             reason = printable(one_line(error, _REASON_CHARACTERS)) or type(error).__name__
@@ -207,18 +207,25 @@ def _tls_context() -> ssl.SSLContext:
 
 def _error_body(reply: http.client.HTTPResponse) -> bytes:
     """Read the start of the body of an error."""
+    content = bytearray()
     try:
-        return reply.read(_ERROR_LIMIT_BYTES)
+        if not reply.chunked:
+            return reply.read(ERROR_BYTES)
+        while len(content) < ERROR_BYTES and (piece := reply.read1(ERROR_BYTES - len(content))):
+            content += piece
     except (OSError, http.client.HTTPException):
         return b""
+    return bytes(content)
 
 
 def _read(reply: http.client.HTTPResponse, limit_bytes: Callable[[int | None], int]) -> Response:
     """Read a body whose size is checked before memory is taken for it."""
     json_bytes = _size(reply, HEADER_LENGTH)
     limit = limit_bytes(json_bytes)
-    chunked = "chunked" in reply.headers.get("Transfer-Encoding", "").lower()
-    size = None if chunked else _size(reply, "Content-Length")
+    coding = reply.headers.get("Transfer-Encoding")
+    if coding is not None and not reply.chunked:
+        raise DeviceError(f"Transfer-Encoding must be chunked, got {coding[:40]!r}. Correct the server or its proxy.")
+    size = None if reply.chunked else _size(reply, "Content-Length")
     if reply.headers.get("Content-Encoding", "identity") != "identity":
         raise DeviceError("a response must not be compressed, got Content-Encoding. Correct the server or its proxy.")
     if (size or 0) > limit:
@@ -233,7 +240,7 @@ def _read(reply: http.client.HTTPResponse, limit_bytes: Callable[[int | None], i
             raise http.client.IncompleteRead(b"", size - got)
         return Response(body, json_bytes)
     content = bytearray(offset)
-    while piece := reply.read(_PIECE_BYTES):
+    while piece := reply.read1(_PIECE_BYTES):  # read() takes a negative size of a chunk for all that follows
         content += piece
         if len(content) - offset > limit:
             raise _too_large("more", limit)

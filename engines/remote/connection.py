@@ -1,21 +1,17 @@
-"""One HTTP connection whose requests end at a deadline.
-
-`http.client` limits each wait of a socket, so a server that sends single bytes could hold a caller forever.
-"""
+"""One HTTP connection whose requests end at a deadline."""
 
 from __future__ import annotations
 
 import http.client
-import io
 import itertools
 import selectors
-import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hrnet_deploy.engines.remote.address import ModelUrl
+from hrnet_deploy.system.timed_socket import TimedSocket
 
 CONNECT_S = 10.0
 """Limit of a connection, its TLS handshake included."""
@@ -44,7 +40,7 @@ class Connection:
             raise
         self._http.auto_open = 0
         self._failed = False
-        self._socket = _TimedSocket(self._http.sock)
+        self._socket = _HoldingSocket(self._http.sock)
         self._http.sock = self._socket
 
     def is_stale(self) -> bool:
@@ -91,12 +87,11 @@ class Connection:
         self._socket.close()
 
 
-class _TimedSocket:
-    """The part of a socket that `http.client` uses, with a deadline for all of it."""
+class _HoldingSocket(TimedSocket):
+    """A socket that sends a request as a whole."""
 
     def __init__(self, raw: Any) -> None:
-        self.raw: socket.socket = raw
-        self.deadline = 0.0
+        super().__init__(raw)
         self._parts: list[Part] = []
 
     def sendall(self, data: Part) -> None:
@@ -108,37 +103,4 @@ class _TimedSocket:
         parts, self._parts = self._parts, []
         for is_large, group in itertools.groupby(parts, lambda part: len(part) > _LARGE_BYTES):
             for data in group if is_large else [b"".join(group)]:
-                self.limit()
-                self.raw.sendall(data)  # its timeout is one for the whole call
-
-    def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self.raw.makefile("rb", buffering=0), self))
-
-    def close(self) -> None:
-        self.raw.close()
-
-    def limit(self) -> None:
-        """Let the next wait end at the deadline."""
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("timed out")
-        self.raw.settimeout(left)
-
-
-class _TimedReader(io.RawIOBase):
-    """Reads a socket up to its deadline."""
-
-    def __init__(self, raw: Any, timed: _TimedSocket) -> None:
-        self._raw, self._timed = raw, timed
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        self._timed.limit()
-        count: int | None = self._raw.readinto(buffer)
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+                super().sendall(data)

@@ -15,6 +15,7 @@ from hrnet_deploy.engines.remote.client import Client, Response
 from hrnet_deploy.engines.remote.model_info import ModelInfo, check_ready, read_model_info
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError, one_line
+from hrnet_deploy.limits import RESPONSE_BYTES, RESPONSE_JSON_BYTES, STREAMS
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import ModelCard, TensorSpec
 from hrnet_deploy.system.text_table import printable
@@ -44,8 +45,8 @@ class RemoteEngine:
 
     def __init__(self, served: RemoteModel, *, streams: int | None = 1) -> None:
         """Connect and read the model's description; `streams` is None for the default."""
-        if streams is not None and streams < 1:
-            raise UsageError(f"streams must be at least 1, got {streams}. Use 1 for one request at a time.")
+        if streams is not None and not 1 <= streams <= STREAMS:
+            raise UsageError(f"streams must be 1 to {STREAMS}, got {streams}. Use 1 for one request at a time.")
         self._name = str(served)
         self._client = Client(served)
         try:
@@ -106,7 +107,12 @@ class RemoteEngine:
         """Return the largest body of a response, by its number of bytes of JSON."""
         counts = {name: math.prod(map(abs, shape)) for name, shape in shapes.items()}
         binary = sum(counts[one.name] * np.dtype(one.dtype).itemsize for one in self.outputs)
-        as_json = sum(counts.values()) * _JSON_VALUE_BYTES
+        if binary > RESPONSE_BYTES:
+            raise UsageError(
+                f"outputs of a batch must have at most {RESPONSE_BYTES:,} bytes, got {binary:,} from {self._name}. Use "
+                "a smaller batch."
+            )
+        as_json = min(sum(counts.values()) * _JSON_VALUE_BYTES, RESPONSE_JSON_BYTES)
         return lambda json_bytes: _JSON_LIMIT_BYTES + (as_json if json_bytes is None else binary)
 
     def _outputs(self, response: Response, identity: str, shapes: Mapping[str, tuple[int, ...]]) -> Tensors:

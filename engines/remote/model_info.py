@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,14 @@ from typing import Any
 from hrnet_deploy.artifact.card import CARD_KEY, SHA256_KEY, card_from_metadata
 from hrnet_deploy.engines.remote.client import Client
 from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError, UsageError, one_line
+from hrnet_deploy.limits import MODEL_INFO_BYTES
 from hrnet_deploy.spec import ModelCard, TensorSpec
 from hrnet_deploy.system.text_table import printable
-from hrnet_deploy.v2_tensors import V2_DTYPES
+from hrnet_deploy.v2_tensors import V2_DTYPES, parse_message
 
-_LIMIT_BYTES = 16 << 20  # the configuration holds the card
 _MAX_TENSORS = 64
 _MAX_DIMENSIONS = 8
+_MAX_SIZE = 1 << 31
 _MAX_CHARACTERS = 200
 _BINARY = "binary_tensor_data"
 _NUMPY = {v2: name for name, v2 in V2_DTYPES.items()}
@@ -126,22 +126,22 @@ def read_model_info(client: Client) -> ModelInfo:
 def _not_ready(client: Client) -> str:
     """Return why the model cannot run now."""
     try:
-        body = client.get(f"{client.address.path}/ready", _LIMIT_BYTES).body
+        body = client.get(f"{client.address.path}/ready", MODEL_INFO_BYTES).body
     except HrnetDeployError as error:
         return one_line(error)
     try:
-        content = json.loads(bytes(body)) if body else {}
-    except (ValueError, RecursionError):
+        content = parse_message(bytes(body)) if body else {}
+    except ValueError:
         return ""
     return "the server reports it as not ready" if content == {**content, "ready": False} else ""
 
 
 def _get(client: Client, path: str) -> dict[str, Any]:
     """Fetch a JSON object."""
-    body = client.get(path, _LIMIT_BYTES).body
+    body = client.get(path, MODEL_INFO_BYTES).body
     try:
-        content = json.loads(bytes(body))
-    except (ValueError, RecursionError):
+        content = parse_message(bytes(body))
+    except ValueError:
         content = None
     if not isinstance(content, dict):
         shown = one_line(bytes(body[:40]))
@@ -175,7 +175,11 @@ def _specs(entries: Any) -> tuple[TensorSpec, ...]:
         known = isinstance(name, str) and datatype in _NUMPY and isinstance(shape, list)
         # Some servers write sizes as texts, as protocol buffers do for 64 bits.
         sizes = [int(size) for size in shape if isinstance(size, int | str)] if known else []
-        if not known or not len(shape) == len(sizes) <= _MAX_DIMENSIONS or min(sizes, default=0) < -1:
+        if (
+            not known
+            or not len(shape) == len(sizes) <= _MAX_DIMENSIONS
+            or not all(-1 <= size < _MAX_SIZE for size in sizes)
+        ):
             raise ValueError(f"tensor {entry!r:.80}")
         named = [f"{name}_{axis}" if axis else "batch" for axis in range(len(sizes))]
         dims = tuple(label if size == -1 else size for label, size in zip(named, sizes, strict=True))

@@ -10,13 +10,13 @@ from typing import Any, TypeGuard
 
 from hrnet_deploy.engines.remote.address import ModelUrl, is_url
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.limits import TOKEN_BYTES
 from hrnet_deploy.spec import ModelCard
 from hrnet_deploy.system.text_file import read_text
 
 TIMEOUT_S = 120.0
 """Limit of one request, from its first byte to the last byte of the response."""
 _MAX_TIMEOUT_S = 86_400.0
-_TOKEN_LIMIT_BYTES = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Token:
             MissingFileError: the file does not exist.
             UsageError: it does not hold exactly one line with one word.
         """
-        lines = read_text(path, "token file", "one line with a token", _TOKEN_LIMIT_BYTES).splitlines()
+        lines = read_text(path, "token file", "one line with a token", TOKEN_BYTES).splitlines()
         if len(lines) != 1:
             raise UsageError(f"token file must hold one line, got {len(lines)} in {path}. Keep the token alone.")
         return cls(lines[0].strip())

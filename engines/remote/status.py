@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import http.client
-import json
 
 from hrnet_deploy.engines.remote.address import ModelUrl
 from hrnet_deploy.errors import ArtifactError, DeviceError, HrnetDeployError, UsageError, one_line
 from hrnet_deploy.system.text_table import printable
+from hrnet_deploy.v2_tensors import parse_message
 
 _MAX_CHARACTERS = 300
 _MAX_HEADER_CHARACTERS = 200
@@ -53,9 +53,9 @@ def status_error(address: ModelUrl, method: str, reply: http.client.HTTPResponse
 def sentence(body: bytes) -> str:
     """Return the error of a V2 body as one printable line; "" where it holds none."""
     try:
-        content = json.loads(body)
+        content = parse_message(body)
         text = content["error"] if isinstance(content["error"], str) else ""
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return ""
     return printable(one_line(text, _MAX_CHARACTERS))
 

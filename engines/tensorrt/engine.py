@@ -78,7 +78,8 @@ class TrtEngine:
         self.arithmetic = _ARITHMETIC[sidecar.precision] if sidecar else ""
         capability = self._cuda.capability(self._index)
         if sidecar:
-            check_sidecar(sidecar, plan=path, flavour=self.backend, version=self._api.version, capability=capability)
+            here = {"flavour": self.backend, "version": self._api.version, "capability": capability}
+            check_sidecar(sidecar, plan=path, **here, content=plan.content)
         else:
             check_plan(plan, name=self._name, flavour=self.backend, version=self._api.version)
         self._plans: dict[tuple[Any, ...], tuple[Chunk, ...]] = {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hrnet_deploy.errors import BuildError
+from hrnet_deploy.json_text import parse_json
 from hrnet_deploy.spec import Precision
 
 _DTYPE_OF = {Precision.FP32: "Float", Precision.FP16: "Half", Precision.INT8: "Int8"}
@@ -125,7 +125,7 @@ def layers_from_log(text: str) -> tuple[Layer, ...]:
 def layers_from_inspector(json_text: str) -> tuple[Layer, ...]:
     """Read the layers in the JSON of IEngineInspector, of any version since 8.6; BuildError on other text."""
     try:
-        layers = tuple(_layer(entry) for entry in json.loads(json_text)["Layers"])
+        layers = tuple(_layer(entry) for entry in parse_json(json_text)["Layers"])
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BuildError(
             f"engine inspector must return a JSON object of Layers, got {str(json_text)[:60]!r}. "

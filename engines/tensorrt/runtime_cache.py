@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hrnet_deploy.artifact.files import atomic_output
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import HrnetDeployError, UsageError
+from hrnet_deploy.limits import TIMING_CACHE_BYTES
 from hrnet_deploy.system.cache_dir import cache_folder
+from hrnet_deploy.system.regular_file import read_regular
 
 _LOG = logging.getLogger(__name__)
 
@@ -23,8 +25,8 @@ class RuntimeCache:
         self._lock = threading.Lock()
         self._saved = b""
         try:
-            content = path.read_bytes()
-        except OSError:
+            content = read_regular(path, "kernel cache", TIMING_CACHE_BYTES)
+        except HrnetDeployError:
             return
         # TensorRT-RTX refuses a cache of another version, driver or GPU.
         if cache.deserialize(content):

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.engines.tensorrt.api import TrtApi
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import HrnetDeployError, MissingFileError, UsageError
+from hrnet_deploy.limits import TIMING_CACHE_BYTES
+from hrnet_deploy.system.regular_file import read_regular
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -23,11 +25,11 @@ def attach(api: TrtApi, config: trt.IBuilderConfig, path: Path | None) -> trt.IT
         return None
     content = b""
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+        content = read_regular(path, "timing cache", TIMING_CACHE_BYTES)
+    except MissingFileError:
         pass
-    except OSError as error:
-        _LOG.warning("timing cache %s is left unread: %s", path, error.strerror)
+    except HrnetDeployError as error:
+        _LOG.warning("timing cache is left unread: %s", error)
     cache = _set_cache(config, content)
     if cache is None and content:
         _LOG.warning(

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from hrnet_deploy.artifact.known_classes import pack_classes, unpack_classes
-from hrnet_deploy.errors import ArtifactError
+from hrnet_deploy.errors import ArtifactError, one_line
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import CARD_CHARACTERS
 from hrnet_deploy.spec import ModelCard
 
 CARD_KEY = "hrnet_deploy.card"
@@ -39,7 +41,14 @@ def card_from_metadata(metadata: Mapping[str, str], name: str) -> ModelCard:
             f"artifact must carry a model card, got none in {name}. "
             f"Make one: hrnet-export {name} --task classification|segmentation -o NEW.onnx"
         )
+    if len(text) > CARD_CHARACTERS:
+        raise ArtifactError(
+            f"card of {name} must have at most {CARD_CHARACTERS} characters, got {len(text):,}. Export it again."
+        )
     try:
-        return unpack_card(json.loads(text))
-    except (ArtifactError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return unpack_card(parse_json(text))
+    except ArtifactError as error:
         raise ArtifactError(f"{name}: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"no field {error}" if isinstance(error, KeyError) else one_line(error, 300)
+        raise ArtifactError(f"{name}: model card cannot be read ({reason}). Export the artifact again.") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 import shlex
@@ -15,7 +16,10 @@ from hrnet_deploy.artifact.card import CARD_KEY, card_metadata, unpack_card
 from hrnet_deploy.artifact.files import atomic_output, sha256_file
 from hrnet_deploy.artifact.plan_file import CLASSIC, RTX, same_version
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import JSON_FILE_BYTES
 from hrnet_deploy.spec import ModelCard, Precision
+from hrnet_deploy.system.regular_file import read_regular
 
 SCHEMA = 1
 """Version of the sidecar's JSON; one with a newer number is refused."""
@@ -24,7 +28,6 @@ Shape = tuple[int, ...]
 Profile = Mapping[str, tuple[Shape, Shape, Shape]]
 """Min, opt and max shape of each dynamic input; empty for a static graph."""
 
-_SIZE_LIMIT_BYTES = 8 << 20
 _BUILD_AGAIN = "Build the engine again with hrnet-export, which writes both files."
 
 
@@ -80,7 +83,7 @@ class EngineSidecar:
     def from_json(cls, text: str, name: str = "engine sidecar") -> EngineSidecar:
         """Parse the text of `to_json`; ArtifactError, which names the file, for a newer schema or unusable values."""
         try:
-            content: dict[str, Any] = json.loads(text)
+            content: dict[str, Any] = parse_json(text)
             schema = content.pop("schema")
             if schema != SCHEMA:
                 raise ArtifactError(f"the sidecar must have schema {SCHEMA}, got {schema!r:.40}. Upgrade hrnet-deploy.")
@@ -106,27 +109,37 @@ def write_sidecar(sidecar: EngineSidecar, path: Path) -> None:
 def read_sidecar(path: Path) -> EngineSidecar | None:
     """Read the sidecar at a `sidecar_path`; None without such a file, ArtifactError for an unreadable one."""
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_SIZE_LIMIT_BYTES + 1)
-        if len(content) > _SIZE_LIMIT_BYTES:
-            raise ArtifactError(f"{path.name} must be under {_SIZE_LIMIT_BYTES >> 20} MiB, got more. {_BUILD_AGAIN}")
-        return EngineSidecar.from_json(content.decode(), path.name)
-    except FileNotFoundError:
+        content = read_regular(path, "engine sidecar", JSON_FILE_BYTES, ArtifactError)
+    except MissingFileError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "bytes that are not UTF-8"
-        raise ArtifactError(f"{path.name} must be a readable JSON file, got: {reason}. {_BUILD_AGAIN}") from error
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise ArtifactError(
+            f"{path.name} must be a readable JSON file, got: bytes that are not UTF-8. {_BUILD_AGAIN}"
+        ) from error
+    return EngineSidecar.from_json(text, path.name)
 
 
-def check_sidecar(sidecar: EngineSidecar, *, plan: Path, flavour: str, version: str, capability: str | None) -> None:
+def check_sidecar(
+    sidecar: EngineSidecar,
+    *,
+    plan: Path,
+    flavour: str,
+    version: str,
+    capability: str | None,
+    content: bytes | None = None,
+) -> None:
     """Refuse an engine that this TensorRT, or a GPU of this capability, cannot run; None to skip the latter.
+
+    `content` is that of the file, where the caller has read it: then another file in its place changes nothing.
 
     MissingFileError: there is no such engine. ArtifactError: cut short, damaged, or built for another TensorRT or GPU;
     it names the command that builds it again.
     """
     name = plan.name
     try:
-        check_size(sidecar, name, plan.stat().st_size)
+        check_size(sidecar, name, plan.stat().st_size if content is None else len(content))
     except OSError as error:
         raise MissingFileError(f"engine must exist, got {plan}. Check the path.") from error
     if sidecar.flavour != flavour:
@@ -138,7 +151,8 @@ def check_sidecar(sidecar: EngineSidecar, *, plan: Path, flavour: str, version: 
     if capability is not None and capability not in sidecar.capabilities:
         built_for = ", ".join(sidecar.capabilities) + (f" ({sidecar.gpu})" if sidecar.gpu else "")
         raise _refusal(sidecar, f"{name} must be built for this GPU ({capability}), got {built_for}")
-    check_digest(sidecar, name, sha256_file(plan))  # last, because it reads the whole file
+    digest = sha256_file(plan) if content is None else hashlib.sha256(content).hexdigest()
+    check_digest(sidecar, name, digest)  # last, because it reads the whole file
 
 
 def check_size(sidecar: EngineSidecar, name: str, size: int) -> None:

@@ -48,7 +48,7 @@ def unpack_classes(packed: str | Sequence[str]) -> tuple[str, ...]:
     if packed == _CITYSCAPES_NAME:
         return CITYSCAPES_CLASSES
     raise ArtifactError(
-        f"class list must be 'imagenet', 'cityscapes' or the names, got '{packed}'. Upgrade hrnet-deploy."
+        f"class list must be 'imagenet', 'cityscapes' or the names, got '{packed:.80}'. Upgrade hrnet-deploy."
     )
 
 

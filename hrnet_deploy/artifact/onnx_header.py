@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import collections
 import hashlib
-import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeAlias
 
-_Buffer: TypeAlias = "bytes | mmap.mmap"
+from hrnet_deploy.artifact.protobuf import Content, WireError, open_content
+from hrnet_deploy.errors import HrnetDeployError
+from hrnet_deploy.limits import GRAPH_NODES
 
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 7, 8, 14
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
@@ -24,6 +24,7 @@ _TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 
 _EXTERNAL = 1
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _CHUNK_BYTES = 1 << 20
+_MAX_RANK = 64
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"})
 
@@ -86,13 +87,11 @@ class OnnxHeader:
 
 
 def read_header(model: Path | bytes) -> OnnxHeader:
-    """Read the header of an .onnx file or of its bytes; an empty one for other files, which the runtime refuses."""
+    """Read the header of an .onnx file or of its bytes; an empty one for other files, which `check_graph` refuses."""
     try:
-        if isinstance(model, bytes):
-            return _read(model)
-        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with open_content(model) as content:
             return _read(content)
-    except (OSError, ValueError, IndexError):
+    except (HrnetDeployError, WireError):
         return OnnxHeader()
 
 
@@ -102,142 +101,105 @@ def graph_sha256(model: Path | bytes) -> str:
     So a card inside the file can hold the digest. Weights in a file of their own are not covered. "" without a graph.
     """
     try:
-        if isinstance(model, bytes):
-            return _graph_sha256(model)
-        with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        with open_content(model) as content:
             return _graph_sha256(content)
-    except (OSError, ValueError, IndexError):
+    except (HrnetDeployError, WireError):
         return ""
 
 
-def _graph_sha256(content: _Buffer) -> str:
+def _graph_sha256(content: Content) -> str:
     digest, found = hashlib.sha256(), False
-    for number, start, end in _fields(content, 0, len(content)):
+    for number, start, end in content.fields(0, content.size):
         if number == _MODEL_GRAPH:
             found = True
             for position in range(start, end, _CHUNK_BYTES):
-                digest.update(content[position : min(position + _CHUNK_BYTES, end)])
+                digest.update(content.read(position, min(position + _CHUNK_BYTES, end)))
     return digest.hexdigest() if found else ""
 
 
-def _read(content: _Buffer) -> OnnxHeader:
+def _read(content: Content) -> OnnxHeader:
     metadata: dict[str, str] = {}
-    nodes: collections.Counter[str] = collections.Counter()
-    inputs: dict[str, tuple[int | str, ...]] = {}
-    outputs: dict[str, tuple[int | str, ...]] = {}
-    dtypes: dict[str, str] = {}
-    stored: set[str] = set()
-    filters: set[str] = set()
-    external: set[str] = set()
+    graph = _GraphHeader()
     opset = 0
-    for number, start, end in _fields(content, 0, len(content)):
+    for number, start, end in content.fields(0, content.size):
         if number == _MODEL_METADATA:
-            key, value = (_text(content, start, end, part) for part in (1, 2))
+            key, value = (content.find(start, end, part) for part in (1, 2))
             metadata[key] = value
-        elif number == _MODEL_OPSET and _text(content, start, end, _OPSET_DOMAIN) in {"", "ai.onnx"}:
-            versions = (_varint(content, first)[0] for first, _ in _below(content, start, end, (_OPSET_VERSION,)))
+        elif number == _MODEL_OPSET and content.find(start, end, _OPSET_DOMAIN) in {"", "ai.onnx"}:
+            versions = (content.number(first) for first, _ in content.below(start, end, (_OPSET_VERSION,)))
             opset = next(versions, 0)
         elif number == _MODEL_GRAPH:
-            for kind, first, last in _fields(content, start, end):
-                if kind == _GRAPH_NODE:
-                    nodes[_text(content, first, last, _NODE_OP)] += 1
-                elif kind in {_GRAPH_INPUT, _GRAPH_OUTPUT}:
-                    name = _text(content, first, last, _VALUE_NAME)
-                    (inputs if kind == _GRAPH_INPUT else outputs)[name] = _shape(content, first, last)
-                    dtypes[name] = _dtype(content, first, last)
-                elif kind == _GRAPH_INITIALIZER:
-                    name, dtype, file = _tensor(content, first, last)
-                    stored.add(name)
-                    filters |= {dtype} - {""}
-                    if file is not None:
-                        external.add(file)
+            graph.read(content, start, end)
     # Before ONNX IR 4 every weight was also an input.
-    shapes = {name: shape for name, shape in inputs.items() if name not in stored}
-    used = {name: dtype for name, dtype in dtypes.items() if name in shapes or name in outputs}
-    found = frozenset(filters), frozenset(external)
-    return OnnxHeader(metadata, frozenset(nodes), shapes, dict(nodes), outputs, used, *found, opset)
+    shapes = {name: shape for name, shape in graph.inputs.items() if name not in graph.stored}
+    used = {name: dtype for name, dtype in graph.dtypes.items() if name in shapes or name in graph.outputs}
+    found = frozenset(graph.filters), frozenset(graph.external)
+    return OnnxHeader(metadata, frozenset(graph.nodes), shapes, dict(graph.nodes), graph.outputs, used, *found, opset)
 
 
-def _shape(content: _Buffer, start: int, end: int) -> tuple[int | str, ...]:
+class _GraphHeader:
+    """What a GraphProto holds, without its weights."""
+
+    def __init__(self) -> None:
+        self.nodes: collections.Counter[str] = collections.Counter()
+        self.inputs: dict[str, tuple[int | str, ...]] = {}
+        self.outputs: dict[str, tuple[int | str, ...]] = {}
+        self.dtypes: dict[str, str] = {}
+        self.stored: set[str] = set()
+        self.filters: set[str] = set()
+        self.external: set[str] = set()
+
+    def read(self, content: Content, start: int, end: int) -> None:
+        """Add the fields of a GraphProto."""
+        count = 0
+        for kind, first, last in content.fields(start, end):
+            if kind == _GRAPH_NODE:
+                self.nodes[content.find(first, last, _NODE_OP)] += 1
+                count += 1
+                if count > GRAPH_NODES:
+                    raise WireError(f"it has more than {GRAPH_NODES:,} nodes")
+            elif kind in {_GRAPH_INPUT, _GRAPH_OUTPUT}:
+                name = content.find(first, last, _VALUE_NAME)
+                (self.inputs if kind == _GRAPH_INPUT else self.outputs)[name] = _shape(content, first, last)
+                self.dtypes[name] = _dtype(content, first, last)
+            elif kind == _GRAPH_INITIALIZER:
+                name, dtype, file = _tensor(content, first, last)
+                self.stored.add(name)
+                self.filters |= {dtype} - {""}
+                if file is not None:
+                    self.external.add(file)
+
+
+def _shape(content: Content, start: int, end: int) -> tuple[int | str, ...]:
     """Read a shape from ValueInfoProto: type (2) > tensor_type (1) > shape (2) > dim (1) > value (1) | name (2)."""
     dims: list[int | str] = []
-    for low, high in _below(content, start, end, (_VALUE_TYPE, 1, 2)):
-        for _, first, last in _fields(content, low, high):
+    for low, high in content.below(start, end, (_VALUE_TYPE, 1, 2)):
+        for _, first, last in content.fields(low, high):
             size: int | str = "?"
-            for kind, a, b in _fields(content, first, last):
-                size = _varint(content, a)[0] if kind == 1 else str(content[a:b], "utf-8") or "?"
+            for kind, a, b in content.fields(first, last):
+                size = content.number(a) if kind == 1 else content.text(a, b) or "?"
             dims.append(size)
     return tuple(dims)
 
 
-def _dtype(content: _Buffer, start: int, end: int) -> str:
+def _dtype(content: Content, start: int, end: int) -> str:
     """Read the element type of a ValueInfoProto: type (2) > tensor_type (1) > elem_type (1)."""
-    found = (_varint(content, first)[0] for first, _ in _below(content, start, end, (_VALUE_TYPE, 1, 1)))
+    found = (content.number(first) for first, _ in content.below(start, end, (_VALUE_TYPE, 1, 1)))
     return _DTYPES.get(next(found, 0), "")
 
 
-def _tensor(content: _Buffer, start: int, end: int) -> tuple[str, str, str | None]:
+def _tensor(content: Content, start: int, end: int) -> tuple[str, str, str | None]:
     """Read a TensorProto: its name, its type ("" without four dimensions), and the file that has its values, if any."""
     name, dtype, location, external, rank = "", "", "", False, 0
-    for number, first, last in _fields(content, start, end):
+    for number, first, last in content.fields(start, end):
         if number == _TENSOR_NAME:
-            name = str(content[first:last], "utf-8")
+            name = content.text(first, last)
         elif number == _TENSOR_DTYPE:
-            dtype = _DTYPES.get(_varint(content, first)[0], "")
+            dtype = _DTYPES.get(content.number(first), "")
         elif number == _TENSOR_LOCATION:
-            external = _varint(content, first)[0] == _EXTERNAL
-        elif number == _TENSOR_EXTERNAL and _text(content, first, last, 1) == "location":
-            location = _text(content, first, last, 2)
-        while number == _TENSOR_DIMS and first < last:  # packed, or one per field
-            first = _varint(content, first)[1]  # noqa: PLW2901
-            rank += 1
+            external = content.number(first) == _EXTERNAL
+        elif number == _TENSOR_EXTERNAL and content.find(first, last, 1) == "location":
+            location = content.find(first, last, 2)
+        elif number == _TENSOR_DIMS:  # packed, or one per field
+            rank += len(content.numbers(first, last, limit=_MAX_RANK))
     return name, dtype if rank == 4 else "", location if external else None
-
-
-def _below(content: _Buffer, start: int, end: int, path: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Return the spans of the fields at a path of field numbers."""
-    spans = [(start, end)]
-    for number in path:
-        spans = [(a, b) for low, high in spans for kind, a, b in _fields(content, low, high) if kind == number]
-    return spans
-
-
-def _text(content: _Buffer, start: int, end: int, number: int) -> str:
-    for kind, first, last in _fields(content, start, end):
-        if kind == number:
-            return str(content[first:last], "utf-8")
-    return ""
-
-
-def _fields(content: _Buffer, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """Iterate over the fields of a message as (number, start, end) of the content."""
-    position = start
-    while position < end:
-        tag, position = _varint(content, position)
-        wire = tag & 7
-        if wire == 0:
-            after = _varint(content, position)[1]
-        elif wire == 2:
-            length, position = _varint(content, position)
-            after = position + length
-        elif wire in {1, 5}:
-            after = position + (8 if wire == 1 else 4)
-        else:
-            raise ValueError(f"wire type {wire}")
-        if after > end:
-            raise ValueError("a field reaches beyond its message")
-        yield tag >> 3, position, after
-        position = after
-
-
-def _varint(content: _Buffer, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = content[position]
-        position += 1
-        value |= (byte & 0x7F) << shift
-        if not byte & 0x80:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number is longer than 64 bits")

@@ -6,14 +6,16 @@ Engines are code that TensorRT runs. Load only files from people you trust; the 
 from __future__ import annotations
 
 import json
-import mmap
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.errors import ArtifactError, UsageError
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import PLAN_BYTES
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task, TensorSpec
+from hrnet_deploy.system.regular_file import read_regular
 
 CLASSIC = "tensorrt"
 """TensorRT itself, 8.6 and later."""
@@ -43,7 +45,8 @@ class PlanFile:
     """The content of an .engine file.
 
     Attributes:
-        plan: the bytes for TensorRT; a view of the mapped file, so that a large plan is not copied.
+        plan: the bytes for TensorRT; a view of the file's content, so that a large plan is not copied.
+        content: the whole file, read once, so that the plan that was checked is the one that runs.
         metadata: entries of Ultralytics' header, as texts or JSON; empty for a plain plan.
         flavour: "tensorrt", "tensorrt-rtx", or "" where unknown.
         version: version of the TensorRT that built it, such as "10.13.3.9"; "" where unknown.
@@ -53,6 +56,7 @@ class PlanFile:
     metadata: Mapping[str, str] = field(default_factory=dict)
     flavour: str = ""
     version: str = ""
+    content: bytes = b""
 
 
 def read_plan(path: Path) -> PlanFile:
@@ -61,7 +65,10 @@ def read_plan(path: Path) -> PlanFile:
     Source: Ultralytics writes the header (engine/exporter.py, utils/export/engine.py) and reads it
         (nn/autobackend.py): length of the metadata in 4 little-endian bytes, the metadata as JSON, the plan.
     """
-    data = _mapped(path)
+    content = read_regular(path, "engine", PLAN_BYTES, ArtifactError)
+    if not content:
+        raise ArtifactError(f"{path.name} must be a TensorRT engine, got an empty file. {_BUILD_ONE}")
+    data = memoryview(content)
     start, metadata = _header(data, path.name)
     plan = data[start:]
     if bytes(plan[1:4]) != b"trt":
@@ -74,7 +81,11 @@ def read_plan(path: Path) -> PlanFile:
         raise _cut_short(path.name, size, len(plan))
     known = bool(flavour) and layout == 0
     return PlanFile(
-        plan=plan, metadata=metadata, flavour=flavour, version=".".join(str(part) for part in version) if known else ""
+        plan=plan,
+        metadata=metadata,
+        flavour=flavour,
+        version=".".join(str(part) for part in version) if known else "",
+        content=content,
     )
 
 
@@ -105,7 +116,7 @@ def card_from_ultralytics(
         exported head ends in softmax (nn/modules/head.py, Classify).
     """
     try:
-        names, options = json.loads(metadata["names"]), json.loads(metadata.get("args", "{}"))
+        names, options = parse_json(metadata["names"]), parse_json(metadata.get("args", "{}"))
         table = dict(enumerate(names)) if isinstance(names, list) else {int(k): v for k, v in names.items()}
         classes = tuple(table[index] for index in range(len(table)))
         precision = Precision.INT8 if options.get("int8") else Precision.FP16 if options.get("half") else Precision.FP32
@@ -129,20 +140,6 @@ def card_from_ultralytics(
         return None
 
 
-def _mapped(path: Path) -> memoryview:
-    try:
-        with path.open("rb") as stream:
-            return memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingFileError(f"engine must be a file, got {path}. Check the path.") from error
-    except ValueError as error:  # an empty file cannot be mapped
-        raise ArtifactError(f"{path.name} must be a TensorRT engine, got an empty file. {_BUILD_ONE}") from error
-    except OSError as error:
-        raise ArtifactError(
-            f"{path.name} must be a readable file, got: {error.strerror}. Check its rights and the disk."
-        ) from error
-
-
 def _header(data: memoryview, name: str) -> tuple[int, dict[str, str]]:
     """Return the start of the plan and the metadata before it."""
     length = int.from_bytes(data[:_LENGTH_BYTES], "little", signed=True)
@@ -153,7 +150,7 @@ def _header(data: memoryview, name: str) -> tuple[int, dict[str, str]]:
     if start >= len(data):
         raise _cut_short(name, start + _HEADER.size, len(data))
     try:
-        content = json.loads(bytes(data[_LENGTH_BYTES:start]).decode())
+        content = parse_json(bytes(data[_LENGTH_BYTES:start]))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{name} must hold JSON in its metadata header, got: {error}. The file is damaged; fetch or build it again."

@@ -7,15 +7,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.system.text_file import read_text
-
-_LIMIT_BYTES = 1 << 30
+from hrnet_deploy.limits import LIST_FILE_BYTES
+from hrnet_deploy.system.text_file import read_text, split_lines
 
 
 def read_list(path: Path) -> list[str]:
     """Read the paths of a list file, UTF-8 with one path a line; empty lines are skipped."""
-    text = read_text(path, "list file", "a text with one path a line", _LIMIT_BYTES)
-    lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+    text = read_text(path, "list file", "a text with one path a line", LIST_FILE_BYTES)
+    lines = [line.removesuffix("\r") for line in split_lines(text, f"list file {path}") if line.strip()]
     if not lines:
         raise UsageError(f"list file must name images, got none in {path}. Write one path a line.")
     return lines

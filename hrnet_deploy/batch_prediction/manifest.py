@@ -11,8 +11,10 @@ from typing import Any
 
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.batch_prediction.part_writer import part_digest, part_name
-from hrnet_deploy.batch_prediction.writable import writable
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import MissingFileError, UsageError
+from hrnet_deploy.limits import LIST_FILE_BYTES
+from hrnet_deploy.system.regular_file import read_regular
+from hrnet_deploy.system.write_errors import writing
 
 _MANIFEST_NAME = "_manifest.json"  # Arrow and Spark skip names with a low line
 _PROGRESS_NAME = "_progress.jsonl"
@@ -56,13 +58,15 @@ class Manifest:
         UsageError: the folder holds other files, or results of another artifact, option or input.
         """
         path = self._folder / _MANIFEST_NAME
-        with writable(self._folder):
+        with writing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
-            if not path.exists() and any(not each.name.startswith(".") for each in self._folder.iterdir()):
+            # A run that ended before its first manifest leaves a progress file alone.
+            names = {each.name for each in self._folder.iterdir() if not each.name.startswith(".")}
+            if not path.exists() and names - {_PROGRESS_NAME}:
                 raise UsageError(
                     f"output folder must be new, empty or of an earlier run, got {self._folder}. Choose another."
                 )
-            found = _read_json(path.read_bytes()) if path.exists() else None
+            found = _read_json(read_regular(path, "manifest", LIST_FILE_BYTES)) if path.exists() else None
         if not any(self._folder.glob("part-*")):  # a run that ended before its first part binds nobody
             parts: dict[int, Part] = {}
         else:
@@ -74,7 +78,7 @@ class Manifest:
 
     def record(self, part: Part) -> None:
         """Add a finished part."""
-        with writable(self._folder), (self._folder / _PROGRESS_NAME).open("ab") as file:
+        with writing(self._folder), (self._folder / _PROGRESS_NAME).open("ab") as file:
             file.write(_line(part))
 
     def finish(self, parts: Collection[Part]) -> None:
@@ -85,7 +89,7 @@ class Manifest:
         ordered = sorted(parts, key=lambda part: part.number)
         entries = [{name: value for name, value in asdict(part).items() if name != "runtime"} for part in ordered]
         self._write({"complete": True, "runtime": ordered[0].runtime, "parts": entries})
-        with writable(self._folder):
+        with writing(self._folder):
             (self._folder / _PROGRESS_NAME).unlink(missing_ok=True)
 
     def _check_key(self, found: Any) -> None:
@@ -103,9 +107,11 @@ class Manifest:
     def _recorded(self, manifest: Any) -> Iterator[Part]:
         """Yield the parts of the final manifest and of the progress file; a torn line is skipped."""
         entries = manifest.get("parts")
-        found = [{"runtime": manifest.get("runtime"), **entry} for entry in entries] if entries else []
-        with contextlib.suppress(FileNotFoundError), (self._folder / _PROGRESS_NAME).open("rb") as file:
-            found += [entry for entry in map(_read_json, file) if isinstance(entry, dict)]
+        entries = entries if isinstance(entries, list) else []
+        found = [{"runtime": manifest.get("runtime"), **entry} for entry in entries if isinstance(entry, dict)]
+        with contextlib.suppress(MissingFileError):
+            lines = read_regular(self._folder / _PROGRESS_NAME, "progress file", LIST_FILE_BYTES).splitlines()
+            found += [entry for entry in map(_read_json, lines) if isinstance(entry, dict)]
         for entry in found:
             with contextlib.suppress(TypeError):
                 yield Part(**entry)
@@ -118,11 +124,11 @@ class Manifest:
             return False
 
     def _write(self, state: Mapping[str, Any]) -> None:
-        with writable(self._folder), atomic_output(self._folder / _MANIFEST_NAME) as temporary:
+        with atomic_output(self._folder / _MANIFEST_NAME) as temporary:
             temporary.write_text(json.dumps({"run": self._key, **state}, indent=1) + "\n")
 
     def _write_progress(self, parts: Iterable[Part]) -> None:
-        with writable(self._folder), atomic_output(self._folder / _PROGRESS_NAME) as temporary:
+        with atomic_output(self._folder / _PROGRESS_NAME) as temporary:
             temporary.write_bytes(b"".join(map(_line, parts)))
 
 

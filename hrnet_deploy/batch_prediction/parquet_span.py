@@ -12,11 +12,14 @@ from typing import Any
 
 from hrnet_deploy.batch_prediction.file_stamp import FileStamp
 from hrnet_deploy.batch_prediction.stored_image import StoredImage
-from hrnet_deploy.errors import ImageError, MissingDependencyError, MissingFileError, UsageError, one_line
-from hrnet_deploy.imaging.image_files import FILE_LIMIT_BYTES
+from hrnet_deploy.errors import ImageError, MissingDependencyError, UsageError, one_line
+from hrnet_deploy.limits import IMAGE_FILE_BYTES
+from hrnet_deploy.system.regular_file import check_regular
 
 _ROWS_AT_A_TIME = 32
 _READ_BYTES = 1 << 20
+_BROKEN = (OSError, ValueError, MemoryError, RuntimeError, LookupError, TypeError)
+"""Bases of all errors of Arrow."""
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,12 @@ def list_parquet(path: Path, name: str, column: str) -> ParquetSpan | list[str]:
 def _open(path: str, name: str) -> Any:
     """Open a file whose pages are read one by one."""
     parquet = import_pyarrow("pyarrow.parquet", "a Parquet source")
+    check_regular(Path(path), "Parquet file")
     try:
         table = parquet.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
         rows = [table.metadata.row_group(group).num_rows for group in range(table.metadata.num_row_groups)]
-    except FileNotFoundError as error:
-        raise MissingFileError(f"Parquet file must exist, got no {path}. Check the path.") from error
-    except (OSError, ValueError, MemoryError, RuntimeError) as error:  # of Arrow, too
+        _ = table.schema_arrow  # parsed now
+    except _BROKEN as error:
         raise _damaged(name, error) from error
     if min(rows, default=0) < 0 or sum(rows) != table.metadata.num_rows:
         raise _damaged(name, ValueError("its row groups do not add up"))
@@ -130,7 +133,7 @@ def _values(path: str, column: str, start: int, stop: int) -> Iterator[Any]:
                 yield value.as_py()
             if position >= stop:
                 return
-    except (OSError, ValueError, MemoryError, RuntimeError) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
 
 
@@ -150,6 +153,6 @@ def _has_bytes(kinds: Any, kind: Any) -> bool:
 
 def _content(name: str, value: bytes | None) -> bytes:
     """Return the bytes of one image."""
-    if value is not None and len(value) > FILE_LIMIT_BYTES:
-        raise ImageError(f"image '{name}' must have at most {FILE_LIMIT_BYTES} bytes, got {len(value)}. Cut it.")
+    if value is not None and len(value) > IMAGE_FILE_BYTES:
+        raise ImageError(f"image '{name}' must have at most {IMAGE_FILE_BYTES} bytes, got {len(value)}. Cut it.")
     return value or b""

@@ -6,18 +6,16 @@ import contextlib
 import hashlib
 import json
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from hrnet_deploy.artifact.files import atomic_output, sha256_file
+from hrnet_deploy.artifact.files import atomic_folder, atomic_output, sha256_file
 from hrnet_deploy.batch_prediction.parquet_span import import_pyarrow
 from hrnet_deploy.batch_prediction.row import Row
-from hrnet_deploy.batch_prediction.writable import writable
 from hrnet_deploy.results import Result
 from hrnet_deploy.spec import Task
+from hrnet_deploy.system.scratch_folder import sweep
 
 ROWS_NAME = "rows.jsonl"
 _SUFFIXES = {"jsonl": ".jsonl", "parquet": ".parquet", "masks": ""}
@@ -44,9 +42,9 @@ def part_name(number: int, form: str) -> str:
 def open_part(folder: Path, number: int, form: str, task: Task) -> Iterator[PartWriter]:
     """Write a part atomically; UsageError where the folder or disk cannot take it."""
     target = folder / part_name(number, form)
-    with writable(target), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         if form == "masks":
-            temporary = stack.enter_context(_atomic_folder(target))
+            temporary = stack.enter_context(atomic_folder(target))
             yield _MaskWriter(temporary, stack.enter_context((temporary / ROWS_NAME).open("wb")).write)
             return
         temporary = stack.enter_context(atomic_output(target))
@@ -65,9 +63,8 @@ def part_digest(path: Path) -> str:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what interrupted writers left behind."""
-    for scratch in folder.glob(".part-*"):
-        shutil.rmtree(scratch, ignore_errors=True)
+    """Delete what interrupted writers left behind, also on other hosts: the caller holds the folder."""
+    sweep(folder, foreign_age_s=0)
 
 
 class _JsonLinesWriter:
@@ -131,18 +128,3 @@ def _schema(arrow: Any, task: Task) -> Any:
         columns += [("height", arrow.int32()), ("width", arrow.int32())]
         columns += [("shares", arrow.map_(arrow.string(), arrow.float64()))]
     return arrow.schema([*columns, ("error", arrow.string())])
-
-
-@contextlib.contextmanager
-def _atomic_folder(path: Path) -> Iterator[Path]:
-    """Write a folder atomically: yields a new folder beside it, which takes its place at the end."""
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        temporary = scratch / path.name
-        temporary.mkdir()
-        yield temporary
-        if path.exists():  # damaged, or of another worker that computed the same part
-            path.replace(scratch / "former")
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)

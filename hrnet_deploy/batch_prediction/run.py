@@ -18,17 +18,18 @@ from hrnet_deploy.batch_prediction.manifest import Manifest, Part
 from hrnet_deploy.batch_prediction.parquet_span import import_pyarrow
 from hrnet_deploy.batch_prediction.part_writer import FORMATS, remove_unfinished
 from hrnet_deploy.batch_prediction.worker import Job, predict_chunk, release_model
-from hrnet_deploy.batch_prediction.writable import writable
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.model_info import reported_sha256
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.executors import check_executor, open_executor, run_chunks
 from hrnet_deploy.integrity.inspect import inspect
+from hrnet_deploy.limits import DATASET_IMAGES
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.spec import ModelCard, Task
 from hrnet_deploy.system.file_lock import exclusive
 from hrnet_deploy.system.progress import bar
+from hrnet_deploy.system.write_errors import writing
 from hrnet_deploy.version import VERSION
 
 _TOPK = 5
@@ -116,8 +117,8 @@ def predict_dataset(
     options = {"device": device, "backend": backend, "threads": threads, "batch": batch, "draft": draft}
     job = _make_job(artifact, Path(out), card, format, topk, options)
     check_executor(executor)
-    if chunk < 1:
-        raise UsageError(f"chunk must be at least 1, got {chunk}. The default is 1000.")
+    if not 1 <= chunk <= DATASET_IMAGES:
+        raise UsageError(f"chunk must be 1 to {DATASET_IMAGES}, got {chunk}. The default is 1000.")
     inputs = find_inputs(
         [os.fspath(each) for each in given], column=column, root=None if root is None else os.fspath(root)
     )
@@ -193,7 +194,7 @@ def _check_options(card: ModelCard, form: str, topk: int | None, batch: int) -> 
 def _claimed(folder: Path) -> Iterator[None]:
     """Hold an output folder against other drivers."""
     with contextlib.ExitStack() as stack:
-        with writable(folder):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(exclusive(folder / f".{folder.name}", "predict into"))
             remove_unfinished(folder)

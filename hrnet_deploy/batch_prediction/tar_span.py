@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import os
 import posixpath
 import tarfile
@@ -13,9 +15,10 @@ from typing import BinaryIO
 
 from hrnet_deploy.batch_prediction.file_stamp import FileStamp
 from hrnet_deploy.batch_prediction.stored_image import StoredImage
-from hrnet_deploy.errors import ImageError, MissingFileError, UsageError, one_line
+from hrnet_deploy.errors import HrnetDeployError, ImageError, UsageError, one_line
 from hrnet_deploy.imaging.folders import is_image
-from hrnet_deploy.imaging.image_files import FILE_LIMIT_BYTES
+from hrnet_deploy.limits import IMAGE_FILE_BYTES
+from hrnet_deploy.system.regular_file import open_regular
 
 _HEADER_LIMIT_BYTES = 1 << 16
 """Limit of one header; extended headers declare their own size, and parsing them is quadratic."""
@@ -63,15 +66,13 @@ def list_tar(path: Path, name: str) -> TarSpan:
     stamp = FileStamp.of(str(path))
     members = []
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=_BoundedReads(file), mode="r:") as archive:  # type: ignore[call-overload]
+        with _open(path) as file, tarfile.open(fileobj=_BoundedReads(file), mode="r:") as archive:  # type: ignore[call-overload]
             while (member := archive.next()) is not None:
                 archive.members.clear()  # tarfile would keep every header of the shard
                 hidden = posixpath.basename(member.name).startswith(".")  # as in folders; macOS writes "._a.jpg"
                 if _is_file(member, name, stamp.size) and is_image(member.name) and not hidden:
                     members.append((member.name, member.offset_data, member.size))
-    except FileNotFoundError as error:
-        raise MissingFileError(f"tar shard must exist, got no {path}. Check the path.") from error
-    except UsageError:
+    except HrnetDeployError:
         raise
     except _BROKEN as error:
         reason = one_line(error, 200) or type(error).__name__
@@ -79,6 +80,13 @@ def list_tar(path: Path, name: str) -> TarSpan:
             f"tar shard must be a whole, uncompressed tar file, got {name} ({reason}). Decompress or fetch it."
         ) from error
     return TarSpan(os.path.abspath(path), name, stamp, tuple(members))  # noqa: PTH100 - links stay as they are
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Open a shard, buffered: its headers are small."""
+    with open_regular(path, "tar shard") as file, io.BufferedReader(file) as buffered:  # type: ignore[type-var]
+        yield buffered
 
 
 def _is_file(member: tarfile.TarInfo, shard: str, shard_bytes: int) -> bool:
@@ -97,8 +105,8 @@ def _is_file(member: tarfile.TarInfo, shard: str, shard_bytes: int) -> bool:
         raise _refusal(shard, member, "have names below the shard", "another name")
     if not 0 <= member.size <= shard_bytes - member.offset_data:
         raise _refusal(shard, member, "lie inside of it", f"a declared size of {member.size} bytes")
-    if is_image(member.name) and member.size > FILE_LIMIT_BYTES:
-        raise _refusal(shard, member, f"have at most {FILE_LIMIT_BYTES} bytes", f"{member.size}")
+    if is_image(member.name) and member.size > IMAGE_FILE_BYTES:
+        raise _refusal(shard, member, f"have at most {IMAGE_FILE_BYTES} bytes", f"{member.size}")
     return not member.isdir()
 
 
@@ -124,12 +132,9 @@ class _BoundedReads:
 
 def _read(path: str, member: str, offset: int, size: int) -> bytes:
     """Read one member; its size was checked against the file's."""
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            file.seek(offset)
-            content = file.read(size)
-    except OSError as error:
-        raise ImageError(f"image '{member}' cannot be read ({error.strerror}). Check {path}.") from error
+    with open_regular(Path(path), "tar shard", ImageError) as file:
+        file.seek(offset)
+        content = file.read(size)
     if len(content) != size:
         raise ImageError(f"image '{member}' must have {size} bytes, got {len(content)}. Fetch {path} again.")
     return content

@@ -20,6 +20,7 @@ from hrnet_deploy.benchmark.timing import (
     warm_up,
 )
 from hrnet_deploy.engines.remote.remote_model import RemoteModel, runtime_of
+from hrnet_deploy.engines.streams import check_threads
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.system import load_snapshot
@@ -65,8 +66,7 @@ class Settings:
             raise UsageError(f"batch must be 1 to {MAX_BATCH}, got {self.batches}. Example: --batch 1,4,8.")
         if not 1 <= self.streams <= MAX_STREAMS:
             raise UsageError(f"streams must be 1 to {MAX_STREAMS}, got {self.streams}. Example: --streams 4.")
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads must be at least 1, got {self.threads}. Leave it out for all cores.")
+        check_threads(self.threads)
         if not 0 < self.seconds <= 3600:
             raise UsageError(f"seconds must be above 0 and at most 3600, got {self.seconds}. The default is 2.")
 

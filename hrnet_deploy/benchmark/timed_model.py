@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.benchmark.timing import Call
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
-from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.loaded_model import identify
 from hrnet_deploy.imaging.drawing import Image
+from hrnet_deploy.imaging.image_files import read_file
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.predictor import Predictor
@@ -46,12 +47,7 @@ class EncodedImage:
 
 def read_image(path: Path) -> EncodedImage:
     """Read the user's image."""
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise MissingFileError(f"image must be a file, got {path}. Check the path.") from error
-    except OSError as error:
-        raise ImageError(f"image must be readable, got {path} ({error.strerror}). Check its rights.") from error
+    content = read_file(path)
     height, width = read_frame(content, path.name).image.shape[:2]
     return EncodedImage(content, f"{path.name}, {height}x{width}")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hrnet_deploy.engines.remote.address import is_url
-from hrnet_deploy.engines.remote.remote_model import RemoteModel, Token
+from hrnet_deploy.engines.remote.remote_model import TIMEOUT_S, RemoteModel, Token
 from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.spec import ModelCard
 
@@ -15,7 +15,7 @@ URL_HELP = "URL of a model on a V2 server (http://HOST:PORT/v2/models/NAME)"
 
 
 def add_server_flags(arguments: argparse.ArgumentParser, card_help: str | None = None) -> None:
-    """Add the flags for models on servers: --card, --token-file."""
+    """Add the flags for models on servers: --card, --token-file, --timeout."""
     arguments.add_argument(
         "--card",
         metavar="FILE",
@@ -26,26 +26,33 @@ def add_server_flags(arguments: argparse.ArgumentParser, card_help: str | None =
         metavar="FILE",
         help="file with one line, the bearer token for the server; it is sent over https, or to this machine",
     )
+    arguments.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help=f"seconds for one request to the server (default: {TIMEOUT_S:g})",
+    )
 
 
 def server_words(args: argparse.Namespace) -> list[str]:
     """Repeat the flags for models on servers, for the next command.
 
     Args:
-        args: the command's, with `card` and `token_file`.
+        args: the command's, with `card`, `token_file` and `timeout`.
 
     Returns:
         The words.
     """
-    given = (("--card", args.card), ("--token-file", args.token_file))
-    return [word for flag, file in given if file is not None for word in (flag, file)]
+    timeout = None if args.timeout is None else f"{args.timeout:g}"
+    given = (("--card", args.card), ("--token-file", args.token_file), ("--timeout", timeout))
+    return [word for flag, value in given if value is not None for word in (flag, value)]
 
 
 def locate(args: argparse.Namespace, artifacts: Sequence[str], card: ModelCard | None) -> list[Path | RemoteModel]:
     """Find the artifacts of a command.
 
     Args:
-        args: the command's, with `token_file`.
+        args: the command's, with `token_file` and `timeout`.
         artifacts: paths and URLs.
         card: the card for models on servers; None for their own.
 
@@ -53,7 +60,8 @@ def locate(args: argparse.Namespace, artifacts: Sequence[str], card: ModelCard |
         Paths, and models on servers with their token and card.
 
     Raises:
-        UsageError: a malformed URL, a token without a server or for several of them, or one that cannot be used.
+        UsageError: a malformed URL, a timeout without a server, a token without a server or for several of them, or
+            one that cannot be used.
         MissingFileError: the token's file does not exist.
     """
     served = [RemoteModel(artifact, card=card) for artifact in artifacts if is_url(artifact)]
@@ -64,8 +72,14 @@ def locate(args: argparse.Namespace, artifacts: Sequence[str], card: ModelCard |
             found = ", ".join(origins) or "only files"
             raise UsageError(f"--token-file must be for one server, got {found}. Name models of one server.")
         token = Token.read(Path(args.token_file))
+    if args.timeout is not None and not served:
+        raise UsageError(
+            f"--timeout must be for a model on a server, got {args.timeout:g} for files only. Leave it out."
+        )
+    timeout_s = TIMEOUT_S if args.timeout is None else args.timeout
     return [
-        RemoteModel(artifact, token=token, card=card) if is_url(artifact) else Path(artifact) for artifact in artifacts
+        RemoteModel(artifact, token=token, card=card, timeout_s=timeout_s) if is_url(artifact) else Path(artifact)
+        for artifact in artifacts
     ]
 
 

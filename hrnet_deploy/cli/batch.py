@@ -9,6 +9,7 @@ from hrnet_deploy.batch_prediction import predict_dataset
 from hrnet_deploy.batch_prediction.inputs import is_bulk
 from hrnet_deploy.batch_prediction.part_writer import FORMATS
 from hrnet_deploy.cli.console import print_json, print_message
+from hrnet_deploy.cli.parser import IMAGES
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.spec import ModelCard
@@ -21,7 +22,7 @@ def add_batch_flags(arguments: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--out", metavar="DIR", help="folder for the results, one part for each chunk of images")
     group.add_argument("--format", choices=FORMATS, help="format of the parts (default: jsonl)")
-    group.add_argument("--chunk", type=int, metavar="N", help="images in a part (default: 1000)")
+    group.add_argument("--chunk", type=IMAGES, metavar="N", help="images in a part (default: 1000)")
     group.add_argument("--executor", metavar="E", help="processes:N, ray://HOST:PORT, ray://local or dask://HOST:PORT")
     group.add_argument("--column", metavar="NAME", help="column of .parquet files that holds image bytes or paths")
     group.add_argument(

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.artifact.files import atomic_output, check_output
 from hrnet_deploy.benchmark.benchmark import Settings, benchmark
 from hrnet_deploy.benchmark.result import Benchmark
 from hrnet_deploy.benchmark.tables import as_markdown, as_text, sections
 from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
-from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
+from hrnet_deploy.cli.console import next_command, print_json, print_message, print_progress, print_result
+from hrnet_deploy.cli.launch import launch
+from hrnet_deploy.cli.parser import add_runtime_flags, add_special_flag, parser
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.system import load_snapshot
@@ -49,6 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     p.add_argument("--reference", choices=["published"], help="add published latencies on V100 and T4")
     p.add_argument("--out", metavar="FILE", help="also write the result to a .md or .json file")
+    add_special_flag(p)
     return p.parse_args(argv)
 
 
@@ -57,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     out = None if args.out is None else Path(args.out)
     if out is not None and out.suffix.lower() not in _FORMATS:
         raise UsageError(f"output must end in .md or .json, got '{out.name}'. Choose one.")
+    if out is not None:
+        check_output(out, map(Path, args.artifacts))
     settings = Settings(
         batches=_batches(args.batch),
         threads=args.threads,
@@ -81,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(result.to_dict())
     else:
-        print(as_text(sections(result)))
+        print_result(*as_text(sections(result)).split("\n"))
     if out is None:
         next_command(
             args, "hrnet-bench", *args.artifacts, *server_words(args), "--batch", args.batch, "--out", "bench.md"
@@ -112,11 +117,11 @@ class _Progress:
 
     def __call__(self, stage: str) -> None:
         if self._shown:
-            print(f"\r\x1b[K{stage[:80]} ...", end="", file=sys.stderr, flush=True)
+            print_progress(f"{stage} ...")
 
     def clear(self) -> None:
         if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print_progress("")
 
 
 def _write(result: Benchmark, path: Path) -> None:
@@ -125,4 +130,4 @@ def _write(result: Benchmark, path: Path) -> None:
     else:
         text = as_markdown(sections(result))
     with atomic_output(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", errors="replace"))  # a file name may hold what UTF-8 cannot

@@ -1,4 +1,4 @@
-"""The common part of all commands: shared flags, exit codes, and output.
+"""The only module that prints: no text from a file, a flag, a server or an error can move the cursor or forge a line.
 
 stdout carries data only (a table, JSON); messages, progress and the next command go to stderr.
 """
@@ -6,79 +6,98 @@ stdout carries data only (a table, JSON); messages, progress and the next comman
 from __future__ import annotations
 
 import argparse
-import io
+import contextlib
+import errno
 import json
 import logging
 import os
+import re
 import shlex
-import signal
 import sys
 import traceback
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
 
-from hrnet_deploy.errors import HrnetDeployError
-from hrnet_deploy.version import VERSION
+from hrnet_deploy.errors import one_line
+from hrnet_deploy.system.text_table import printable
 
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line and exit with 2."""
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse arguments; refuse empty ones, which as paths would mean the current folder."""
-        found, left = super().parse_known_args(args, namespace)
-        for action in self._actions:
-            value = getattr(found, action.dest, None)
-            values = value if isinstance(value, list) else [value]
-            if any(isinstance(one, str) and not one.strip() for one in values):
-                name = "/".join(action.option_strings) or action.metavar or action.dest
-                self.error(f"argument {name}: must not be empty. Is a variable unset?")
-        return found, left
-
-    def error(self, message: str) -> NoReturn:
-        """Print one line and exit with 2."""
-        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
-        raise SystemExit(2)
+_UNUSUAL = re.compile(r"[^\n -~]")
+_CLEARED = "\r\x1b[K"
+_PROGRESS_COLUMNS = 80
+_STDOUT = "standard output"
 
 
-def parser(prog: str, description: str) -> Parser:
-    """Create a parser with the flags of every command: --version, --json, -v, -q."""
-    result = Parser(prog=prog, description=description)
-    result.add_argument("--version", action="version", version=f"{prog} {VERSION}")
-    result.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
-    noise = result.add_mutually_exclusive_group()
-    noise.add_argument("-v", "--verbose", action="store_true", help="log details; show a traceback on error")
-    noise.add_argument(
-        "-q", "--quiet", action="store_true", help="print no messages, warnings or progress; only errors"
-    )
-    return result
+class OutputClosedError(Exception):
+    """The reader of stdout, such as head or less, has exited."""
 
 
-def add_runtime_flags(arguments: argparse.ArgumentParser) -> None:
-    """Add the flags that select the runtime: --device, --backend, --threads."""
-    arguments.add_argument("--device", default="auto", metavar="D", help="cpu, cuda, cuda:N or auto (default: auto)")
-    arguments.add_argument(
-        "--backend", default="auto", metavar="B", help="onnxruntime, openvino, tensorrt ... or auto (default: auto)"
-    )
-    arguments.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads for one inference (default: all cores)"
-    )
+class LineHandler(logging.Handler):
+    """A log handler that writes each record as one escaped line, and if `verbose` its traceback indented below."""
+
+    def __init__(self, template: str, *, verbose: bool) -> None:
+        super().__init__()
+        self._verbose = verbose
+        self.setFormatter(LineFormatter(template))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record; one that cannot be formatted is written as its template."""
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001 - a library's wrong template must not end the run
+            text = one_line(record.msg)
+        print_lines(text)
+        if self._verbose and record.exc_info and record.exc_info[1] is not None:
+            print_traceback(record.exc_info[1])
 
 
-def add_executor_flag(arguments: argparse.ArgumentParser) -> None:
-    """Add --executor."""
-    arguments.add_argument(
-        "--executor",
-        metavar="E",
-        help="where the images run: processes:N, ray://HOST:PORT, ray://local or dask://HOST:PORT (default: here)",
-    )
+class LineFormatter(logging.Formatter):
+    """A formatter whose records are one line, with the error in place of its traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        record.message = record.getMessage()
+        text = one_line(self.formatMessage(record))
+        if record.exc_info and record.exc_info[1] is not None:
+            text = one_line(f"{text} ({type(record.exc_info[1]).__name__}: {record.exc_info[1]})")
+        return text
 
 
-def print_message(args: argparse.Namespace, text: str) -> None:
-    """Print a message on stderr, unless -q is given."""
+def print_result(*lines: str) -> None:
+    """Print lines of data on stdout."""
+    _write_output("".join(f"{printable(line)}\n" for line in lines))
+
+
+def print_json(value: Any, *, compact: bool = False) -> None:
+    """Print JSON on stdout, on one line if `compact`; what a terminal would interpret is escaped as JSON escapes it."""
+    indent = None if compact else 2
+    text = _UNUSUAL.sub(_json_escape, json.dumps(value, ensure_ascii=False, indent=indent))
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value, indent=indent)
+    _write_output(f"{text}\n")
+
+
+def print_lines(*lines: str) -> None:
+    """Print lines on stderr, whether -q is given or not."""
+    _write_error("".join(f"{printable(line)}\n" for line in lines))
+
+
+def print_message(args: argparse.Namespace, *lines: str) -> None:
+    """Print lines of a message on stderr, unless -q is given."""
     if not args.quiet:
-        print(text, file=sys.stderr)
+        print_lines(*lines)
+
+
+def print_error(prog: str, text: object) -> None:
+    """Print an error on one line on stderr."""
+    print_lines(f"{prog}: {one_line(text)}")
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print a traceback on stderr, indented, so that no message in it looks like a line of a command."""
+    for part in traceback.format_exception(type(error), error, error.__traceback__):
+        print_lines(*(f"  {line}" for line in part.rstrip("\n").split("\n")))
 
 
 def next_command(args: argparse.Namespace, *words: object) -> None:
@@ -86,55 +105,62 @@ def next_command(args: argparse.Namespace, *words: object) -> None:
     print_message(args, "Next: " + shlex.join(str(word) for word in words))
 
 
-def print_json(value: Any, *, compact: bool = False) -> None:
-    """Print JSON on stdout, on one line if `compact`."""
-    indent = None if compact else 2
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # also for a file name that is not UTF-8; JSON has its own escapes
-        text = json.dumps(value, indent=indent)
-    print(text)
+def print_progress(text: str) -> None:
+    """Show a text on the terminal's last line, which the next one overwrites; an empty one clears it."""
+    shown = printable(text)[:_PROGRESS_COLUMNS]
+    _write_error(f"{_CLEARED}{shown}", raw=True)
 
 
-def launch(
-    prog: str, parse: Callable[[Sequence[str] | None], argparse.Namespace], run: Callable[[argparse.Namespace], int]
-) -> int:
-    """Run one command and convert its errors to one line and an exit code.
+def flush_output() -> None:
+    """Write what is buffered for stdout.
 
-    Returns 0 for success, 1 failure, 2 wrong usage or bad input, 3 a missed accuracy gate, 130 interrupted.
+    Raises:
+        OutputClosedError: its reader has exited.
+        OSError: it cannot be written, with "standard output" as file name.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # what the terminal cannot encode must not end the run
-            stream.reconfigure(errors="backslashreplace")
-    args = parse(None)
-    _set_noise(prog, verbose=args.verbose, quiet=args.quiet)
+    if sys.stdout is not None:
+        with _translated():
+            sys.stdout.flush()
+
+
+def _write_output(text: str) -> None:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), _STDOUT)
+    with _translated():
+        sys.stdout.write(text)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Name stdout in errors, and drop what is left for it."""
     try:
-        return run(args)
-    except HrnetDeployError as error:
-        if args.verbose:
-            traceback.print_exc()
-        print(f"{prog}: {' '.join(str(error).split())}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print(f"{prog}: interrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        # The reader of stdout (head, less) has exited; without this, Python reports it again when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        yield
+    except OSError as error:
+        _discard(sys.stdout)
+        if isinstance(error, BrokenPipeError):
+            raise OutputClosedError from error
+        raise OSError(error.errno, error.strerror, _STDOUT) from error
 
 
-def _set_noise(prog: str, *, verbose: bool, quiet: bool) -> None:
-    """Set the output on stderr beside errors: everything, warnings and progress, or nothing."""
-    if quiet:
-        os.environ["TQDM_DISABLE"] = "1"
-        warnings.simplefilter("ignore")
-    level = logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING
-    origin = "%(levelname)s %(name)s" if verbose else prog
-    logging.basicConfig(level=level, format=f"{origin}: %(message)s")
-    if not verbose:  # OpenCV and FFmpeg log about a broken file too; the error is one line
-        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-        if os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT") == "SILENT" and "cv2" in sys.modules:
-            logs = sys.modules["cv2"].utils.logging
-            logs.setLogLevel(logs.LOG_LEVEL_SILENT)
+def _write_error(text: str, *, raw: bool = False) -> None:
+    """Write on stderr; where nobody can read it, the run goes on."""
+    if sys.stderr is None:
+        return
+    write = getattr(sys.stderr, "write_raw", sys.stderr.write) if raw else sys.stderr.write
+    try:
+        write(text)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _discard(sys.stderr)
+
+
+def _discard(stream: Any) -> None:
+    """Send what is buffered to nowhere; else Python reports the same error again when it closes the stream."""
+    with contextlib.suppress(OSError, ValueError):
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1]

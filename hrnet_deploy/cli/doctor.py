@@ -8,7 +8,9 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
+from hrnet_deploy.cli.console import next_command, print_json, print_message, print_result
+from hrnet_deploy.cli.launch import launch
+from hrnet_deploy.cli.parser import parser
 from hrnet_deploy.engines.diagnostics import problems
 from hrnet_deploy.engines.environment import EXPORT_PACKAGES, Environment, probe_environment
 from hrnet_deploy.errors import HrnetDeployError
@@ -61,14 +63,16 @@ def _target(args: argparse.Namespace, gpu: Gpu) -> int:
         print_json({"gpu": dataclasses.asdict(gpu), "runtimes": [*map(dataclasses.asdict, rows)], "install": install})
     else:
         tensor_cores, bf16 = (_YES if flag else _NO for flag in (gpu.int8_tensor_cores, gpu.bf16))
-        print(f"{gpu.name} · {gpu.sm} · {gpu.architecture} · INT8 tensor cores: {tensor_cores} · BF16: {bf16}\n")
-        print("\n".join(_table(rows)))
+        print_result(
+            f"{gpu.name} · {gpu.sm} · {gpu.architecture} · INT8 tensor cores: {tensor_cores} · BF16: {bf16}", ""
+        )
+        print_result(*_table(rows))
         on_arm = objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32, arm=True)
         if on_arm and not objection(gpu, Runtime.ONNXRUNTIME_CUDA, Precision.FP32):
-            print(f"\nIn an ARM host: no ONNX Runtime CUDA, {on_arm.reason}.")
-        print("\n".join(["", "Install what you need:", *(f"  {line}" for line in install)]))
+            print_result("", f"In an ARM host: no ONNX Runtime CUDA, {on_arm.reason}.")
+        print_result("", "Install what you need:", *(f"  {line}" for line in install))
         if args.verbose:
-            print(f"\nSource: {gpu.source}")
+            print_result("", f"Source: {gpu.source}")
     next_command(args, *_export_command(engine=True))
     return 0
 
@@ -94,11 +98,11 @@ def _local(args: argparse.Namespace) -> int:
             }
         )
     else:
-        print("\n".join([*_description(machine), "", *_table(rows)]))
+        print_result(*_description(machine), "", *_table(rows))
         for problem in found:
-            print("\n".join(["", *wrapped(f"Problem: {problem.text}", hanging=""), f"  {problem.command}"]))
+            print_result("", *wrapped(f"Problem: {problem.text}", hanging=""), f"  {problem.command}")
         if install:
-            print("\n".join(["", "Not installed yet:", *(f"  {line}" for line in install)]))
+            print_result("", "Not installed yet:", *(f"  {line}" for line in install))
     if found:
         print_message(args, f"Next: {found[0].command}")
     elif not machine.onnxruntime:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
+from hrnet_deploy.cli.console import next_command, print_json, print_lines, print_message, print_result
 from hrnet_deploy.cli.export_summary import result_record, result_summary
+from hrnet_deploy.cli.launch import launch
+from hrnet_deploy.cli.parser import add_special_flag, add_strict_flag, check_strict, parser
 from hrnet_deploy.export import option_values
 from hrnet_deploy.export.option_declaration import Declaration, flag
 from hrnet_deploy.export.options import declarations
@@ -34,6 +35,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         if declared.group not in groups:
             groups[declared.group] = p.add_argument_group(declared.group)
         _add_option(groups[declared.group], field.name, field.default, declared)
+    add_special_flag(p)
+    add_strict_flag(p)
     args = p.parse_args(argv)
     _split_outputs(args)
     return args
@@ -101,7 +104,8 @@ def run(args: argparse.Namespace) -> int:
     from hrnet_deploy.export import AccuracyGateError, export
 
     if args.model is None and args.weights is None:
-        print(f"usage: {_USAGE}", file=sys.stderr)  # the error that follows names what is missing
+        print_lines(*f"usage: {_USAGE}".split("\n"))  # the error that follows names what is missing
+    check_strict(args)
     options = {field.name: getattr(args, field.name) for field, _ in declarations()}
     began = time.perf_counter()
     try:
@@ -109,14 +113,14 @@ def run(args: argparse.Namespace) -> int:
     except AccuracyGateError as error:
         if args.json:
             print_json({"path": None if error.path is None else str(error.path), "gate": error.verdict.to_dict()})
-        print_message(args, str(error.verdict))
+        print_message(args, *str(error.verdict).split("\n"))
         raise
     seconds = time.perf_counter() - began
     if args.json:
         print_json(result_record(done, seconds))
     else:
-        print(done.path)
-    print_message(args, result_summary(done, seconds))
+        print_result(str(done.path))
+    print_message(args, *result_summary(done, seconds))
     if done.triton is not None:
         next_command(args, "tritonserver", "--model-repository", done.triton.path.parent)
         return 0

@@ -45,7 +45,7 @@ def result_record(done: ExportResult, seconds: float) -> dict[str, object]:
     }
 
 
-def result_summary(done: ExportResult, seconds: float) -> str:
+def result_summary(done: ExportResult, seconds: float) -> list[str]:
     """Return a result in lines for a person."""
     card, found = done.card, done.difference
     nodes = f"{done.nodes} nodes, " if done.nodes else ""  # an engine does not tell
@@ -79,10 +79,12 @@ def result_summary(done: ExportResult, seconds: float) -> str:
         lines.append(f"  {len(done.kept_fp32)} nodes stay in fp32: {', '.join(done.kept_fp32[:3])} ...")
     if done.engine is not None:
         lines.extend(_engine_lines(done.engine, card.precision.value))
-    lines.extend(str(found) for found in (done.verdict, done.waterfall) if found is not None)
+    lines.extend(
+        line for found in (done.verdict, done.waterfall) if found is not None for line in str(found).split("\n")
+    )
     if done.triton is not None:
         lines.extend(_triton_lines(done.triton))
-    return "\n".join(lines)
+    return lines
 
 
 def _weights_lines(lineage: Mapping[str, str]) -> Iterator[str]:

@@ -10,9 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
-from hrnet_deploy.cli.console import launch, next_command, parser
+from hrnet_deploy.cli.console import next_command, print_json, print_result
 from hrnet_deploy.cli.inspect_runtimes import runtime_lines
 from hrnet_deploy.cli.inspect_served import describe_tensor, served_entries, served_record
+from hrnet_deploy.cli.launch import launch
+from hrnet_deploy.cli.parser import add_special_flag, parser
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.integrity.fingerprint import ANSWER_KEY, GRAPH_KEY, PICTURE_KEY
@@ -57,6 +59,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     p.add_argument("--device", default="auto", metavar="D", help="GPU to verify an engine on (default: auto)")
     add_server_flags(p)
+    add_special_flag(p)
     return p.parse_args(argv)
 
 
@@ -70,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
     checks = verify(inspection, device=args.device) if args.verify else ()
     runtimes = find_runtimes(inspection) if args.runtimes else None
     if args.json:
-        _print_json(_record(inspection, kernels, checks if args.verify else None, runtimes))
+        print_json(_record(inspection, kernels, checks if args.verify else None, runtimes))
     else:
         lines = _block(inspection.path.name, _entries(inspection, kernels), checks)
-        print("\n".join(lines + ([] if runtimes is None else runtime_lines(runtimes))))
+        print_result(*lines, *([] if runtimes is None else runtime_lines(runtimes)))
     if not args.verify:
         next_command(args, "hrnet-inspect", args.artifact, "--verify")
     elif inspection.card is None and inspection.kind == "onnx":
@@ -93,10 +96,10 @@ def _run_served(args: argparse.Namespace, served: RemoteModel) -> int:
     inspection = inspect_server(served)
     checks = verify_server(inspection) if args.verify else ()
     if args.json:
-        _print_json(served_record(inspection, checks if args.verify else None))
+        print_json(served_record(inspection, checks if args.verify else None))
     else:
         entries = served_entries(inspection) + ([] if inspection.card is None else _card_entries(inspection.card))
-        print("\n".join(_block(str(served), entries, checks)))
+        print_result(*_block(str(served), entries, checks))
     command, flags = ("hrnet-bench", ()) if args.verify else ("hrnet-inspect", ("--verify",))
     next_command(args, command, served, *server_words(args), *flags)
     return 0
@@ -105,12 +108,6 @@ def _run_served(args: argparse.Namespace, served: RemoteModel) -> int:
 def main() -> int:
     """Run hrnet-inspect and return the exit code."""
     return launch("hrnet-inspect", parse_args, run)
-
-
-def _print_json(value: Mapping[str, Any]) -> None:
-    """Print JSON with escaped control characters: a file's strings must not control the terminal."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    print("".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text))
 
 
 def _block(name: str, entries: Sequence[tuple[str, str]], checks: Sequence[Check]) -> list[str]:

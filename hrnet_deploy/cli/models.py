@@ -6,7 +6,9 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 
-from hrnet_deploy.cli.console import launch, next_command, parser, print_json, print_message
+from hrnet_deploy.cli.console import next_command, print_json, print_message, print_result
+from hrnet_deploy.cli.launch import launch
+from hrnet_deploy.cli.parser import parser
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.zoo import ZooEntry, list_models, suggestion
 from hrnet_deploy.system.text_table import Table
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         computed = [{"by_hand": e.by_hand, "preprocessing": dataclasses.asdict(e.preprocessing)} for e in rows]
         print_json([dataclasses.asdict(entry) | more for entry, more in zip(rows, computed, strict=True)])
     else:
-        print("\n".join(Table(_HEADER, [_cells(entry) for entry in rows], _WORDS).text()))
+        print_result(*Table(_HEADER, [_cells(entry) for entry in rows], _WORDS).text())
     if any(entry.by_hand for entry in rows):
         print_message(args, "* download by hand in a browser, then use --weights PATH; --json shows each file's URL")
     if len(rows) <= _NOTES_UP_TO and not args.json:

@@ -11,7 +11,17 @@ from typing import Any
 
 from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate, read_card, server_words
 from hrnet_deploy.cli.batch import add_batch_flags, check_without_out, predict_into_folder
-from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
+from hrnet_deploy.cli.console import next_command, print_json, print_message, print_result
+from hrnet_deploy.cli.launch import launch
+from hrnet_deploy.cli.parser import (
+    BATCH,
+    TOPK,
+    add_runtime_flags,
+    add_special_flag,
+    add_strict_flag,
+    check_strict,
+    parser,
+)
 from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
@@ -23,7 +33,6 @@ from hrnet_deploy.processing.prefetch import readers
 from hrnet_deploy.results import ClassificationResult, Result
 from hrnet_deploy.spec import ModelCard, Task
 from hrnet_deploy.system.progress import bar
-from hrnet_deploy.system.text_table import printable
 
 _TOPK = 5
 
@@ -44,8 +53,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "line), .tar or .parquet",
     )
     p.add_argument("--save", metavar="DIR", help="write an overlay image of each result, or an overlay video")
-    p.add_argument("--topk", type=int, metavar="N", help="classes to print per image, for a classifier (default: 5)")
-    p.add_argument("--batch", type=int, metavar="N", help="images per inference (default: 1, or the artifact's own)")
+    p.add_argument("--topk", type=TOPK, metavar="N", help="classes to print per image, for a classifier (default: 5)")
+    p.add_argument("--batch", type=BATCH, metavar="N", help="images per inference (default: 1, or the artifact's own)")
     add_runtime_flags(p)
     add_server_flags(p, "use the model card of another .onnx, or .engine with its sidecar")
     p.add_argument(
@@ -55,14 +64,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument(
         "--skip-bad", action="store_true", help="report unreadable images, continue, and exit with 2; --out always does"
     )
+    add_special_flag(p)
+    add_strict_flag(p)
     add_batch_flags(p)
     return p.parse_args(argv)
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict, and print one line or one JSON object per image; return 2 if an image was skipped."""
-    if args.topk is not None and args.topk < 1:
-        raise UsageError(f"topk must be at least 1, got {args.topk}. The default is 5.")
+    check_strict(args)
     card = read_card(args.card)
     if args.out is not None:
         return predict_into_folder(args, _artifact(args, card), card)
@@ -140,8 +150,6 @@ def _check_options(args: argparse.Namespace, card: ModelCard) -> None:
     if args.topk is not None and card.task is not Task.CLASSIFICATION:
         raise UsageError(f"--topk applies to classification only, got a model for {card.task.value}. Leave it out.")
     fixed = card.inputs[0].shape[0]
-    if args.batch is not None and args.batch < 1:
-        raise UsageError(f"batch must be at least 1, got {args.batch}. Use 1 for one image at a time.")
     if args.batch is not None and isinstance(fixed, int) and args.batch != fixed:
         raise UsageError(
             f"--batch must be {fixed}, the only one that {args.artifact} takes, got {args.batch}. Leave it out."
@@ -164,4 +172,4 @@ def _print(args: argparse.Namespace, result: Result, saved: Path | None) -> None
     milliseconds = sum(result.speed.values())
     summary = result.summary(args.topk or _TOPK) if isinstance(result, ClassificationResult) else result.summary()
     text = f"{result.name}: {summary} ({milliseconds:.1f} ms)"
-    print(" ".join(printable(part) for part in (text, *where.values())))  # one line, whatever a file is called
+    print_result(" ".join((text, *where.values())))

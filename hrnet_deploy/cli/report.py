@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import shlex
 import sys
@@ -12,14 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
-from hrnet_deploy.cli.console import (
+from hrnet_deploy.cli.console import next_command, print_json, print_message, print_result
+from hrnet_deploy.cli.launch import launch
+from hrnet_deploy.cli.parser import (
+    BATCH,
+    IMAGES,
+    LABEL_VALUE,
+    SECONDS,
     add_executor_flag,
     add_runtime_flags,
-    launch,
-    next_command,
+    add_special_flag,
+    add_strict_flag,
+    check_strict,
     parser,
-    print_json,
-    print_message,
 )
 from hrnet_deploy.engines.remote.remote_model import runtime_of
 from hrnet_deploy.errors import UsageError
@@ -46,16 +52,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     p.add_argument("--data", required=True, metavar="DIR", help="labeled images: class folders, a list, Cityscapes")
     p.add_argument("--labels", metavar="FILE", help="label file for a folder of photos")
     p.add_argument("--split", metavar="NAME", help="folder to use where there are several (default: val)")
-    p.add_argument("--limit", type=int, metavar="N", help="number of images, spread evenly (default: all)")
+    p.add_argument("--limit", type=IMAGES, metavar="N", help="number of images, spread evenly (default: all)")
     p.add_argument(
         "--label-values",
         metavar="LIST",
         help="value of each class in label images: 0,255 or 1-150 (default: 0,1,2 ...)",
     )
-    p.add_argument("--ignore-label", type=int, metavar="N", help="label value that is not judged, in addition to 255")
+    p.add_argument(
+        "--ignore-label", type=LABEL_VALUE, metavar="N", help="label value that is not judged, in addition to 255"
+    )
     p.add_argument("--out", metavar="DIR", help="folder of the report (default: report_REFERENCE)")
     p.add_argument(
-        "--batch", type=int, default=1, metavar="N", help="images per inference; times are for one (default: 1)"
+        "--batch", type=BATCH, default=1, metavar="N", help="images per inference; times are for one (default: 1)"
     )
     p.add_argument(
         "--waterfall", metavar="WEIGHTS", help="checkpoint of the artifacts: also measure the loss of each export step"
@@ -64,7 +72,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_runtime_flags(p)
     add_executor_flag(p)
     add_server_flags(p)
-    p.add_argument("--seconds", type=float, default=5.0, metavar="S", help="time for timing each artifact (default: 5)")
+    add_special_flag(p)
+    add_strict_flag(p)
+    p.add_argument(
+        "--seconds", type=SECONDS, default=5.0, metavar="S", help="time for timing each artifact (default: 5)"
+    )
     p.add_argument("--no-photos", dest="photos", action="store_false", help="omit the images themselves from the page")
     args = p.parse_args(argv)
     args.command = shlex.join(["hrnet-report", *(sys.argv[1:] if argv is None else argv)])
@@ -77,12 +89,13 @@ def run(args: argparse.Namespace) -> int:
     from hrnet_deploy.report.tables import figure_table
     from hrnet_deploy.report.write import check_output, to_record
 
+    check_strict(args)
     window = _parse_window(args.window)
     if window and args.waterfall:
         raise UsageError(f"--waterfall is measured on whole images, got --window {args.window} too. Leave one out.")
     reference, *candidates = locate_with_card(args, [args.reference, *args.candidates])
     folder = Path(args.out) if args.out else Path(f"report_{Path(args.reference).stem}")
-    is_new = not folder.exists()
+    is_new = not os.path.lexists(folder)
     check_output(folder)
     journal = folder / _JOURNAL
     try:
@@ -112,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(to_record(report))
     else:
-        print("\n".join(figure_table(report).text()))
+        print_result(*figure_table(report).text())
     print_message(args, summary.headline)
     print_message(args, f"Report: {paths['html']} (also .md, .json, .csv)")
     best = summary.best or report.reference

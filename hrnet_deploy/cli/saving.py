@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 
+from hrnet_deploy.artifact.files import check_output
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.imaging.frame import VideoFrame
 from hrnet_deploy.imaging.video_file import VideoFile, usable_fps
@@ -75,6 +76,8 @@ class Saver:
 
 def _draw(named: tuple[Result, Path]) -> _Drawn:
     result, path = named
+    source = result.path if result.video is None else result.video.path
+    check_output(path, [] if source is None else [source])
     if result.video is not None:
         return result, path, result.overlay()
     return result, result.save(path), None

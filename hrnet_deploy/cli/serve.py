@@ -10,16 +10,27 @@ import os
 import re
 import shlex
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from hrnet_deploy.cli.console import add_runtime_flags, launch, next_command, parser, print_json, print_message
+from hrnet_deploy.cli.console import flush_output, next_command, print_json, print_message
+from hrnet_deploy.cli.launch import launch
+from hrnet_deploy.cli.parser import (
+    BATCH,
+    SECONDS,
+    STREAMS,
+    add_runtime_flags,
+    add_special_flag,
+    number,
+    parser,
+    whole_number,
+)
 from hrnet_deploy.engines.remote.address import is_loopback
 from hrnet_deploy.engines.remote.remote_model import Token
 from hrnet_deploy.errors import DeviceError, MissingDependencyError, MissingFileError, UsageError
+from hrnet_deploy.limits import IMAGE_PIXELS, SERVER_BODY_BYTES, SERVER_CONNECTIONS, SERVER_QUEUE
 
 if TYPE_CHECKING:
     import uvicorn
@@ -41,24 +52,59 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="an .onnx or .engine file created by hrnet-export; its name is that of the file unless NAME is given",
     )
     p.add_argument("--host", default="127.0.0.1", metavar="H", help="address to bind (default: 127.0.0.1)")
-    p.add_argument("--port", type=int, default=8000, metavar="N", help="port; 0 for any free one (default: 8000)")
+    p.add_argument(
+        "--port",
+        type=whole_number(0, 65535),
+        default=8000,
+        metavar="N",
+        help="port; 0 for any free one (default: 8000)",
+    )
     p.add_argument("--token-file", metavar="FILE", help="require the bearer token that this file holds")
     p.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="also allow this name in the Host header"
     )
     add_runtime_flags(p)
-    p.add_argument("--streams", type=int, metavar="N", help="inferences side by side (default: by machine and model)")
+    add_special_flag(p)
+    p.add_argument(
+        "--streams", type=STREAMS, metavar="N", help="inferences side by side (default: by machine and model)"
+    )
     limits = p.add_argument_group("limits")
-    limits.add_argument("--queue", type=int, default=128, metavar="N", help="images accepted at a time (default: 128)")
-    limits.add_argument("--max-body", type=float, default=20, metavar="MB", help="body of a request (default: 20)")
-    limits.add_argument("--max-pixels", type=int, default=50_000_000, metavar="N", help="of an image (default: 50 M)")
-    limits.add_argument("--max-images", type=int, default=64, metavar="N", help="images of a request (default: 64)")
-    limits.add_argument("--max-batch", type=int, default=8, metavar="N", help="images of an inference (default: 8)")
-    limits.add_argument("--max-connections", type=int, default=256, metavar="N", help="at a time (default: 256)")
-    limits.add_argument("--timeout", type=float, default=30, metavar="S", help="from request to result (default: 30)")
-    limits.add_argument("--read-timeout", type=float, default=15, metavar="S", help="for head, and body (default: 15)")
     limits.add_argument(
-        "--batch-wait-ms", type=float, default=0, metavar="MS", help="wait for a fuller batch (default: 0, never)"
+        "--queue",
+        type=whole_number(1, SERVER_QUEUE),
+        default=128,
+        metavar="N",
+        help="images accepted at a time (default: 128)",
+    )
+    limits.add_argument(
+        "--max-body",
+        type=number(0, SERVER_BODY_BYTES / 1e6),
+        default=20,
+        metavar="MB",
+        help="body of a request (default: 20)",
+    )
+    limits.add_argument(
+        "--max-pixels",
+        type=whole_number(1, IMAGE_PIXELS),
+        default=50_000_000,
+        metavar="N",
+        help="of an image (default: 50 M)",
+    )
+    limits.add_argument("--max-images", type=BATCH, default=64, metavar="N", help="images of a request (default: 64)")
+    limits.add_argument("--max-batch", type=BATCH, default=8, metavar="N", help="images of an inference (default: 8)")
+    limits.add_argument(
+        "--max-connections",
+        type=whole_number(1, SERVER_CONNECTIONS),
+        default=256,
+        metavar="N",
+        help="at a time (default: 256)",
+    )
+    limits.add_argument("--timeout", type=SECONDS, default=30, metavar="S", help="from request to result (default: 30)")
+    limits.add_argument(
+        "--read-timeout", type=SECONDS, default=15, metavar="S", help="for head, and body (default: 15)"
+    )
+    limits.add_argument(
+        "--batch-wait-ms", type=SECONDS, default=0, metavar="MS", help="wait for a fuller batch (default: 0, never)"
     )
     return p.parse_args(argv)
 
@@ -74,8 +120,6 @@ def run(args: argparse.Namespace) -> int:
     from hrnet_deploy import serving
     from hrnet_deploy.serving.connections import limited
 
-    if args.max_connections < 1:
-        raise UsageError(f"--max-connections must be at least 1, got {args.max_connections}. The default is 256.")
     application = serving.app(
         _models(args.artifact),
         limits=_limits(args),
@@ -105,8 +149,9 @@ def run(args: argparse.Namespace) -> int:
             config.http_protocol_class, connections=args.max_connections, head_timeout_s=args.read_timeout
         )
         config.http_protocol_class = protocol
-        if not args.verbose:  # one line for each malformed request would fill the disk
-            logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        if not args.verbose:  # one line for each malformed request or image would fill the disk
+            for name in ("uvicorn.error", "hrnet_deploy.imaging.decode_image"):
+                logging.getLogger(name).setLevel(logging.ERROR)
         _serve(args, config, listener, models)
     return 0
 
@@ -149,7 +194,7 @@ def _announce(args: argparse.Namespace, listener: socket.socket, names: Sequence
         print_message(args, f"Next: curl -H {header} {shlex.join(words[1:])}")
     if args.json:
         print_json({"url": url, "host": args.host, "port": port, "models": list(names)}, compact=True)
-        sys.stdout.flush()  # its reader waits for this line
+        flush_output()  # its reader waits for this line
 
 
 def _models(given: Sequence[str]) -> dict[str, Path]:
@@ -201,8 +246,6 @@ def _allowed_hosts(host: str, more: Sequence[str]) -> set[str] | None:
 
 def _bind(host: str, port: int) -> socket.socket:
     """Bind the address."""
-    if not 0 <= port < 1 << 16:
-        raise UsageError(f"--port must be 0 to 65535, got {port}. The default is 8000.")
     listener = None
     try:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

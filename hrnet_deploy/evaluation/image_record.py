@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from hrnet_deploy.evaluation.metrics.classification import TOP, Ranking
 
+_MAX_MASK_CLASSES = 256
+
 
 @dataclass(frozen=True, eq=False)
 class MaskCounts:
@@ -81,6 +83,8 @@ def _from_plain(values: Any, classes: int) -> Prediction:
         if not 0 < len(top) == len(scores) <= TOP or not all(type(i) is int and 0 <= i < classes for i in top):
             raise ValueError(top)
         return Ranking(top, scores)
+    if classes > _MAX_MASK_CLASSES:  # before memory is taken for the matrices
+        raise ValueError(classes)
     confusion, transitions = (_dense(values[name], classes) for name in ("confusion", "moves"))
     return MaskCounts(confusion, transitions, int(values["lost"]), int(values["gained"]))
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import MissingFileError, UsageError
 from hrnet_deploy.evaluation.image_record import ImageRecord
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import JOURNAL_LINE_BYTES
+from hrnet_deploy.system.regular_file import open_regular
 
 _SCHEMA = 1
 
@@ -26,19 +31,17 @@ class Journal:
         """Yield the records of earlier runs, at most one per image, in the order written."""
         seen: set[int] = set()
         try:
-            with self.path.open("rb") as file:
-                if _parse(file.readline()) != self._header:
+            with open_regular(self.path, "journal") as raw, io.BufferedReader(cast("io.RawIOBase", raw)) as file:
+                if _parse(file.readline(JOURNAL_LINE_BYTES)) != self._header:
                     return
-                for line in file:
+                while line := file.readline(JOURNAL_LINE_BYTES):
                     with contextlib.suppress(KeyError, TypeError, ValueError, IndexError, OverflowError):
                         record = ImageRecord.from_json(_parse(line), images, models, classes)
                         if record.index not in seen:
                             seen.add(record.index)
                             yield record
-        except FileNotFoundError:
+        except MissingFileError:
             return
-        except OSError as error:
-            raise UsageError(f"journal must be readable, got {error.strerror} for {self.path}. Delete it.") from error
 
     def open(self) -> None:
         """Create the file, or end a torn last line, before the first `write`."""
@@ -46,7 +49,7 @@ class Journal:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b") as file:
                 file.seek(0)
-                if _parse(file.readline()) != self._header:
+                if _parse(file.readline(JOURNAL_LINE_BYTES)) != self._header:
                     file.truncate(0)
                     file.write(json.dumps(self._header).encode() + b"\n")
                 elif file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":  # the next record must not join a torn line
@@ -72,6 +75,6 @@ class Journal:
 
 def _parse(line: bytes) -> object:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
+        return parse_json(line)
+    except ValueError:
         return None

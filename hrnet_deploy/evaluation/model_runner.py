@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import ArtifactError, UsageError
 from hrnet_deploy.evaluation.metrics.classification import TOP, Ranking
 from hrnet_deploy.evaluation.sliding_window import SlidingWindow, blended_argmax, pad_image
 from hrnet_deploy.processing.model_io import decode_classes, decode_mask, network_input
@@ -123,6 +123,7 @@ class ModelRunner:
 
         Raises:
             DeviceError: the runtime failed.
+            ArtifactError: an output has fewer rows than the batch.
         """
         rows = [(number, row) for number, image in enumerate(images) for row in image.values]
         fixed = self.card.inputs[0].shape[0]
@@ -133,6 +134,8 @@ class ModelRunner:
             for start in range(0, len(of_one_shape), batch):
                 part = of_one_shape[start : start + batch]
                 outputs = self._infer([row for _, row in part])
+                if any(not output.ndim or len(output) < len(part) for output in outputs):
+                    raise ArtifactError("model must compute a row for each image, got fewer. Use batch 1.")
                 for position, (number, _) in enumerate(part):
                     results[number].append(tuple(output[position] for output in outputs))
         return results
@@ -158,6 +161,7 @@ class ModelRunner:
         Raises:
             ImageError: its size cannot be used.
             DeviceError: the runtime failed.
+            ArtifactError: an output has fewer rows than the batch.
         """
         rows = self.prepare(image)
         (outputs,) = self.run([rows], batch=1)

@@ -11,6 +11,7 @@ from typing import TypedDict
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.evaluation.sliding_window import OVERLAP, SlidingWindow
+from hrnet_deploy.limits import BATCH, THREADS
 
 
 class EvaluationKeywords(TypedDict, total=False):
@@ -79,6 +80,6 @@ class EvaluationOptions:
 
     def __post_init__(self) -> None:
         _ = self.sliding  # an invalid window is an error before any model is opened
-        for name, value in (("batch", self.batch), ("workers", self.workers)):
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}. Leave it out for the default.")
+        for name, value, most in (("batch", self.batch, BATCH), ("workers", self.workers, THREADS)):
+            if value is not None and not 1 <= value <= most:
+                raise UsageError(f"{name} must be 1 to {most}, got {value}. Leave it out for the default.")

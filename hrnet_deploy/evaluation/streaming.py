@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import ImageError, MissingFileError
+from hrnet_deploy.errors import ImageError
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
 from hrnet_deploy.evaluation.image_record import ImageRecord, MaskCounts, Prediction
 from hrnet_deploy.evaluation.metrics.segmentation import IGNORE, confusion_matrix
 from hrnet_deploy.evaluation.model_runner import InputRows, ModelRunner, Outputs
+from hrnet_deploy.imaging.image_files import read_file
 from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered
 from hrnet_deploy.spec import Preprocessing
@@ -96,12 +97,7 @@ def _input_shapes(image: _PreparedImage) -> tuple[tuple[int, ...], ...]:
 def _read(runners: Sequence[ModelRunner], dataset: Dataset, index: int) -> _PreparedImage:
     """Read and preprocess one image and its label."""
     sample = dataset.samples[index]
-    try:
-        content = sample.path.read_bytes()
-    except FileNotFoundError as error:
-        raise MissingFileError(f"image '{sample.path}' must exist, got no such file. Check the dataset.") from error
-    except OSError as error:
-        raise ImageError(f"image '{sample.path}' cannot be read ({error.strerror}). Check its permissions.") from error
+    content = read_file(sample.path)
     image = read_frame(content, str(sample.path)).image
     label = None
     if not isinstance(sample.label, int):

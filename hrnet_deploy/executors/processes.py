@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import threading
@@ -11,13 +12,35 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 
 from hrnet_deploy.executors.cpu_share import CpuShare
+from hrnet_deploy.system import native_stderr
+
+
+class _Process(multiprocessing.context.SpawnProcess):
+    """A process that starts with Ctrl-C blocked: it would show a traceback until `_start_process` has run."""
+
+    def start(self) -> None:
+        """Start; the new process inherits the blocked signals of this thread, and they stay blocked in it."""
+        if not hasattr(signal, "pthread_sigmask"):
+            super().start()
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(multiprocessing.context.SpawnContext):
+    """Starts such processes."""
+
+    Process = _Process
 
 
 @contextlib.contextmanager
 def open_processes(count: str, _: int | None) -> Iterator[Executor]:
     """Open a pool of spawned processes, which inherit no locks of runtimes as forked ones do."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(int(count), mp_context=context, initializer=_start_process, initargs=(int(count),))
+    context, arguments = _Context(), (int(count), native_stderr.is_captured())
+    pool = ProcessPoolExecutor(int(count), mp_context=context, initializer=_start_process, initargs=arguments)
     try:
         yield pool
     except BaseException:  # Ctrl-C and errors need not wait for chunks, which may take minutes
@@ -28,12 +51,14 @@ def open_processes(count: str, _: int | None) -> Iterator[Executor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_process(workers: int) -> None:
+def _start_process(workers: int, is_captured: bool) -> None:  # noqa: FBT001 - an argument of a pool's initializer
     """Leave Ctrl-C to the driver, which ends the pool, and limit the threads of libraries that load later.
 
     A process ends with a driver that is killed; else it would wait for work for ever.
     """
     threading.Thread(target=_end_with_driver, daemon=True).start()
+    if is_captured:  # damaged images are found in the process that decodes them
+        native_stderr.capture()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(CpuShare(workers).count()))

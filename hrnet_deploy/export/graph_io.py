@@ -14,6 +14,7 @@ from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.source import RANDOM, ModelInfo
 from hrnet_deploy.imaging.class_names import default_classes, read_classes
 from hrnet_deploy.integrity.inspect import inspect
+from hrnet_deploy.limits import BATCH, IMAGE_SIDE
 from hrnet_deploy.spec import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -179,6 +180,8 @@ def shape_range(imgsz: str | int | HeightWidth | None, batch: str | int | None, 
         if len(parts) not in {1, 3} or not all(map(_NUMBER.fullmatch, parts)):
             raise UsageError(f"batch must be N or MIN:OPT:MAX, got '{batch}'. Example: 1:8:16.")
         numbers = tuple(map(int, parts))
+        if max(numbers) > BATCH:
+            raise UsageError(f"--batch must be at most {BATCH}, got '{batch}'. Lower it.")
     min_hw, opt_hw, max_hw = _size_range(imgsz, native_hw)
     return ShapeRange((numbers[0], *min_hw), (numbers[len(numbers) // 2], *opt_hw), (numbers[-1], *max_hw))
 
@@ -197,6 +200,8 @@ def _size_range(
         if len(parts) not in {1, 2} or not all(map(_NUMBER.fullmatch, parts)):
             raise UsageError(f"image size must be H, HxW, MIN:OPT:MAX or 'dynamic', got '{text}'. Example: 512x1024.")
         sizes.append((int(parts[0]), int(parts[-1])))
+    if max(max(size) for size in sizes) > IMAGE_SIDE:
+        raise UsageError(f"--imgsz must be at most {IMAGE_SIDE} pixels a side, got '{text}'. Lower it.")
     if len(sizes) not in {1, 3}:
         raise UsageError(f"image size must be one size or MIN:OPT:MAX, got '{text}'. Example: 256:512x1024:1024x2048.")
     return sizes[0], sizes[len(sizes) // 2], sizes[-1]

@@ -12,6 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.files import sha256_file
+from hrnet_deploy.artifact.graph_check import check_external_files, check_graph
+from hrnet_deploy.artifact.onnx_header import read_header
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import ArtifactError, DeviceError, UsageError
 from hrnet_deploy.export.options import ExportOptions
@@ -39,7 +41,9 @@ class OnnxSource:
             if card.variant != "foreign":
                 reason = f"was traced with align_corners {card.align_corners}"
                 refuse_options(options, ("align_corners",), path.name, reason)
+        check_external_files(path, path.name, read_header(path))
         self._model = model = onnx_file.read(path)
+        _check_memory(model, path.name)
         self._name = path.name
         import_onnx.keep_output(model, options.graph_output, path.name)
         task = _task(options.task, card, path.name)
@@ -100,6 +104,12 @@ class OnnxSource:
         )
 
 
+def _check_memory(model: onnx.ModelProto, name: str) -> None:
+    """Refuse a graph that needs too much memory, at the usual size where its own is open."""
+    content = model.SerializeToString()
+    check_graph(content, name, read_header(content))
+
+
 def _opened(model: onnx.ModelProto, name: str, task: Task) -> tuple[Engine, NDArray[np.float64] | None]:
     """Open the graph and run it once on noise; what that run shows of the output is written into the graph."""
     if has_old_resize(model):
@@ -156,7 +166,8 @@ def _foreign_info(path: Path, task: Task, found: import_onnx.Findings, options: 
     """Return what a graph without a card states, with usual preprocessing."""
     hw = found.fixed_hw or (224, 224)
     classifier = task is Task.CLASSIFICATION
-    lineage = {"graph": path.name, "graph_sha256": sha256_file(path)}
+    name = path.name.encode(errors="surrogateescape").decode(errors="replace")  # a card is UTF-8
+    lineage = {"graph": name, "graph_sha256": sha256_file(path)}
     return ModelInfo(
         task=task,
         variant="foreign",

@@ -71,13 +71,18 @@ TWO_FOLDERS = Need("--precision int8 with --eval-data", lambda kind: INT8.met(ki
 
 @dataclass(frozen=True, kw_only=True)
 class Declaration:
-    """What an option is beside its name and default; `help` is a noun phrase, or an imperative for a switch."""
+    """What an option is beside its name and default; `help` is a noun phrase, or an imperative for a switch.
+
+    Attributes:
+        limits: smallest and largest number; None where another check comes later, or there is none.
+    """
 
     type: ValueType
     help: str
     metavar: str | tuple[str, ...] | None
     group: str
     needs: Need
+    limits: tuple[int, int] | None = None
 
 
 def option(
@@ -88,9 +93,10 @@ def option(
     metavar: str | tuple[str, ...] | None = None,
     group: str,
     needs: Need,
+    limits: tuple[int, int] | None = None,
 ) -> Any:
     """Declare a field of `ExportOptions`."""
-    declared = Declaration(type=value_type, help=help, metavar=metavar, group=group, needs=needs)
+    declared = Declaration(type=value_type, help=help, metavar=metavar, group=group, needs=needs, limits=limits)
     return dataclasses.field(default=default, metadata={_DECLARATION: declared})
 
 

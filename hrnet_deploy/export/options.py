@@ -11,6 +11,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+from hrnet_deploy import limits
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export import option_declaration as needs
 from hrnet_deploy.export import option_values as values
@@ -57,7 +58,7 @@ class ExportOptions:
     )  # fmt: skip
     num_classes: int | None = option(
         None, values.WHOLE_NUMBER, "number of classes of random weights, or a check of the file's number",
-        metavar="N", group="model", needs=needs.NEW_GRAPH,
+        metavar="N", group="model", needs=needs.NEW_GRAPH, limits=(1, limits.CLASSES),
     )  # fmt: skip
     task: str | None = _foreign(
         None, values.TEXT, "task of a foreign .onnx file", metavar="{classification,segmentation}"
@@ -129,7 +130,7 @@ class ExportOptions:
     )  # fmt: skip
     calib_images: int | None = _calibration(
         None, values.WHOLE_NUMBER, "number of calibration images, balanced over classes (default: 512); other images "
-        "validate the result", metavar="N", needs=needs.CALIBRATION_IMAGES,
+        "validate the result", metavar="N", needs=needs.CALIBRATION_IMAGES, limits=(1, limits.DATASET_IMAGES),
     )  # fmt: skip
     allow_val: bool = _calibration(
         False, values.SWITCH, "calibrate on a split for evaluation", needs=needs.CALIBRATION_IMAGES
@@ -172,7 +173,7 @@ class ExportOptions:
     )  # fmt: skip
     eval_limit: int | None = _accuracy(
         None, values.WHOLE_NUMBER, "number of --eval-data images, spread evenly, for --max-drop and --waterfall "
-        "(default: all)", metavar="N", needs=needs.ANY_EXPORT,
+        "(default: all)", metavar="N", needs=needs.ANY_EXPORT, limits=(1, limits.DATASET_IMAGES),
     )  # fmt: skip
     allow_overlap: bool = _accuracy(
         False, values.SWITCH, "let an image of --eval-data also be a calibration image", needs=needs.TWO_FOLDERS
@@ -219,7 +220,11 @@ class ExportOptions:
         None, values.WHOLE_NUMBER, "0 builds fast, 5 makes the engine fast (default: TensorRT's own)", metavar="0..5"
     )
     aux_streams: int | None = _engine(
-        None, values.WHOLE_NUMBER, "streams for HRNet's parallel branches (default: TensorRT's own)", metavar="N"
+        None,
+        values.WHOLE_NUMBER,
+        "streams for HRNet's parallel branches (default: TensorRT's own)",
+        metavar="N",
+        limits=(0, limits.STREAMS),
     )
     tf32: bool = _engine(
         True, values.SWITCH, "let FP32 convolutions use TF32 tensor cores, which round their inputs to 10 bits"
@@ -243,11 +248,16 @@ class ExportOptions:
         for field, found in declarations():
             value = getattr(self, field.name)
             try:
-                normal = field.default if value is None else found.type.normal(value)
+                normal: Any = field.default if value is None else found.type.normal(value)
             except (TypeError, ValueError) as error:
                 raise UsageError(
                     f"{flag(field.name)} must be {found.type.text}, got {value!r:.80}. Correct it or leave it out."
                 ) from error
+            if found.limits is not None and normal is not None and not found.limits[0] <= normal <= found.limits[1]:
+                low, high = found.limits
+                raise UsageError(
+                    f"{flag(field.name)} must be {low} to {high}, got {normal!s:.80}. Correct it or leave it out."
+                )
             object.__setattr__(self, field.name, normal)
 
     def given(self) -> frozenset[str]:

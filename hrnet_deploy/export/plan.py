@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import onnx
 
+from hrnet_deploy.artifact.files import check_output
 from hrnet_deploy.calibration.image_folder import find_images
 from hrnet_deploy.calibration.image_selection import CalibrationImage
 from hrnet_deploy.engines.tensorrt.builder import Typing
@@ -72,10 +74,12 @@ class EarlyPlan:
             check_scales(self.int8, info.opset, f"the graph's own {info.opset}. Give --opset {FP16_SCALES_OPSET}")
         classes = resolve_class_names(options.classes, info)
         suffix = ".onnx" if self.engine is None else ENGINE_SUFFIX
+        path = Path(options.output or f"{info.variant}_{self.precision.value}{suffix}")
+        check_output(path, _input_files(options))
         return ExportPlan(
             **{field.name: getattr(self, field.name) for field in dataclasses.fields(self)},
             info=info,
-            path=Path(options.output or f"{info.variant}_{self.precision.value}{suffix}"),
+            path=path,
             shapes=shapes,
             preprocessing=preprocessing,
             pixels=resolve_pixel_order(options.pixels_in),
@@ -148,8 +152,9 @@ def make_plan(options: ExportOptions) -> EarlyPlan:
     """Decide all that needs no weights, and pick the images; nothing is fetched or read before that."""
     precision = _precision_of(options.precision)
     engine = _plan_engine(options, precision) if _wants_engine(options) else None
-    if options.output is not None and Path(options.output).is_dir():
-        raise UsageError(f"output must be a file, got the folder {options.output}. Add a file name.")
+    for output in (options.output, options.calib_cache, options.timing_cache):
+        if output is not None:
+            check_output(Path(output), _input_files(options))
     check_modes(options)
     opset = options.opset
     if engine is not None and engine.typing is Typing.WEAK:  # its parser and calibrators read no newer one
@@ -169,6 +174,12 @@ def make_plan(options: ExportOptions) -> EarlyPlan:
         images = None if folder is None else select_images(folder, count, allow_val=allow_val)
         evaluation = None if options.eval_data is None else find_images(Path(options.eval_data), allow_val=True)
     return EarlyPlan(options, precision, int8, opset, engine, images, evaluation)
+
+
+def _input_files(options: ExportOptions) -> list[Path]:
+    """Return what an output must not replace; some of it may be names and not files."""
+    inputs = (options.model, options.weights, options.classes, options.calib_data, options.eval_data)
+    return [Path(each) for each in inputs if isinstance(each, str | os.PathLike)]
 
 
 def export_kind(options: ExportOptions, card: ModelCard | None) -> ExportKind:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from hrnet_deploy.imaging.header import Header
 
 _CORE_HEADER, _BITFIELDS = 12, 3
+_SCALED_BYTES = 10
+"""Memory for each pixel where levels are scaled: the pixels, one channel of each kind, and the result."""
 _MASKS_565, _MASKS_555, _MASKS_888 = (0xF800, 0x7E0, 0x1F), (0x7C00, 0x3E0, 0x1F), (0xFF0000, 0xFF00, 0xFF)
 
 
@@ -29,10 +31,18 @@ def read_bmp(content: bytes) -> Header:
         unreadable = f"compression {compression}"
     elif masks is not None and masks not in ((_MASKS_565, _MASKS_555) if bits == 16 else (_MASKS_888,)):
         unreadable = f"bit masks {'/'.join(f'{mask:x}' for mask in masks)}"
+    # Without run lengths (1, 2), all rows are there, each a multiple of 32 bits.
+    row_bytes = (abs(width) * bits + 31) // 32 * 4
+    is_truncated = compression in {0, _BITFIELDS} and row_bytes * abs(height) > len(content)
     if bits != 16:
-        return Header(size_hw=size_hw, unreadable=unreadable)
-    depths = (5, 6, 5) if masks == _MASKS_565 else (5, 5, 5)
-    return Header(size_hw=size_hw, unreadable=unreadable, finish=functools.partial(_full_range, depths=depths))
+        return Header(size_hw=size_hw, unreadable=unreadable, is_truncated=is_truncated)
+    return Header(
+        size_hw=size_hw,
+        unreadable=unreadable,
+        is_truncated=is_truncated,
+        decode_bytes=_SCALED_BYTES * abs(width) * abs(height),
+        finish=functools.partial(_full_range, depths=(5, 6, 5) if masks == _MASKS_565 else (5, 5, 5)),
+    )
 
 
 def _full_range(image: NDArray[Any], depths: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -7,10 +7,9 @@ from pathlib import Path
 from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES, imagenet_classes
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.imaging.class_list import parse_class_list
+from hrnet_deploy.limits import TEXT_FILE_BYTES
 from hrnet_deploy.spec import Task
 from hrnet_deploy.system.text_file import read_text
-
-_FILE_LIMIT_BYTES = 1 << 22
 
 
 def default_classes(task: Task, count: int) -> tuple[str, ...]:
@@ -31,7 +30,7 @@ def read_classes(path: str | Path) -> tuple[str, ...]:
     header, or JSON (a list, or numbers and names). ImageNet's WordNet ids and long names become its short names.
     MissingFileError, or UsageError where it cannot be used.
     """
-    text = read_text(Path(path), "class file", "a short text", _FILE_LIMIT_BYTES)
+    text = read_text(Path(path), "class file", "a short text", TEXT_FILE_BYTES)
     if not text.strip():
         raise UsageError(f"class file must hold at least one name, got none in {path}. Write one class name a line.")
     return parse_class_list(text.replace("\r\n", "\n"), f"class file {path}")

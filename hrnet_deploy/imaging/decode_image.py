@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import ImageError
+from hrnet_deploy.errors import ImageError, one_line
+from hrnet_deploy.imaging.decoder_process import decode_isolated
 from hrnet_deploy.imaging.header import Header
 from hrnet_deploy.imaging.image_header import SUPPORTED, read_header, unsupported_format
 from hrnet_deploy.imaging.tiff import ORIENTATION, upright
+from hrnet_deploy.limits import IMAGE_DECODE_BYTES, IMAGE_PIXELS
+from hrnet_deploy.system import native_stderr
 
-PIXEL_LIMIT = 178_956_970
-"""Largest image that is decoded, in pixels. Source: Pillow, twice Image.MAX_IMAGE_PIXELS, where it raises as well."""
+_LOG = logging.getLogger(__name__)
 
 _REDUCED = ((8, cv2.IMREAD_REDUCED_COLOR_8), (4, cv2.IMREAD_REDUCED_COLOR_4), (2, cv2.IMREAD_REDUCED_COLOR_2))
 
@@ -29,7 +33,8 @@ def from_bytes(content: bytes, what: str, draft_px: int | None = None) -> NDArra
     if draft_px is not None and header.kind == "JPEG" and header.size_hw is not None:
         # Only JPEG gets faster by being reduced, as its decoder leaves frequencies out.
         flags = next((flags for factor, flags in _REDUCED if min(header.size_hw) >= draft_px * factor), flags)
-    image = header.finish(_decoded(header.prepare(content), what, flags))
+    decode = decode_isolated if header.isolated else _decoded
+    image = header.finish(decode(header.prepare(content), what, flags))
     return from_array(image, what)
 
 
@@ -56,12 +61,19 @@ def check_file(content: bytes, what: str) -> Header:
         raise ImageError(
             f"{what} must be a {header.kind} of a kind that is read, got {header.unreadable}. Save it as 8-bit RGB PNG."
         )
+    needed = len(content) + (header.decode_bytes or 0)
+    if needed > IMAGE_DECODE_BYTES and not header.isolated:
+        raise ImageError(
+            f"{what} must decode within {IMAGE_DECODE_BYTES} bytes of memory, got {needed}. Save it as 8-bit RGB PNG,"
+            " or make it smaller."
+        )
     return header
 
 
 def _decoded(content: bytes, what: str, flags: int) -> NDArray[Any]:
+    encoded = np.frombuffer(content, np.uint8)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        image, complaints = native_stderr.watched(lambda: cv2.imdecode(encoded, flags))
     except cv2.error as error:
         raise ImageError(f"{what} cannot be decoded ({error.err}). Save it again as PNG or JPEG.") from error
     if image is None:
@@ -69,13 +81,22 @@ def _decoded(content: bytes, what: str, flags: int) -> NDArray[Any]:
             f"{what} cannot be decoded: damaged, or with a feature that OpenCV does not read. Save it again as PNG or"
             " JPEG."
         )
+    if complaints:
+        _report_damage(what, one_line("; ".join(complaints), 200))
     return image
 
 
+def _report_damage(what: str, found: str) -> None:
+    """Warn of an image that decodes in spite of damaged data, or refuse it."""
+    if os.environ.get(native_stderr.STRICT) == "1":
+        raise ImageError(f"{what} must have undamaged data, got: {found}. Fetch it again, or leave out --strict.")
+    _LOG.warning("%s has damaged data (%s); its pixels may be wrong", what, found)
+
+
 def _check_size(size_hw: tuple[int, int], what: str) -> None:
-    if size_hw[0] * size_hw[1] > PIXEL_LIMIT:
+    if size_hw[0] * size_hw[1] > IMAGE_PIXELS:
         raise ImageError(
-            f"{what} must have at most {PIXEL_LIMIT} pixels, got {size_hw[0]}x{size_hw[1]} (height x width)."
+            f"{what} must have at most {IMAGE_PIXELS} pixels, got {size_hw[0]}x{size_hw[1]} (height x width)."
             " Make it smaller or cut it into parts."
         )
 

@@ -94,5 +94,6 @@ def write_image(path: Path, image: NDArray[np.uint8]) -> None:
     if not fits:
         height, width = image.shape[:2]
         raise UsageError(f"image must fit its format, got {height}x{width} for '{path.name}'. Use .png.")
-    with atomic_output(path) as temporary:
+    # A power cut may cost an image, which can be drawn again; waiting for the disk would take longer than drawing.
+    with atomic_output(path, durable=False) as temporary:
         temporary.write_bytes(encoded.tobytes())

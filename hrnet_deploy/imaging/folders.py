@@ -18,6 +18,11 @@ def is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122 - a Path per file of ImageNet takes seconds
 
 
+def is_file(path: Path) -> bool:
+    """Return whether a regular file exists; False for a name that no file can have, where Path.is_file raises."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     """List a folder without hidden entries: sorted names of its folders and of its files; ImageError if unreadable."""
     try:

@@ -20,6 +20,8 @@ class Header:
         kind: format, one of `image_header.SUPPORTED`.
         unreadable: feature that is not read, in words for an error; None where there is none.
         is_truncated: whether the file ends before its image; decoders fill the rest with gray.
+        decode_bytes: largest memory that OpenCV and `finish` need for the image, besides the file; None: not known.
+        isolated: whether the header does not bound the decoder, which then gets a process of its own.
         flags: OpenCV's flags for decoding.
         prepare: from the file's content to one that OpenCV reads correctly.
         finish: from OpenCV's pixels to correct ones.
@@ -29,6 +31,8 @@ class Header:
     kind: str = ""
     unreadable: str | None = None
     is_truncated: bool = False
+    decode_bytes: int | None = None
+    isolated: bool = False
     flags: int = cv2.IMREAD_COLOR
     prepare: Callable[[bytes], bytes] = bytes
     finish: Callable[[NDArray[Any]], NDArray[Any]] = np.asarray

@@ -6,16 +6,14 @@ import glob
 from pathlib import Path
 
 from hrnet_deploy.errors import ImageError, MissingFileError
-from hrnet_deploy.imaging.decode_image import PIXEL_LIMIT
 from hrnet_deploy.imaging.folders import IMAGE_SUFFIXES, images_below
+from hrnet_deploy.limits import IMAGE_FILE_BYTES
+from hrnet_deploy.system.regular_file import read_regular
 
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
 )
 """Suffixes of files that are read as videos, in lower case."""
-FILE_LIMIT_BYTES = 8 * PIXEL_LIMIT
-"""Largest file that is read: four channels of 16 bits for each pixel that may be decoded."""
-_CHUNK_BYTES = 1 << 20
 
 
 def images_in(place: str, *, pattern: bool) -> list[Path]:
@@ -32,21 +30,5 @@ def images_in(place: str, *, pattern: bool) -> list[Path]:
 
 
 def read_file(path: Path) -> bytes:
-    """Read an image file, at most `FILE_LIMIT_BYTES`."""
-    try:
-        with path.open("rb", buffering=0) as file:  # cv2.imread cannot open every Unicode path on Windows
-            content = bytearray()
-            while chunk := file.read(_CHUNK_BYTES):
-                content += chunk
-                if len(content) > FILE_LIMIT_BYTES:  # a device may have no end
-                    raise ImageError(f"image '{path}' must have at most {FILE_LIMIT_BYTES} bytes, got more. Cut it.")
-            return bytes(content)
-    except ImageError:
-        raise
-    except FileNotFoundError as error:
-        raise MissingFileError(f"image '{path}' must exist, got no such file. Check the path.") from error
-    except IsADirectoryError as error:
-        raise ImageError(f"image '{path}' must be a file, got a folder. Name a file.") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"image '{path}' cannot be read ({reason}). Check the path and its permissions.") from error
+    """Read an image file, at most `IMAGE_FILE_BYTES`; cv2.imread cannot open every Unicode path on Windows."""
+    return read_regular(path, "image", IMAGE_FILE_BYTES, ImageError)

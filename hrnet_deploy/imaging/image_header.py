@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -13,11 +12,16 @@ from hrnet_deploy.imaging.header import Header
 from hrnet_deploy.imaging.iso_images import brands, read_avif, read_jpeg2000
 from hrnet_deploy.imaging.jpeg import read_jpeg
 from hrnet_deploy.imaging.netpbm import read_netpbm
+from hrnet_deploy.imaging.png import read_png
 from hrnet_deploy.imaging.tiff import read_tiff
 
 SUPPORTED = ("JPEG", "PNG", "WebP", "AVIF", "TIFF", "BMP", "GIF", "JPEG 2000", "PBM, PGM or PPM")
 """Formats that are decoded."""
 
+_BYTES_PER_PIXEL = 8
+"""Memory that OpenCV 5 takes for a pixel, as measured: twice its BGR pixels, or 8 bytes for WebP with alpha."""
+_ISOLATED = frozenset({"AVIF", "GIF", "JPEG 2000"})
+"""Formats whose decoders take memory or time that no header bounds: coded sizes, code tables, tiles and precincts."""
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"})
 _UNSUPPORTED = {
@@ -56,12 +60,20 @@ def read_header(content: bytes) -> Header | None:
     try:
         header = _FORMATS[kind][1](content)
     except (struct.error, ValueError, IndexError):
-        header = Header(size_hw=None, is_truncated=kind == "TIFF")
-    cut = (kind == "PNG" and content.rfind(b"IEND") < 0) or (
-        kind == "WebP" and len(content) < 8 + int.from_bytes(content[4:8], "little")
-    )
+        header = Header(size_hw=None, is_truncated=kind in {"PNG", "TIFF"})
+    cut = kind == "WebP" and len(content) < 8 + int.from_bytes(content[4:8], "little")
     size_hw = header.size_hw if header.size_hw and min(header.size_hw) > 0 else None
-    return replace(header, kind=kind, size_hw=size_hw, is_truncated=header.is_truncated or cut)
+    decode_bytes = header.decode_bytes
+    if decode_bytes is None and size_hw is not None:
+        decode_bytes = _BYTES_PER_PIXEL * size_hw[0] * size_hw[1]
+    return replace(
+        header,
+        kind=kind,
+        size_hw=size_hw,
+        is_truncated=header.is_truncated or cut,
+        decode_bytes=decode_bytes,
+        isolated=kind in _ISOLATED,
+    )
 
 
 def unsupported_format(content: bytes) -> str | None:
@@ -71,9 +83,9 @@ def unsupported_format(content: bytes) -> str | None:
     return next((name for magic, name in _UNSUPPORTED.items() if content.startswith(magic)), None)
 
 
-def _read_size(content: bytes, code: str, at: int) -> Header:
-    """Read width and height of a PNG or GIF. Source: ISO/IEC 15948 11.2.1; GIF89a 18."""
-    width, height = struct.unpack_from(code, content, at)
+def _read_gif(content: bytes) -> Header:
+    """Read width and height. Source: GIF89a 18."""
+    width, height = struct.unpack_from("<HH", content, 6)
     return Header(size_hw=(height, width))
 
 
@@ -93,12 +105,12 @@ def _read_webp(content: bytes) -> Header:
 
 
 _FORMATS: Mapping[str, tuple[re.Pattern[bytes], Callable[[bytes], Header]]] = {
-    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), functools.partial(_read_size, code=">II", at=16)),
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), read_png),
     "JPEG": (re.compile(rb"\xff\xd8"), read_jpeg),
     "WebP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _read_webp),
     "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), read_tiff),
     "JPEG 2000": (re.compile(rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51"), read_jpeg2000),
-    "GIF": (re.compile(rb"GIF8[79]a"), functools.partial(_read_size, code="<HH", at=6)),
+    "GIF": (re.compile(rb"GIF8[79]a"), _read_gif),
     "BMP": (re.compile(rb"BM"), read_bmp),
     "PBM, PGM or PPM": (re.compile(rb"P[1-6]\s"), read_netpbm),
     "AVIF": (re.compile(rb".{4}ftyp", re.DOTALL), read_avif),

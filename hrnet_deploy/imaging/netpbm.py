@@ -15,6 +15,9 @@ from hrnet_deploy.imaging.header import Header
 _TOKEN = re.compile(rb"(?:\s|#[^\r\n]*[\r\n])+(\d{1,10})")
 _BITMAPS = frozenset({b"P1", b"P4"})
 _TEXTS = frozenset({b"P2", b"P3"})
+_COLORS = frozenset({b"P3", b"P6"})
+_SCALED_BYTES = 10
+"""Memory for each pixel and each byte of its samples: OpenCV's pixels twice, their copy and the result."""
 
 
 def read_netpbm(content: bytes) -> Header:
@@ -30,11 +33,28 @@ def read_netpbm(content: bytes) -> Header:
     max_value = white[0] if white else 255
     if not 1 <= max_value <= 65535:
         raise ValueError(f"greatest level {max_value}")
+    is_truncated = _least_bytes(magic, width, height, max_value) > len(content) - place
     # OpenCV scales bitmaps and text of up to 8 bits itself.
     if max_value == 255 or (magic in _TEXTS and max_value < 256):
-        return Header(size_hw=(height, width))
+        return Header(size_hw=(height, width), is_truncated=is_truncated)
     finish = functools.partial(_scaled, max_value=max_value)
-    return Header(size_hw=(height, width), flags=cv2.IMREAD_UNCHANGED, finish=finish)
+    return Header(
+        size_hw=(height, width),
+        is_truncated=is_truncated,
+        decode_bytes=(_SCALED_BYTES if max_value < 256 else 2 * _SCALED_BYTES) * width * height,
+        flags=cv2.IMREAD_UNCHANGED,
+        finish=finish,
+    )
+
+
+def _least_bytes(magic: bytes, width: int, height: int, max_value: int) -> int:
+    """Count the bytes of raw samples, or of texts of one digit each."""
+    samples = width * height * (3 if magic in _COLORS else 1)
+    if magic == b"P4":
+        return (width + 7) // 8 * height
+    if magic in _TEXTS:
+        return 2 * samples - 1
+    return samples * (2 if max_value > 255 and magic not in _BITMAPS else 1)
 
 
 def _scaled(image: NDArray[Any], max_value: int) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import os
@@ -16,8 +17,11 @@ import numpy as np
 from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.imaging import image_files, image_objects
 from hrnet_deploy.imaging.decode_image import from_array, from_bytes, from_pil, is_pil
+from hrnet_deploy.imaging.decoder_process import video_frames
 from hrnet_deploy.imaging.frame import Frame, Item, VideoFrame
 from hrnet_deploy.imaging.image_url import fetch_image, url_scheme
+from hrnet_deploy.limits import IMAGE_FILE_BYTES
+from hrnet_deploy.system.regular_file import check_regular
 
 _SHOWN_URL = 200
 OnError = Callable[[str, ImageError], None]
@@ -98,7 +102,7 @@ def read_frame(source: Any, name: str = "image_0", *, draft_px: int | None = Non
         known = getattr(source, "name", None)  # pipes and temporary files have a number or none
         name = (Path(known).name if isinstance(known, str) else "") or name
         what = f"image '{name}'"
-        image = from_bytes(image_objects.read_open_file(source, what, image_files.FILE_LIMIT_BYTES), what, draft_px)
+        image = from_bytes(image_objects.read_open_file(source, what, IMAGE_FILE_BYTES), what, draft_px)
     else:
         raise image_objects.refusal(source, what)
     return Frame(image, name, path, 1e3 * (time.perf_counter() - start))
@@ -145,40 +149,48 @@ def _collection(source: Any, read: Callable[..., Frame]) -> Iterator[Item]:
     """Find the images of a folder, pattern, video or camera."""
     kind = "camera" if _is_number(source) else _kind(source)
     if kind == "camera":
-        yield from _video(int(str(source)), f"camera{source}", None)
+        yield from _camera(int(str(source)), f"camera{source}")
     elif kind == "video":
-        path = Path(str(source))
-        if not path.exists():
-            raise MissingFileError(f"video '{path}' must exist, got no such file. Check the path.")
-        yield from _video(str(path), path.name, path)
+        yield from _video(Path(str(source)))
     else:
         for path in image_files.images_in(str(source), pattern=kind == "pattern"):
             yield from _walk(path, path.name, read)
 
 
-def _video(address: str | int, name: str, path: Path | None) -> Iterator[Item]:
-    """Decode a video file or a camera frame by frame; closing the iterator releases it."""
-    capture = cv2.VideoCapture(address)
+def _video(path: Path) -> Iterator[Item]:
+    """Decode a video file frame by frame; closing the iterator ends its decoder."""
+    check_regular(path, "video", ImageError)
+    with contextlib.closing(video_frames(path, f"video '{path}'")) as decoded:
+        index, start = 0, time.perf_counter()
+        for image, fps in decoded:
+            yield _frame_item(image, path.name, index, start, VideoFrame(path, index, fps))
+            index, start = index + 1, time.perf_counter()
+    if index == 0:
+        raise ImageError(f"video '{path}' must hold frames, got none that decode. Convert it to MP4.")
+
+
+def _camera(number: int, name: str) -> Iterator[Item]:
+    """Read a camera frame by frame; closing the iterator releases it."""
+    capture = cv2.VideoCapture(number)
     try:
         if not capture.isOpened():
-            raise ImageError(f"video '{path or name}' cannot be opened. Check that it plays, or convert it to MP4.")
-        fps = float(capture.get(cv2.CAP_PROP_FPS))
-        index = 0
-        while True:
-            start = time.perf_counter()
-            decoded, image = capture.read()
-            if not decoded:
-                break
-            what = f"video '{name}' frame {index}"
-            position = None if path is None else VideoFrame(path, index, fps)
-            pixels = from_array(image, what)
-            frame = Frame(pixels, f"{name}#{index}", path, 1e3 * (time.perf_counter() - start), position)
-            yield Item(what, functools.partial(_identity, frame))
-            index += 1
+            raise ImageError(f"video '{name}' cannot be opened. Check that it is connected and not in use.")
+        index, start = 0, time.perf_counter()
+        while (read := capture.read())[0]:
+            yield _frame_item(read[1], name, index, start, None)
+            index, start = index + 1, time.perf_counter()
         if index == 0:
-            raise ImageError(f"video '{path or name}' must hold frames, got none that decode. Convert it to MP4.")
+            raise ImageError(f"video '{name}' must hold frames, got none that decode. Check the camera.")
     finally:
         capture.release()
+
+
+def _frame_item(image: Any, name: str, index: int, start: float, position: VideoFrame | None) -> Item:
+    """Wrap a frame, whose decoding began at `start`."""
+    what = f"video '{name}' frame {index}"
+    path = None if position is None else position.path
+    frame = Frame(from_array(image, what), f"{name}#{index}", path, 1e3 * (time.perf_counter() - start), position)
+    return Item(what, functools.partial(_identity, frame))
 
 
 def _identity(frame: Frame) -> Frame:

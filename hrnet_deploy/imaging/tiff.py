@@ -11,15 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.imaging.header import Header
+from hrnet_deploy.limits import IMAGE_PARTS
 
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES = 256, 257, 258, 259, 262, 273, 274, 277
 LENGTHS, PLANAR, TILE_OFFSETS, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT = 279, 284, 324, 325, 338, 339
+ROWS_PER_STRIP, TILE_WIDTH, TILE_HEIGHT = 278, 322, 323
 _MAGIC = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True), b"MM\0+": (">", True)}
 _TAGS = frozenset({WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, OFFSETS, ORIENTATION, SAMPLES}) | frozenset(
-    {LENGTHS, PLANAR, TILE_OFFSETS, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT}
+    {LENGTHS, PLANAR, TILE_OFFSETS, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT, ROWS_PER_STRIP, TILE_WIDTH, TILE_HEIGHT}
 )
 _TYPES = {1: "u1", 3: "u2", 4: "u4", 6: "i1", 8: "i2", 9: "i4", 13: "u4", 16: "u8", 17: "i8", 18: "u8"}
 """NumPy names of the integer types, signed ones too, as libtiff takes them."""
+_MAX_EXPANSION = {1: 1, 5: 4096, 8: 1032, 32946: 1032, 32773: 64}
+"""Bytes that a stored byte can become: raw; LZW, a code for at most 4096 bytes; deflate, as in PNG; PackBits."""
 _ASSOCIATED, _UNASSOCIATED, _SEPARATE = 1, 2, 2
 _MAX_SAMPLES = 1024
 _COMPRESSIONS = {1, 2, 3, 4, 5, 7, 8, 32773, 32946}
@@ -79,6 +83,7 @@ def read_tiff(content: bytes) -> Header:
         size_hw=(page.value(HEIGHT, 0), page.value(WIDTH, 0)),
         unreadable=_unreadable(page),
         is_truncated=_is_truncated(page, len(content)),
+        decode_bytes=_decode_bytes(page, len(content)),
         flags=cv2.IMREAD_UNCHANGED if page.premultiplied else cv2.IMREAD_COLOR,
         prepare=lambda content: _plain(content, page),
         finish=finish,
@@ -106,6 +111,8 @@ def _directory(content: bytes) -> _Directory:
             tag, kind, count, _ = struct.unpack_from(order + entry, content, place)
             at = place + 4 + struct.calcsize(order + offset_code)
             if tag in _TAGS and kind in _TYPES and tag not in fields:  # of duplicates the first counts, as in libtiff
+                if count > IMAGE_PARTS:
+                    raise ValueError(f"{count} numbers of tag {tag}")
                 dtype = np.dtype(order + _TYPES[kind])
                 if count * dtype.itemsize > inline:
                     at = struct.unpack_from(order + offset_code, content, at)[0]
@@ -125,7 +132,42 @@ def _is_truncated(page: _Directory, size: int) -> bool:
             count = min(len(places), len(sizes))
             if np.any(sizes[:count] > length - np.minimum(places[:count], length)):
                 return True
-    return False
+    return _lacks_data(page, size)
+
+
+def _segment_hw(page: _Directory) -> tuple[int, int]:
+    """Return (height, width) of a strip or tile."""
+    size_hw = page.value(HEIGHT, 0), page.value(WIDTH, 0)
+    if TILE_OFFSETS in page.fields:
+        return max(1, page.value(TILE_HEIGHT, size_hw[0])), max(1, page.value(TILE_WIDTH, size_hw[1]))
+    return max(1, min(page.value(ROWS_PER_STRIP, size_hw[0]), size_hw[0])), max(1, size_hw[1])
+
+
+def _lacks_data(page: _Directory, size: int) -> bool:
+    """Decide whether strips or tiles are missing, or cannot fill the image with all that their bytes can expand to."""
+    height, width = page.value(HEIGHT, 0), page.value(WIDTH, 0)
+    rows, columns = _segment_hw(page)
+    samples = page.value(SAMPLES, 1)
+    planes = samples if page.value(PLANAR, 1) == _SEPARATE else 1
+    offsets, lengths = (TILE_OFFSETS, TILE_LENGTHS) if TILE_OFFSETS in page.fields else (OFFSETS, LENGTHS)
+    count = -(-height // rows) * -(-width // columns) * planes
+    if offsets not in page.fields or len(page.fields[offsets].values) < count:
+        return True
+    stored = int(page.fields[lengths].values.astype(np.uint64).sum()) if lengths in page.fields else size
+    expansion = _MAX_EXPANSION.get(page.value(COMPRESSION, 1))
+    return expansion is not None and height * width * samples * page.value(BITS, 1) // 8 > expansion * stored
+
+
+def _decode_bytes(page: _Directory, size: int) -> int:
+    """Add up pixels, which OpenCV has twice, a strip or tile, two patched copies of the file, and the last steps."""
+    pixels = page.value(HEIGHT, 0) * page.value(WIDTH, 0)
+    rows, columns = _segment_hw(page)
+    segment = rows * columns * (page.value(SAMPLES, 1) * page.value(BITS, 1) // 8 + 4)
+    patched = 2 * size if page.value(EXTRA_SAMPLES, 0) == _UNASSOCIATED or page.value(ORIENTATION, 1) != 1 else 0
+    last = 3 if page.value(ORIENTATION, 1) != 1 else 0
+    if page.premultiplied:
+        return pixels * (2 * 4 * (2 if 16 in page.values(BITS, 1) else 1) + 3 + last) + segment + patched
+    return pixels * (6 + last) + segment + patched
 
 
 def _unreadable(page: _Directory) -> str | None:
@@ -179,6 +221,9 @@ def _plain(content: bytes, page: _Directory) -> bytes:
 
 def _unpremultiplied(image: NDArray[Any]) -> NDArray[np.uint8]:
     """Divide BGRA colors by their alpha; black where alpha is 0. Source: Pillow, Unpack.c, unpackRGBa."""
-    reduced = image if image.dtype == np.uint8 else np.asarray(image, np.uint16) >> 8
-    color, alpha = reduced[..., :3].astype(np.uint16), reduced[..., 3:].astype(np.uint16)
-    return np.where(alpha == 0, 0, np.minimum(255, 255 * color // np.maximum(alpha, 1))).astype(np.uint8)
+    result = np.empty((*image.shape[:2], 3), np.uint8)
+    for row, plain in zip(image, result, strict=True):  # by rows: little memory, which stays in the cache
+        reduced = row if row.dtype == np.uint8 else np.asarray(row, np.uint16) >> 8
+        color, alpha = reduced[:, :3].astype(np.uint16), reduced[:, 3:].astype(np.uint16)
+        plain[:] = np.where(alpha == 0, 0, np.minimum(255, 255 * color // np.maximum(alpha, 1)))
+    return result

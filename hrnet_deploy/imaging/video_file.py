@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ class VideoFile:
         codecs require even sides.
         """
         self._size_hw = size_hw
+        self._frames = 0
         self._even_hw = (size_hw[0] + size_hw[0] % 2, size_hw[1] + size_hw[1] % 2)
         for suffix, codec in _FORMATS:
             self.path = path.with_suffix(suffix)
@@ -44,7 +46,8 @@ class VideoFile:
                 temporary = stack.enter_context(atomic_output(self.path))
                 code = cv2.VideoWriter.fourcc(*codec)
                 self._writer = cv2.VideoWriter(os.fspath(temporary), code, fps, self._even_hw[::-1])
-                stack.callback(self._writer.release)  # before the file gets its name
+                stack.push(functools.partial(self._check, temporary))
+                stack.callback(self._writer.release)  # before the file is checked and gets its name
                 if self._writer.isOpened():
                     self._stack = stack.pop_all()
                     return
@@ -58,6 +61,7 @@ class VideoFile:
         below, right = (even - own for even, own in zip(self._even_hw, self._size_hw, strict=True))
         framed: Any = cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_REPLICATE) if below or right else image
         self._writer.write(framed)
+        self._frames += 1
 
     def __enter__(self) -> VideoFile:
         return self
@@ -66,3 +70,17 @@ class VideoFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+    def _check(
+        self, file: Path, kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """Refuse a file that lacks frames: OpenCV reports no full disk."""
+        if kind is not None:
+            return
+        video = cv2.VideoCapture(os.fspath(file))
+        found = int(video.get(cv2.CAP_PROP_FRAME_COUNT)) if video.isOpened() else 0
+        video.release()
+        if found != self._frames:
+            raise UsageError(
+                f"video must hold {self._frames} frames, got {found} on the disk for {self.path}. Free some space."
+            )

@@ -23,6 +23,7 @@ from hrnet_deploy.errors import ArtifactError, HrnetDeployError
 from hrnet_deploy.evaluation.model_runner import EngineModel, ModelRunner
 from hrnet_deploy.imaging.drawing import Image
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
+from hrnet_deploy.json_text import parse_json
 from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import ModelCard, OutputKind, Precision, Resize, Task
 
@@ -178,7 +179,7 @@ def _parsed(text: str, card: ModelCard) -> _Output:
     try:
         if len(text) > _LIMIT_CHARACTERS:
             raise ValueError("too long a text")
-        content = json.loads(text)
+        content = parse_json(text)
         values = {int(index): float(value) for index, value in content.get("values", {}).items()}
         grid = None
         if card.task is Task.SEGMENTATION:

@@ -17,7 +17,6 @@ from hrnet_deploy.engines.tensorrt.layers import Layer
 from hrnet_deploy.errors import ArtifactError, MissingFileError, one_line
 from hrnet_deploy.spec import ModelCard, Precision
 
-_CARD_LIMIT_CHARACTERS = 8 << 20
 _GRAPH_LIMIT_BYTES = 2 << 30
 """Size limit of a protocol buffer, hence of an ONNX file."""
 _INTEGER_CONVOLUTIONS = frozenset({"QLinearConv", "ConvInteger"})
@@ -112,7 +111,7 @@ def read_kernels(inspection: Inspection) -> tuple[Layer, ...]:
         check_plan(plan, name=path.name, flavour=api.flavour, version=api.version)
     else:
         here = {"flavour": api.flavour, "version": api.version, "capability": cuda.capability(0)}
-        check_sidecar(inspection.sidecar, plan=path, **here)
+        check_sidecar(inspection.sidecar, plan=path, **here, content=plan.content)
     with cuda.active(0):
         return inspect_layers(api, bytes(plan.plan))
 
@@ -184,12 +183,4 @@ def _engine(path: Path) -> Inspection:
 
 
 def _card(metadata: Mapping[str, str], path: Path) -> ModelCard | None:
-    text = metadata.get(CARD_KEY)
-    if text is None:
-        return None
-    if len(text) > _CARD_LIMIT_CHARACTERS:
-        raise ArtifactError(
-            f"card of {path.name} must be under {_CARD_LIMIT_CHARACTERS >> 20} MiB, got {len(text):,} characters. "
-            "Export it again."
-        )
-    return card_from_metadata(metadata, str(path))
+    return card_from_metadata(metadata, str(path)) if CARD_KEY in metadata else None

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.limits import CLASSES
 from hrnet_deploy.models.heads import ClassificationModel, SegmentationModel
 from hrnet_deploy.models.variants import Variant
 from hrnet_deploy.spec import Task
@@ -16,7 +17,7 @@ def build_network(variant: Variant, num_classes: int, *, device: str = "cpu") ->
 
     Args:
         variant: the architecture.
-        num_classes: at least 1.
+        num_classes: 1 to `limits.CLASSES`.
         device: device of its float32 parameters, which get PyTorch's random initialization (seed with
             `torch.manual_seed`). "meta" allocates nothing: for counting, and for weights that a file provides.
 
@@ -24,8 +25,8 @@ def build_network(variant: Variant, num_classes: int, *, device: str = "cpu") ->
         A module that maps float (N, 3, H, W) to logits, float (N, classes) or, for segmentation,
         (N, classes, ceil(H / 4), ceil(W / 4)).
     """
-    if num_classes < 1:
-        raise UsageError(f"number of classes must be at least 1, got {num_classes}. Correct --num-classes.")
+    if not 1 <= num_classes <= CLASSES:
+        raise UsageError(f"number of classes must be 1 to {CLASSES}, got {num_classes}. Correct --num-classes.")
     with torch.device(device):
         model = ClassificationModel if variant.task is Task.CLASSIFICATION else SegmentationModel
         return model(variant, num_classes).eval()

@@ -6,7 +6,6 @@ Downloads are resumed, checked against the publisher's digest, and appear under 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import urllib.parse
@@ -14,15 +13,18 @@ from pathlib import Path
 
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.errors import DownloadError, MissingFileError, UsageError
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import CONFIG_BYTES
 from hrnet_deploy.models.checkpoints.file_format import weights_in
 from hrnet_deploy.models.zoo import ZooEntry, entries, named_entry, suggestion
 from hrnet_deploy.system.cache_dir import cache_folder
-from hrnet_deploy.system.download import download
+from hrnet_deploy.system.download import check_digest, download
 from hrnet_deploy.system.http_client import fetch_small, split_url
 
 CONFIG_SUFFIX = ".config.json"
 """Suffix of timm's config beside cached weights; it is fetched from the same folder on the web."""
-_CONFIG_LIMIT_BYTES = 1 << 20
+_UNVERIFIED = "unverified"
+"""Start of the cached name of a file from a URL, for which no digest is published."""
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _FILE_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams", ".onnx"})
 
@@ -79,8 +81,9 @@ def web_address(source: str) -> str | None:
 
 def _kind(path: Path) -> str | None:
     try:
-        return "file" if path.is_file() else "folder" if path.is_dir() else None
-    except OSError:  # too long for a path, such as a signed URL
+        # A pipe or a device is a file here; reading refuses it by name.
+        return "folder" if path.is_dir() else "file" if path.exists() else None
+    except (OSError, ValueError):  # too long for a path, such as a signed URL; or with a null character
         return None
 
 
@@ -89,6 +92,7 @@ def _from_zoo(entry: ZooEntry) -> Path:
     if entry.url is not None:
         return download(entry.url, path, digest=entry.digest)
     if path.is_file():
+        check_digest(path, entry.digest)
         return path
     raise DownloadError(
         f"{entry.name} must be fetched by hand, got no file {path}. {entry.note} Save it there, or give --weights PATH."
@@ -96,24 +100,29 @@ def _from_zoo(entry: ZooEntry) -> Path:
 
 
 def _from_url(url: str) -> Path:
-    last = urllib.parse.unquote(split_url(url).path.rsplit("/", 1)[-1])
-    # Many publishers call every file model.safetensors, so the address is part of the cached name.
-    address = hashlib.sha256(url.encode()).hexdigest()[:8]
-    name = re.sub(r"[^\w.-]+", "_", last)[-100:]
-    path = cache_folder("weights") / f"{address}-{name or 'weights'}"
+    path = cache_folder("weights") / _cached_name(url)
     if not path.is_file():  # config first, so that weights never lack it
         _fetch_config(url, path.with_name(path.name + CONFIG_SUFFIX))
     return download(url, path)
+
+
+def _cached_name(url: str) -> str:
+    """Name a file from a URL: no server chooses it, and no zoo file has such a name."""
+    last = urllib.parse.unquote(split_url(url).path.rsplit("/", 1)[-1])
+    # Many publishers call every file model.safetensors, so the address is part of the cached name.
+    address = hashlib.sha256(url.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    name = re.sub(r"[^\w.-]+", "_", last, flags=re.ASCII)[-100:]
+    return f"{_UNVERIFIED}-{address}-{name or 'weights'}"
 
 
 def _fetch_config(url: str, path: Path) -> None:
     """Store timm's config from the folder of a URL, where there is one."""
     parts = split_url(url)
     beside = urllib.parse.urlunsplit(parts._replace(path=f"{parts.path.rpartition('/')[0]}/config.json", fragment=""))
-    content = fetch_small(beside, _CONFIG_LIMIT_BYTES)
+    content = fetch_small(beside, CONFIG_BYTES)
     try:
-        known = content is not None and {"pretrained_cfg", "architecture"} & set(json.loads(content))
-    except (ValueError, TypeError, RecursionError):  # some servers return content for any address
+        known = content is not None and {"pretrained_cfg", "architecture"} & set(parse_json(content))
+    except (ValueError, TypeError):  # some servers return content for any address
         known = False
     if content is not None and known:
         with atomic_output(path) as temporary:

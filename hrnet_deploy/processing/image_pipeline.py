@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hrnet_deploy.errors import ImageError, MissingFileError
 from hrnet_deploy.imaging.frame import Frame, Item
 from hrnet_deploy.imaging.palettes import colors_of
-from hrnet_deploy.processing.model_io import decode_classes, decode_mask, network_input
+from hrnet_deploy.processing.model_io import decode_classes, decode_mask, network_input, output_rows
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.results import ClassificationResult, Result, SegmentationResult
@@ -89,7 +89,7 @@ class ImagePipeline:
 
     def _decode(self, outputs: Tensors, index: int, image: NDArray[np.uint8]) -> Any:
         """Return (indices, scores), or a mask at the image's size."""
-        rows: list[NDArray[Any]] = [outputs[spec.name][index] for spec in self.card.outputs]
+        rows = output_rows(self.card, outputs, index)
         if self.card.task is Task.CLASSIFICATION:
             return decode_classes(self.card, rows)
         mask = decode_mask(self.card, rows[0], (image.shape[0], image.shape[1]))

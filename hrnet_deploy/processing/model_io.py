@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrnet_deploy.errors import ArtifactError
 from hrnet_deploy.processing.postprocess import best_classes, label_map_at, upsampled_argmax
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.processing.two_classes import cut_of, two_scores
+from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.spec import ModelCard, OutputKind
 
 
@@ -31,6 +33,31 @@ def network_input(card: ModelCard, preprocessor: Preprocessor, image: NDArray[np
     return preprocessor.pixels(image) if card.pixels_in else preprocessor(image)
 
 
+def output_rows(card: ModelCard, outputs: Tensors, index: int) -> list[NDArray[Any]]:
+    """Return the row of each output for one image of a batch.
+
+    Args:
+        card: the model's card.
+        outputs: the outputs of a batch.
+        index: number of the image in the batch.
+
+    Returns:
+        One row of each output that the card names.
+
+    Raises:
+        ArtifactError: an output has fewer rows than the batch has images.
+    """
+    rows = []
+    for spec in card.outputs:
+        array = outputs[spec.name]
+        if not array.ndim or index >= len(array):
+            raise ArtifactError(
+                f"model must compute a row for each image, got {array.shape} for image {index + 1}. Use batch=1."
+            )
+        rows.append(array[index])
+    return rows
+
+
 def decode_classes(card: ModelCard, outputs: Sequence[NDArray[Any]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Decode a classifier's outputs for one image.
 
@@ -41,6 +68,7 @@ def decode_classes(card: ModelCard, outputs: Sequence[NDArray[Any]]) -> tuple[ND
     Returns:
         Class indices, int64 (k,), and their probabilities, float32 (k,), best first.
     """
+    _check_row(card, outputs)
     if card.output_kind is OutputKind.TOPK:
         return outputs[0].astype(np.int64, copy=False), outputs[1].astype(np.float32, copy=False)
     return best_classes(outputs[0], card.output_kind, card.threshold)
@@ -57,7 +85,21 @@ def decode_mask(card: ModelCard, output: NDArray[Any], size_hw: tuple[int, int])
     Returns:
         uint8 (height, width), class indices; it may share memory with a label map of the same size.
     """
+    _check_row(card, [output])
     if card.output_kind is OutputKind.LABELS:
         return label_map_at(output, size_hw)
     planes = two_scores(output, cut_of(card.threshold, card.output_kind))
     return upsampled_argmax(planes, size_hw, align_corners=card.align_corners)
+
+
+def _check_row(card: ModelCard, outputs: Sequence[NDArray[Any]]) -> None:
+    """Refuse outputs of other classes than the card's, which a graph of open sizes can have."""
+    first, count = outputs[0], len(card.classes)
+    if card.output_kind in {OutputKind.TOPK, OutputKind.LABELS}:
+        fits = not first.size or bool(first.max() < count and first.min() >= 0)
+        got = "others"
+    else:
+        fits = first.ndim > 0 and first.shape[0] == (count if card.threshold is None else 1)
+        got = f"an output of {first.shape}"
+    if not fits:
+        raise ArtifactError(f"model must compute the {count} classes of its card, got {got}. Export it again.")

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.artifact.files import atomic_output
+from hrnet_deploy.artifact.files import atomic_output, unfinished
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.report.html import as_html, page_template
 from hrnet_deploy.report.markdown import as_markdown
 from hrnet_deploy.report.report import Report
 from hrnet_deploy.report.summary import summarize
 from hrnet_deploy.report.tables import csv_table
+from hrnet_deploy.system.write_errors import writing
+
+_MARKER = "report.json"
 
 
 def check_output(folder: Path) -> None:
@@ -23,11 +26,11 @@ def check_output(folder: Path) -> None:
         MissingDependencyError: Jinja2 is not installed.
     """
     page_template()
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"report needs a folder, got the file {folder}. Choose another --out.")
-    with atomic_output(folder / "report.json") as temporary:
-        temporary.touch()
-        temporary.unlink()
+    with writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"report needs a folder, got the file {folder}. Choose another --out.")
+    with unfinished(folder / _MARKER):
+        pass
 
 
 def to_record(report: Report) -> dict[str, Any]:
@@ -39,7 +42,9 @@ def to_record(report: Report) -> dict[str, Any]:
 
 
 def write_report(report: Report, folder: Path) -> dict[str, Path]:
-    """Write report.html, .md, .json and .csv into a folder; return their paths by format, such as "html".
+    """Write report.html, .md, .json and .csv into a folder as one; return their paths by format, such as "html".
+
+    The former report.json is removed first, and the new one comes last: where it is, all four files are of one run.
 
     Raises:
         UsageError: The folder cannot be written to.
@@ -51,10 +56,8 @@ def write_report(report: Report, folder: Path) -> dict[str, Path]:
         "json": json.dumps(to_record(report), ensure_ascii=False, indent=1) + "\n",
         "csv": csv_table(report).csv(),
     }
-    paths = {}
-    for kind, text in content.items():
-        paths[kind] = folder / f"report.{kind}"
-        with atomic_output(paths[kind]) as temporary:
+    with atomic_output(folder / _MARKER) as marker:
+        for kind, text in content.items():
             # A file name that is not UTF-8 holds characters that cannot be encoded.
-            temporary.write_bytes(text.encode("utf-8", errors="replace"))
-    return paths
+            marker.with_suffix(f".{kind}").write_bytes(text.encode("utf-8", errors="replace"))
+    return {kind: folder / f"report.{kind}" for kind in content}

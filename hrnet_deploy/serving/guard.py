@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hrnet_deploy.serving.body_budget import end_hold
 from hrnet_deploy.serving.http_error import HttpError, error_response
 from hrnet_deploy.serving.models import ServedModels
 
@@ -63,6 +64,7 @@ class Guard:
         except ClientDisconnect:
             exchange.status = _CLIENT_GONE
         finally:
+            end_hold(scope)
             self._in_flight -= 1
             self._count(scope, exchange.status, time.perf_counter() - began)
 

@@ -107,7 +107,7 @@ class ImageWork:
     def _checked_pixels(self, request: ImageRequest) -> int:
         """Return the number of pixels that the header names; refuse too many."""
         size_hw = check_file(request.content, f"image '{request.name}'").size_hw
-        pixels = math.prod(size_hw) if size_hw is not None else 0
+        pixels = self._limits.pixels if size_hw is None else math.prod(size_hw)
         if pixels > self._limits.pixels:
             raise ImageError(
                 f"image '{request.name}' must have at most {self._limits.pixels:,} pixels, got {pixels:,}. "

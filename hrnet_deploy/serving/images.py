@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from hrnet_deploy.serving.batching import Ticket
+from hrnet_deploy.serving.body_budget import BodyHold, hold_of
 from hrnet_deploy.serving.http_error import HttpError
 from hrnet_deploy.serving.image_work import ImageRequest
 from hrnet_deploy.serving.models import ServedModels
@@ -25,7 +26,7 @@ async def predict(request: Request) -> Response:
     model = models.only() if "name" not in request.path_params else models.get(request.path_params["name"])
     form = read_format(request.query_params.multi_items(), request.headers.get("accept", ""), model.card)
     model.check_room()
-    body = await read_body(request, models.limits)
+    body = await read_body(request, models.limits, models.bodies)
     uploads = await _uploads(models, request.headers.get("content-type", ""), body)
     if uploads.is_list and form.media_type != JSON:
         raise HttpError(400, f"a list of images needs JSON, got Accept {form.media_type}. Send one image a request.")
@@ -47,7 +48,8 @@ async def _predictions(request: Request, model: ServedModel, uploads: Uploads, f
     usable = [upload for upload in uploads.images if upload.error is None]
     limits = request.app.state.models.limits
     with model.admit(len(usable)):
-        futures = [_submit(model, upload, ticket, form) for upload in usable]
+        hold = hold_of(request.scope)
+        futures = [_submit(model, upload, ticket, form, hold) for upload in usable]
         results = iter(await wait_for(request, ticket, futures, limits.timeout_s) if futures else [])
     written = [_written(upload, next(results) if upload.error is None else None) for upload in uploads.images]
     if uploads.is_list:
@@ -59,9 +61,11 @@ async def _predictions(request: Request, model: ServedModel, uploads: Uploads, f
     return written[0]
 
 
-def _submit(model: ServedModel, upload: Upload, ticket: Ticket, form: ResponseFormat) -> asyncio.Future[Any]:
+def _submit(
+    model: ServedModel, upload: Upload, ticket: Ticket, form: ResponseFormat, hold: BodyHold
+) -> asyncio.Future[Any]:
     """Start the work on an image."""
-    future, resolve = handed_over()
+    future, resolve = handed_over(hold)
     model.images.start(ImageRequest(upload.content, upload.name, ticket, form.keeps_image, form.write, resolve))
     return future
 

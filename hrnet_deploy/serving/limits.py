@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.imaging.decode_image import PIXEL_LIMIT
+from hrnet_deploy.limits import IMAGE_PIXELS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,7 @@ class Limits:
 
     Attributes:
         body_bytes: largest body of a request; a tensor with the smallest batch of the largest image always passes.
+        in_flight_bytes: bodies of all requests together, until their results are there; one alone always passes.
         pixels: largest image, as its header gives it; images that are decoded at a time share twice this number.
         images: most images of one request.
         queue: most images that wait for a model.
@@ -24,6 +25,7 @@ class Limits:
     """
 
     body_bytes: int = 20 << 20
+    in_flight_bytes: int = 256 << 20
     pixels: int = 50_000_000
     images: int = 64
     queue: int = 128
@@ -40,5 +42,5 @@ class Limits:
             if type(value) not in kinds or not (0 <= value < float("inf")) or (value == 0 and whole):
                 smallest = "a whole number, at least 1" if whole else "a number of seconds, at least 0"
                 raise UsageError(f"limit '{field.name}' must be {smallest}, got {value!r:.40}. Correct it.")
-        if self.pixels > PIXEL_LIMIT:
-            raise UsageError(f"limit 'pixels' must be at most {PIXEL_LIMIT}, got {self.pixels}. Lower it.")
+        if self.pixels > IMAGE_PIXELS:
+            raise UsageError(f"limit 'pixels' must be at most {IMAGE_PIXELS}, got {self.pixels}. Lower it.")

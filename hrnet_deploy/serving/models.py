@@ -12,6 +12,7 @@ from typing import Any
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.processing.prefetch import readers
+from hrnet_deploy.serving.body_budget import BodyBudget
 from hrnet_deploy.serving.http_error import HttpError
 from hrnet_deploy.serving.limits import Limits
 from hrnet_deploy.serving.metrics import Metrics
@@ -30,6 +31,7 @@ class ServedModels:
 
     Attributes:
         limits: limits of requests.
+        bodies: bytes of the bodies of all requests.
         metrics: counts of all models.
         is_draining: the server finishes its requests and takes no more.
     """
@@ -48,12 +50,16 @@ class ServedModels:
         self._opening = threading.Lock()
         self._workers: Workers | None = None
         self.limits = limits
+        self.bodies = BodyBudget(limits.in_flight_bytes)
         self.metrics = Metrics()
         self.is_draining = False
         self.metrics.add_gauge(
             "hrnet_queue_images",
             "Images that are prepared and wait for a stream.",
             lambda: {(("model", model.name),): model.waiting for model in self._models.values()},
+        )
+        self.metrics.add_gauge(
+            "hrnet_body_bytes", "Bytes of the bodies of requests in work.", lambda: {(): self.bodies.used}
         )
         self.metrics.add_gauge(
             "hrnet_images_in_use",

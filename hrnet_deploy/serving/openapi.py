@@ -25,7 +25,7 @@ _ERRORS = {
     "413": "The body, or the number of images, is too large.",
     "415": "The body has another type.",
     "500": "The server failed.",
-    "503": "The queue is full.",
+    "503": "The queue or the memory for bodies is full.",
     "504": "The result was not there in time.",
 }
 

@@ -12,14 +12,18 @@ from starlette.requests import ClientDisconnect, Request
 
 from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.serving.batching import Ticket
+from hrnet_deploy.serving.body_budget import BodyHold
 from hrnet_deploy.serving.http_error import HttpError, bad_request, internal_error
 from hrnet_deploy.serving.request_body import until_disconnected
 
 _LOG = logging.getLogger(__name__)
 
 
-def handed_over() -> tuple[asyncio.Future[Any], Callable[[Any], None]]:
-    """Create a future, and the function that sets its result from any thread; an error is a result, too."""
+def handed_over(hold: BodyHold) -> tuple[asyncio.Future[Any], Callable[[Any], None]]:
+    """Create a future, and the function that sets its result once from any thread; an error is a result, too.
+
+    The work keeps the body's bytes held until then, even where its client has left.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
 
@@ -27,7 +31,10 @@ def handed_over() -> tuple[asyncio.Future[Any], Callable[[Any], None]]:
         if not future.done():
             future.set_result(value)
 
+    hold.retain()
+
     def resolve(value: Any) -> None:
+        hold.release()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
             loop.call_soon_threadsafe(settle, value)
 

@@ -7,23 +7,26 @@ import contextlib
 import anyio
 from starlette.requests import ClientDisconnect, Request
 
+from hrnet_deploy.serving.body_budget import BodyBudget, BodyHold, begin_hold
 from hrnet_deploy.serving.http_error import HttpError
 from hrnet_deploy.serving.limits import Limits
 
 
-async def read_body(request: Request, limits: Limits, needed_bytes: int = 0) -> bytes:
-    """Read the whole body.
+async def read_body(request: Request, limits: Limits, budget: BodyBudget, needed_bytes: int = 0) -> bytes:
+    """Read the whole body; the request holds its bytes of the budget until it ends.
 
     Args:
         request: the request.
         limits: limits of size and time.
+        budget: bytes that all requests share; they are taken as they arrive, so that a length alone costs nothing.
         needed_bytes: size that is allowed even where it is beyond the limit.
 
     Returns:
         Its content.
 
     Raises:
-        HttpError: 413 as soon as the size is known, 408 for a slow sender, 415 for a compressed body.
+        HttpError: 413 as soon as the size is known, 408 for a slow sender, 415 for a compressed body, 503 where the
+            bodies of other requests fill the memory.
         ClientDisconnect: the client is gone.
     """
     limit_bytes = max(limits.body_bytes, needed_bytes)
@@ -38,14 +41,14 @@ async def read_body(request: Request, limits: Limits, needed_bytes: int = 0) -> 
     try:
         # Unlike asyncio.wait_for before Python 3.12, this needs no other task.
         with anyio.fail_after(limits.read_timeout_s):
-            return await _collect(request, limit_bytes)
+            return await _collect(request, limit_bytes, begin_hold(request.scope, budget))
     except TimeoutError as error:
         raise HttpError(
             408, f"body must arrive within {limits.read_timeout_s:g} s, got a part of it. Send it faster."
         ) from error
 
 
-async def _collect(request: Request, limit_bytes: int) -> bytes:
+async def _collect(request: Request, limit_bytes: int, hold: BodyHold) -> bytes:
     """Join the parts of the body; stop at the limit."""
     parts: list[bytes] = []
     size = 0
@@ -59,6 +62,7 @@ async def _collect(request: Request, limit_bytes: int) -> bytes:
         if size > limit_bytes:
             raise _too_large(limit_bytes, "more")
         if part:
+            hold.grow(len(part))
             parts.append(part)
         more = message.get("more_body", False)
     return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from hrnet_deploy.serving.http_error import HttpError
+from hrnet_deploy.v2_tensors import parse_message
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -21,6 +21,7 @@ RAW_TYPES = ("image/*", "application/octet-stream")
 """Media types of a body that is one image."""
 
 _NAME_LIMIT = 200
+_JSON_VALUES = 10_000
 _FIELDS = ("image", "images")
 _DATA_URL = re.compile(r"data:[\w/+.-]*;base64,")
 _FORM_OF_CURL = "application/x-www-form-urlencoded"  # what `curl --data-binary @cat.jpg` declares
@@ -100,8 +101,8 @@ def _media_type(content_type: str) -> str:
 def _read_json(body: bytes, limit: int) -> Uploads:
     """Read {"image": base64} or {"images": [base64, ...]}."""
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        content = parse_message(body, max(_JSON_VALUES, 4 * limit))
+    except ValueError as error:
         raise HttpError(400, f"body must be JSON, got {body[:40]!r} ({error!s:.80}). Correct it.") from error
     names = list(content) if isinstance(content, dict) else []
     if names not in (["image"], ["images"]):

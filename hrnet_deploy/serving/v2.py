@@ -19,6 +19,7 @@ from hrnet_deploy.engines.feed import check_array, check_names
 from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.serving.batching import Ticket
+from hrnet_deploy.serving.body_budget import hold_of
 from hrnet_deploy.serving.http_error import HttpError
 from hrnet_deploy.serving.image_work import check_size
 from hrnet_deploy.serving.models import ServedModels
@@ -40,7 +41,7 @@ async def infer(request: Request) -> Response:
     model = models.get(request.path_params["name"])
     check_version(request)
     model.check_room()
-    body = await read_body(request, models.limits, model.message_bytes)
+    body = await read_body(request, models.limits, models.bodies, model.message_bytes)
     header_length = _header_length(request.headers.get(HEADER_LENGTH))
     if (len(body) if header_length is None else header_length) <= _INLINE_BYTES:
         requested = _read(model, body, header_length)
@@ -49,7 +50,7 @@ async def infer(request: Request) -> Response:
         requested = await loop.run_in_executor(models.workers.reading, _read, model, body, header_length)
     ticket = Ticket()
     with model.admit(len(requested.rows)):
-        future, resolve = handed_over()
+        future, resolve = handed_over(hold_of(request.scope))
         model.infer(requested.rows, ticket, lambda outputs: _write(model, requested, outputs), resolve)
         (outcome,) = await wait_for(request, ticket, [future], models.limits.timeout_s)
     if isinstance(outcome, Exception):

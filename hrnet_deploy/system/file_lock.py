@@ -20,7 +20,7 @@ def exclusive(path: Path, activity: str) -> Iterator[None]:
     """Hold the lock `path.lock`; a process that waits logs the activity, such as "download", once."""
     lock = path.with_name(path.name + ".lock")
     announced = False
-    while (handle := _try_lock(lock)) is None:
+    while (handle := try_lock(lock)) is None:
         if not announced:
             _LOG.warning("waiting for another process to %s %s", activity, path.name)
             announced = True
@@ -33,9 +33,13 @@ def exclusive(path: Path, activity: str) -> Iterator[None]:
         os.close(handle)
 
 
-def _try_lock(lock: Path) -> int | None:
-    """Open and lock; None while another process holds the lock. The system frees it even if its holder is killed."""
-    handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+def try_lock(lock: Path) -> int | None:
+    """Create and lock a file, and return its handle; None while another process or thread holds the lock.
+
+    The system frees the lock even if its holder is killed. OSError: no such folder, no permission, or no locks there.
+    """
+    # A link would create or lock a file elsewhere.
+    handle = os.open(lock, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
     try:
         if sys.platform == "win32":
             import msvcrt

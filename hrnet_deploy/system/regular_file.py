@@ -41,19 +41,41 @@ def open_regular(path: Path, what: str, error_type: type[HrnetDeployError] = Usa
 
     Raises:
         MissingFileError: there is no such file.
-        HrnetDeployError: of `error_type`; a folder, a special file, no permission, or a path that no file can have.
+        HrnetDeployError: of `error_type`; a folder, a special file, no permission, a path that no file can have, or a
+            failed read; other errors of the caller's block pass unchanged.
     """
-    with translated(path, what, error_type), open(path, "rb", buffering=0, opener=_open_without_waiting) as file:
-        mode = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(mode):
-            if os.environ.get(ALLOW_SPECIAL) != "1":
-                kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
-                raise error_type(
-                    f"{what} must be a regular file, got {kind} at {path}. Copy its content to a file; where it is "
-                    "meant, add --allow-special."
-                )
-            os.set_blocking(file.fileno(), True)
-        yield file
+    with translated(path, what, error_type):
+        file = open(path, "rb", buffering=0, opener=_open_without_waiting)  # noqa: SIM115 - closed below
+    with file:
+        _check_mode(os.fstat(file.fileno()).st_mode, path, what, error_type)
+        try:
+            yield file
+        except HrnetDeployError:
+            raise
+        except OSError as error:
+            if error.filename is not None:  # of another file, which the caller opened
+                raise
+            raise _unreadable(path, what, error_type, error) from error
+
+
+def check_regular(path: Path, what: str, error_type: type[HrnetDeployError] = UsageError) -> None:
+    """Refuse what `open_regular` refuses, before a library opens the file by name; arguments and errors as there."""
+    with translated(path, what, error_type):
+        mode = os.stat(path).st_mode  # noqa: PTH116 - also of a text
+    _check_mode(mode, path, what, error_type)
+
+
+def _check_mode(mode: int, path: Path, what: str, error_type: type[HrnetDeployError]) -> None:
+    """Refuse folders, and special files unless they are allowed."""
+    if stat.S_ISREG(mode) or os.environ.get(ALLOW_SPECIAL) == "1":
+        return
+    if stat.S_ISDIR(mode):
+        raise error_type(f"{what} must be a file, got the folder {path}. Name a file.")
+    kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
+    raise error_type(
+        f"{what} must be a regular file, got {kind} at {path}. Copy its content to a file; where it is meant, add "
+        "--allow-special."
+    )
 
 
 def read_regular(path: Path, what: str, limit_bytes: int, error_type: type[HrnetDeployError] = UsageError) -> bytes:
@@ -62,14 +84,16 @@ def read_regular(path: Path, what: str, limit_bytes: int, error_type: type[Hrnet
     The other arguments and the errors are those of `open_regular`.
     """
     with open_regular(path, what, error_type) as file:
-        content = bytearray()
-        too_large = os.fstat(file.fileno()).st_size > limit_bytes
-        while not too_large and (chunk := file.read(_CHUNK_BYTES)):
-            content += chunk
-            too_large = len(content) > limit_bytes  # a special file has no size, and a regular one may grow
-        if too_large:
-            raise error_type(f"{what} must have at most {limit_bytes} bytes, got more in {path}. Check the path.")
-        return bytes(content)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size) if size <= limit_bytes else b""  # in one piece: no second copy of a large file
+        rest = bytearray()
+        while size <= limit_bytes >= len(content) + len(rest):
+            # A special file has no size, a regular one may grow, and one call reads at most 2 GiB.
+            chunk = file.read(_CHUNK_BYTES)
+            if not chunk:
+                return content + rest if rest else content
+            rest += chunk
+        raise error_type(f"{what} must have at most {limit_bytes} bytes, got more in {path}. Check the path.")
 
 
 @contextlib.contextmanager
@@ -84,12 +108,16 @@ def translated(path: Path, what: str, error_type: type[HrnetDeployError] = Usage
     except IsADirectoryError as error:
         raise error_type(f"{what} must be a file, got the folder {path}. Name a file.") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null character, or text that is no path
-        reason = getattr(error, "strerror", None) or error
-        raise error_type(
-            f"{what} must be readable, got '{reason}' for {path}. Check it and its permissions."
-        ) from error
+        raise _unreadable(path, what, error_type, error) from error
+
+
+def _unreadable(path: Path, what: str, error_type: type[HrnetDeployError], error: Exception) -> HrnetDeployError:
+    """Put the reason why a file cannot be read on one line."""
+    reason = getattr(error, "strerror", None) or error
+    return error_type(f"{what} must be readable, got '{reason}' for {path}. Check it and its permissions.")
 
 
 def _open_without_waiting(path: str, flags: int) -> int:
-    """Open without waiting for a pipe's writer, and without becoming the controlling process of a terminal."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    """Open without waiting for a pipe's writer, unless it is allowed, and without taking a terminal over."""
+    wait = os.environ.get(ALLOW_SPECIAL) == "1"
+    return os.open(path, flags | getattr(os, "O_NOCTTY", 0) | (0 if wait else getattr(os, "O_NONBLOCK", 0)))

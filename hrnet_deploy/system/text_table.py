@@ -22,8 +22,8 @@ class Table:
     words: Collection[str] = ()
 
     def text(self) -> list[str]:
-        """Align the columns, one line per row, header first."""
-        cells = [self.header, *self.rows]
+        """Align the columns, one line per row, header first, with every cell escaped."""
+        cells = [[printable(cell) for cell in row] for row in (self.header, *self.rows)]
         widths = [max(len(row[column]) for row in cells) for column in range(len(self.header))]
         return [
             "  ".join(

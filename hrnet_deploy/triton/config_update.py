@@ -9,7 +9,9 @@ from typing import Any
 
 from hrnet_deploy.artifact.card import CARD_KEY, SHA256_KEY, card_from_metadata
 from hrnet_deploy.errors import ArtifactError, UsageError, one_line
+from hrnet_deploy.limits import JSON_FILE_BYTES
 from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.system.regular_file import read_regular
 from hrnet_deploy.triton.pbtxt import Fields, quote, read_pbtxt, write_pbtxt
 
 _SAME_FIELDS = ("name", "backend", "max_batch_size", "input", "output")
@@ -116,7 +118,7 @@ def _delay(config: Fields) -> int:
 def _read_text(path: Path) -> str:
     """Read a file of UTF-8."""
     try:
-        return path.read_bytes().decode()
+        return read_regular(path, "Triton configuration", JSON_FILE_BYTES, ArtifactError).decode()
     except UnicodeDecodeError as error:
         raise ArtifactError(f"{_label(path)} must be UTF-8, got other bytes. Correct it.") from error
 

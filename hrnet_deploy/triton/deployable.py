@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from hrnet_deploy.artifact.card import card_from_metadata
+from hrnet_deploy.artifact.card_check import check_tensors
 from hrnet_deploy.artifact.engine_sidecar import check_sidecar, read_sidecar, sidecar_path
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.artifact.onnx_header import OnnxHeader, read_header
@@ -66,6 +67,7 @@ def _read_onnx(path: Path) -> Deployable:
     header = read_header(path)
     card = card_from_metadata(header.metadata, str(path))
     _check_tensors(card, header, path.name)
+    check_tensors(card, path.name)
     files = {_ONNX_FILE: path}
     for name in sorted(header.external_files):
         relative = PurePosixPath(name)
@@ -89,6 +91,7 @@ def _read_engine(path: Path) -> Deployable:
     releases = releases_of(sidecar, path.name)
     check_sidecar(sidecar, plan=path, flavour=CLASSIC, version=sidecar.version, capability=None)
     read_plan(path)
+    check_tensors(sidecar.card, path.name)
     return Deployable(
         card=sidecar.card,
         sha256=sidecar.plan_sha256,

@@ -6,19 +6,20 @@ no numbers (seen with Triton 2.51). Hence a new model is prepared beside the rep
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from hrnet_deploy.artifact.card import CARD_KEY
+from hrnet_deploy.artifact.files import sync_files
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.system.file_lock import exclusive
+from hrnet_deploy.system.scratch_folder import scratch_folder
+from hrnet_deploy.system.write_errors import writing
 from hrnet_deploy.triton.config_update import parameters_of, read_config, updated_config
 from hrnet_deploy.triton.deployable import Deployable, read_deployable
 from hrnet_deploy.triton.model_config import (
@@ -111,12 +112,10 @@ def write_triton_repository(
         )
     directory = Path(repository)
     check_repository(directory, name, images=images)
-    try:
+    with writing(directory):
         directory.mkdir(parents=True, exist_ok=True)
         with exclusive(directory / f".{name}", "write"):
             version, images_name = _write(directory, name, source, delay_us, images=images)
-    except OSError as error:
-        raise _unwritable(directory, error) from error
     if source.version and not source.releases:
         _LOG.warning(
             "no Triton release with TensorRT %s is in the table: find it in %s", source.version, SUPPORT_MATRIX
@@ -148,7 +147,7 @@ def check_repository(directory: Path, name: str | None, *, images: bool) -> None
         UsageError: such a folder.
         ArtifactError: the configuration of the model cannot be read.
     """
-    try:
+    with writing(directory):
         if not directory.exists():
             return
         if not directory.is_dir():
@@ -160,8 +159,6 @@ def check_repository(directory: Path, name: str | None, *, images: bool) -> None
                     f"model '{model}' in {directory} must be written by hrnet-deploy, got another's. Choose another "
                     "name or folder."
                 )
-    except OSError as error:
-        raise _unwritable(directory, error) from error
 
 
 def check_delay(delay_us: int | None) -> None:
@@ -175,10 +172,6 @@ def _checked_name(name: str) -> str:
     if name != model_name(Path(f"{name}.onnx")):
         raise UsageError(f"model name must consist of A-Z, a-z, 0-9, _, - and ., got {name!r:.80}. Rename it.")
     return name
-
-
-def _unwritable(directory: Path, error: OSError) -> UsageError:
-    return UsageError(f"Triton repository must be writable, got {directory} ({error.strerror}). Choose another folder.")
 
 
 def _check_folders(directory: Path) -> None:
@@ -225,7 +218,7 @@ def _write_version(folder: Path, config: str, source: Deployable) -> int:
     """Write a version of an artifact's model and return its number."""
     present = [int(path.name) for path in folder.glob("*") if path.is_dir() and path.name.isdecimal()]
     version = max(present, default=0) + 1
-    with _scratch(folder) as scratch:
+    with scratch_folder(_unread_place(folder)) as scratch:
         content = scratch / f"{version}"
         for name, path in source.files.items():
             (content / name).parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +232,7 @@ def _write_version(folder: Path, config: str, source: Deployable) -> int:
 
 def _write_images_model(folder: Path, config: str) -> None:
     """Write the model that takes image files, or only its configuration where it is there."""
-    with _scratch(folder) as scratch:
+    with scratch_folder(_unread_place(folder)) as scratch:
         if not (folder / "1").exists():
             (scratch / "1").mkdir()
             _write_text(scratch / "1" / "model.py", _MODEL_PY)
@@ -249,6 +242,7 @@ def _write_images_model(folder: Path, config: str) -> None:
 
 def _place(scratch: Path, folder: Path) -> None:
     """Move what is prepared into place: as a whole, or with the version last."""
+    sync_files(scratch)
     if not folder.exists():
         scratch.rename(folder)
         return
@@ -256,20 +250,13 @@ def _place(scratch: Path, folder: Path) -> None:
         path.replace(folder / path.name)
 
 
-@contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """Create a folder that Triton does not read: beside the repository, or inside the model on another file system."""
+def _unread_place(folder: Path) -> Path:
+    """Return a place that Triton does not read: beside the repository, or inside the model on another file system."""
     repository, outside = folder.parent, folder.parent.resolve().parent
     if outside.stat().st_dev != repository.stat().st_dev or not os.access(outside, os.W_OK):
         folder.mkdir(exist_ok=True)
-        outside = folder
-    private = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=outside))
-    try:
-        scratch = private / folder.name  # with the usual permissions: a server may run as another user
-        scratch.mkdir()
-        yield scratch
-    finally:
-        shutil.rmtree(private, ignore_errors=True)
+        return folder
+    return outside
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import time
 
 import pytest
@@ -17,6 +18,7 @@ from hrnet_deploy.artifact.engine_sidecar import (
 )
 from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
+from hrnet_deploy.limits import JSON_FILE_BYTES
 from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, ShapeRange, Task, TensorSpec
 
 CARD = ModelCard(
@@ -143,13 +145,14 @@ def test_rebuild_is_one_safe_command(command, tmp_path):
 
 def test_huge_and_binary_sidecars_are_refused(tmp_path):
     path = tmp_path / "w18.engine.json"
-    path.write_bytes(b" " * (9 << 20))
-    with pytest.raises(ArtifactError, match="under 8 MiB"):
+    path.touch()
+    os.truncate(path, JSON_FILE_BYTES + 1)
+    with pytest.raises(ArtifactError, match=f"at most {JSON_FILE_BYTES} bytes"):
         read_sidecar(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(ArtifactError, match="UTF-8"):
         read_sidecar(path)
-    with pytest.raises(ArtifactError, match="directory"):
+    with pytest.raises(ArtifactError, match="got the folder"):
         read_sidecar(tmp_path)
 
 

@@ -1,13 +1,15 @@
 import hashlib
 import json
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hrnet_deploy.artifact.card import CARD_KEY, card_from_metadata, card_metadata
-from hrnet_deploy.artifact.files import atomic_output, sha256_file
+from hrnet_deploy.artifact.files import atomic_folder, atomic_output, check_output, sha256_file
 from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES, imagenet_classes
 from hrnet_deploy.errors import ArtifactError, MissingFileError, UsageError
 from hrnet_deploy.spec import ModelCard, Preprocessing, ShapeRange, TensorSpec
@@ -79,14 +81,14 @@ def test_a_folder_as_output_is_refused_before_anything_is_computed(tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_computed(tmp_path):
     (tmp_path / "file").write_bytes(b"")
     target = tmp_path / "file" / "net.onnx"
-    with pytest.raises(UsageError, match="output folder must be writable"), atomic_output(target):
+    with pytest.raises(UsageError, match="output must be writable"), atomic_output(target):
         pytest.fail("the body ran")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere; run as another user")
 def test_a_read_only_folder_is_refused_before_anything_is_computed(tmp_path):
     tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="output folder must be writable"), atomic_output(tmp_path / "net.onnx"):
+    with pytest.raises(UsageError, match="output must be writable"), atomic_output(tmp_path / "net.onnx"):
         pytest.fail("the body ran")
 
 
@@ -174,3 +176,108 @@ def test_a_card_with_a_stretch_cut_out_is_the_same_card_or_a_bad_artefact(data):
     except ArtifactError:
         return
     assert isinstance(read, ModelCard)
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_the_marker_of_several_files_never_stands_beside_others(tmp_path, monkeypatch, moves):
+    target = tmp_path / "report.json"
+    names = ("report.csv", "report.html", "report.json")
+    for name in names:
+        (tmp_path / name).write_text("old")
+    real, done = type(target).replace, []
+
+    def ends(self, to):
+        if len(done) == moves:
+            raise RuntimeError
+        done.append(to)
+        return real(self, to)
+
+    monkeypatch.setattr(type(target), "replace", ends)
+
+    def write():
+        with atomic_output(target) as temporary:
+            for name in names:
+                temporary.with_name(name).write_text("new")
+
+    if moves == len(names):
+        write()
+    else:
+        with pytest.raises(RuntimeError):
+            write()
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    assert ("report.json" in found) == (moves == len(names))
+    if "report.json" in found:
+        assert found == dict.fromkeys(names, "new")
+
+
+def test_a_file_that_fails_before_the_moves_leaves_all_old_ones(tmp_path):
+    (tmp_path / "report.json").write_text("old")
+    (tmp_path / "report.html").mkdir()
+
+    def write():
+        with atomic_output(tmp_path / "report.json") as temporary:
+            temporary.write_text("new")
+            temporary.with_name("report.html").write_text("new")
+
+    with pytest.raises(UsageError, match="output must be a file, got the folder"):
+        write()
+    assert (tmp_path / "report.json").read_text() == "old"
+
+
+def test_a_link_is_replaced_and_its_target_stays(tmp_path):
+    (tmp_path / "target").write_text("mine")
+    for name, target in (("link", "target"), ("dangling", "nowhere")):
+        (tmp_path / name).symlink_to(target)
+        with atomic_output(tmp_path / name) as temporary:
+            temporary.write_text("new")
+        assert not (tmp_path / name).is_symlink()
+        assert (tmp_path / name).read_text() == "new"
+    assert (tmp_path / "target").read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_name_may_have_all_bytes_that_the_disk_takes(tmp_path):
+    with atomic_output(tmp_path / ("x" * 250 + ".onnx")) as temporary:
+        temporary.write_text("whole")
+    with pytest.raises(UsageError, match=r"got 'File name too long' for .*Choose a shorter name\."):
+        check_output(tmp_path / ("x" * 251 + ".onnx"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs devices and pipes")
+def test_devices_pipes_and_impossible_paths_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (Path("/dev/full"), tmp_path / "pipe"):
+        with pytest.raises(UsageError, match="output must be a regular file, got a device, pipe or socket"):
+            check_output(path)
+    for path in (Path("a\0b"), tmp_path / "\ud800"):
+        with pytest.raises(UsageError, match="output must be a path"):
+            check_output(path)
+
+
+def test_an_output_is_none_of_the_inputs_under_any_name(tmp_path):
+    (tmp_path / "in").touch()
+    (tmp_path / "link").symlink_to("in")
+    check_output(tmp_path / "out", [tmp_path / "in"])
+    check_output(tmp_path / "in", [tmp_path / "out", Path("n" * 5000)])
+    for path in ("in", "link"):
+        with pytest.raises(UsageError, match="output must be another file than the inputs"):
+            check_output(tmp_path / path, [tmp_path / "none", tmp_path / "in"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("durable", [True, False])
+def test_content_is_on_the_disk_before_its_name(tmp_path, monkeypatch, durable):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(Path(f"/proc/self/fd/{handle}").readlink()))
+    with atomic_output(tmp_path / "out", durable=durable) as temporary:
+        temporary.write_text("whole")
+    assert [each.name for each in synced] == (["out", tmp_path.name] if durable else [])
+
+
+def test_a_folder_appears_whole_and_replaces_another(tmp_path):
+    for text in ("first", "second"):
+        with atomic_folder(tmp_path / "part") as folder:
+            (folder / "rows").write_text(text)
+            assert not (tmp_path / "part").exists() or (tmp_path / "part/rows").read_text() == "first"
+        assert [path.read_text() for path in (tmp_path / "part").iterdir()] == [text]
+    assert [path.name for path in tmp_path.iterdir()] == ["part"]

@@ -114,9 +114,10 @@ def test_real_onnx_renamed(engine, photos_onnx):
 
 
 def test_missing_file_and_folder(tmp_path):
-    for path in (tmp_path / "none.engine", tmp_path):
-        with pytest.raises(MissingFileError):
-            read_plan(path)
+    with pytest.raises(MissingFileError, match="must exist"):
+        read_plan(tmp_path / "none.engine")
+    with pytest.raises(ArtifactError, match="got the folder"):
+        read_plan(tmp_path)
 
 
 @pytest.mark.slow

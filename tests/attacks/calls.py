@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.cli.console import launch
+from hrnet_deploy.cli.launch import launch
 
 
 def _launched(function: Callable[..., Any]) -> Callable[..., int]:

@@ -103,7 +103,7 @@ def test_an_interrupted_part_leaves_nothing(arrow, tmp_path, segmented, form):
     assert part_digest(before) == digest
     assert part_digest(write(tmp_path, form, Task.SEGMENTATION, ("a.jpg", segmented))) == digest
     assert part_digest(write(tmp_path, form, Task.SEGMENTATION, ("b.jpg", segmented))) != digest
-    (tmp_path / ".part-000003.abc").mkdir()
+    (tmp_path / ".hrnet_deploy-another_host-abc").mkdir()
     remove_unfinished(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [before.name]
 

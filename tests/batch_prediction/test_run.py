@@ -197,7 +197,7 @@ def test_interrupted_runs_continue_to_the_same_bytes(
     if how == signal.SIGINT:
         assert process.wait() == 130
         assert errors.strip().splitlines()[-1] == "hrnet-predict: interrupted"
-        assert not list(out.glob(".part-*"))
+        assert not list(out.glob(".hrnet_deploy-*"))
     else:
         assert process.wait() == -signal.SIGKILL
     again = start(*words, "--out", out)
@@ -297,7 +297,7 @@ def test_options_are_checked_before_any_image(photos_onnx, street_onnx, images, 
         ({"format": "csv"}, UsageError, "format must be one of jsonl, parquet, masks, got 'csv'"),
         ({"format": "masks"}, UsageError, "format masks needs a model for segmentation"),
         ({"topk": 0}, UsageError, "topk must be at least 1"),
-        ({"chunk": 0}, UsageError, "chunk must be at least 1"),
+        ({"chunk": 0}, UsageError, "chunk must be 1 to 1000000000, got 0"),
         ({"batch": 0}, UsageError, "batch must be at least 1"),
         ({"executor": "threads:2"}, UsageError, "executor must be one of"),
         ({"column": "image"}, UsageError, "column applies to Parquet files"),

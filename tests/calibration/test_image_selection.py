@@ -79,6 +79,6 @@ def test_overlap_reads_only_what_can_clash(tmp_path, monkeypatch):
     for name, content in {"a": b"1", "b": b"2", "long": b"33"}.items():
         (tmp_path / name).write_bytes(content)
     read = []
-    monkeypatch.setattr(module, "sha256_file", lambda path: read.append(path.name) or path.name)
+    monkeypatch.setattr(module, "read_file", lambda path: read.append(path.name) or path.read_bytes())
     check_disjoint([tmp_path / "a"], [tmp_path / "long", tmp_path / "b"])
     assert sorted(read) == ["a", "b"]

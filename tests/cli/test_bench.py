@@ -98,7 +98,7 @@ def test_a_fixed_batch_is_measured_though_another_is_asked_for(command, fixed):
         (["--seconds", "0"], "seconds must be above 0"),
         (["--seconds", "nan"], "seconds must be above 0"),
         (["--streams", "0"], "streams must be 1 to 64, got 0"),
-        (["--threads", "0"], "threads must be at least 1, got 0"),
+        (["--threads", "0"], "argument --threads: must be a whole number from 1 to 1024, got '0'"),
         (["--out", "bench.html"], "output must end in .md or .json, got 'bench.html'"),
         (["--image", "missing.jpg"], "image must be a file, got missing.jpg"),
         (["--image", __file__], "cannot be decoded"),

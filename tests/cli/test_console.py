@@ -1,158 +1,101 @@
-"""What every command shares: nothing that cannot be printed ends a run, and -q is quiet."""
+"""What is printed: one line for each line given, whatever it holds, and JSON with the same value."""
 
-import importlib
+import argparse
 import json
-import os
-import subprocess
+import logging
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-import hrnet_deploy
-from hrnet_deploy.cli import commands
+from hrnet_deploy.cli import console
 
-ROOT = Path(__file__).resolve().parents[2]
-
-NOISY = """
-import argparse, logging, sys, warnings
-from hrnet_deploy.cli.console import launch, parser, print_json, print_message
-from hrnet_deploy.errors import UsageError
-
-def parse(argv):
-    return parser("hrnet-noisy", "Makes noise.").parse_args(argv)
-
-def run(args):
-    print_message(args, "a message")
-    logging.getLogger("hrnet_deploy.x").warning("a log line")
-    warnings.warn("a warning")
-    print("a result")
-    raise UsageError("thing must be right, got wrong. Mend it.")
-
-raise SystemExit(launch("hrnet-noisy", parse, run))
-"""
+HOSTILE = "a\x1b[31m\a\b\x7f\x9b\u202e\u2028\r\nhrnet-predict: forged\udc80"
 
 
-def started(code, *words, encoding="utf-8"):
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": os.pathsep.join(sys.path)}
-    given = [sys.executable, "-c", code, *map(os.fsencode, words)]
-    done = subprocess.run(given, capture_output=True, check=False, env=environment)
-    return done.returncode, done.stdout.decode(encoding.split(":")[0]), done.stderr.decode("utf-8", "replace")
+@pytest.mark.parametrize("show", [console.print_result, console.print_lines])
+def test_a_line_stays_a_line(show, capsys):
+    show(HOSTILE, "second")
+    printed = "".join(capsys.readouterr())
+    assert printed == ("a\\x1b[31m\\x07\\x08\\x7f\\x9b\\u202e\\u2028\\r\\nhrnet-predict: forged\\udc80\nsecond\n")
 
 
-def command(module, *words, encoding="utf-8"):
-    return started(f"from hrnet_deploy.cli.{module} import main; raise SystemExit(main())", *words, encoding=encoding)
+@given(st.text(st.characters()))
+def test_json_keeps_its_value_and_is_printable(text):
+    class Stream:
+        encoding, written = "utf-8", ""
+
+        def write(self, written):
+            Stream.written = written
+
+    before, sys.stdout = sys.stdout, Stream()
+    try:
+        console.print_json({"name": text}, compact=True)
+    finally:
+        sys.stdout = before
+    assert json.loads(Stream.written) == {"name": text}
+    assert Stream.written[:-1].isprintable()
 
 
-def test_quiet_leaves_results_and_errors():
-    code, out, err = started(NOISY, "-q")
-    assert (code, out.strip()) == (2, "a result")
-    assert err.strip() == "hrnet-noisy: thing must be right, got wrong. Mend it."
+def test_json_on_a_narrow_terminal_has_its_own_escapes(monkeypatch, capsys):
+    monkeypatch.setattr(type(sys.stdout), "encoding", "ascii", raising=False)
+    console.print_json(["🐈"])
+    assert json.loads(capsys.readouterr().out) == ["🐈"]
 
 
-@pytest.mark.parametrize(
-    ("module", "words", "name"),
-    [
-        ("predict", ["m.onnx", ""], "SOURCE"),
-        ("predict", ["m.onnx", "a.png", " "], "SOURCE"),
-        ("predict", ["m.onnx", "a.png", "--save", ""], "--save"),
-        ("report", ["a.onnx", "b.onnx", "--data", ""], "--data"),
-        ("export", ["hrnet_w18", "-o", ""], "-o/--output"),
-        ("export", ["hrnet_w18", "--calib-data", ""], "--calib-data"),
-    ],
-)
-def test_an_unset_variable_is_wrong_usage_in_every_command(module, words, name, monkeypatch, capsys):
-    command = importlib.import_module(f"hrnet_deploy.cli.{module}")
-    monkeypatch.setattr(sys, "argv", [f"hrnet-{module}", *words])
-    with pytest.raises(SystemExit) as caught:
-        command.main()
-    assert caught.value.code == 2
-    assert f"argument {name}: must not be empty. Is a variable unset?" in capsys.readouterr().err
+def test_messages_are_left_out_when_quiet(capsys):
+    for quiet in (True, False):
+        console.print_message(argparse.Namespace(quiet=quiet), "one", "two\nlines")
+    assert capsys.readouterr().err == "one\ntwo\\nlines\n"
 
 
-def test_warnings_are_shown_otherwise():
-    err = started(NOISY)[2]
-    assert "a message" in err
-    assert "hrnet-noisy: a log line" in err
-    assert "a warning" in err
-    assert "WARNING hrnet_deploy.x: a log line" in started(NOISY, "-v")[2]
+def test_a_log_record_is_one_line_and_its_traceback_is_indented(capsys):
+    handler = console.LineHandler("prog: %(message)s", verbose=True)
+    try:
+        raise ValueError("first\nprog: forged\x1b[2J")
+    except ValueError:
+        info = sys.exc_info()
+    handler.handle(logging.LogRecord("x", logging.ERROR, "f", 1, "two\nlines %s", ("\x1b",), info))
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == r"prog: two lines \x1b (ValueError: first prog: forged\x1b[2J)"
+    assert len(others) >= 3
+    assert all(line.startswith("  ") for line in others)
+    assert "\x1b" not in "".join(others)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Pictures whose names are hard to print."""
-    root = tmp_path_factory.mktemp("names")
-    content = cv2.imencode(".png", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
-    names = ["a.png", "Käse.png", "漢字.png", "🐈.png", "two\nlines.png", "\x1b[31mred.png"]
-    for name in (*map(os.fsencode, names), *([b"caf\xe9.png"] if sys.platform == "linux" else [])):
-        (root / os.fsdecode(name)).write_bytes(content)
-    return root
+def test_a_record_that_cannot_be_formatted_is_shown_as_it_is(capsys):
+    handler = console.LineHandler("prog: %(message)s", verbose=False)
+    handler.handle(logging.LogRecord("x", logging.ERROR, "f", 1, "%d\nimages", ("many",), None))
+    assert capsys.readouterr().err == "%d images\n"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
-def test_every_picture_is_answered_whatever_its_name_is(photos_onnx, folder, encoding):
-    count = len(list(folder.iterdir()))
-    code, out, err = command("predict", photos_onnx, folder, "--device", "cpu", "-q", encoding=encoding)
-    assert (code, err) == (0, "")
-    assert len(out.splitlines()) == count
-    assert "\x1b" not in out
-    assert ("漢字.png" if encoding == "utf-8" else r"\u6f22\u5b57.png") in out
-    code, out, err = command("predict", photos_onnx, folder, "--device", "cpu", "-q", "--json", encoding=encoding)
-    assert (code, err) == (0, "")
-    names = {json.loads(line)["name"] for line in out.splitlines()}
-    assert names == {path.name for path in folder.iterdir()}
+def test_progress_is_one_line_that_the_next_one_clears(capsys):
+    console.print_progress("a\x1b[9A\n" + "b" * 200)
+    console.print_progress("")
+    shown = capsys.readouterr().err
+    assert shown == f"\r\x1b[Ka\\x1b[9A\\n{'b' * 70}\r\x1b[K"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
-@pytest.mark.parametrize(
-    ("module", "words"), [("doctor", ["--target", "v100"]), ("models", []), ("export", ["--help"]), ("inspect", None)]
-)
-def test_no_command_ends_in_a_traceback_on_a_narrow_terminal(photos_onnx, module, words, encoding):
-    code, out, err = command(module, *([photos_onnx] if words is None else words), encoding=encoding)
-    assert code == 0
-    assert out
-    assert "Traceback" not in err
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_what_cannot_be_written_names_standard_output_once(monkeypatch):
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        console.print_result("a")
+        with pytest.raises(OSError, match="No space left") as caught:
+            console.flush_output()
+        assert caught.value.filename == "standard output"
+        console.flush_output()  # the rest goes nowhere
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".png", ".jp2", ".avif", ".bmp"])
-def test_a_damaged_picture_is_one_line(photos_onnx, tmp_path, suffix):
-    path = tmp_path / f"bad{suffix}"
-    content = cv2.imencode(suffix, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))[1].tobytes()
-    path.write_bytes(content[: len(content) // 2] + (content[-12:] if suffix == ".png" else b""))
-    code, out, err = command("predict", photos_onnx, path, "--device", "cpu")
-    assert (code, out, len(err.splitlines())) == (2, "", 1)
-    assert f"bad{suffix}' cannot be decoded" in err
+def test_a_closed_standard_output_is_no_silent_success(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(OSError, match="standard output"):
+        console.print_result("a")
+    console.flush_output()
 
 
-def test_every_installed_command_is_listed_and_knows_its_version(capsys):
-    tomllib = pytest.importorskip("tomllib", reason="reading TOML came with Python 3.11")
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert set(scripts) == {f"hrnet-{name}" for name in commands.COMMANDS}
-    for name in commands.COMMANDS:
-        with pytest.raises(SystemExit) as ended:
-            importlib.import_module(f"hrnet_deploy.cli.{name}").parse_args(["--version"])
-        assert ended.value.code == 0
-        assert capsys.readouterr().out.strip() == f"hrnet-{name} {hrnet_deploy.__version__}"
-
-
-@pytest.mark.parametrize("words", [[], ["--help"]])
-def test_the_package_lists_its_commands(words, monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["hrnet_deploy", *words])
-    assert commands.main() == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in commands.COMMANDS)
-    assert max(map(len, lines)) <= 80
-
-
-@pytest.mark.parametrize(("word", "code"), [("models", 0), ("hrnet-models", 0), ("model", 2)])
-def test_the_package_runs_a_command(word, code):
-    command = [sys.executable, "-m", "hrnet_deploy", word, "hrnet_w18.ms_in1k"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert found.returncode == code
-    assert ("hrnet_w18.ms_in1k" in found.stdout) is (code == 0)
-    assert ("no command is named model" in found.stderr) is (code == 2)
+def test_a_closed_standard_error_ends_no_run(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    console.print_lines("a")

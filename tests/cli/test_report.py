@@ -174,8 +174,14 @@ def test_other_files_of_the_folder_stay(command, photos_onnx, photos, tmp_path):
         (("{photos}", "{photos}", "--data", "{unlabelled}"), "images need labels"),
         (("{photos}", "{photos}", "--data", "{scenes}"), "one class an image"),
         (("{street}", "{street}", "--data", "{data}"), "segmentation data must be laid out"),
-        (("{photos}", "{photos}", "--data", "{data}", "--limit", "0"), "limit must be positive, got 0"),
-        (("{photos}", "{photos}", "--data", "{data}", "--batch", "0"), "batch must be at least 1, got 0"),
+        (
+            ("{photos}", "{photos}", "--data", "{data}", "--limit", "0"),
+            "argument --limit: must be a whole number from 1 to 1000000000, got '0'",
+        ),
+        (
+            ("{photos}", "{photos}", "--data", "{data}", "--batch", "0"),
+            "argument --batch: must be a whole number from 1 to 4096, got '0'",
+        ),
         (("{photos}", "{photos}", "--data", "{data}", "--out", "{photos}"), "report needs a folder, got the file"),
         (("{photos}", "{photos}", "--data", "{data}", "--window", "wide"), "window must be H or HxW"),
         (("{photos}", "{photos}", "--data", "{data}", "--seconds", "0"), "seconds must be above 0"),

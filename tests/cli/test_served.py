@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -227,3 +228,28 @@ def test_bad_input_is_one_line(command, token, words, code, message):
     assert (found, out, len(errors)) == (code, "", 1)
     assert message in errors[0]
     assert "secret" not in errors[0]
+
+
+def test_a_slow_server_ends_a_command_in_the_given_time(command, v2, folder):
+    v2.replies["/v2/models/m"] = lambda _: time.sleep(3)
+    began = time.monotonic()
+    code, out, err = command("predict", v2.url, folder / "cat" / "2.png", "--timeout", "0.3")
+    assert (code, out) == (1, "")
+    assert "must respond within 0.3 s, got no complete response" in err[0]
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("timeout", "reason"),
+    [("0", "timeout must be above 0"), ("nan", "timeout must be above 0"), ("1e9", "at most 86,400 seconds")],
+)
+def test_a_time_without_meaning_is_refused(command, v2, timeout, reason):
+    code, _, err = command("inspect", v2.url, "--timeout", timeout)
+    assert code == 2
+    assert reason in err[0]
+
+
+def test_a_time_for_files_only_is_refused(command, photos_onnx):
+    code, _, err = command("inspect", photos_onnx, "--timeout", "5")
+    assert code == 2
+    assert "--timeout must be for a model on a server, got 5 for files only" in err[0]

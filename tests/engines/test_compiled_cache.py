@@ -44,7 +44,7 @@ def test_one_folder_a_content_runtime_and_version(tmp_path, cache):
 
 
 def test_what_was_not_opened_for_longest_makes_room(cache, monkeypatch):
-    monkeypatch.setattr(compiled_cache, "_MAX_BYTES", 450)
+    monkeypatch.setattr(compiled_cache, "_MAX_BYTES", 700)
 
     def keep(content):
         folder = compiled_folder("openvino", content)

@@ -8,6 +8,7 @@ from hrnet_deploy.engines import streams as room
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.engines.streams import streams_for, threads_per_stream
 from hrnet_deploy.errors import UsageError
+from hrnet_deploy.predictor import Predictor
 
 NET = onnx.parser.parse_model(
     '<ir_version: 9, opset_import: ["" : 20]>\n'
@@ -47,10 +48,16 @@ def test_the_pool_and_its_callers_are_as_many_as_the_threads(monkeypatch):
     assert threads_per_stream(4, 2) == 1
 
 
-@pytest.mark.parametrize("streams", [0, -1])
-def test_less_than_one_is_refused(streams):
-    with pytest.raises(UsageError, match=f"streams must be at least 1, got {streams}"):
+@pytest.mark.parametrize("streams", [0, -1, 2**32])
+def test_a_number_that_no_machine_has_is_refused(streams):
+    with pytest.raises(UsageError, match=f"streams must be 1 to 256, got {streams}"):
         open_engine(NET, device="cpu", streams=streams)
+
+
+@pytest.mark.parametrize("threads", [0, 2**32])
+def test_threads_that_no_machine_has_are_refused(threads):
+    with pytest.raises(UsageError, match=f"threads must be 1 to 1024, got {threads}"):
+        Predictor("net.onnx", threads=threads)
 
 
 def test_lanes_side_by_side_answer_as_one_does():

@@ -70,8 +70,8 @@ def test_blank_labels(colour_net, scenes, picture_file):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch": 0}, "batch must be at least 1, got 0"),
-        ({"workers": 0}, "workers must be at least 1, got 0"),
+        ({"batch": 0}, "batch must be 1 to 4096, got 0"),
+        ({"workers": 0}, "workers must be 1 to 1024, got 0"),
         ({"limit": -1}, "limit must be positive, got -1"),
         ({"window": (8, 8)}, "sliding windows are for segmentation"),
         ({"journal": "journal"}, "a journal needs artifacts as files, got colour_net"),

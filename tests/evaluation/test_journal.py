@@ -77,5 +77,5 @@ def test_places_that_cannot_be_used(tmp_path):
         Journal(tmp_path / "file", {}).open()
     journal = Journal(tmp_path, {})
     journal.path.mkdir()
-    with pytest.raises(UsageError, match=r"journal must be readable"):
+    with pytest.raises(UsageError, match=r"journal must be a file"):
         read(journal)

@@ -70,7 +70,7 @@ def test_a_file_that_goes_away(run, photos):
     root = photos(4)
     records, _ = run(root)
     sorted(root.rglob("*.png"))[3].unlink()
-    with pytest.raises(MissingFileError, match=r"must exist, got no such file"):
+    with pytest.raises(MissingFileError, match=r"must exist, got no file"):
         list(records)
 
 

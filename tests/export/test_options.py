@@ -9,6 +9,7 @@ import pytest
 
 from hrnet_deploy import UsageError, export
 from hrnet_deploy.cli.export import main, parse_args
+from hrnet_deploy.export.graph_io import check_modes
 from hrnet_deploy.export.option_declaration import ExportKind, flag
 from hrnet_deploy.export.options import ExportOptions, declarations
 from hrnet_deploy.export.options_text import options_text
@@ -210,3 +211,24 @@ def actions_of(module):
         module.parse_args([])
     assert seen
     return seen
+
+
+@pytest.mark.parametrize("name", ["num_classes", "calib_images", "eval_limit", "aux_streams"])
+@pytest.mark.parametrize("value", [10**12, -1])
+def test_a_number_beyond_its_limits_names_the_flag(name, value):
+    with pytest.raises(UsageError, match=rf"^--{name.replace('_', '-')} must be \d+ to \d+, got {value}\. Correct it"):
+        ExportOptions(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 65536}, "--batch must be at most 4096, got '65536'"),
+        ({"batch": "1:8:999999999"}, "--batch must be at most 4096"),
+        ({"imgsz": 999999999}, "--imgsz must be at most 32768 pixels a side, got '999999999'"),
+        ({"imgsz": "64:128:64x99999"}, "--imgsz must be at most 32768"),
+    ],
+)
+def test_a_shape_beyond_its_limits_names_the_flag(options, message):
+    with pytest.raises(UsageError, match=message):
+        check_modes(ExportOptions(**options))

@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 
 
 class RawServer:
@@ -79,3 +80,27 @@ def raw_server(script):
         yield server
     finally:
         server.close()
+
+
+def once(*parts):
+    """A script that sends its parts after a request, and closes."""
+
+    def script(server, connection, _):
+        server.receive(connection)
+        for part in parts:
+            connection.sendall(part)
+
+    return script
+
+
+def forever(head, piece, pause_s=0.0):
+    """A script that sends a head after a request, and then the same piece without an end."""
+
+    def script(server, connection, _):
+        server.receive(connection)
+        connection.sendall(head)
+        while True:
+            connection.sendall(piece)
+            time.sleep(pause_s)
+
+    return script

@@ -209,7 +209,7 @@ def test_read_classes(tmp_path, content, expected):
         ("cat\ndog\n".encode("utf-16"), "UTF-8 text"),
         (b"x" * 201, "line 1, must have at most 200 characters, got 201"),
         (b"ok\n" + b"\tb\tc", "printable"),
-        (b"x\n" * (1 << 22), "too many bytes"),
+        (b"x\n" * (1 << 22), "must have at most 4194304 bytes"),
         (b"0 cat\n1 dog\n3 cow\n", "without gaps, got no 2"),
         (b'{"0": "cat", "2": "dog"}', "without gaps, got no 1"),
         (b'{"2": "cat", "3": "dog"}', "number the classes from 0 or 1"),
@@ -234,7 +234,7 @@ def test_read_classes_refuses(tmp_path, content, message):
 def test_read_classes_needs_a_file(tmp_path):
     with pytest.raises(MissingFileError, match="must exist"):
         read_classes(tmp_path / "none.txt")
-    with pytest.raises(UsageError, match="readable"):
+    with pytest.raises(UsageError, match="must be a file, got the folder"):
         read_classes(tmp_path)
 
 

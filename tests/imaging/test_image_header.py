@@ -117,5 +117,5 @@ def test_damaged_headers_end_in_one_line(kind, data):
 def test_a_bmp_cut_within_its_header_is_refused(compression):
     content = b"BM" + bytes(12) + struct.pack("<IiiHHI", 40, 30, 20, 1, 16, compression) + bytes(40)
     for length in range(14, 66):
-        with pytest.raises(ImageError, match="cannot be decoded"):
+        with pytest.raises(ImageError, match=r"cannot be decoded|must be complete"):
             read_frame(content[:length])

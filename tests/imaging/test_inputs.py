@@ -14,6 +14,7 @@ from PIL import Image
 
 from hrnet_deploy.errors import HrnetDeployError, ImageError
 from hrnet_deploy.imaging.sources import is_live, is_single, items, read_frame
+from hrnet_deploy.system.regular_file import ALLOW_SPECIAL
 
 RNG = np.random.default_rng(3)
 BGR = RNG.integers(0, 256, (12, 17, 3), np.uint8)
@@ -112,7 +113,11 @@ def test_files_that_give_no_bytes_say_why(file, make, message):
 
 @pytest.mark.skipif(not pathlib.Path("/dev/zero").exists(), reason="needs a device without an end")
 def test_a_device_without_an_end_is_not_read_for_ever(monkeypatch):
-    monkeypatch.setattr("hrnet_deploy.imaging.image_files.FILE_LIMIT_BYTES", 1 << 22)
+    monkeypatch.setattr("hrnet_deploy.imaging.image_files.IMAGE_FILE_BYTES", 1 << 22)
+    monkeypatch.setattr("hrnet_deploy.imaging.sources.IMAGE_FILE_BYTES", 1 << 22)
+    with pytest.raises(ImageError, match="got a character device at /dev/zero"):
+        read_frame("/dev/zero")
+    monkeypatch.setenv(ALLOW_SPECIAL, "1")
     with pytest.raises(ImageError, match="must have at most 4194304 bytes"):
         read_frame("/dev/zero")
     with pytest.raises(ImageError, match="must have at most 4194304 bytes"), open("/dev/zero", "rb") as endless:  # noqa: PTH123

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from hrnet_deploy.errors import HrnetDeployError, ImageError, MissingFileError
+from hrnet_deploy.imaging.decoder_process import DecoderProcess
 from hrnet_deploy.imaging.sources import as_image_error, is_live, is_single, items, read_frame
 
 RNG = np.random.default_rng(7)
@@ -89,7 +90,7 @@ def test_empty_collections_say_so(tmp_path):
         list(frames(tmp_path))
     with pytest.raises(MissingFileError, match="got no match"):
         list(frames(f"{tmp_path}/*.png"))
-    with pytest.raises(MissingFileError, match=r"video .*gone\.mp4' must exist"):
+    with pytest.raises(MissingFileError, match=r"video must exist, got no file .*gone\.mp4"):
         list(frames(tmp_path / "gone.mp4"))
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     with pytest.raises(ImageError, match=r"bad\.mp4' cannot be opened"):
@@ -129,7 +130,19 @@ def test_a_video_is_read_frame_by_frame(video):
     assert got[0].path == video
 
 
-def test_closing_the_stream_releases_the_video(video, monkeypatch):
+def test_closing_the_stream_ends_the_decoder_of_a_video(video, monkeypatch):
+    ended = []
+    close = DecoderProcess.close
+    monkeypatch.setattr(DecoderProcess, "close", lambda process: ended.append(process) or close(process))
+    stream = frames(video)
+    assert next(stream).name == "clip.avi#0"
+    stream.close()
+    assert len(ended) == 1
+    assert len(list(frames(video))) == 4  # a decoder that finished waits for the next
+    assert len(ended) == 1
+
+
+def test_closing_the_stream_releases_the_camera(monkeypatch):
     released = []
 
     class Capture:
@@ -149,16 +162,13 @@ def test_closing_the_stream_releases_the_video(video, monkeypatch):
             released.append(self.address)
 
     monkeypatch.setattr(cv2, "VideoCapture", Capture)
-    stream = frames(video)
-    assert next(stream).name == "clip.avi#0"
-    stream.close()
     camera = frames(0)
     assert next(camera).name == "camera0#0"
     camera.close()
     text = frames(["1"])
     assert next(text).name == "camera1#0"
     text.close()
-    assert released == [str(video), 0, 1]
+    assert released == [0, 1]
 
 
 def test_threads_read_side_by_side():

@@ -30,7 +30,7 @@ def test_classification_takes_multiples_of_32():
 
 
 def test_class_count_must_be_positive():
-    with pytest.raises(UsageError, match="at least 1, got 0"):
+    with pytest.raises(UsageError, match="1 to 100000, got 0"):
         build_network(CLS, 0)
 
 

@@ -149,6 +149,63 @@ def test_a_client_that_leaves_frees_its_place_and_is_not_computed(gate, jpegs):
     run(check, {"m": gate.predictor})
 
 
+def test_bodies_in_work_have_a_limit_together(gate, jpegs):
+    async def check(app):
+        bodies = app.state.models.bodies
+        first = [asyncio.ensure_future(asgi_call(app, "POST", "/predict", jpegs[0])) for _ in range(2)]
+        await gate.wait_until_entered()
+        await until(lambda: bodies.used == 2 * len(jpegs[0]))
+        status, headers, body = await asgi_call(app, "POST", "/predict", jpegs[0])
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert "bodies of all requests must have at most" in json.loads(body)["error"]
+        assert bodies.used == 2 * len(jpegs[0])
+        gate.open.set()
+        assert [(await one)[0] for one in first] == [200, 200]
+        await until(lambda: bodies.used == 0)
+        assert (await asgi_call(app, "POST", "/predict", jpegs[0]))[0] == 200
+
+    run(check, {"m": gate.predictor}, limits=serving.Limits(in_flight_bytes=int(2.5 * len(jpegs[0]))))
+
+
+def test_a_body_beyond_the_common_limit_passes_alone(photos, jpegs):
+    async def check(app):
+        assert (await asgi_call(app, "POST", "/predict", jpegs[0]))[0] == 200
+        assert app.state.models.bodies.used == 0
+
+    run(check, {"m": photos}, limits=serving.Limits(in_flight_bytes=10))
+
+
+def test_the_body_of_a_client_that_left_is_counted_until_its_work_ends(gate, jpegs):
+    async def check(app):
+        leaves = asyncio.Event()
+        one = asyncio.ensure_future(asgi_call(app, "POST", "/predict", jpegs[0], leaves=leaves))
+        await gate.wait_until_entered()
+        leaves.set()
+        assert (await one)[0] is None
+        assert app.state.models.bodies.used == len(jpegs[0])
+        gate.open.set()
+        await until(lambda: app.state.models.bodies.used == 0)
+
+    run(check, {"m": gate.predictor})
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind"),
+    [
+        ("/predict", b"no image", "image/png"),
+        ("/predict", b"[" * 1000, "application/json"),
+        ("/predict", b'{"images": ["aGk=", "x"]}', "application/json"),
+        ("/v2/models/m/infer", b"{}", "application/json"),
+    ],
+)
+def test_a_refused_request_gives_its_bytes_back(photos, path, body, kind):
+    async def check(app):
+        await asgi_call(app, "POST", path, body, {"content-type": kind})
+        assert app.state.models.bodies.used == 0
+
+    run(check, {"m": photos})
+
+
 def test_a_failure_has_no_internals_in_its_response(photos_onnx, jpegs, monkeypatch, caplog):
     with Predictor(photos_onnx, device="cpu") as predictor:
         infer = predictor.infer
@@ -287,6 +344,7 @@ def test_metrics_are_read_by_the_library_of_prometheus(server, jpegs):
         "hrnet_batch_images": "histogram",
         "hrnet_queue_images": "gauge",
         "hrnet_images_in_use": "gauge",
+        "hrnet_body_bytes": "gauge",
         "hrnet_requests_in_flight": "gauge",
     }
     done = [

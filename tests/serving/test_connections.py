@@ -11,6 +11,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from hrnet_deploy.serving.connections import limited
 
+LARGE = 30_000_000
+
 
 async def application(scope, receive, send):
     """Responds with the size of the body, once it has all of it."""
@@ -22,7 +24,7 @@ async def application(scope, receive, send):
         size += len(message["body"])
         if not message["more_body"]:
             break
-    content = str(size).encode()
+    content = bytes(LARGE) if scope["path"] == "/large" else str(size).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(content))]})
     await send({"type": "http.response.body", "body": content})
 
@@ -36,8 +38,8 @@ def protocols():
 
 
 @pytest.fixture(params=protocols(), ids=lambda kind: kind.__name__)
-def port(request):
-    """A server with at most three connections, and 0.3 s for a head."""
+def protocol_port(request):
+    """A server with at most three connections, and 0.3 s for a head: its port and its state."""
     config = uvicorn.Config(application, lifespan="off", log_config=None, ws="none")
     config.load()
     config.http_protocol_class = limited(request.param, connections=3, head_timeout_s=0.3)
@@ -45,9 +47,14 @@ def port(request):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
-        yield listener.getsockname()[1]
+        yield listener.getsockname()[1], server.server_state
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture
+def port(protocol_port):
+    return protocol_port[0]
 
 
 def exchange(port, *parts, wait_s=0.0):
@@ -107,3 +114,31 @@ def test_one_connection_too_many_is_refused(port):
         response = exchange(port, WHOLE)
     assert response.startswith(b"HTTP/1.1 503 Service Unavailable")
     assert b"Retry-After: 1\r\n" in response
+
+
+def test_a_client_that_does_not_read_is_let_go(protocol_port):
+    """The kernel holds the start of a large response, the transport the rest, and the client reads nothing."""
+    port, state = protocol_port
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        deadline = time.monotonic() + 10
+        while not state.total_requests:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert len(state.connections) == 1
+        while state.connections:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_a_client_that_reads_slowly_gets_all_of_it(protocol_port):
+    port, _ = protocol_port
+    received = 0
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while chunk := connection.recv(1 << 20):
+            received += len(chunk)
+            time.sleep(0.05)
+    assert received > LARGE

@@ -1,5 +1,6 @@
 """Clients that lie about lengths, send slowly, stop in the middle, or send noise: no traceback, no 500, flat memory."""
 
+import base64
 import json
 import os
 import random
@@ -16,6 +17,7 @@ from helpers.http_server import form, http_server
 pytestmark = pytest.mark.slow
 FUZZED = int(os.environ.get("HRNET_DEPLOY_FUZZED_REQUESTS", "300"))
 SEED = 20261129
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 PREDICT = b"POST /models/photos/predict HTTP/1.1\r\nHost: localhost\r\n"
 
 
@@ -24,8 +26,12 @@ def strict(photos_onnx, tmp_path_factory):
     """A server with short times and few connections."""
     words = (f"photos={photos_onnx}", "--read-timeout", 1, "--max-connections", 12, "--max-body", 2, "--streams", 1)
     with http_server(tmp_path_factory.mktemp("strict"), *words) as server:
+        server.post("/predict", b"x")
+        before = server.rss_bytes
         yield server
+        assert server.rss_bytes - before < 400 << 20
     assert "Traceback" not in server.log
+    assert not CONTROL.search(server.log)
 
 
 def status_of(response):
@@ -95,6 +101,144 @@ def test_a_slow_body_ends_its_request(strict):
     assert status_of(response) == 408
 
 
+def posted(path, kind, body, *headers):
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Type: {kind}", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, *headers, "Connection: close", "", ""]).encode("utf-8", "surrogatepass") + body
+
+
+def in_form(*parts, end=b"--b--\r\n"):
+    body = b"".join(b"--b\r\n" + part + b"\r\n" for part in parts) + end
+    return posted("/predict", "multipart/form-data; boundary=b", body)
+
+
+NAMED = b'Content-Disposition: form-data; name="image"; filename="x"\r\n'
+GET = b"GET /v2/health/live HTTP/1.1\r\nHost: localhost\r\n"
+INFER = "/v2/models/photos/infer"
+CLOSE = b"Connection: close\r\n"
+CHUNKED = PREDICT + b"Transfer-Encoding: chunked\r\n"
+TENSOR = {"name": "input", "datatype": "FP32", "shape": [1, 3, 64, 64]}
+
+
+def tensor(size=None, data=b"", **changes):
+    entry = TENSOR | changes | ({} if size is None else {"parameters": {"binary_data_size": size}})
+    text = json.dumps({"inputs": [entry]}).encode()
+    return posted(INFER, "application/octet-stream", text + data, f"Inference-Header-Content-Length: {len(text)}")
+
+
+FAMILIES = {
+    "form: a long boundary": posted("/predict", "multipart/form-data; boundary=" + "b" * 9000, b"x"),
+    "form: many headers": in_form(b"X: y\r\n" * 500 + NAMED + b"\r\nx"),
+    "form: a large header": in_form(b"X: " + b"y" * 500_000 + b"\r\n" + NAMED + b"\r\nx"),
+    "form: many parts": in_form(*[NAMED + b"\r\nx"] * 2000),
+    "form: no disposition": in_form(b"\r\nx"),
+    "form: no end": in_form(NAMED + b"\r\nx", end=b""),
+    "form: starts of boundaries": posted("/predict", "multipart/form-data; boundary=b", b"\r\n--" * 400_000),
+    "form: dashes": in_form(NAMED + b"\r\n" + b"-" * 1_900_000),
+    "form: options": in_form(b"Content-Disposition: form-data" + b"; a=b" * 700 + b"\r\n\r\nx"),
+    "form: quotes": in_form(b'Content-Disposition: form-data; name="' + b'\\"' * 1500 + b"\r\n\r\nx"),
+    "form: a path": in_form(b'Content-Disposition: form-data; name="image"; filename="../../etc/\x1b[2J"\r\n\r\nx'),
+    "form: a form inside": in_form(NAMED + b"Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\r\nx\r\n--c--"),
+    "head: two hosts": GET + b"Host: evil.example\r\n\r\n",
+    "head: no host": b"GET / HTTP/1.1\r\n\r\n",
+    "head: a host with control characters": b"GET / HTTP/1.1\r\nHost: \x1b[2J\r\n" + CLOSE + b"\r\n",
+    "head: a folded line": GET + b"X: a\r\n b\r\nConnection: close\r\n\r\n",
+    "head: a blank before the colon": GET + b"X : a\r\n\r\n",
+    "head: a null": GET + b"X: a\0b\r\n\r\n",
+    "head: a bare line feed": GET + b"X: a\nY: b\nConnection: close\r\n\r\n",
+    "head: many lines": GET + CLOSE + b"X: y\r\n" * 3000 + b"\r\n",
+    "head: length and chunks": CHUNKED + b"Content-Length: 5\r\n\r\n0\r\n\r\n" + GET + CLOSE + b"\r\n",
+    "head: chunks twice": PREDICT + b"Transfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n",
+    "head: chunks by another name": PREDICT + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "head: a signed length": PREDICT + b"Content-Length: +5\r\n\r\nabcde",
+    "head: a length in other digits": PREDICT + b"Content-Length: \xd9\xa1\r\n\r\nx",
+    "head: two tokens": GET + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\nConnection: close\r\n\r\n",
+    "chunk: a huge size": CHUNKED + b"\r\nFFFFFFFFFFFFFFFFFFFF\r\nx",
+    "chunk: two gigabytes": CHUNKED + b"\r\n80000000\r\nx",
+    "chunk: a negative size": CHUNKED + b"\r\n-1\r\nx",
+    "chunk: a large extension": CHUNKED + CLOSE + b"\r\n1;" + b"a" * 100_000 + b"\r\nx\r\n0\r\n\r\n",
+    "chunk: trailers": CHUNKED + CLOSE + b"\r\n1\r\nx\r\n0\r\n" + b"X: y\r\n" * 5000 + b"\r\n",
+    "upgrade: websocket": GET
+    + b"Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n",
+    "upgrade: h2c": GET + b"Connection: Upgrade, HTTP2-Settings, close\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n",
+    "upgrade: HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "path: out of the folder": posted("/models/..%2f..%2fetc%2fpasswd/predict", "image/png", b"x"),
+    "path: a null": posted("/models/a%00b/predict", "image/png", b"x"),
+    "path: a line": posted("/models/a%0d%0aSet-Cookie:%20a=b%1b%5b2J/predict", "image/png", b"x"),
+    "path: overlong UTF-8": posted("/models/%c0%ae%c0%ae/predict", "image/png", b"x"),
+    "path: other bytes": b"GET /\xff\xfe HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "path: long": posted("/models/" + "a" * 15_000 + "/predict", "image/png", b"x"),
+    "path: a whole URL": b"GET http://evil.example/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    "path: a host": b"CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost\r\n" + CLOSE + b"\r\n",
+    "path: a star": b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    "query: many parameters": posted("/predict?" + "a=b&" * 3000, "image/png", b"x"),
+    "query: surrogates": posted("/predict?topk=%ed%a0%80", "image/png", b"x"),
+    "json: deep": posted("/predict", "application/json", b"[" * 1_000_000),
+    "json: an integer": posted("/predict", "application/json", b'{"image": ' + b"9" * 1_000_000 + b"}"),
+    "json: a surrogate": posted("/predict", "application/json", b'{"image\\ud800": 1}'),
+    "json: many values": posted("/predict", "application/json", b'{"images": [' + b"[]," * 600_000 + b"1]}"),
+    "json: members": posted("/predict", "application/json", b'{"image": "aGk=", "image": "aGk=", "x": 1}'),
+    "json: UTF-16": posted("/predict", "application/json", '{"image": "aGk="}'.encode("utf-16")),
+    "json: a URL as image": posted("/predict", "application/json", b'{"image": "http://127.0.0.1:1/x.png"}'),
+    "json: a path as image": posted("/predict", "application/json", b'{"image": "/etc/passwd"}'),
+    "v2: deep": posted(INFER, "application/json", b'{"inputs": ' + b"[" * 1_000_000),
+    "v2: many values": posted(INFER, "application/json", b'{"inputs": [' + b"[]," * 600_000 + b"1]}"),
+    "v2: wide texts": tensor(data=b"", shape=[20_001], datatype="BYTES"),
+    "v2: texts as numbers": posted(
+        INFER, "application/json", json.dumps({"inputs": [TENSOR | {"data": ["x" * 500_000, *[""] * 12_287]}]}).encode()
+    ),
+    "v2: a huge shape": tensor(0, shape=[0, 1 << 61, 1 << 61]),
+    "v2: a negative shape": tensor(4, b"abcd", shape=[-1, -1]),
+    "v2: more than there is": tensor(1 << 40, b"abcd"),
+    "v2: less than there is": tensor(0, b"abcd"),
+    "v2: a size of minus one": tensor(-1, b"abcd"),
+    "v2: texts": tensor(400_000, bytes(400_000), datatype="BYTES", shape=[100_000]),
+    "v2: a type that is a list": tensor(4, b"abcd", datatype=["FP32"]),
+    "v2: a surrogate": posted(INFER, "application/json", b'{"id": "\\ud800", "inputs": []}'),
+    "v2: many tensors": posted(INFER, "application/json", json.dumps({"inputs": [TENSOR] * 20_000}).encode()),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families_of_hostile_requests_are_refused(strict, name):
+    began = time.perf_counter()
+    response = strict.raw(FAMILIES[name])
+    statuses = [int(one) for one in re.findall(rb"HTTP/1\.1 (\d+)", response)]
+    assert all(status < 500 or status == 501 for status in statuses), response[:500]
+    assert statuses or not response
+    assert time.perf_counter() - began < 10
+    head = response.partition(b"\r\n\r\n")[0]
+    assert b"set-cookie" not in head.lower()
+    assert strict.get_json("/v2/health/live") == {"live": True}
+
+
+@pytest.mark.parametrize("sent", [PREDICT, PREDICT + b"Content-Length: 100\r\n\r\nabc", GET + b"\r\n"])
+def test_a_half_closed_connection_ends(strict, sent):
+    with socket.create_connection(("127.0.0.1", strict.port), timeout=10) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):
+            pass
+
+
+def test_pipelined_requests_have_their_responses_in_order(strict):
+    paths = [b"/v2", b"/v2/health/live", b"/nothing"] * 300
+    sent = b"".join(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\n\r\n" for path in paths)
+    response = strict.raw(sent + GET + b"Connection: close\r\n\r\n")
+    assert re.findall(rb"HTTP/1\.1 (\d+)", response) == [b"200", b"200", b"404"] * 300 + [b"200"]
+
+
+def test_bombs_inside_forms_and_json_are_refused(strict):
+    files = [("images", f"{index}.png", content) for index, content in enumerate(bombs())]
+    for body, kind in (
+        form(*files),
+        (json.dumps({"images": [base64.b64encode(one[2]).decode() for one in files]}).encode(), "application/json"),
+    ):
+        status, records = strict.post("/predict", body, kind)
+        assert status == 200
+        flags = ["error" in record for record in records]
+        assert (flags[1], flags[3]) == (True, True)  # the first is large, and the third may be read up to its size
+
+
 def test_one_connection_too_many_is_refused_and_the_others_are_kept(strict):
     idle = [socket.create_connection(("127.0.0.1", strict.port)) for _ in range(12)]
     try:
@@ -144,6 +288,22 @@ def test_decompression_bombs_take_no_memory(strict, jpegs):
     assert strict.post("/predict", jpegs[0])[0] == 200
 
 
+TRICKS = [
+    "Expect: 100-continue",
+    "Upgrade: websocket\r\nConnection: upgrade",
+    "Transfer-Encoding: chunked",
+    "Content-Length: 5",
+    "Host: evil.example",
+    "X: a\r\n b",
+    "X : a",
+    "X: \x00\x1b[2J",
+    "User-Agent: \x1b]0;title\x07\u202e",
+    "Content-Encoding: gzip",
+    "Authorization: Bearer \x85",
+    "Accept: " + "image/png," * 500,
+]
+
+
 class Noise:
     """Random requests: valid ones with something changed."""
 
@@ -156,6 +316,9 @@ class Noise:
             ["/predict", "/models/photos/predict", "/v2/models/photos/infer", "/", "/metrics", "/openapi.json"]
         )
         path = choose([path, path, path, path + self.text(), "/v2/models/" + self.text(), "/" + self.text()])
+        path = choose(
+            [path] * 9 + ["/models/" + choose(["..%2f..%2f", "%00", "%0d%0aX:y", "%c0%ae", "%1b%5b2J"]) + "/predict"]
+        )
         method = choose(["POST"] * 6 + ["GET", "PUT", "HEAD", "OPTIONS", "TRACE", self.text()])
         content_type, body = choose([self.raw, self.form, self.json, self.tensors])()
         body = self.mutated(body)
@@ -163,9 +326,20 @@ class Noise:
         headers = [f"Host: {choose(['localhost'] * 9 + [self.text()])}", f"Content-Type: {content_type}"]
         headers += choose([[], [], ["Accept: " + choose(["image/png", "image/jpeg", "*/*;q=x", self.text()])]])
         headers += choose([[], [f"Inference-Header-Content-Length: {choose([len(body), 80, -1, self.text()])}"]])
-        headers += choose([[f"Content-Length: {length}"]] * 6 + [["Transfer-Encoding: chunked"], []])
+        headers += choose([[], [], [choose(TRICKS)]])
+        chunks = choose([False] * 5 + [True])
+        if chunks:
+            body = b"".join(self.chunk(body[at : at + 9000]) for at in range(0, len(body), 9000)) + choose(
+                [b"0\r\n\r\n", b"0\r\n"]
+            )
+        headers += ["Transfer-Encoding: chunked"] if chunks else choose([[f"Content-Length: {length}"]] * 6 + [[]])
         head = "\r\n".join([f"{method} {path} HTTP/1.1", *headers, "Connection: close", "", ""])
         return self.mutated(head.encode("utf-8", "replace"), 0.05) + body
+
+    def chunk(self, content):
+        """A chunk, whose size is sometimes another one."""
+        size = self.random.choice([len(content)] * 30 + [len(content) + 1, -1, 1 << 70])
+        return f"{size:x}{self.random.choice(['', '', ';a=b'])}\r\n".encode() + content + b"\r\n"
 
     def text(self):
         letters = "ab%/?&=.\\ \"'{}[]:;é\x00\x7f0129-_"
@@ -206,7 +380,7 @@ class Noise:
 
 def test_fuzzed_requests_are_refused_without_a_traceback(photos_onnx, tmp_path, jpegs):
     noise = Noise(SEED, jpegs)
-    with http_server(tmp_path, f"photos={photos_onnx}", "--read-timeout", 0.3, "--max-body", 2) as server:
+    with http_server(tmp_path, f"photos={photos_onnx}", "--read-timeout", 0.3, "--max-body", 2, "--verbose") as server:
         seen = {}
         sizes = []
         for index in range(FUZZED):
@@ -221,3 +395,4 @@ def test_fuzzed_requests_are_refused_without_a_traceback(photos_onnx, tmp_path, 
         assert server.post("/predict", jpegs[0])[0] == 200
         assert server.stop() == 0
     assert "Traceback" not in server.log, server.log
+    assert not CONTROL.search(server.log)

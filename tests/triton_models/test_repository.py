@@ -178,9 +178,22 @@ def a_config_of_other_bytes(folder):
     (folder / "fp32" / "config.pbtxt").write_bytes(b'name: "\xff"')
 
 
+def a_large_config(folder):
+    (folder / "fp32").mkdir(parents=True)
+    with (folder / "fp32" / "config.pbtxt").open("wb") as file:
+        file.truncate(1 << 40)
+
+
+def a_deep_config(folder):
+    (folder / "fp32").mkdir(parents=True)
+    (folder / "fp32" / "config.pbtxt").write_text("a {" * 100_000)
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
+        (a_large_config, "Triton configuration must have at most"),
+        (a_deep_config, "fp32/config.pbtxt must be protocol buffers as text"),
         (others_model, "model 'fp32' in .* must be written by hrnet-deploy, got another's"),
         (photos, "must hold models only, got the folder .*holiday"),
         (a_model, "must hold models in folders of their own, got the model"),
@@ -198,6 +211,14 @@ def test_a_folder_that_is_not_ours_stays_as_it_is(fp32, tmp_path, make, reason):
     assert tree(tmp_path) == files
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_in_place_of_a_configuration_is_one_line(fp32, tmp_path):
+    (tmp_path / "models" / "fp32").mkdir(parents=True)
+    os.mkfifo(tmp_path / "models" / "fp32" / "config.pbtxt")
+    with pytest.raises(ArtifactError, match="Triton configuration must be a regular file, got a pipe"):
+        write_triton_repository(fp32, tmp_path / "models")
+
+
 def test_models_of_others_and_hidden_folders_stay_beside_ours(fp32, tmp_path):
     models = tmp_path / "models"
     (models / "bert" / "1").mkdir(parents=True)
@@ -211,7 +232,7 @@ def test_models_of_others_and_hidden_folders_stay_beside_ours(fp32, tmp_path):
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom permissions bind")
 def test_a_folder_that_cannot_be_written_to_is_one_line(fp32, tmp_path):
     (tmp_path / "models").mkdir(mode=0o500)
-    with pytest.raises(UsageError, match="Triton repository must be writable"):
+    with pytest.raises(UsageError, match="output must be writable"):
         write_triton_repository(fp32, tmp_path / "models")
 
 
@@ -337,7 +358,7 @@ def test_a_model_for_images_is_checked_before_anything_is_written(artifacts, fp3
 
 def test_a_repository_below_a_file_is_one_line(fp32, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match=r"Triton repository must be writable, got .*file/models"):
+    with pytest.raises(UsageError, match=r"output must be writable, got .*file/models"):
         write_triton_repository(fp32, tmp_path / "file" / "models")
 
 

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES
-from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more, chosen_split
 from hrnet_deploy.evaluation.metrics.segmentation import IGNORE
-from hrnet_deploy.imaging.folders import images_below, list_folder
+from hrnet_deploy.imaging.folders import images_below, is_file, list_folder
 from hrnet_deploy.imaging.label_image import read_label_values
+from hrnet_deploy.limits import IMAGE_FILE_BYTES
 from hrnet_deploy.spec import Task
+from hrnet_deploy.system.regular_file import read_regular
 
 FRAMES = "leftImg8bit"
 LABELS = "gtFine"
@@ -101,12 +103,7 @@ def read_label(path: Path, classes: int, label_ids: Mapping[int, int] | None = N
 
 def read_values(path: Path) -> NDArray[Any]:
     """Read the values of a label image, uint8 or uint16 (H, W)."""
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise MissingFileError(f"label image must exist, got no {path}. Check the dataset.") from error
-    except OSError as error:
-        raise ImageError(f"label image '{path}' cannot be read ({error.strerror}). Check its permissions.") from error
+    content = read_regular(path, "label image", IMAGE_FILE_BYTES, ImageError)
     return read_label_values(content, f"label image '{path}'")
 
 
@@ -188,4 +185,4 @@ def _paired(frames: Path, labels: Path, images: Sequence[Path], ending: str) -> 
     """Return the label of each image, and the images whose label is missing."""
     stems = (image.relative_to(frames).with_name(image.stem.removesuffix(f"_{FRAMES}") + ending) for image in images)
     paths = [labels / stem for stem in stems]
-    return paths, [image for image, path in zip(images, paths, strict=True) if not path.is_file()]
+    return paths, [image for image, path in zip(images, paths, strict=True) if not is_file(path)]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from hrnet_deploy.artifact.known_classes import imagenet_wnids
 from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.evaluation.datasets.dataset import Dataset, Sample, and_more, chosen_split
 from hrnet_deploy.evaluation.datasets.label_file import normalize_name, read_label_file
-from hrnet_deploy.imaging.folders import images_below, is_image, list_folder
+from hrnet_deploy.imaging.folders import images_below, is_file, is_image, list_folder
 from hrnet_deploy.spec import Task
 
 _WNID = re.compile(r"n\d{8}")
@@ -100,7 +100,7 @@ def _label_file(folder: Path, root: Path) -> Path:
     places = dict.fromkeys((folder, folder.parent, root, folder.parent / "meta", root / "meta"))
     names = dict.fromkeys((f"{folder.name}.txt", f"{folder.name}.csv", *_LABEL_FILES))
     for place in places:
-        found = [place / name for name in names if (place / name).is_file()]
+        found = [place / name for name in names if is_file(place / name)]
         if len(found) > 1:
             raise UsageError(
                 f"labels of {folder} must be in one file, got {found[0].name} and {found[1].name} in {place}. Name the"
@@ -146,7 +146,15 @@ def _labeled(folder: Path, photos: Sequence[Path], file: Path, labels: Mapping[s
 
 
 def _listed(file: Path, labels: Mapping[str, int], classes: int) -> Dataset:
-    """Return every image that a label file names."""
+    """Return every image that a label file names.
+
+    Only the text of a name counts: a link inside of the folder may lead out of it, as the folder's owner decided.
+    """
+    if beyond := next((name for name in labels if _leads_out(name)), None):
+        raise UsageError(
+            f"images of label file {file} must lie in its folder, got '{beyond:.200}'. Name the folder as the data and"
+            " the file with --labels."
+        )
     here = file.parent
     places = (here, here / file.stem, here.parent / file.stem, here.parent, here / "val", here.parent / "val")
     first = next(iter(labels))
@@ -167,7 +175,12 @@ def _listed(file: Path, labels: Mapping[str, int], classes: int) -> Dataset:
 
 def _file(root: Path, name: str) -> Path | None:
     names = (name,) if is_image(name) else tuple(name + suffix for suffix in (".JPEG", ".jpg", ".jpeg", ".png"))
-    return next((root / candidate for candidate in names if (root / candidate).is_file()), None)
+    return next((root / candidate for candidate in names if is_file(root / candidate)), None)
+
+
+def _leads_out(name: str) -> bool:
+    """Decide whether a name is absolute, on any system, or goes up."""
+    return name.startswith("/") or PureWindowsPath(name).drive != "" or ".." in name.split("/")
 
 
 def _dataset(root: Path, layout: str, classes: int, samples: Sequence[Sample]) -> Dataset:

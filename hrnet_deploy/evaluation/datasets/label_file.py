@@ -10,11 +10,11 @@ from pathlib import Path, PurePosixPath
 from hrnet_deploy.artifact.known_classes import imagenet_classes, imagenet_wnids
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.imaging.folders import is_image
-from hrnet_deploy.system.text_file import read_text
+from hrnet_deploy.limits import LIST_FILE_BYTES
+from hrnet_deploy.system.text_file import read_text, split_lines
 
 _HEADERS = frozenset({"file", "filename", "file_name", "id", "image", "image_id", "imageid", "img", "name", "path"})
 _WNID = re.compile(r"n\d{8}")
-_LIMIT_BYTES = 1 << 28
 _FIRST_OF_VAL = (65, 970, 230, 809, 516)
 _DEVKIT_FIRST_OF_VAL = (490, 361, 171, 822, 297)
 
@@ -71,8 +71,8 @@ def _class_index(text: str, indices: Mapping[str, int], wnids: Mapping[str, int]
 
 def _rows(path: Path) -> list[tuple[int, str, str]]:
     """Return (line number, image, label) of each line with content."""
-    text = read_text(path, "label file", "a text", _LIMIT_BYTES)
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    text = read_text(path, "label file", "a text", LIST_FILE_BYTES)
+    lines = split_lines(text.replace("\r\n", "\n").replace("\r", "\n"), f"label file {path}")
     rows: list[tuple[int, str, str]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -101,7 +101,7 @@ def _cells(line: str) -> list[str]:
     elif after_image is not None:  # a name with a known suffix; the label may have several words
         cells = [text[:after_image], text[after_image:]]
     elif "," in text:
-        cells = next(csv.reader([text], skipinitialspace=True))
+        cells = next(csv.reader([text], skipinitialspace=True))  # a line is shorter than any limit of csv
     else:
         cells = text.rsplit(None, 1)
     return [cell.strip() for cell in cells]

@@ -33,6 +33,8 @@ def parse_label_values(text: str | None) -> tuple[int, ...] | None:
         if found is None or int(found[2] or found[1]) > _LARGEST:
             raise UsageError(f"label values must be numbers of 0..{_LARGEST}, got '{text:.60}'. Write 0,255 or 1-150.")
         values += range(int(found[1]), int(found[2] or found[1]) + 1)
+        if len(values) > _LARGEST + 1:
+            raise UsageError(f"label values must be different numbers, got '{text:.60}'. Name each once.")
     return tuple(values)
 
 

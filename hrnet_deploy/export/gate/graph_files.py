@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import onnx
 
 from hrnet_deploy.artifact.card import card_metadata
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.artifact.files import unfinished
 from hrnet_deploy.exporters import onnx_file
 from hrnet_deploy.spec import ModelCard
 
@@ -36,12 +35,5 @@ class GraphFiles:
 @contextlib.contextmanager
 def graph_files(output: Path) -> Iterator[GraphFiles]:
     """Create a folder beside the output, which all workers must see, and delete it at the end."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        scratch = tempfile.TemporaryDirectory(prefix=f".{output.name}.gate.", dir=output.parent)
-    except OSError as error:
-        raise UsageError(
-            f"output folder must be writable, got {output.parent} ({error.strerror}). Choose another."
-        ) from error
-    with scratch as folder:
-        yield GraphFiles(Path(folder))
+    with unfinished(output) as folder:
+        yield GraphFiles(folder)

@@ -75,8 +75,6 @@ def check_scales(plan: Int8Plan, opset: int, got: str) -> None:
 
 
 def _check(plan: Int8Plan, options: ExportOptions, opset: int | None) -> None:
-    if plan.cache is not None and plan.cache.is_dir():
-        raise UsageError(f"--calib-cache must be a file, got the folder {plan.cache}. Add a file name.")
     if plan.trt_cache is not None:
         version_number(plan.trt_cache)
     if not options.simplify:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import HrnetDeployError, UsageError
+from hrnet_deploy.limits import TEXT_FILE_BYTES
 from hrnet_deploy.models.checkpoints.container import Container
 from hrnet_deploy.models.checkpoints.dialects import MMSEG, OFFICIAL_SEG, Dialect
 from hrnet_deploy.models.checkpoints.nested_tensors import values_named
 from hrnet_deploy.models.variants import Variant
 from hrnet_deploy.spec import Task
+from hrnet_deploy.system.regular_file import read_regular
 
 _LOG = logging.getLogger(__name__)
-_LIMIT_BYTES = 1 << 20
 _SUFFIXES = ("*.yaml", "*.yml")
-_BLOCK = re.compile(r"^MODEL\s*:[ \t]*(?:#.*)?\n((?:[ \t]+.*\n|[ \t]*(?:#.*)?\n)*)", re.MULTILINE)
-_FIELD = re.compile(r"^[ \t]+ALIGN_CORNERS\s*:[ \t]*['\"]?(true|false|yes|no|on|off)\b", re.MULTILINE | re.IGNORECASE)
-_OCR_BRANCH = re.compile(r"^[ \t]+(?:NUM_OUTPUTS|OCR)\s*:", re.MULTILINE)
+_MODEL = re.compile(r"MODEL\s*:[ \t]*(?:#.*)?")
+_INSIDE = re.compile(r"[ \t]|#|$")
+_FIELD = re.compile(r"[ \t]+ALIGN_CORNERS\s*:[ \t]*['\"]?(true|false|yes|no|on|off)\b", re.IGNORECASE)
+_OCR_BRANCH = re.compile(r"[ \t]+(?:NUM_OUTPUTS|OCR)\s*:")
 """Fields that only the HRNet-OCR branch knows; the configuration of others refuses unknown ones."""
 _MMSEG_FIELD = re.compile(r"align_corners\s*=\s*(True|False)")
 
@@ -72,16 +75,21 @@ def _stated_by_file(content: object, *, mmseg: bool) -> _Statement | None:
 
 def _of_yaml(path: Path) -> _Statement | None:
     try:
-        with path.open("rb") as file:
-            text = file.read(_LIMIT_BYTES).decode("utf-8", "replace").replace("\r\n", "\n") + "\n"
-    except OSError:
+        content = read_regular(path, "configuration", TEXT_FILE_BYTES)
+    except HrnetDeployError:
         return None
-    block = _BLOCK.search(text)
-    if block is None:
-        return None
-    value = _FIELD.search(block[1])
+    block = _model_block(content.decode("utf-8", "replace"))
+    value = next(filter(None, map(_FIELD.match, block)), None)
     if value is not None:
         return value[1].lower() in {"true", "yes", "on"}, f"MODEL.ALIGN_CORNERS in {path.name}"
-    if _OCR_BRANCH.search(block[1]):
+    if any(map(_OCR_BRANCH.match, block)):
         return True, f"{path.name}, which is of the branch HRNet-OCR, whose default it is"
     return None
+
+
+def _model_block(text: str) -> list[str]:
+    """Return the indented lines below `MODEL:`."""
+    lines = iter(text.splitlines())
+    if not any(map(_MODEL.fullmatch, lines)):
+        return []
+    return list(itertools.takewhile(_INSIDE.match, lines))

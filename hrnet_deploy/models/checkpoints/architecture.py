@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.checkpoints.file_format import few
 from hrnet_deploy.models.variants import VARIANTS, Variant
 from hrnet_deploy.spec import Task
 
@@ -94,7 +95,7 @@ def _refuse_other_models(names: Iterable[str], origin: str) -> None:
 
 
 def _few(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in list(names)[:4])
+    return few(f"'{name}'" for name in list(names)[:4])
 
 
 def _count(shapes: Shapes, prefix: str) -> int:

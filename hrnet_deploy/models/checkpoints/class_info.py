@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from hrnet_deploy.errors import UsageError
+from hrnet_deploy.errors import UsageError, one_line
 from hrnet_deploy.imaging.class_list import names_in
+from hrnet_deploy.limits import CLASSES, TEXT_FILE_BYTES
 
 _LOG = logging.getLogger(__name__)
 _LEVELS = range(256)
@@ -16,7 +17,7 @@ _CLASSES = ("CLASSES", "classes", "class_names", "class_to_idx", "idx_to_class",
 _PALETTE = ("PALETTE", "palette")
 _HEAD = re.compile(r"""['"]?\bdecode_head\b['"]?\s*[=:]\s*(?:dict\(|\{)""")
 _THRESHOLD = re.compile(r"""\bthreshold\b['"]?\s*[=:]\s*([0-9.eE+-]+)""")
-_LONGEST_CONFIG = 1 << 20
+_LONGEST_NUMBER = 32
 
 Palette = tuple[tuple[int, int, int], ...]
 """Class colors, RGB 0..255."""
@@ -56,7 +57,7 @@ def _filled(value: object) -> bool:
 
 def _holds_names(value: object) -> bool:
     """Whether a value may hold names; a state dict may also have an entry called "classes"."""
-    if not _filled(value):
+    if not _filled(value) or len(value) > CLASSES:  # type: ignore[arg-type]
         return False
     items = [*value.keys(), *value.values()] if isinstance(value, Mapping) else list(value)  # type: ignore[call-overload]
     return all(type(item) in {str, int} for item in items)
@@ -66,26 +67,32 @@ def _names(value: object, origin: str) -> tuple[str, ...] | None:
     try:
         return names_in(value, f"the class list in {origin}")
     except UsageError as error:
-        _LOG.warning("class names: those in the file are not used: %s", error)
+        _LOG.warning("class names: those in the file are not used: %s", one_line(error))
         return None
 
 
 def _palette(value: object, origin: str) -> Palette | None:
-    rows = list(value) if isinstance(value, Sequence) else []
-    if not all(isinstance(row, Sequence) and len(row) == 3 and all(part in _LEVELS for part in row) for row in rows):
+    rows = value if isinstance(value, (list, tuple)) else ()
+    if len(rows) > CLASSES or not all(map(_is_color, rows)):
         _LOG.warning("palette: the one in %s is not used: it must hold red, green and blue from 0 to 255", origin)
         return None
-    return tuple((int(red), int(green), int(blue)) for red, green, blue in rows) or None
+    return tuple((red, green, blue) for red, green, blue in rows) or None
+
+
+def _is_color(row: object) -> bool:
+    return (
+        isinstance(row, (list, tuple)) and len(row) == 3 and all(type(part) is int and part in _LEVELS for part in row)
+    )
 
 
 def _threshold(config: object) -> float | None:
     """Read the decode head's own threshold from the text of mmsegmentation's configuration."""
-    if not isinstance(config, str) or len(config) > _LONGEST_CONFIG:
+    if not isinstance(config, str) or len(config) > TEXT_FILE_BYTES:
         return None
     match = _HEAD.search(config)
     found = _THRESHOLD.search(_own_level(config[match.end() :])) if match else None
     try:
-        value = float(found[1]) if found else None
+        value = float(found[1][:_LONGEST_NUMBER]) if found else None
     except ValueError:
         return None
     return value if value is not None and 0 < value < 1 else None

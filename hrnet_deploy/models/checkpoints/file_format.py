@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import enum
 import re
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from hrnet_deploy.errors import CheckpointError, MissingFileError, UsageError
+from hrnet_deploy.errors import CheckpointError, HrnetDeployError, UsageError
+from hrnet_deploy.models.checkpoints.checkpoint_file import CheckpointFile
+from hrnet_deploy.models.checkpoints.zip_members import zip_directory
+from hrnet_deploy.system.regular_file import open_regular, translated
 
 _TORCH_LEGACY_MAGIC = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
 _SAFETENSORS = re.compile(rb".{4}\0{4}\{", re.DOTALL)
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _HEAD_BYTES = 512
+_SHOWN_LENGTH = 120
 _WEIGHTS_SUFFIXES = frozenset({".pth", ".pt", ".tar", ".bin", ".ckpt", ".safetensors", ".pdparams"})
 _PUBLISHED = ("model.safetensors", "pytorch_model.bin")
 """The Hugging Face hub has the same weights in both files; the first is used."""
@@ -74,29 +77,20 @@ class FileFormat(str, enum.Enum):
     """paddle.save: one pickle of NumPy arrays."""
 
 
-def identify(path: Path) -> FileFormat:
+def identify(file: CheckpointFile) -> FileFormat:
     """Identify a checkpoint's format; raises CheckpointError, which names the actual content of another file."""
-    if path.is_dir():
-        raise CheckpointError(f"checkpoint must be a file, got the folder '{path}'. Name the weights file inside it.")
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-    except FileNotFoundError as error:
-        raise MissingFileError(f"checkpoint must exist, got '{path}'. Check the path.") from error
-    except OSError as error:
-        raise CheckpointError(f"checkpoint '{path}' must be readable, got: {error.strerror}. Check it.") from error
+    head = file.read(0, min(file.size, _HEAD_BYTES))
     if not head:
-        raise CheckpointError(f"checkpoint '{path}' must hold weights, got an empty file. Fetch it again.")
-    return _from_head(path, head, size)
+        raise CheckpointError(f"checkpoint '{file.path}' must hold weights, got an empty file. Fetch it again.")
+    return _from_head(file, head)
 
 
 def something_else(path: Path) -> str | None:
     """Name an existing file that is no model, with advice, such as "an empty file. Export it again."; else None."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path, "file") as file:
             head = file.read(_HEAD_BYTES)
-    except OSError:
+    except (HrnetDeployError, OSError):
         return None
     if not head:
         return "an empty file. Export it again."
@@ -110,7 +104,9 @@ def something_else(path: Path) -> str | None:
 
 def weights_in(folder: Path) -> Path:
     """Find the one weights file of a folder, such as a snapshot of the Hugging Face hub; else raise UsageError."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file())
+    with translated(folder, "folder of weights"):
+        entries = sorted(folder.iterdir())
+    names = [path.name for path in entries if path.is_file()]
     found = [name for name in names if Path(name).suffix.lower() in _WEIGHTS_SUFFIXES]
     published = [name for name in _PUBLISHED if name in found]
     if published or len(found) == 1:
@@ -118,7 +114,7 @@ def weights_in(folder: Path) -> Path:
     if not found and any(Path(name).suffix in _PADDLE_SUFFIXES for name in names):
         what, advice = _PADDLE_INFERENCE
         raise UsageError(f"weights must be a checkpoint, got the folder {folder} of {what}. {advice}.")
-    if any(path.name.endswith(".distcp") for path in folder.iterdir()):
+    if any(path.name.endswith(".distcp") for path in entries):
         raise UsageError(
             f"weights must be one file, got the folder {folder} of a distributed checkpoint. "
             "Gather it with torch.distributed.checkpoint.format_utils.dcp_to_torch_save."
@@ -129,15 +125,17 @@ def weights_in(folder: Path) -> Path:
 
 
 def few(words: Iterable[str], most: int = 4) -> str:
-    """List the first words, and the number of the others."""
+    """List the first words, the beginning of long ones, and the number of the others."""
     listed = list(words)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more
+    shown = (word if len(word) <= _SHOWN_LENGTH else f"{word[:_SHOWN_LENGTH]}..." for word in listed[:most])
+    return ", ".join(shown) + more
 
 
-def _from_head(path: Path, head: bytes, size: int) -> FileFormat:
+def _from_head(file: CheckpointFile, head: bytes) -> FileFormat:
+    path, size = file.path, file.size
     if head.startswith(b"PK\x03\x04"):
-        return _from_zip(path)
+        return _from_zip(file)
     if _TORCH_LEGACY_MAGIC.match(head):
         return FileFormat.TORCH_LEGACY
     if _SAFETENSORS.match(head):
@@ -169,21 +167,16 @@ def _text(head: bytes) -> str:
     return words[:60] if words.isprintable() else ""
 
 
-def _from_zip(path: Path) -> FileFormat:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.rpartition("/")[2] for name in archive.namelist()]
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise CheckpointError(
-            f"checkpoint '{path}' must be complete, got a zip without its end ({error}). Fetch it again."
-        ) from error
+def _from_zip(file: CheckpointFile) -> FileFormat:
+    path, names = file.path, [entry.filename.rpartition("/")[2] for entry in zip_directory(file)]
     if "constants.pkl" in names:
         raise CheckpointError(
             f"checkpoint '{path}' must hold a state dict, got a TorchScript program. "
             "Save torch.jit.load(file).state_dict() with torch.save instead."
         )
     if "data.pkl" not in names:
+        shown = [name[:80] for name in names[:3]]
         raise CheckpointError(
-            f"checkpoint '{path}' must be written by torch.save, got a zip of {names[:3]}. Give the file inside it."
+            f"checkpoint '{path}' must be written by torch.save, got a zip of {shown}. Give the file inside it."
         )
     return FileFormat.TORCH_ZIP

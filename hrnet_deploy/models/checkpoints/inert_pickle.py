@@ -1,171 +1,297 @@
-"""Reading of pickles without calling, importing or creating anything that they name."""
+"""Reading of pickles without calling, importing or creating anything that they name.
+
+The interpreter is an own one, because Python's creates what a pickle claims before it can be limited. Its memory is
+proportional to the bytes it has read: opcodes are counted, sizes are compared with the rest of the file, and only
+scalars are hashed.
+"""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import IO, Any, ClassVar
+from typing import Any
+
+from hrnet_deploy.limits import PICKLE_DEPTH, PICKLE_NAME, PICKLE_STEPS
+from hrnet_deploy.models.checkpoints.pickle_opcodes import ARGUMENTS, PUSHED, PickleStream
+from hrnet_deploy.models.checkpoints.pickle_values import PickledName, PickledObject
 
 # Protocol 2 calls two modules by their Python 2 names.
 _PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _MAPPINGS = frozenset({"builtins.dict", "collections.OrderedDict", "collections.defaultdict", "collections.Counter"})
 _SCALARS = (str, int, float, bytes, type(None))
-_MAX_OBJECTS = 5_000_000
-"""An object takes two bytes of a pickle and a hundred of memory; training files hold about ten thousand."""
-
-_PythonUnpickler: Any = vars(pickle)["_Unpickler"]
-"""The pure-Python unpickler. Its memo is a dict, where the C one allocates 64 GiB if an opcode requests it."""
+_MAX_PROTOCOL = 5
 
 
-@dataclass(frozen=True)
-class PickledName:
-    """A class or function that a pickle names, as "module.name"; it is never looked up."""
-
-    name: str
+def refuse_ids(_pid: object) -> Any:
+    """Refuse persistent ids, which only the object given to torch.save has."""
+    raise pickle.UnpicklingError("only the object may have storages")
 
 
-@dataclass(eq=False)
-class PickledObject:
-    """A call in a pickle, recorded instead of executed: the callable, its arguments, and what is then set or added."""
-
-    name: str
-    arguments: tuple[Any, ...] = ()
-    state: Any = None
-    items: list[Any] = field(default_factory=list)
-    entries: dict[Any, Any] = field(default_factory=dict)
+def accept_names(_module: str, _name: str) -> None:
+    """Accept every name; each is recorded only."""
 
 
-class InertUnpickler(_PythonUnpickler):  # type: ignore[misc]
-    """Unpickles protocols 0 to 5 into plain containers, `PickledName` and `PickledObject`.
+def unpickle(
+    stream: PickleStream,
+    resolve: Callable[[Any], Any] = refuse_ids,
+    check_name: Callable[[str, str], None] = accept_names,
+) -> Any:
+    """Read one pickle of protocols 0 to 5 into plain containers, scalars, `PickledName` and `PickledObject`.
 
-    Every opcode that calls something or touches an object's attributes is replaced.
+    Args:
+        stream: the pickle; its position is then behind the pickle.
+        resolve: from a persistent id, which may be anything, to its value.
+        check_name: raises for a module and name of a class or function that must not occur.
+
+    Returns:
+        The object. Dicts lack items whose keys are no scalars; containers may hold themselves and each other.
+
+    Raises:
+        pickle.UnpicklingError: no pickle, or one beyond the limits of `hrnet_deploy.limits`.
+        EOFError: a pickle that ends too early.
     """
+    return _Machine(stream, resolve, check_name).run()
 
-    dispatch: ClassVar[dict[int, Any]] = dict(_PythonUnpickler.dispatch)
 
-    def __init__(self, file: IO[bytes], persistent_load: Callable[[Any], Any]) -> None:
-        super().__init__(file, encoding="latin1")  # Python 2 stored bytes as text
-        self._persistent = persistent_load
-        self._objects = 0
+class _Machine:
+    """The stack machine of one pickle."""
 
-    def persistent_load(self, pid: Any) -> Any:
-        """Resolve a persistent id."""
-        return self._persistent(pid)
+    def __init__(
+        self, stream: PickleStream, resolve: Callable[[Any], Any], check_name: Callable[[str, str], None]
+    ) -> None:
+        self._stream, self._resolve, self._check_name = stream, resolve, check_name
+        self.stack: list[Any] = []
+        self.marked: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.steps = 0
 
-    def find_class(self, module_name: str, global_name: str, /) -> PickledName:
-        """Record the name."""
-        return PickledName(f"{_PYTHON2_MODULES.get(module_name, module_name)}.{global_name}")
+    def run(self) -> Any:
+        """Execute opcodes until STOP."""
+        read = self._stream.stream.read
+        while (opcode := read(1)) != pickle.STOP:
+            self.count(1)
+            argument = ARGUMENTS.get(opcode)
+            operation = _OPERATIONS.get(opcode)
+            if operation is None:
+                if opcode:
+                    raise pickle.UnpicklingError(f"a pickle must have known opcodes, got {opcode.hex()}")
+                raise EOFError("its pickle ends too early")
+            try:
+                operation(self, argument(self._stream) if argument else None)
+            except IndexError as error:
+                raise pickle.UnpicklingError("a pickle must not take from an empty stack") from error
+        if len(self.stack) != 1 or self.marked:
+            raise pickle.UnpicklingError("a pickle must end with one object")
+        return self.stack[0]
 
-    def get_extension(self, code: int) -> None:
-        """Refuse numbers that stand for classes."""
-        raise pickle.UnpicklingError(f"a pickle must name its classes, got extension {code}")
+    def count(self, steps: int) -> None:
+        """Add to the number of executed opcodes and copied items."""
+        self.steps += steps
+        if self.steps > PICKLE_STEPS:
+            raise pickle.UnpicklingError(f"a pickle must have at most {PICKLE_STEPS} opcodes and copied items")
 
-    def _instantiate(self, klass: Any, args: list[Any]) -> None:
-        self.append(self._call(klass, tuple(args)))
+    def frame(self, size: int) -> None:
+        """Check the size of a frame, which groups opcodes without a meaning."""
+        if size > self._stream.end - self._stream.stream.tell():
+            raise EOFError("its pickle ends too early")
 
-    def _call(self, called: Any, arguments: tuple[Any, ...]) -> Any:
+    def push(self, value: Any) -> None:
+        """Push a value, such as the argument of an opcode."""
+        self.stack.append(value)
+
+    def mark(self) -> None:
+        """Begin a container."""
+        if len(self.marked) >= PICKLE_DEPTH:
+            raise pickle.UnpicklingError(f"a pickle must be nested at most {PICKLE_DEPTH} levels deep")
+        self.marked.append(self.stack)
+        self.stack = []
+
+    def since_mark(self) -> list[Any]:
+        """Take all values since the last mark."""
+        values, self.stack = self.stack, self.marked.pop()
+        return values
+
+    def drop(self) -> None:
+        """Drop a value, or an empty mark."""
+        if self.stack:
+            self.stack.pop()
+        else:
+            self.since_mark()
+
+    def drop_marked(self) -> None:
+        """Drop a mark and all values since."""
+        self.since_mark()
+
+    def dict_of_marked(self) -> None:
+        """Push a dict of the values since the mark, keys and values in turn."""
+        values = self.since_mark()
+        self.push({})
+        self.put_alternating(values)
+
+    def name(self, names: tuple[Any, Any]) -> PickledName:
+        """Record the name of a class or function."""
+        module, name = names
+        if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > PICKLE_NAME:
+            raise pickle.UnpicklingError(f"names in a pickle must be texts of at most {PICKLE_NAME} characters")
+        self._check_name(module, name)
+        return PickledName(f"{_PYTHON2_MODULES.get(module, module)}.{name}")
+
+    def resolve(self, pid: Any) -> None:
+        """Push the value of a persistent id."""
+        self.push(self._resolve(pid))
+
+    def call(self, called: Any, arguments: Any) -> Any:
+        """Record a call; a call of a kind of dict is a dict."""
         if not isinstance(called, (PickledName, PickledObject)) or not isinstance(arguments, tuple):
             raise pickle.UnpicklingError(f"a pickle must call what it names, got {type(called).__name__}")
-        self._objects += 1
-        if self._objects > _MAX_OBJECTS:
-            raise pickle.UnpicklingError(f"a pickle must make at most {_MAX_OBJECTS:,} objects")
         if called.name not in _MAPPINGS:
             return PickledObject(called.name, arguments)
         mapping: dict[Any, Any] = {}
         for argument in arguments:
-            pairs = argument.items() if isinstance(argument, dict) else argument if isinstance(argument, list) else ()
-            for key, value in pairs:
-                _put(mapping, key, value)
+            if isinstance(argument, (dict, list)):
+                self.count(len(argument))
+                self.put(mapping, argument.items() if isinstance(argument, dict) else argument)
         return mapping
 
-    def _reduce(self) -> None:
+    def reduce(self) -> None:
+        """Record the call of the lower value with the upper one."""
         arguments = self.stack.pop()
-        self.stack[-1] = self._call(self.stack[-1], arguments)
+        self.push(self.call(self.stack.pop(), arguments))
 
-    def _newobj_ex(self) -> None:
-        keywords = self.stack.pop()
-        arguments = self.stack.pop()
-        created = self._call(self.stack[-1], arguments)
-        _put_all(created, keywords.items())
-        self.stack[-1] = created
+    def call_with_keywords(self) -> None:
+        """Record a call with keywords."""
+        keywords, arguments, called = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        created = self.call(called, arguments)
+        if not isinstance(keywords, dict):
+            raise pickle.UnpicklingError("a pickle must give keywords as a dict")
+        self.count(len(keywords))
+        self.put(created, keywords.items())
+        self.push(created)
 
-    def _build(self) -> None:
-        state = self.stack.pop()
-        target = self.stack[-1]
+    def call_marked(self) -> None:
+        """Record the call of the first value since the mark with the others."""
+        called, *arguments = self.since_mark() or [None]
+        self.push(self.call(called, tuple(arguments)))
+
+    def call_named(self, names: tuple[str, str]) -> None:
+        """Record the call of a name with all values since the mark."""
+        self.push(self.call(self.name(names), tuple(self.since_mark())))
+
+    def name_on_stack(self) -> None:
+        """Record the name whose two parts are on the stack."""
+        name, module = self.stack.pop(), self.stack.pop()
+        self.push(self.name((module, name)))
+
+    def build(self) -> None:
+        """Record the state of an object; that of dicts and lists, such as `_metadata`, is dropped."""
+        state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, PickledObject):
             target.state = state
-        elif not isinstance(target, (dict, list)):  # dicts and lists may have attributes, such as `_metadata`
+        elif not isinstance(target, (dict, list)):
             raise pickle.UnpicklingError(f"a pickle must give state to objects, got {type(target).__name__}")
 
-    def _append(self) -> None:
-        value = self.stack.pop()
-        _extend(self.stack[-1], [value])
+    def extend(self, values: list[Any]) -> None:
+        """Append to the list on the stack."""
+        target = self.stack[-1]
+        if isinstance(target, PickledObject):
+            target.items = target.items if target.items is not None else []
+            target = target.items
+        if not isinstance(target, list):
+            raise pickle.UnpicklingError(f"a pickle must append to lists, got {type(target).__name__}")
+        target.extend(values)
 
-    def _appends(self) -> None:
-        values = self.pop_mark()
-        _extend(self.stack[-1], values)
+    def put_one(self) -> None:
+        """Set one item of the third value from above."""
+        value, key = self.stack.pop(), self.stack.pop()
+        self.put(self.stack[-1], [(key, value)])
 
-    def _setitem(self) -> None:
-        value = self.stack.pop()
-        key = self.stack.pop()
-        _put_all(self.stack[-1], [(key, value)])
+    def put(self, target: Any, pairs: Iterable[Any]) -> None:
+        """Set items of a dict; other keys than scalars name no weights, and hashing nested ones can take forever."""
+        if isinstance(target, PickledObject):
+            target.entries = target.entries if target.entries is not None else {}
+            target = target.entries
+        if not isinstance(target, dict):
+            raise pickle.UnpicklingError(f"a pickle must set items of dicts, got {type(target).__name__}")
+        for pair in pairs:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise pickle.UnpicklingError("items of dicts must be pairs")
+            if isinstance(pair[0], _SCALARS):
+                target[pair[0]] = pair[1]
 
-    def _setitems(self) -> None:
-        values = self.pop_mark()
-        _put_all(self.stack[-1], zip(values[::2], values[1::2], strict=True))
+    def put_marked(self) -> None:
+        """Set items of the uppermost value from all values since the mark."""
+        self.put_alternating(self.since_mark())
 
-    def _dict(self) -> None:
-        values = self.pop_mark()
-        self.append({})
-        _put_all(self.stack[-1], zip(values[::2], values[1::2], strict=True))
+    def put_alternating(self, values: list[Any]) -> None:
+        """Set items of the uppermost value from keys and values in turn."""
+        if len(values) % 2:
+            raise pickle.UnpicklingError("items of dicts must be pairs")
+        self.put(self.stack[-1], zip(values[::2], values[1::2], strict=True))
 
-    def _frozenset(self) -> None:
-        self.append(PickledObject("builtins.frozenset", items=self.pop_mark()))
+    def tuple_of(self, count: int) -> None:
+        """Replace the uppermost values by their tuple."""
+        if len(self.stack) < count:
+            raise IndexError
+        self.stack[-count:] = [tuple(self.stack[-count:])]
 
-    def _empty_set(self) -> None:
-        self.append(PickledObject("builtins.set"))
+    def memorize(self, place: int | None) -> None:
+        """Store the uppermost value; the places are keys of a dict, so that a high one costs nothing."""
+        self.memo[len(self.memo) if place is None else place] = self.stack[-1]
 
-    def _bytearray(self) -> None:
-        self.append(self.read(int.from_bytes(self.read(8), "little")))  # Python's own method allocates the memory first
-
-    for opcode, method in (
-        (pickle.REDUCE, _reduce),
-        (pickle.NEWOBJ, _reduce),
-        (pickle.NEWOBJ_EX, _newobj_ex),
-        (pickle.BUILD, _build),
-        (pickle.APPEND, _append),
-        (pickle.APPENDS, _appends),
-        (pickle.ADDITEMS, _appends),
-        (pickle.SETITEM, _setitem),
-        (pickle.SETITEMS, _setitems),
-        (pickle.DICT, _dict),
-        (pickle.FROZENSET, _frozenset),
-        (pickle.EMPTY_SET, _empty_set),
-        (pickle.BYTEARRAY8, _bytearray),
-    ):
-        dispatch[opcode[0]] = method
-    del opcode, method
-
-
-def _extend(target: Any, values: list[Any]) -> None:
-    if isinstance(target, PickledObject):
-        target = target.items
-    if not isinstance(target, list):
-        raise pickle.UnpicklingError(f"a pickle must append to lists, got {type(target).__name__}")
-    target.extend(values)
+    def recall(self, place: int) -> None:
+        """Push a stored value."""
+        if place not in self.memo:
+            raise pickle.UnpicklingError(f"a pickle must store what it recalls, got place {place}")
+        self.push(self.memo[place])
 
 
-def _put_all(target: Any, pairs: Iterable[tuple[Any, Any]]) -> None:
-    if isinstance(target, PickledObject):
-        target = target.entries
-    if not isinstance(target, dict):
-        raise pickle.UnpicklingError(f"a pickle must set items of dicts, got {type(target).__name__}")
-    for key, value in pairs:
-        _put(target, key, value)
+def _check_protocol(_machine: _Machine, protocol: int) -> None:
+    if protocol > _MAX_PROTOCOL:
+        raise pickle.UnpicklingError(f"a pickle must have a protocol up to {_MAX_PROTOCOL}, got {protocol}")
 
 
-def _put(target: dict[Any, Any], key: Any, value: Any) -> None:
-    """Set an item; other keys than scalars name no weights, and hashing nested ones can take forever."""
-    if isinstance(key, _SCALARS):
-        target[key] = value
+def _push(value: Callable[[], Any]) -> Callable[[_Machine, Any], None]:
+    return lambda machine, _: machine.push(value())
+
+
+_OPERATIONS: dict[bytes, Callable[[_Machine, Any], None]] = {
+    **dict.fromkeys(PUSHED, _Machine.push),
+    pickle.PROTO: _check_protocol,
+    pickle.FRAME: _Machine.frame,
+    pickle.NONE: _push(lambda: None),
+    pickle.NEWTRUE: _push(lambda: True),
+    pickle.NEWFALSE: _push(lambda: False),
+    pickle.EMPTY_TUPLE: _push(tuple),
+    pickle.EMPTY_LIST: _push(list),
+    pickle.EMPTY_DICT: _push(dict),
+    pickle.EMPTY_SET: _push(lambda: PickledObject("builtins.set")),
+    pickle.MARK: lambda machine, _: machine.mark(),
+    pickle.POP: lambda machine, _: machine.drop(),
+    pickle.POP_MARK: lambda machine, _: machine.drop_marked(),
+    pickle.DUP: lambda machine, _: machine.push(machine.stack[-1]),
+    pickle.TUPLE: lambda machine, _: machine.push(tuple(machine.since_mark())),
+    pickle.TUPLE1: lambda machine, _: machine.tuple_of(1),
+    pickle.TUPLE2: lambda machine, _: machine.tuple_of(2),
+    pickle.TUPLE3: lambda machine, _: machine.tuple_of(3),
+    pickle.LIST: lambda machine, _: machine.push(machine.since_mark()),
+    pickle.DICT: lambda machine, _: machine.dict_of_marked(),
+    pickle.FROZENSET: lambda machine, _: machine.push(PickledObject("builtins.frozenset", items=machine.since_mark())),
+    pickle.APPEND: lambda machine, _: machine.extend([machine.stack.pop()]),
+    pickle.APPENDS: lambda machine, _: machine.extend(machine.since_mark()),
+    pickle.ADDITEMS: lambda machine, _: machine.extend(machine.since_mark()),
+    pickle.SETITEM: lambda machine, _: machine.put_one(),
+    pickle.SETITEMS: lambda machine, _: machine.put_marked(),
+    pickle.GLOBAL: lambda machine, names: machine.push(machine.name(names)),
+    pickle.STACK_GLOBAL: lambda machine, _: machine.name_on_stack(),
+    pickle.REDUCE: lambda machine, _: machine.reduce(),
+    pickle.NEWOBJ: lambda machine, _: machine.reduce(),
+    pickle.NEWOBJ_EX: lambda machine, _: machine.call_with_keywords(),
+    pickle.INST: _Machine.call_named,
+    pickle.OBJ: lambda machine, _: machine.call_marked(),
+    pickle.BUILD: lambda machine, _: machine.build(),
+    pickle.PERSID: _Machine.resolve,
+    pickle.BINPERSID: lambda machine, _: machine.resolve(machine.stack.pop()),
+    **dict.fromkeys((pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE), _Machine.memorize),
+    **dict.fromkeys((pickle.GET, pickle.BINGET, pickle.LONG_BINGET), _Machine.recall),
+}
+"""The opcodes but STOP; extensions, which stand for registered classes, and buffers outside the file are missing."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from hrnet_deploy.artifact.files import sha256_file
 from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.limits import CLASSES
 from hrnet_deploy.models.checkpoints.align_corners import resolve_corners
 from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant
 from hrnet_deploy.models.checkpoints.class_info import ClassInfo, class_info
@@ -103,11 +103,15 @@ def load_checkpoint(
     classes = class_info(content, container.origin)
     if loaded.dialect == OFFICIAL.name:
         config = read_timm_config(path, loaded.variant, loaded.num_classes)
-        if config or (isinstance(content, Mapping) and str(content.get("arch")).startswith("hrnet_")):
+        if config or (isinstance(content, Mapping) and _is_timm(content.get("arch"))):
             preprocessing, names = config or (TIMM.preprocessing, None)
             loaded = replace(loaded, dialect=TIMM.name, preprocessing=preprocessing)
             classes = replace(classes, names=names or classes.names)
-    return replace(loaded, classes=classes, sha256=sha256_file(path))
+    return replace(loaded, classes=classes, sha256=container.sha256)
+
+
+def _is_timm(architecture: object) -> bool:
+    return isinstance(architecture, str) and architecture.startswith("hrnet_")
 
 
 def load_weights(
@@ -128,6 +132,10 @@ def load_weights(
     if num_classes is not None and classes is not None and classes != num_classes:
         raise CheckpointError(
             f"{origin} must have {num_classes} classes, got {classes}. Correct --num-classes or leave it out."
+        )
+    if classes is not None and classes > CLASSES:
+        raise CheckpointError(
+            f"{origin} must have at most {CLASSES} classes, got {classes}. Check that it is complete."
         )
     network = build_network(found, classes or found.default_num_classes, device="meta")
     state, extras = split_extras(state, network)

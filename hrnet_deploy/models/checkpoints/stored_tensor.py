@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hrnet_deploy.models.checkpoints.inert_pickle import PickledName, PickledObject
+from hrnet_deploy.limits import TENSOR_DIMENSIONS
+from hrnet_deploy.models.checkpoints.pickle_values import PickledName, PickledObject
 
 _STORAGES = {
     "FloatStorage": torch.float32,
@@ -47,7 +48,9 @@ _UNREADABLE = (
     ("DTensor", "sharded over several files"),
     ("torch._utils._rebuild_", "of a kind only PyTorch itself can make"),
 )
-_MAX_DIMENSIONS = 8
+_MAX_WRAPPERS = 8
+_MAX_SIZE = 1 << 62
+_MAX_KEY = 100
 
 
 @dataclass(frozen=True)
@@ -56,16 +59,21 @@ class Storage:
 
     Attributes:
         dtype: None for quantized numbers.
-        read: from the key and a number of bytes to a uint8 tensor, mapped from the file.
+        read: from the key to all bytes stored under it, as a uint8 tensor; it is called while the file is open.
         swapped: whether the byte order differs from this machine's.
     """
 
     dtype: torch.dtype | None
     key: str
     count: int
-    read: Callable[[str, int], Tensor]
+    read: Callable[[str], Tensor]
     swapped: bool = False
     start: int = 0
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one number."""
+        return (self.dtype or torch.uint8).itemsize
 
 
 @dataclass(frozen=True)
@@ -78,26 +86,35 @@ class StoredTensor:
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of a dense copy."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
     def open(self) -> Tensor:
-        """Map the tensor from the file; raises UnpicklingError where it exceeds its storage or the file."""
-        step = self.dtype.itemsize
-        stored = self.storage.dtype or torch.uint8
-        numbers = (*self.shape, *self.stride, self.offset, self.storage.count, self.storage.start)
-        if len(self.shape) != len(self.stride) or len(self.shape) > _MAX_DIMENSIONS or min(numbers, default=0) < 0:
-            raise pickle.UnpicklingError("a tensor must have sizes and strides that are not negative")
-        available = self.storage.count * stored.itemsize // step
+        """Read the tensor; raises UnpicklingError where it exceeds its storage, or its storage the file."""
+        step, storage = self.dtype.itemsize, self.storage
+        available = storage.count * storage.itemsize
         last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.stride, strict=True))
-        if math.prod(self.shape) and last >= available:
+        if math.prod(self.shape) and (last + 1) * step > available:
             raise pickle.UnpicklingError("a tensor must lie inside its storage")
-        first = self.storage.start * stored.itemsize
-        raw = self.storage.read(self.storage.key, first + self.storage.count * stored.itemsize)[first:]
-        raw = raw[: available * step]
-        if raw.storage_offset() % step or self.storage.swapped:
-            raw = raw.clone()
-        if self.storage.swapped:
-            raw.untyped_storage().byteswap(self.dtype)  # type: ignore[no-untyped-call]
-        numbers_there = raw.view(self.dtype)
-        return numbers_there.as_strided(self.shape, self.stride, numbers_there.storage_offset() + self.offset)
+        if self.nbytes > available:
+            raise pickle.UnpicklingError("a tensor must store each of its numbers, not one in place of many")
+        stored, first = storage.read(storage.key), storage.start * storage.itemsize
+        if first + available > len(stored):
+            raise pickle.UnpicklingError(
+                f"storage '{storage.key}' must have {first + available} bytes, got {len(stored)}"
+            )
+        if first % step:
+            raise pickle.UnpicklingError("a tensor must begin at a multiple of its numbers' size")
+        if not math.prod(self.shape):
+            return torch.empty(self.shape, dtype=self.dtype)
+        numbers = stored[first : first + available // step * step].view(self.dtype)
+        tensor = numbers.as_strided(self.shape, self.stride, numbers.storage_offset() + self.offset)
+        if storage.swapped:
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+            tensor.untyped_storage().byteswap(self.dtype)  # type: ignore[no-untyped-call]
+        return tensor
 
 
 @dataclass(frozen=True)
@@ -107,7 +124,7 @@ class UnreadableTensor:
     kind: str
 
 
-def storage_of(pid: Any, read: Callable[[str, int], Tensor], *, swapped: bool) -> Storage | PickledObject:
+def storage_of(pid: Any, read: Callable[[str], Tensor], *, swapped: bool) -> Storage | PickledObject:
     """Return the storage of a persistent id, or a placeholder for ids of another kind; `read` reads a storage.
 
     An id is ("storage", class, key, device, count) and, before PyTorch 1.6, a part of another storage.
@@ -115,35 +132,77 @@ def storage_of(pid: Any, read: Callable[[str, int], Tensor], *, swapped: bool) -
     if not isinstance(pid, tuple) or not pid or pid[0] != "storage":
         whole = pid[1] if isinstance(pid, tuple) and len(pid) > 1 else None
         return PickledObject(whole.name if isinstance(whole, PickledName) else "an unknown object")
+    if len(pid) < 5 or not isinstance(pid[1], PickledName):
+        raise pickle.UnpicklingError("a storage must have a class, a key and a size")
     _, kind, key, _, count, *rest = pid
-    if not isinstance(kind, PickledName) or not isinstance(count, int):
-        raise pickle.UnpicklingError("a storage must have a class and a size")
-    found = Storage(_STORAGES.get(kind.name.rpartition(".")[2]), str(key), count, read, swapped)
+    found = Storage(_STORAGES.get(kind.name.rpartition(".")[2]), storage_key(key), _size(count), read, swapped)
     if rest and rest[0] is not None:
+        if not isinstance(rest[0], tuple) or len(rest[0]) != 3:
+            raise pickle.UnpicklingError("a part of a storage must have a key, a place and a size")
         _, start, size = rest[0]
-        found = replace(found, start=int(start), count=int(size))
+        found = replace(found, start=_size(start), count=_size(size))
     return found
+
+
+def storage_key(key: Any) -> str:
+    """Return the key of a storage, a text or a number, as text."""
+    if not isinstance(key, (str, int)) or len(text := str(key)) > _MAX_KEY:
+        raise pickle.UnpicklingError(f"the key of a storage must be a text of at most {_MAX_KEY} characters")
+    return text
 
 
 def tensor_of(call: PickledObject) -> StoredTensor | UnreadableTensor | None:
     """Return the tensor that a recorded call of torch._utils._rebuild_... would create; None for other calls."""
-    while call.name in _WRAPPERS or call.name in _SUBCLASS:
-        if call.name in _SUBCLASS:
-            function, _, arguments = call.arguments[:3]
-            call = PickledObject(function.name, tuple(arguments))
-        elif call.arguments and isinstance(call.arguments[0], PickledObject):
-            call = call.arguments[0]
-        else:
+    for _ in range(_MAX_WRAPPERS):
+        if call.name not in _WRAPPERS and call.name not in _SUBCLASS:
+            break
+        inner = _unwrapped(call)
+        if inner is None:
             return None
+        call = inner
     if call.name in _TENSORS:
-        storage, offset, shape, stride = call.arguments[:4]
-        if not isinstance(storage, Storage):
-            raise pickle.UnpicklingError("a tensor must have a storage")
-        dtype = storage.dtype
-        if call.name == _TYPED:
-            named = getattr(torch, call.arguments[6].name.rpartition(".")[2], None)
-            dtype = named if isinstance(named, torch.dtype) else None
-        if dtype is None:
-            return UnreadableTensor("quantized")
-        return StoredTensor(storage, dtype, int(offset), tuple(map(int, shape)), tuple(map(int, stride)))
+        return _stored(call)
     return next((UnreadableTensor(kind) for part, kind in _UNREADABLE if part in call.name), None)
+
+
+def _unwrapped(call: PickledObject) -> PickledObject | None:
+    """Return the call inside the call of a parameter or a subclass of tensors."""
+    if call.name in _WRAPPERS:
+        inner = call.arguments[0] if call.arguments else None
+        return inner if isinstance(inner, PickledObject) else None
+    if len(call.arguments) < 3 or not isinstance(call.arguments[2], tuple):
+        raise pickle.UnpicklingError("a subclass of tensors must have a function and its arguments")
+    function, arguments = call.arguments[0], call.arguments[2]
+    return PickledObject(function.name, arguments) if isinstance(function, PickledName) else None
+
+
+def _stored(call: PickledObject) -> StoredTensor | UnreadableTensor:
+    """Return the tensor of a call of one of `_TENSORS`, with checked arguments."""
+    if len(call.arguments) < 4 or not isinstance(call.arguments[0], Storage):
+        raise pickle.UnpicklingError("a tensor must have a storage, an offset, a shape and strides")
+    storage, offset, shape, stride = call.arguments[:4]
+    dtype = storage.dtype
+    if call.name == _TYPED:
+        kind = call.arguments[6] if len(call.arguments) > 6 else None
+        named = getattr(torch, kind.name.rpartition(".")[2], None) if isinstance(kind, PickledName) else None
+        dtype = named if isinstance(named, torch.dtype) else None
+    if dtype is None:
+        return UnreadableTensor("quantized")
+    sizes, strides = _sizes(shape), _sizes(stride)
+    if len(sizes) != len(strides):
+        raise pickle.UnpicklingError("a tensor must have one stride for each dimension")
+    return StoredTensor(storage, dtype, _size(offset), sizes, strides)
+
+
+def _sizes(values: Any) -> tuple[int, ...]:
+    if isinstance(values, PickledObject) and values.name == "torch.Size" and len(values.arguments) == 1:
+        values = values.arguments[0]
+    if not isinstance(values, (tuple, list)) or len(values) > TENSOR_DIMENSIONS:
+        raise pickle.UnpicklingError(f"a tensor must have at most {TENSOR_DIMENSIONS} dimensions")
+    return tuple(map(_size, values))
+
+
+def _size(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < _MAX_SIZE:
+        raise pickle.UnpicklingError("sizes and strides must be integers that are not negative, and fit into 62 bits")
+    return value

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hrnet_deploy.errors import CheckpointError, HrnetDeployError
+from hrnet_deploy.errors import CheckpointError, HrnetDeployError, one_line
 from hrnet_deploy.imaging.class_list import names_in
+from hrnet_deploy.json_text import parse_json
+from hrnet_deploy.limits import TEXT_FILE_BYTES
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.models.weights import CONFIG_SUFFIX
 from hrnet_deploy.spec import Interpolation, Preprocessing, Resize
+from hrnet_deploy.system.regular_file import read_regular
 
 _LOG = logging.getLogger(__name__)
 _PUBLISHED_NAMES = frozenset({"model.safetensors", "pytorch_model.bin"})
-_LIMIT_BYTES = 1 << 20
+_REASON_LENGTH = 300
 _CROP_MODES = {"center": Resize.SHORT_SIDE, "squash": Resize.SQUASH}
 _INTERPOLATIONS = {"bilinear": Interpolation.BILINEAR, "bicubic": Interpolation.BICUBIC}
 _AVERAGES = frozenset({"avg", "fast", "fastavg"})
@@ -42,9 +44,8 @@ def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> 
     if not path.is_file():
         return None
     try:
-        with path.open("rb") as file:
-            content = json.loads(file.read(_LIMIT_BYTES))
-    except (ValueError, OSError, RecursionError) as error:
+        content = parse_json(read_regular(path, "timm's config", TEXT_FILE_BYTES))
+    except (ValueError, OSError) as error:  # HrnetDeployErrors of reading are one of these
         if weights_path.name in _PUBLISHED_NAMES:
             raise _unusable(path, error) from error
         _LOG.warning("%s is not read: it is no JSON", path)
@@ -64,14 +65,14 @@ def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> 
 def _unusable(path: Path, error: Exception) -> CheckpointError:
     return CheckpointError(
         f"timm's config '{path}' must state the preprocessing of these weights, got one that cannot be used "
-        f"({str(error) or type(error).__name__}). Correct it or move it away."
+        f"({one_line(error, _REASON_LENGTH) or type(error).__name__}). Correct it or move it away."
     )
 
 
 def _timms(content: dict[str, Any]) -> dict[str, Any] | None:
     """Flatten a config; the outer level wins. None for a config of something else."""
     inner = content.get("pretrained_cfg")
-    if inner is None and not str(content.get("architecture", "")).startswith("hrnet_"):
+    if inner is None and not f"{content.get('architecture', '')!s:.80}".startswith("hrnet_"):
         return None
     outer = {key: value for key, value in content.items() if key != "pretrained_cfg" and value is not None}
     arguments = content.get("model_args") or {}
@@ -82,17 +83,17 @@ def _timms(content: dict[str, Any]) -> dict[str, Any] | None:
 def _check_model(config: Mapping[str, Any], variant: Variant) -> None:
     """Refuse contradictions to the tensors, and options that the tensors cannot show."""
     name = config.get("architecture")
-    if name is not None and not find_variant(str(name)).same_graph(variant):
-        raise ValueError(f"architecture '{name}', while the weights are of {variant.name}")
+    if name is not None and not find_variant(f"{name!s:.80}").same_graph(variant):
+        raise ValueError(f"architecture '{name!s:.80}', while the weights are of {variant.name}")
     pool = config.get("global_pool", "avg")
     if pool not in _AVERAGES:
-        raise ValueError(f"global_pool '{pool}', while only avg is supported")
+        raise ValueError(f"global_pool '{pool!s:.80}', while only avg is supported")
     for key, layer in _OWN_LAYERS.items():
         if config.get(key, layer) != layer:
-            raise ValueError(f"{key} '{config[key]}', while that of HRNet is {layer}")
+            raise ValueError(f"{key} '{config[key]!s:.80}', while that of HRNet is {layer}")
     channels = config.get("input_size", (3, 224, 224))[0]
     if channels != 3:
-        raise ValueError(f"input_size with {channels} channels, while the weights take 3")
+        raise ValueError(f"input_size with {channels!s:.80} channels, while the weights take 3")
 
 
 def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
@@ -113,7 +114,7 @@ def _classes(config: Mapping[str, Any], num_classes: int, path: Path) -> tuple[s
     stated = config.get("num_classes")
     if stated is not None and stated != num_classes:
         _LOG.warning(
-            "%s is of %s classes, while the weights have %d: its class names are not used", path, stated, num_classes
+            "%s is of %.20s classes, while the weights have %d: its class names are not used", path, stated, num_classes
         )
         return None
     labels = config.get("label_names") or config.get("labels")
@@ -129,5 +130,5 @@ def _classes(config: Mapping[str, Any], num_classes: int, path: Path) -> tuple[s
 def _choose(name: str, config: Mapping[str, Any], default: str, known: dict[str, Any]) -> Any:
     value = config.get(name, default)
     if value not in known:
-        raise ValueError(f"{name} '{value}' is none of {', '.join(known)}")
+        raise ValueError(f"{name} '{value!s:.80}' is none of {', '.join(known)}")
     return known[value]

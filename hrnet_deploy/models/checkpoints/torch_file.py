@@ -3,138 +3,134 @@
 from __future__ import annotations
 
 import io
-import mmap
 import pickle
-import struct
 import sys
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.limits import PICKLE_BYTES
+from hrnet_deploy.models.checkpoints.checkpoint_file import CheckpointFile
 from hrnet_deploy.models.checkpoints.file_format import FileFormat
-from hrnet_deploy.models.checkpoints.inert_pickle import InertUnpickler
-from hrnet_deploy.models.checkpoints.stored_tensor import Storage, storage_of
+from hrnet_deploy.models.checkpoints.inert_pickle import unpickle
+from hrnet_deploy.models.checkpoints.pickle_opcodes import PickleStream
+from hrnet_deploy.models.checkpoints.stored_tensor import Storage, storage_key, storage_of
+from hrnet_deploy.models.checkpoints.zip_members import ZipMember, check_checksums, stored_members, zip_directory
 
 _LEGACY_HEAD = (0x1950A86A20F9469CFC6C, 1001)
 """Magic number and version of the format before PyTorch 1.6."""
-_CHUNK_BYTES = 1 << 20
-_LOCAL_HEADER_BYTES, _LOCAL_LENGTHS_AT = 30, 26
+_PROGRAM = "data.pkl"
+_COUNT_BYTES = 8
 
 
-def read_torch(path: Path, file_format: FileFormat) -> tuple[object, bool]:
+def read_torch(file: CheckpointFile, file_format: FileFormat) -> tuple[object, bool]:
     """Read the object given to torch.save, and whether the file had checksums, which then were right.
 
-    The object consists of plain containers, with `PickledObject` for all else, tensors too.
+    The object consists of plain containers, with `PickledObject` for all else, tensors too. Tensors can be opened as
+    long as the file is.
 
     Source: torch/serialization.py, `_load` and `_legacy_load`.
     """
-    return _read_zip(path) if file_format is FileFormat.TORCH_ZIP else (_read_legacy(path), False)
+    return _read_zip(file) if file_format is FileFormat.TORCH_ZIP else (_read_legacy(file), False)
 
 
-def _read_zip(path: Path) -> tuple[object, bool]:
-    with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-        checksums = any(entry.CRC for entry in archive.infolist())
-        _check_members(archive, f"checkpoint '{path}'", checksums=checksums)
-        members = {entry.filename: entry for entry in archive.infolist()}
-        root = next(name for name in members if name.rpartition("/")[2] == "data.pkl").removesuffix("data.pkl")
-        program = archive.read(f"{root}data.pkl")
-        order = archive.read(f"{root}byteorder") if f"{root}byteorder" in members else b"little"
-        starts = {name: _data_start(file, entry) for name, entry in members.items()}
-    whole = _mapped(path)
-
-    def read(key: str, size: int) -> Tensor:
-        name = f"{root}data/{key}"
-        if size > members[name].file_size:
-            raise pickle.UnpicklingError(f"member '{name}' must have {size} bytes, got {members[name].file_size}")
-        return whole[starts[name] : starts[name] + size]
-
+def _read_zip(file: CheckpointFile) -> tuple[object, bool]:
+    members = stored_members(file, zip_directory(file))
+    # PyTorch itself compares no checksums, and stores 0 for all after `set_crc32_options(False)`.
+    checksums = any(member.crc for member in members.values())
+    if checksums:
+        check_checksums(file, members)
+    program, *more = [name for name in members if name.rpartition("/")[2] == _PROGRAM]
+    if more:
+        raise CheckpointError(f"checkpoint '{file.path}' must hold one {_PROGRAM}, got several. Fetch it again.")
+    root = program.removesuffix(_PROGRAM)
+    content = _small_member(file, members, program, PICKLE_BYTES)
+    order = _small_member(file, members, f"{root}byteorder", 16) if f"{root}byteorder" in members else b"little"
+    if order not in (b"little", b"big"):
+        raise pickle.UnpicklingError("the byte order must be little or big")
     swapped = order.decode("ascii") != sys.byteorder
-    return _unpickle(io.BytesIO(program), lambda pid: storage_of(pid, read, swapped=swapped)), checksums
+    places = {name: (member.start, member.size) for name, member in members.items()}
+    read = _storage_reader(file, places, f"{root}data/")
+    stream = PickleStream(io.BytesIO(content), len(content))
+    return unpickle(stream, lambda pid: storage_of(pid, read, swapped=swapped)), checksums
 
 
-def _check_members(archive: zipfile.ZipFile, origin: str, *, checksums: bool) -> None:
-    """Read every member once; refuse a damaged, compressed or duplicate one by name.
-
-    PyTorch itself compares no checksums, and stores 0 for all after `set_crc32_options(False)`.
-    """
-    seen: set[str] = set()
-    for entry in archive.infolist():
-        if entry.filename in seen:
-            raise CheckpointError(f"{origin} must hold each member once, got '{entry.filename}' twice. Fetch it again.")
-        if entry.compress_type != zipfile.ZIP_STORED:
-            raise CheckpointError(
-                f"{origin} must hold plain members, got '{entry.filename}' compressed. "
-                "Unpack it and pack it with 'zip -0', or save it again with torch.save."
-            )
-        seen.add(entry.filename)
-        if not checksums:
-            entry.CRC = None  # type: ignore[assignment]  # the stream then compares none
-        with archive.open(entry) as member:
-            try:
-                while member.read(_CHUNK_BYTES):
-                    pass
-            except (zipfile.BadZipFile, EOFError) as error:
-                raise CheckpointError(
-                    f"{origin} must be undamaged, got a wrong CRC-32 in its member '{entry.filename}'. Fetch it again."
-                ) from error
+def _small_member(file: CheckpointFile, members: dict[str, ZipMember], name: str, limit_bytes: int) -> bytes:
+    if members[name].size > limit_bytes:
+        raise CheckpointError(
+            f"checkpoint '{file.path}' must have at most {limit_bytes} bytes in its member '{name:.80}', "
+            f"got {members[name].size}. Save the model alone."
+        )
+    return file.read(members[name].start, members[name].size)
 
 
-def _data_start(file: IO[bytes], entry: zipfile.ZipInfo) -> int:
-    """Return the position of a stored member's bytes in the file."""
-    file.seek(entry.header_offset + _LOCAL_LENGTHS_AT)
-    name_bytes, extra_bytes = struct.unpack("<HH", file.read(4))
-    return entry.header_offset + _LOCAL_HEADER_BYTES + int(name_bytes + extra_bytes)
+def _storage_reader(
+    file: CheckpointFile, places: dict[str, tuple[int, int]], prefix: str = ""
+) -> Callable[[str], Tensor]:
+    """Return a function that reads the storage of a key once; a place is its first byte and its number of bytes."""
+    found: dict[str, Tensor] = {}
+
+    def read(key: str) -> Tensor:
+        if key not in found:
+            if f"{prefix}{key}" not in places:
+                raise pickle.UnpicklingError(f"storage '{key}' must be in the file")
+            start, count = places[f"{prefix}{key}"]
+            content = torch.empty(count, dtype=torch.uint8)
+            if count:
+                file.read_into(start, memoryview(content.numpy()))  # type: ignore[arg-type]
+            found[key] = content
+        return found[key]
+
+    return read
 
 
-def _read_legacy(path: Path) -> object:
+def _read_legacy(file: CheckpointFile) -> object:
     sizes: dict[str, int] = {}
-    starts: dict[str, int] = {}
-    whole = _mapped(path)
-
-    def read(key: str, size: int) -> Tensor:
-        return whole[starts[key] : starts[key] + size]
-
-    with path.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        file = cast("IO[bytes]", mapped)
-        if tuple(_unpickle(file, _refuse) for _ in _LEGACY_HEAD) != _LEGACY_HEAD:
+    places: dict[str, tuple[int, int]] = {}
+    read = _storage_reader(file, places)
+    file.stream.seek(0)
+    buffered = io.BufferedReader(file.stream)  # type: ignore[type-var]
+    stream = PickleStream(buffered, file.size)
+    try:
+        if tuple(unpickle(stream) for _ in _LEGACY_HEAD) != _LEGACY_HEAD:
             raise pickle.UnpicklingError("the magic number of torch.save must come first")
-        swapped = _unpickle(file, _refuse).get("little_endian", True) is not (sys.byteorder == "little")
+        machine = unpickle(stream)
+        little = machine.get("little_endian", True) is not False if isinstance(machine, dict) else True
+        order: Literal["little", "big"] = "little" if little else "big"
+        swapped = order != sys.byteorder
 
-        def persistent(pid: Any) -> Any:
+        def resolve(pid: Any) -> Any:
             found = storage_of(pid, read, swapped=swapped)
             if isinstance(found, Storage):
-                sizes[found.key] = (found.dtype or torch.uint8).itemsize
+                sizes[found.key] = found.itemsize
             return found
 
-        tree: object = _unpickle(file, persistent)
-        keys = _unpickle(file, _refuse)
-        position = mapped.tell()
-        for key in map(str, keys):
-            (count,) = struct.unpack_from(">q" if swapped else "<q", mapped, position)
-            starts[key] = position + 8
-            position = starts[key] + count * sizes[key]
-            if count < 0 or position > len(mapped):
-                raise EOFError(f"it ends {position - len(mapped)} bytes too early")
-        if position != len(mapped):
-            raise pickle.UnpicklingError(f"{len(mapped) - position} bytes follow its end")
+        tree: object = unpickle(stream, resolve)
+        keys = unpickle(stream)
+        position = buffered.tell()
+    finally:
+        buffered.detach()
+    places |= _legacy_places(file, keys, sizes, position, order)
     return tree
 
 
-def _unpickle(file: IO[bytes], persistent: Callable[[Any], Any]) -> Any:
-    return InertUnpickler(file, persistent).load()
-
-
-def _refuse(pid: Any) -> Any:
-    raise pickle.UnpicklingError(f"only the object may have storages, got {pid!r:.40}")
-
-
-def _mapped(path: Path) -> Tensor:
-    """Map all bytes of a file; writing changes memory only."""
-    size = path.stat().st_size
-    storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
-    return torch.empty(0, dtype=torch.uint8).set_(cast("torch.UntypedStorage", storage))
+def _legacy_places(
+    file: CheckpointFile, keys: Any, sizes: dict[str, int], position: int, order: Literal["little", "big"]
+) -> dict[str, tuple[int, int]]:
+    """Find the storages, which follow each other, each with its number of numbers before it."""
+    places: dict[str, tuple[int, int]] = {}
+    for key in map(storage_key, keys if isinstance(keys, list) else ()):
+        if key not in sizes or key in places:
+            raise pickle.UnpicklingError(f"storage '{key}' must belong to the object, and be there once")
+        count = int.from_bytes(file.read(position, _COUNT_BYTES), order, signed=True)
+        start, bytes_there = position + _COUNT_BYTES, count * sizes[key]
+        if count < 0 or start + bytes_there > file.size:
+            raise EOFError(f"it ends {start + bytes_there - file.size} bytes too early")
+        places[key] = (start, bytes_there)
+        position = start + bytes_there
+    if position != file.size:
+        raise pickle.UnpicklingError(f"{file.size - position} bytes follow its end")
+    return places

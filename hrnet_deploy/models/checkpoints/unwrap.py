@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hrnet_deploy.errors import CheckpointError
-from hrnet_deploy.models.checkpoints.inert_pickle import PickledObject
+from hrnet_deploy.limits import CHECKPOINT_MODELS, TENSOR_SHARING, TENSORS
+from hrnet_deploy.models.checkpoints.file_format import few
 from hrnet_deploy.models.checkpoints.nested_tensors import Entry, Leaf, tensors_in
+from hrnet_deploy.models.checkpoints.pickle_values import PickledObject
 from hrnet_deploy.models.checkpoints.stored_tensor import StoredTensor, UnreadableTensor
 
 _TRUNK = re.compile(
@@ -35,7 +38,6 @@ _PREFERRED = frozenset({"state_dict", "model"})
 _SWAPPED = "ema_state_dict."
 """mmengine's EMAHook swaps on saving: `state_dict` is then the average, and this the plain weights."""
 _SHOWN = 4
-_MAX_MODELS = 64
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ class _Candidate:
         return set(re.split(r"[._]", self.root.lower()))
 
 
-def find_model(content: object, origin: str, *, ema: bool = False, key: str | None = None) -> ModelWeights:
-    """Find the HRNet in the content of a file, or in a state dict; its tensors are mapped from the file.
+def find_model(
+    content: object, origin: str, *, ema: bool = False, key: str | None = None, stored_bytes: int | None = None
+) -> ModelWeights:
+    """Find the HRNet in the content of a file of `stored_bytes`, or in a state dict, and read its tensors.
 
     1. The stages of HRNet have unique names; anything before them is the name of a container or wrapper.
     2. Averaged copies, teachers and optimizer state are other models than the trained one.
@@ -81,7 +85,7 @@ def find_model(content: object, origin: str, *, ema: bool = False, key: str | No
     With `ema` the averaged copy is used; `key` selects a location. CheckpointError: no HRNet, several candidates, no
     averaged copy, or tensors without numbers.
     """
-    entries = list(tensors_in(content))
+    entries = _entries(content, origin, stored_bytes)
     candidates = _candidates(entries, origin)
     if not candidates:
         raise _nothing_found(content, entries, origin)
@@ -95,6 +99,20 @@ def find_model(content: object, origin: str, *, ema: bool = False, key: str | No
         others=tuple(other.place or "the outermost dict" for other in others),
         counts_batches=any(entry.name.endswith(_BATCH_COUNTER) for entry in own),
     )
+
+
+def _entries(content: object, origin: str, stored_bytes: int | None) -> list[Entry]:
+    """List all tensors; refuse more than a file can store."""
+    entries = list(itertools.islice(tensors_in(content), TENSORS + 1))
+    if len(entries) > TENSORS:
+        raise CheckpointError(f"{origin} must hold at most {TENSORS} tensors, got more. Save the model alone.")
+    claimed = sum(entry.leaf.nbytes for entry in entries if isinstance(entry.leaf, StoredTensor))
+    if stored_bytes is not None and claimed > TENSOR_SHARING * stored_bytes:
+        raise CheckpointError(
+            f"{origin} must store each number of its tensors, got {claimed:.3g} bytes of tensors in a file of "
+            f"{stored_bytes}. Save the weights with tensor.contiguous()."
+        )
+    return entries
 
 
 def _leaves(own: Sequence[Entry], root: str, origin: str) -> dict[str, Leaf]:
@@ -134,9 +152,9 @@ def _candidates(entries: Sequence[Entry], origin: str) -> list[_Candidate]:
         found = _TRUNK.search(entry.name)
         if found and entry.name.rpartition(".")[2] in _PARAMETERS:
             counts[entry.name[: found.start()]] += 1
-    if len(counts) > _MAX_MODELS:
+    if len(counts) > CHECKPOINT_MODELS:
         raise CheckpointError(
-            f"{origin} must hold at most {_MAX_MODELS} models, got {len(counts)}. Save one of them alone."
+            f"{origin} must hold at most {CHECKPOINT_MODELS} models, got {len(counts)}. Save one of them alone."
         )
     largest = max(counts.values(), default=0)
     roots: dict[str, _Candidate] = {}
@@ -221,21 +239,34 @@ def _same(one: object, other: object) -> bool:
     if isinstance(one, StoredTensor) and isinstance(other, StoredTensor):
         return one == other or torch.equal(one.open(), other.open())
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one is other or (one.device == other.device and one.device.type != "meta" and torch.equal(one, other))
+        usable = not any(tensor.is_meta or _defect(tensor) for tensor in (one, other))
+        return one is other or (usable and one.device == other.device and torch.equal(one, other))
     return False
 
 
 def _opened(name: str, leaf: Leaf, origin: str) -> Tensor:
-    if isinstance(leaf, UnreadableTensor):
-        raise CheckpointError(
-            f"{origin} must hold dense tensors, got '{name}' {leaf.kind}. "
-            "Gather or dequantize the weights first, and save model.state_dict() again."
-        )
-    return leaf.open() if isinstance(leaf, StoredTensor) else leaf
+    if isinstance(leaf, StoredTensor):
+        return leaf.open()
+    defect = leaf.kind if isinstance(leaf, UnreadableTensor) else _defect(leaf)
+    if isinstance(leaf, Tensor) and defect is None:
+        return leaf
+    raise CheckpointError(
+        f"{origin} must hold dense tensors, got '{name:.80}' {defect}. "
+        "Gather or dequantize the weights first, and save model.state_dict() again."
+    )
+
+
+def _defect(tensor: Tensor) -> str | None:
+    """Say why a tensor in memory has no usable numbers; None for a dense one."""
+    if type(tensor) not in {Tensor, nn.Parameter, nn.Buffer}:
+        return "of a subclass of tensors"
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        return "sparse or nested"
+    return "quantized" if tensor.is_quantized else None
 
 
 def _places(candidates: Sequence[_Candidate]) -> str:
-    return " and ".join(f"'{c.place}'" if c.place else "the outermost dict" for c in candidates[:_SHOWN])
+    return " and ".join(f"'{c.place:.80}'" if c.place else "the outermost dict" for c in candidates[:_SHOWN])
 
 
 def _nothing_found(content: object, entries: Sequence[Entry], origin: str) -> CheckpointError:
@@ -245,7 +276,7 @@ def _nothing_found(content: object, entries: Sequence[Entry], origin: str) -> Ch
             "Save with StateDictType.FULL_STATE_DICT."
         )
     if entries:
-        names = ", ".join(f"'{entry.name}'" for entry in entries[:_SHOWN])
+        names = few(f"'{entry.name}'" for entry in entries[:_SHOWN])
         return CheckpointError(
             f"{origin} must hold an HRNet, got tensors such as {names} and no stage2 to stage4. "
             "Check that it is the right file."
@@ -258,5 +289,5 @@ def _nothing_found(content: object, entries: Sequence[Entry], origin: str) -> Ch
     if not isinstance(content, Mapping):
         kind = type(content).__name__
         return CheckpointError(f"{origin} must hold a state dict, got {kind}. Save model.state_dict().")
-    found = ", ".join(f"'{key}'" for key in list(content)[:6]) or "nothing"
+    found = few((f"'{key}'" for key in content if isinstance(key, (str, int))), 6) or "nothing"
     return CheckpointError(f"{origin} must hold a dict of tensors, got entries {found}. Save model.state_dict().")

@@ -69,6 +69,10 @@ def check_names_and_shapes(shapes: Shapes, network: nn.Module, variant: Variant,
 def check_dtypes(state: Mapping[str, Tensor], origin: str) -> None:
     """Require floating-point weights, else raise CheckpointError; tensors of files are dense already."""
     for name, tensor in state.items():
+        if tensor.is_meta:
+            raise CheckpointError(
+                f"{origin} must hold weights, got '{name}' on the meta device, without numbers. Load the weights first."
+            )
         if tensor.dtype not in _FLOATS:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise CheckpointError(

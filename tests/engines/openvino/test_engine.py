@@ -187,7 +187,7 @@ def test_what_was_compiled_is_kept_and_opened_again(file, cache, monkeypatch, st
     feed = {"x": images(4, 3, 8, 8)}
     first = OpenVinoEngine(file, streams=streams).run(feed)
     files = {path: path.stat().st_mtime_ns for path in kept(cache)}
-    assert {path.name for path in files} == {"net.blob", "SHA256SUMS"}
+    assert {path.name for path in files} == {"net.blob", "digests.json"}
     monkeypatch.setattr(room, "_read", lambda *_: pytest.fail("the graph is read again"))
     again = OpenVinoEngine(file, streams=streams)
     gc.collect()  # the weights stay mapped as long as the engine lives
@@ -213,7 +213,7 @@ def longer(content):
     return content + b"\0"
 
 
-@pytest.mark.parametrize("name", ["net.blob", "SHA256SUMS"])
+@pytest.mark.parametrize("name", ["net.blob", "digests.json"])
 @pytest.mark.parametrize("damage", [lambda _: b"", cut, flipped, longer, lambda _: None])
 def test_damaged_files_in_the_cache_are_made_again(file, cache, name, damage):
     feed = {"x": images(1, 3, 8, 8)}

@@ -88,7 +88,7 @@ def test_bad_files(tmp_path, text, message):
 def test_no_file(tmp_path):
     with pytest.raises(MissingFileError, match=r"label file must exist"):
         read_label_file(tmp_path / "val.txt", ANIMALS)
-    with pytest.raises(UsageError, match=r"must be readable"):
+    with pytest.raises(UsageError, match=r"must be a file, got the folder"):
         read_label_file(tmp_path, ANIMALS)
 
 

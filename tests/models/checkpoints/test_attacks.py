@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.checkpoints.checkpoint_file import open_checkpoint
 from hrnet_deploy.models.checkpoints.container import read_container
 from hrnet_deploy.models.checkpoints.file_format import FileFormat
-from hrnet_deploy.models.checkpoints.inert_pickle import PickledObject
+from hrnet_deploy.models.checkpoints.pickle_values import PickledObject
 from hrnet_deploy.models.checkpoints.torch_file import read_torch
 
 CALLS = [
@@ -61,6 +62,11 @@ def as_torch_zip(program, path, weights=b""):
             target.writestr(entry.filename, program if entry.filename.endswith("data.pkl") else source.read(entry))
 
 
+def content_of(path):
+    with open_checkpoint(path) as file:
+        return read_torch(file, FileFormat.TORCH_ZIP)[0]
+
+
 def as_torch_legacy(program, path):
     parts = [pickle.dumps(0x1950A86A20F9469CFC6C, 2), pickle.dumps(1001, 2), pickle.dumps({}, 2), program]
     path.write_bytes(b"".join([*parts, pickle.dumps([], 2)]))
@@ -91,7 +97,7 @@ def test_pdparams_run_nothing(attack, tmp_path):
 def test_a_call_is_written_down_instead(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     as_torch_zip(call("subprocess", "check_call", "touch PWNED"), tmp_path / "a.pth")
-    created = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP)[0]["x"]
+    created = content_of(tmp_path / "a.pth")["x"]
     assert isinstance(created, PickledObject)
     assert (created.name, created.arguments) == ("subprocess.check_call", ("touch PWNED",))
     assert not (tmp_path / "PWNED").exists()
@@ -131,7 +137,7 @@ def test_an_object_calls_itself_no_further(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     program = b"\x80\x02}X\x01\x00\x00\x00xcoperator\nattrgetter\nX\x06\x00\x00\x00system\x85Rcos\n_\n\x85R)Rs."
     as_torch_zip(program, tmp_path / "a.pth")
-    created = read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP)[0]["x"]
+    created = content_of(tmp_path / "a.pth")["x"]
     assert isinstance(created, PickledObject)
     assert created.name == "operator.attrgetter"
 
@@ -139,7 +145,7 @@ def test_an_object_calls_itself_no_further(tmp_path, monkeypatch):
 def test_keys_that_take_for_ever_to_hash_are_left_out(tmp_path):
     nested = b"()" + b"2\x86" * 60  # the pair of itself, sixty times
     as_torch_zip(b"\x80\x02}" + nested[1:] + b"K\x01s.", tmp_path / "a.pth")
-    assert read_torch(tmp_path / "a.pth", FileFormat.TORCH_ZIP)[0] == {}
+    assert content_of(tmp_path / "a.pth") == {}
 
 
 def test_containers_in_themselves_are_walked_once(tmp_path):

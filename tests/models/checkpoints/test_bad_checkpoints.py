@@ -85,7 +85,7 @@ def test_zip_of_something_else(tmp_path):
 
 def test_safetensors_package_missing(tmp_path, monkeypatch):
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
-    monkeypatch.setitem(__import__("sys").modules, "safetensors.torch", None)
+    monkeypatch.setitem(__import__("sys").modules, "safetensors", None)
     with pytest.raises(MissingDependencyError, match="pip install"):
         load_checkpoint(tmp_path / "a.safetensors")
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hrnet_deploy.errors import CheckpointError
+from hrnet_deploy.models.checkpoints.checkpoint_file import open_checkpoint
 from hrnet_deploy.models.checkpoints.container import read_container
 from hrnet_deploy.models.checkpoints.pdparams import read_pdparams
 
@@ -28,6 +29,11 @@ def arrays(draw):
     return np.asfortranarray(array) if draw(st.booleans()) else array
 
 
+def arrays_in(path):
+    with open_checkpoint(path) as file:
+        return read_pdparams(file)
+
+
 def write(path, content, protocol):
     path.write_bytes(pickle.dumps(content, protocol))
     return path
@@ -37,7 +43,7 @@ def write(path, content, protocol):
 @given(content=st.dictionaries(NAMES, arrays(), min_size=1, max_size=4), protocol=st.sampled_from([2, 3, 4]))
 def test_arrays_come_back(tmp_path, content, protocol):
     stored = OrderedDict({**content, "StructuredToParameterName@@": dict.fromkeys(content, "p_0")})
-    found = read_pdparams(write(tmp_path / "a.pdparams", stored, protocol))
+    found = arrays_in(write(tmp_path / "a.pdparams", stored, protocol))
     assert list(found) == list(content)
     for name, array in content.items():
         assert tuple(found[name].shape) == array.shape
@@ -56,7 +62,7 @@ def test_split_arrays_are_joined(tmp_path, shape, size, protocol):
     parts = {f"w@@.{i}": flat[start : start + size] for i, start in enumerate(range(0, flat.size, size))}
     table = {"w": {"OriginShape": shape, "slices": list(parts)}}
     content = {"other": np.zeros(2, np.float32), **parts, "UnpackBigParamInfor@@": table}
-    found = read_pdparams(write(tmp_path / "a.pdparams", content, protocol))
+    found = arrays_in(write(tmp_path / "a.pdparams", content, protocol))
     assert set(found) == {"other", "w"}
     assert np.array_equal(found["w"].numpy(), whole)
 
@@ -65,12 +71,12 @@ def test_numpy_1_names_are_read(tmp_path):
     data = pickle.dumps({"w": np.ones(3, np.float32)}, 2).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     assert b"numpy.core.multiarray" in data
     (tmp_path / "a.pdparams").write_bytes(data)
-    assert read_pdparams(tmp_path / "a.pdparams")["w"].tolist() == [1, 1, 1]
+    assert arrays_in(tmp_path / "a.pdparams")["w"].tolist() == [1, 1, 1]
 
 
 def test_named_pairs_and_scalars_are_read(tmp_path):
     content = {"w": ("linear_0.w_0", np.ones(2, np.float32)), "s": np.float32(4)}
-    found = read_pdparams(write(tmp_path / "a.pdparams", content, 4))
+    found = arrays_in(write(tmp_path / "a.pdparams", content, 4))
     assert found["w"].tolist() == [1, 1]
     assert found["s"].item() == 4
 
@@ -78,7 +84,7 @@ def test_named_pairs_and_scalars_are_read(tmp_path):
 def test_bfloat16_is_restored(tmp_path):
     values = torch.tensor([1.5, -2.0, 0.25], dtype=torch.bfloat16)
     content = {"w": values.view(torch.int16).numpy().view(np.uint16)}
-    found = read_pdparams(write(tmp_path / "a.pdparams", content, 4))["w"]
+    found = arrays_in(write(tmp_path / "a.pdparams", content, 4))["w"]
     assert found.dtype is torch.bfloat16
     assert torch.equal(found, values)
 

@@ -1,0 +1,223 @@
+"""Decoding in a process of its own, with limits of memory and time.
+
+It is for formats whose headers do not bound what a decoder does (AVIF, GIF and JPEG 2000), and for videos. Whatever
+happens there, a crash too, is one ImageError here. A process is started at the first need and serves many images.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import io
+import multiprocessing.spawn
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrnet_deploy.errors import ImageError
+from hrnet_deploy.imaging.decoder_child import END, ERROR, IMAGE, REPLY, REQUEST, VIDEO
+from hrnet_deploy.limits import IMAGE_DECODE_SECONDS, IMAGE_PIXELS
+
+_PROGRAM = "import sys; sys.path[:] = {path!r}; from hrnet_deploy.imaging.decoder_child import serve; serve()"
+_PIPE_BYTES = 1 << 20
+_START_SECONDS = 60
+"""Limit of the start, which imports OpenCV."""
+_CAPTURE_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+# Playlists, patterns and pipelines name other files and servers; these containers do not. Only "file" is ever opened.
+_VIDEOS_ONLY = "protocol_whitelist;file|format_whitelist;asf,avi,flv,matroska,mov,mpeg,mpegts,mpegvideo,m4v"
+_REASON_BYTES = 1 << 12
+_Reply = tuple[NDArray[Any], float]
+"""Pixels, and the frames per second of a video."""
+_Result = TypeVar("_Result")
+
+
+def decode_isolated(content: bytes, what: str, flags: int) -> NDArray[Any]:
+    """Decode an image as `cv2.imdecode` does, in another process.
+
+    Args:
+        content: the encoded image.
+        what: name of the image in errors.
+        flags: OpenCV's flags for decoding.
+
+    Returns:
+        The pixels, uint8 or uint16 (H, W) or (H, W, channels).
+
+    Raises:
+        ImageError: it cannot be decoded within the limits of memory and time.
+    """
+    try:
+        with _borrowed() as process:
+            return process.decode(content, flags)
+    except DecoderError as error:
+        raise ImageError(f"{what} cannot be decoded ({error}). Save it again as PNG or JPEG.") from error
+
+
+def video_frames(path: Path, what: str) -> Generator[tuple[NDArray[Any], float], None, None]:
+    """Decode a video file in another process.
+
+    Args:
+        path: a file, which is opened as a video whatever its name is.
+        what: name of the video in errors.
+
+    Yields:
+        The pixels of each frame, BGR uint8 (H, W, 3), and the frames per second of the video, or 0.
+
+    Raises:
+        ImageError: no video, or one that cannot be decoded within the limits of memory and time.
+    """
+    try:
+        with _borrowed() as process:
+            yield from process.frames(path)
+    except DecoderError as error:
+        raise ImageError(f"{what} cannot be opened ({error}). Check that it plays, or convert it to MP4.") from error
+
+
+class DecoderError(Exception):
+    """A decoder failed; the message is a clause for an ImageError."""
+
+
+class DecoderProcess:
+    """One process, which decodes one thing at a time.
+
+    Attributes:
+        is_free: whether it has finished all that was requested of it.
+    """
+
+    is_free = True
+
+    def __init__(self) -> None:
+        options = "|".join(filter(None, (os.environ.get(_CAPTURE_OPTIONS), _VIDEOS_ONLY)))
+        environment = os.environ | {
+            _CAPTURE_OPTIONS: options,
+            "OPENCV_FFMPEG_THREADS": os.environ.get("OPENCV_FFMPEG_THREADS", "4"),
+            "OPENCV_IO_MAX_IMAGE_PIXELS": str(IMAGE_PIXELS),
+            # Each arena of glibc and each thread of OpenBLAS reserves addresses, which are limited.
+            "MALLOC_ARENA_MAX": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        }
+        command = [os.fsdecode(multiprocessing.spawn.get_executable()), "-c", _PROGRAM.format(path=sys.path)]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter and a fixed program
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=environment,
+                start_new_session=True,  # a terminal's signals are not for it
+                pipesize=_PIPE_BYTES,
+            )
+        except OSError as error:
+            raise DecoderError(f"no process can be started for it: {error.strerror}") from error
+        self._input = cast("io.BufferedWriter", self._process.stdin)
+        self._output = cast("io.BufferedReader", self._process.stdout)
+        self._within_time(self._read, _START_SECONDS)
+
+    def decode(self, content: bytes, flags: int) -> NDArray[Any]:
+        """Decode an image with OpenCV's flags."""
+        reply = self._within_time(lambda: self._request(IMAGE, flags, content))
+        if reply is None:
+            raise DecoderError("the decoder replied nothing")
+        return reply[0]
+
+    def frames(self, path: Path) -> Generator[tuple[NDArray[Any], float], None, None]:
+        """Decode a video; yields each frame and the frames per second."""
+        name = os.fsencode(os.path.abspath(path))  # noqa: PTH100 - no protocol begins with a slash
+        reply = self._within_time(lambda: self._request(VIDEO, 0, name))
+        while reply is not None:
+            yield reply
+            reply = self._within_time(self._read)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._output.close()
+        with contextlib.suppress(OSError):  # what is left in the buffer has no reader
+            self._input.close()
+        self._process.wait()
+
+    def _within_time(self, call: Callable[[], _Result], limit: int | None = None) -> _Result:
+        """Call with a limit of time, after which the process is ended."""
+        limit = IMAGE_DECODE_SECONDS if limit is None else limit
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(limit, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return call()
+        except (OSError, EOFError, ValueError) as error:
+            if late.is_set():
+                raise DecoderError(f"it takes more than {limit} s") from error
+            raise DecoderError(f"the decoder ended with code {self._process.wait()}") from error
+        finally:
+            timer.cancel()
+
+    def _request(self, kind: bytes, flags: int, content: bytes) -> _Reply | None:
+        """Send one request and read the first reply."""
+        self.is_free = False
+        self._input.write(REQUEST.pack(kind, flags, len(content)))
+        self._input.write(content)
+        self._input.flush()
+        reply = self._read()
+        self.is_free = self.is_free or kind == IMAGE
+        return reply
+
+    def _read(self) -> _Reply | None:
+        """Read one reply; None at the end of a video."""
+        kind, height, width, channels, item, fps, size = REPLY.unpack(self._receive(REPLY.size).data)
+        self.is_free = kind in {END, ERROR}
+        if kind == END:
+            return None
+        if kind == ERROR:
+            raise DecoderError(bytes(self._receive(min(size, _REASON_BYTES))).decode("utf-8", "replace"))
+        if item not in {1, 2} or height * width > IMAGE_PIXELS or size != height * width * channels * item:
+            raise EOFError
+        pixels = self._receive(size).view(np.uint8 if item == 1 else np.uint16)
+        return pixels.reshape((height, width, channels) if channels > 1 else (height, width)), fps
+
+    def _receive(self, size: int) -> NDArray[np.uint8]:
+        content, place = np.empty(size, np.uint8), 0
+        while place < size:
+            count = self._output.readinto(content[place:].data)
+            if not count:
+                raise EOFError
+            place += count
+        return content
+
+
+@contextlib.contextmanager
+def _borrowed() -> Iterator[DecoderProcess]:
+    """Lend an idle process, or a new one."""
+    idle = _idle.setdefault(os.getpid(), [])
+    try:
+        process = idle.pop()
+    except IndexError:  # of two threads one may be first
+        process = DecoderProcess()
+    try:
+        yield process
+    finally:
+        if process.is_free:
+            idle.append(process)
+        else:
+            process.close()
+
+
+_idle: dict[int, list[DecoderProcess]] = {}
+"""Processes that wait, by the process that started them: a fork must not use those of its parent."""
+
+
+@atexit.register
+def _end() -> None:
+    for process in _idle.pop(os.getpid(), []):
+        process.close()
