@@ -10,9 +10,11 @@ from pathlib import Path
 
 from hrnet_deploy.artifact.files import atomic_output, check_output
 from hrnet_deploy.benchmark.benchmark import Settings, benchmark
+from hrnet_deploy.benchmark.model_table import model_sections
 from hrnet_deploy.benchmark.result import Benchmark
-from hrnet_deploy.benchmark.tables import as_markdown, as_text, sections
+from hrnet_deploy.benchmark.tables import Section, as_markdown, as_text, sections
 from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate_with_card, server_words
+from hrnet_deploy.cli.bench_models import named_models, speed_artifacts
 from hrnet_deploy.cli.console import next_command, print_json, print_message, print_progress, print_result
 from hrnet_deploy.cli.launch import launch
 from hrnet_deploy.cli.parser import add_runtime_flags, add_special_flag, parser
@@ -33,8 +35,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "artifacts",
         nargs="+",
         metavar="ARTIFACT",
-        help=f".onnx or .engine files, or the {URL_HELP}; the first is the reference",
+        help=f".onnx or .engine files, the {URL_HELP}, or names of models such as hrnet_w18,hrnet_w48, which are "
+        "exported once with random weights; the first is the reference",
     )
+    p.add_argument("--precision", metavar="P,P", help="precisions of models by name: fp32, fp16, int8 (default: fp32)")
     p.add_argument("--batch", default="1,4,8", metavar="N,N", help="images per inference (default: 1,4,8)")
     add_runtime_flags(p)
     add_server_flags(p)
@@ -60,8 +64,9 @@ def run(args: argparse.Namespace) -> int:
     out = None if args.out is None else Path(args.out)
     if out is not None and out.suffix.lower() not in _FORMATS:
         raise UsageError(f"output must end in .md or .json, got '{out.name}'. Choose one.")
+    models = named_models(args)
     if out is not None:
-        check_output(out, map(Path, args.artifacts))
+        check_output(out, () if models else map(Path, args.artifacts))
     settings = Settings(
         batches=_batches(args.batch),
         threads=args.threads,
@@ -75,25 +80,26 @@ def run(args: argparse.Namespace) -> int:
     # Printed before the measurement, while the user can still stop other work.
     for line in load_snapshot.warnings(load_snapshot.take_snapshot()):
         print_message(args, f"hrnet-bench: warning: {line}")
-    artifacts = locate_with_card(args, args.artifacts)
+    artifacts = speed_artifacts(args, models) if models else locate_with_card(args, args.artifacts)
     progress = _Progress(shown=not args.quiet and sys.stderr.isatty())
     try:
         result = benchmark(artifacts, settings, step=progress)
     finally:
         progress.clear()
+    parts = [*model_sections(result), *sections(result)] if models else sections(result)
     if out is not None:
-        _write(result, out)
+        _write(result, parts, out)
     if args.json:
         print_json(result.to_dict())
     else:
-        print_result(*as_text(sections(result)).split("\n"))
+        print_result(*as_text(parts).split("\n"))
     if out is None:
-        next_command(
-            args, "hrnet-bench", *args.artifacts, *server_words(args), "--batch", args.batch, "--out", "bench.md"
-        )
+        precision = () if args.precision is None else ("--precision", args.precision)
+        words = (*args.artifacts, *precision, *server_words(args))
+        next_command(args, "hrnet-bench", *words, "--batch", args.batch, "--out", "bench.md")
     else:
         words = server_words(args) if is_url(args.artifacts[0]) else ()
-        next_command(args, "hrnet-inspect", args.artifacts[0], *words)
+        next_command(args, "hrnet-inspect", str(artifacts[0]) if models else args.artifacts[0], *words)
     return 0
 
 
@@ -124,10 +130,10 @@ class _Progress:
             print_progress("")
 
 
-def _write(result: Benchmark, path: Path) -> None:
+def _write(result: Benchmark, parts: Sequence[Section], path: Path) -> None:
     if path.suffix.lower() == ".json":
         text = json.dumps(result.to_dict(), ensure_ascii=False, indent=2) + "\n"
     else:
-        text = as_markdown(sections(result))
+        text = as_markdown(parts)
     with atomic_output(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", errors="replace"))  # a file name may hold what UTF-8 cannot
