@@ -34,6 +34,8 @@ REFUSED = {
         b"(ccollections\nOrderedDict\nq\x00](" + b"NN\x86" * 1000 + b"e\x85q\x01" + b"h\x00h\x01R" * 9999 + b"l.",
         "copied items",
     ),
+    "place beyond 32 bits": (b"Np" + str((1 << 61) - 1).encode() + b"\n.", "below 2"),
+    "negative place": (b"Np-1\n.", "below 2"),
     "place that is empty": (b"h\x01.", "store what it recalls"),
     "empty stack": (b"0.", "empty stack"),
     "pair of one": (b"N\x86.", "empty stack"),
@@ -58,6 +60,9 @@ ACCEPTED = {
     "list in itself": b"]q\x00h\x00a.",
     "doubled tuple": DOUBLED + b".",
     "doubled tuple as a key": b"}" + DOUBLED + b"Ns.",
+    "keys of one hash": b"}("
+    + b"".join(b"\x8a\x0b" + (i * ((1 << 61) - 1)).to_bytes(11, "little") + b"N" for i in range(99_999))
+    + b"u.",
     "deep list": b"]" * 200_000 + b"a" * 199_999 + b".",
     "deep tuple": b")" + b"\x85" * 400_000 + b".",
     "deep calls": b"cx\ny\n" + b")R" * 200_000 + b".",

@@ -100,7 +100,7 @@ def test_a_fixed_batch_is_measured_though_another_is_asked_for(command, fixed):
         (["--streams", "0"], "streams must be 1 to 64, got 0"),
         (["--threads", "0"], "argument --threads: must be a whole number from 1 to 1024, got '0'"),
         (["--out", "bench.html"], "output must end in .md or .json, got 'bench.html'"),
-        (["--image", "missing.jpg"], "image must be a file, got missing.jpg"),
+        (["--image", "missing.jpg"], "image must exist, got no file missing.jpg"),
         (["--image", __file__], "cannot be decoded"),
         (["--backend", "tensorrt"], "backend of"),
         (["--device", "gpu"], "device must be"),

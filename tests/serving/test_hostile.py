@@ -6,6 +6,7 @@ import os
 import random
 import re
 import socket
+import sys
 import time
 import zlib
 
@@ -326,7 +327,7 @@ class Noise:
         headers = [f"Host: {choose(['localhost'] * 9 + [self.text()])}", f"Content-Type: {content_type}"]
         headers += choose([[], [], ["Accept: " + choose(["image/png", "image/jpeg", "*/*;q=x", self.text()])]])
         headers += choose([[], [f"Inference-Header-Content-Length: {choose([len(body), 80, -1, self.text()])}"]])
-        headers += choose([[], [], [choose(TRICKS)]])
+        headers += choose([[], [], [], [], [choose(TRICKS)]])
         chunks = choose([False] * 5 + [True])
         if chunks:
             body = b"".join(self.chunk(body[at : at + 9000]) for at in range(0, len(body), 9000)) + choose(
@@ -389,8 +390,9 @@ def test_fuzzed_requests_are_refused_without_a_traceback(photos_onnx, tmp_path, 
             if index == FUZZED // 3 or index == FUZZED - 1:
                 sizes.append(server.rss_bytes)
         assert b"500" not in seen, server.log
-        assert seen[b"200"] > FUZZED / 50
-        assert seen[b"400"] > FUZZED / 10
+        assert seen[b"200"] > FUZZED / 100, seen
+        assert seen[b"400"] > FUZZED / 10, seen
+        sys.stdout.write(f"{seen}\n")
         assert sizes[1] < 1.05 * sizes[0] + (8 << 20), sizes
         assert server.post("/predict", jpegs[0])[0] == 200
         assert server.stop() == 0

@@ -19,6 +19,9 @@ from hrnet_deploy.models.checkpoints.pickle_values import PickledName, PickledOb
 _PYTHON2_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _MAPPINGS = frozenset({"builtins.dict", "collections.OrderedDict", "collections.defaultdict", "collections.Counter"})
 _SCALARS = (str, int, float, bytes, type(None))
+_KEY_BITS = 64
+"""Larger integers are no keys: multiples of 2^61 - 1 have one hash, so that a dict of many takes quadratic time."""
+_PLACE_BITS = 32
 _MAX_PROTOCOL = 5
 
 
@@ -118,10 +121,6 @@ class _Machine:
         else:
             self.since_mark()
 
-    def drop_marked(self) -> None:
-        """Drop a mark and all values since."""
-        self.since_mark()
-
     def dict_of_marked(self) -> None:
         """Push a dict of the values since the mark, keys and values in turn."""
         values = self.since_mark()
@@ -206,7 +205,7 @@ class _Machine:
         self.put(self.stack[-1], [(key, value)])
 
     def put(self, target: Any, pairs: Iterable[Any]) -> None:
-        """Set items of a dict; other keys than scalars name no weights, and hashing nested ones can take forever."""
+        """Set items of a dict; other keys than scalars name no weights, and nested ones can take forever to hash."""
         if isinstance(target, PickledObject):
             target.entries = target.entries if target.entries is not None else {}
             target = target.entries
@@ -215,7 +214,7 @@ class _Machine:
         for pair in pairs:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
                 raise pickle.UnpicklingError("items of dicts must be pairs")
-            if isinstance(pair[0], _SCALARS):
+            if isinstance(pair[0], _SCALARS) and not (isinstance(pair[0], int) and abs(pair[0]) >> _KEY_BITS):
                 target[pair[0]] = pair[1]
 
     def put_marked(self) -> None:
@@ -236,7 +235,10 @@ class _Machine:
 
     def memorize(self, place: int | None) -> None:
         """Store the uppermost value; the places are keys of a dict, so that a high one costs nothing."""
-        self.memo[len(self.memo) if place is None else place] = self.stack[-1]
+        place = len(self.memo) if place is None else place
+        if place >> _PLACE_BITS:
+            raise pickle.UnpicklingError(f"a pickle must store at places below 2^{_PLACE_BITS}")
+        self.memo[place] = self.stack[-1]
 
     def recall(self, place: int) -> None:
         """Push a stored value."""
@@ -254,7 +256,7 @@ def _push(value: Callable[[], Any]) -> Callable[[_Machine, Any], None]:
     return lambda machine, _: machine.push(value())
 
 
-_OPERATIONS: dict[bytes, Callable[[_Machine, Any], None]] = {
+_OPERATIONS: dict[bytes, Callable[[_Machine, Any], object]] = {
     **dict.fromkeys(PUSHED, _Machine.push),
     pickle.PROTO: _check_protocol,
     pickle.FRAME: _Machine.frame,
@@ -267,7 +269,7 @@ _OPERATIONS: dict[bytes, Callable[[_Machine, Any], None]] = {
     pickle.EMPTY_SET: _push(lambda: PickledObject("builtins.set")),
     pickle.MARK: lambda machine, _: machine.mark(),
     pickle.POP: lambda machine, _: machine.drop(),
-    pickle.POP_MARK: lambda machine, _: machine.drop_marked(),
+    pickle.POP_MARK: lambda machine, _: machine.since_mark(),
     pickle.DUP: lambda machine, _: machine.push(machine.stack[-1]),
     pickle.TUPLE: lambda machine, _: machine.push(tuple(machine.since_mark())),
     pickle.TUPLE1: lambda machine, _: machine.tuple_of(1),

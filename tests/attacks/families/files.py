@@ -280,7 +280,7 @@ def caches(random: Random) -> Case:
     cached = [name for name in files if name.startswith("own_cache")]
     name = random.choice(cached)
     files[name] = _special(random, mutate(random, files[name], rounds=3), 0.1)
-    sums = next(one for one in cached if one.endswith("SHA256SUMS"))
+    sums = next(one for one in cached if one.endswith("digests.json"))
     if random.random() < 0.4 and name != sums:
         files[sums] = f"{hashlib.sha256(files[name]).hexdigest()}  {Path(name).name}\n".encode()
     elif random.random() < 0.2:
