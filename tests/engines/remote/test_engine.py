@@ -110,7 +110,7 @@ def test_a_server_without_metadata_of_its_own_or_configuration(v2):
         ({"backend": "openvino"}, "backend of .* must be one of auto, v2.*got 'openvino'"),
         ({"threads": 2}, "threads must not be given"),
         ({"in_order": True}, "in_order must not be given"),
-        ({"streams": 0}, "streams must be at least 1"),
+        ({"streams": 0}, "streams must be 1 to 256"),
     ],
 )
 def test_what_the_server_decides_is_refused(options, reason):

@@ -46,7 +46,7 @@ def test_a_token_file_holds_one_line(tmp_path, content):
         (b"\n", "one word"),
         (b"two words", "one word"),
         (b"\xff\xfe", "UTF-8"),
-        (b"x" * 20_000, "one line with a token"),
+        (b"x" * 20_000, "at most 16384 bytes"),
     ],
 )
 def test_other_token_files_are_refused_without_their_content(tmp_path, content, reason):
