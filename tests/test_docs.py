@@ -60,7 +60,8 @@ def commands():
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 words.pop(0)
             if words and words[0].startswith("hrnet-"):
-                yield str(block), shlex.join(words[: words.index("&")] if "&" in words else words)
+                end = next((place for place, word in enumerate(words) if word in {"&", "&&", "||", ">", "2>"}), None)
+                yield str(block), shlex.join(words[:end])
 
 
 @pytest.mark.parametrize(("place", "line"), list(commands()))

@@ -134,7 +134,7 @@ def test_an_input_that_fills_the_memory_is_refused(predictor, photos_onnx):
 
 
 def test_a_card_may_not_ask_for_a_picture_that_fills_the_memory(predictor):
-    huge = (1, 60_000, 60_000)
+    huge = (1, 32_000, 32_000)
     card = dataclasses.replace(predictor.card, task=Task.SEGMENTATION, shapes=ShapeRange(huge, huge, huge))
     with pytest.raises(UsageError, match="Give one of your own with --image"):
         generate_image(card)

@@ -46,7 +46,7 @@ def test_the_command_makes_the_same_call():
 
 
 def test_every_keyword_is_a_flag():
-    assert set(vars(parse_args([]))) - {"json", "verbose", "quiet"} == NAMES
+    assert set(vars(parse_args([]))) - {"json", "verbose", "quiet", "allow_special", "strict"} == NAMES
 
 
 EVERY = {

@@ -60,7 +60,7 @@ def test_another_device_than_the_cpu_is_refused(device):
 
 
 def test_fewer_than_one_thread_is_refused():
-    with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="threads must be 1 to 1024, got 0"):
         OpenVinoEngine(NET, threads=0)
 
 

@@ -123,7 +123,7 @@ def test_what_is_no_file_is_missing(tmp_path, name):
 
 @pytest.mark.parametrize("threads", [0, -1])
 def test_fewer_than_one_thread_is_refused(threads):
-    with pytest.raises(UsageError, match=f"threads must be at least 1, got {threads}"):
+    with pytest.raises(UsageError, match=f"threads must be 1 to 1024, got {threads}"):
         OrtEngine(NET, device="cpu", threads=threads)
 
 

@@ -79,7 +79,7 @@ def test_a_range_of_shapes_is_compiled_for_and_fixed_ones_are_captured(tmp_path)
 def test_what_is_not_asked_for_in_a_way_it_can_serve_is_refused(plugin, tmp_path):
     with pytest.raises(UsageError, match="backend 'onnxruntime-rtx' must run on a GPU, got device 'cpu'"):
         open_engine(NET, backend="onnxruntime-rtx", device="cpu")
-    with pytest.raises(UsageError, match="threads must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="threads must be 1 to 1024, got 0"):
         RtxPluginEngine(NET, threads=0)
     with pytest.raises(MissingFileError, match="artifact must exist"):
         RtxPluginEngine(tmp_path / "no.onnx")

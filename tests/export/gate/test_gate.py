@@ -234,7 +234,7 @@ def test_fp16_gives_up_block_by_block(street, monkeypatch):
         ({"eval_data": None, "eval_limit": None}, r"--max-drop needs labeled images .* got no --eval-data"),
         ({"max_drop": -1}, r"--max-drop must be points from 0 up, got -1\."),
         ({"max_drop": float("nan")}, r"--max-drop must be points from 0 up, got nan\."),
-        ({"eval_limit": 0}, r"--eval-limit must be at least 1, got 0\."),
+        ({"eval_limit": 0}, r"--eval-limit must be 1 to 1000000000, got 0\."),
         ({"max_drop": None}, r"--eval-limit goes with --max-drop or --waterfall"),
         ({"max_drop": None, "eval_limit": None, "keep_rejected": True}, r"--keep-rejected goes with --max-drop"),
         ({"precision": "int8", "output": "s.engine", "int8_path": "implicit"}, r"--max-drop needs --int8-path qdq"),
