@@ -55,7 +55,7 @@ def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> 
         own = _timms(content) if isinstance(content, dict) else None
         if own is None:
             return None
-        _check_model(own, variant)
+        _check_model(own, variant, num_classes)
         return _preprocessing(own), _classes(own, num_classes, path)
     except (ValueError, TypeError, KeyError, AttributeError, HrnetDeployError) as error:
         raise _unusable(path, error) from error
@@ -79,20 +79,20 @@ def _timms(content: dict[str, Any]) -> dict[str, Any] | None:
     return own
 
 
-def _check_model(config: Mapping[str, Any], variant: Variant) -> None:
+def _check_model(config: Mapping[str, Any], variant: Variant, num_classes: int) -> None:
     """Refuse contradictions to the tensors, and options that the tensors cannot show."""
     name = config.get("architecture")
     if name is not None and not find_variant(str(name)).same_graph(variant):
         raise ValueError(f"architecture '{name}', while the weights are of {variant.name}")
     pool = config.get("global_pool", "avg")
-    if pool not in _AVERAGES:
+    if num_classes and pool not in _AVERAGES:  # without a head, `global_pool` is "" where timm returns the map
         raise ValueError(f"global_pool '{pool}', while only avg is supported")
     for key, layer in _OWN_LAYERS.items():
         if config.get(key, layer) != layer:
             raise ValueError(f"{key} '{config[key]}', while that of HRNet is {layer}")
     channels = config.get("input_size", (3, 224, 224))[0]
-    if channels != 3:
-        raise ValueError(f"input_size with {channels} channels, while the weights take 3")
+    if channels != variant.in_channels:
+        raise ValueError(f"input_size with {channels} channels, while the weights take {variant.in_channels}")
 
 
 def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
