@@ -47,3 +47,9 @@ def output_names(block: str, count: int) -> tuple[str, ...]:
         return (POOLED,)
     first = _FIRST_STRIDE.get(block, 4)
     return tuple(f"{_PREFIXES.get(block, block)}_{first << index}" for index in range(count))
+
+
+def stride_of(output: str) -> int:
+    """Return how many times smaller than the image a feature map is, by its output's name; 0 for a vector."""
+    last = output.rpartition("_")[2]
+    return int(last) if last.isdecimal() else 0

@@ -122,6 +122,8 @@ def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noq
     """Return what the graph's output holds."""
     if mode is False:
         return info.output_kind
+    if info.headless:
+        raise UsageError("--labels-out needs a model with a head, got one with features only. Leave it out.")
     if info.task is Task.SEGMENTATION:
         if mode is not True:
             raise UsageError(f"labels-out of a segmentation model takes no mode, got '{mode}'. Leave the mode out.")
@@ -133,6 +135,10 @@ def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noq
 
 def resolve_class_names(given: str | Path | Sequence[str] | None, info: ModelInfo) -> tuple[str, ...]:
     """Return one name per class: the user's, else those of the file, else those of the usual data set."""
+    if info.headless:
+        if given is not None:
+            raise UsageError("--classes needs a model with a head, got one with features only. Leave it out.")
+        return ()
     if given is None:
         names = info.classes or ()
     else:

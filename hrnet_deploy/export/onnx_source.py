@@ -65,8 +65,8 @@ class OnnxSource:
         self.info = info if card is None else _with_card(info, card, options)
         self._input, self._output = entry.name, outputs[0].name
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the file's own output on ONNX Runtime's CPU provider."""
+    def run(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return the file's own outputs by name on ONNX Runtime's CPU provider."""
         feed = pad_batch(batch, self._engine.inputs[0])
         try:
             output = self._engine.run({self._input: feed})[self._output].astype(np.float32)
@@ -75,7 +75,7 @@ class OnnxSource:
         channels = self.info.num_classes if self.info.threshold is None else 1
         if output.shape[:2] != (len(feed), channels):
             raise self._refused(feed, f"an output of {output.shape} to {len(feed)} images")
-        return output[: len(batch)]
+        return {self._output: output[: len(batch)]}
 
     def to_onnx(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
         """Return the file's graph at that opset, with those sizes where the file leaves them open."""

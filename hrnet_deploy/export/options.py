@@ -97,6 +97,12 @@ class ExportOptions:
         "classes (topk) or all probabilities (softmax) of a classifier", metavar="topk|softmax",
     )  # fmt: skip
 
+    features: str | Sequence[str] = _graph(
+        (), values.NAMES, "outputs beside the scores, or instead of them where the model has no head: pooled (the "
+        "embedding), maps (the branches after stage 4), conv1, stem, layer1, stage2, stage3, incre, final; of a "
+        "foreign .onnx file, names of its outputs", metavar="NAME,NAME",
+    )  # fmt: skip
+
     classes: str | Path | Sequence[str] | None = _card(
         None, values.CLASS_NAMES, "class names: a file with one a line, numbered, a table or JSON (default: those in "
         "the checkpoint, else ImageNet's or Cityscapes')", metavar="FILE",

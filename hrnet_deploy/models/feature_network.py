@@ -8,7 +8,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from hrnet_deploy.errors import UsageError
-from hrnet_deploy.feature_names import BLOCKS, output_names
+from hrnet_deploy.feature_names import BLOCKS, output_names, stride_of
 from hrnet_deploy.models.heads import LOGITS, ClassificationModel, SegmentationModel, WideTrunk
 from hrnet_deploy.models.trunk import Trunk
 
@@ -21,7 +21,7 @@ class FeatureNetwork(nn.Module):
 
     Attributes:
         features: names of the feature outputs, in the order of the blocks.
-        outputs: names of all outputs; the scores come first.
+        outputs: all outputs by name with their strides, 0 for a vector; the scores come first.
     """
 
     def __init__(self, network: nn.Module, blocks: tuple[str, ...]) -> None:
@@ -38,7 +38,8 @@ class FeatureNetwork(nn.Module):
         self.features = tuple(name for block in blocks for name in output_names(block, known[block]))
         head = isinstance(network, ClassificationModel | SegmentationModel)
         self._wanted = ((LOGITS,) if head else ()) + blocks
-        self.outputs = ((LOGITS,) if head else ()) + self.features
+        strides = {name: stride_of(name) for name in self.features}
+        self.outputs = {LOGITS: 4, **strides} if head else strides
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs, float32, of normalized images (N, channels, H, W)."""
