@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         export,
         export_artifact,
     )
+    from hrnet_deploy.feature_result import FeatureResult
     from hrnet_deploy.models.zoo import list_models
     from hrnet_deploy.predictor import Predictor
     from hrnet_deploy.results import ClassificationResult, SegmentationResult
@@ -67,6 +68,7 @@ __all__ = [
     "ExportOptions",
     "ExportResult",
     "Exported",
+    "FeatureResult",
     "GateMissedError",
     "HrnetDeployError",
     "ImageError",
@@ -96,6 +98,7 @@ _HOMES = {
     "ExportOptions": "export",
     "ExportResult": "export",
     "Exported": "export",
+    "FeatureResult": "feature_result",
     "GateMissedError": "export",
     "ModelCard": "spec",
     "Precision": "spec",

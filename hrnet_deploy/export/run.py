@@ -55,9 +55,7 @@ def _export(options: ExportOptions, kind: ExportKind, card: ModelCard | None) ->
         plan = early.resolve(source.info)
         step("running the original")
         info = plan.info
-        reference = make_reference_batches(
-            plan.preprocessing, plan.shapes, source.run, info.output_kind, info.features
-        )
+        reference = make_reference_batches(plan.preprocessing, plan.shapes, source.run, info.output_kind, info.features)
         step("tracing")
         graph = source.to_onnx(plan.shapes, plan.opset)
         if options.simplify:

@@ -162,9 +162,7 @@ def run_on_cpu(
     engine.close()
 
 
-def verify(
-    engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]
-) -> tuple[Difference, dict[str, float]]:
+def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -> tuple[Difference, dict[str, float]]:
     """Compare a graph's outputs with those of the original; refuse a difference beyond the precision's tolerance.
 
     Returns the worst difference of the scores, and by name the lowest cosine similarity of a feature.
@@ -181,8 +179,8 @@ def verify(
         for inputs in feeds:
             found = engine.run({entry.name: inputs})
             count = min(len(inputs), len(batch.outputs))
-            for name in lowest:
-                lowest[name] = min(lowest[name], *cosines(found[name][:count], batch.features[name][:count]))
+            for name, least in lowest.items():
+                lowest[name] = min(least, *cosines(found[name][:count], batch.features[name][:count]))
             ours = found[score_output(card)][:count]
             worst = worst.worst(compare(ours, wanted[:count], cut_of(card.threshold, card.output_kind)))
     if card.headless:
@@ -220,8 +218,8 @@ def measure_parity(
             feed = {card.inputs[0].name: pad_batch(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
             found, wanted = ours.run(feed), theirs.run(feed)
             worst = worst.worst(compare(found[name][:1], wanted[name][:1], cut))
-            for one in lowest:
-                lowest[one] = min(lowest[one], *cosines(found[one][:1], wanted[one][:1]))
+            for one, least in lowest.items():
+                lowest[one] = min(least, *cosines(found[one][:1], wanted[one][:1]))
     finally:
         theirs.close()
         ours.close()

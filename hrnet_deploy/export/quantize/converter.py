@@ -97,9 +97,7 @@ class Converter:
                       floor=floor_for(info.task, images))
         ]  # fmt: skip
         for name, cosine in sorted(found.features.items(), key=lambda item: item[1].mean):
-            judged.append(
-                Agreement(precision=precision, share=cosine.mean, images=images, floor=FLOOR, feature=name)
-            )
+            judged.append(Agreement(precision=precision, share=cosine.mean, images=images, floor=FLOOR, feature=name))
         return next((one for one in judged if not one.passed), judged[0])
 
     def with_features(self, graph: onnx.ModelProto) -> onnx.ModelProto:

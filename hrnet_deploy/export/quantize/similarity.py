@@ -81,8 +81,8 @@ class SimilarityScorer:
 
         def scores() -> Iterator[NDArray[np.float32]]:
             for (output, named), wanted in zip(found, self._features, strict=True):
-                for name, values in similar.items():
-                    values += cosines(named[name], wanted[name])
+                for name in self._names:
+                    similar[name].extend(cosines(named[name], wanted[name]))
                 yield output
 
         judged = self._scores_similarity(scores()) if not self._headless else _noise(scores(), self._outputs)
