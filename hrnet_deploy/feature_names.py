@@ -53,3 +53,9 @@ def stride_of(output: str) -> int:
     """Return how many times smaller than the image a feature map is, by its output's name; 0 for a vector."""
     last = output.rpartition("_")[2]
     return int(last) if last.isdecimal() else 0
+
+
+def block_of(output: str) -> str:
+    """Return the block that an output of our own graphs belongs to."""
+    prefix = output.rpartition("_")[0] or output
+    return next((block for block, name in _PREFIXES.items() if name == prefix), prefix)

@@ -40,6 +40,12 @@ class _Options(TypedDict, total=False):
     allow_url: bool
 
 
+class _All(_Options, total=False):
+    """The same with the one that makes a list of every result."""
+
+    on_error: OnError | None
+
+
 class Predictor:
     """Runs an exported model on images; safe to call from several threads, and picklable: a copy opens the file again.
 
@@ -238,23 +244,16 @@ class Predictor:
         """
         if self.card.headless:
             raise UsageError("predict needs a model with a head, got one with features only. Use features().")
-        return self._loop.run(source, self.pipeline.result, on_error, batch=batch, draft=draft, allow_url=allow_url)
+        return self._loop.run(
+            source, self.pipeline.result, on_error=on_error, batch=batch, draft=draft, allow_url=allow_url
+        )
 
     @overload
-    def features(self, source: Any, *, stream: Literal[True], **options: Any) -> Iterator[FeatureResult]: ...
+    def features(self, source: Any, *, stream: Literal[True], **options: Unpack[_All]) -> Iterator[FeatureResult]: ...
     @overload
-    def features(self, source: Any, *, stream: bool = False, **options: Any) -> Any: ...
+    def features(self, source: Any, *, stream: bool = False, **options: Unpack[_All]) -> Any: ...
 
-    def features(
-        self,
-        source: Any,
-        *,
-        stream: bool = False,
-        batch: int = 1,
-        on_error: OnError | None = None,
-        draft: bool = False,
-        allow_url: bool = False,
-    ) -> Any:
+    def features(self, source: Any, *, stream: bool = False, **options: Unpack[_All]) -> Any:
         """Compute the features of images; arguments and further errors are those of `predict`.
 
         Returns:
@@ -265,8 +264,10 @@ class Predictor:
         """
         if not self.card.features:
             raise UsageError("features need an artifact with feature outputs, got none. Export it with --features.")
-        found = self._loop.run(source, self.pipeline.features, on_error, batch=batch, draft=draft, allow_url=allow_url)
-        return found if stream else next(found) if on_error is None and is_single(source) else list(found)
+        found = self._loop.run(source, self.pipeline.features, **options)
+        return (
+            found if stream else next(found) if options.get("on_error") is None and is_single(source) else list(found)
+        )
 
     def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
         """Run the graph itself, without preprocessing and postprocessing.
