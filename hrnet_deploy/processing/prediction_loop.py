@@ -38,7 +38,14 @@ class PredictionLoop:
         self._buffer = BatchBuffer(card)
 
     def run(
-        self, source: Any, decode: Decode, on_error: OnError | None, *, batch: int, draft: bool, allow_url: bool
+        self,
+        source: Any,
+        decode: Decode,
+        *,
+        on_error: OnError | None = None,
+        batch: int = 1,
+        draft: bool = False,
+        allow_url: bool = False,
     ) -> Iterator[Any]:
         """Run a source through the model, in the caller's thread if it is one image or live.
 

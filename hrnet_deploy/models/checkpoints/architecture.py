@@ -24,7 +24,7 @@ _OTHER_TASK = (
     "maps to export its trunk"
 )
 
-_SEGMENTS = ("HRNet-OCR", "segmentation")
+_SEGMENTS = ("HRNet-OCR", "segmentation", "facial landmarks")
 
 # Source: the model code of HRNet's repositories on GitHub, mmsegmentation, mmdetection and mmpose.
 _FAMILIES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
@@ -110,7 +110,7 @@ def _task(shapes: Shapes, origin: str) -> Task:
 
 
 def is_segmentation(names: Iterable[str]) -> bool:
-    """Whether the head is that of another segmentation model, whose trunk resizes bilinearly."""
+    """Whether the head is that of another model whose trunk resizes bilinearly, as those that segment do."""
     other = other_model(names)
     return other is not None and any(word in other[0] for word in _SEGMENTS)
 
