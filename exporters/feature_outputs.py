@@ -52,9 +52,7 @@ def attach_features(model: onnx.ModelProto, shapes: Sequence[onnx.ValueInfoProto
 def feature_infos(model: onnx.ModelProto, features: Sequence[str]) -> tuple[onnx.ValueInfoProto, ...]:
     """Return name and shape of the outputs that are features, in this order."""
     outputs = {output.name: output.type.tensor_type for output in model.graph.output}
-    return tuple(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, dims_of(outputs[name])) for name in features
-    )
+    return tuple(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims_of(outputs[name])) for name in features)
 
 
 def _expose(graph: onnx.GraphProto, name: str, *, half: bool) -> None:
@@ -89,5 +87,3 @@ def _pair_of(graph: onnx.GraphProto, name: str) -> onnx.NodeProto | None:
     if "DequantizeLinear" not in sources or len(readers) > 1:
         return None
     return next((n for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] == codes), None)
-
-

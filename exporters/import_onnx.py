@@ -44,7 +44,9 @@ def keep_outputs(model: onnx.ModelProto, wanted: str | None, features: Sequence[
     outputs = {value.name: value for value in graph.output}
     for feature in features:
         if feature not in outputs or feature == wanted:
-            raise UsageError(f"--features must be other outputs of {name}: {_listed(model)}, got '{feature}'. Name one.")
+            raise UsageError(
+                f"--features must be other outputs of {name}: {_listed(model)}, got '{feature}'. Name one."
+            )
         if feature in _OWN_NAMES:
             raise UsageError(f"a feature of {name} must have a name of its own, got '{feature}'. Rename that output.")
         if outputs[feature].type.tensor_type.elem_type != TensorProto.FLOAT:

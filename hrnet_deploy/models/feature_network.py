@@ -32,7 +32,7 @@ class FeatureNetwork(nn.Module):
         for block in blocks:
             if block not in known:
                 raise UsageError(
-                    f"--features {block} is the {BLOCKS[block]}, got a network with {', '.join(known)}. Choose of those."
+                    f"--features {block} is the {BLOCKS[block]}, got a network with {', '.join(known)}. Choose one."
                 )
         self._blocks = blocks
         self.features = tuple(name for block in blocks for name in output_names(block, known[block]))

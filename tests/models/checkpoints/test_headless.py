@@ -17,9 +17,7 @@ HEAD = ("incre_modules", "downsamp_modules", "final_layer", "classifier", "last_
 def states():
     """Official state dicts of a classifier and a segmentation model; do not modify."""
     torch.manual_seed(0)
-    return {
-        name: build_network(find_variant(f"{name}_w18_small_v1"), 3).state_dict() for name in ("hrnet", "hrnetv2")
-    }
+    return {name: build_network(find_variant(f"{name}_w18_small_v1"), 3).state_dict() for name in ("hrnet", "hrnetv2")}
 
 
 def trunk(state, prefix="", layers=(), single=False):
