@@ -62,7 +62,7 @@ def test_an_unreadable_image_is_skipped_where_errors_are_taken(predictor, folder
     (folder / "broken.png").write_bytes(b"no image")
     skipped = []
     assert len(predictor.features(folder, on_error=lambda name, _error: skipped.append(name))) == 5
-    assert skipped == ["broken.png"]
+    assert [name.rpartition("/")[2] for name in skipped] == ["broken.png"]
 
 
 def test_an_artifact_without_features_names_the_flag(photos_onnx, picture):

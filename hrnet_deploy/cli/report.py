@@ -74,7 +74,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Measure, write the report, print its table, and return 0."""
     from hrnet_deploy.report import build_report, summarize, write_report
-    from hrnet_deploy.report.tables import figure_table
+    from hrnet_deploy.report.tables import feature_table, figure_table
     from hrnet_deploy.report.write import check_output, to_record
 
     window = _parse_window(args.window)
@@ -113,6 +113,8 @@ def run(args: argparse.Namespace) -> int:
         print_json(to_record(report))
     else:
         print("\n".join(figure_table(report).text()))
+        if report.with_features:
+            print("\n".join(feature_table(report).text()))
     print_message(args, summary.headline)
     print_message(args, f"Report: {paths['html']} (also .md, .json, .csv)")
     best = summary.best or report.reference

@@ -31,9 +31,9 @@ def test_an_npz_file_holds_names_and_one_array_a_feature(tmp_path, names):
 
 def test_an_npz_file_refuses_features_of_several_sizes_and_leaves_nothing(tmp_path):
     path = tmp_path / "f.npz"
+    several = [result("a"), result("b", side=4)]
     with pytest.raises(UsageError, match=r"map_4 \(2, 3, 3\) and \(2, 4, 4\) of b"), open_feature_file(path) as file:
-        file.add(result("a"))
-        file.add(result("b", side=4))
+        any(map(file.add, several))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 import pytest
 
+from hrnet_deploy.calibration.qdq_placement import place_qdq
 from hrnet_deploy.exporters.feature_outputs import attach_features, detach_features, feature_infos
 from hrnet_deploy.exporters.fp16 import to_fp16
 from hrnet_deploy.exporters.graph_edit import copy_of
 from hrnet_deploy.exporters.qdq import to_qdq
-from hrnet_deploy.calibration.qdq_placement import place_qdq
 from hrnet_deploy.qdq_plan import ActivationRange, QdqTarget
 
 TEXT = (

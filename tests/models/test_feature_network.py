@@ -39,7 +39,7 @@ def test_a_segmentation_model_gives_the_blocks_of_its_trunk(images):
     assert torch.equal(found[0], network(images))
     assert [tuple(one.shape[1:]) for one in found[1:3]] == [(16, 16, 8), (32, 8, 4)]
     assert blocks_of(network).keys() == TRUNK
-    with pytest.raises(UsageError, match="pooled is the embedding .* got a network with conv1, stem, .*stage3, maps"):
+    with pytest.raises(UsageError, match=r"pooled is the embedding .* got a network with conv1, stem, .*stage3, maps"):
         FeatureNetwork(network, ("pooled",))
 
 

@@ -62,7 +62,7 @@ def test_the_trunk_of_another_model_loads_with_a_line_that_names_what_is_left_ou
 @pytest.mark.parametrize("prefix", ["", "backbone.", "model.", "module.backbone."])
 def test_a_trunk_alone_is_taken_as_nearest_with_a_line_or_as_the_variant_says(load_state, states, caplog, prefix):
     state = trunk(states["hrnet"], prefix)
-    with pytest.raises(CheckpointError, match="must hold a model with a head.*--features maps"):
+    with pytest.raises(CheckpointError, match=r"must hold a model with a head.*--features maps"):
         load_state(state)
     with caplog.at_level(logging.WARNING):
         assert load_state(state, features=True).variant.name == "hrnet_w18_small_v1"
