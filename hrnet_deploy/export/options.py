@@ -270,7 +270,7 @@ class ExportOptions:
     def command_line(self, program: str = "hrnet-export") -> str:
         """Return the command, quoted for a shell, that gives the same options."""
         words, last = [program], []
-        for name in (field.name for field, _ in declarations() if field.name in self.given()):
+        for name, found in ((field.name, found) for field, found in declarations() if field.name in self.given()):
             value, switch = getattr(self, name), flag(name, getattr(self, name))
             if name == "model":
                 last = ["--", str(value)] if str(value).startswith("-") else []
@@ -279,10 +279,10 @@ class ExportOptions:
                 words.append(switch)
             elif name == "classes" and isinstance(value, tuple):
                 words += [switch, json.dumps(value, ensure_ascii=False)]  # a name may hold commas and blanks
-            elif name == "keep_fp":
+            elif found.type is values.NAMES:
                 words += [word for part in value for word in flag_with_value(switch, part)]
             elif isinstance(value, tuple):
-                words += [switch, *map(str, value)]  # colors
+                words += [switch, *map(str, value * 3 if len(value) == 1 else value)]  # colors
             else:
                 words += flag_with_value(switch, str(value))
         return shlex.join([*words, *last])

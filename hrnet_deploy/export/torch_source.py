@@ -50,6 +50,7 @@ class TorchSource:
 
         self._torch, (network, info) = torch, read
         self._network = network = FeatureNetwork(network, blocks_named(options.features))
+        self._channels = info.preprocessing.channel_order.channels
         kind = info.output_kind if info.num_classes else OutputKind.FEATURES
         self.info = dataclasses.replace(info, features=network.features, output_kind=kind)
 
@@ -67,7 +68,9 @@ class TorchSource:
         """Trace the network."""
         from hrnet_deploy.exporters.trace import trace
 
-        return trace(self._network, shapes, opset or DEFAULT_OPSET, outputs=self._network.outputs)
+        return trace(
+            self._network, shapes, opset or DEFAULT_OPSET, channels=self._channels, outputs=self._network.outputs
+        )
 
 
 def _random_weights(variant: Variant | None, options: ExportOptions) -> tuple[Any, ModelInfo]:
@@ -134,6 +137,11 @@ def _info(
     lineage: dict[str, str],
 ) -> ModelInfo:
     """Describe a network with this number of output channels."""
+    if variant.in_channels != 3:
+        preprocessing = preprocessing.for_channels(variant.in_channels)
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (preprocessing.mean, preprocessing.std))
+        found = (variant.in_channels, preprocessing.channel_order.value, mean, std)
+        _LOG.warning("the model takes %d channel(s): taken as %s with mean %s and std %s. See --mean and --std", *found)
     native_hw = preprocessing.size_hw if variant.task is Task.CLASSIFICATION else None
     palette, num_classes = classes.palette, max(count, 2) if count else 0
     if palette is not None and len(palette) != num_classes:

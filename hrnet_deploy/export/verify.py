@@ -130,7 +130,7 @@ def make_reference_batches(
     batches = []
     for height, width in sorted(sizes):
         distinct = 1 if height * width > _LARGE_PX else min(count, _DISTINCT_IMAGES)
-        images = synthetic_images(distinct, (height, width))
+        images = synthetic_images(distinct, (height, width), preprocessing.channel_order.channels)
         preprocess = Preprocessor(_at(preprocessing, (height, width)))
         inputs = np.stack([preprocess(image) for image in images])
         found = reference(inputs)
@@ -207,7 +207,8 @@ def measure_parity(
     if images and size is not None:
         frames = [read_frame(os.fspath(image)).image for image in images[:_DISTINCT_IMAGES]]
     else:
-        frames = synthetic_images(_DISTINCT_IMAGES if height * width <= _LARGE_PX else 1, (height, width))
+        count = _DISTINCT_IMAGES if height * width <= _LARGE_PX else 1
+        frames = synthetic_images(count, (height, width), card.preprocessing.channel_order.channels)
     preprocess = Preprocessor(card.preprocessing)
     theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
     name, cut = score_output(card), cut_of(card.threshold, card.output_kind)

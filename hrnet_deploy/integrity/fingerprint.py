@@ -221,4 +221,4 @@ def _image(card: ModelCard) -> Image:
             f"fingerprint image must have at most {_LIMIT_PX} pixels, got {height}x{width} from the card. "
             "Export the artifact for a smaller size."
         )
-    return synthetic_images(1, (height, width))[0]
+    return synthetic_images(1, (height, width), card.preprocessing.channel_order.channels)[0]

@@ -66,7 +66,8 @@ class Int8Converter(Converter):
         variant = model
         known: Mapping[str, ActivationRange] = {}
         # A classifier has small maps: its first convolution in float costs little, and each of its labels counts.
-        if options.target is QdqTarget.CPU and plan.info.task is Task.SEGMENTATION:
+        colors = plan.preprocessing.channel_order.channels == 3
+        if options.target is QdqTarget.CPU and plan.info.task is Task.SEGMENTATION and colors:
             variant, known = add_integer_input(model, plan.preprocessing.mean, plan.preprocessing.std)
         graphs = QdqGraphs(plan=options, graph=model, variant=variant, known=known)
         if not graphs.place(self._named).weighted:

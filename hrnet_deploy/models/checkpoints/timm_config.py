@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,14 @@ def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
         size_hw=(height, width),
         crop_pct=float(config.get("crop_pct", default.crop_pct)),
         interpolation=_choose("interpolation", config, "bilinear", _INTERPOLATIONS),
-        mean=tuple(config.get("mean", default.mean)),
-        std=tuple(config.get("std", default.std)),
+        mean=_colors(config.get("mean", default.mean)),
+        std=_colors(config.get("std", default.std)),
     )
+
+
+def _colors(values: Sequence[float]) -> tuple[float, ...]:
+    """Return a number for each of three colors; timm repeats a single one."""
+    return tuple(values) * 3 if len(values) == 1 else tuple(values)
 
 
 def _classes(config: Mapping[str, Any], num_classes: int, path: Path) -> tuple[str, ...] | None:
