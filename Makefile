@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 IMAGE ?=
 
-.PHONY: demo test test-fast coverage lint bench clean
+.PHONY: demo test test-fast coverage lint fuzz bench clean
 
 demo: .venv/demo.installed  ## export the demo models, run them on a real image (or IMAGE=...), show where the result is
 	@$(BIN)/python demo/demo.py $(IMAGE)
@@ -36,6 +36,12 @@ bench: .venv/dev.installed  ## every benchmark, as ratios against a peer in the 
 	@$(BIN)/python benchmarks/engines.py
 	@$(BIN)/python benchmarks/serving.py --out benchmarks/results/serving.md
 	@$(BIN)/python benchmarks/compare.py --out benchmarks/results/compare.md --keep build/bench
+
+COUNT ?= 50000
+SEED ?= 0
+fuzz: .venv/dev.installed  ## hostile inputs; FAMILY=images: one family, OUT=FILE.md: write the table
+	@OMP_NUM_THREADS=1 PYTHONPATH=.:tests $(BIN)/python -m attacks.fuzz --count $(COUNT) --seed $(SEED) \
+		$(if $(FAMILY),--family $(FAMILY)) $(if $(OUT),--out $(OUT))
 
 clean:  ## forget what was installed and made
 	rm -rf .venv demo_output build dist *.egg-info
