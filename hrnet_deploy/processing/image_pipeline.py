@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import ImageError, MissingFileError
+from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
 from hrnet_deploy.feature_result import FeatureResult
 from hrnet_deploy.imaging.frame import Frame, Item
 from hrnet_deploy.imaging.palettes import colors_of
@@ -74,6 +74,8 @@ class ImagePipeline:
 
     def result(self, frame: Frame, speed: dict[str, float], outputs: Tensors, index: int) -> Result:
         """Decode the outputs of a batch to the result of the image at `index`; `speed` is in milliseconds by stage."""
+        if self.card.headless:
+            raise UsageError("a prediction needs a model with a head, got one with features only. Ask for features.")
         began = time.perf_counter()
         prediction = self._decode(outputs, index, frame.image)
         common: dict[str, Any] = {

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from hrnet_deploy import AgreementError, Predictor, UsageError, export
 from hrnet_deploy.cli.export import main
@@ -177,3 +178,27 @@ def test_what_features_cannot_do_is_refused_in_one_line(trunk, tmp_path, case):
 def test_an_unknown_output_of_a_foreign_graph_is_refused_with_all_there_are(foreign, tmp_path):
     with pytest.raises(UsageError, match=r"--features must be other outputs of foreign.onnx: y .*, v .*got 'z'"):
         export(foreign, task="classification", features="z", output=tmp_path / "f.onnx")
+
+
+@pytest.mark.slow
+def test_features_are_those_of_timm(demo, tmp_path):
+    """Source: timm's own forward_features, forward_head and forward_intermediates."""
+    library = torch.library.Library("torchvision", "FRAGMENT")  # timm asks for an operator of a package that is absent
+    for name in ("nms", "qnms"):
+        with contextlib.suppress(RuntimeError):
+            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    timm = pytest.importorskip("timm", exc_type=ImportError)
+    weights = demo / "hrnet_w18_small_v1_photos10.safetensors"
+    network = timm.create_model("hrnet_w18_small", num_classes=10).eval()
+    network.load_state_dict(load_file(weights))
+    path = export(weights=weights, imgsz=64, features="pooled,final,incre,conv1", output=tmp_path / "f.onnx").path
+    image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        final, (stem, *wide) = network.forward_intermediates(image)
+        wanted = {"final_32": final, "pooled": network.forward_head(final, pre_logits=True), "conv1_2": stem}
+    wanted |= {f"incre_{4 << index}": array for index, array in enumerate(wide)}
+    with Predictor(path, device="cpu") as predictor:
+        found = predictor.infer(image.numpy())
+    assert found.keys() == {"logits", *wanted}
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array.numpy(), atol=2e-5)
