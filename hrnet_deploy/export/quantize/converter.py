@@ -85,31 +85,36 @@ class Converter:
         return Batches(images, self.plan.preprocessing, 1) if images else ()
 
     def agreement(self, found: Scored, images: int) -> Agreement | None:
-        """Compare predictions and features with their floors; return what misses its floor, else the first of them.
+        """Compare features and predictions with their floors; return what misses its floor, else the predictions.
 
         None for random weights, whose outputs any noise changes.
         """
         info, precision = self.plan.info, self.plan.precision
         if info.lineage.get("weights") == RANDOM:
             return None
-        judged = [] if info.headless else [
-            Agreement(precision=precision, share=found.similarity.agreement, images=images,
-                      floor=floor_for(info.task, images))
-        ]  # fmt: skip
-        for name, cosine in sorted(found.features.items(), key=lambda item: item[1].mean):
-            judged.append(Agreement(precision=precision, share=cosine.mean, images=images, floor=FLOOR, feature=name))
-        return next((one for one in judged if not one.passed), judged[0])
+        judged = [
+            Agreement(precision=precision, share=cosine.mean, images=images, floor=FLOOR, feature=name)
+            for name, cosine in sorted(found.features.items(), key=lambda item: item[1].mean)
+        ]
+        if not info.headless:
+            share, floor = found.similarity.agreement, floor_for(info.task, images)
+            judged.append(Agreement(precision=precision, share=share, images=images, floor=floor))
+        passing = judged[0] if info.headless else judged[-1]
+        return next((one for one in judged if not one.passed), passing)
 
     def with_features(self, graph: onnx.ModelProto) -> onnx.ModelProto:
         """Add the features of the plan to the outputs of a converted graph, in place."""
         return attach_features(graph, self._features) if self._features else graph
 
+    def featured_copy(self, graph: onnx.ModelProto) -> onnx.ModelProto:
+        """Return a graph with its features as outputs; the graph itself where there are none."""
+        return attach_features(copy_of(graph), self._features) if self._features else graph
+
     def scorer(
         self, images: Iterable[NDArray[np.float32]], others: Iterable[NDArray[np.float32]] = ()
     ) -> SimilarityScorer:
         """Run the float32 graph, with its features, on validation images."""
-        reference = self.with_features(copy_of(self.model)) if self._features else self.model
-        info = self.plan.info
+        reference, info = self.featured_copy(self.model), self.plan.info
         return SimilarityScorer(reference, images, others, self.cut, features=info.features, headless=info.headless)
 
     def with_ends(self, graph: onnx.ModelProto) -> onnx.ModelProto:

@@ -49,7 +49,7 @@ class Fp16Converter(Converter):
         half, agreement, features = self._convert(keep), None, {}
         if images := self._validation_images():
             scorer = self.scorer(self.inputs(images))
-            found = scorer.compare(self.with_features(copy_of(half.model)))
+            found = scorer.compare(self.featured_copy(half.model))
             agreement, features = self.agreement(found, scorer.count), dict(found.features)
         return ConvertedGraph(
             graph=self.with_ends(half.model),

@@ -27,7 +27,6 @@ from hrnet_deploy.export.quantize.similarity import Scored, rank_by_sensitivity
 from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, round_weights
 from hrnet_deploy.export.verify import ReferenceBatch, check_graph, with_outputs_of
 from hrnet_deploy.exporters.fp16 import to_fp16
-from hrnet_deploy.exporters.graph_edit import copy_of
 from hrnet_deploy.exporters.integer_input import add_integer_input
 from hrnet_deploy.exporters.qdq import to_qdq
 from hrnet_deploy.exporters.tensorrt_graph import with_rounded_weights
@@ -60,7 +59,7 @@ class Int8Converter(Converter):
     def __init__(self, model: onnx.ModelProto, plan: ExportPlan, batches: Sequence[ReferenceBatch] = ()) -> None:
         """Calibrate, and choose the method if it is "auto"."""
         super().__init__(model, plan, batches)
-        check_graph(self.with_features(copy_of(model)), batches)
+        check_graph(self.featured_copy(model), batches)
         options = plan.int8
         self._named = tuple(name for name in options.keep_fp if name != AUTO)
         variant = model
@@ -133,7 +132,7 @@ class Int8Converter(Converter):
             )
         model = graphs.write(table, kept)
         # Real images compare INT8 with the original; the reference batches compare the file with this graph.
-        batches = with_outputs_of(self.with_features(copy_of(model)), self.batches)
+        batches = with_outputs_of(self.featured_copy(model), self.batches)
         implicit = None
         if options.target is QdqTarget.TENSORRT or options.trt_cache is not None:
             implicit = graphs.implicit(table, kept)
