@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -68,6 +68,15 @@ def keep_outputs(model: onnx.ModelProto, wanted: str | None, features: Sequence[
     copies = [onnx.ValueInfoProto.FromString(outputs[one].SerializeToString()) for one in kept]
     del graph.output[:]
     graph.output.extend(copies)
+
+
+def drop_outputs(model: onnx.ModelProto, names: Collection[str]) -> None:
+    """Remove outputs of a graph in place; the nodes that compute them stay."""
+    kept = [
+        onnx.ValueInfoProto.FromString(one.SerializeToString()) for one in model.graph.output if one.name not in names
+    ]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
 
 
 def flatten_scores(model: onnx.ModelProto, output_shape: tuple[int, ...] | None) -> bool:

@@ -32,9 +32,14 @@ _FIRST_STRIDE = {"conv1": 2, "final": 32}
 _PREFIXES = {MAPS: "map"}
 
 
+def usual_name(block: str) -> str:
+    """Return the usual name of a block; other names stay."""
+    return _ALIASES.get(block, block)
+
+
 def blocks_named(names: Iterable[str]) -> tuple[str, ...]:
     """Return blocks by their usual names, each once; UsageError, which lists all blocks, for an unknown one."""
-    found = dict.fromkeys(_ALIASES.get(name, name) for name in names)
+    found = dict.fromkeys(map(usual_name, names))
     for name in found:
         if name not in BLOCKS:
             raise UsageError(f"--features must be of {', '.join([*BLOCKS, *_ALIASES])}, got '{name}'. Choose some.")

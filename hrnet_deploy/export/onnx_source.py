@@ -20,7 +20,7 @@ from hrnet_deploy.export.verify import pad_batch
 from hrnet_deploy.exporters import import_onnx, onnx_file
 from hrnet_deploy.exporters.graph_edit import copy_of
 from hrnet_deploy.exporters.opset import MIN_OPSET, convert, has_old_resize, written
-from hrnet_deploy.feature_names import block_of
+from hrnet_deploy.feature_names import block_of, usual_name
 from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import Interpolation, ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task
 
@@ -43,6 +43,8 @@ class OnnxSource:
         self._model = model = onnx_file.read(path)
         self._name = path.name
         features = _features(options, card, path.name)
+        own = () if card is None else tuple(spec.name for spec in card.features)
+        import_onnx.drop_outputs(model, set(own) - set(features))
         import_onnx.keep_outputs(model, options.graph_output, features, path.name)
         headless = len(model.graph.output) == len(features)
         task = _task(options.task, card, path.name)
@@ -196,11 +198,12 @@ def _features(options: ExportOptions, card: ModelCard | None, name: str) -> tupl
     if card is None:
         return tuple(options.features)
     own = tuple(spec.name for spec in card.features)
-    for wanted in options.features:
+    given = tuple(map(usual_name, options.features))
+    for wanted in given:
         if wanted not in own and wanted not in map(block_of, own):
             have = ", ".join(own) or "none"
             raise UsageError(f"--features must be those of {name}, {have}, got {wanted}. Start from the checkpoint.")
-    chosen = tuple(one for one in own if one in options.features or block_of(one) in options.features)
+    chosen = tuple(one for one in own if one in given or block_of(one) in given)
     return chosen or own
 
 

@@ -159,6 +159,20 @@ def test_features_of_a_foreign_graph_are_named_by_its_outputs(foreign, tmp_path,
         )
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("features", "expected"), [((), ["pooled", *MAPS]), ("stage4", MAPS), ("map_8,pooled", ["pooled", "map_8"])]
+)
+def test_a_graph_made_here_keeps_its_features_or_those_that_are_named(features_onnx, tmp_path, features, expected):
+    path = export(features_onnx, features=features, output=tmp_path / "f.onnx", simplify=False).path
+    assert outputs(path) == ["logits", *expected]
+
+
+def test_a_graph_made_here_has_no_other_features(features_onnx, tmp_path):
+    with pytest.raises(UsageError, match=r"--features must be those of features.onnx, pooled, .*got final"):
+        export(features_onnx, features="final", output=tmp_path / "f.onnx")
+
+
 BAD = {
     "unknown block": ({"features": "stage5"}, "--features must be of pooled, maps"),
     "no head": ({"features": "pooled"}, "--features pooled is the embedding"),
