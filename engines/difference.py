@@ -1,7 +1,8 @@
-"""The numeric difference between the outputs of two runtimes."""
+"""The numeric difference between the outputs of two runtimes; of features, their cosine similarity."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,19 @@ class Difference:
         return Difference(
             max(self.max_abs, other.max_abs), max(self.max_rel, other.max_rel), min(self.agreement, other.agreement)
         )
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Cosine similarity of a feature to its reference: the mean over images, and the lowest of one image."""
+
+    mean: float
+    worst: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Cosine:
+        """Summarize the similarities of images."""
+        return cls(float(np.mean(values)), float(np.min(values)))
 
 
 NO_DIFFERENCE = Difference(0.0, 0.0, 1.0)
@@ -60,3 +74,28 @@ def compare(ours: NDArray[np.generic], reference: NDArray[np.generic], cut: floa
     agreement = float(np.mean(labels[0] == labels[1]))
     min_spread = 1e-6 if cut is None else 1.0
     return Difference(max_abs, max_abs / max(float(b.std()), min_spread), agreement)
+
+
+def cosines(ours: NDArray[np.generic], reference: NDArray[np.generic]) -> list[float]:
+    """Compute the cosine similarity of a feature for each image of a batch.
+
+    Args:
+        ours: float (N, ...); a map counts as one vector.
+        reference: the same shape.
+
+    Returns:
+        N values from -1 to 1: 1 where both are zero, -1 where one alone is zero, or a value is not finite. All are -1
+        if the shapes differ.
+    """
+    if ours.shape != reference.shape:
+        return [-1.0] * len(reference)
+    pairs = zip(ours.reshape(len(ours), -1), reference.reshape(len(reference), -1), strict=True)
+    return [_cosine(a.astype(np.float64), b.astype(np.float64)) for a, b in pairs]
+
+
+def _cosine(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
+    if norms == (0.0, 0.0):
+        return 1.0
+    found = float(a @ b) / (norms[0] * norms[1]) if all(norms) else -1.0
+    return min(found, 1.0) if np.isfinite(found) else -1.0

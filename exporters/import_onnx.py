@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import onnx
@@ -15,12 +16,18 @@ from hrnet_deploy.spec import ShapeRange
 _FLAT = "/flat"
 _NORMALIZERS = {"Softmax", "Sigmoid"}
 _PASSIVE = {"Identity", "Cast", "Resize", "Reshape", "Flatten", "Squeeze", "Transpose"}
+_OWN_NAMES = frozenset({"labels", "scores", "probabilities"})
+"""Outputs that `output_head` adds."""
 _SCORE_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16}
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Properties of a foreign graph; `num_classes` is dimension 1, and a fixed size or batch is the only one."""
+    """Properties of a foreign graph; a fixed size or batch is the only one.
+
+    Attributes:
+        num_classes: dimension 1 of the scores; 0 without scores.
+    """
 
     num_classes: int
     fixed_hw: tuple[int, int] | None
@@ -28,26 +35,48 @@ class Findings:
     normalized: bool
 
 
-def keep_output(model: onnx.ModelProto, wanted: str | None, name: str) -> bool:
-    """Remove all outputs but the wanted one, and the nodes that only they need, in place; return if any changed."""
+def keep_outputs(model: onnx.ModelProto, wanted: str | None, features: Sequence[str], name: str) -> None:
+    """Keep the output that holds the scores, named or the only one, and behind it those that hold features, in place.
+
+    Nodes that only others need are removed. Without an output of scores the features remain.
+    """
     graph = model.graph
     outputs = {value.name: value for value in graph.output}
+    for feature in features:
+        if feature not in outputs or feature == wanted:
+            raise UsageError(
+                f"--features must be other outputs of {name}: {_listed(model)}, got '{feature}'. Name one."
+            )
+        if feature in _OWN_NAMES:
+            raise UsageError(f"a feature of {name} must have a name of its own, got '{feature}'. Rename that output.")
+        if outputs[feature].type.tensor_type.elem_type != TensorProto.FLOAT:
+            raise ArtifactError(f"a feature of {name} must be float32, got another type of '{feature}'. Export it so.")
     if wanted is not None and wanted not in outputs:
         raise UsageError(f"--graph-output must be one of {_listed(model)} in {name}, got '{wanted}'. Name one.")
-    if len(outputs) == 1:
-        return False
-    if wanted is None:
-        last = list(outputs)[-1]
+    scores = [wanted] if wanted is not None else [one for one in outputs if one not in features]
+    if len(scores) > 1:
+        last = scores[-1]
         raise UsageError(
             f"{name} must have one output of scores, got {len(outputs)}: {_listed(model)}. Name the one that holds "
             f"them, such as --graph-output {last}; HRNet-OCR's own evaluation takes its last, and feature maps are "
-            "no scores."
+            "no scores: --features names them."
         )
-    replace_nodes(graph, needed(list(graph.node), frozenset({wanted})))
-    output = onnx.ValueInfoProto.FromString(outputs[wanted].SerializeToString())
+    kept = [*scores, *features]
+    if len(kept) == len(outputs) == 1:
+        return
+    replace_nodes(graph, needed(list(graph.node), frozenset(kept)))
+    copies = [onnx.ValueInfoProto.FromString(outputs[one].SerializeToString()) for one in kept]
     del graph.output[:]
-    graph.output.append(output)
-    return True
+    graph.output.extend(copies)
+
+
+def drop_outputs(model: onnx.ModelProto, names: Collection[str]) -> None:
+    """Remove outputs of a graph in place; the nodes that compute them stay."""
+    kept = [
+        onnx.ValueInfoProto.FromString(one.SerializeToString()) for one in model.graph.output if one.name not in names
+    ]
+    del model.graph.output[:]
+    model.graph.output.extend(kept)
 
 
 def flatten_scores(model: onnx.ModelProto, output_shape: tuple[int, ...] | None) -> bool:
@@ -61,7 +90,9 @@ def flatten_scores(model: onnx.ModelProto, output_shape: tuple[int, ...] | None)
     name = f"{output.name}{_FLAT}"
     graph.node.append(helper.make_node("Flatten", [output.name], [name], f"{name}/Flatten", axis=1))
     batch = next(iter(dims_of(kind)), None)
+    features = [onnx.ValueInfoProto.FromString(one.SerializeToString()) for one in graph.output[1:]]
     replace_outputs(graph, (name, kind.elem_type or TensorProto.FLOAT, [batch, sizes[1] or None]))
+    graph.output.extend(features)
     return True
 
 
@@ -75,9 +106,12 @@ def declare_classes(model: onnx.ModelProto, output_shape: tuple[int, ...]) -> No
         output.CopyFrom(helper.make_tensor_value_info(output.name, kind.elem_type, declared))
 
 
-def examine(model: onnx.ModelProto, name: str) -> Findings:
+def examine(model: onnx.ModelProto, name: str, *, headless: bool = False) -> Findings:
     """Read a foreign graph's input and output; refuse one that computes no scores of a known number of classes."""
     dims = check_input(model, name)
+    fixed_hw = (dims[2], dims[3]) if dims[2] and dims[3] else None
+    if headless:
+        return Findings(0, fixed_hw, dims[0] or None, normalized=False)
     kind = onnx.shape_inference.infer_shapes(model).graph.output[0].type.tensor_type
     if kind.elem_type not in _SCORE_TYPES:
         found = TensorProto.DataType.Name(kind.elem_type)
@@ -89,7 +123,6 @@ def examine(model: onnx.ModelProto, name: str) -> Findings:
     last = producers.get(model.graph.output[0].name)
     while last is not None and last.op_type in _PASSIVE:
         last = producers.get(last.input[0])
-    fixed_hw = (dims[2], dims[3]) if dims[2] and dims[3] else None
     return Findings(output[1], fixed_hw, dims[0] or None, last is not None and last.op_type in _NORMALIZERS)
 
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         export,
         export_artifact,
     )
+    from hrnet_deploy.feature_result import FeatureResult
     from hrnet_deploy.models.zoo import list_models
     from hrnet_deploy.predictor import Predictor
     from hrnet_deploy.results import ClassificationResult, SegmentationResult
@@ -70,6 +71,7 @@ __all__ = [
     "ExportOptions",
     "ExportResult",
     "Exported",
+    "FeatureResult",
     "GateMissedError",
     "HrnetDeployError",
     "ImageError",
@@ -99,6 +101,7 @@ _HOMES = {
     "ExportOptions": "export",
     "ExportResult": "export",
     "Exported": "export",
+    "FeatureResult": "feature_result",
     "GateMissedError": "export",
     "ModelCard": "spec",
     "Precision": "spec",

@@ -1,4 +1,4 @@
-"""Checks of the mean and standard deviation of colors: three numbers on a 0..1 scale."""
+"""Checks of the mean and standard deviation of colors: a number for each channel on a 0..1 scale."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from typing import Any
 
 from hrnet_deploy.errors import UsageError
 
-Colors = tuple[float, float, float]
+Colors = tuple[float, ...]
+"""One number for each of 1, 3 or 4 channels."""
 
+_COUNTS = (1, 3, 4)
 _LEVELS = 255.0
 """Largest value of a channel in the configs of mmpretrain, mmsegmentation, mmdeploy and Caffe."""
 
 
-def three_numbers(name: str, values: Any) -> Colors:
-    """Convert values of a user or a file to three finite floats; UsageError, which calls them `name`, for others."""
+def channel_numbers(name: str, values: Any, count: int | None = None) -> Colors:
+    """Convert values of a user or a file to finite floats, one a channel; UsageError, which calls them `name`, else.
+
+    There must be `count` of them, or, if that is None, as many as images may have channels.
+    """
     try:
         numbers = () if isinstance(values, (str, bytes)) else tuple(float(value) for value in values)
     except (TypeError, ValueError):
         numbers = ()
-    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
-        raise UsageError(f"{name} must be three finite numbers (0..1 scale), got {values!r:.80}. Give one a channel.")
+    if len(numbers) not in (_COUNTS if count is None else (count,)) or not all(map(math.isfinite, numbers)):
+        words = "three finite numbers" if count in {None, 3} else f"{count} finite number(s)"
+        raise UsageError(f"{name} must be {words} (0..1 scale), got {values!r:.80}. Give one a channel.")
     return numbers
 
 
 def check_scale(mean: Colors, std: Colors) -> None:
-    """Refuse a mean or std (three numbers each) that images on a 0..1 scale cannot have, with the converted values."""
+    """Refuse a mean or std that images on a 0..1 scale cannot have, with the converted values."""
     if min(std) <= 0:
         raise UsageError(f"std must be positive, got {_written(std)}. Give one a channel on a 0..1 scale.")
     if min(mean) < 0:
@@ -35,7 +41,7 @@ def check_scale(mean: Colors, std: Colors) -> None:
     if not wrong:
         return
     # Models of Caffe do not divide: a std of 1 beside a mean of 123 is 1 of 255 levels.
-    if "mean" in wrong and std == (1.0, 1.0, 1.0):
+    if "mean" in wrong and set(std) == {1.0}:
         wrong["std"] = std
     got = " and ".join(f"{name} {_written(values)}" for name, values in wrong.items())
     raise UsageError(f"mean and std must be on a 0..1 scale, got {got}. {_advice(wrong)}")

@@ -16,24 +16,21 @@ from hrnet_deploy.artifact.card import card_from_metadata
 from hrnet_deploy.artifact.card_check import check_tensors
 from hrnet_deploy.engines.feed import agrees
 from hrnet_deploy.engines.load import open_engine
-from hrnet_deploy.engines.remote.address import is_url
-from hrnet_deploy.engines.remote.remote_model import RemoteModel, Token
+from hrnet_deploy.engines.locate import locate_model
+from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.engines.streams import check_threads
 from hrnet_deploy.errors import ArtifactError, UsageError
-from hrnet_deploy.imaging.sources import BinaryFile, OnError, PilImage, is_live, is_single, items
-from hrnet_deploy.limits import BATCH
-from hrnet_deploy.models.zoo import has_name
+from hrnet_deploy.feature_result import FeatureResult
+from hrnet_deploy.imaging.sources import BinaryFile, OnError, PilImage, is_single
 from hrnet_deploy.processing.image_pipeline import ImagePipeline
 from hrnet_deploy.processing.prediction_loop import PredictionLoop
 from hrnet_deploy.protocols import Tensors
 from hrnet_deploy.result_list import OneOrMany, Results
 from hrnet_deploy.results import Result
-from hrnet_deploy.spec import ModelCard, Task
+from hrnet_deploy.spec import ModelCard
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-_SUFFIXES = frozenset({".onnx", ".engine"})
 
 
 class _Options(TypedDict, total=False):
@@ -42,6 +39,12 @@ class _Options(TypedDict, total=False):
     batch: int
     draft: bool
     allow_url: bool
+
+
+class _All(_Options, total=False):
+    """The same with the one that makes a list of every result."""
+
+    on_error: OnError | None
 
 
 class Predictor:
@@ -104,7 +107,7 @@ class Predictor:
         """
         streams = streams if isinstance(lanes, EllipsisType) else lanes
         check_threads(threads)
-        artifact = _located(path, card, token, timeout)
+        artifact = locate_model(path, card, token, timeout)
         options: dict[str, Any] = {"device": device, "backend": backend, "streams": streams}
         if isinstance(streams, EllipsisType):
             options["streams"] = 1 if isinstance(artifact, Path) else None
@@ -241,17 +244,32 @@ class Predictor:
             UsageError: batch below 1, or a draft for a model that segments; the iterator raises the other errors of
                 `predict`.
         """
-        if not 1 <= batch <= BATCH:
-            raise UsageError(f"batch must be 1 to {BATCH}, got {batch}. Use 1 for one image at a time.")
-        if draft and self.card.task is Task.SEGMENTATION:
-            raise UsageError(
-                "draft must be False for a model that segments, got True. Its masks have the image's own size."
-            )
-        draft_px = self._loop.pipeline.preprocessor.min_px if draft else None
-        found = items(source, draft_px=draft_px, allow_url=allow_url)
-        if is_single(source) or is_live(source):
-            return self._loop.one_by_one(found, on_error)
-        return self._loop.read_ahead(found, batch, on_error)
+        if self.card.headless:
+            raise UsageError("predict needs a model with a head, got one with features only. Use features().")
+        return self._loop.run(
+            source, self.pipeline.result, on_error=on_error, batch=batch, draft=draft, allow_url=allow_url
+        )
+
+    @overload
+    def features(self, source: Any, *, stream: Literal[True], **options: Unpack[_All]) -> Iterator[FeatureResult]: ...
+    @overload
+    def features(self, source: Any, *, stream: bool = False, **options: Unpack[_All]) -> Any: ...
+
+    def features(self, source: Any, *, stream: bool = False, **options: Unpack[_All]) -> Any:
+        """Compute the features of images; arguments and further errors are those of `predict`.
+
+        Returns:
+            `FeatureResult`, a list of them, or with `stream` an iterator in constant memory.
+
+        Raises:
+            UsageError: the artifact was exported without features.
+        """
+        if not self.card.features:
+            raise UsageError("features need an artifact with feature outputs, got none. Export it with --features.")
+        found = self._loop.run(source, self.pipeline.features, **options)
+        if stream:
+            return found
+        return next(found) if options.get("on_error") is None and is_single(source) else list(found)
 
     def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
         """Run the graph itself, without preprocessing and postprocessing.
@@ -282,21 +300,3 @@ class Predictor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _located(
-    path: str | os.PathLike[str] | RemoteModel, card: ModelCard | None, token: str | None, timeout: float | None
-) -> Path | RemoteModel:
-    """Return the file, which a name of the zoo is not, or the model on a server with its options."""
-    path = RemoteModel(path) if is_url(path) else path
-    if isinstance(path, RemoteModel):
-        return path.having(card=card, token=None if token is None else Token(token), timeout_s=timeout)
-    file = Path(path)
-    if token is not None or timeout is not None:
-        raise UsageError(f"token and timeout apply to a server's URL only, got one for {file}. Leave it out.")
-    if file.suffix not in _SUFFIXES and has_name(str(file)) and not file.exists():
-        raise UsageError(
-            f"artifact must be a file, got the zoo name {file}. Make one: hrnet-export {file} -o NAME.onnx; "
-            "hrnet-predict does so by itself."
-        )
-    return file

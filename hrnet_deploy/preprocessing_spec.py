@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from hrnet_deploy.color_scale import check_scale, three_numbers
+from hrnet_deploy.color_scale import Colors, channel_numbers, check_scale
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.limits import GRAPH_TENSOR_BYTES, IMAGE_SIDE
 
@@ -57,6 +57,14 @@ class ChannelOrder(str, enum.Enum):
 
     RGB = "rgb"
     BGR = "bgr"
+    GRAY = "gray"
+    """One channel: 0.299 R + 0.587 G + 0.114 B. Source: ITU-R BT.601."""
+    RGBA = "rgba"
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return {ChannelOrder.GRAY: 1, ChannelOrder.RGBA: 4}.get(self, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +83,8 @@ class Preprocessing:
     crop_pct: float = 0.875
     interpolation: Interpolation = Interpolation.BILINEAR
     rounding: Rounding = Rounding.TORCHVISION
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: Colors = IMAGENET_MEAN
+    std: Colors = IMAGENET_STD
     channel_order: ChannelOrder = ChannelOrder.RGB
 
     def __post_init__(self) -> None:
@@ -95,10 +103,23 @@ class Preprocessing:
                 f"{self.size_hw}. ImageNet models use 0.875."
             )
         for name in ("mean", "std"):
-            object.__setattr__(self, name, three_numbers(name, getattr(self, name)))
+            object.__setattr__(self, name, channel_numbers(name, getattr(self, name), self.channel_order.channels))
         check_scale(self.mean, self.std)
         if min(self.std) < _MIN_STD:
             raise UsageError(f"std must be at least {_MIN_STD:g}, got {self.std}. Give one a channel on a 0..1 scale.")
+
+    def for_channels(self, count: int) -> Preprocessing:
+        """Return the same for images of 1, 3 or 4 channels; a missing mean or std is the average of the others."""
+        if count == self.channel_order.channels:
+            return self
+        order = {1: ChannelOrder.GRAY, 4: ChannelOrder.RGBA}[count]
+        mean, std = (_extended(values, count) for values in (self.mean, self.std))
+        return replace(self, channel_order=order, mean=mean, std=std)
+
+
+def _extended(values: Colors, count: int) -> Colors:
+    average = round(sum(values) / len(values), 6)
+    return (average,) if count == 1 else (*values, average)
 
 
 def normalize_enums(record: Any, **kinds: type[enum.Enum]) -> None:

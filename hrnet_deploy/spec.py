@@ -74,6 +74,12 @@ class OutputKind(str, enum.Enum):
     """Classification: `labels` (N, k) int64 and `scores` (N, k) float32, best first."""
     LABELS = "labels"
     """Segmentation: `labels` (N, H, W) uint8 class ids at input size."""
+    FEATURES = "features"
+    """A model without a head: every output is a feature, and there are no classes."""
+
+
+_SCORE_OUTPUTS = {OutputKind.TOPK: 2, OutputKind.FEATURES: 0}
+"""Number of outputs before the features, where it is not one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +125,22 @@ class ModelCard:
         fixed = self.inputs[0].shape[0]
         return fixed if isinstance(fixed, int) else self.shapes.min_nhw[0]
 
+    @property
+    def features(self) -> tuple[TensorSpec, ...]:
+        """Outputs that are features: those behind the outputs of the head."""
+        return self.outputs[_SCORE_OUTPUTS.get(self.output_kind, 1) :]
+
+    @property
+    def headless(self) -> bool:
+        """Whether the model computes features only."""
+        return self.output_kind is OutputKind.FEATURES
+
     def __post_init__(self) -> None:
         normalize_enums(self, task=Task, precision=Precision, output_kind=OutputKind)
         self._check_types()
         for name in ("classes", "inputs", "outputs"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if not self.classes:
+        if not self.classes and not self.headless:
             raise UsageError("a model card needs at least one class name, got none. Give --classes or --num-classes.")
         if self.threshold is not None:
             check_threshold(self.threshold)
@@ -137,7 +153,7 @@ class ModelCard:
         if not self.inputs or not self.outputs:
             raise UsageError("a model card needs an input and an output, got none. Check the graph.")
         own = OutputKind.TOPK if self.task is Task.CLASSIFICATION else OutputKind.LABELS
-        if self.output_kind not in {OutputKind.LOGITS, OutputKind.PROBABILITIES, own}:
+        if self.output_kind not in {OutputKind.LOGITS, OutputKind.PROBABILITIES, OutputKind.FEATURES, own}:
             raise UsageError(f"{self.task.value} has no output kind '{self.output_kind.value}'. Use one of its own.")
 
     def _check_types(self) -> None:

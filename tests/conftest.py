@@ -136,3 +136,16 @@ def jpegs() -> list[bytes]:
 
     sizes = [(120, 160), (64, 64), (97, 33), (200, 300), (66, 130), (256, 192)]
     return [cv2.imencode(".jpg", synthetic_images(1, size)[0])[1].tobytes() for size in sizes]
+
+
+@pytest.fixture(scope="session")
+def features_onnx(demo, tmp_path_factory) -> Path:
+    """The 10-class photo classifier at 64x64, with its embedding and its branch maps as further outputs."""
+    return export(
+        weights=demo / "hrnet_w18_small_v1_photos10.safetensors",
+        imgsz=64,
+        resize="squash",
+        classes=demo / "photos10.txt",
+        features="pooled,maps",
+        output=tmp_path_factory.mktemp("features") / "features.onnx",
+    ).path

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from hrnet_deploy.color_scale import check_scale, three_numbers
+from hrnet_deploy.color_scale import channel_numbers, check_scale
 from hrnet_deploy.errors import ArtifactError, CheckpointError, UsageError
 from hrnet_deploy.models.checkpoints.timm_config import read_timm_config
 from hrnet_deploy.models.variants import find_variant
@@ -59,7 +59,7 @@ def test_what_is_no_mean_or_deviation_is_refused(values, message):
     "values", [IMAGENET, {"mean": (0, 0, 0), "std": (1, 1, 1)}, {"mean": (0.5,) * 3, "std": (1 / 255,) * 3}]
 )
 def test_what_nets_are_trained_with_is_taken(values):
-    check_scale(three_numbers("mean", values["mean"]), three_numbers("std", np.array(values["std"])))
+    check_scale(channel_numbers("mean", values["mean"]), channel_numbers("std", np.array(values["std"])))
 
 
 def test_a_card_made_with_levels_is_refused():

@@ -1,6 +1,7 @@
 """SECURITY.md lists every limit with its value and its meaning."""
 
 import ast
+import itertools
 import re
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def shown(name, value):
 def rows():
     """The rows of the table, from the module's own constants and the texts below them."""
     body = ast.parse(Path(limits.__file__).read_text()).body
-    for constant, text in zip(body, body[1:], strict=False):
+    for constant, text in itertools.pairwise(body):
         if isinstance(constant, ast.Assign):
             name = constant.targets[0].id
             meaning = " ".join(ast.literal_eval(text.value).split())

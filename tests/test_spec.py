@@ -50,7 +50,8 @@ def edited(change):
         ({"resize": "zoom"}, "resize must be one of short-side, squash, long-side, none, got 'zoom'"),
         ({"interpolation": "lanczos"}, "interpolation must be one of bilinear"),
         ({"rounding": "up"}, "rounding must be one of torchvision, paddle"),
-        ({"channel_order": "rgba"}, "channel_order must be one of rgb, bgr"),
+        ({"channel_order": "grb"}, "channel_order must be one of rgb, bgr, gray, rgba"),
+        ({"channel_order": "rgba"}, r"mean must be 4 finite number\(s\)"),
         ({"size_hw": None}, "resize 'short-side' needs a size"),
         ({"size_hw": (224,)}, "image size must be 2 integers"),
         ({"size_hw": (224, 224, 3)}, "image size must be 2 integers"),
@@ -205,14 +206,14 @@ def cards(draw):
                 rounding=st.sampled_from(Rounding),
                 mean=channels,
                 std=channels,
-                channel_order=st.sampled_from(ChannelOrder),
+                channel_order=st.sampled_from([ChannelOrder.RGB, ChannelOrder.BGR]),
             )
-        ),
+        ).for_channels(draw(st.sampled_from([1, 3, 4]))),
         precision=draw(st.sampled_from(Precision)),
         inputs=draw(st.lists(tensor, min_size=1, max_size=2)),
         outputs=draw(st.lists(tensor, min_size=1, max_size=2)),
         shapes=draw(ranges()),
-        output_kind=draw(st.sampled_from([OutputKind.LOGITS, OutputKind.PROBABILITIES, own])),
+        output_kind=draw(st.sampled_from([OutputKind.LOGITS, OutputKind.PROBABILITIES, OutputKind.FEATURES, own])),
         pixels_in=draw(st.booleans()),
         align_corners=draw(st.booleans()),
         opset=draw(st.integers(0, 99)),
@@ -321,3 +322,23 @@ def test_any_value_in_any_field_gives_a_usable_card_or_a_bad_artefact(field, val
         return
     # Whatever was accepted must survive being written and read again.
     assert ModelCard.from_json(read.to_json()).to_json() == read.to_json()
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "features"),
+    [("logits", "classification", 2), ("topk", "classification", 1), ("labels", "segmentation", 2)],
+)
+def test_outputs_behind_those_of_the_head_are_features(kind, task, features):
+    outputs = tuple(TensorSpec(name, "float32", ("batch", 2)) for name in "abc")
+    found = card(task=task, output_kind=kind, outputs=outputs)
+    assert found.features == outputs[-features:]
+    assert not found.headless
+
+
+def test_a_card_without_a_head_has_no_classes_and_only_features():
+    outputs = (TensorSpec("pooled", "float32", ("batch", 2048)),)
+    found = card(output_kind="features", classes=(), outputs=outputs)
+    assert (found.headless, found.features, found.classes) == (True, outputs, ())
+    assert ModelCard.from_json(found.to_json()) == found
+    with pytest.raises(UsageError, match="needs at least one class name"):
+        card(classes=())

@@ -114,9 +114,11 @@ class TimedModel:
         return lambda: self.predictor.infer(feed)
 
     def whole_call(self, batch: int) -> Call:
-        """Create a call from encoded images to predictions: decoding, preprocessing, inference, postprocessing."""
-        images = [self.image.content] * batch
-        return lambda: self.predictor.predict(images, batch=batch)
+        """Create a call from encoded images to results: decoding, preprocessing, inference, postprocessing."""
+        images, predictor = [self.image.content] * batch, self.predictor
+        if self.card.headless:
+            return lambda: predictor.features(images, batch=batch)
+        return lambda: predictor.predict(images, batch=batch)
 
     def check_memory(self, batch: int, limit_bytes: int) -> None:
         """Refuse a batch whose input is larger than a limit."""

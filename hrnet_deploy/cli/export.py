@@ -124,7 +124,8 @@ def run(args: argparse.Namespace) -> int:
     if done.triton is not None:
         next_command(args, "tritonserver", "--model-repository", done.triton.path.parent)
         return 0
-    next_command(args, "hrnet-predict", done.path, "IMAGE", "--save", "out")
+    out = ("--features", "out.npz") if done.card.headless else ("--save", "out")
+    next_command(args, "hrnet-predict", done.path, "IMAGE", *out)
     return 0
 
 

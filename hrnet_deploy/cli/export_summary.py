@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from hrnet_deploy.models.zoo import named_entry
-from hrnet_deploy.spec import OutputKind, Precision
+from hrnet_deploy.spec import ModelCard, OutputKind, Precision
 
 if TYPE_CHECKING:
     from hrnet_deploy.export import ExportResult
@@ -50,7 +50,7 @@ def result_summary(done: ExportResult, seconds: float) -> list[str]:
     card, found = done.card, done.difference
     nodes = f"{done.nodes} nodes, " if done.nodes else ""  # an engine does not tell
     title = (
-        f"{card.variant} {card.precision.value}, {len(card.classes)} classes, opset {card.opset}, {nodes}"
+        f"{card.variant} {card.precision.value}, {_head(card)}, opset {card.opset}, {nodes}"
         f"{done.size_bytes / 2**20:.1f} MiB, {seconds:.1f} s"
     )
     lines = [
@@ -69,8 +69,9 @@ def result_summary(done: ExportResult, seconds: float) -> list[str]:
     else:
         lines.append(
             f"  against the original: max abs error {found.max_abs:.2e}, max rel error {found.max_rel:.2e} "
-            f"(of the spread), {found.agreement:.2%} of predictions equal"
+            f"(of the spread), {_equal(found.agreement, card)}"
         )
+    lines.extend(_feature_lines(done))
     if done.agreement is not None and card.precision is not Precision.INT8:
         lines.append(f"  against fp32 on {done.agreement.images} of your images: {done.agreement}")
     if done.underflowed:
@@ -85,6 +86,31 @@ def result_summary(done: ExportResult, seconds: float) -> list[str]:
     if done.triton is not None:
         lines.extend(_triton_lines(done.triton))
     return lines
+
+
+def _head(card: ModelCard) -> str:
+    return "features only" if card.headless else f"{len(card.classes)} classes"
+
+
+def _share(agreement: float, card: ModelCard) -> str:
+    return f"{agreement:.5f}" if card.headless else f"{agreement:.2%}"
+
+
+def _equal(agreement: float, card: ModelCard) -> str:
+    """Name the share of equal predictions; of a model without a head, the lowest cosine similarity."""
+    shown = _share(agreement, card)
+    return f"cosine similarity {shown}" if card.headless else f"{shown} of predictions equal"
+
+
+def _feature_lines(done: ExportResult) -> Iterator[str]:
+    """Show how similar each feature is to that of the original on validation images, else on synthetic ones."""
+    measured = done.card.measured
+    for name in (spec.name for spec in done.card.features):
+        if name in done.features:
+            found = done.features[name]
+            yield f"  {name}: cosine similarity {found.mean:.5f} to fp32, worst image {found.worst:.5f}"
+        elif f"parity_cosine_{name}" in measured:
+            yield f"  {name}: cosine similarity {measured[f'parity_cosine_{name}']:.7f} to the original"
 
 
 def _weights_lines(lineage: Mapping[str, str]) -> Iterator[str]:
@@ -126,7 +152,8 @@ def _engine_lines(built: BuiltEngine, precision: str) -> Iterator[str]:
     if found is None:
         yield "  on the GPU: not compared (no matching GPU here); the figures are for the ONNX graph on the CPU"
     else:
-        yield f"  on the GPU: {found.agreement:.2%} of predictions as ONNX Runtime's, max rel error {found.max_rel:.2e}"
+        same = f"{_equal(found.agreement, facts.card)} as ONNX Runtime's"
+        yield f"  on the GPU: {same}, max rel error {found.max_rel:.2e}"
 
 
 def _triton_lines(model: TritonModel) -> Iterator[str]:
@@ -149,7 +176,7 @@ def _int8_lines(done: ExportResult, info: QuantizationInfo) -> Iterator[str]:
         found = info.validation
         yield (
             f"  against fp32 on {info.validation_images} validation images: "
-            f"{done.agreement or f'{found.agreement:.3%} of predictions equal'}, worst image {found.worst:.2%}, "
+            f"{done.agreement or _equal(found.agreement, done.card)}, worst image {_share(found.worst, done.card)}, "
             f"SQNR {found.sqnr_db:.1f} dB"
         )
     for block, score in done.sensitivity.items():

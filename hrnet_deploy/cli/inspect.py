@@ -152,14 +152,14 @@ def _card_entries(card: ModelCard) -> list[tuple[str, str]]:
     measured = ", ".join(f"{name} {value:.4g}" for name, value in card.to_record()["measured"].items())
     entries = [
         ("model", f"{card.variant}, {card.task.value}"),
-        ("classes", f"{len(card.classes)}: {names}"),
+        ("classes", "none, there is no head" if card.headless else f"{len(card.classes)}: {names}"),
         ("threshold", "" if card.threshold is None else _threshold(card)),
         ("precision", f"{card.precision.value}, opset {card.opset}, {card.output_kind.value} output{pixels}"),
         ("preprocessing", described(card.preprocessing)),
         ("resizes", "with align_corners" if card.align_corners else ""),
         ("shapes", _shapes(card)),
         *(("input", describe_tensor(spec)) for spec in card.inputs),
-        *(("output", describe_tensor(spec)) for spec in card.outputs),
+        *(("feature" if spec in card.features else "output", describe_tensor(spec)) for spec in card.outputs),
         ("exported from", weights),
         ("calibration", "" if card.quantization is None else _calibration(card.quantization)),
         ("fingerprint", "stored, see --verify" if ANSWER_KEY in card.lineage else "none stored"),

@@ -12,6 +12,7 @@ from typing import Any
 from hrnet_deploy.cli.artifact_arguments import URL_HELP, add_server_flags, locate, read_card, server_words
 from hrnet_deploy.cli.batch import add_batch_flags, check_without_out, predict_into_folder
 from hrnet_deploy.cli.console import next_command, print_json, print_message, print_result
+from hrnet_deploy.cli.features import check_feature_flags, write_features
 from hrnet_deploy.cli.launch import launch
 from hrnet_deploy.cli.parser import (
     BATCH,
@@ -26,7 +27,7 @@ from hrnet_deploy.cli.saving import Saver
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.engines.remote.remote_model import RemoteModel
 from hrnet_deploy.errors import ImageError, UsageError
-from hrnet_deploy.imaging.sources import is_live, is_single
+from hrnet_deploy.imaging.sources import OnError, is_live, is_single
 from hrnet_deploy.models.zoo import has_name
 from hrnet_deploy.predictor import Predictor
 from hrnet_deploy.processing.prefetch import readers
@@ -53,6 +54,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "line), .tar or .parquet",
     )
     p.add_argument("--save", metavar="DIR", help="write an overlay image of each result, or an overlay video")
+    p.add_argument(
+        "--features", metavar="FILE", help="write the features of an artifact exported with them: .npz or .parquet"
+    )
     p.add_argument("--topk", type=TOPK, metavar="N", help="classes to print per image, for a classifier (default: 5)")
     p.add_argument("--batch", type=BATCH, metavar="N", help="images per inference (default: 1, or the artifact's own)")
     add_runtime_flags(p)
@@ -74,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
     """Predict, and print one line or one JSON object per image; return 2 if an image was skipped."""
     check_strict(args)
     card = read_card(args.card)
+    check_feature_flags(args)
     if args.out is not None:
         return predict_into_folder(args, _artifact(args, card), card)
     check_without_out(args)
@@ -94,12 +99,15 @@ def run(args: argparse.Namespace) -> int:
         ThreadPoolExecutor(readers(args.threads), thread_name_prefix="hrnet-write") as writing,
     ):
         _check_options(args, predictor.card)
+        if args.features is not None:
+            count = write_features(args, predictor, sources, _skipper(args, skipped))
+            sources = []
         with contextlib.closing(_save(args, _predict(args, predictor, sources, skipped), writing)) as results:
             for result, path in bar(results, unit="image"):
                 count += 1
                 _print(args, result, path)
     print_message(args, f"{count} images on {predictor.device}" + (f", {len(skipped)} skipped" if skipped else ""))
-    if args.save is None:
+    if args.save is None and args.features is None:
         next_command(args, "hrnet-predict", args.artifact, *args.source, *server_words(args), "--save", "out")
     return 2 if skipped else 0
 
@@ -108,20 +116,25 @@ def _predict(
     args: argparse.Namespace, predictor: Predictor, sources: Sequence[Any], skipped: list[str]
 ) -> Iterator[Result]:
     """Yield results; with --skip-bad, append the names of unreadable images to `skipped`."""
-
-    def skip(name: str, error: ImageError) -> None:
-        skipped.append(name)
-        print_message(args, f"hrnet-predict: skipped {name}: {error}")
-
     for source in sources:
         yield from predictor.predict(
             source,
             stream=True,
             batch=args.batch or 1,
-            on_error=skip if args.skip_bad else None,
+            on_error=_skipper(args, skipped),
             draft=args.draft,
             allow_url=args.allow_url,
         )
+
+
+def _skipper(args: argparse.Namespace, skipped: list[str]) -> OnError | None:
+    """Return what notes an unreadable image in `skipped` with --skip-bad; else None."""
+
+    def skip(name: str, error: ImageError) -> None:
+        skipped.append(name)
+        print_message(args, f"hrnet-predict: skipped {name}: {error}")
+
+    return skip if args.skip_bad else None
 
 
 def _save(

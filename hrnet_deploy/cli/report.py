@@ -86,7 +86,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Measure, write the report, print its table, and return 0."""
     from hrnet_deploy.report import build_report, summarize, write_report
-    from hrnet_deploy.report.tables import figure_table
+    from hrnet_deploy.report.tables import feature_table, figure_table
     from hrnet_deploy.report.write import check_output, to_record
 
     check_strict(args)
@@ -126,6 +126,8 @@ def run(args: argparse.Namespace) -> int:
         print_json(to_record(report))
     else:
         print_result(*figure_table(report).text())
+        if report.with_features:
+            print_result(*feature_table(report).text())
     print_message(args, summary.headline)
     print_message(args, f"Report: {paths['html']} (also .md, .json, .csv)")
     best = summary.best or report.reference

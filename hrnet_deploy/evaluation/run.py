@@ -97,6 +97,11 @@ def dataset_for(models: Sequence[LoadedModel], data: str | Path | Dataset, optio
         HrnetDeployError: as `find_dataset`.
     """
     reference = models[0].info
+    for model in models:
+        if model.info.card.headless:
+            raise UsageError(
+                f"evaluation needs models with a head, got {model.info.name} with features only. Export it with one."
+            )
     for model in models[1:]:
         check_comparable(reference, model.info)
     card = reference.card

@@ -109,7 +109,8 @@ class _Original:
         (array,) = batch.values() if isinstance(batch, Mapping) else (batch,)
         if self.transform is not None:
             array = np.stack([own_transform(pixels.astype(np.uint8), self.transform) for pixels in array])
-        return {self.card.outputs[0].name: self.origin.run(np.asarray(array, np.float32))}
+        scores = next(iter(self.origin.run(np.asarray(array, np.float32)).values()))
+        return {self.card.outputs[0].name: scores}
 
 
 def _stages(

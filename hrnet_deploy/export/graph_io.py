@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hrnet_deploy.artifact.known_classes import pack_classes
+from hrnet_deploy.color_scale import check_scale
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.export.options import ExportOptions
 from hrnet_deploy.export.source import RANDOM, ModelInfo
@@ -47,7 +48,7 @@ def check_modes(options: ExportOptions) -> None:
     resolve_pixel_order(options.pixels_in)
     # A mean or a standard deviation on another scale than 0..1 is refused here.
     mean, std = options.mean or IMAGENET_MEAN, options.std or IMAGENET_STD
-    Preprocessing(mean=(mean[0], mean[1], mean[2]), std=(std[0], std[1], std[2]))
+    check_scale(tuple(mean), tuple(std))
     if options.labels_out not in {False, True, "topk", "softmax"}:
         raise UsageError(f"labels-out must be 'topk' or 'softmax', got '{options.labels_out}'. Choose one.")
     shape_range(options.imgsz, options.batch, (224, 224))
@@ -78,11 +79,15 @@ def resolve_shapes(options: ExportOptions, info: ModelInfo) -> ShapeRange:
 
 def resolve_preprocessing(options: ExportOptions, info: ModelInfo, shapes: ShapeRange) -> Preprocessing:
     """Return the steps from an image to the model's float input; options override those of the model."""
-    own = info.preprocessing
+    own, channels = info.preprocessing, info.preprocessing.channel_order.channels
+    if channels != 3 and options.pixels_in:
+        raise UsageError(f"--pixels-in needs a model of three channels, got one of {channels}. Leave it out.")
     if options.preprocessing is not None:
-        own = _named_preprocessing(options.preprocessing, info)
+        own = _named_preprocessing(options.preprocessing, info).for_channels(channels)
     fields = ("resize", "crop_pct", "interpolation", "mean", "std")
     given = {name: getattr(options, name) for name in fields if getattr(options, name) is not None}
+    if channels == 1:  # the command line always takes three
+        given |= {name: given[name][:1] for name in ("mean", "std") if name in given and len(set(given[name])) == 1}
     if given.get("resize") not in {None, "none"} and own.size_hw is None:
         given["size_hw"] = (_STRIDE_PX, _STRIDE_PX)  # a stand-in until the size is known
     own = dataclasses.replace(own, **given)
@@ -113,16 +118,17 @@ def resolve_pixel_order(mode: str | bool) -> ChannelOrder | None:  # noqa: FBT00
         return None
     if mode is True:
         return ChannelOrder.BGR
-    try:
-        return ChannelOrder(mode)
-    except ValueError as error:
-        raise UsageError(f"pixels-in must be 'bgr' or 'rgb', got '{mode}'. Choose one.") from error
+    if mode not in {ChannelOrder.BGR.value, ChannelOrder.RGB.value}:
+        raise UsageError(f"pixels-in must be 'bgr' or 'rgb', got '{mode}'. Choose one.")
+    return ChannelOrder(mode)
 
 
 def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noqa: FBT001  # a mode or its default
     """Return what the graph's output holds."""
     if mode is False:
         return info.output_kind
+    if info.headless:
+        raise UsageError("--labels-out needs a model with a head, got one with features only. Leave it out.")
     if info.task is Task.SEGMENTATION:
         if mode is not True:
             raise UsageError(f"labels-out of a segmentation model takes no mode, got '{mode}'. Leave the mode out.")
@@ -134,6 +140,10 @@ def resolve_output_kind(mode: str | bool, info: ModelInfo) -> OutputKind:  # noq
 
 def resolve_class_names(given: str | Path | Sequence[str] | None, info: ModelInfo) -> tuple[str, ...]:
     """Return one name per class: the user's, else those of the file, else those of the usual data set."""
+    if info.headless:
+        if given is not None:
+            raise UsageError("--classes needs a model with a head, got one with features only. Leave it out.")
+        return ()
     if given is None:
         names = info.classes or ()
     else:

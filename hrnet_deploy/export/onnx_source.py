@@ -22,6 +22,7 @@ from hrnet_deploy.export.verify import pad_batch
 from hrnet_deploy.exporters import import_onnx, onnx_file
 from hrnet_deploy.exporters.graph_edit import copy_of
 from hrnet_deploy.exporters.opset import MIN_OPSET, convert, has_old_resize, written
+from hrnet_deploy.feature_names import block_of, usual_name
 from hrnet_deploy.protocols import Engine
 from hrnet_deploy.spec import Interpolation, ModelCard, OutputKind, Precision, Preprocessing, Resize, ShapeRange, Task
 
@@ -45,11 +46,18 @@ class OnnxSource:
         self._model = model = onnx_file.read(path)
         _check_memory(model, path.name)
         self._name = path.name
-        import_onnx.keep_output(model, options.graph_output, path.name)
+        features = _features(options, card, path.name)
+        own = () if card is None else tuple(spec.name for spec in card.features)
+        import_onnx.drop_outputs(model, set(own) - set(features))
+        import_onnx.keep_outputs(model, options.graph_output, features, path.name)
+        headless = len(model.graph.output) == len(features)
         task = _task(options.task, card, path.name)
         import_onnx.check_input(model, path.name)
-        self._engine, output = _opened(model, path.name, task)
-        found = import_onnx.examine(model, path.name)
+        if headless:
+            self._engine, output = _session(model, path.name), None
+        else:
+            self._engine, output = _opened(model, path.name, task)
+        found = import_onnx.examine(model, path.name, headless=headless)
         if not found.normalized and output is not None and _sums_to_one(output):
             found = dataclasses.replace(found, normalized=True)
             _LOG.warning("%s: its scores add up to 1, so they are taken for probabilities", path.name)
@@ -58,28 +66,30 @@ class OnnxSource:
                 f"--num-classes must be what {path.name} has, {found.num_classes}, got {options.num_classes}."
             )
         (entry,), outputs = onnx_file.describe(model)
-        if len(outputs[0].shape) != _RANKS[task]:
+        if len(outputs[0].shape) != _RANKS[task] and not headless:
             raise ArtifactError(
                 f"a {task.value} model must compute {_RANKS[task]} dimensions, got {outputs[0].shape} from "
                 f"{path.name}. Give the other --task."
             )
         if task is not Task.SEGMENTATION:
             refuse_options(options, ("align_corners",), path.name, "is no segmentation model")
-        info = _foreign_info(path, task, found, options, written(model))
+        info = dataclasses.replace(_foreign_info(path, task, found, options, written(model)), features=features)
         self.info = info if card is None else _with_card(info, card, options)
-        self._input, self._output = entry.name, outputs[0].name
+        self._input, self._outputs = entry.name, tuple(spec.name for spec in outputs)
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the file's own output on ONNX Runtime's CPU provider."""
+    def run(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return the file's own outputs by name on ONNX Runtime's CPU provider."""
         feed = pad_batch(batch, self._engine.inputs[0])
         try:
-            output = self._engine.run({self._input: feed})[self._output].astype(np.float32)
+            found = self._engine.run({self._input: feed})
         except DeviceError as error:
             raise self._refused(feed, str(error)) from error
+        outputs = {name: found[name].astype(np.float32) for name in self._outputs}
         channels = self.info.num_classes if self.info.threshold is None else 1
-        if output.shape[:2] != (len(feed), channels):
-            raise self._refused(feed, f"an output of {output.shape} to {len(feed)} images")
-        return output[: len(batch)]
+        first = next(iter(outputs.values())).shape
+        if first[:1] != (len(feed),) or (not self.info.headless and first[1:2] != (channels,)):
+            raise self._refused(feed, f"an output of {first} to {len(feed)} images")
+        return {name: output[: len(batch)] for name, output in outputs.items()}
 
     def to_onnx(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
         """Return the file's graph at that opset, with those sizes where the file leaves them open."""
@@ -92,7 +102,7 @@ class OnnxSource:
         alone = False
         if len(feed) > 1:
             with contextlib.suppress(DeviceError):
-                alone = len(self._engine.run({self._input: feed[:1]})[self._output]) == 1
+                alone = len(self._engine.run({self._input: feed[:1]})[self._outputs[0]]) == 1
         if alone:
             return UsageError(
                 f"{self._name} leaves its batch open but takes one image only, got {len(feed)} ({reason}). "
@@ -171,7 +181,7 @@ def _foreign_info(path: Path, task: Task, found: import_onnx.Findings, options: 
     return ModelInfo(
         task=task,
         variant="foreign",
-        num_classes=max(found.num_classes, 2),
+        num_classes=max(found.num_classes, 2) if found.num_classes else 0,
         threshold=DEFAULT_THRESHOLD if found.num_classes == 1 else None,
         preprocessing=Preprocessing(
             resize=Resize.SHORT_SIDE if classifier else Resize.SQUASH,
@@ -182,10 +192,30 @@ def _foreign_info(path: Path, task: Task, found: import_onnx.Findings, options: 
         fixed_hw=found.fixed_hw,
         fixed_batch=found.fixed_batch,
         opset=opset,
-        output_kind=OutputKind.PROBABILITIES if found.normalized else OutputKind.LOGITS,
+        output_kind=_kind(found),
         align_corners=bool(options.align_corners),
         lineage=lineage if options.graph_output is None else {**lineage, "graph_output": options.graph_output},
     )
+
+
+def _kind(found: import_onnx.Findings) -> OutputKind:
+    if not found.num_classes:
+        return OutputKind.FEATURES
+    return OutputKind.PROBABILITIES if found.normalized else OutputKind.LOGITS
+
+
+def _features(options: ExportOptions, card: ModelCard | None, name: str) -> tuple[str, ...]:
+    """Return the outputs that hold features: those the user names, else all that a graph made here has."""
+    if card is None:
+        return tuple(options.features)
+    own = tuple(spec.name for spec in card.features)
+    given = tuple(map(usual_name, options.features))
+    for wanted in given:
+        if wanted not in own and wanted not in map(block_of, own):
+            have = ", ".join(own) or "none"
+            raise UsageError(f"--features must be those of {name}, {have}, got {wanted}. Start from the checkpoint.")
+    chosen = tuple(one for one in own if one in given or block_of(one) in given)
+    return chosen or own
 
 
 def _with_card(info: ModelInfo, card: ModelCard, options: ExportOptions) -> ModelInfo:
@@ -206,7 +236,7 @@ def _with_card(info: ModelInfo, card: ModelCard, options: ExportOptions) -> Mode
 def _check_plain(card: ModelCard, path: Path) -> None:
     """Refuse a graph of this package that is not float32 or has another input or output than the model."""
     plain = card.precision is Precision.FP32 and not card.pixels_in
-    if not plain or card.output_kind not in {OutputKind.LOGITS, OutputKind.PROBABILITIES}:
+    if not plain or card.output_kind not in {OutputKind.LOGITS, OutputKind.PROBABILITIES, OutputKind.FEATURES}:
         ends = [name for name, there in (("pixels-in", card.pixels_in), ("labels-out", plain)) if there]
         raise UsageError(
             f"an export must start from a plain FP32 graph, got {path.name} in {card.precision.value}"

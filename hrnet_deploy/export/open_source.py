@@ -15,7 +15,7 @@ from hrnet_deploy.models.weights import zoo_entry
 from hrnet_deploy.models.zoo import named_entry
 
 SourceModel = OnnxSource | TorchSource
-"""A model that runs as the reference (float32 (N, 3, H, W) -> its own output) and becomes a float32 graph."""
+"""A model that runs as the reference, from float32 images to its outputs by name, and becomes a float32 graph."""
 
 
 def open_source(options: ExportOptions, opset: int | None = None) -> SourceModel:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hrnet_deploy.color_scale import three_numbers
+from hrnet_deploy.color_scale import channel_numbers
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ TEXT = ValueType("a text", _text)
 SWITCH = ValueType("True or False", _switch)
 WHOLE_NUMBER = ValueType("a whole number", _whole_number)
 NUMBER = ValueType("a number", _number)
-COLORS = ValueType("three numbers", lambda value: three_numbers("it", value))
+COLORS = ValueType("three numbers", lambda value: channel_numbers("it", value))
 PIXEL_MODE = ValueType("True, False, 'bgr' or 'rgb'", _mode)
 LABEL_MODE = ValueType("True, False, 'topk' or 'softmax'", _mode)
 BATCH = ValueType("a number or a text", _batch)

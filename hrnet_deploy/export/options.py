@@ -98,6 +98,12 @@ class ExportOptions:
         "classes (topk) or all probabilities (softmax) of a classifier", metavar="topk|softmax",
     )  # fmt: skip
 
+    features: str | Sequence[str] = _graph(
+        (), values.NAMES, "outputs beside the scores, or instead of them where the model has no head: pooled (the "
+        "embedding), maps (the branches after stage 4), conv1, stem, layer1, stage2, stage3, incre, final; of a "
+        "foreign .onnx file, names of its outputs", metavar="NAME,NAME",
+    )  # fmt: skip
+
     classes: str | Path | Sequence[str] | None = _card(
         None, values.CLASS_NAMES, "class names: a file with one a line, numbered, a table or JSON (default: those in "
         "the checkpoint, else ImageNet's or Cityscapes')", metavar="FILE",
@@ -274,7 +280,7 @@ class ExportOptions:
     def command_line(self, program: str = "hrnet-export") -> str:
         """Return the command, quoted for a shell, that gives the same options."""
         words, last = [program], []
-        for name in (field.name for field, _ in declarations() if field.name in self.given()):
+        for name, found in ((field.name, found) for field, found in declarations() if field.name in self.given()):
             value, switch = getattr(self, name), flag(name, getattr(self, name))
             if name == "model":
                 last = ["--", str(value)] if str(value).startswith("-") else []
@@ -283,10 +289,10 @@ class ExportOptions:
                 words.append(switch)
             elif name == "classes" and isinstance(value, tuple):
                 words += [switch, json.dumps(value, ensure_ascii=False)]  # a name may hold commas and blanks
-            elif name == "keep_fp":
+            elif found.type is values.NAMES:
                 words += [word for part in value for word in flag_with_value(switch, part)]
             elif isinstance(value, tuple):
-                words += [switch, *map(str, value)]  # colors
+                words += [switch, *map(str, value * 3 if len(value) == 1 else value)]  # colors
             else:
                 words += flag_with_value(switch, str(value))
         return shlex.join([*words, *last])

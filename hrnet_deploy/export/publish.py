@@ -34,7 +34,8 @@ def publish(converter: Converter, gate: AccuracyGate | None, step: Step) -> Expo
     result = None if gate is None else gate.result
     converted = converter.convert(() if result is None else result.chosen.kept)
     # Labels tell more than similarity, unless the model is no better than chance.
-    if result is not None and result.reference > 1 / len(plan.classes):
+    judged = converted.agreement
+    if result is not None and result.reference > 1 / len(plan.classes) and judged is not None and not judged.feature:
         converted = dataclasses.replace(converted, agreement=None)
     if converted.agreement is not None and not converted.agreement.passed and not plan.options.keep_rejected:
         raise AgreementError(converted.agreement)
@@ -83,6 +84,7 @@ def _write(
         engine=engine,
         verdict=result,
         agreement=converted.agreement,
+        features=converted.features,
     )
 
 
@@ -92,18 +94,22 @@ def _verified(plan: ExportPlan, converted: ConvertedGraph) -> tuple[ModelCard, D
     content = converted.graph.SerializeToString()
     engine = open_engine(content, device="cpu", backend="onnxruntime")
     try:
-        difference = verify(engine, card, converted.batches)
+        difference, lowest = verify(engine, card, converted.batches)
         lineage = {**card.lineage, **artifact_fingerprint(content, engine, card)}
     finally:
         engine.close()
-    info, measured = converted.quantization, {}
+    info = converted.quantization
+    measured = {f"parity_cosine_{name}": cosine for name, cosine in lowest.items()}
+    for name, cosine in converted.features.items():
+        measured |= {f"cosine_{name}": cosine.mean, f"cosine_worst_{name}": cosine.worst}
     if info is not None and info.validation is not None:
         found = info.validation
         difference = Difference(found.max_abs, found.max_rel, found.agreement)
     else:
-        measured = {f"parity_{name}": value for name, value in dataclasses.asdict(difference).items()}
+        measured |= {f"parity_{name}": value for name, value in dataclasses.asdict(difference).items()}
         if converted.agreement is not None:
-            measured["heldout_agreement"] = converted.agreement.share
+            if not converted.agreement.feature:
+                measured["heldout_agreement"] = converted.agreement.share
             measured["heldout_images"] = float(converted.agreement.images)
     return dataclasses.replace(card, measured=measured, lineage=lineage), difference
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hrnet_deploy.engines.difference import Difference
+from hrnet_deploy.engines.difference import Cosine, Difference
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.evaluation.waterfall_result import Waterfall
 from hrnet_deploy.export.gate.result import GateResult
@@ -29,12 +29,17 @@ Calibrated on black images, the demo's two models kept 0, 61, 73 and 83 %.
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Share of outputs of an artifact that equal those of its float32 graph on validation images, and its floor."""
+    """Share of outputs of an artifact that equal those of its float32 graph on validation images, and its floor.
+
+    Attributes:
+        feature: name of the feature whose mean cosine similarity `share` is; "" for the share of equal predictions.
+    """
 
     precision: Precision
     share: float
     images: int
     floor: float
+    feature: str = ""
 
     @property
     def passed(self) -> bool:
@@ -43,6 +48,8 @@ class Agreement:
 
     def __str__(self) -> str:
         """For example "98.438% of predictions equal (floor 90%)"."""
+        if self.feature:
+            return f"cosine similarity {self.share:.5f} of {self.feature} (floor {self.floor:g})"
         return f"{self.share:.3%} of predictions equal (floor {self.floor:.0%})"
 
 
@@ -66,6 +73,7 @@ class ExportResult:
         verdict: result of the accuracy gate, if there was a target.
         waterfall: loss of each step, if requested.
         agreement: share of equal outputs on validation images; None for float32, random weights and without images.
+        features: by name, the cosine similarity of a feature to that of the float32 graph on validation images.
         triton: model in a Triton repository, if requested.
     """
 
@@ -81,6 +89,7 @@ class ExportResult:
     verdict: GateResult | None = None
     waterfall: Waterfall | None = None
     agreement: Agreement | None = None
+    features: Mapping[str, Cosine] = field(default_factory=dict)
     triton: TritonModel | None = None
 
     def __fspath__(self) -> str:
@@ -102,9 +111,13 @@ class AgreementError(VerificationError):
             Precision.INT8: "calibrate on more images like those the model sees, use --keep-fp auto or "
             "--precision fp16",
         }[agreement.precision]
+        wanted, got = f"give at least {agreement.floor:.0%} of the predictions", f"{agreement.share:.3%}"
+        if agreement.feature:
+            wanted = f"have a cosine similarity of {agreement.floor:g} of {agreement.feature} to that"
+            got = f"{agreement.share:.5f}"
         super().__init__(
-            f"{agreement.precision.value} artifact must give at least {agreement.floor:.0%} of the predictions of its "
-            f"float32 graph on {agreement.images} validation images, got {agreement.share:.3%}. {kept}; {advice}."
+            f"{agreement.precision.value} artifact must {wanted} of its float32 graph on {agreement.images} "
+            f"validation images, got {got}. {kept}; {advice}."
         )
         self.agreement = agreement
         self.path = path

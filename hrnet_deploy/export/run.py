@@ -54,7 +54,8 @@ def _export(options: ExportOptions, kind: ExportKind, card: ModelCard | None) ->
         source = open_source(options, early.opset)
         plan = early.resolve(source.info)
         step("running the original")
-        reference = make_reference_batches(plan.preprocessing, plan.shapes, source.run, plan.info.output_kind)
+        info = plan.info
+        reference = make_reference_batches(plan.preprocessing, plan.shapes, source.run, info.output_kind, info.features)
         step("tracing")
         graph = source.to_onnx(plan.shapes, plan.opset)
         if options.simplify:

@@ -28,12 +28,13 @@ class ModelInfo:
 
     Attributes:
         variant: architecture name, or "foreign".
-        num_classes: number of classes; 2 for a head with one channel.
+        num_classes: number of classes; 2 for a head with one channel, 0 without a head.
         native_hw: the size it is published for.
         fixed_hw: the only size its graph takes, if it has one; `fixed_batch` likewise.
         opset: of a foreign graph; None for a checkpoint.
         align_corners: how the scores of a segmentation model are resized to the image.
         threshold: of a head with one channel, the probability above which it predicts the second class; else None.
+        features: names of the outputs that are features, in order.
         lineage: file names, digests and how the file was read.
     """
 
@@ -50,7 +51,13 @@ class ModelInfo:
     classes: tuple[str, ...] | None = None
     threshold: float | None = None
     palette: tuple[tuple[int, int, int], ...] | None = None
+    features: tuple[str, ...] = ()
     lineage: Mapping[str, str]
+
+    @property
+    def headless(self) -> bool:
+        """Whether the model computes features only."""
+        return self.output_kind is OutputKind.FEATURES
 
 
 def read_card(path: Path) -> ModelCard | None:

@@ -23,9 +23,10 @@ from hrnet_deploy.export.source import (
 )
 from hrnet_deploy.exporters.onnx_file import check_size
 from hrnet_deploy.exporters.opset import DEFAULT_OPSET
+from hrnet_deploy.feature_names import blocks_named
 from hrnet_deploy.models.variants import Variant, find_variant
 from hrnet_deploy.models.weights import resolve_weights, web_address, zoo_entry
-from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, ShapeRange, Task
+from hrnet_deploy.spec import Interpolation, OutputKind, Preprocessing, Resize, ShapeRange, Task
 
 if TYPE_CHECKING:
     from hrnet_deploy.models.checkpoints.class_info import ClassInfo
@@ -45,19 +46,31 @@ class TorchSource:
             import torch
 
             read = _random_weights(variant, options) if weights == RANDOM else _checkpoint(variant, weights, options)
-        self._torch, (self._network, self.info) = torch, read
+            from hrnet_deploy.models.feature_network import FeatureNetwork
 
-    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the network's logits, computed one image at a time to bound memory."""
+        self._torch, (network, info) = torch, read
+        self._network = network = FeatureNetwork(network, blocks_named(options.features))
+        self._channels = info.preprocessing.channel_order.channels
+        kind = info.output_kind if info.num_classes else OutputKind.FEATURES
+        self.info = dataclasses.replace(info, features=network.features, output_kind=kind)
+
+    def run(self, batch: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Return the network's outputs by name, computed one image at a time to bound memory."""
         with self._torch.inference_mode():
-            outputs = [self._network(self._torch.from_numpy(image[None])).numpy() for image in batch]
-        return np.concatenate(outputs)
+            rows = [self._network(self._torch.from_numpy(image[None])) for image in batch]
+        columns = zip(*rows, strict=True)
+        return {
+            name: np.concatenate([row.numpy() for row in column])
+            for name, column in zip(self._network.outputs, columns, strict=True)
+        }
 
     def to_onnx(self, shapes: ShapeRange, opset: int | None) -> onnx.ModelProto:
         """Trace the network."""
         from hrnet_deploy.exporters.trace import trace
 
-        return trace(self._network, shapes, opset or DEFAULT_OPSET)
+        return trace(
+            self._network, shapes, opset or DEFAULT_OPSET, channels=self._channels, outputs=self._network.outputs
+        )
 
 
 def _random_weights(variant: Variant | None, options: ExportOptions) -> tuple[Any, ModelInfo]:
@@ -100,6 +113,7 @@ def _checkpoint(variant: Variant | None, weights: str, options: ExportOptions) -
         weights_key=options.weights_key,
         align_corners=align_corners,
         inplace_abn=options.inplace_abn,
+        features=bool(options.features),
     )
     check_size(_float_bytes(found.network), path.name)
     lineage = {"weights": path.name, "weights_sha256": found.sha256, "dialect": found.dialect}
@@ -123,8 +137,13 @@ def _info(
     lineage: dict[str, str],
 ) -> ModelInfo:
     """Describe a network with this number of output channels."""
+    if variant.in_channels != 3:
+        preprocessing = preprocessing.for_channels(variant.in_channels)
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (preprocessing.mean, preprocessing.std))
+        found = (variant.in_channels, preprocessing.channel_order.value, mean, std)
+        _LOG.warning("the model takes %d channel(s): taken as %s with mean %s and std %s. See --mean and --std", *found)
     native_hw = preprocessing.size_hw if variant.task is Task.CLASSIFICATION else None
-    palette, num_classes = classes.palette, max(count, 2)
+    palette, num_classes = classes.palette, max(count, 2) if count else 0
     if palette is not None and len(palette) != num_classes:
         _LOG.warning("palette: the %d colors in the file are not used: there are %d classes", len(palette), num_classes)
         palette = None

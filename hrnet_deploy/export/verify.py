@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from hrnet_deploy.engines.difference import NO_DIFFERENCE, Difference, compare
+from hrnet_deploy.engines.difference import NO_DIFFERENCE, Difference, compare, cosines
 from hrnet_deploy.engines.load import open_engine
 from hrnet_deploy.errors import VerificationError
 from hrnet_deploy.imaging.drawing import Image
@@ -37,11 +37,13 @@ class Tolerances:
         logits: largest |difference|, in units of the spread of the logits.
         scores: largest |difference| of probabilities.
         labels: smallest share of equal pixels of a label map.
+        features: smallest cosine similarity of a feature.
     """
 
     logits: Mapping[Precision, float]
     scores: Mapping[Precision, float]
     labels: Mapping[Precision, float]
+    features: Mapping[Precision, float]
     demand: str
     advice: str
 
@@ -59,6 +61,15 @@ class Tolerances:
                 f"{precision.value} {self.demand}, got {what} {found:.3g} (limit {limit:g}). {self.advice}"
             )
 
+    def check_feature(self, name: str, cosine: float, precision: Precision) -> None:
+        """Refuse a cosine similarity below the tolerance, or one that is no number."""
+        limit = self.features[precision]
+        if not cosine >= limit:
+            raise VerificationError(
+                f"{precision.value} {self.demand}, got cosine similarity {cosine:.6g} of {name} (limit {limit:g}). "
+                f"{self.advice}"
+            )
+
 
 TOLERANCES = Tolerances(
     # Measured over all variants (benchmarks/results/cpu.md): FP32 at most 4e-6, FP16 at most 4e-3. Trained models whose
@@ -67,6 +78,7 @@ TOLERANCES = Tolerances(
     logits={Precision.FP32: 1e-3, Precision.FP16: 5e-2, Precision.INT8: 5e-2},
     scores={Precision.FP32: 1e-3, Precision.FP16: 2e-2, Precision.INT8: 2e-2},
     labels={Precision.FP32: 0.999, Precision.FP16: 0.99, Precision.INT8: 0.99},
+    features={Precision.FP32: 0.99999, Precision.FP16: 0.999, Precision.INT8: 0.999},
     demand="artifact must agree with its original",
     advice="Nothing was written; try fp32 or --no-simplify, or check the weights.",
 )
@@ -75,6 +87,7 @@ _ENGINE_TOLERANCES = Tolerances(
     logits={Precision.FP32: 2e-2, Precision.FP16: 5e-2, Precision.INT8: 0.5},
     scores={Precision.FP32: 1e-2, Precision.FP16: 2e-2, Precision.INT8: 0.2},
     labels={Precision.FP32: 0.998, Precision.FP16: 0.99, Precision.INT8: 0.95},
+    features={Precision.FP32: 0.9999, Precision.FP16: 0.999, Precision.INT8: 0.95},
     demand="engine must agree with ONNX Runtime",
     advice="Nothing was written; try another precision, or --no-tf32.",
 )
@@ -85,19 +98,26 @@ _OPEN_SIZES = ((256, 320), (128, 192))
 
 @dataclass(frozen=True)
 class ReferenceBatch:
-    """Images of one size, BGR uint8 (H, W, 3), their network inputs, and the original's outputs of that kind."""
+    """Images of one size, BGR uint8 (H, W, 3), their network inputs, and the original's outputs of that kind.
+
+    Attributes:
+        outputs: scores, or one of the features of a model without a head.
+        features: by name.
+    """
 
     images: list[Image]
     inputs: NDArray[np.float32]
     outputs: NDArray[np.float32]
     kind: OutputKind = OutputKind.LOGITS
+    features: Mapping[str, NDArray[np.float32]] = dataclasses.field(default_factory=dict)
 
 
 def make_reference_batches(
     preprocessing: Preprocessing,
     shapes: ShapeRange,
-    reference: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+    reference: Callable[[NDArray[np.float32]], Mapping[str, NDArray[np.float32]]],
     kind: OutputKind = OutputKind.LOGITS,
+    features: Sequence[str] = (),
 ) -> list[ReferenceBatch]:
     """Run the original on synthetic images that cover the artifact's batch, and on two sizes where the size is open."""
     count = shapes.opt_nhw[0]
@@ -110,10 +130,12 @@ def make_reference_batches(
     batches = []
     for height, width in sorted(sizes):
         distinct = 1 if height * width > _LARGE_PX else min(count, _DISTINCT_IMAGES)
-        images = synthetic_images(distinct, (height, width))
+        images = synthetic_images(distinct, (height, width), preprocessing.channel_order.channels)
         preprocess = Preprocessor(_at(preprocessing, (height, width)))
         inputs = np.stack([preprocess(image) for image in images])
-        batches.append(ReferenceBatch(images, inputs, reference(inputs), kind))
+        found = reference(inputs)
+        by_name = {name: found[name] for name in features}
+        batches.append(ReferenceBatch(images, inputs, next(iter(found.values())), kind, by_name))
     return batches
 
 
@@ -140,9 +162,13 @@ def run_on_cpu(
     engine.close()
 
 
-def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -> Difference:
-    """Compare a graph's outputs with those of the original; refuse a difference beyond the precision's tolerance."""
+def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -> tuple[Difference, dict[str, float]]:
+    """Compare a graph's outputs with those of the original; refuse a difference beyond the precision's tolerance.
+
+    Returns the worst difference of the scores, and by name the lowest cosine similarity of a feature.
+    """
     worst, entry = NO_DIFFERENCE, card.inputs[0]
+    lowest = {spec.name: 1.0 for spec in card.features}
     for batch in batches:
         wanted, feed = _expected(batch, card), batch.inputs
         if card.pixels_in:
@@ -152,11 +178,23 @@ def verify(engine: Engine, card: ModelCard, batches: Sequence[ReferenceBatch]) -
         feeds = [pad_batch(feed, entry)] if isinstance(entry.shape[0], int) else [feed, feed[:1]]
         for inputs in feeds:
             found = engine.run({entry.name: inputs})
-            count = min(len(inputs), len(wanted))
-            ours = found[card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name][:count]
+            count = min(len(inputs), len(batch.outputs))
+            for name, least in lowest.items():
+                lowest[name] = min(least, *cosines(found[name][:count], batch.features[name][:count]))
+            ours = found[score_output(card)][:count]
             worst = worst.worst(compare(ours, wanted[:count], cut_of(card.threshold, card.output_kind)))
-    TOLERANCES.check(worst, card)
-    return worst
+    if card.headless:
+        worst = dataclasses.replace(worst, agreement=min(lowest.values()))
+    else:
+        TOLERANCES.check(worst, card)
+    for name, cosine in lowest.items():
+        TOLERANCES.check_feature(name, cosine, card.precision)
+    return worst, lowest
+
+
+def score_output(card: ModelCard) -> str:
+    """Return the name of the output that is compared: the scores, or the first feature of a model without a head."""
+    return card.outputs[1 if card.output_kind is OutputKind.TOPK else 0].name
 
 
 def measure_parity(
@@ -169,21 +207,29 @@ def measure_parity(
     if images and size is not None:
         frames = [read_frame(os.fspath(image)).image for image in images[:_DISTINCT_IMAGES]]
     else:
-        frames = synthetic_images(_DISTINCT_IMAGES if height * width <= _LARGE_PX else 1, (height, width))
+        count = _DISTINCT_IMAGES if height * width <= _LARGE_PX else 1
+        frames = synthetic_images(count, (height, width), card.preprocessing.channel_order.channels)
     preprocess = Preprocessor(card.preprocessing)
     theirs, ours = open_engine(reference, device="cpu", backend="onnxruntime"), open_engine(engine, device=device)
-    name = card.outputs[-1 if card.output_kind is OutputKind.TOPK else 0].name
-    cut = cut_of(card.threshold, card.output_kind)
-    worst = NO_DIFFERENCE
+    name, cut = score_output(card), cut_of(card.threshold, card.output_kind)
+    worst, lowest = NO_DIFFERENCE, {spec.name: 1.0 for spec in card.features}
     try:
         for frame in frames:
             tensor = network_input(card, preprocess, frame)
             feed = {card.inputs[0].name: pad_batch(tensor[None], card.inputs[0], card.shapes.min_nhw[0])}
-            worst = worst.worst(compare(ours.run(feed)[name][:1], theirs.run(feed)[name][:1], cut))
+            found, wanted = ours.run(feed), theirs.run(feed)
+            worst = worst.worst(compare(found[name][:1], wanted[name][:1], cut))
+            for one, least in lowest.items():
+                lowest[one] = min(least, *cosines(found[one][:1], wanted[one][:1]))
     finally:
         theirs.close()
         ours.close()
-    _ENGINE_TOLERANCES.check(worst, card)
+    if card.headless:
+        worst = dataclasses.replace(worst, agreement=min(lowest.values()))
+    else:
+        _ENGINE_TOLERANCES.check(worst, card)
+    for one, cosine in lowest.items():
+        _ENGINE_TOLERANCES.check_feature(one, cosine, card.precision)
     return worst
 
 
@@ -201,8 +247,12 @@ def check_graph(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> No
 def with_outputs_of(model: onnx.ModelProto, batches: Sequence[ReferenceBatch]) -> list[ReferenceBatch]:
     """Replace the outputs of batches by those of another graph with one float input."""
     runs = run_on_cpu(model.SerializeToString(), [batch.inputs for batch in batches])
-    outputs = [next(iter(found.values()))[: len(inputs)].astype(np.float32) for inputs, found in runs]
-    return [dataclasses.replace(batch, outputs=found) for batch, found in zip(batches, outputs, strict=True)]
+    replaced = []
+    for batch, (inputs, found) in zip(batches, runs, strict=True):
+        rows = {name: array[: len(inputs)].astype(np.float32) for name, array in found.items()}
+        features = {name: rows[name] for name in batch.features if name in rows}
+        replaced.append(dataclasses.replace(batch, outputs=next(iter(rows.values())), features=features))
+    return replaced
 
 
 def _expected(batch: ReferenceBatch, card: ModelCard) -> NDArray[np.generic]:

@@ -11,16 +11,20 @@ _SEED = 2019
 _DISCS = 1500
 
 
-def synthetic_images(count: int, size_hw: tuple[int, int]) -> list[Image]:
+def synthetic_images(count: int, size_hw: tuple[int, int], channels: int = 3) -> list[Image]:
     """Generate dead-leaves images of (height, width): discs of random color that hide each other, and a little noise.
 
     Radii drawn from a density r^-3 give the 1/f spectrum and the sharp edges of natural images, which white noise and
-    smooth patterns lack. Equal arguments give equal images, BGR uint8 (height, width, 3).
+    smooth patterns lack. Equal arguments give equal images, BGR uint8 (height, width, 3); with
+    4 channels BGRA, whose alpha is another image's green.
 
     Source: A. Lee, D. Mumford, J. Huang, "Occlusion models for natural images", IJCV 41 (2001).
     """
     rng = np.random.default_rng(_SEED)
-    return [_dead_leaves(rng, size_hw) for _ in range(count)]
+    images = [_dead_leaves(rng, size_hw) for _ in range(count)]
+    if channels != 4:
+        return images
+    return [np.dstack([image, _dead_leaves(rng, size_hw)[:, :, 1]]) for image in images]
 
 
 def _dead_leaves(rng: np.random.Generator, size_hw: tuple[int, int]) -> Image:

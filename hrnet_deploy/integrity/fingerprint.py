@@ -125,6 +125,9 @@ def _run(engine: Engine, card: ModelCard, image: Image) -> _Output:
     rows = network.prepare(image)
     (outputs,) = network.run([rows], batch=1)
     values = outputs[0][0]
+    if card.headless:  # the mean of each channel of the first feature
+        channels = values.astype(np.float64).reshape(len(values), -1).mean(axis=1)
+        return _Output(dict(enumerate(channels.tolist())), max(float(channels.std()), _LEAST_SPREAD))
     if card.task is Task.SEGMENTATION:
         mask = network.mask(outputs, rows, (image.shape[0], image.shape[1]))
         places = [((np.arange(_GRID) + 0.5) * side / _GRID).astype(int) for side in mask.shape]
@@ -149,7 +152,7 @@ def _spread(values: NDArray[np.float64], card: ModelCard) -> float:
 def _summary(output: _Output, card: ModelCard) -> dict[str, Any]:
     """Values to store: the mean of every plane of a segmentation model, the five best classes of a classifier."""
     kept = list(output.values)
-    if card.task is Task.CLASSIFICATION:
+    if card.task is Task.CLASSIFICATION or card.headless:
         kept = sorted(kept, key=lambda index: (-output.values[index], index))[:_BEST]
     content: dict[str, Any] = {"spread": _rounded(output.spread)}
     if kept:
@@ -182,7 +185,7 @@ def _parsed(text: str, card: ModelCard) -> _Output:
         content = parse_json(text)
         values = {int(index): float(value) for index, value in content.get("values", {}).items()}
         grid = None
-        if card.task is Task.SEGMENTATION:
+        if card.task is Task.SEGMENTATION and not card.headless:
             grid = np.frombuffer(bytes.fromhex(content["grid"]), np.uint8)
             if grid.size != _GRID * _GRID:
                 raise ValueError(f"a grid of {grid.size} labels")
@@ -219,4 +222,4 @@ def _image(card: ModelCard) -> Image:
             f"fingerprint image must have at most {_LIMIT_PX} pixels, got {height}x{width} from the card. "
             "Export the artifact for a smaller size."
         )
-    return synthetic_images(1, (height, width))[0]
+    return synthetic_images(1, (height, width), card.preprocessing.channel_order.channels)[0]

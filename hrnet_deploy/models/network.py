@@ -7,9 +7,19 @@ from torch import nn
 
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.limits import CLASSES
-from hrnet_deploy.models.heads import ClassificationModel, SegmentationModel
+from hrnet_deploy.models.heads import ClassificationModel, PooledTrunk, SegmentationModel, WideTrunk
+from hrnet_deploy.models.trunk import Trunk
 from hrnet_deploy.models.variants import Variant
 from hrnet_deploy.spec import Task
+
+HEADLESS = {"trunk": Trunk, "wide": WideTrunk, "pooled": PooledTrunk}
+"""Networks without scores, each with more layers than the one before."""
+
+
+def build_headless(variant: Variant, layers: str, *, device: str = "cpu") -> nn.Module:
+    """Build one of `HEADLESS` in evaluation mode; the device is as for `build_network`."""
+    with torch.device(device):
+        return HEADLESS[layers](variant).eval()
 
 
 def build_network(variant: Variant, num_classes: int, *, device: str = "cpu") -> nn.Module:

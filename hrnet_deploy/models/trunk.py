@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -33,7 +34,8 @@ def _down(source: int, target: int, steps: int) -> nn.Sequential:
 class Exchange(nn.Module):
     """Blocks on every branch, then each branch sums all at its own size. Source: arXiv:1908.07919, section 3."""
 
-    def __init__(self, variant: Variant, branches: int) -> None:
+    def __init__(self, variant: Variant, branches: int, targets: int | None = None) -> None:
+        """Build the module; it computes the first `targets` branches only, if that is given."""
         super().__init__()
         channels = variant.channels[:branches]
         self.bilinear = variant.task is Task.SEGMENTATION
@@ -44,7 +46,7 @@ class Exchange(nn.Module):
             for width in channels
         )
         self.fuse_layers = nn.ModuleList(
-            nn.ModuleList(self._path(channels, i, j) for j in range(branches)) for i in range(branches)
+            nn.ModuleList(self._path(channels, i, j) for j in range(branches)) for i in range(targets or branches)
         )
 
     def _path(self, channels: tuple[int, ...], i: int, j: int) -> nn.Module:
@@ -61,7 +63,7 @@ class Exchange(nn.Module):
     def forward(self, inputs: list[Tensor]) -> list[Tensor]:
         """Compute the module on float (N, C_i, H / 2^i, W / 2^i) for each branch i; the shapes stay."""
         branches = [branch(features) for branch, features in zip(self.branches, inputs, strict=True)]
-        return [self._fuse(i, branches) for i in range(len(branches))]
+        return [self._fuse(i, branches) for i in range(len(self.fuse_layers))]
 
     def _fuse(self, i: int, branches: list[Tensor]) -> Tensor:
         paths = cast("nn.ModuleList", self.fuse_layers[i])
@@ -94,7 +96,7 @@ class Trunk(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.conv1, self.bn1 = conv_bn(3, _STEM_CHANNELS, 3, 2)
+        self.conv1, self.bn1 = conv_bn(variant.in_channels, _STEM_CHANNELS, 3, 2)
         self.conv2, self.bn2 = conv_bn(_STEM_CHANNELS, _STEM_CHANNELS, 3, 2)
         widths = [_STEM_CHANNELS] + [variant.layer1_channels] * (variant.layer1_blocks - 1)
         self.layer1 = nn.Sequential(
@@ -106,14 +108,23 @@ class Trunk(nn.Module):
         self.transition2 = _transition(channels[:2], channels[:3])
         self.stage3 = nn.Sequential(*(Exchange(variant, 3) for _ in range(variant.modules[1])))
         self.transition3 = _transition(channels[:3], channels)
-        self.stage4 = nn.Sequential(*(Exchange(variant, 4) for _ in range(variant.modules[2])))
+        targets = [None] * (variant.modules[2] - 1) + [None if variant.multi_scale else 1]
+        self.stage4 = nn.Sequential(*(Exchange(variant, 4, count) for count in targets))
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Compute branches i = 0..3, (N, C * 2^i, H / 2^(i+2), W / 2^(i+2)) rounded up, of RGB images (N, 3, H, W)."""
+    def blocks(self, images: Tensor) -> Iterator[tuple[str, list[Tensor]]]:
+        """Compute block by block: each name of `feature_names.BLOCKS` with its maps, of images (N, channels, H, W).
+
+        The map i of a stage is (N, C * 2^i, H / 2^(i+2), W / 2^(i+2)), with sizes rounded up.
+        """
         stem = F.relu(self.bn1(self.conv1(images)))
+        yield "conv1", [stem]
         stem = F.relu(self.bn2(self.conv2(stem)))
-        branches = _grow(self.transition1, [self.layer1(stem)])
-        branches = _grow(self.transition2, self.stage2(branches))
-        branches = _grow(self.transition3, self.stage3(branches))
-        out: list[Tensor] = self.stage4(branches)
-        return out
+        yield "stem", [stem]
+        branches = [self.layer1(stem)]
+        yield "layer1", branches
+        branches = self.stage2(_grow(self.transition1, branches))
+        yield "stage2", branches
+        branches = self.stage3(_grow(self.transition2, branches))
+        yield "stage3", branches
+        branches = self.stage4(_grow(self.transition3, branches))
+        yield "maps", branches

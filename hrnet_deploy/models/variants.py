@@ -31,6 +31,8 @@ class Variant:
         head_bias: whether the head's convolutions before a batch norm have a bias (official files: yes).
         align_corners: resize mode of a segmentation head and of the final resize to the image.
         align_corners_fuse: resize mode of the fuse layers of a segmentation model.
+        in_channels: channels of the input image.
+        multi_scale: whether stage 4 computes all four branches; trunks of pose estimators compute the finest alone.
 
     Source: the yaml configurations of HRNet-Image-Classification and HRNet-Semantic-Segmentation (pytorch-v1.1).
     """
@@ -46,6 +48,8 @@ class Variant:
     head_bias: bool = True
     align_corners: bool = False
     align_corners_fuse: bool = False
+    in_channels: int = 3
+    multi_scale: bool = True
 
     @property
     def layer1_channels(self) -> int:
@@ -63,8 +67,9 @@ class Variant:
         return 1000 if self.task is Task.CLASSIFICATION else 19
 
     def same_graph(self, other: Variant) -> bool:
-        """Whether both have the same layers, except for the bias of the head's convolutions."""
+        """Whether both have the same layers, except for what the tensors of a file decide."""
         kept: dict[str, Any] = {"name": self.name, "head_bias": self.head_bias}
+        kept |= {"in_channels": self.in_channels, "multi_scale": self.multi_scale}
         kept |= {"align_corners": self.align_corners, "align_corners_fuse": self.align_corners_fuse}
         return replace(other, **kept) == self
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrnet_deploy.errors import ImageError, MissingFileError
+from hrnet_deploy.errors import ImageError, MissingFileError, UsageError
+from hrnet_deploy.feature_result import FeatureResult
 from hrnet_deploy.imaging.frame import Frame, Item
 from hrnet_deploy.imaging.palettes import colors_of
 from hrnet_deploy.processing.model_io import decode_classes, decode_mask, network_input, output_rows
@@ -58,7 +59,8 @@ class ImagePipeline:
         self.preprocessor = Preprocessor(card.preprocessing)
         if card.threshold is None and len(card.classes) == 1:
             _LOG.warning("one output channel and no threshold: every image is '%s'. Export it again.", card.classes[0])
-        self._palette = colors_of(card) if card.task is Task.SEGMENTATION else None
+        segments = card.task is Task.SEGMENTATION and not card.headless
+        self._palette = colors_of(card) if segments else None
 
     def prepare(self, item: Item) -> Prepared | Unusable:
         """Read an image and compute the model input, or report why it cannot be used."""
@@ -72,6 +74,8 @@ class ImagePipeline:
 
     def result(self, frame: Frame, speed: dict[str, float], outputs: Tensors, index: int) -> Result:
         """Decode the outputs of a batch to the result of the image at `index`; `speed` is in milliseconds by stage."""
+        if self.card.headless:
+            raise UsageError("a prediction needs a model with a head, got one with features only. Ask for features.")
         began = time.perf_counter()
         prediction = self._decode(outputs, index, frame.image)
         common: dict[str, Any] = {
@@ -86,6 +90,20 @@ class ImagePipeline:
             return SegmentationResult(**common, mask=prediction, palette=self._palette)
         indices, scores = prediction
         return ClassificationResult(**common, indices=indices, scores=scores)
+
+    def features(self, frame: Frame, speed: dict[str, float], outputs: Tensors, index: int) -> FeatureResult:
+        """Take the features of the image at `index` from the outputs of a batch; `speed` is as for `result`."""
+        began = time.perf_counter()
+        # A view of one row would keep the whole batch in memory.
+        found = {spec.name: outputs[spec.name][index].astype(np.float32) for spec in self.card.features}
+        return FeatureResult(
+            name=frame.name,
+            path=frame.path,
+            video=frame.video,
+            vectors={name: array for name, array in found.items() if array.ndim == 1},
+            maps={name: array for name, array in found.items() if array.ndim != 1},
+            speed=speed | {"postprocess": 1e3 * (time.perf_counter() - began)},
+        )
 
     def _decode(self, outputs: Tensors, index: int, image: NDArray[np.uint8]) -> Any:
         """Return (indices, scores), or a mask at the image's size."""

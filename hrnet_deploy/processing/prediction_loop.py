@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from hrnet_deploy.imaging.frame import Item
-from hrnet_deploy.imaging.sources import OnError, as_image_error
+from hrnet_deploy.errors import UsageError
+from hrnet_deploy.imaging.frame import Frame, Item
+from hrnet_deploy.imaging.sources import OnError, as_image_error, is_live, is_single, items
+from hrnet_deploy.limits import BATCH
 from hrnet_deploy.processing.batch_buffer import BatchBuffer
 from hrnet_deploy.processing.image_pipeline import ImagePipeline, Prepared, Unusable
 from hrnet_deploy.processing.prefetch import bucketed, in_order, ordered, readers
 from hrnet_deploy.protocols import Engine, Tensors
-from hrnet_deploy.results import Result
-from hrnet_deploy.spec import ModelCard
+from hrnet_deploy.spec import ModelCard, Task
 
-Submit = Callable[..., "Future[Result]"]
+Decode = Callable[[Frame, dict[str, float], Tensors, int], Any]
+"""Makes the result of one image from the outputs of its batch, as `ImagePipeline.result` does."""
+Submit = Callable[..., "Future[Any]"]
 Entry = Prepared | Unusable
-Outcome = Future[Result] | Unusable
+Outcome = Future[Any] | Unusable
 
 
 class PredictionLoop:
@@ -35,14 +38,46 @@ class PredictionLoop:
         self._reader_count = readers(threads)
         self._buffer = BatchBuffer(card)
 
-    def one_by_one(self, found: Iterator[Item], on_error: OnError | None) -> Iterator[Result]:
+    def run(
+        self,
+        source: Any,
+        decode: Decode,
+        *,
+        on_error: OnError | None = None,
+        batch: int = 1,
+        draft: bool = False,
+        allow_url: bool = False,
+    ) -> Iterator[Any]:
+        """Run a source through the model, in the caller's thread if it is one image or live.
+
+        The arguments are those of `Predictor.predict`; `decode` makes the result of an image.
+
+        Returns:
+            Iterator of what `decode` returned, in the order of the images.
+
+        Raises:
+            UsageError: batch below 1 or above `limits.BATCH`, or a draft for a model that segments.
+        """
+        if not 1 <= batch <= BATCH:
+            raise UsageError(f"batch must be 1 to {BATCH}, got {batch}. Use 1 for one image at a time.")
+        if draft and self.pipeline.card.task is Task.SEGMENTATION:
+            raise UsageError(
+                "draft must be False for a model that segments, got True. Its masks have the image's own size."
+            )
+        draft_px = self.pipeline.preprocessor.min_px if draft else None
+        found = items(source, draft_px=draft_px, allow_url=allow_url)
+        if is_single(source) or is_live(source):
+            return self._one_by_one(found, on_error, decode)
+        return self._read_ahead(found, batch, on_error, decode)
+
+    def _one_by_one(self, found: Iterator[Item], on_error: OnError | None, decode: Decode) -> Iterator[Any]:
         """Do everything in the caller's thread."""
         for item in found:
-            for _, outcome in self._run(_submit_here, [(0, self.pipeline.prepare(item))]):
+            for _, outcome in self._run(_submit_here, decode, [(0, self.pipeline.prepare(item))]):
                 if (result := _result(outcome, on_error)) is not None:
                     yield result
 
-    def read_ahead(self, found: Iterator[Item], batch: int, on_error: OnError | None) -> Iterator[Result]:
+    def _read_ahead(self, found: Iterator[Item], batch: int, on_error: OnError | None, decode: Decode) -> Iterator[Any]:
         """Read, infer and decode on threads of their own; the caller's thread takes items and receives results."""
         fixed, streams = self._input.shape[0], self._streams
         size = fixed if isinstance(fixed, int) else batch
@@ -51,7 +86,7 @@ class PredictionLoop:
         window = size * streams + self._reader_count
         entries = ordered(reading, self.pipeline.prepare, found, most=window)
         groups = bucketed(entries, size, key=_shape, window=window)
-        run = functools.partial(self._run, reading.submit)
+        run = functools.partial(self._run, reading.submit, decode)
         try:
             # One group more than streams: the next batch is ready when the model has finished one.
             with contextlib.closing(ordered(running, run, groups, most=streams + 1)) as outcomes:
@@ -63,7 +98,7 @@ class PredictionLoop:
             running.shutdown(wait=True, cancel_futures=True)
             reading.shutdown(wait=True, cancel_futures=True)
 
-    def _run(self, submit: Submit, placed: list[tuple[int, Entry]]) -> list[tuple[int, Outcome]]:
+    def _run(self, submit: Submit, decode: Decode, placed: list[tuple[int, Entry]]) -> list[tuple[int, Outcome]]:
         """Infer images of one size, and submit the decoding of each; positions stay."""
         used = [entry for _, entry in placed if isinstance(entry, Prepared)]
         outputs: Tensors = {}
@@ -74,20 +109,20 @@ class PredictionLoop:
             share_ms = 1e3 * (time.perf_counter() - began) / len(used)
         index = itertools.count()
 
-        def decode(entry: Entry) -> Outcome:
+        def decoded(entry: Entry) -> Outcome:
             if isinstance(entry, Unusable):
                 return entry
             speed = {"preprocess": entry.ms, "inference": share_ms}
-            return submit(self.pipeline.result, entry.frame, speed, outputs, next(index))
+            return submit(decode, entry.frame, speed, outputs, next(index))
 
-        return [(place, decode(entry)) for place, entry in placed]
+        return [(place, decoded(entry)) for place, entry in placed]
 
 
 def _shape(entry: Entry) -> tuple[int, ...] | None:
     return entry.row.shape if isinstance(entry, Prepared) else None
 
 
-def _result(outcome: Outcome, on_error: OnError | None) -> Result | None:
+def _result(outcome: Outcome, on_error: OnError | None) -> Any:
     """Wait for the result; None for an item that is skipped."""
     if isinstance(outcome, Future):
         return outcome.result()
@@ -97,8 +132,8 @@ def _result(outcome: Outcome, on_error: OnError | None) -> Result | None:
     return None
 
 
-def _submit_here(work: Callable[..., Result], *args: Any) -> Future[Result]:
+def _submit_here(work: Callable[..., Any], *args: Any) -> Future[Any]:
     """Do what an executor's `submit` does, at once and in this thread."""
-    done: Future[Result] = Future()
+    done: Future[Any] = Future()
     done.set_result(work(*args))
     return done

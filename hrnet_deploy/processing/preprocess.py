@@ -12,6 +12,7 @@ from hrnet_deploy.errors import ImageError, UsageError
 from hrnet_deploy.processing.resample import Scratch, resize_into
 from hrnet_deploy.spec import ChannelOrder, Interpolation, Preprocessing, Resize, Rounding
 
+_CONVERSIONS = {ChannelOrder.GRAY: cv2.COLOR_BGR2GRAY, ChannelOrder.RGBA: cv2.COLOR_BGRA2RGBA}
 _WHOLE_RESIZE_PX = 1 << 24  # up to here cv2.resize computes the whole result (48 MiB), which is then cropped
 _STRIP_ROWS = 64  # a strip of planes stays in the cache between its three passes
 
@@ -25,6 +26,8 @@ class Preprocessor:
         self._center = (255.0 * np.array(spec.mean)).astype(np.float32)[:, None, None]
         self._factor = (1.0 / (255.0 * np.array(spec.std))).astype(np.float32)[:, None, None]
         self._flip = spec.channel_order is ChannelOrder.RGB
+        self._channels = spec.channel_order.channels
+        self._convert = _CONVERSIONS.get(spec.channel_order)
 
     def output_hw(self, source_hw: tuple[int, int]) -> tuple[int, int]:
         """Compute (height, width) of the input for an image; ImageError where the card does not resize it to fit."""
@@ -68,8 +71,8 @@ class Preprocessor:
         """Resize, crop and normalize a BGR uint8 (H, W, 3) image: (pixel / 255 - mean) / std.
 
         Args:
-            image: BGR, uint8 (H, W, 3).
-            out: float32 (3, height, width) to write to, such as one entry of a batch; None for a new array.
+            image: BGR, uint8 (H, W, 3); for a model of four channels BGRA, (H, W, 4).
+            out: float32 (channels, height, width) to write to, such as one entry of a batch; None for a new array.
 
         Returns:
             `out`, in the model's channel order.
@@ -79,11 +82,14 @@ class Preprocessor:
             UsageError: `out` does not fit.
         """
         size_hw, offset, out_hw = self._geometry(image)
-        planes = np.empty((3, *out_hw), np.float32) if out is None else out
-        if planes.shape != (3, *out_hw) or planes.dtype != np.float32:
+        if self._convert is not None:
+            image = np.atleast_3d(cv2.cvtColor(image, self._convert)).view(np.uint8)
+        shape = (self._channels, *out_hw)
+        planes = np.empty(shape, np.float32) if out is None else out
+        if planes.shape != shape or planes.dtype != np.float32:
             raise UsageError(
-                f"output array must be float32 (3, {out_hw[0]}, {out_hw[1]}), got {planes.dtype} {planes.shape}."
-                " Use output_hw() to size it."
+                f"output array must be float32 ({self._channels}, {out_hw[0]}, {out_hw[1]}), got {planes.dtype} "
+                f"{planes.shape}. Use output_hw() to size it."
             )
         if self._by_cv2(image, size_hw):
             self._split_and_normalize(_cut(_cv2_resize(image, size_hw), offset, out_hw), planes)
@@ -95,8 +101,14 @@ class Preprocessor:
 
     def _geometry(self, image: NDArray[np.uint8]) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         """Compute (height, width) of the whole resized image, (top, left) of the crop and its (height, width)."""
-        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        wanted = 4 if self._channels == 4 else 3
+        if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != wanted:
             got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+            if wanted == 4:
+                raise ImageError(
+                    f"image must be a BGRA uint8 array (H, W, 4) for this model, got {got}. Give such arrays to "
+                    "predictor.pipeline.preprocessor, and its rows to infer()."
+                )
             raise ImageError(f"image must be a BGR uint8 array (H, W, 3), got {got}. Open it with read_frame().")
         source_hw = (image.shape[0], image.shape[1])
         if 0 in source_hw:
@@ -161,7 +173,8 @@ class Preprocessor:
 def _cv2_resize(image: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     if image.shape[:2] == size_hw:
         return image
-    return np.asarray(cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR), np.uint8)
+    resized = cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(np.atleast_3d(resized), np.uint8)  # OpenCV drops a single channel
 
 
 def _cut(image: NDArray[np.uint8], offset: tuple[int, int], size_hw: tuple[int, int]) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from hrnet_deploy.evaluation.compare import comparison_of
 from hrnet_deploy.evaluation.comparison import CandidateComparison, Comparison, LabelChange
 from hrnet_deploy.evaluation.datasets.cityscapes import read_label
 from hrnet_deploy.evaluation.datasets.dataset import Dataset
+from hrnet_deploy.evaluation.feature_similarity import compare_features
 from hrnet_deploy.evaluation.loaded_model import Artifact, open_models
 from hrnet_deploy.evaluation.model_runner import InputRows, Model, ModelRunner
 from hrnet_deploy.evaluation.options import EvaluationKeywords, EvaluationOptions
@@ -116,7 +117,8 @@ def _build_rows(
             _pick_examples(own, (networks[0], network), dataset, photos=photos)
             for own, network in zip(comparisons, networks, strict=True)
         ]
-    columns = zip("R" + _LETTERS, labels, evaluations, comparisons, latencies, examples, strict=False)
+        features = compare_features(networks, dataset) if settings.sliding is None else [{}] * len(networks)
+    columns = zip("R" + _LETTERS, labels, evaluations, comparisons, latencies, examples, features, strict=False)
     rows = (
         Row(
             letter=letter,
@@ -126,8 +128,9 @@ def _build_rows(
             latency=latency,
             runtime_status=runtime_status(evaluation.model),
             examples=shown,
+            features=similar,
         )
-        for letter, label, evaluation, own, latency, shown in columns
+        for letter, label, evaluation, own, latency, shown, similar in columns
     )
     return tuple(rows), gpus
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hrnet_deploy.report.provenance import model_info, run_info
 from hrnet_deploy.report.report import Report
 from hrnet_deploy.report.summary import describe_changes, summarize
-from hrnet_deploy.report.tables import figure_table, prediction_table, waterfall_table
+from hrnet_deploy.report.tables import feature_table, figure_table, prediction_table, waterfall_table
 from hrnet_deploy.system.text_table import escape_markdown
 
 
@@ -17,6 +17,8 @@ def as_markdown(report: Report) -> str:
     lines += [f"- {row.letter}: {escape_markdown(describe_changes(report, row))}" for row in report.candidates]
     if report.pairs:
         lines += ["", "**Predicted and measured**", "", *prediction_table(report).markdown()]
+    if report.with_features:
+        lines += ["", "**Features: cosine similarity to R**", "", *feature_table(report).markdown()]
     if report.waterfall:
         lines += ["", "**Steps from the checkpoint**", "", *waterfall_table(report).markdown()]
     if summary.cautions:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from hrnet_deploy.benchmark.timing import Latency
+from hrnet_deploy.engines.difference import Cosine
 from hrnet_deploy.evaluation.comparison import CandidateComparison, ClassDelta, Comparison, Drop
 from hrnet_deploy.evaluation.evaluate import Evaluation
 from hrnet_deploy.evaluation.metrics.classification import TOP, ClassificationMetrics
@@ -30,6 +32,7 @@ class Row:
         label: file name, with the folders that make it unique in the report.
         comparison: losses against the reference; None for the reference.
         latency: time for one image through the graph, copies included, reading and preprocessing excluded.
+        features: by output, the cosine similarity of a feature to the reference's; empty where none is shared.
     """
 
     letter: str
@@ -39,6 +42,7 @@ class Row:
     latency: Latency
     runtime_status: RuntimeStatus
     examples: tuple[ExampleImage, ...] = field(default=(), repr=False)
+    features: Mapping[str, Cosine] = field(default_factory=dict)
 
     @property
     def model(self) -> EvaluatedModel:
@@ -135,6 +139,11 @@ class Report:
         return f"top-{TOP}" if not self.segmentation and len(self.reference.evaluation.classes) > TOP else ""
 
     @property
+    def with_features(self) -> bool:
+        """Whether a candidate shares features with the reference."""
+        return any(row.features for row in self.rows)
+
+    @property
     def gpus(self) -> str:
         """The GPUs on one line; "" where none was used."""
         return "; ".join(map(str, self.machine.gpus))
@@ -178,6 +187,7 @@ class Report:
             "latency": rounded | {"runs": row.latency.samples},
             "speed_up": self.speed_up(row),
             "times_smaller": self.times_smaller(row),
+            "features": {name: {"cosine": one.mean, "cosine_worst": one.worst} for name, one in row.features.items()},
         }
 
     def _machine(self) -> dict[str, Any]:

@@ -41,6 +41,17 @@ def prediction_table(report: Report) -> Table:
     return Table(header, rows, ("predicted by", "measured on"))
 
 
+def feature_table(report: Report) -> Table:
+    """Show how similar the features of candidates are to those of the reference."""
+    header = ("artifact", "feature", "mean cosine", "worst image")
+    rows = [
+        (f"{row.letter} {row.label}", visible(name), f"{found.mean:.5f}", f"{found.worst:.5f}")
+        for row in report.candidates
+        for name, found in row.features.items()
+    ]
+    return Table(header, rows, ("artifact", "feature"))
+
+
 def waterfall_table(report: Report) -> Table:
     """Show the steps from the checkpoint to the artifacts."""
     header = ("step", report.metric, "drop", "95% interval", "total drop", "agreement")

@@ -110,6 +110,8 @@ def write_triton_repository(
         raise UsageError(
             f"a delay needs an open batch, got a graph that takes {source.card.inputs[0].shape}. Leave it out."
         )
+    if images and source.card.headless:
+        raise UsageError("--images needs a model with a head, got one with features only. Leave it out.")
     directory = Path(repository)
     check_repository(directory, name, images=images)
     with writing(directory):

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hrnet_deploy.engines.difference import Difference, compare
+from hrnet_deploy.engines.difference import Cosine, Difference, compare, cosines
 
 WORST = Difference(np.inf, np.inf, 0.0)
 
@@ -55,3 +55,27 @@ def test_another_shape_is_never_close_even_where_it_would_broadcast():
 @given(hnp.arrays(np.float32, (3, 4), elements=st.floats(-1e6, 1e6, width=32)))
 def test_an_array_agrees_with_itself(values):
     assert compare(values, values.copy()) == Difference(0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ours", "reference", "cosine"),
+    [
+        ([[1, 0]], [[2, 0]], 1.0),
+        ([[1, 0]], [[0, 3]], 0.0),
+        ([[1, 1]], [[-1, -1]], -1.0),
+        ([[0, 0]], [[0, 0]], 1.0),
+        ([[0, 0]], [[0, 1]], -1.0),
+        ([[np.nan, 0]], [[1, 0]], -1.0),
+        ([[1, 0, 0]], [[1, 0]], -1.0),
+    ],
+)
+def test_the_cosine_of_a_feature(ours, reference, cosine):
+    assert cosines(np.array(ours, np.float32), np.array(reference, np.float32)) == [pytest.approx(cosine)]
+
+
+def test_a_map_is_one_vector_an_image():
+    maps = np.ones((2, 3, 4, 4), np.float32)
+    maps[1, 0] = 0
+    first, second = cosines(maps, np.ones_like(maps))
+    assert (first, second) == (pytest.approx(1), pytest.approx((2 / 3) ** 0.5))
+    assert Cosine.of([1.0, 0.5]) == Cosine(0.75, 0.5)

@@ -28,7 +28,9 @@ def parsed(words):
         ({"simplify": False, "tf32": False}, "hrnet-export --no-simplify --no-tf32"),
         ({"pixels_in": True, "labels_out": "softmax"}, "hrnet-export --pixels-in --labels-out softmax"),
         ({"keep_fp": ("stage4.fuse", "head")}, "hrnet-export --keep-fp stage4.fuse --keep-fp head"),
+        ({"features": "pooled,maps"}, "hrnet-export --features pooled --features maps"),
         ({"mean": (0.5, 0.5, 0.5)}, "hrnet-export --mean 0.5 0.5 0.5"),
+        ({"mean": (0.5,)}, "hrnet-export --mean 0.5 0.5 0.5"),
         (
             {"weights": "my net.pth", "output": "a b.engine"},
             "hrnet-export --weights 'my net.pth' --output 'a b.engine'",
@@ -61,6 +63,7 @@ EVERY = {
     "opset": 19,
     "simplify": False,
     "pixels_in": "rgb",
+    "features": ["pooled", "maps"],
     "labels_out": True,
     "align_corners": True,
     "num_classes": 3,

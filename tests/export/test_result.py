@@ -103,7 +103,9 @@ def test_the_order_of_blocks_is_measured_once_from_images_that_can_be_read_again
     target = types.SimpleNamespace(images=lambda count: read.append(count) or paths[:count])
     plan = types.SimpleNamespace(
         accuracy=target,
-        info=types.SimpleNamespace(output_kind=OutputKind.LOGITS, task=Task.SEGMENTATION, lineage={}),
+        info=types.SimpleNamespace(
+            output_kind=OutputKind.LOGITS, task=Task.SEGMENTATION, lineage={}, features=(), headless=False
+        ),
         images=None,
         engine=None,
         pixels=None,

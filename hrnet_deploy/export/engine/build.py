@@ -175,7 +175,8 @@ def _profile(card: ModelCard) -> dict[str, tuple[tuple[int, ...], tuple[int, ...
     if all(isinstance(size, int) for size in entry.shape):
         return {}
     sizes = (card.shapes.min_nhw, card.shapes.opt_nhw, card.shapes.max_nhw)
-    low, best, high = ((n, h, w, 3) if card.pixels_in else (n, 3, h, w) for n, h, w in sizes)
+    channels = card.preprocessing.channel_order.channels
+    low, best, high = ((n, h, w, 3) if card.pixels_in else (n, channels, h, w) for n, h, w in sizes)
     return {entry.name: (low, best, high)}
 
 

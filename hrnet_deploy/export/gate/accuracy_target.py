@@ -65,6 +65,9 @@ def find_accuracy_target(
     """Find the images and check that their labels suit the model; None if no target is requested."""
     if options.eval_data is None or (options.max_drop is None and not options.waterfall):
         return None
+    if info.headless:
+        flag = "--waterfall" if options.max_drop is None else "--max-drop"
+        raise UsageError(f"{flag} needs a model with a head, got one with features only. Leave it out.")
     # The graph does not exist yet; labels depend on task and classes only.
     card = ModelCard(
         task=info.task,

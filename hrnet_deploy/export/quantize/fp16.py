@@ -14,7 +14,7 @@ from hrnet_deploy.calibration.blocks import blocks
 from hrnet_deploy.calibration.image_selection import CalibrationImage, choose
 from hrnet_deploy.export.plan import ExportPlan
 from hrnet_deploy.export.quantize.converter import ConvertedGraph, Converter
-from hrnet_deploy.export.quantize.similarity import SimilarityScorer, rank_by_sensitivity
+from hrnet_deploy.export.quantize.similarity import rank_by_sensitivity
 from hrnet_deploy.export.verify import ReferenceBatch, run_on_cpu
 from hrnet_deploy.exporters.fp16 import Fp16Graph, fp16_overflows, to_fp16
 from hrnet_deploy.exporters.graph_edit import copy_of
@@ -46,10 +46,11 @@ class Fp16Converter(Converter):
 
     def convert(self, keep: tuple[str, ...]) -> ConvertedGraph:
         """Convert, and compare the outputs on validation images."""
-        half, agreement = self._convert(keep), None
+        half, agreement, features = self._convert(keep), None, {}
         if images := self._validation_images():
-            scorer = SimilarityScorer(self.model, self.inputs(images), cut=self.cut)
-            agreement = self.agreement(scorer.score(half.model).agreement, scorer.count)
+            scorer = self.scorer(self.inputs(images))
+            found = scorer.compare(self.featured_copy(half.model))
+            agreement, features = self.agreement(found, scorer.count), dict(found.features)
         return ConvertedGraph(
             graph=self.with_ends(half.model),
             batches=self.batches,
@@ -57,6 +58,7 @@ class Fp16Converter(Converter):
             underflowed=half.underflowed,
             untyped=self.with_ends(copy_of(self.model)) if self.flags_set_precision else None,
             agreement=agreement,
+            features=features,
         )
 
     @functools.cached_property
@@ -64,10 +66,10 @@ class Fp16Converter(Converter):
         convolutions = {name_of(node) for node in self.model.graph.node if node.op_type == "Conv"}
         convolving = [block for block, nodes in self._blocks.items() if nodes & convolutions]
         images = () if self.plan.accuracy is None else self.plan.accuracy.images(RANGE_IMAGES)
-        scorer = SimilarityScorer(self.model, self.inputs(images), cut=self.cut)
+        scorer = self.scorer(self.inputs(images))
 
         def alone(block: str) -> onnx.ModelProto:
-            return self._convert(tuple(name for name in self._blocks if name != block)).model
+            return self.with_features(self._convert(tuple(name for name in self._blocks if name != block)).model)
 
         return tuple(rank_by_sensitivity(convolving, alone, scorer))[:-1]
 

@@ -23,7 +23,7 @@ from hrnet_deploy.export.quantize.calibrate import calibrate, choose_validation
 from hrnet_deploy.export.quantize.converter import ConvertedGraph, Converter
 from hrnet_deploy.export.quantize.fp16 import RANGE_IMAGES, fp16_unsafe_nodes
 from hrnet_deploy.export.quantize.plan import Int8Plan
-from hrnet_deploy.export.quantize.similarity import SimilarityScorer, rank_by_sensitivity
+from hrnet_deploy.export.quantize.similarity import Scored, rank_by_sensitivity
 from hrnet_deploy.export.quantize.weight_rounding import ENOUGH_IMAGES, round_weights
 from hrnet_deploy.export.verify import ReferenceBatch, check_graph, with_outputs_of
 from hrnet_deploy.exporters.fp16 import to_fp16
@@ -59,13 +59,14 @@ class Int8Converter(Converter):
     def __init__(self, model: onnx.ModelProto, plan: ExportPlan, batches: Sequence[ReferenceBatch] = ()) -> None:
         """Calibrate, and choose the method if it is "auto"."""
         super().__init__(model, plan, batches)
-        check_graph(model, batches)
+        check_graph(self.featured_copy(model), batches)
         options = plan.int8
         self._named = tuple(name for name in options.keep_fp if name != AUTO)
         variant = model
         known: Mapping[str, ActivationRange] = {}
         # A classifier has small maps: its first convolution in float costs little, and each of its labels counts.
-        if options.target is QdqTarget.CPU and plan.info.task is Task.SEGMENTATION:
+        colors = plan.preprocessing.channel_order.channels == 3
+        if options.target is QdqTarget.CPU and plan.info.task is Task.SEGMENTATION and colors:
             variant, known = add_integer_input(model, plan.preprocessing.mean, plan.preprocessing.std)
         graphs = QdqGraphs(plan=options, graph=model, variant=variant, known=known)
         if not graphs.place(self._named).weighted:
@@ -81,7 +82,7 @@ class Int8Converter(Converter):
         # "auto" also takes the label margins of a classifier's calibration images.
         with_margins = AUTO in options.keep_fp and plan.info.task is Task.CLASSIFICATION
         margins = self.inputs(images.calibration if with_margins else ())
-        self._scorer = SimilarityScorer(model, self.inputs(images.validation), margins, self.cut)
+        self._scorer = self.scorer(self.inputs(images.validation), margins)
         self._calibration = images.calibration
         if options.remainder == Precision.FP16.value:
             unsafe = fp16_unsafe_nodes(model, self.inputs(images.calibration[:RANGE_IMAGES]))
@@ -91,12 +92,12 @@ class Int8Converter(Converter):
             divergence: dict[str, float] = {}
             for method in bar(METHODS, desc="choosing the method"):
                 graph = self._graphs.write(dataclasses.replace(self._table, method=method), self._named)
-                divergence[method] = self._scorer.score(graph).divergence
+                divergence[method] = self._scorer.score(self.with_features(graph)).divergence
             best = min(divergence, key=lambda method: divergence[method])
             scores = {method: -value for method, value in divergence.items()}
             self._table = dataclasses.replace(self._table, method=best, scores=scores)
             self._table.save(cache)
-        self._scores: dict[tuple[str, ...], Similarity] = {}
+        self._scores: dict[tuple[str, ...], Scored] = {}
         self._by_block: Mapping[str, Similarity] = {}
         if options.sensitivity:
             self._sensitivity()
@@ -121,7 +122,8 @@ class Int8Converter(Converter):
         """Convert, and compare the outputs on validation images."""
         options, graphs, table, engine = self.plan.int8, self._graphs, self._table, self.plan.engine
         kept = (*self._kept(), *keep)
-        score = self._score(kept)
+        found = self._score(kept)
+        score = found.similarity
         if score.agreement < _BROKEN and not score.sqnr_db >= _NOISE_DB and not self.plan.options.keep_rejected:
             raise VerificationError(
                 f"int8 artifact must agree with its original, got {score.agreement:.1%} of equal predictions and "
@@ -130,7 +132,7 @@ class Int8Converter(Converter):
             )
         model = graphs.write(table, kept)
         # Real images compare INT8 with the original; the reference batches compare the file with this graph.
-        batches = with_outputs_of(model, self.batches)
+        batches = with_outputs_of(self.featured_copy(model), self.batches)
         implicit = None
         if options.target is QdqTarget.TENSORRT or options.trt_cache is not None:
             implicit = graphs.implicit(table, kept)
@@ -154,7 +156,8 @@ class Int8Converter(Converter):
             ),
             sensitivity=self._by_block,
             untyped=self.with_ends(graphs.untyped(kept)) if self.flags_set_precision else None,
-            agreement=self.agreement(score.agreement, self._scorer.count),
+            agreement=self.agreement(found, self._scorer.count),
+            features=found.features,
             implicit=implicit,
         )
 
@@ -164,7 +167,7 @@ class Int8Converter(Converter):
         if AUTO not in self.plan.int8.keep_fp:
             return kept
         for block in self._sensitivity():
-            enough = self._score(kept).expected >= _ENOUGH[self.plan.info.task]
+            enough = self._score(kept).similarity.expected >= _ENOUGH[self.plan.info.task]
             if enough or not self._graphs.place((*kept, block)).weighted:
                 break
             if block not in kept:
@@ -179,13 +182,15 @@ class Int8Converter(Converter):
             if unrounded := graphs.place(()).weighted - graphs.place(self._named).weighted:
                 graphs = self._graphs = self._with_rounded(graphs, unrounded)
             self._by_block = rank_by_sensitivity(
-                graphs.blocks, lambda block: graphs.write(table, (), only=block), self._scorer
+                graphs.blocks,
+                lambda block: self.with_features(graphs.write(table, (), only=block)),
+                self._scorer,
             )
         return self._by_block
 
-    def _score(self, kept: tuple[str, ...]) -> Similarity:
+    def _score(self, kept: tuple[str, ...]) -> Scored:
         if kept not in self._scores:
-            self._scores[kept] = self._scorer.score(self._graphs.write(self._table, kept))
+            self._scores[kept] = self._scorer.compare(self.with_features(self._graphs.write(self._table, kept)))
         return self._scores[kept]
 
     def _with_rounded(self, graphs: QdqGraphs, nodes: frozenset[str]) -> QdqGraphs:

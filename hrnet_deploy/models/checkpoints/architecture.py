@@ -14,12 +14,18 @@ from hrnet_deploy.spec import Task
 Shapes = Mapping[str, tuple[int, ...]]
 """Shape of each tensor by its official name."""
 
-_HEADS = {Task.CLASSIFICATION: ("incre_modules", "classifier"), Task.SEGMENTATION: ("last_layer",)}
+_HEADS = {Task.CLASSIFICATION: "classifier", Task.SEGMENTATION: "last_layer"}
+_IN_CHANNELS = (1, 3, 4)
 _LAST = {Task.CLASSIFICATION: "classifier.weight", Task.SEGMENTATION: "last_layer.3.weight"}
 _HEAD_BIAS = re.compile(r"(downsamp_modules\.\d|final_layer|last_layer)\.0\.bias")
 _STAGES = ("stage2", "stage3", "stage4")
 _OWN_GRAPH = "Export it to ONNX with its own code, and give that: hrnet-export FILE.onnx --task segmentation"
-_OTHER_TASK = "Only image classification and semantic segmentation are supported; run it with its own code"
+_OTHER_TASK = (
+    "Only image classification and semantic segmentation are supported; run it with its own code, or add --features "
+    "maps to export its trunk"
+)
+
+_SEGMENTS = ("HRNet-OCR", "segmentation", "facial landmarks")
 
 # Source: the model code of HRNet's repositories on GitHub, mmsegmentation, mmdetection and mmpose.
 _FAMILIES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
@@ -52,13 +58,22 @@ _FAMILIES: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
 )
 
 
-def closest_variant(shapes: Shapes, origin: str) -> Variant:
-    """Find the variant that fits best, with `head_bias` as found; raises CheckpointError on other models."""
-    task = _task(shapes, origin)
+def closest_variant(shapes: Shapes, origin: str, task: Task | None = None) -> Variant:
+    """Find the variant that fits best, with what the tensors decide as found; CheckpointError on other models.
+
+    The task is that of a network without a head; None requires a head, which shows the task.
+    """
+    task = task or _task(shapes, origin)
     found = _fingerprint(shapes)
     candidates = (variant for variant in VARIANTS.values() if variant.task is task)
     best = min(candidates, key=lambda variant: _distance(found, variant))
-    return replace(best, head_bias=any(map(_HEAD_BIAS.fullmatch, shapes)))
+    modules = best.modules[2] - 1
+    return replace(
+        best,
+        head_bias=any(map(_HEAD_BIAS.fullmatch, shapes)),
+        in_channels=in_channels(shapes),
+        multi_scale=any(name.startswith(f"stage4.{modules}.fuse_layers.1.") for name in shapes),
+    )
 
 
 def class_count(shapes: Shapes, task: Task) -> int | None:
@@ -67,31 +82,56 @@ def class_count(shapes: Shapes, task: Task) -> int | None:
     return shape[0] if shape and shape[0] else None
 
 
+def has_head(shapes: Shapes) -> bool:
+    """Whether the tensors hold the head of a classifier or a segmentation model, and of no other kind of model."""
+    return not {name.partition(".")[0] for name in shapes}.isdisjoint(_HEADS.values()) and other_model(shapes) is None
+
+
+def in_channels(shapes: Shapes) -> int:
+    """Return the channels of the image that the first convolution takes; 3 where it is not one of those supported."""
+    shape = shapes.get("conv1.weight", ())
+    return shape[1] if len(shape) == 4 and shape[1] in _IN_CHANNELS else 3
+
+
 def _task(shapes: Shapes, origin: str) -> Task:
-    _refuse_other_models(shapes, origin)
+    if (other := other_model(shapes)) is not None:
+        what, advice = other
+        raise CheckpointError(
+            f"{origin} must hold an HRNet classifier or HRNetV2 segmentation model, got {what}. {advice}."
+        )
+    check_stages(shapes, origin)
     roots = {name.partition(".")[0] for name in shapes}
-    if not set(_STAGES) <= roots:
+    for task, head in _HEADS.items():
+        if head in roots:
+            return task
+    raise CheckpointError(
+        f"{origin} must hold a model with a head, got a backbone without 'classifier' and 'last_layer'. "
+        "Give the weights of a whole model, or export features: --features maps."
+    )
+
+
+def is_segmentation(names: Iterable[str]) -> bool:
+    """Whether the head is that of another model whose trunk resizes bilinearly, as those that segment do."""
+    other = other_model(names)
+    return other is not None and any(word in other[0] for word in _SEGMENTS)
+
+
+def check_stages(shapes: Shapes, origin: str) -> None:
+    """Refuse tensors without the stages of an HRNet."""
+    if not set(_STAGES) <= {name.partition(".")[0] for name in shapes}:
         raise CheckpointError(
             f"{origin} must hold an HRNet, got tensors such as {_few(shapes)} and no stage2 to stage4. "
             "Check that it is the right file."
         )
-    for task, heads in _HEADS.items():
-        if roots & set(heads):
-            return task
-    raise CheckpointError(
-        f"{origin} must hold a model with a head, got a backbone with {_few(sorted(roots - set(_STAGES)))}. "
-        "Give the weights of a whole classification or segmentation model."
-    )
 
 
-def _refuse_other_models(names: Iterable[str], origin: str) -> None:
-    """Raise CheckpointError, which names the kind of model, if tensor names belong to the head of another one."""
+def other_model(names: Iterable[str]) -> tuple[str, str] | None:
+    """Return the kind of another model whose head has these tensors, and an advice; None if there is none."""
     names = list(names)
     for pattern, what, advice in _FAMILIES:
         if any(pattern.match(name) for name in names):
-            raise CheckpointError(
-                f"{origin} must hold an HRNet classifier or HRNetV2 segmentation model, got {what}. {advice}."
-            )
+            return what, advice
+    return None
 
 
 def _few(names: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.models.checkpoints.paddle_names import CURRENT, LEGACY, official_name
-from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding
+from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding, Task
 
 _IMAGENET = Preprocessing()
 _IMAGENET_PADDLE = Preprocessing(interpolation=Interpolation.OPENCV_LINEAR, rounding=Rounding.PADDLE)
@@ -76,6 +76,13 @@ def detect(names: Mapping[str, object]) -> Dialect:
     if "backbone" in heads:
         return MMSEG if "decode_head" in heads else MMPRETRAIN
     return OFFICIAL_SEG if "last_layer" in heads else OFFICIAL
+
+
+def for_task(dialect: Dialect, task: Task) -> Dialect:
+    """Return the dialect of the same code family that names the trunk of a model for this task."""
+    if task is Task.CLASSIFICATION:
+        return dialect
+    return {OFFICIAL.name: OFFICIAL_SEG, MMPRETRAIN.name: MMSEG}.get(dialect.name, dialect)
 
 
 def to_official(tensors: Mapping[str, Tensor], dialect: Dialect, origin: str) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hrnet_deploy.errors import CheckpointError
 from hrnet_deploy.limits import CLASSES
 from hrnet_deploy.models.checkpoints.align_corners import resolve_corners
-from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant
+from hrnet_deploy.models.checkpoints.architecture import class_count, closest_variant, has_head
 from hrnet_deploy.models.checkpoints.class_info import ClassInfo, class_info
 from hrnet_deploy.models.checkpoints.container import Container, read_container
 from hrnet_deploy.models.checkpoints.dialects import (
@@ -21,11 +21,13 @@ from hrnet_deploy.models.checkpoints.dialects import (
     OFFICIAL_SEG,
     TIMM,
     detect,
+    for_task,
     negative_scales,
     to_official,
     with_magnitudes,
 )
 from hrnet_deploy.models.checkpoints.file_format import few
+from hrnet_deploy.models.checkpoints.headless import without_head
 from hrnet_deploy.models.checkpoints.timm_config import read_timm_config
 from hrnet_deploy.models.checkpoints.unwrap import ModelWeights
 from hrnet_deploy.models.checkpoints.weight_match import (
@@ -35,9 +37,9 @@ from hrnet_deploy.models.checkpoints.weight_match import (
     signs_of_damage,
     split_extras,
 )
-from hrnet_deploy.models.network import build_network
+from hrnet_deploy.models.network import build_headless, build_network
 from hrnet_deploy.models.variants import Variant, find_variant
-from hrnet_deploy.spec import Preprocessing
+from hrnet_deploy.spec import Preprocessing, Task
 
 _LOG = logging.getLogger(__name__)
 _MOMENT = re.compile(r"(^|[._])(mean|std)$")
@@ -71,6 +73,7 @@ def load_checkpoint(
     weights_key: str | None = None,
     align_corners: bool | None = None,
     inplace_abn: bool = False,
+    features: bool = False,
 ) -> Checkpoint:
     """Load weights of any supported source without executing anything in the file.
 
@@ -85,6 +88,8 @@ def load_checkpoint(
         weights_key: location of the model in the file, such as "model_b" or "state_dict.student"; None to search.
         align_corners: resize mode of a segmentation model; None for that of the file or a yaml beside it, else False.
         inplace_abn: whether its batch norms are InPlaceABN's, which scale by magnitudes.
+        features: whether features are wanted; then a model without a head, or with that of another task, loads too,
+            as one of `network.HEADLESS` with 0 classes.
 
     Raises:
         MissingFileError: there is no such file.
@@ -98,7 +103,12 @@ def load_checkpoint(
     container = read_container(path, ema=ema, key=weights_key)
     content = container.content
     loaded = load_weights(
-        container, variant=variant, num_classes=num_classes, align_corners=align_corners, inplace_abn=inplace_abn
+        container,
+        variant=variant,
+        num_classes=num_classes,
+        align_corners=align_corners,
+        inplace_abn=inplace_abn,
+        features=features,
     )
     classes = class_info(content, container.origin)
     if loaded.dialect == OFFICIAL.name:
@@ -121,14 +131,18 @@ def load_weights(
     num_classes: int | None = None,
     align_corners: bool | None = None,
     inplace_abn: bool = False,
+    features: bool = False,
 ) -> Checkpoint:
     """Build the network of the weights and fill it."""
     weights, origin = container.weights, container.origin
     dialect = detect(weights.tensors)
     state = to_official(weights.tensors, dialect, origin)
-    found = _expected_variant(state, variant, origin)
+    headless = without_head(state, dialect, variant, origin) if features and not has_head(_shapes(state)) else None
+    if headless is not None:
+        state, dialect = headless.tensors, for_task(dialect, headless.task)
+    found = _expected_variant(state, variant, origin, None if headless is None else headless.task)
     found = resolve_corners(found, dialect, container, requested=align_corners)
-    classes = class_count(_shapes(state), found.task)
+    classes = 0 if headless is not None else class_count(_shapes(state), found.task)
     if num_classes is not None and classes is not None and classes != num_classes:
         raise CheckpointError(
             f"{origin} must have {num_classes} classes, got {classes}. Correct --num-classes or leave it out."
@@ -137,7 +151,11 @@ def load_weights(
         raise CheckpointError(
             f"{origin} must have at most {CLASSES} classes, got {classes}. Check that it is complete."
         )
-    network = build_network(found, classes or found.default_num_classes, device="meta")
+    classes = found.default_num_classes if classes is None else classes
+    if headless is None:
+        network = build_network(found, classes, device="meta")
+    else:
+        network = build_headless(found, headless.layers, device="meta")
     state, extras = split_extras(state, network)
     check_names_and_shapes(_shapes(state), network, found, origin)
     check_dtypes(state, origin)
@@ -154,7 +172,7 @@ def load_weights(
         network=network,
         variant=found,
         dialect=dialect.name,
-        num_classes=classes or found.default_num_classes,
+        num_classes=classes,
         preprocessing=dialect.preprocessing,
     )
 
@@ -163,9 +181,9 @@ def _shapes(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _expected_variant(state: Mapping[str, Tensor], name: str | None, origin: str) -> Variant:
-    """Return the variant of the weights; refuse one that differs from the expected variant."""
-    found = closest_variant(_shapes(state), origin)
+def _expected_variant(state: Mapping[str, Tensor], name: str | None, origin: str, headless: Task | None) -> Variant:
+    """Return the variant of the weights, or of a network without a head; refuse one that differs from the expected."""
+    found = closest_variant(_shapes(state), origin, headless)
     expected = found if name is None else find_variant(name)
     if not expected.same_graph(found):
         raise CheckpointError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ def read_timm_config(weights_path: Path, variant: Variant, num_classes: int) -> 
         own = _timms(content) if isinstance(content, dict) else None
         if own is None:
             return None
-        _check_model(own, variant)
+        _check_model(own, variant, num_classes)
         return _preprocessing(own), _classes(own, num_classes, path)
     except (ValueError, TypeError, KeyError, AttributeError, HrnetDeployError) as error:
         raise _unusable(path, error) from error
@@ -80,20 +80,20 @@ def _timms(content: dict[str, Any]) -> dict[str, Any] | None:
     return own
 
 
-def _check_model(config: Mapping[str, Any], variant: Variant) -> None:
+def _check_model(config: Mapping[str, Any], variant: Variant, num_classes: int) -> None:
     """Refuse contradictions to the tensors, and options that the tensors cannot show."""
     name = config.get("architecture")
     if name is not None and not find_variant(f"{name!s:.80}").same_graph(variant):
         raise ValueError(f"architecture '{name!s:.80}', while the weights are of {variant.name}")
     pool = config.get("global_pool", "avg")
-    if pool not in _AVERAGES:
+    if num_classes and pool not in _AVERAGES:  # without a head, `global_pool` is "" where timm returns the map
         raise ValueError(f"global_pool '{pool!s:.80}', while only avg is supported")
     for key, layer in _OWN_LAYERS.items():
         if config.get(key, layer) != layer:
             raise ValueError(f"{key} '{config[key]!s:.80}', while that of HRNet is {layer}")
     channels = config.get("input_size", (3, 224, 224))[0]
-    if channels != 3:
-        raise ValueError(f"input_size with {channels!s:.80} channels, while the weights take 3")
+    if channels != variant.in_channels:
+        raise ValueError(f"input_size with {channels!s:.80} channels, while the weights take {variant.in_channels}")
 
 
 def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
@@ -104,9 +104,14 @@ def _preprocessing(config: Mapping[str, Any]) -> Preprocessing:
         size_hw=(height, width),
         crop_pct=float(config.get("crop_pct", default.crop_pct)),
         interpolation=_choose("interpolation", config, "bilinear", _INTERPOLATIONS),
-        mean=tuple(config.get("mean", default.mean)),
-        std=tuple(config.get("std", default.std)),
+        mean=_colors(config.get("mean", default.mean)),
+        std=_colors(config.get("std", default.std)),
     )
+
+
+def _colors(values: Sequence[float]) -> tuple[float, ...]:
+    """Return a number for each of three colors; timm repeats a single one."""
+    return tuple(values) * 3 if len(values) == 1 else tuple(values)
 
 
 def _classes(config: Mapping[str, Any], num_classes: int, path: Path) -> tuple[str, ...] | None:

@@ -14,6 +14,7 @@ from hrnet_deploy.calibration.table import CalibrationTable
 from hrnet_deploy.errors import UsageError, VerificationError
 from hrnet_deploy.export import AgreementError, export_artifact
 from hrnet_deploy.export.quantize import int8 as quantizing
+from hrnet_deploy.export.quantize.similarity import Scored, SimilarityScorer
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.qdq_plan import INTEGER_INPUT
 from hrnet_deploy.quantization_info import Similarity
@@ -79,12 +80,12 @@ def scored(monkeypatch):
     def set_to(*agreements, sqnr_db=10.0):
         left = list(agreements)
 
-        def score(_scorer, _model):
+        def compare(_scorer, _model):
             found = left.pop(0) if len(left) > 1 else left[0]
             same = {"agreement": found, "worst": found, "expected": found, "divergence": 1 - found}
-            return Similarity(**same, sqnr_db=sqnr_db, max_abs=0.0, max_rel=0.0)
+            return Scored(Similarity(**same, sqnr_db=sqnr_db, max_abs=0.0, max_rel=0.0), {})
 
-        monkeypatch.setattr(quantizing.SimilarityScorer, "score", score)
+        monkeypatch.setattr(SimilarityScorer, "compare", compare)
 
     return set_to
 

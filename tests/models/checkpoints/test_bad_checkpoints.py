@@ -118,7 +118,7 @@ BAD = {
         "fit hrnet_w18_small_v1, .* unexpected: extra.weight",
     ),
     "shape": (lambda s: changed(s, bn1__bias=torch.zeros(3)), r"of another shape: bn1.bias \(3,\) instead of \(64,\)"),
-    "no classifier": (lambda s: without(s, "classifier"), "missing: classifier.weight, classifier.bias"),
+    "no classifier": (lambda s: without(s, "classifier"), "a backbone without 'classifier' and 'last_layer'"),
     "one head bias": (lambda s: without(s, "final_layer.0.bias"), "missing: final_layer.0.bias"),
     "nan": (lambda s: changed(s, bn1__bias=torch.full((64,), float("nan"))), "NaN or infinity in 'bn1.bias'"),
     "overflow": (
