@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import html
 import importlib
 import posixpath
 import re
@@ -18,12 +19,15 @@ from unittest import mock
 
 from mkdocs.structure.files import File, Files
 
+from hrnet_deploy.export.options_text import options_text
+
 _ROOT_PAGES = ("CHANGELOG", "CONTRIBUTING", "SECURITY")
 ROOT = Path(__file__).resolve().parents[1]
 OUTSIDE = (
     "benchmarks/results",
     "examples",
     "demo",
+    "hrnet_deploy/data",
     "calibration/README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -46,6 +50,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, files: Files, **_: Any) -> str:
     """Insert the options of commands and the zoo's rows, and adjust the links that leave docs/."""
     markdown = _COMMAND.sub(lambda match: options_table(match[1]), markdown)
+    markdown = markdown.replace("<!-- options of export -->", export_options())
     markdown = _ZOO.sub(lambda match: zoo_table(match[1], match[2]), markdown)
     return _LINK.sub(lambda match: f"{match[1]}{_target(match[2], page.file, files)}{match[3]}", markdown)
 
@@ -118,4 +123,18 @@ def zoo_table(source: str, task: str) -> str:
         prepared = f"{row['resize']}, {row['crop_pct']}, {row['interpolation']}"
         name = f"`{row['variant']}.{row['tag']}`"
         lines.append(f"| {name} | {file_name} | {figures} | {row['height']}x{row['width']} | {prepared} |")
+    return "\n".join(lines)
+
+
+def export_options() -> str:
+    """Write the options of the function `export` as Markdown, from the text of its docstring."""
+    lines: list[str] = []
+    for line in options_text().splitlines():
+        if line.startswith("Options"):
+            lines += ["", f"**{line.removeprefix('Options, ').rstrip(':')}**", ""]
+        elif line.startswith(" " * 8):
+            lines[-1] += f" {html.escape(line.strip())}"
+        elif line.strip():
+            name, _, text = line.strip().partition(": ")
+            lines.append(f"- `{name}`: {html.escape(text)}")
     return "\n".join(lines)

@@ -246,9 +246,8 @@ class Predictor:
         """
         if self.card.headless:
             raise UsageError("predict needs a model with a head, got one with features only. Use features().")
-        return self._loop.run(
-            source, self.pipeline.result, on_error=on_error, batch=batch, draft=draft, allow_url=allow_url
-        )
+        options: _All = {"on_error": on_error, "batch": batch, "draft": draft, "allow_url": allow_url}
+        return self._loop.run(source, self.pipeline.result, **options)
 
     @overload
     def features(self, source: Any, *, stream: Literal[True], **options: Unpack[_All]) -> Iterator[FeatureResult]: ...
@@ -267,9 +266,8 @@ class Predictor:
         if not self.card.features:
             raise UsageError("features need an artifact with feature outputs, got none. Export it with --features.")
         found = self._loop.run(source, self.pipeline.features, **options)
-        if stream:
-            return found
-        return next(found) if options.get("on_error") is None and is_single(source) else list(found)
+        single = options.get("on_error") is None and is_single(source)
+        return found if stream else next(found) if single else list(found)
 
     def infer(self, batch: Mapping[str, NDArray[np.generic]] | NDArray[np.generic]) -> Tensors:
         """Run the graph itself, without preprocessing and postprocessing.
