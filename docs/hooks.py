@@ -76,7 +76,7 @@ def options_table(command: str) -> str:
         rows = [_row(action) for action in group._group_actions if action.help is not argparse.SUPPRESS]
         if rows:
             title = {"positional arguments": "Arguments", "options": "Options"}.get(group.title or "", group.title)
-            lines += [f"**{title}**", "", "| | |", "|:--|:--|", *rows, ""]
+            lines += [f"**{title}**", "", "| name | effect |", "|:--|:--|", *rows, ""]
     return "\n".join(lines)
 
 

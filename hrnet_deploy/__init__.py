@@ -1,6 +1,6 @@
 """From an HRNet checkpoint to a fast, measured deployment.
 
-Example:
+Examples:
     >>> artifact = export("hrnet_w18", weights="hrnetv2_w18.pth", output="w18.onnx")
     >>> result = Predictor(artifact).predict("cat.jpg")
     >>> result.label, result.score

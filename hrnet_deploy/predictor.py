@@ -52,7 +52,7 @@ class Predictor:
 
     The model may be on a V2 server, such as Triton or hrnet-serve. A pickle then holds the URL and the token.
 
-    Example:
+    Examples:
         >>> predictor = Predictor("w18.onnx")  # or Predictor("http://localhost:8000/v2/models/w18")
         >>> result = predictor.predict("cat.jpg")
         >>> result.label, result.score

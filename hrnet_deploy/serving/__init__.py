@@ -1,6 +1,6 @@
 """A server of artifacts: images in and predictions out, the V2 protocol, metrics and a page.
 
-Example:
+Examples:
     >>> from hrnet_deploy import serving
     >>> application = serving.app({"w18": "w18.onnx"}, limits=serving.Limits(queue=32))
 """

@@ -83,7 +83,7 @@ def write_triton_repository(
 ) -> TritonModel:
     """Write an artifact as a model of a Triton repository, or as a new version of the model that is there.
 
-    Example:
+    Examples:
         >>> write_triton_repository("w18.onnx", "models")  # then: tritonserver --model-repository models
 
     Args:
