@@ -43,6 +43,8 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="photos; its subfolders are included")
     parser.add_argument("csv", type=Path, help="the file to write")
     args = parser.parse_args()
+    if not args.folder.is_dir():
+        sys.exit(f"FOLDER must be a folder, got {args.folder}.")
     try:
         # streams=None runs several inferences side by side where the machine has the cores.
         with Predictor(args.model, streams=None) as predictor:
@@ -55,6 +57,8 @@ def main() -> int:
     except HrnetDeployError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        sys.exit(f"CSV must be a file that can be written, got {args.csv} ({error.strerror}).")
     print(f"{count} photos in {args.csv}, {skipped} skipped")
     return 2 if skipped else 0
 

@@ -24,6 +24,14 @@ def camera_or_file(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 
 
+def open_window() -> None:
+    """Open the window, or end the program where there is none."""
+    try:
+        cv2.namedWindow(TITLE)
+    except cv2.error:
+        sys.exit("OpenCV must have windows, got a build or a screen without. pip install opencv-python, or --headless.")
+
+
 def show(frame, fps: float) -> bool:
     """Show a frame with its frames per second; return whether the user wants another one."""
     cv2.putText(frame, f"{fps:.1f} frames/s", (8, 24), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 255, 0), 2, cv2.LINE_AA)
@@ -56,11 +64,9 @@ def main() -> int:
     args = parser.parse_args()
     try:
         if not args.headless:
-            cv2.namedWindow(TITLE)
+            open_window()
         with Predictor(args.model) as predictor:
             loop(predictor, args.source, args.frames, headless=args.headless)
-    except cv2.error:
-        sys.exit("OpenCV must have windows, got a build or a screen without. pip install opencv-python, or --headless.")
     except HrnetDeployError as error:
         print(error, file=sys.stderr)
         return error.exit_code
