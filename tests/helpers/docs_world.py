@@ -20,7 +20,20 @@ COMMANDS = ("export", "predict", "models", "doctor", "bench", "inspect", "report
 
 
 def make_world(folder):
-    """Fill a folder: weights (w18.pth, street.pth), images (cat.jpg, street.png, photos), data sets and artifacts."""
+    """Fill a folder: weights, images, data sets and artifacts."""
+    make_inputs(folder)
+    for line in (
+        "hrnet-export --weights w18.pth -o w18.onnx",
+        "hrnet-export --weights w18.pth --precision fp16 -o w18_fp16.onnx",
+        "hrnet-export --weights w18.pth --precision int8 --calib-data train --calib-images 40 -o w18_int8.onnx",
+        "hrnet-export --weights street.pth --no-align-corners --imgsz 360x480 -o street.onnx",
+    ):
+        run(line, folder)
+    return folder
+
+
+def make_inputs(folder):
+    """Fill a folder: weights (w18.pth, street.pth), images (cat.jpg, street.png, photos) and data sets."""
     names = (DEMO / "photos10.txt").read_text().split()
     state = load_file(DEMO / "hrnet_w18_small_v1_photos10.safetensors")
     torch.save({"state_dict": state, "meta": {"CLASSES": names}}, folder / "w18.pth")
@@ -41,14 +54,6 @@ def make_world(folder):
     with tarfile.open(folder / "shards" / "0.tar", "w") as shard:
         for path in sorted(photos.iterdir())[:2]:
             shard.add(path, path.name)
-    for line in (
-        "hrnet-export --weights w18.pth -o w18.onnx",
-        "hrnet-export --weights w18.pth --precision fp16 -o w18_fp16.onnx",
-        "hrnet-export --weights w18.pth --precision int8 --calib-data train --calib-images 40 -o w18_int8.onnx",
-        "hrnet-export --weights street.pth --no-align-corners --imgsz 360x480 -o street.onnx",
-    ):
-        run(line, folder)
-    return folder
 
 
 def _publish(state, names, folder):
