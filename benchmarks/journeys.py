@@ -9,6 +9,7 @@ commands of these pages, in their order. The images are those of ../shared/data,
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from hrnet_deploy.system.load_snapshot import describe, take_snapshot
 from hrnet_deploy.system.text_table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
+_STREET = "hrnet-export --weights street.pth --no-align-corners --imgsz 360x480"
 _INDEX = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
 
 
@@ -50,9 +52,8 @@ JOURNEYS = (
         "README, Your own checkpoint, INT8 and what it costs, Reading the report",
         "export,openvino",
         (
-            "hrnet-export --weights street.pth --no-align-corners --imgsz 360x480 -o street.onnx",
-            "hrnet-export --weights street.pth --no-align-corners --imgsz 360x480 --precision int8 "
-            "--calib-data cityscapes --calib-images 40 -o street_int8.onnx",
+            f"{_STREET} -o street.onnx",
+            f"{_STREET} --precision int8 --calib-data cityscapes --calib-images 40 -o street_int8.onnx",
             "hrnet-report street.onnx street_int8.onnx --data cityscapes --out report",
         ),
     ),
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
-    from helpers.docs_world import make_inputs
+    make_inputs = importlib.import_module("helpers.docs_world").make_inputs
 
     before = take_snapshot()
     rows = []
