@@ -1,6 +1,7 @@
 """README.md and docs/: every command and every Python block runs, or the page says why not; links lead somewhere."""
 
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from helpers.docs_world import DATA, make_world, run
+
+from hrnet_deploy.system.file_lock import exclusive
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -77,11 +80,18 @@ def test_python_compiles(block):
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory):
+    """The folder of the pages' files, made by the first of the test runner's processes that needs it."""
     if not DATA.is_dir():
         pytest.skip("the images of ../shared/data are not here")
-    folder = tmp_path_factory.mktemp("docs") / "world"
-    folder.mkdir()
-    return make_world(folder)
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "docs" / "world"
+    folder.parent.mkdir(exist_ok=True)
+    with exclusive(folder, "make"):
+        if not folder.is_dir():
+            fresh = folder.with_name("fresh")
+            fresh.mkdir()
+            make_world(fresh).rename(folder)
+    return folder
 
 
 @pytest.mark.slow
