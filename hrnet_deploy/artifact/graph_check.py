@@ -10,13 +10,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from hrnet_deploy.artifact.onnx_graph import ITEM_BYTES, SMALL, STRING, Graph, Node, StoredTensor, Values, read_graph
+from hrnet_deploy.artifact.onnx_graph import ITEM_BYTES, MAX_DEPTH, SMALL, STRING, Graph, Node, StoredTensor, Values
 from hrnet_deploy.artifact.onnx_header import OnnxHeader
-from hrnet_deploy.artifact.protobuf import WireError, open_content
+from hrnet_deploy.artifact.protobuf import WireError
 from hrnet_deploy.artifact.shape_call import Call, Shape, UnknownSizeError
 from hrnet_deploy.artifact.shape_values import output_values
 from hrnet_deploy.artifact.tensor_shapes import output_shapes
-from hrnet_deploy.errors import ArtifactError, one_line
+from hrnet_deploy.errors import ArtifactError, HrnetDeployError, one_line
 from hrnet_deploy.limits import (
     BATCH,
     GRAPH_FOLDED_BYTES,
@@ -35,7 +35,6 @@ _WIDE = {"Shape": 8, "Size": 8, "ArgMax": 8, "ArgMin": 8, "TopK": 8, "Range": 8}
 _WEIGHTED = {"Conv", "ConvInteger", "FusedConv", "QLinearConv", "ConvTranspose"}
 _PRODUCTS = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "FusedMatMul", "QGemm"}
 _DOMAINS = {"", "com.microsoft"}
-_MAX_DEPTH = 8
 _ADVICE = "Export it again with hrnet-export, or use a graph of an HRNet"
 
 
@@ -54,9 +53,12 @@ def check_graph(model: Path | bytes, name: str, header: OnnxHeader, sizes: Shape
     """
     check_external_files(model, name, header)
     try:
-        with open_content(model) as content:
-            graph = read_graph(content)
-            _Bound(graph, name).check(_inputs(header, name, sizes))
+        graph = header.graph
+        if isinstance(graph, HrnetDeployError):
+            raise graph
+        if graph.problem:
+            raise WireError(graph.problem)
+        _Bound(graph, name).check(_inputs(header, name, sizes))
     except WireError as error:
         raise ArtifactError(
             f"{name} must be a model ONNX Runtime can open, got: a damaged file ({error}). {_ADVICE}."
@@ -116,10 +118,10 @@ class _Bound:
 
     def _walk(self, graph: Graph, depth: int) -> None:
         """Compute the tensors of a graph, or of a branch inside it."""
-        if depth > _MAX_DEPTH:
-            raise ArtifactError(f"{self._name} must have at most {_MAX_DEPTH} graphs inside each other. {_ADVICE}.")
+        if depth > MAX_DEPTH:
+            raise ArtifactError(f"{self._name} must have at most {MAX_DEPTH} graphs inside each other. {_ADVICE}.")
         last_use = {entry: i for i, node in enumerate(graph.nodes) for entry in node.inputs}
-        for tensor in graph.stored.values():
+        for tensor in graph.stored:
             self._store(tensor)
         for index, node in enumerate(graph.nodes):
             made = self._branches(node, depth) if node.operator == "If" and not node.domain else self._outputs(node)
@@ -153,6 +155,7 @@ class _Bound:
         return sum(map(self._bytes, node.outputs))
 
     def _store(self, tensor: StoredTensor) -> None:
+        tensor.check()
         if tensor.kind == STRING:
             raise ArtifactError(f"{self._name} must hold numbers, got a tensor of texts. {_ADVICE}.")
         self._add(tensor.name, tensor.shape, ITEM_BYTES.get(tensor.kind, 4))
