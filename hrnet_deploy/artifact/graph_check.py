@@ -6,6 +6,7 @@ a graph is refused where a size is too large or cannot be known, as after a loop
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -106,6 +107,7 @@ class _Bound:
         self._shapes: dict[str, Shape] = {}
         self._values: dict[str, Values | StoredTensor] = {}
         self._item_bytes: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         self._constant: set[str] = set()
         self._computed: set[str] = set()
         self._live = self._folded = self._folded_macs = 0
@@ -125,7 +127,7 @@ class _Bound:
             self._store(tensor)
         for index, node in enumerate(graph.nodes):
             made = self._branches(node, depth) if node.operator == "If" and not node.domain else self._outputs(node)
-            if all(entry in self._constant or not entry for entry in node.inputs):
+            if self._constant.issuperset(filter(None, node.inputs)):
                 self._constant.update(node.outputs)
                 self._folded += made
                 self._folded_macs += self._macs(node)
@@ -135,8 +137,9 @@ class _Bound:
             self._live += made
             if self._live > GRAPH_LIVE_BYTES:
                 raise self._refused(node, "needs more memory than", GRAPH_LIVE_BYTES)
-            ended = {entry for entry in node.inputs if entry and last_use[entry] == index} - self._constant
-            self._live -= sum(map(self._bytes, ended & self._computed))
+            for entry in dict.fromkeys(node.inputs):
+                if last_use[entry] == index and entry in self._computed and entry not in self._constant:
+                    self._live -= self._sizes[entry]
 
     def _branches(self, node: Node, depth: int) -> int:
         """Compute both branches of an If, and give its outputs the larger sizes; returns their bytes."""
@@ -149,10 +152,10 @@ class _Bound:
             given = [one.outputs[index] for one in branches]
             if not all(one in self._shapes for one in given):
                 raise WireError(f"a branch returns {given[0]!r:.60} or {given[1]!r:.60}, which nothing computes")
-            largest = max(given, key=self._bytes)
+            largest = max(given, key=self._sizes.__getitem__)
             self._add(entry, self._shapes[largest], self._item_bytes[largest])
         self._computed.update(node.outputs)
-        return sum(map(self._bytes, node.outputs))
+        return sum(map(self._sizes.__getitem__, node.outputs))
 
     def _store(self, tensor: StoredTensor) -> None:
         tensor.check()
@@ -185,15 +188,17 @@ class _Bound:
             ) from error
         width = self._width(node)
         names = [entry for entry in node.outputs if entry]
-        for entry, shape in zip(names, (*found, *[()] * len(names)), strict=False):
-            self._add(entry, shape, width)
-            if self._bytes(entry) > GRAPH_TENSOR_BYTES or min(shape, default=1) < 0:
+        made = 0
+        for entry, shape in itertools.zip_longest(names, found[: len(names)], fillvalue=()):
+            size = self._add(entry, shape, width)
+            made += size
+            if size > GRAPH_TENSOR_BYTES or (shape and min(shape) < 0):
                 raise self._refused(node, f"makes a tensor {tuple(shape)!s:.80}, more than", GRAPH_TENSOR_BYTES)
         self._computed.update(names)
         values = output_values(call) if len(names) == 1 and math.prod(self._shapes[names[0]]) <= SMALL else None
         if values is not None:
             self._values[names[0]] = values
-        return sum(self._bytes(entry) for entry in names)
+        return made
 
     def _width(self, node: Node) -> int:
         """Return the bytes of a value of a node's outputs."""
@@ -202,7 +207,7 @@ class _Bound:
         if node.operator in {"Constant", "ConstantOfShape"}:
             fill = node.attribute("value")
             return ITEM_BYTES.get(fill.kind, 4) if isinstance(fill, StoredTensor) else 8
-        known = max((self._item_bytes.get(entry, 4) for entry in node.inputs[:1]), default=4)
+        known = self._item_bytes.get(node.inputs[0], 4) if node.inputs else 4
         return max(_WIDE.get(node.operator, 4), known)
 
     def _macs(self, node: Node) -> int:
@@ -213,15 +218,16 @@ class _Bound:
             return made * math.prod(filters[0][1:]) if filters else made
         return made * (self._shapes[node.inputs[0]] or (1,))[-1] if node.operator in _PRODUCTS else made
 
-    def _add(self, entry: str, shape: Shape, item_bytes: int) -> None:
-        self._shapes[entry], self._item_bytes[entry] = tuple(shape), item_bytes
+    def _add(self, entry: str, shape: Shape, item_bytes: int) -> int:
+        """Add a tensor; returns its bytes."""
+        shape = tuple(shape)
+        self._shapes[entry], self._item_bytes[entry] = shape, item_bytes
+        self._sizes[entry] = size = math.prod(shape) * item_bytes
         if len(shape) > 64:
             raise ArtifactError(
                 f"{self._name} must have tensors of at most 64 dimensions, got {len(shape)}. {_ADVICE}."
             )
-
-    def _bytes(self, entry: str) -> int:
-        return math.prod(self._shapes[entry]) * self._item_bytes[entry]
+        return size
 
     def _refused(self, node: Node, what: str, limit: int) -> ArtifactError:
         return ArtifactError(
