@@ -112,7 +112,9 @@ class Content:
         """Return the fields of a message; of a long one, those of other numbers than `wanted` are empty."""
         if end - start <= SHORT_BYTES:
             return parts_of(self.read(start, end))
-        return [(kind, self._text(first, last) if kind in wanted else b"") for kind, first, last in self.fields(start, end)]
+        return [
+            (kind, self._text(first, last) if kind in wanted else b"") for kind, first, last in self.fields(start, end)
+        ]
 
     def _text(self, start: int, end: int) -> bytes:
         if end - start > GRAPH_TEXT_BYTES:
