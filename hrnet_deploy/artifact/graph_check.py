@@ -6,7 +6,6 @@ a graph is refused where a size is too large or cannot be known, as after a loop
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -189,7 +188,7 @@ class _Bound:
         width = self._width(node)
         names = [entry for entry in node.outputs if entry]
         made = 0
-        for entry, shape in itertools.zip_longest(names, found[: len(names)], fillvalue=()):
+        for entry, shape in zip(names, (*found, *[()] * len(names)), strict=False):
             size = self._add(entry, shape, width)
             made += size
             if size > GRAPH_TENSOR_BYTES or (shape and min(shape) < 0):

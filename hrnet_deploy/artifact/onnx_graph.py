@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -77,7 +77,7 @@ class Attributes:
     def get(self, name: str) -> Any:
         """Return an attribute; None without it, WireError for damaged ones."""
         if self._found is None:
-            self._found = dict(_attribute(Content(message), 0, len(message), self._depth) for message in self._messages)
+            self._found = _attributes(((Content(one), 0, len(one)) for one in self._messages), self._depth)
         return self._found.get(name)
 
 
@@ -88,7 +88,7 @@ class _ReadAttributes(Attributes):
         super().__init__([], depth)
         self._error: WireError | None = None
         try:
-            self._found = dict(_attribute(content, first, last, depth) for _, first, last in spans)
+            self._found = _attributes(((content, first, last) for _, first, last in spans), depth)
         except WireError as error:
             self._error = error
 
@@ -202,7 +202,6 @@ def read_tensor(content: Content, start: int, end: int) -> StoredTensor:
     name, kind, location, external = "", 0, "", False
     shape: list[int] = []
     data: list[Part] = []
-    size = end - start if end - start > SHORT_BYTES else 0
     for number, raw in content.parts(start, end, _TENSOR_PARTS):
         if number == 1:  # packed, or one per field
             shape += varints(raw, limit=_MAX_RANK)
@@ -214,14 +213,13 @@ def read_tensor(content: Content, start: int, end: int) -> StoredTensor:
             name = str(raw, "utf-8")
         elif number in _NUMBERS:
             data.append((number, raw))
-            size += len(raw)
         elif number == _LOCATION:
             external = varint(raw) == _EXTERNAL
         elif number == _EXTERNAL_DATA:
             entry = Content(raw)
             if entry.find(0, entry.size, 1) == "location":
                 location = entry.find(0, entry.size, 2)
-    few = size <= 8 * SMALL and (not shape or math.prod(shape) <= SMALL)
+    few = not shape or math.prod(shape) <= SMALL
     return StoredTensor(name, kind, tuple(shape), tuple(data) if few else (), location if external else None)
 
 
@@ -247,6 +245,13 @@ def _floats(raw: bytes) -> list[float]:
     if count > SMALL:
         raise WireError(f"it has a list of more than {SMALL} numbers")
     return list(struct.unpack_from(f"<{count}f", raw))
+
+
+def _attributes(places: Iterable[tuple[Content, int, int]], depth: int) -> dict[str, Any]:
+    try:
+        return dict(_attribute(content, start, end, depth) for content, start, end in places)
+    except UnicodeDecodeError as error:
+        raise WireError("it has a name or text that is not UTF-8") from error
 
 
 def _attribute(content: Content, start: int, end: int, depth: int) -> tuple[str, Any]:

@@ -109,11 +109,12 @@ class Content:
         return spans
 
     def parts(self, start: int, end: int, wanted: frozenset[int]) -> list[Part]:
-        """Return the fields of a message; of a long one, those of other numbers than `wanted` are empty."""
+        """Return the fields of a message; of a long one, long fields of other numbers than `wanted` are empty."""
         if end - start <= SHORT_BYTES:
             return parts_of(self.read(start, end))
         return [
-            (kind, self._text(first, last) if kind in wanted else b"") for kind, first, last in self.fields(start, end)
+            (kind, self._text(first, last) if kind in wanted or last - first <= SHORT_BYTES else b"")
+            for kind, first, last in self.fields(start, end)
         ]
 
     def _text(self, start: int, end: int) -> bytes:
