@@ -10,13 +10,13 @@ import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from hrnet_deploy.artifact.onnx_graph import ITEM_BYTES, SMALL, STRING, Graph, Node, StoredTensor, Values, read_graph
+from hrnet_deploy.artifact.onnx_graph import ITEM_BYTES, MAX_DEPTH, SMALL, STRING, Graph, Node, StoredTensor, Values
 from hrnet_deploy.artifact.onnx_header import OnnxHeader
-from hrnet_deploy.artifact.protobuf import WireError, open_content
+from hrnet_deploy.artifact.protobuf import WireError
 from hrnet_deploy.artifact.shape_call import Call, Shape, UnknownSizeError
 from hrnet_deploy.artifact.shape_values import output_values
 from hrnet_deploy.artifact.tensor_shapes import output_shapes
-from hrnet_deploy.errors import ArtifactError, one_line
+from hrnet_deploy.errors import ArtifactError, HrnetDeployError, one_line
 from hrnet_deploy.limits import (
     BATCH,
     GRAPH_FOLDED_BYTES,
@@ -35,7 +35,6 @@ _WIDE = {"Shape": 8, "Size": 8, "ArgMax": 8, "ArgMin": 8, "TopK": 8, "Range": 8}
 _WEIGHTED = {"Conv", "ConvInteger", "FusedConv", "QLinearConv", "ConvTranspose"}
 _PRODUCTS = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "FusedMatMul", "QGemm"}
 _DOMAINS = {"", "com.microsoft"}
-_MAX_DEPTH = 8
 _ADVICE = "Export it again with hrnet-export, or use a graph of an HRNet"
 
 
@@ -54,9 +53,12 @@ def check_graph(model: Path | bytes, name: str, header: OnnxHeader, sizes: Shape
     """
     check_external_files(model, name, header)
     try:
-        with open_content(model) as content:
-            graph = read_graph(content)
-            _Bound(graph, name).check(_inputs(header, name, sizes))
+        graph = header.graph
+        if isinstance(graph, HrnetDeployError):
+            raise graph
+        if graph.problem:
+            raise WireError(graph.problem)
+        _Bound(graph, name).check(_inputs(header, name, sizes))
     except WireError as error:
         raise ArtifactError(
             f"{name} must be a model ONNX Runtime can open, got: a damaged file ({error}). {_ADVICE}."
@@ -104,6 +106,7 @@ class _Bound:
         self._shapes: dict[str, Shape] = {}
         self._values: dict[str, Values | StoredTensor] = {}
         self._item_bytes: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         self._constant: set[str] = set()
         self._computed: set[str] = set()
         self._live = self._folded = self._folded_macs = 0
@@ -116,14 +119,14 @@ class _Bound:
 
     def _walk(self, graph: Graph, depth: int) -> None:
         """Compute the tensors of a graph, or of a branch inside it."""
-        if depth > _MAX_DEPTH:
-            raise ArtifactError(f"{self._name} must have at most {_MAX_DEPTH} graphs inside each other. {_ADVICE}.")
+        if depth > MAX_DEPTH:
+            raise ArtifactError(f"{self._name} must have at most {MAX_DEPTH} graphs inside each other. {_ADVICE}.")
         last_use = {entry: i for i, node in enumerate(graph.nodes) for entry in node.inputs}
-        for tensor in graph.stored.values():
+        for tensor in graph.stored:
             self._store(tensor)
         for index, node in enumerate(graph.nodes):
             made = self._branches(node, depth) if node.operator == "If" and not node.domain else self._outputs(node)
-            if all(entry in self._constant or not entry for entry in node.inputs):
+            if self._constant.issuperset(filter(None, node.inputs)):
                 self._constant.update(node.outputs)
                 self._folded += made
                 self._folded_macs += self._macs(node)
@@ -133,8 +136,9 @@ class _Bound:
             self._live += made
             if self._live > GRAPH_LIVE_BYTES:
                 raise self._refused(node, "needs more memory than", GRAPH_LIVE_BYTES)
-            ended = {entry for entry in node.inputs if entry and last_use[entry] == index} - self._constant
-            self._live -= sum(map(self._bytes, ended & self._computed))
+            for entry in dict.fromkeys(node.inputs):
+                if last_use[entry] == index and entry in self._computed and entry not in self._constant:
+                    self._live -= self._sizes[entry]
 
     def _branches(self, node: Node, depth: int) -> int:
         """Compute both branches of an If, and give its outputs the larger sizes; returns their bytes."""
@@ -147,12 +151,13 @@ class _Bound:
             given = [one.outputs[index] for one in branches]
             if not all(one in self._shapes for one in given):
                 raise WireError(f"a branch returns {given[0]!r:.60} or {given[1]!r:.60}, which nothing computes")
-            largest = max(given, key=self._bytes)
+            largest = max(given, key=self._sizes.__getitem__)
             self._add(entry, self._shapes[largest], self._item_bytes[largest])
         self._computed.update(node.outputs)
-        return sum(map(self._bytes, node.outputs))
+        return sum(map(self._sizes.__getitem__, node.outputs))
 
     def _store(self, tensor: StoredTensor) -> None:
+        tensor.check()
         if tensor.kind == STRING:
             raise ArtifactError(f"{self._name} must hold numbers, got a tensor of texts. {_ADVICE}.")
         self._add(tensor.name, tensor.shape, ITEM_BYTES.get(tensor.kind, 4))
@@ -182,15 +187,17 @@ class _Bound:
             ) from error
         width = self._width(node)
         names = [entry for entry in node.outputs if entry]
+        made = 0
         for entry, shape in zip(names, (*found, *[()] * len(names)), strict=False):
-            self._add(entry, shape, width)
-            if self._bytes(entry) > GRAPH_TENSOR_BYTES or min(shape, default=1) < 0:
+            size = self._add(entry, shape, width)
+            made += size
+            if size > GRAPH_TENSOR_BYTES or (shape and min(shape) < 0):
                 raise self._refused(node, f"makes a tensor {tuple(shape)!s:.80}, more than", GRAPH_TENSOR_BYTES)
         self._computed.update(names)
         values = output_values(call) if len(names) == 1 and math.prod(self._shapes[names[0]]) <= SMALL else None
         if values is not None:
             self._values[names[0]] = values
-        return sum(self._bytes(entry) for entry in names)
+        return made
 
     def _width(self, node: Node) -> int:
         """Return the bytes of a value of a node's outputs."""
@@ -199,7 +206,7 @@ class _Bound:
         if node.operator in {"Constant", "ConstantOfShape"}:
             fill = node.attribute("value")
             return ITEM_BYTES.get(fill.kind, 4) if isinstance(fill, StoredTensor) else 8
-        known = max((self._item_bytes.get(entry, 4) for entry in node.inputs[:1]), default=4)
+        known = self._item_bytes.get(node.inputs[0], 4) if node.inputs else 4
         return max(_WIDE.get(node.operator, 4), known)
 
     def _macs(self, node: Node) -> int:
@@ -210,15 +217,16 @@ class _Bound:
             return made * math.prod(filters[0][1:]) if filters else made
         return made * (self._shapes[node.inputs[0]] or (1,))[-1] if node.operator in _PRODUCTS else made
 
-    def _add(self, entry: str, shape: Shape, item_bytes: int) -> None:
-        self._shapes[entry], self._item_bytes[entry] = tuple(shape), item_bytes
+    def _add(self, entry: str, shape: Shape, item_bytes: int) -> int:
+        """Add a tensor; returns its bytes."""
+        shape = tuple(shape)
+        self._shapes[entry], self._item_bytes[entry] = shape, item_bytes
+        self._sizes[entry] = size = math.prod(shape) * item_bytes
         if len(shape) > 64:
             raise ArtifactError(
                 f"{self._name} must have tensors of at most 64 dimensions, got {len(shape)}. {_ADVICE}."
             )
-
-    def _bytes(self, entry: str) -> int:
-        return math.prod(self._shapes[entry]) * self._item_bytes[entry]
+        return size
 
     def _refused(self, node: Node, what: str, limit: int) -> ArtifactError:
         return ArtifactError(

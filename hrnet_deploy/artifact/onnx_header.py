@@ -9,24 +9,23 @@ from __future__ import annotations
 import collections
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hrnet_deploy.artifact.onnx_graph import GRAPH_INPUT, GRAPH_OUTPUT, Graph, read_graph
 from hrnet_deploy.artifact.protobuf import Content, WireError, open_content
 from hrnet_deploy.errors import HrnetDeployError
-from hrnet_deploy.limits import GRAPH_NODES
 
-_MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 7, 8, 14
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA, _MODEL_FUNCTION = 7, 8, 14, 25
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
-_NODE_OP = 4
-_TENSOR_DIMS, _TENSOR_DTYPE, _TENSOR_NAME, _TENSOR_EXTERNAL, _TENSOR_LOCATION = 1, 2, 8, 13, 14
-_EXTERNAL = 1
 _VALUE_NAME, _VALUE_TYPE = 1, 2
 _CHUNK_BYTES = 1 << 20
-_MAX_RANK = 64
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16"}
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "DynamicQuantizeLinear"})
+
+
+def _no_graph() -> WireError:
+    return WireError("it has no graph")
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,7 @@ class OnnxHeader:
         filters: the same for stored tensors of four dimensions, the weights of convolutions.
         external_files: paths of the files that hold weights of the main graph, relative to the file's folder.
         opset: version of ONNX's own operators; 0 if the file has none.
+        graph: the nodes and small stored tensors, or why they cannot be read; for `check_graph`.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +53,7 @@ class OnnxHeader:
     filters: frozenset[str] = frozenset()
     external_files: frozenset[str] = frozenset()
     opset: int = 0
+    graph: Graph | HrnetDeployError = field(default_factory=_no_graph, compare=False, repr=False)
 
     @property
     def external(self) -> bool:
@@ -91,8 +92,8 @@ def read_header(model: Path | bytes) -> OnnxHeader:
     try:
         with open_content(model) as content:
             return _read(content)
-    except (HrnetDeployError, WireError):
-        return OnnxHeader()
+    except HrnetDeployError as error:
+        return OnnxHeader(graph=error)
 
 
 def graph_sha256(model: Path | bytes) -> str:
@@ -119,8 +120,8 @@ def _graph_sha256(content: Content) -> str:
 
 def _read(content: Content) -> OnnxHeader:
     metadata: dict[str, str] = {}
-    graph = _GraphHeader()
-    opset = 0
+    graphs: list[Graph] = []
+    opset, problem = 0, ""
     for number, start, end in content.fields(0, content.size):
         if number == _MODEL_METADATA:
             key, value = (content.find(start, end, part) for part in (1, 2))
@@ -129,45 +130,39 @@ def _read(content: Content) -> OnnxHeader:
             versions = (content.number(first) for first, _ in content.below(start, end, (_OPSET_VERSION,)))
             opset = next(versions, 0)
         elif number == _MODEL_GRAPH:
-            graph.read(content, start, end)
+            graphs.append(read_graph(content, start, end))
+        elif number == _MODEL_FUNCTION:
+            problem = "it has functions. Inline them: onnx.inliner.inline_local_functions"
+    if len(graphs) != 1:
+        problem = problem or (f"it has {len(graphs)} graphs" if graphs else "it has no graph")
+    graph = graphs[0] if len(graphs) == 1 else Graph()
+    graph.problem = problem or graph.problem
+    return _header(content, graphs, OnnxHeader(metadata, opset=opset, graph=graph))
+
+
+def _header(content: Content, graphs: list[Graph], header: OnnxHeader) -> OnnxHeader:
+    """Add what the graphs hold."""
+    values = [span for graph in graphs for span in graph.values]
+    tensors = [tensor for graph in graphs for tensor in graph.stored]
+    ends: dict[int, dict[str, tuple[int | str, ...]]] = {GRAPH_INPUT: {}, GRAPH_OUTPUT: {}}
+    dtypes: dict[str, str] = {}
+    for kind, first, last in values:
+        name = content.find(first, last, _VALUE_NAME)
+        ends[kind][name], dtypes[name] = _shape(content, first, last), _dtype(content, first, last)
+    stored = {tensor.name for tensor in tensors}
+    nodes = collections.Counter(node.operator for graph in graphs for node in graph.nodes)
     # Before ONNX IR 4 every weight was also an input.
-    shapes = {name: shape for name, shape in graph.inputs.items() if name not in graph.stored}
-    used = {name: dtype for name, dtype in graph.dtypes.items() if name in shapes or name in graph.outputs}
-    found = frozenset(graph.filters), frozenset(graph.external)
-    return OnnxHeader(metadata, frozenset(graph.nodes), shapes, dict(graph.nodes), graph.outputs, used, *found, opset)
-
-
-class _GraphHeader:
-    """What a GraphProto holds, without its weights."""
-
-    def __init__(self) -> None:
-        self.nodes: collections.Counter[str] = collections.Counter()
-        self.inputs: dict[str, tuple[int | str, ...]] = {}
-        self.outputs: dict[str, tuple[int | str, ...]] = {}
-        self.dtypes: dict[str, str] = {}
-        self.stored: set[str] = set()
-        self.filters: set[str] = set()
-        self.external: set[str] = set()
-
-    def read(self, content: Content, start: int, end: int) -> None:
-        """Add the fields of a GraphProto."""
-        count = 0
-        for kind, first, last in content.fields(start, end):
-            if kind == _GRAPH_NODE:
-                self.nodes[content.find(first, last, _NODE_OP)] += 1
-                count += 1
-                if count > GRAPH_NODES:
-                    raise WireError(f"it has more than {GRAPH_NODES:,} nodes")
-            elif kind in {_GRAPH_INPUT, _GRAPH_OUTPUT}:
-                name = content.find(first, last, _VALUE_NAME)
-                (self.inputs if kind == _GRAPH_INPUT else self.outputs)[name] = _shape(content, first, last)
-                self.dtypes[name] = _dtype(content, first, last)
-            elif kind == _GRAPH_INITIALIZER:
-                name, dtype, file = _tensor(content, first, last)
-                self.stored.add(name)
-                self.filters |= {dtype} - {""}
-                if file is not None:
-                    self.external.add(file)
+    shapes = {name: shape for name, shape in ends[GRAPH_INPUT].items() if name not in stored}
+    return replace(
+        header,
+        operators=frozenset(nodes),
+        inputs=shapes,
+        nodes=dict(nodes),
+        outputs=ends[GRAPH_OUTPUT],
+        dtypes={name: dtype for name, dtype in dtypes.items() if name in shapes or name in ends[GRAPH_OUTPUT]},
+        filters=frozenset(_DTYPES[one.kind] for one in tensors if len(one.shape) == 4 and one.kind in _DTYPES),
+        external_files=frozenset(one.file for one in tensors if one.file is not None),
+    )
 
 
 def _shape(content: Content, start: int, end: int) -> tuple[int | str, ...]:
@@ -186,20 +181,3 @@ def _dtype(content: Content, start: int, end: int) -> str:
     """Read the element type of a ValueInfoProto: type (2) > tensor_type (1) > elem_type (1)."""
     found = (content.number(first) for first, _ in content.below(start, end, (_VALUE_TYPE, 1, 1)))
     return _DTYPES.get(next(found, 0), "")
-
-
-def _tensor(content: Content, start: int, end: int) -> tuple[str, str, str | None]:
-    """Read a TensorProto: its name, its type ("" without four dimensions), and the file that has its values, if any."""
-    name, dtype, location, external, rank = "", "", "", False, 0
-    for number, first, last in content.fields(start, end):
-        if number == _TENSOR_NAME:
-            name = content.text(first, last)
-        elif number == _TENSOR_DTYPE:
-            dtype = _DTYPES.get(content.number(first), "")
-        elif number == _TENSOR_LOCATION:
-            external = content.number(first) == _EXTERNAL
-        elif number == _TENSOR_EXTERNAL and content.find(first, last, 1) == "location":
-            location = content.find(first, last, 2)
-        elif number == _TENSOR_DIMS:  # packed, or one per field
-            rank += len(content.numbers(first, last, limit=_MAX_RANK))
-    return name, dtype if rank == 4 else "", location if external else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from hrnet_deploy.imaging.bmp import read_bmp
 from hrnet_deploy.imaging.header import Header
@@ -61,19 +60,14 @@ def read_header(content: bytes) -> Header | None:
         header = _FORMATS[kind][1](content)
     except (struct.error, ValueError, IndexError):
         header = Header(size_hw=None, is_truncated=kind in {"PNG", "TIFF"})
-    cut = kind == "WebP" and len(content) < 8 + int.from_bytes(content[4:8], "little")
-    size_hw = header.size_hw if header.size_hw and min(header.size_hw) > 0 else None
-    decode_bytes = header.decode_bytes
-    if decode_bytes is None and size_hw is not None:
-        decode_bytes = _BYTES_PER_PIXEL * size_hw[0] * size_hw[1]
-    return replace(
-        header,
-        kind=kind,
-        size_hw=size_hw,
-        is_truncated=header.is_truncated or cut,
-        decode_bytes=decode_bytes,
-        isolated=kind in _ISOLATED,
-    )
+    header.kind, header.isolated = kind, kind in _ISOLATED
+    if header.size_hw is not None and min(header.size_hw) <= 0:
+        header.size_hw = None
+    if kind == "WebP" and len(content) < 8 + int.from_bytes(content[4:8], "little"):
+        header.is_truncated = True
+    if header.decode_bytes is None and header.size_hw is not None:
+        header.decode_bytes = _BYTES_PER_PIXEL * header.size_hw[0] * header.size_hw[1]
+    return header
 
 
 def unsupported_format(content: bytes) -> str | None:

@@ -31,7 +31,7 @@ def read_jpeg(content: bytes) -> Header:
             first, frame = frame is None, _Frame.read(content, position)
             unreadable = frame.unreadable if first else unreadable
         if marker == _SCAN and frame is not None:  # a thumbnail before the first scan has an end marker, too
-            is_truncated = content.find(_END, position) < 0 or frame.min_bits > 8 * len(content)
+            is_truncated = content.find(_END, position) < 0 or not frame.fits(8 * len(content))
             decode_bytes = _BYTES_PER_PIXEL * frame.width * frame.height
             if frame.is_progressive or content[position + 4] != frame.components:
                 scans = content.count(_SCAN_MARKER, position)
@@ -82,10 +82,10 @@ class _Frame(NamedTuple):
             -(-self.width * across // (8 * most_h)) * -(-self.height * down // (8 * most_v)) for across, down in factors
         )
 
-    @property
-    def min_bits(self) -> int:
-        """Size of the shortest complete image: one bit of each block, except for arithmetic coding."""
-        return 0 if self.marker >= _FIRST_ARITHMETIC else self.blocks
+    def fits(self, bits: int) -> bool:
+        """Return whether the shortest complete image fits: one bit of each block, except for arithmetic coding."""
+        most = len(self.sampling) * -(-self.width // 8) * -(-self.height // 8)  # in a tenth of the time of `blocks`
+        return most <= bits or self.marker >= _FIRST_ARITHMETIC or self.blocks <= bits
 
     @property
     def coefficient_bytes(self) -> int:

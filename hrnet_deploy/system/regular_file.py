@@ -44,8 +44,10 @@ def open_regular(path: Path, what: str, error_type: type[HrnetDeployError] = Usa
         HrnetDeployError: of `error_type`; a folder, a special file, no permission, a path that no file can have, or a
             failed read; other errors of the caller's block pass unchanged.
     """
-    with translated(path, what, error_type):
+    try:
         file = open(path, "rb", buffering=0, opener=_open_without_waiting)  # noqa: SIM115 - closed below
+    except (OSError, ValueError) as error:
+        raise _translation(path, what, error_type, error) from error
     with file:
         _check_mode(os.fstat(file.fileno()).st_mode, path, what, error_type)
         try:
@@ -103,12 +105,17 @@ def translated(path: Path, what: str, error_type: type[HrnetDeployError] = Usage
         yield
     except HrnetDeployError:
         raise
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{what} must exist, got no file {path}. Check the path.") from error
-    except IsADirectoryError as error:
-        raise error_type(f"{what} must be a file, got the folder {path}. Name a file.") from error
-    except (OSError, ValueError) as error:  # ValueError: a path with a null character, or text that is no path
-        raise _unreadable(path, what, error_type, error) from error
+    except (OSError, ValueError) as error:
+        raise _translation(path, what, error_type, error) from error
+
+
+def _translation(path: Path, what: str, error_type: type[HrnetDeployError], error: Exception) -> HrnetDeployError:
+    """Convert an OSError, or the ValueError of a path with a null character or of text that is no path."""
+    if isinstance(error, FileNotFoundError):
+        return MissingFileError(f"{what} must exist, got no file {path}. Check the path.")
+    if isinstance(error, IsADirectoryError):
+        return error_type(f"{what} must be a file, got the folder {path}. Name a file.")
+    return _unreadable(path, what, error_type, error)
 
 
 def _unreadable(path: Path, what: str, error_type: type[HrnetDeployError], error: Exception) -> HrnetDeployError:
