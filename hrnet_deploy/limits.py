@@ -57,7 +57,7 @@ THREADS = 1024
 """Threads of one inference, and workers of one pool."""
 CHECKPOINT_BYTES = 16 << 30
 """Bytes of one checkpoint file, also of one that is downloaded."""
-CHECKPOINT_MODELS = 64
+CHECKPOINT_MODELS = 8
 """HRNets in one checkpoint file."""
 PICKLE_BYTES = 1 << 28
 """Bytes of the pickle in a PyTorch file, beside its tensors."""

@@ -1,6 +1,7 @@
 """Execution of cases in children with limits, and the judgment of what they did."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import re
@@ -25,6 +26,8 @@ BYTES = 2 << 30
 _ADDRESS_BYTES = 12 << 30
 """Address space beyond that of the parent: it stops an allocation that grows faster than it is watched."""
 _POLL_MS = 10
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _EXIT_CODES = {0, 1, 2, 3, 130}
 _MARKERS = ("case/marker", "outside/marker", "tmp/marker")
 _OTHER_MARKS = re.compile("[\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -105,6 +108,7 @@ def _forked(body: Callable[[], int], out: int, err: int) -> tuple[int, int]:
     code = 1
     try:
         os.setsid()
+        _end_with_parent()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
@@ -114,9 +118,15 @@ def _forked(body: Callable[[], int], out: int, err: int) -> tuple[int, int]:
         logging.root.handlers.clear()
         resource.setrlimit(resource.RLIMIT_AS, (address_bytes, address_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (6 * SECONDS, 6 * SECONDS))
         code = body()
     finally:
         os._exit(code & 0xFF)
+
+
+def _end_with_parent() -> None:
+    """Let the system end this process with its parent: an endless loop must not outlive a harness that is killed."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _program(case: Case, root: Path, program: Path, out: int, err: int) -> tuple[int, int]:
@@ -130,6 +140,7 @@ def _program(case: Case, root: Path, program: Path, out: int, err: int) -> tuple
         stdout=out,
         stderr=err,
         start_new_session=True,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, no lock
     )
     return process.pid, 0
 

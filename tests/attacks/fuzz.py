@@ -13,7 +13,9 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,6 +54,7 @@ class Tally:
     accepted: int = 0
     refused: int = 0
     programs: int = 0
+    cpu_s: float = 0.0
     slowest_s: float = 0.0
     largest_bytes: int = 0
     findings: collections.Counter = field(default_factory=collections.Counter)
@@ -130,12 +133,29 @@ def groups(outcome: Outcome) -> list[str]:
 def _work(job: tuple[str, int, int, int]) -> tuple[str, Tally]:
     family, seed, start, stop = job
     tally = Tally()
+    before = _cpu_s()
     with workplace() as root:
         library = lookup_library(root)
-        for _, outcome, is_program in fuzz(family, seed, range(start, stop), root, library):
-            tally.add(outcome, is_program=is_program)
-            tally.groups.update(groups(outcome))
+        try:
+            for _, outcome, is_program in fuzz(family, seed, range(start, stop), root, library):
+                tally.add(outcome, is_program=is_program)
+                tally.groups.update(groups(outcome))
+        except Exception as error:  # noqa: BLE001 - a fault of this suite must not end the run, nor pass as a success
+            tally.groups[f"fault of this suite after {family} {seed}-{start + tally.inputs}: {error!r:.200}"] += 1
+    tally.cpu_s = _cpu_s() - before
     return family, tally
+
+
+def _cpu_s() -> float:
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def _leave_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which writes the table of what is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def check_controls(root: Path) -> list[tuple[str, str, bool]]:
@@ -194,21 +214,28 @@ def main() -> int:
     prepare(heavy=False)
     with workplace() as root:
         controls = check_controls(root)
-    with tqdm(total=each * len(families), unit="input") as bar:
-        for heavy in (False, True):  # in this order: a process forgets no import
-            prepare(heavy=heavy)
-            share = [job for job in jobs if (job[0] not in LIGHT_FAMILIES) == heavy]
-            with multiprocessing.get_context("fork").Pool(args.jobs) as pool:
-                for family, tally in pool.imap_unordered(_work, share):
-                    tallies[family].append(tally)
-                    bar.update(tally.inputs)
-    text, bad = write_table(
-        tallies, controls, each=each, seed=args.seed, seconds=time.monotonic() - start, limit_s=SECONDS
-    )
+    try:
+        with tqdm(total=each * len(families), unit="input") as bar:
+            for family, tally in _outcomes(jobs, args.jobs):
+                tallies[family].append(tally)
+                bar.update(tally.inputs)
+        note = ""
+    except KeyboardInterrupt:
+        note = "**Interrupted: this table holds the inputs that ran.** "
+    seconds = time.monotonic() - start
+    text, bad = write_table(tallies, controls, each=each, seed=args.seed, seconds=seconds, limit_s=SECONDS, note=note)
     print(text)
     if args.out:
         args.out.write_text(text)
-    return 1 if bad else 0
+    return 1 if bad or note else 0
+
+
+def _outcomes(jobs: list[tuple[str, int, int, int]], processes: int) -> Iterator[tuple[str, Tally]]:
+    for heavy in (False, True):  # in this order: a process forgets no import
+        prepare(heavy=heavy)
+        share = [job for job in jobs if (job[0] not in LIGHT_FAMILIES) == heavy]
+        with multiprocessing.get_context("fork").Pool(processes, _leave_interrupts) as pool:
+            yield from pool.imap_unordered(_work, share)
 
 
 if __name__ == "__main__":
