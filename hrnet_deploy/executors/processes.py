@@ -83,7 +83,8 @@ def _start_process(
 
     A process ends with a driver that is killed; else it would wait for work for ever. Its log is that of the driver.
     """
-    logging.basicConfig(level=level, handlers=[logging.handlers.QueueHandler(records)])
+    logging.getLogger().addHandler(logging.handlers.QueueHandler(records))
+    logging.getLogger().setLevel(level)
     threading.Thread(target=_end_with_driver, daemon=True).start()
     if is_captured:  # damaged images are found in the process that decodes them
         native_stderr.capture()

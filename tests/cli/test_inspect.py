@@ -192,7 +192,7 @@ def test_names_from_a_file_cannot_steer_the_terminal(command, photos_onnx, tmp_p
     [
         {"task": Task.SEGMENTATION},
         {"outputs": (TensorSpec("other", "float32", ("batch", 10)),)},
-        {"shapes": ShapeRange((1, 60_000, 60_000), (1, 60_000, 60_000), (1, 60_000, 60_000))},
+        {"shapes": ShapeRange((1, 30_000, 30_000), (1, 30_000, 30_000), (1, 30_000, 30_000))},
         {"preprocessing": Preprocessing(resize=Resize.SQUASH, size_hw=(65, 65))},
         {"output_kind": OutputKind.TOPK},
     ],
