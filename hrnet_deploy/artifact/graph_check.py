@@ -36,6 +36,7 @@ _WEIGHTED = {"Conv", "ConvInteger", "FusedConv", "QLinearConv", "ConvTranspose"}
 _PRODUCTS = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "FusedMatMul", "QGemm"}
 _DOMAINS = {"", "com.microsoft"}
 _MAX_DEPTH = 8
+_UNKNOWN = (UnknownSizeError, KeyError, IndexError, ValueError, TypeError, ArithmeticError)
 _ADVICE = "Export it again with hrnet-export, or use a graph of an HRNet"
 
 
@@ -126,7 +127,10 @@ class _Bound:
             if all(entry in self._constant or not entry for entry in node.inputs):
                 self._constant.update(node.outputs)
                 self._folded += made
-                self._folded_macs += self._macs(node)
+                try:
+                    self._folded_macs += self._macs(node)
+                except _UNKNOWN as error:
+                    raise self._unknown(node, error) from error
                 if self._folded > GRAPH_FOLDED_BYTES or self._folded_macs > GRAPH_FOLDED_MACS:
                     raise self._refused(node, "computes more constants than the limit of", GRAPH_FOLDED_BYTES)
                 continue
@@ -175,12 +179,9 @@ class _Bound:
         call = Call(node, self._shapes, self._values)
         try:
             found = output_shapes(call)
-        except (UnknownSizeError, KeyError, IndexError, ValueError, TypeError, ArithmeticError) as error:
-            raise ArtifactError(
-                f"{self._name} must have tensors of known sizes, got operator {node.operator!r:.60} "
-                f"({one_line(error, 120)}). {_ADVICE}."
-            ) from error
-        width = self._width(node)
+            width = self._width(node)
+        except _UNKNOWN as error:
+            raise self._unknown(node, error) from error
         names = [entry for entry in node.outputs if entry]
         for entry, shape in zip(names, (*found, *[()] * len(names)), strict=False):
             self._add(entry, shape, width)
@@ -195,7 +196,10 @@ class _Bound:
     def _width(self, node: Node) -> int:
         """Return the bytes of a value of a node's outputs."""
         if node.operator == "Cast":
-            return ITEM_BYTES.get(node.attribute("to", 1), 4)
+            kind = node.attribute("to", 1)
+            if not isinstance(kind, int):
+                raise UnknownSizeError("its type is no number")
+            return ITEM_BYTES.get(kind, 4)
         if node.operator in {"Constant", "ConstantOfShape"}:
             fill = node.attribute("value")
             return ITEM_BYTES.get(fill.kind, 4) if isinstance(fill, StoredTensor) else 8
@@ -219,6 +223,12 @@ class _Bound:
 
     def _bytes(self, entry: str) -> int:
         return math.prod(self._shapes[entry]) * self._item_bytes[entry]
+
+    def _unknown(self, node: Node, error: Exception) -> ArtifactError:
+        return ArtifactError(
+            f"{self._name} must have tensors of known sizes, got operator {node.operator!r:.60} "
+            f"({one_line(error, 120)}). {_ADVICE}."
+        )
 
     def _refused(self, node: Node, what: str, limit: int) -> ArtifactError:
         return ArtifactError(

@@ -150,7 +150,6 @@ def _count_convolutions(path: Path) -> dict[str, int] | None:
     try:
         import onnx
         from google.protobuf.message import DecodeError
-        from onnx.shape_inference import InferenceError
 
         from hrnet_deploy.exporters.convolutions import conv_precisions
     except ImportError:
@@ -162,7 +161,7 @@ def _count_convolutions(path: Path) -> dict[str, int] | None:
         precisions = list(conv_precisions(model).values())
         # Other tools write graphs of integer nodes.
         precisions += [Precision.INT8 for node in model.graph.node if node.op_type in _INTEGER_CONVOLUTIONS]
-    except (InferenceError, DecodeError, ValueError, KeyError, IndexError, OSError, RuntimeError) as error:
+    except (DecodeError, ValueError, KeyError, IndexError, OSError, RuntimeError) as error:
         reason = one_line(error, 200)
         raise ArtifactError(f"{path.name} must hold a valid graph, got: {reason}. Export it again.") from error
     return {precision.value: count for precision, count in collections.Counter(precisions).most_common()}

@@ -57,7 +57,8 @@ def execute(case: Case, root: Path, *, program: Path | None = None) -> Outcome:
     _prepare(root)
     case.write(root / "case")
     events = root / "events"
-    with events.open("wb") as log, (root / "stdout").open("wb") as out, (root / "stderr").open("wb") as err:
+    events.write_bytes(b"")
+    with events.open("ab") as log, (root / "stdout").open("wb") as out, (root / "stderr").open("wb") as err:
         if program is None:
             start = _forked(lambda: run(case, root, log.fileno()), out.fileno(), err.fileno())
         else:
@@ -66,8 +67,9 @@ def execute(case: Case, root: Path, *, program: Path | None = None) -> Outcome:
     findings = {killed: f"{seconds:.1f} s, {peak >> 20} MiB"} if killed else {}
     texts = [(root / name).read_bytes() for name in ("stdout", "stderr")]
     for line in events.read_text("utf-8", "replace").splitlines():
-        kind, _, evidence = line.partition("\t")
-        findings.setdefault(kind, evidence)
+        kind, tab, evidence = line.partition("\t")
+        native = "escapes" if line.startswith("canary ") else "lookups"
+        findings.setdefault(*((kind, evidence) if tab else (native, line)))
     if any((root / name).exists() for name in _MARKERS):
         findings.setdefault("executions", "a marker was created")
     if not killed:
@@ -92,8 +94,9 @@ def prepare_outside(root: Path, files: dict[str, bytes]) -> None:
         (root / OUTSIDE / name).write_bytes(content)
 
 
-def _environment(root: Path) -> dict[str, str]:
-    own = {"HOME": "home", "TMPDIR": "tmp", "HRNET_DEPLOY_CACHE": "cache"}
+def environment_of(root: Path) -> dict[str, str]:
+    """Return the variables of cases: their own folders, and what the preloaded library needs."""
+    own = {"HOME": "home", "TMPDIR": "tmp", "HRNET_DEPLOY_CACHE": "cache", "LOOKUPS": "events", "CANARIES": OUTSIDE}
     return {"OMP_NUM_THREADS": "1"} | {name: str(root / folder) for name, folder in own.items()}
 
 
@@ -130,8 +133,8 @@ def _end_with_parent() -> None:
 
 
 def _program(case: Case, root: Path, program: Path, out: int, err: int) -> tuple[int, int]:
-    environment = os.environ | _environment(root) | case.environment
-    environment |= {"LD_PRELOAD": str(program), "LOOKUPS": str(root / "events"), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | environment_of(root) | case.environment
+    environment |= {"LD_PRELOAD": str(program), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "hrnet_deploy", *case.words],
         cwd=root / "case",

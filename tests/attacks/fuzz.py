@@ -27,7 +27,7 @@ from pathlib import Path
 from attacks import seeds
 from attacks.case import Case
 from attacks.controls import CONTROLS, NATIVE, control_case
-from attacks.execution import ROOT, SECONDS, Outcome, execute, prepare_outside
+from attacks.execution import ROOT, SECONDS, Outcome, environment_of, execute, prepare_outside
 from attacks.families import FAMILIES, make
 from attacks.hardening import write_table
 from tqdm import tqdm
@@ -37,7 +37,7 @@ KEPT = ROOT / "build" / "fuzz"
 _KEPT_PER_KIND = 5
 _EVERY_PROGRAM = 100
 """One input of so many runs as a program of its own."""
-_COMMANDS = ("predict", "export", "inspect", "bench", "report", "doctor", "models")
+_COMMANDS = ("predict", "export", "inspect", "bench", "report", "doctor", "models", "serve")
 _LIGHT_IMPORTS = ("cv2", "onnx", "onnxruntime", *(f"hrnet_deploy.cli.{name}" for name in _COMMANDS))
 _HEAVY_IMPORTS = ("torch", "openvino", "onnxsim", "safetensors.torch", "jinja2", "hrnet_deploy.export.run")
 LIGHT_FAMILIES = frozenset(
@@ -88,9 +88,8 @@ def workplace() -> Iterator[Path]:
         root = Path(folder).resolve()
         images = seeds.images()
         prepare_outside(root, {"secret.bin": bytes(4096), "secret.png": images["png"], "secret.txt": b"secret\n"})
-        mine = {"HOME": "home", "HRNET_DEPLOY_CACHE": "cache", "TMPDIR": "tmp"}
         before = dict(os.environ)
-        os.environ.update({name: str(root / folder) for name, folder in mine.items()} | {"OMP_NUM_THREADS": "1"})
+        os.environ.update(environment_of(root))
         try:
             yield root
         finally:
@@ -162,15 +161,18 @@ def check_controls(root: Path) -> list[tuple[str, str, bool]]:
     """Run the positive controls; return description, kind, and whether its detector fired."""
     found = [(name, kind, kind in execute(control_case(name), root).findings) for name, (kind, _) in CONTROLS.items()]
     if library := lookup_library(root):
-        case = Case(words=NATIVE.words, files={"model.onnx": seeds.model()})
-        found.append(
-            (
-                "a native look-up of a program",
-                "lookups",
-                "name example.invalid" in execute(case, root, program=library).findings,
-            )
-        )
+        for name, (kind, words) in NATIVE.items():
+            case = Case(words=words, files={"model.onnx": seeds.model()})
+            found.append((name, kind, kind in execute(case, root, program=library).findings))
     return found
+
+
+def _preload() -> None:
+    """Run this program again with the library, so that it watches native code of all children."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    if "LD_PRELOAD" not in os.environ and (library := lookup_library(KEPT)):
+        words = [sys.executable, "-m", "attacks.fuzz", *sys.argv[1:]]
+        os.execve(sys.executable, words, os.environ | {"LD_PRELOAD": str(library)})  # noqa: S606
 
 
 def _arguments() -> argparse.Namespace:
@@ -201,6 +203,7 @@ def _replay(folder: Path) -> int:
 def main() -> int:
     """Run the suite; return 1 if anything was found, or a control was not."""
     args = _arguments()
+    _preload()
     if args.replay:
         return _replay(args.replay)
     start = time.monotonic()
