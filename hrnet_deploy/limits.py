@@ -87,6 +87,8 @@ TIMING_CACHE_BYTES = 1 << 30
 """Bytes of a cache of TensorRT's timings or kernels."""
 GRAPH_NODES = 100_000
 """Nodes of an ONNX graph; hrnet_w48 for INT8 has about 4,000."""
+GRAPH_OPSET = 1000
+"""Version of the operators of an ONNX graph."""
 GRAPH_TEXT_BYTES = 1 << 26
 """Bytes of one name or metadata text in an ONNX file."""
 GRAPH_TENSOR_BYTES = 1 << 31

@@ -22,6 +22,7 @@ from hrnet_deploy.limits import (
     GRAPH_FOLDED_BYTES,
     GRAPH_FOLDED_MACS,
     GRAPH_LIVE_BYTES,
+    GRAPH_OPSET,
     GRAPH_TENSOR_BYTES,
     IMAGE_SIDE,
 )
@@ -54,6 +55,10 @@ def check_graph(model: Path | bytes, name: str, header: OnnxHeader, sizes: Shape
         ArtifactError: no ONNX graph, or one that is refused.
     """
     check_external_files(model, name, header)
+    if header.newest > GRAPH_OPSET:  # a runtime may count up to it
+        raise ArtifactError(
+            f"{name} must have operators of a version up to {GRAPH_OPSET}, got {header.newest}. Export it again."
+        )
     try:
         with open_content(model) as content:
             graph = read_graph(content)

@@ -42,6 +42,7 @@ class OnnxHeader:
         filters: the same for stored tensors of four dimensions, the weights of convolutions.
         external_files: paths of the files that hold weights of the main graph, relative to the file's folder.
         opset: version of ONNX's own operators; 0 if the file has none.
+        newest: highest version of any operators.
     """
 
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -53,6 +54,7 @@ class OnnxHeader:
     filters: frozenset[str] = frozenset()
     external_files: frozenset[str] = frozenset()
     opset: int = 0
+    newest: int = 0
 
     @property
     def external(self) -> bool:
@@ -120,21 +122,25 @@ def _graph_sha256(content: Content) -> str:
 def _read(content: Content) -> OnnxHeader:
     metadata: dict[str, str] = {}
     graph = _GraphHeader()
-    opset = 0
+    opset = newest = 0
     for number, start, end in content.fields(0, content.size):
         if number == _MODEL_METADATA:
             key, value = (content.find(start, end, part) for part in (1, 2))
             metadata[key] = value
-        elif number == _MODEL_OPSET and content.find(start, end, _OPSET_DOMAIN) in {"", "ai.onnx"}:
-            versions = (content.number(first) for first, _ in content.below(start, end, (_OPSET_VERSION,)))
-            opset = next(versions, 0)
+        elif number == _MODEL_OPSET:
+            versions = [content.number(first) for first, _ in content.below(start, end, (_OPSET_VERSION,))]
+            newest = max(newest, *versions, 0)
+            if content.find(start, end, _OPSET_DOMAIN) in {"", "ai.onnx"}:
+                opset = versions[-1] if versions else 0
         elif number == _MODEL_GRAPH:
             graph.read(content, start, end)
     # Before ONNX IR 4 every weight was also an input.
     shapes = {name: shape for name, shape in graph.inputs.items() if name not in graph.stored}
     used = {name: dtype for name, dtype in graph.dtypes.items() if name in shapes or name in graph.outputs}
     found = frozenset(graph.filters), frozenset(graph.external)
-    return OnnxHeader(metadata, frozenset(graph.nodes), shapes, dict(graph.nodes), graph.outputs, used, *found, opset)
+    return OnnxHeader(
+        metadata, frozenset(graph.nodes), shapes, dict(graph.nodes), graph.outputs, used, *found, opset, newest
+    )
 
 
 class _GraphHeader:

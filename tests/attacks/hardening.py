@@ -18,24 +18,32 @@ DETECTORS = {
     "memory": ("> 2 GiB", "The child took more than 2 GiB beyond what it was forked with."),
     "executions": (
         "executions",
-        "An audit hook saw a program start, a pickle resolve a dangerous name, or an import of the canary module; or a "
-        "marker file appeared.",
+        (
+            "An audit hook saw a program start, a pickle resolve a dangerous name, or an import of the canary "
+            "module; or a marker file appeared."
+        ),
     ),
     "escapes": (
         "escapes",
-        "An audit hook saw a canary file opened, or a write outside the folders of the case; in the programs of their "
-        "own the preloaded library saw it opened.",
+        (
+            "An audit hook saw a canary file opened, or a write outside the folders of the case; in the programs "
+            "of their own the preloaded library saw it opened."
+        ),
     ),
     "lookups": ("look-ups", "A name was resolved, or an address other than the loopback one was connected to."),
     "controls": (
         "control characters",
-        "Standard output or error holds a control character other than a line end or tab, a mark of text direction, a "
-        "line separator, or bytes that are not UTF-8. JSON escapes are allowed.",
+        (
+            "Standard output or error holds a control character other than a line end or tab, a mark of text "
+            "direction, a line separator, or bytes that are not UTF-8. JSON escapes are allowed."
+        ),
     ),
     "lines": (
         "not one line",
-        "After a failure standard error holds nothing, or a line that no command wrote. Warnings of the command and its "
-        "suggestions are allowed.",
+        (
+            "After a failure standard error holds nothing, or a line that no command wrote. Its warnings and "
+            "suggestions are allowed."
+        ),
     ),
     "exit codes": ("exit codes", "An exit code other than 0, 1, 2, 3 and 130."),
     "half": ("half files", "A failed export left an output file."),
@@ -71,8 +79,8 @@ def write_table(
     text = "\n".join(
         [
             "# Hardening: hostile inputs", "",
-            f"{note}Each input runs in a child process with limits of {limit_s} s and 2 GiB; {programs:,} of them run as",
-            "programs of their own, in which a preloaded library notes native look-ups and opened canaries. An input is",
+            f"{note}Each input runs in a child process with limits of {limit_s} s and 2 GiB; {programs:,} of them",
+            "run as programs of their own. A preloaded library notes native look-ups and opened canaries. An input is",
             "accepted (exit code 0) or refused in one line; the other columns count faults, and only zero is good.",
             "", *lines, "", "## Findings", "", *(found or ["None."]), "", "## Detectors", "",
             *(f"- **{heading}**: {text}" for heading, text in DETECTORS.values()), "", "## Positive controls", "",

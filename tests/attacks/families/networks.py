@@ -40,7 +40,7 @@ def _reshape(random: Random, state: dict[str, Any]) -> None:
     name = random.choice(list(state))
     deeds: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
         torch.flatten,
-        lambda value: value[:0],
+        lambda value: value.reshape(-1)[:0],
         lambda value: value.reshape(-1)[:1].expand(1 << 16, 1 << 16),
         lambda value: value.repeat(2, *[1] * (value.ndim - 1)) if value.ndim else value,
         lambda value: value.to(torch.complex64),

@@ -15,7 +15,7 @@ def runs(random: Random) -> Case:
     """Reports, and exports in INT8, whose data set or graph holds one hostile file."""
     known = seeds.images()
     names = [f"data/val/{name}/{number}.png" for name in seeds.CLASSES for number in range(2)]
-    files = {name: known["png"] for name in names}
+    files = dict.fromkeys(names, known["png"])
     files |= {"model.onnx": seeds.model(), "other.onnx": seeds.model(), "classes.txt": b"cat\ndog\nfrog\n"}
     files["float.onnx"] = seeds.float_model(with_card=False, convolutions=4)
     is_report = random.random() < 0.6
