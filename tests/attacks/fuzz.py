@@ -35,6 +35,7 @@ from tqdm import tqdm
 _VARIES = r"'[^']*'?|/[^ ]*/|\\[xu][0-9a-f]+\S*|[0-9]{3,}|0x[0-9a-f]+|[0-9]+(?= (MiB|bytes))|[0-9.]+(?= s,)"
 KEPT = ROOT / "build" / "fuzz"
 _KEPT_PER_KIND = 5
+_LIBRARY = "lookups.so"
 _EVERY_PROGRAM = 100
 """One input of so many runs as a program of its own."""
 _COMMANDS = ("predict", "export", "inspect", "bench", "report", "doctor", "models", "serve")
@@ -99,9 +100,11 @@ def workplace() -> Iterator[Path]:
 
 def lookup_library(folder: Path) -> Path | None:
     """Compile the library that notes native look-ups; None without a compiler."""
+    if (loaded := os.environ.get("LD_PRELOAD", "")).endswith(_LIBRARY):
+        return Path(loaded)
     if (compiler := shutil.which("cc")) is None:
         return None
-    path = folder / "lookups.so"
+    path = folder / _LIBRARY
     subprocess.run([compiler, "-shared", "-fPIC", "-o", path, ROOT / "tests" / "lookups.c", "-ldl"], check=True)
     return path
 

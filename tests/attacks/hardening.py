@@ -26,8 +26,8 @@ DETECTORS = {
     "escapes": (
         "escapes",
         (
-            "An audit hook saw a canary file opened, or a write outside the folders of the case; in the programs "
-            "of their own the preloaded library saw it opened."
+            "An audit hook or a preloaded library saw a canary file opened, or the hook saw a write outside the "
+            "folders of the case."
         ),
     ),
     "lookups": ("look-ups", "A name was resolved, or an address other than the loopback one was connected to."),
