@@ -57,7 +57,7 @@ THREADS = 1024
 """Threads of one inference, and workers of one pool."""
 CHECKPOINT_BYTES = 16 << 30
 """Bytes of one checkpoint file, also of one that is downloaded."""
-CHECKPOINT_MODELS = 64
+CHECKPOINT_MODELS = 8
 """HRNets in one checkpoint file."""
 PICKLE_BYTES = 1 << 28
 """Bytes of the pickle in a PyTorch file, beside its tensors."""
@@ -88,6 +88,8 @@ TIMING_CACHE_BYTES = 1 << 30
 """Bytes of a cache of TensorRT's timings or kernels."""
 GRAPH_NODES = 100_000
 """Nodes of an ONNX graph."""
+GRAPH_OPSET = 1000
+"""Version of the operators of an ONNX graph."""
 GRAPH_TEXT_BYTES = 1 << 26
 """Bytes of one name or metadata text in an ONNX file."""
 GRAPH_TENSOR_BYTES = 1 << 31

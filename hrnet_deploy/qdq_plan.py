@@ -61,7 +61,7 @@ def name_of(node: onnx.NodeProto) -> str:
 
 def is_stored(node: onnx.NodeProto) -> bool:
     """Whether a node is a Constant with a tensor, as other exporters store weights."""
-    return node.op_type == "Constant" and node.attribute[0].name == "value"
+    return node.op_type == "Constant" and [attribute.name for attribute in node.attribute] == ["value"]
 
 
 def stored_tensors(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:

@@ -1,13 +1,17 @@
 /* Preloaded into a process: writes down every name it looks up and every network address it connects to, and lets none
-   succeed. */
+   succeed; also every file that it opens below the folder CANARIES. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 static void note(const char *kind, const char *text) {
@@ -18,6 +22,46 @@ static void note(const char *kind, const char *text) {
         fclose(file);
     }
 }
+
+static void note_canary(const char *path) {
+    const char *folder = getenv("CANARIES");
+    char whole[PATH_MAX];
+    int before = errno;
+    if (folder && path && realpath(path, whole) && !strncmp(whole, folder, strlen(folder))) note("canary", whole);
+    errno = before;
+}
+
+#define OPEN(name)                                                              \
+    int name(const char *path, int flags, ...) {                                \
+        va_list rest;                                                           \
+        va_start(rest, flags);                                                  \
+        mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
+        va_end(rest);                                                           \
+        note_canary(path);                                                      \
+        return ((int (*)(const char *, int, ...))dlsym(RTLD_NEXT, #name))(path, flags, mode); \
+    }
+OPEN(open)
+OPEN(open64)
+
+#define OPENAT(name)                                                            \
+    int name(int folder, const char *path, int flags, ...) {                    \
+        va_list rest;                                                           \
+        va_start(rest, flags);                                                  \
+        mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(rest, mode_t) : 0; \
+        va_end(rest);                                                           \
+        note_canary(path);                                                      \
+        return ((int (*)(int, const char *, int, ...))dlsym(RTLD_NEXT, #name))(folder, path, flags, mode); \
+    }
+OPENAT(openat)
+OPENAT(openat64)
+
+#define FOPEN(name)                                                             \
+    FILE *name(const char *path, const char *mode) {                            \
+        note_canary(path);                                                      \
+        return ((FILE * (*)(const char *, const char *)) dlsym(RTLD_NEXT, #name))(path, mode); \
+    }
+FOPEN(fopen)
+FOPEN(fopen64)
 
 int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **found) {
     note("name", node);

@@ -22,6 +22,7 @@ from hrnet_deploy.limits import (
     GRAPH_FOLDED_BYTES,
     GRAPH_FOLDED_MACS,
     GRAPH_LIVE_BYTES,
+    GRAPH_OPSET,
     GRAPH_TENSOR_BYTES,
     IMAGE_SIDE,
 )
@@ -35,6 +36,7 @@ _WIDE = {"Shape": 8, "Size": 8, "ArgMax": 8, "ArgMin": 8, "TopK": 8, "Range": 8}
 _WEIGHTED = {"Conv", "ConvInteger", "FusedConv", "QLinearConv", "ConvTranspose"}
 _PRODUCTS = {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "FusedMatMul", "QGemm"}
 _DOMAINS = {"", "com.microsoft"}
+_UNKNOWN = (UnknownSizeError, KeyError, IndexError, ValueError, TypeError, ArithmeticError)
 _ADVICE = "Export it again with hrnet-export, or use a graph of an HRNet"
 
 
@@ -52,6 +54,10 @@ def check_graph(model: Path | bytes, name: str, header: OnnxHeader, sizes: Shape
         ArtifactError: no ONNX graph, or one that is refused.
     """
     check_external_files(model, name, header)
+    if header.newest > GRAPH_OPSET:  # a runtime may count up to it
+        raise ArtifactError(
+            f"{name} must have operators of a version up to {GRAPH_OPSET}, got {header.newest}. Export it again."
+        )
     try:
         graph = header.graph
         if isinstance(graph, HrnetDeployError):
@@ -129,7 +135,10 @@ class _Bound:
             if self._constant.issuperset(filter(None, node.inputs)):
                 self._constant.update(node.outputs)
                 self._folded += made
-                self._folded_macs += self._macs(node)
+                try:
+                    self._folded_macs += self._macs(node)
+                except _UNKNOWN as error:
+                    raise self._unknown(node, error) from error
                 if self._folded > GRAPH_FOLDED_BYTES or self._folded_macs > GRAPH_FOLDED_MACS:
                     raise self._refused(node, "computes more constants than the limit of", GRAPH_FOLDED_BYTES)
                 continue
@@ -180,12 +189,9 @@ class _Bound:
         call = Call(node, self._shapes, self._values)
         try:
             found = output_shapes(call)
-        except (UnknownSizeError, KeyError, IndexError, ValueError, TypeError, ArithmeticError) as error:
-            raise ArtifactError(
-                f"{self._name} must have tensors of known sizes, got operator {node.operator!r:.60} "
-                f"({one_line(error, 120)}). {_ADVICE}."
-            ) from error
-        width = self._width(node)
+            width = self._width(node)
+        except _UNKNOWN as error:
+            raise self._unknown(node, error) from error
         names = [entry for entry in node.outputs if entry]
         made = 0
         for entry, shape in zip(names, (*found, *[()] * len(names)), strict=False):
@@ -202,7 +208,10 @@ class _Bound:
     def _width(self, node: Node) -> int:
         """Return the bytes of a value of a node's outputs."""
         if node.operator == "Cast":
-            return ITEM_BYTES.get(node.attribute("to", 1), 4)
+            kind = node.attribute("to", 1)
+            if not isinstance(kind, int):
+                raise UnknownSizeError("its type is no number")
+            return ITEM_BYTES.get(kind, 4)
         if node.operator in {"Constant", "ConstantOfShape"}:
             fill = node.attribute("value")
             return ITEM_BYTES.get(fill.kind, 4) if isinstance(fill, StoredTensor) else 8
@@ -227,6 +236,12 @@ class _Bound:
                 f"{self._name} must have tensors of at most 64 dimensions, got {len(shape)}. {_ADVICE}."
             )
         return size
+
+    def _unknown(self, node: Node, error: Exception) -> ArtifactError:
+        return ArtifactError(
+            f"{self._name} must have tensors of known sizes, got operator {node.operator!r:.60} "
+            f"({one_line(error, 120)}). {_ADVICE}."
+        )
 
     def _refused(self, node: Node, what: str, limit: int) -> ArtifactError:
         return ArtifactError(

@@ -41,6 +41,7 @@ class OnnxHeader:
         filters: the same for stored tensors of four dimensions, the weights of convolutions.
         external_files: paths of the files that hold weights of the main graph, relative to the file's folder.
         opset: version of ONNX's own operators; 0 if the file has none.
+        newest: highest version of any operators.
         graph: the nodes and small stored tensors, or why they cannot be read; for `check_graph`.
     """
 
@@ -53,6 +54,7 @@ class OnnxHeader:
     filters: frozenset[str] = frozenset()
     external_files: frozenset[str] = frozenset()
     opset: int = 0
+    newest: int = 0
     graph: Graph | HrnetDeployError = field(default_factory=_no_graph, compare=False, repr=False)
 
     @property
@@ -121,14 +123,16 @@ def _graph_sha256(content: Content) -> str:
 def _read(content: Content) -> OnnxHeader:
     metadata: dict[str, str] = {}
     graphs: list[Graph] = []
-    opset, problem = 0, ""
+    opset, newest, problem = 0, 0, ""
     for number, start, end in content.fields(0, content.size):
         if number == _MODEL_METADATA:
             key, value = (content.find(start, end, part) for part in (1, 2))
             metadata[key] = value
-        elif number == _MODEL_OPSET and content.find(start, end, _OPSET_DOMAIN) in {"", "ai.onnx"}:
-            versions = (content.number(first) for first, _ in content.below(start, end, (_OPSET_VERSION,)))
-            opset = next(versions, 0)
+        elif number == _MODEL_OPSET:
+            versions = [content.number(first) for first, _ in content.below(start, end, (_OPSET_VERSION,))]
+            newest = max(newest, *versions, 0)
+            if content.find(start, end, _OPSET_DOMAIN) in {"", "ai.onnx"}:
+                opset = versions[-1] if versions else 0
         elif number == _MODEL_GRAPH:
             graphs.append(read_graph(content, start, end))
         elif number == _MODEL_FUNCTION:
@@ -137,7 +141,7 @@ def _read(content: Content) -> OnnxHeader:
         problem = problem or (f"it has {len(graphs)} graphs" if graphs else "it has no graph")
     graph = graphs[0] if len(graphs) == 1 else Graph()
     graph.problem = problem or graph.problem
-    return _header(content, graphs, OnnxHeader(metadata, opset=opset, graph=graph))
+    return _header(content, graphs, OnnxHeader(metadata, opset=opset, newest=newest, graph=graph))
 
 
 def _header(content: Content, graphs: list[Graph], header: OnnxHeader) -> OnnxHeader:

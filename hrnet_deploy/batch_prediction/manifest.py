@@ -12,6 +12,7 @@ from typing import Any
 from hrnet_deploy.artifact.files import atomic_output
 from hrnet_deploy.batch_prediction.part_writer import part_digest, part_name
 from hrnet_deploy.errors import MissingFileError, UsageError
+from hrnet_deploy.json_text import parse_json
 from hrnet_deploy.limits import LIST_FILE_BYTES
 from hrnet_deploy.system.regular_file import read_regular
 from hrnet_deploy.system.write_errors import writing
@@ -138,6 +139,6 @@ def _line(part: Part) -> bytes:
 
 def _read_json(content: bytes) -> Any:
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
+        return parse_json(content, file_names=True)
+    except ValueError:
         return None

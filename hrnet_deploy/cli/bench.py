@@ -94,16 +94,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         print_result(*as_text(parts).split("\n"))
     if out is None:
-        precision = () if args.precision is None else ("--precision", args.precision)
-        next_command(
-            args,
-            "hrnet-bench",
-            *(*args.artifacts, *precision, *server_words(args)),
-            *("--batch", args.batch, "--out", "bench.md"),
-        )
+        precision = [] if args.precision is None else ["--precision", args.precision]
+        words = (*args.artifacts, *precision, *server_words(args))
+        next_command(args, "hrnet-bench", *words, "--batch", args.batch, "--out", "bench.md")
     else:
-        words = server_words(args) if is_url(args.artifacts[0]) else ()
-        next_command(args, "hrnet-inspect", str(artifacts[0]) if models else args.artifacts[0], *words)
+        server = server_words(args) if is_url(args.artifacts[0]) else ()
+        next_command(args, "hrnet-inspect", str(artifacts[0]) if models else args.artifacts[0], *server)
     return 0
 
 

@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from hrnet_deploy.errors import MissingFileError, UsageError
+from hrnet_deploy.errors import MissingFileError
 from hrnet_deploy.evaluation.image_record import ImageRecord
 from hrnet_deploy.json_text import parse_json
 from hrnet_deploy.limits import JOURNAL_LINE_BYTES
 from hrnet_deploy.system.regular_file import open_regular
+from hrnet_deploy.system.write_errors import writing
 
 _SCHEMA = 1
 
@@ -45,7 +46,7 @@ class Journal:
 
     def open(self) -> None:
         """Create the file, or end a torn last line, before the first `write`."""
-        try:
+        with writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b") as file:
                 file.seek(0)
@@ -54,19 +55,11 @@ class Journal:
                     file.write(json.dumps(self._header).encode() + b"\n")
                 elif file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":  # the next record must not join a torn line
                     file.write(b"\n")
-        except OSError as error:
-            raise UsageError(
-                f"journal folder must be writable, got {self.path.parent} ({error.strerror}). Choose another."
-            ) from error
 
     def write(self, record: ImageRecord) -> None:
         """Append one record."""
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record.to_json()) + "\n")
-        except OSError as error:
-            text = f"journal must be writable, got {error.strerror} for {self.path}. Free some space."
-            raise UsageError(text) from error
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record.to_json()) + "\n")
 
     @property
     def _header(self) -> dict[str, object]:

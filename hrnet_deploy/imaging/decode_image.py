@@ -33,7 +33,7 @@ def from_bytes(content: bytes, what: str, draft_px: int | None = None) -> NDArra
     if draft_px is not None and header.kind == "JPEG" and header.size_hw is not None:
         # Only JPEG gets faster by being reduced, as its decoder leaves frequencies out.
         flags = next((flags for factor, flags in _REDUCED if min(header.size_hw) >= draft_px * factor), flags)
-    decode = decode_isolated if header.isolated else _decoded
+    decode = decode_isolated if header.isolated else decode_native
     image = header.finish(decode(header.prepare(content), what, flags))
     return from_array(image, what)
 
@@ -70,7 +70,8 @@ def check_file(content: bytes, what: str) -> Header:
     return header
 
 
-def _decoded(content: bytes, what: str, flags: int) -> NDArray[Any]:
+def decode_native(content: bytes, what: str, flags: int) -> NDArray[Any]:
+    """Decode with OpenCV in this process; native lines about damaged data become one warning, or an ImageError."""
     encoded = np.frombuffer(content, np.uint8)
     try:
         image, complaints = native_stderr.watched(lambda: cv2.imdecode(encoded, flags))

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError
-from hrnet_deploy.imaging.decode_image import check_file
+from hrnet_deploy.imaging.decode_image import check_file, decode_native
+from hrnet_deploy.system import native_stderr
 
 _GRAY, _COLOR, _PALETTE, _GRAY_ALPHA = 0, 2, 3, 4
 _NAMES = {_COLOR: "RGB colors", _GRAY_ALPHA: "gray with alpha", 6: "RGB colors with alpha"}
@@ -32,8 +33,8 @@ def read_label_values(content: bytes, what: str) -> NDArray[Any]:
             f"{what} must have one channel of class ids, got {_NAMES.get(color, f'color type {color}')}: colors are no"
             f" ids. {_advice(content)}"
         )
-    values = cv2.imdecode(np.frombuffer(_as_gray(content), np.uint8), cv2.IMREAD_UNCHANGED)
-    if values is None or values.ndim != 2:
+    values = decode_native(_as_gray(content), what, cv2.IMREAD_UNCHANGED)
+    if values.ndim != 2:
         raise ImageError(f"{what} cannot be decoded: a damaged PNG. Fetch it again.")
     # A decoder spreads 1, 2 and 4 bits over 0..255.
     return np.asarray(values // (255 // (2**depth - 1)) if depth < 8 else values)
@@ -58,7 +59,7 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 
 def _advice(content: bytes) -> str:
     """Advise on a mask of colors: one whose channels are equal is gray."""
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    image, _ = native_stderr.watched(lambda: cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
     if image is not None and (image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all():
         return "Its channels are equal: save one of them (Pillow: convert('L'))."
     return "Save class indices (for Cityscapes use the labelIds or labelTrainIds files)."

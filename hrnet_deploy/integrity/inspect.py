@@ -16,6 +16,7 @@ from hrnet_deploy.engines.load import ENGINE_SUFFIXES
 from hrnet_deploy.engines.tensorrt.layers import Layer
 from hrnet_deploy.errors import ArtifactError, MissingFileError, one_line
 from hrnet_deploy.spec import ModelCard, Precision
+from hrnet_deploy.system.regular_file import read_regular
 
 _GRAPH_LIMIT_BYTES = 2 << 30
 """Size limit of a protocol buffer, hence of an ONNX file."""
@@ -156,7 +157,7 @@ def _count_convolutions(path: Path) -> dict[str, int] | None:
     if path.stat().st_size > _GRAPH_LIMIT_BYTES:
         return None
     try:
-        model = onnx.load(str(path), load_external_data=False)
+        model = onnx.load_model_from_string(read_regular(path, "model", _GRAPH_LIMIT_BYTES, ArtifactError))
         precisions = list(conv_precisions(model).values())
         # Other tools write graphs of integer nodes.
         precisions += [Precision.INT8 for node in model.graph.node if node.op_type in _INTEGER_CONVOLUTIONS]

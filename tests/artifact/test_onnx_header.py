@@ -113,7 +113,8 @@ def test_what_onnx_writes_is_read(metadata, dims):
     shape = tuple(dims)
     ends = {"x": shape}
     opset = model.opset_import[0].version
-    assert found == OnnxHeader(metadata, frozenset({"Relu"}), ends, {"Relu": 1}, ends, {"x": "float32"}, opset=opset)
+    versions = {"opset": opset, "newest": opset}
+    assert found == OnnxHeader(metadata, frozenset({"Relu"}), ends, {"Relu": 1}, ends, {"x": "float32"}, **versions)
 
 
 def test_the_digest_of_a_graph_covers_its_weights_and_not_its_metadata(tmp_path):

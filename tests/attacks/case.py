@@ -16,8 +16,10 @@ def _fifo(path: Path) -> None:
 
 
 def _socket(path: Path) -> None:
+    short = path.with_name("s")  # an address has at most 107 bytes
     with socket.socket(socket.AF_UNIX) as server:
-        server.bind(str(path))
+        server.bind(str(short))
+    short.rename(path)
 
 
 def _link(target: str):

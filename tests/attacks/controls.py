@@ -137,8 +137,14 @@ CONTROLS: dict[str, tuple[str, Callable[[], int]]] = {
 """By description: the kind that must be found, and the function that causes it."""
 CALLS.update({f"control {name}": function for name, (_, function) in CONTROLS.items()})
 
-NATIVE = Case(words=("predict", "model.onnx", "http://example.invalid/a.png", "--allow-url"))
-"""A look-up of a program of its own, which the preloaded library notes."""
+NATIVE = {
+    "a look-up that only the library sees": (
+        "lookups",
+        ("predict", "model.onnx", "http://example.invalid/a.png", "--allow-url"),
+    ),
+    "a canary that only the library sees": ("escapes", ("predict", "model.onnx", "../outside/secret.png")),
+}
+"""By description: the kind that must be found in a program of its own, and its words."""
 
 
 def control_case(name: str) -> Case:

@@ -1,6 +1,7 @@
 """Execution of cases in children with limits, and the judgment of what they did."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import re
@@ -25,6 +26,8 @@ BYTES = 2 << 30
 _ADDRESS_BYTES = 12 << 30
 """Address space beyond that of the parent: it stops an allocation that grows faster than it is watched."""
 _POLL_MS = 10
+_LIBC = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
 _EXIT_CODES = {0, 1, 2, 3, 130}
 _MARKERS = ("case/marker", "outside/marker", "tmp/marker")
 _OTHER_MARKS = re.compile("[\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -54,7 +57,8 @@ def execute(case: Case, root: Path, *, program: Path | None = None) -> Outcome:
     _prepare(root)
     case.write(root / "case")
     events = root / "events"
-    with events.open("wb") as log, (root / "stdout").open("wb") as out, (root / "stderr").open("wb") as err:
+    events.write_bytes(b"")
+    with events.open("ab") as log, (root / "stdout").open("wb") as out, (root / "stderr").open("wb") as err:
         if program is None:
             start = _forked(lambda: run(case, root, log.fileno()), out.fileno(), err.fileno())
         else:
@@ -63,8 +67,9 @@ def execute(case: Case, root: Path, *, program: Path | None = None) -> Outcome:
     findings = {killed: f"{seconds:.1f} s, {peak >> 20} MiB"} if killed else {}
     texts = [(root / name).read_bytes() for name in ("stdout", "stderr")]
     for line in events.read_text("utf-8", "replace").splitlines():
-        kind, _, evidence = line.partition("\t")
-        findings.setdefault(kind, evidence)
+        kind, tab, evidence = line.partition("\t")
+        native = "escapes" if line.startswith("canary ") else "lookups"
+        findings.setdefault(*((kind, evidence) if tab else (native, line)))
     if any((root / name).exists() for name in _MARKERS):
         findings.setdefault("executions", "a marker was created")
     if not killed:
@@ -89,8 +94,9 @@ def prepare_outside(root: Path, files: dict[str, bytes]) -> None:
         (root / OUTSIDE / name).write_bytes(content)
 
 
-def _environment(root: Path) -> dict[str, str]:
-    own = {"HOME": "home", "TMPDIR": "tmp", "HRNET_DEPLOY_CACHE": "cache"}
+def environment_of(root: Path) -> dict[str, str]:
+    """Return the variables of cases: their own folders, and what the preloaded library needs."""
+    own = {"HOME": "home", "TMPDIR": "tmp", "HRNET_DEPLOY_CACHE": "cache", "LOOKUPS": "events", "CANARIES": OUTSIDE}
     return {"OMP_NUM_THREADS": "1"} | {name: str(root / folder) for name, folder in own.items()}
 
 
@@ -105,6 +111,7 @@ def _forked(body: Callable[[], int], out: int, err: int) -> tuple[int, int]:
     code = 1
     try:
         os.setsid()
+        _end_with_parent()
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(out, 1)
         os.dup2(err, 2)
@@ -114,14 +121,20 @@ def _forked(body: Callable[[], int], out: int, err: int) -> tuple[int, int]:
         logging.root.handlers.clear()
         resource.setrlimit(resource.RLIMIT_AS, (address_bytes, address_bytes))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CPU, (6 * SECONDS, 6 * SECONDS))
         code = body()
     finally:
         os._exit(code & 0xFF)
 
 
+def _end_with_parent() -> None:
+    """Let the system end this process with its parent: an endless loop must not outlive a harness that is killed."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _program(case: Case, root: Path, program: Path, out: int, err: int) -> tuple[int, int]:
-    environment = os.environ | _environment(root) | case.environment
-    environment |= {"LD_PRELOAD": str(program), "LOOKUPS": str(root / "events"), "PYTHONPATH": str(ROOT)}
+    environment = os.environ | environment_of(root) | case.environment
+    environment |= {"LD_PRELOAD": str(program), "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
         [sys.executable, "-m", "hrnet_deploy", *case.words],
         cwd=root / "case",
@@ -130,6 +143,7 @@ def _program(case: Case, root: Path, program: Path, out: int, err: int) -> tuple
         stdout=out,
         stderr=err,
         start_new_session=True,
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, no lock
     )
     return process.pid, 0
 

@@ -13,7 +13,9 @@ import json
 import multiprocessing
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,7 +27,7 @@ from pathlib import Path
 from attacks import seeds
 from attacks.case import Case
 from attacks.controls import CONTROLS, NATIVE, control_case
-from attacks.execution import ROOT, SECONDS, Outcome, execute, prepare_outside
+from attacks.execution import ROOT, SECONDS, Outcome, environment_of, execute, prepare_outside
 from attacks.families import FAMILIES, make
 from attacks.hardening import write_table
 from tqdm import tqdm
@@ -33,9 +35,10 @@ from tqdm import tqdm
 _VARIES = r"'[^']*'?|/[^ ]*/|\\[xu][0-9a-f]+\S*|[0-9]{3,}|0x[0-9a-f]+|[0-9]+(?= (MiB|bytes))|[0-9.]+(?= s,)"
 KEPT = ROOT / "build" / "fuzz"
 _KEPT_PER_KIND = 5
+_LIBRARY = "lookups.so"
 _EVERY_PROGRAM = 100
 """One input of so many runs as a program of its own."""
-_COMMANDS = ("predict", "export", "inspect", "bench", "report", "doctor", "models")
+_COMMANDS = ("predict", "export", "inspect", "bench", "report", "doctor", "models", "serve")
 _LIGHT_IMPORTS = ("cv2", "onnx", "onnxruntime", *(f"hrnet_deploy.cli.{name}" for name in _COMMANDS))
 _HEAVY_IMPORTS = ("torch", "openvino", "onnxsim", "safetensors.torch", "jinja2", "hrnet_deploy.export.run")
 LIGHT_FAMILIES = frozenset(
@@ -52,6 +55,7 @@ class Tally:
     accepted: int = 0
     refused: int = 0
     programs: int = 0
+    cpu_s: float = 0.0
     slowest_s: float = 0.0
     largest_bytes: int = 0
     findings: collections.Counter = field(default_factory=collections.Counter)
@@ -85,9 +89,8 @@ def workplace() -> Iterator[Path]:
         root = Path(folder).resolve()
         images = seeds.images()
         prepare_outside(root, {"secret.bin": bytes(4096), "secret.png": images["png"], "secret.txt": b"secret\n"})
-        mine = {"HOME": "home", "HRNET_DEPLOY_CACHE": "cache", "TMPDIR": "tmp"}
         before = dict(os.environ)
-        os.environ.update({name: str(root / folder) for name, folder in mine.items()} | {"OMP_NUM_THREADS": "1"})
+        os.environ.update(environment_of(root))
         try:
             yield root
         finally:
@@ -97,9 +100,11 @@ def workplace() -> Iterator[Path]:
 
 def lookup_library(folder: Path) -> Path | None:
     """Compile the library that notes native look-ups; None without a compiler."""
+    if (loaded := os.environ.get("LD_PRELOAD", "")).endswith(_LIBRARY):
+        return Path(loaded)
     if (compiler := shutil.which("cc")) is None:
         return None
-    path = folder / "lookups.so"
+    path = folder / _LIBRARY
     subprocess.run([compiler, "-shared", "-fPIC", "-o", path, ROOT / "tests" / "lookups.c", "-ldl"], check=True)
     return path
 
@@ -130,27 +135,47 @@ def groups(outcome: Outcome) -> list[str]:
 def _work(job: tuple[str, int, int, int]) -> tuple[str, Tally]:
     family, seed, start, stop = job
     tally = Tally()
+    before = _cpu_s()
     with workplace() as root:
         library = lookup_library(root)
-        for _, outcome, is_program in fuzz(family, seed, range(start, stop), root, library):
-            tally.add(outcome, is_program=is_program)
-            tally.groups.update(groups(outcome))
+        try:
+            for _, outcome, is_program in fuzz(family, seed, range(start, stop), root, library):
+                tally.add(outcome, is_program=is_program)
+                tally.groups.update(groups(outcome))
+        except Exception as error:  # noqa: BLE001 - a fault of this suite must not end the run, nor pass as a success
+            tally.groups[f"fault of this suite after {family} {seed}-{start + tally.inputs}: {error!r:.200}"] += 1
+    tally.cpu_s = _cpu_s() - before
     return family, tally
+
+
+def _cpu_s() -> float:
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
+
+
+def _leave_interrupts() -> None:
+    """Leave Ctrl-C to the parent, which writes the table of what is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def check_controls(root: Path) -> list[tuple[str, str, bool]]:
     """Run the positive controls; return description, kind, and whether its detector fired."""
     found = [(name, kind, kind in execute(control_case(name), root).findings) for name, (kind, _) in CONTROLS.items()]
     if library := lookup_library(root):
-        case = Case(words=NATIVE.words, files={"model.onnx": seeds.model()})
-        found.append(
-            (
-                "a native look-up of a program",
-                "lookups",
-                "name example.invalid" in execute(case, root, program=library).findings,
-            )
-        )
+        for name, (kind, words) in NATIVE.items():
+            case = Case(words=words, files={"model.onnx": seeds.model()})
+            found.append((name, kind, kind in execute(case, root, program=library).findings))
     return found
+
+
+def _preload() -> None:
+    """Run this program again with the library, so that it watches native code of all children."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    if "LD_PRELOAD" not in os.environ and (library := lookup_library(KEPT)):
+        words = [sys.executable, "-m", "attacks.fuzz", *sys.argv[1:]]
+        os.execve(sys.executable, words, os.environ | {"LD_PRELOAD": str(library)})  # noqa: S606
 
 
 def _arguments() -> argparse.Namespace:
@@ -181,6 +206,7 @@ def _replay(folder: Path) -> int:
 def main() -> int:
     """Run the suite; return 1 if anything was found, or a control was not."""
     args = _arguments()
+    _preload()
     if args.replay:
         return _replay(args.replay)
     start = time.monotonic()
@@ -194,21 +220,28 @@ def main() -> int:
     prepare(heavy=False)
     with workplace() as root:
         controls = check_controls(root)
-    with tqdm(total=each * len(families), unit="input") as bar:
-        for heavy in (False, True):  # in this order: a process forgets no import
-            prepare(heavy=heavy)
-            share = [job for job in jobs if (job[0] not in LIGHT_FAMILIES) == heavy]
-            with multiprocessing.get_context("fork").Pool(args.jobs) as pool:
-                for family, tally in pool.imap_unordered(_work, share):
-                    tallies[family].append(tally)
-                    bar.update(tally.inputs)
-    text, bad = write_table(
-        tallies, controls, each=each, seed=args.seed, seconds=time.monotonic() - start, limit_s=SECONDS
-    )
+    try:
+        with tqdm(total=each * len(families), unit="input") as bar:
+            for family, tally in _outcomes(jobs, args.jobs):
+                tallies[family].append(tally)
+                bar.update(tally.inputs)
+        note = ""
+    except KeyboardInterrupt:
+        note = "**Interrupted: this table holds the inputs that ran.** "
+    seconds = time.monotonic() - start
+    text, bad = write_table(tallies, controls, each=each, seed=args.seed, seconds=seconds, limit_s=SECONDS, note=note)
     print(text)
     if args.out:
         args.out.write_text(text)
-    return 1 if bad else 0
+    return 1 if bad or note else 0
+
+
+def _outcomes(jobs: list[tuple[str, int, int, int]], processes: int) -> Iterator[tuple[str, Tally]]:
+    for heavy in (False, True):  # in this order: a process forgets no import
+        prepare(heavy=heavy)
+        share = [job for job in jobs if (job[0] not in LIGHT_FAMILIES) == heavy]
+        with multiprocessing.get_context("fork").Pool(processes, _leave_interrupts) as pool:
+            yield from pool.imap_unordered(_work, share)
 
 
 if __name__ == "__main__":

@@ -45,19 +45,25 @@ def model(task: str = "classification") -> bytes:
 
 
 @functools.cache
-def float_model(*, with_card: bool) -> bytes:
-    """Return a graph of a convolution and a product, which has weights."""
+def float_model(*, with_card: bool, convolutions: int = 1) -> bytes:
+    """Return a graph of convolutions and a product, which has weights."""
     weights = np.random.default_rng(0)
-    text = """<ir_version: 9, opset_import: ["" : 20]>
-    g (float[batch,3,height,width] input) => (float[batch,3] logits) {
-        features = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>(input, kernel)
-        active = Relu(features)
-        pooled = GlobalAveragePool(active)
+    names = ["input", *(f"active{number}" for number in range(convolutions))]
+    layers = "".join(
+        f"features{number} = Conv<kernel_shape=[3,3], pads=[1,1,1,1]>({names[number]}, kernel{number})\n"
+        f"active{number} = Relu(features{number})\n"
+        for number in range(convolutions)
+    )
+    text = f"""<ir_version: 9, opset_import: ["" : 20]>
+    g (float[batch,3,height,width] input) => (float[batch,3] logits) {{
+        {layers}
+        pooled = GlobalAveragePool({names[-1]})
         flat = Flatten(pooled)
         logits = Gemm(flat, matrix, bias)
-    }"""
+    }}"""
     graph = onnx.parser.parse_model(text)
-    for name, shape in {"kernel": (4, 3, 3, 3), "matrix": (4, 3), "bias": (3,)}.items():
+    kernels = {f"kernel{number}": (4, 4 if number else 3, 3, 3) for number in range(convolutions)}
+    for name, shape in {**kernels, "matrix": (4, 3), "bias": (3,)}.items():
         values = weights.normal(size=shape).astype(np.float32)
         graph.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
     if with_card:

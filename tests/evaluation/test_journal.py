@@ -73,7 +73,7 @@ def test_a_file_of_another_key_is_started_anew(tmp_path):
 
 def test_places_that_cannot_be_used(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match=r"journal folder must be writable"):
+    with pytest.raises(UsageError, match=r"output must be writable"):
         Journal(tmp_path / "file", {}).open()
     journal = Journal(tmp_path, {})
     journal.path.mkdir()

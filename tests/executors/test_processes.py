@@ -1,5 +1,6 @@
 """Processes of a pool: they end with their driver, however it ends."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from hrnet_deploy.executors import open_executor
 
 DRIVER = """
 import os, time
@@ -43,3 +46,13 @@ def test_no_process_outlives_a_driver_that_is_killed(tmp_path):
     while any(map(is_running, pids)) and time.monotonic() < end:
         time.sleep(0.1)
     assert not any(map(is_running, pids))
+
+
+def _warn(text: str) -> None:
+    logging.getLogger("hrnet_deploy.imaging").warning("%s has damaged data", text)
+
+
+def test_warnings_of_the_processes_reach_the_log_of_the_driver(caplog):
+    with open_executor("processes:1") as pool, caplog.at_level(logging.WARNING):
+        pool.submit(_warn, "a.png").result()
+    assert "a.png has damaged data" in caplog.messages

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from random import Random
 
 from attacks.case import Case
-from attacks.families import checkpoints, commands, files, graphs, images
+from attacks.families import checkpoints, commands, files, graphs, images, networks, runs
 
 FAMILIES: dict[str, Callable[[Random], Case]] = {
     "images": images.images,
@@ -15,6 +15,7 @@ FAMILIES: dict[str, Callable[[Random], Case]] = {
     "pdparams": checkpoints.paddle,
     "safetensors": checkpoints.safetensors,
     "pickles": checkpoints.pickles,
+    "networks": networks.networks,
     "graphs": graphs.graphs,
     "structures": graphs.structures,
     "cards": graphs.cards,
@@ -25,6 +26,7 @@ FAMILIES: dict[str, Callable[[Random], Case]] = {
     "shards": files.shards,
     "journals": files.journals,
     "caches": files.caches,
+    "runs": runs.runs,
     "flags": commands.flags,
     "names": commands.names,
     "environments": commands.environments,

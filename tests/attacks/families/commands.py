@@ -33,10 +33,12 @@ _FLAGS = {
     "--batch --opset --classes --calib-data --calib-table --keep-fp --calib-images --size-limit --threads",
     "doctor": "--target --json",
     "models": "--json",
+    "serve": "--token-file --allow-host --device --backend --threads --streams --queue --max-body --port --max-pixels "
+    "--max-images --max-batch --max-connections --timeout --read-timeout --batch-wait-ms",
 }
 _OPERANDS = {
     "predict": ("model.onnx", "a.png"), "inspect": ("model.onnx",), "bench": ("model.onnx",), "doctor": (),
-    "report": ("model.onnx", "model.onnx"), "export": ("float.onnx",), "models": ("w18",),
+    "report": ("model.onnx", "model.onnx"), "export": ("float.onnx",), "models": ("w18",), "serve": ("model.onnx",),
 }  # fmt: skip
 _SWITCHES = {"--verify", "--layers", "--runtimes", "--json"}
 
@@ -65,6 +67,8 @@ def flags(random: Random) -> Case:
         words += ["--seconds", random.choice(("0.01", "0", "-1", "nan", "1e-9"))]
     if command == "export" and not any(word.startswith("--output") for word in words):
         words += ["-o", "new.onnx"]
+    if command == "serve":
+        words.append("nowhere.onnx")  # so that it ends where all else is right
     return Case(words=(command, *words), files=_files())
 
 

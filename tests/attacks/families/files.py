@@ -24,7 +24,8 @@ from hrnet_deploy.calibration.histogram import BINS
 _PREDICT = ("predict", "model.onnx", "--threads", "1", "--backend", "onnxruntime")
 
 
-def _special(random: Random, content: bytes, share: float = 0.03) -> bytes:
+def special(random: Random, content: bytes, share: float = 0.03) -> bytes:
+    """Return a content, or in a small share of cases what stands for a special file."""
     return random.choice(SPECIALS).encode() if random.random() < share else content
 
 
@@ -45,7 +46,7 @@ def _sidecar() -> dict[str, Any]:
 
 def sidecars(random: Random) -> Case:
     """Engine sidecars beside a sound plan."""
-    content = _special(random, json_bytes(random, mutate_json(random, _sidecar())))
+    content = special(random, json_bytes(random, mutate_json(random, _sidecar())))
     words = random.choice(
         (
             ("inspect", "a.engine"),
@@ -68,7 +69,7 @@ def plans(random: Random) -> Case:
     content = random.choice((_plan(), _plan(b"ftrt"), struct.pack("<I", claimed) + header + _plan(b"ftrt")))
     content = mutate(random, content, (_plan(),)) if random.random() < 0.8 else content
     words = random.choice((("inspect", "a.engine"), ("inspect", "a.engine", "--json"), ("call:read_plan", "a.engine")))
-    return Case(words=words, files={"a.engine": _special(random, content)})
+    return Case(words=words, files={"a.engine": special(random, content)})
 
 
 def _table() -> dict[str, Any]:
@@ -101,7 +102,7 @@ def tables(random: Random) -> Case:
     """Calibration tables, of which half have a right digest, and states of interrupted calibrations."""
     if random.random() < 0.4:
         return Case(
-            words=("call:restore_calibration", "t.partial"), files={"t.partial": _special(random, _state(random))}
+            words=("call:restore_calibration", "t.partial"), files={"t.partial": special(random, _state(random))}
         )
     content = mutate_json(random, _table())
     if isinstance(content, dict) and random.random() < 0.8:
@@ -111,7 +112,7 @@ def tables(random: Random) -> Case:
             canonical = ""
         content = {**content, "digest": hashlib.sha256(canonical.encode("utf-8", "replace")).hexdigest()}
     data = json.dumps(content).encode() if random.random() < 0.8 else json_bytes(random, content)
-    return Case(words=("call:read_table", "t.json"), files={"t.json": _special(random, data)})
+    return Case(words=("call:read_table", "t.json"), files={"t.json": special(random, data)})
 
 
 def _state(random: Random) -> bytes:
@@ -163,17 +164,17 @@ def lists(random: Random) -> Case:
     deed = random.randrange(4)
     if deed == 0:
         text = mutate(random, random.choice((good, "\n".join(names))).encode("utf-8", "surrogatepass"))
-        return Case(words=("call:read_classes", "c.txt"), files={"c.txt": _special(random, text)})
+        return Case(words=("call:read_classes", "c.txt"), files={"c.txt": special(random, text)})
     if deed == 1:
         text = json_bytes(
             random, mutate_json(random, random.choice(({"0": "cat"}, ["cat", "dog"], {"a": ["n01440764", "b"]})))
         )
-        return Case(words=("call:read_classes", "c.json"), files={"c.json": _special(random, text)})
+        return Case(words=("call:read_classes", "c.json"), files={"c.json": special(random, text)})
     lines = [
         name + random.choice((" 0", ",1", "\tdog", " 99999999999999999999", "", " -1", " \x1b[31m")) for name in names
     ]
     text = "\n".join(names if deed == 3 else lines).encode("utf-8", "surrogatepass")
-    text = _special(random, mutate(random, text) if random.random() < 0.4 else text)
+    text = special(random, mutate(random, text) if random.random() < 0.4 else text)
     if deed == 2:
         listed = random.choice((("images/val.txt",), ("images", "images/val.txt")))
         return Case(
@@ -221,7 +222,7 @@ def shards(random: Random) -> Case:
     content = stream.getvalue()
     name, column = ("s.tar", ()) if random.random() < 0.9 else ("s.parquet", ("--column", "image"))
     content = mutate(random, content) if random.random() < 0.7 else content
-    files = {"model.onnx": seeds.model(), name: _special(random, content)}
+    files = {"model.onnx": seeds.model(), name: special(random, content)}
     return Case(words=(*_PREDICT, name, "--out", "results", *column), files=files)
 
 
@@ -265,7 +266,7 @@ def journals(random: Random) -> Case:
     files = dict(_run(*_PREDICT, "a.png", "--out", "results"))
     name = random.choice([name for name in files if name.startswith("results/_")])
     value = json.loads(files[name])
-    files[name] = _special(random, json_bytes(random, mutate_json(random, value)))
+    files[name] = special(random, json_bytes(random, mutate_json(random, value)))
     if random.random() < 0.3:
         files["results/_progress.jsonl"] = mutate(
             random, json.dumps({"number": 0, "file": "../../outside/secret.bin"}).encode()
@@ -279,7 +280,7 @@ def caches(random: Random) -> Case:
     files = dict(_run(*words))
     cached = [name for name in files if name.startswith("own_cache")]
     name = random.choice(cached)
-    files[name] = _special(random, mutate(random, files[name], rounds=3), 0.1)
+    files[name] = special(random, mutate(random, files[name], rounds=3), 0.1)
     sums = next(one for one in cached if one.endswith("digests.json"))
     if random.random() < 0.4 and name != sums:
         files[sums] = f"{hashlib.sha256(files[name]).hexdigest()}  {Path(name).name}\n".encode()

@@ -1,5 +1,6 @@
 """ONNX graphs, damaged as bytes and as structure, and the cards inside them."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from random import Random
@@ -53,7 +54,8 @@ def structures(random: Random) -> Case:
     """Valid protobuf with a hostile structure."""
     model = onnx.ModelProto.FromString(random.choice(_seeds()))
     for _ in range(random.randint(1, 3)):
-        random.choice(_STRUCTURES)(random, model)
+        with contextlib.suppress(IndexError):  # an earlier change may have left no node to change
+            random.choice(_STRUCTURES)(random, model)
     return _case(random, model.SerializeToString())
 
 

@@ -104,7 +104,7 @@ def test_averaged_weights_on_request(content):
         ({"a": PLAIN}, {"key": "b"}, "must hold an HRNet under 'b', got them under 'a'"),
         ({"_fsdp._flat_param": torch.ones(9)}, {}, "one shard of FSDP"),
         ({str(i): PLAIN for i in range(99)}, {}, None),
-        ({f"{i}": prefixed(f"{i}.") for i in range(99)}, {}, "at most 64 models, got 99"),
+        ({f"{i}": prefixed(f"{i}.") for i in range(99)}, {}, "at most 8 models, got 99"),
     ],
 )
 def test_what_cannot_be_chosen_is_refused(content, options, message):
