@@ -39,11 +39,14 @@ def check_tensors(card: ModelCard, name: str) -> None:
 
 
 def _check_channels(card: ModelCard, name: str) -> None:
-    """Refuse outputs that hold more or fewer classes than the card names."""
-    first, count = card.outputs[0].shape, len(card.classes)
+    """Refuse outputs of the head that hold more or fewer classes than the card names."""
+    if card.headless:
+        return
+    head = card.outputs[: len(card.outputs) - len(card.features)]
+    first, count = head[0].shape, len(card.classes)
     if card.output_kind is OutputKind.TOPK:
-        fits = len(card.outputs) == 2 and all(len(one.shape) == 2 for one in card.outputs)
-        fits = fits and all(isinstance(one.shape[1], str) or one.shape[1] <= count for one in card.outputs)
+        fits = len(head) == 2 and all(len(one.shape) == 2 for one in head)
+        fits = fits and all(isinstance(one.shape[1], str) or one.shape[1] <= count for one in head)
         wanted = f"two outputs (N, k) with k up to {count}"
     elif card.output_kind is OutputKind.LABELS:
         fits, wanted = len(first) == 3, "an output (N, H, W)"
