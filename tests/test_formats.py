@@ -88,7 +88,7 @@ def test_sidecars_fit_their_schema(photos_onnx):
     [
         ("task", "pose"),
         ("schema", 3),
-        ("classes", []),
+        ("classes", "coco"),
         ("preprocessing", {"mean": [1]}),
         ("unknown", 1),
         ("inputs", []),
