@@ -89,7 +89,7 @@ def test_sidecars_fit_their_schema(photos_onnx):
         ("task", "pose"),
         ("schema", 3),
         ("classes", "coco"),
-        ("preprocessing", {"mean": [1]}),
+        ("preprocessing", {"mean": [0.5] * 5}),
         ("unknown", 1),
         ("inputs", []),
     ],
