@@ -155,5 +155,6 @@ def _set_noise(prog: str, *, verbose: bool, quiet: bool) -> None:
         os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # Errors in the data of a TIFF are in OpenCV's log only.
     if os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR") == "ERROR" and "cv2" in sys.modules:
-        logs = sys.modules["cv2"].utils.logging
-        logs.setLogLevel(logs.LOG_LEVEL_ERROR)
+        logs = getattr(sys.modules["cv2"].utils, "logging", None)  # OpenCV 4.9 has none
+        if logs is not None:
+            logs.setLogLevel(logs.LOG_LEVEL_ERROR)
