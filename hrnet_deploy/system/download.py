@@ -65,7 +65,7 @@ def download(url: str, path: Path, *, digest: str | None = None, limit_bytes: in
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DownloadError(
             f"{shown_url(url)} must be downloadable, got: {failure_reason(error)}. "
-            f"Save it by hand as {path.name} in {path.parent}, or give --weights PATH."
+            f"Save it by hand as {path.name} in {path.parent}, or export a file with --weights."
         ) from error
     return path
 
