@@ -135,6 +135,15 @@ class ModelCard:
         """Whether the model computes features only."""
         return self.output_kind is OutputKind.FEATURES
 
+    def has_channels(self, count: int) -> bool:
+        """Return whether scores of so many channels suit the classes.
+
+        Two classes with a threshold have one channel, or two where the graph computes both probabilities.
+        """
+        if self.threshold is None:
+            return count == len(self.classes)
+        return count == 1 or (count == 2 and self.output_kind is OutputKind.PROBABILITIES)
+
     def __post_init__(self) -> None:
         normalize_enums(self, task=Task, precision=Precision, output_kind=OutputKind)
         self._check_types()

@@ -51,10 +51,9 @@ def _check_channels(card: ModelCard, name: str) -> None:
     elif card.output_kind is OutputKind.LABELS:
         fits, wanted = len(first) == 3, "an output (N, H, W)"
     else:
-        channels = count if card.threshold is None else 1
         rank = 2 if card.task is Task.CLASSIFICATION else 4
-        fits = len(first) == rank and (isinstance(first[1], str) or first[1] == channels)
-        wanted = f"an output of {rank} dimensions with {channels} in the second"
+        fits = len(first) == rank and (isinstance(first[1], str) or card.has_channels(first[1]))
+        wanted = f"an output of {rank} dimensions with the channels in the second"
     if not fits:
         shapes = ", ".join(str(one.shape) for one in card.outputs)
         raise ArtifactError(f"{name} needs {wanted} for the {count} classes of its card, got {shapes:.120}. {_AGAIN}")

@@ -40,6 +40,7 @@ class FeatureNetwork(nn.Module):
         self._wanted = ((LOGITS,) if head else ()) + blocks
         strides = {name: stride_of(name) for name in self.features}
         self.outputs = {LOGITS: 4, **strides} if head else strides
+        self.eval()  # a tracer restores the mode of the whole network, which must not become training
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Compute the outputs, float32, of normalized images (N, channels, H, W)."""

@@ -95,7 +95,8 @@ def _from_zoo(entry: ZooEntry) -> Path:
         check_digest(path, entry.digest)
         return path
     raise DownloadError(
-        f"{entry.name} must be fetched by hand, got no file {path}. {entry.note} Save it there, or export a file with --weights."
+        f"{entry.name} must be fetched by hand, got no file {path}. {entry.note} Save it there, or export a file with "
+        "--weights."
     )
 
 

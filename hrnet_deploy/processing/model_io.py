@@ -99,7 +99,7 @@ def _check_row(card: ModelCard, outputs: Sequence[NDArray[Any]]) -> None:
         fits = not first.size or bool(first.max() < count and first.min() >= 0)
         got = "others"
     else:
-        fits = first.ndim > 0 and first.shape[0] == (count if card.threshold is None else 1)
+        fits = first.ndim > 0 and card.has_channels(first.shape[0])
         got = f"an output of {first.shape}"
     if not fits:
         raise ArtifactError(f"model must compute the {count} classes of its card, got {got}. Export it again.")

@@ -232,7 +232,7 @@ CALIBRATIONS = [
     ("an unknown target", [*PICTURES, "--qdq-target", "openvino"], "tensorrt"),
     ("an unknown block", [*SMALL, "{broken}/pictures", "--keep-fp", "stage9"], "stage9.*Blocks: conv0-5"),
     ("nothing left to quantize", [*SMALL, "{broken}/pictures", "--keep-fp", "*"], "Keep less"),
-    ("no images", [*PICTURES, "--calib-images", "0"], "at least 1"),
+    ("no images", [*PICTURES, "--calib-images", "0"], "must be 1 to"),
     ("no simplification", [*PICTURES, "--no-simplify"], "--no-simplify"),
     ("an image that is none", [*SMALL, "{broken}/with_text"], "text.jpg"),
     ("values that are NaN", [*SMALL, "{broken}/black"], "must be finite, got NaN"),

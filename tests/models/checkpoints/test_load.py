@@ -131,7 +131,7 @@ def test_timm_config_refines_the_preprocessing(tmp_path, small_state):
                 {"crop_mode": "border"},
                 {"crop_pct": 0},
                 {"crop_pct": "x"},
-                {"mean": [1]},
+                {"mean": [1, 1]},
                 {"std": [0, 0, 0]},
                 {"mean": None},
                 {"input_size": [224, 224]},
