@@ -1,5 +1,6 @@
 """The folder in which the handbook's commands run: small trained models and real images, named as the pages do."""
 
+import json
 import os
 import shutil
 import stat
@@ -37,6 +38,10 @@ def make_inputs(folder):
     names = (DEMO / "photos10.txt").read_text().split()
     state = load_file(DEMO / "hrnet_w18_small_v1_photos10.safetensors")
     torch.save({"state_dict": state, "meta": {"CLASSES": names}}, folder / "w18.pth")
+    # Small images keep the run short; the file is read for classifiers under the official and timm's names.
+    small = {"input_size": [3, 64, 64], "crop_pct": 1.0, "interpolation": "bilinear"}
+    config = {"architecture": "hrnet_w18_small", "num_classes": len(names), "pretrained_cfg": small}
+    (folder / "config.json").write_text(json.dumps(config))
     shutil.copy(DEMO / "hrnetv2_w18_small_v1_street.pth", folder / "street.pth")
     shutil.copy(DEMO / "photos10.txt", folder / "classes.txt")
     _publish(state, names, folder)
@@ -49,7 +54,7 @@ def make_inputs(folder):
         shutil.copy(path, photos / f"{number}.jpg")
     shutil.copy(photos / "0.jpg", folder / "cat.jpg")
     shutil.copy(min((DATA / "street" / "leftImg8bit" / "val").rglob("*.png")), folder / "street.png")
-    (folder / "list.txt").write_text("".join(f"{path}\n" for path in sorted(photos.iterdir())))
+    (folder / "list.txt").write_text("".join(f"photos/{path.name}\n" for path in sorted(photos.iterdir())))
     (folder / "shards").mkdir()
     with tarfile.open(folder / "shards" / "0.tar", "w") as shard:
         for path in sorted(photos.iterdir())[:2]:
