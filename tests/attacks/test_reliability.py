@@ -28,7 +28,7 @@ from hrnet_deploy.report import write_report
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("HRNET_DEPLOY_KILLS", "4"))
+KILLS = int(os.environ.get("HRNET_DEPLOY_KILLS", "2"))
 SOAK_S = float(os.environ.get("HRNET_DEPLOY_SOAK_S", "20"))
 THREADS = 8
 NAMES = ("fp32", "int8", "traced", "triton", "report", "save", "jsonl", "masks")

@@ -16,7 +16,7 @@ import pytest
 from helpers.http_server import form, http_server
 
 pytestmark = pytest.mark.slow
-FUZZED = int(os.environ.get("HRNET_DEPLOY_FUZZED_REQUESTS", "300"))
+FUZZED = int(os.environ.get("HRNET_DEPLOY_FUZZED_REQUESTS", "150"))
 SEED = 20261129
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
 PREDICT = b"POST /models/photos/predict HTTP/1.1\r\nHost: localhost\r\n"
