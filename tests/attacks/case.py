@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import tempfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -16,10 +17,10 @@ def _fifo(path: Path) -> None:
 
 
 def _socket(path: Path) -> None:
-    short = path.with_name("s")  # an address has at most 107 bytes
-    with socket.socket(socket.AF_UNIX) as server:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as server:
+        short = Path(folder) / "s"  # an address has at most 107 bytes
         server.bind(str(short))
-    short.rename(path)
+        shutil.move(short, path)
 
 
 def _link(target: str):
