@@ -10,7 +10,7 @@ from hrnet_deploy.cli.console import print_message
 from hrnet_deploy.engines.remote.address import is_url
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.models.variants import find_variant
-from hrnet_deploy.models.zoo import has_name, named_entry
+from hrnet_deploy.models.zoo import named_entry
 from hrnet_deploy.spec import Precision
 from hrnet_deploy.system.progress import bar
 
@@ -21,13 +21,14 @@ def named_models(args: argparse.Namespace) -> list[str]:
     UsageError: names and files together, or --precision for files, which have their own.
     """
     words = [word.strip() for text in args.artifacts for word in _parts(text)]
-    named = [word for word in words if not is_url(word) and not Path(word).exists() and _is_name(word)]
-    if named and len(named) < len(words):
-        other = next(word for word in words if word not in named)
-        raise UsageError(f"artifacts must be all names or all files, got {named[0]} and {other}. Measure them in turn.")
+    variants = {word: _variant(word) for word in words}
+    named = {word: variant for word, variant in variants.items() if variant is not None}
+    if named and len(named) < len(variants):
+        name, other = next(iter(named)), next(word for word in words if word not in named)
+        raise UsageError(f"artifacts must be all names or all files, got {name} and {other}. Measure them in turn.")
     if args.precision is not None and not named:
         raise UsageError(f"--precision applies to models by name only, got {args.artifacts[0]}. Leave it out.")
-    return list(dict.fromkeys(_variant(word) for word in named))
+    return list(dict.fromkeys(named.values()))
 
 
 def speed_artifacts(args: argparse.Namespace, variants: Sequence[str]) -> list[Path]:
@@ -43,19 +44,16 @@ def _parts(text: str) -> list[str]:
     return text.split(",") if not is_url(text) and not Path(text).exists() else [text]
 
 
-def _is_name(word: str) -> bool:
-    if has_name(word):
-        return True
+def _variant(word: str) -> str | None:
+    """Return the architecture that a word names; None for a file, a URL or another word."""
+    if is_url(word) or Path(word).exists():
+        return None
+    if (entry := named_entry(word)) is not None:
+        return entry.variant
     try:
-        find_variant(word)
+        return find_variant(word).name
     except UsageError:
-        return False
-    return True
-
-
-def _variant(word: str) -> str:
-    entry = named_entry(word)
-    return entry.variant if entry is not None else find_variant(word).name
+        return None
 
 
 def _precisions(text: str) -> list[Precision]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from hrnet_deploy import limits
 from hrnet_deploy.cli.console import print_error, print_lines, print_result
 from hrnet_deploy.errors import UsageError, one_line
 from hrnet_deploy.version import VERSION
+
+_Number = TypeVar("_Number", int, float)
 
 
 class Parser(argparse.ArgumentParser):
@@ -62,30 +65,22 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
     Returns:
         A function that argparse calls; its error names the limits.
     """
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {low} to {high}, got {text!r:.60}")
-        return value
-
-    return read
+    return _between(int, low, high, f"a whole number from {low} to {high}")
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
     """Create the type of a flag's number, as `whole_number`; infinity and NaN are refused."""
+    return _between(float, low, high, f"a number from {low:g} to {high:g}")
 
-    def read(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must be a number from {low:g} to {high:g}, got {text!r:.60}")
-        return value
+
+def _between(convert: Callable[[str], _Number], low: _Number, high: _Number, wanted: str) -> Callable[[str], _Number]:
+    """Create the type of a number within limits."""
+
+    def read(text: str) -> _Number:
+        with contextlib.suppress(ValueError):
+            if low <= (value := convert(text)) <= high:
+                return value
+        raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r:.60}")
 
     return read
 

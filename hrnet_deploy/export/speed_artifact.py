@@ -5,9 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import cv2
-
 from hrnet_deploy.export.entry_point import export
+from hrnet_deploy.imaging.drawing import write_image
 from hrnet_deploy.imaging.synthetic_images import synthetic_images
 from hrnet_deploy.models.variants import find_variant
 from hrnet_deploy.spec import Precision
@@ -37,6 +36,6 @@ def speed_artifact(variant: str, precision: Precision) -> Path:
         return path
     with tempfile.TemporaryDirectory() as folder:
         for number, image in enumerate(synthetic_images(_IMAGES, _IMAGE_HW)):
-            cv2.imwrite(str(Path(folder, f"{number}.png")), image)
+            write_image(Path(folder, f"{number}.png"), image)
         export(name, weights="random", precision="int8", calib_data=folder, keep_rejected=True, output=path)
     return path
