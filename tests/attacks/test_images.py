@@ -148,7 +148,7 @@ HOSTILE = {
     "pgm of texts without data": b"P2 10000 10000 255\n" + b"1 " * 100,
     "ppm of a huge number": b"P6 " + b"9" * 5000 + b" 4 255\n" + bytes(100),
     "gif without pixels of 65535x2700": b"GIF89a" + struct.pack("<HHBBB", 65_535, 2700, 0, 0, 0) + b",;",
-    "avif of another size": avif_of(13_000, 13_000),
+    "avif scaled to 196 megapixels": avif_of(14_000, 14_000),
     "jp2 of 1x1 tiles": jp2_of(1, 250),
     "jp2 of one huge tile": jp2_of(13_000, 13_000),
     "webp of a canvas of 2^48 pixels": b"RIFF"
