@@ -13,8 +13,8 @@ demo: .venv/demo.installed  ## export the demo models, run them on a real image 
 test test-fast coverage: export OMP_NUM_THREADS ?= 1
 TESTS := -m pytest -n auto --maxprocesses 4 --dist worksteal
 
-test: .venv/dev.installed  ## every test that this machine can run
-	@$(BIN)/python $(TESTS)
+test: .venv/dev.installed  ## every test that this machine can run; TESTS_OF=slow: only those that `test-fast` leaves out
+	@$(BIN)/python $(TESTS) $(if $(TESTS_OF),-m $(TESTS_OF))
 
 test-fast: .venv/dev.installed  ## the tests that take seconds, for the edit-run loop
 	@$(BIN)/python $(TESTS) -m "not slow"

@@ -1,6 +1,6 @@
 """The time of a new user's three journeys, from a clean clone to the result.
 
-    python benchmarks/journeys.py [--out benchmarks/results/journeys.md]
+    python benchmarks/journeys.py [--torch-index none] [--out benchmarks/results/journeys.md]
 
 Each journey clones this repository, makes a virtual environment, installs the extras that its pages name, and types the
 commands of these pages, in their order. The images are those of ../shared/data, the weights those of demo/.
@@ -23,7 +23,7 @@ from hrnet_deploy.system.text_table import Table
 
 ROOT = Path(__file__).resolve().parents[1]
 _STREET = "hrnet-export --weights street.pth --no-align-corners --imgsz 360x480"
-_INDEX = ["--extra-index-url", "https://download.pytorch.org/whl/cpu"]
+_TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,9 @@ def main() -> None:
     """Time every journey and print or write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--torch-index", default=_TORCH_INDEX, help='where pip finds torch for CPUs; "none": where it looks by itself'
+    )
     args = parser.parse_args()
     sys.path.insert(0, str(ROOT / "tests"))
     make_inputs = importlib.import_module("helpers.docs_world").make_inputs
@@ -86,7 +89,7 @@ def main() -> None:
         inputs.mkdir()
         make_inputs(inputs)
         for number, journey in enumerate(JOURNEYS):
-            rows += _walk(journey, Path(folder) / str(number), inputs)
+            rows += _walk(journey, Path(folder) / str(number), inputs, args.torch_index)
     table = Table(("journey", "step", "s"), rows, ("journey", "step"))
     notes = [f"- {line}" for line in describe(before, take_snapshot())]
     pages = [f"- {journey.title}: {journey.pages}" for journey in JOURNEYS]
@@ -96,17 +99,18 @@ def main() -> None:
         args.out.write_text(text, encoding="utf-8")
 
 
-def _walk(journey: Journey, folder: Path, inputs: Path) -> list[tuple[str, str, str]]:
+def _walk(journey: Journey, folder: Path, inputs: Path, torch_index: str) -> list[tuple[str, str, str]]:
     """Clone, install, and type the commands; one row per step and one for the sum."""
     folder.mkdir()
     python = folder / "clone" / ".venv" / "bin" / "python"
     words = {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder)}
     environment = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "VIRTUAL_ENV"}} | words
+    index = [] if torch_index == "none" else ["--extra-index-url", torch_index]
     steps = [
         (["git", "clone", "-q", str(ROOT), str(folder / "clone")], folder, "git clone"),
         ([sys.executable, "-m", "venv", str(python.parents[1])], folder, "python -m venv"),
         (
-            [str(python), "-m", "pip", "install", "-q", "-c", "constraints.txt", f".[{journey.extras}]", *_INDEX],
+            [str(python), "-m", "pip", "install", "-q", "-c", "constraints.txt", f".[{journey.extras}]", *index],
             folder / "clone",
             f"pip install '.[{journey.extras}]'",
         ),

@@ -118,12 +118,18 @@ def zoo_table(source: str, task: str) -> str:
     score = "top-1 / top-5, %" if task == "classification" else "mIoU, %"
     lines = [f"| name here | published file | {score} | input | resize, crop, filter |", "|:--|:--|:--|:--|:--|"]
     for row in rows:
-        file_name = f"[{row['filename']}]({row['url']})" if row["url"] else row["filename"]
+        file_name = _breakable(row["filename"], "_")
+        file_name = f"[{file_name}]({row['url']})" if row["url"] else file_name
         figures = row["miou"] or " / ".join(filter(None, (row["top1"], row["top5"]))) or "not published"
         prepared = f"{row['resize']}, {row['crop_pct']}, {row['interpolation']}"
-        name = f"`{row['variant']}.{row['tag']}`"
-        lines.append(f"| {name} | {file_name} | {figures} | {row['height']}x{row['width']} | {prepared} |")
+        name = _breakable(f"{row['variant']}.{row['tag']}", ".")
+        lines.append(f"| <code>{name}</code> | {file_name} | {figures} | {row['height']}x{row['width']} | {prepared} |")
     return "\n".join(lines)
+
+
+def _breakable(name: str, after: str) -> str:
+    """Allow a line break after some characters of a long name in a table."""
+    return "<wbr>".join(re.split(f"(?<=[{after}])", html.escape(name))).replace("_", "&#95;")
 
 
 def export_options() -> str:

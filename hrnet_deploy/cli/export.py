@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from hrnet_deploy.cli.parser import add_special_flag, add_strict_flag, check_str
 from hrnet_deploy.export import option_values
 from hrnet_deploy.export.option_declaration import Declaration, flag
 from hrnet_deploy.export.options import declarations
+from hrnet_deploy.json_text import parse_json
 
 _FILES = (".onnx", ".engine")
 
@@ -81,7 +81,7 @@ def _classes(text: str) -> str | list[str]:
     if not text.startswith("["):
         return text
     try:
-        names: list[str] = json.loads(text)
+        names: list[str] = parse_json(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"must be a file or a JSON list of names, got {text!r:.80}") from error
     return names

@@ -7,7 +7,6 @@ Source: https://github.com/triton-inference-server/python_backend (README.md, Bu
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from hrnet_deploy.artifact.card import card_from_metadata
 from hrnet_deploy.errors import DeviceError, HrnetDeployError, ImageError, one_line
 from hrnet_deploy.imaging.frame import Item
 from hrnet_deploy.imaging.sources import read_frame
+from hrnet_deploy.json_text import parse_json
 from hrnet_deploy.processing.image_pipeline import ImagePipeline, Prepared, Unusable
 from hrnet_deploy.processing.prefetch import readers
 from hrnet_deploy.protocols import Tensors
@@ -47,7 +47,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Read the card from the configuration."""
-        config = json.loads(args["model_config"])
+        config = parse_json(args["model_config"])
         parameters = {key: entry["string_value"] for key, entry in config["parameters"].items()}
         self._model = parameters[MODEL_KEY]
         self._card = card_from_metadata(parameters, args["model_name"])

@@ -118,9 +118,10 @@ def is_segmentation(names: Iterable[str]) -> bool:
 
 def check_stages(shapes: Shapes, origin: str) -> None:
     """Refuse tensors without the stages of an HRNet."""
-    if not set(_STAGES) <= {name.partition(".")[0] for name in shapes}:
+    missing = [stage for stage in _STAGES if stage not in {name.partition(".")[0] for name in shapes}]
+    if missing:
         raise CheckpointError(
-            f"{origin} must hold an HRNet, got tensors such as {_few(shapes)} and no stage2 to stage4. "
+            f"{origin} must hold an HRNet, got tensors such as {_few(shapes)} and no {', '.join(missing)}. "
             "Check that it is the right file."
         )
 
