@@ -31,9 +31,8 @@ from hrnet_deploy.imaging.sources import read_frame
 from hrnet_deploy.models.weights import resolve_weights
 from hrnet_deploy.processing.preprocess import Preprocessor
 from hrnet_deploy.protocols import Tensors
-from hrnet_deploy.spec import ModelCard, Precision, Preprocessing, Resize, TensorSpec
+from hrnet_deploy.spec import ChannelOrder, ModelCard, Precision, Preprocessing, Resize, TensorSpec
 
-_FLOAT = TensorSpec("input", "float32", ("batch", 3, "height", "width"))
 _PIXELS = TensorSpec("input", "uint8", ("batch", "height", "width", 3))
 
 
@@ -69,6 +68,10 @@ def measure_waterfall(
         raise UsageError("a waterfall needs an artifact at its end, got none. Name one.")
     with open_models(list(artifacts), device=device, backend=backend, threads=threads, streams=1) as ends:
         card = ends[0].info.card
+        if card.preprocessing.channel_order is ChannelOrder.RGBA:
+            raise UsageError(
+                f"a waterfall needs images of a data set, got the RGBA model {ends[0].info.name}. Leave it out."
+            )
         origin = _open(card, model, weights, task) if source is None else source
         lineage = origin.info.lineage
         for info in (end.info for end in ends):
@@ -121,7 +124,9 @@ def _stages(
         card,
         precision=Precision.FP32,
         preprocessing=in_channel_order(card.preprocessing, origin.info.preprocessing.channel_order),
-        inputs=(_FLOAT,),
+        inputs=(
+            TensorSpec("input", "float32", ("batch", card.preprocessing.channel_order.channels, "height", "width")),
+        ),
         outputs=(TensorSpec("logits", "float32", ("batch", len(card.classes))),),
         output_kind=origin.info.output_kind,
         pixels_in=False,
@@ -135,7 +140,9 @@ def _stages(
     own = "checkpoint, its own preprocessing"
     try:
         own_transform(np.zeros((8, 9, 3), np.uint8), plain.preprocessing)
-        whole = dataclasses.replace(plain.preprocessing, resize=Resize.NONE, size_hw=None)
+        order = plain.preprocessing.channel_order
+        order = ChannelOrder.RGB if order is ChannelOrder.GRAY else order
+        whole = Preprocessing(resize=Resize.NONE, size_hw=None, channel_order=order)
         takes_pixels = dataclasses.replace(plain, preprocessing=whole, inputs=(_PIXELS,), pixels_in=True)
         yield own, _Original(origin, takes_pixels, plain.preprocessing)
     except MissingDependencyError as error:

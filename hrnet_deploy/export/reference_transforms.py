@@ -9,21 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import MissingDependencyError
-from hrnet_deploy.spec import Interpolation, Preprocessing, Resize, Rounding
+from hrnet_deploy.spec import ChannelOrder, Interpolation, Preprocessing, Resize, Rounding
 
 
 def own_transform(pixels: NDArray[np.uint8], spec: Preprocessing) -> NDArray[np.float32]:
-    """Resize, crop and normalize one image, uint8 (H, W, 3) in the network's channel order, to float32 (3, h, w).
+    """Resize, crop and normalize one image to float32 (channels, h, w).
+
+    The image is uint8 (H, W, 3) in the network's channel order, or RGB for a network of gray images.
 
     Source: torchvision.transforms.functional (resize, center_crop, normalize); PaddleClas,
     ppcls/data/preprocess/ops/operators.py; HRNet-Semantic-Segmentation, lib/datasets/base_dataset.py.
     """
+    if spec.channel_order is ChannelOrder.GRAY:
+        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8)
     resized = _resize(pixels, _resized_hw((pixels.shape[0], pixels.shape[1]), spec), spec.interpolation)
     if spec.resize is Resize.SHORT_SIDE and spec.size_hw is not None:
         spare = [have - want for have, want in zip(resized.shape, spec.size_hw, strict=False)]
         top, left = (gap // 2 if spec.rounding is Rounding.PADDLE else round(gap / 2.0) for gap in spare)
         resized = resized[top : top + spec.size_hw[0], left : left + spec.size_hw[1]]
-    scaled = np.transpose(resized, (2, 0, 1)).astype(np.float32) / np.float32(255)
+    scaled = np.transpose(np.atleast_3d(resized), (2, 0, 1)).astype(np.float32) / np.float32(255)
     mean, std = (np.array(values, np.float32)[:, None, None] for values in (spec.mean, spec.std))
     return np.asarray((scaled - mean) / std, np.float32)
 

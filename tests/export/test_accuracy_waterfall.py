@@ -5,6 +5,8 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from hrnet_deploy.cli.export import main
 from hrnet_deploy.errors import UsageError
@@ -103,6 +105,8 @@ def test_other_weights_than_the_artefact_s_are_refused(street_onnx, weights, sha
         Preprocessing(resize="none", size_hw=None, mean=(0.1, 0.5, 0.9)),
         Preprocessing(size_hw=(160, 96), crop_pct=0.9),
         Preprocessing(resize="squash", size_hw=(64, 96), channel_order="bgr"),
+        Preprocessing().for_channels(1),
+        Preprocessing(interpolation="opencv-linear", rounding="paddle").for_channels(1),
     ],
     ids=str,
 )
@@ -111,3 +115,23 @@ def test_our_preprocessing_is_the_dialects_own(spec, size_hw):
     image = np.random.default_rng(0).integers(0, 256, (*size_hw, 3), np.uint8)
     whole = image if spec.channel_order.value == "bgr" else image[:, :, ::-1]
     np.testing.assert_allclose(own_transform(np.ascontiguousarray(whole), spec), Preprocessor(spec)(image), atol=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_network_of_another_number_of_channels(weights, channels, demo, shared, tmp_path):
+    tensors = load_file(weights)
+    kernel = tensors["conv1.weight"]
+    tensors["conv1.weight"] = (
+        kernel.sum(1, keepdim=True) if channels == 1 else torch.cat([kernel, 0 * kernel[:, :1]], 1)
+    )
+    save_file(tensors, own := tmp_path / "own.safetensors")
+    options = {"weights": own, "imgsz": 64, "resize": "squash", "classes": demo / "photos10.txt"}
+    done = export_artifact(**options, output=tmp_path / "own.onnx")
+    if channels == 4:
+        with pytest.raises(UsageError, match=r"got the RGBA model own\.onnx"):
+            measure_waterfall([done.path], shared / "data/photos", weights=own, limit=4)
+    else:
+        found = measure_waterfall([done.path], shared / "data/photos", weights=own, limit=20)
+        assert [step.agreement for step in found.steps[1:]] == [1, 1, 1, 1]
+        assert found.steps[0].value > 0.3  # a model of colors still recognizes many gray photos
