@@ -21,6 +21,8 @@ JPEG_SCAN_PIXELS = 2_000_000_000
 """Pixels of all scans of a JPEG together: 11 scans of the largest image, or 100 of 20 megapixels."""
 PNG_COMPRESSED_TEXTS = 32
 """Compressed texts and color profiles of a PNG, of which libpng keeps up to 8 MB each."""
+CAMERAS = 10_000
+"""Number of the last camera, plus one; OpenCV adds hundreds to choose a backend."""
 VIDEO_DECODE_BYTES = 7 << 28
 """Bytes of memory to decode one video, 1.75 GiB."""
 LIST_FILE_BYTES = 1 << 28

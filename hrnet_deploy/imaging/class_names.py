@@ -7,15 +7,15 @@ from pathlib import Path
 from hrnet_deploy.artifact.known_classes import CITYSCAPES_CLASSES, imagenet_classes
 from hrnet_deploy.errors import UsageError
 from hrnet_deploy.imaging.class_list import parse_class_list
-from hrnet_deploy.limits import TEXT_FILE_BYTES
+from hrnet_deploy.limits import CLASSES, TEXT_FILE_BYTES
 from hrnet_deploy.spec import Task
 from hrnet_deploy.system.text_file import read_text
 
 
 def default_classes(task: Task, count: int) -> tuple[str, ...]:
     """Choose names where a model has none: ImageNet's for 1000 classes, Cityscapes' for 19, else "class_0" ..."""
-    if count < 1:
-        raise UsageError(f"number of classes must be positive, got {count}. Give --num-classes or --classes.")
+    if not 0 < count <= CLASSES:
+        raise UsageError(f"number of classes must be 1 to {CLASSES}, got {count}. Check the output of the model.")
     if task is Task.CLASSIFICATION and count == 1000:
         return imagenet_classes()
     if task is Task.SEGMENTATION and count == len(CITYSCAPES_CLASSES):

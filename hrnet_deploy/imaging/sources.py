@@ -20,7 +20,7 @@ from hrnet_deploy.imaging.decode_image import from_array, from_bytes, from_pil, 
 from hrnet_deploy.imaging.decoder_process import video_frames
 from hrnet_deploy.imaging.frame import Frame, Item, VideoFrame
 from hrnet_deploy.imaging.image_url import fetch_image, url_scheme
-from hrnet_deploy.limits import IMAGE_FILE_BYTES
+from hrnet_deploy.limits import CAMERAS, IMAGE_FILE_BYTES
 from hrnet_deploy.system.regular_file import check_regular
 
 _SHOWN_URL = 200
@@ -130,7 +130,7 @@ def as_image_error(error: ImageError | MissingFileError) -> ImageError:
 
 def _walk(source: Any, name: str, read: Callable[..., Frame]) -> Iterator[Item]:
     source = _plain(source)
-    label = str(source) if isinstance(source, (str, Path)) or _is_number(source) else name
+    label = str(source) if isinstance(source, (str, Path)) or (_is_number(source) and source < CAMERAS) else name
     if is_single(source) or image_objects.is_unordered(source):
         yield Item(label, functools.partial(read, source, name))
     elif isinstance(source, (str, Path)) or _is_number(source):
@@ -149,7 +149,7 @@ def _collection(source: Any, read: Callable[..., Frame]) -> Iterator[Item]:
     """Find the images of a folder, pattern, video or camera."""
     kind = "camera" if _is_number(source) else _kind(source)
     if kind == "camera":
-        yield from _camera(int(str(source)), f"camera{source}")
+        yield from _camera(source)
     elif kind == "video":
         yield from _video(Path(str(source)))
     else:
@@ -169,8 +169,12 @@ def _video(path: Path) -> Iterator[Item]:
         raise ImageError(f"video '{path}' must hold frames, got none that decode. Convert it to MP4.")
 
 
-def _camera(number: int, name: str) -> Iterator[Item]:
-    """Read a camera frame by frame; closing the iterator releases it."""
+def _camera(source: Any) -> Iterator[Item]:
+    """Read a camera, given by its number, frame by frame; closing the iterator releases it."""
+    # The length of a text goes first, because int() refuses thousands of digits.
+    if (isinstance(source, str) and len(source) > len(str(CAMERAS))) or not 0 <= (number := int(source)) < CAMERAS:
+        raise ImageError(f"camera must have a number below {CAMERAS}, got a larger one or one below 0. Start with 0.")
+    name = f"camera{number}"
     capture = cv2.VideoCapture(number)
     try:
         if not capture.isOpened():

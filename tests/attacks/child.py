@@ -5,6 +5,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod"}
 _RUNS = {"os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.startfile", "pty.spawn"}
 _PROGRAMS = {"nvidia-smi", "uname", Path(sys.executable).name}
+_FOLDERS = ("HRNET_DEPLOY_CACHE", "XDG_CACHE_HOME", "HOME", "TMPDIR")
+"""Variables with which a user names folders to write to."""
 _LOCAL = {"127.0.0.1", "::1", "localhost"}
 _NAMES_THAT_RUN = {"os", "posix", "nt", "subprocess", "sys", "builtins", "runpy", "pty", CANARY_MODULE}
 
@@ -26,10 +29,11 @@ _NAMES_THAT_RUN = {"os", "posix", "nt", "subprocess", "sys", "builtins", "runpy"
 class Watch:
     """An audit hook; it writes each forbidden event as a line to a file descriptor."""
 
-    def __init__(self, descriptor: int, root: Path, named: tuple[str, ...]) -> None:
+    def __init__(self, descriptor: int, root: Path, named: tuple[str, ...], folders: Iterable[str]) -> None:
         self._descriptor = descriptor
         self._outside = os.fspath(root / OUTSIDE)
-        self._writable = tuple(os.fspath(root / name) for name in ("case", "cache", "tmp", "home"))
+        own = (root / name for name in ("case", "cache", "tmp", "home"))
+        self._writable = (*map(os.fspath, own), *(os.path.realpath(name) for name in folders))
         self._named = {os.path.abspath(name) for name in named if "\0" not in name}  # noqa: PTH100 - links stay
         self.active = True
 
@@ -70,7 +74,7 @@ def run(case: Case, root: Path, descriptor: int) -> int:
     os.environ.update(case.environment)
     tempfile.tempdir = os.fspath(root / "tmp")
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    watch = Watch(descriptor, root, case.words)
+    watch = Watch(descriptor, root, case.words, filter(None, map(case.environment.get, _FOLDERS)))
     sys.addaudithook(watch)
     try:
         return call(case.words)

@@ -54,6 +54,12 @@ def test_wnids_are_sorted_as_class_folders_are():
     assert len(imagenet_wnids()) == 1000
 
 
+@pytest.mark.parametrize("count", [-1, 0, 100_001, 2**31, 2**63])
+def test_a_graph_cannot_claim_any_number_of_classes(count):
+    with pytest.raises(UsageError, match=f"number of classes must be 1 to 100000, got {count}"):
+        default_classes(Task.CLASSIFICATION, count)
+
+
 def test_names_are_wordnets_first_lemmas():
     timm = importlib.util.find_spec("timm")
     if timm is None:

@@ -171,6 +171,16 @@ def test_closing_the_stream_releases_the_camera(monkeypatch):
     assert released == [0, 1]
 
 
+@pytest.mark.parametrize(
+    "number",
+    ["9" * 400, "9" * 5000, 10**5000, -1, np.int64(-3), 10_000, "10000"],
+    ids=lambda n: len(repr(n)) if isinstance(n, str) else type(n).__name__,
+)
+def test_the_number_of_a_camera_is_bounded(number):
+    with pytest.raises(ImageError, match="camera must have a number below 10000"):
+        next(frames(number))
+
+
 def test_threads_read_side_by_side():
     contents = [encode(".png", np.full((50, 60, 3), i, np.uint8)) for i in range(8)]
     wrong = []
