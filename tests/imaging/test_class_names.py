@@ -126,11 +126,6 @@ def test_default_classes(task, count, first, last):
     assert (len(names), names[0], names[-1]) == (count, first, last)
 
 
-def test_default_classes_refuses_none():
-    with pytest.raises(UsageError, match="must be positive, got 0"):
-        default_classes(Task.CLASSIFICATION, 0)
-
-
 def test_palette_of_cityscapes_is_its_own_and_may_be_changed_by_its_owner():
     colours = palette(list(CITYSCAPES_CLASSES))
     np.testing.assert_array_equal(colours, CITYSCAPES_PALETTE)
