@@ -108,7 +108,9 @@ def cases(folder: Path, models: list[Path]) -> dict[str, list[str]]:
         found[f"decode {name}"] = ["decode", str(path)]
         found[f"predict {name}"] = ["predict", str(models[0]), str(path)]
     found["decode a label image"] = ["label", str(folder / "label.png")]
-    found["hrnet-predict, 16 photos"] = ["command", "-", str(folder / "photos"), "--model", str(models[0])]
+    predict = ["command", "-", str(models[0]), str(folder / "photos")]
+    found["hrnet-predict, 16 photos"] = predict
+    found["hrnet-predict --save, 16 photos"] = [*predict, "--save", str(folder / "saved")]
     return found
 
 

@@ -8,8 +8,8 @@ from attacks.families import FAMILIES, make
 from attacks.fuzz import check_controls, fuzz, workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, forks and pidfd")]
-SEED, INPUTS = 1, 100
-EXPENSIVE = {"runs": 30, "caches": 40, "networks": 40}
+SEED, INPUTS = 1, 200
+EXPENSIVE = {"runs": 60, "caches": 100, "networks": 80}
 """Fewer inputs of families that take more than 0.1 s of a core each; all others take about 0.05 s."""
 
 
