@@ -34,6 +34,8 @@ from tqdm import tqdm
 
 _VARIES = r"'[^']*'?|/[^ ]*/|\\[xu][0-9a-f]+\S*|[0-9]{3,}|0x[0-9a-f]+|[0-9]+(?= (MiB|bytes))|[0-9.]+(?= s,)"
 KEPT = ROOT / "build" / "fuzz"
+COST = "\n## The cost of the checks\n"
+"""Last section of the table's file; benchmarks/hardening_cost.py measures it, and a new table keeps it."""
 _KEPT_PER_KIND = 5
 _LIBRARY = "lookups.so"
 _EVERY_PROGRAM = 100
@@ -232,7 +234,8 @@ def main() -> int:
     text, bad = write_table(tallies, controls, each=each, seed=args.seed, seconds=seconds, limit_s=SECONDS, note=note)
     print(text)
     if args.out:
-        args.out.write_text(text)
+        before = args.out.read_text() if args.out.exists() else ""
+        args.out.write_text("".join((text, *before.partition(COST)[1:])))
     return 1 if bad or note else 0
 
 
