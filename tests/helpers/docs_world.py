@@ -44,7 +44,7 @@ def make_inputs(folder):
     (folder / "config.json").write_text(json.dumps(config))
     shutil.copy(DEMO / "hrnetv2_w18_small_v1_street.pth", folder / "street.pth")
     shutil.copy(DEMO / "photos10.txt", folder / "classes.txt")
-    _publish(state, names, folder)
+    _publish(state, names, small, folder)
     for split in ("train", "val"):
         shutil.copytree(DATA / "photos" / split, folder / split)
     shutil.copytree(DATA / "street", folder / "cityscapes")
@@ -61,7 +61,7 @@ def make_inputs(folder):
             shard.add(path, path.name)
 
 
-def _publish(state, names, folder):
+def _publish(state, names, small, folder):
     """Write the same weights under the file names of the recipes, each as its code base stores them."""
     torch.save(state, folder / "hrnet_w18_small_model_v1.pth")
     hub = {"architecture": "hrnet_w18_small", "num_classes": len(names), "label_names": names}
@@ -69,7 +69,7 @@ def _publish(state, names, folder):
         state,
         folder / "hrnet_w18_small.ms_in1k",
         **hub,
-        pretrained_cfg={"crop_pct": 0.875, "interpolation": "bilinear"},
+        pretrained_cfg=small,
     )
     save_mm(state, folder / "hrnet-w18_3rdparty_8xb32_in1k_20220120-0c10b180.pth", CLASSES=names)
     save_paddle(state, folder / "HRNet_W18_C_pretrained.pdparams")
