@@ -130,7 +130,7 @@ def as_image_error(error: ImageError | MissingFileError) -> ImageError:
 
 def _walk(source: Any, name: str, read: Callable[..., Frame]) -> Iterator[Item]:
     source = _plain(source)
-    label = str(source) if isinstance(source, (str, Path)) or (_is_number(source) and source < CAMERAS) else name
+    label = str(source) if isinstance(source, (str, Path)) or (_is_number(source) and abs(source) < CAMERAS) else name
     if is_single(source) or image_objects.is_unordered(source):
         yield Item(label, functools.partial(read, source, name))
     elif isinstance(source, (str, Path)) or _is_number(source):

@@ -173,7 +173,7 @@ def test_closing_the_stream_releases_the_camera(monkeypatch):
 
 @pytest.mark.parametrize(
     "number",
-    ["9" * 400, "9" * 5000, 10**5000, -1, np.int64(-3), 10_000, "10000"],
+    ["9" * 400, "9" * 5000, 10**5000, -(10**5000), -1, np.int64(-3), 10_000, "10000"],
     ids=lambda n: len(repr(n)) if isinstance(n, str) else type(n).__name__,
 )
 def test_the_number_of_a_camera_is_bounded(number):
