@@ -28,10 +28,10 @@ _TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
 @dataclass(frozen=True)
 class Journey:
-    """A way through the handbook: its pages, the extras that they install, and their commands."""
+    """A way through the handbook: its pages, each linked from the one before, their extras and their commands."""
 
     title: str
-    pages: str
+    pages: tuple[str, ...]
     extras: str
     commands: tuple[str, ...]
 
@@ -39,7 +39,7 @@ class Journey:
 JOURNEYS = (
     Journey(
         "a timm file to FP16 on a CPU",
-        "README, First ten minutes, timm, CPUs and OpenVINO",
+        ("README.md", "docs/start.md", "docs/recipes/timm.md", "docs/guides/cpu.md"),
         "export,openvino",
         (
             "hrnet-export --weights hrnet_w18_small.ms_in1k/model.safetensors --precision fp16 -o fp16.onnx",
@@ -49,7 +49,7 @@ JOURNEYS = (
     ),
     Journey(
         "an own segmentation checkpoint to INT8 with a report",
-        "README, Your own checkpoint, INT8 and what it costs, Reading the report",
+        ("README.md", "docs/guides/checkpoint.md", "docs/guides/int8.md", "docs/guides/report.md"),
         "export,openvino",
         (
             f"{_STREET} -o street.onnx",
@@ -59,7 +59,7 @@ JOURNEYS = (
     ),
     Journey(
         "an engine for a T4, built without a GPU",
-        "README, Install, TensorRT for V100, T4, Ampere and later",
+        ("README.md", "docs/install.md", "docs/guides/tensorrt.md"),
         "export,cpu,tensorrt-rtx",
         (
             "hrnet-doctor --target t4",
@@ -92,7 +92,10 @@ def main() -> None:
             rows += _walk(journey, Path(folder) / str(number), inputs, args.torch_index)
     table = Table(("journey", "step", "s"), rows, ("journey", "step"))
     notes = [f"- {line}" for line in describe(before, take_snapshot())]
-    pages = [f"- {journey.title}: {journey.pages}" for journey in JOURNEYS]
+    notes.append(
+        f"- torch comes from {'where pip looks by itself' if args.torch_index == 'none' else args.torch_index}"
+    )
+    pages = [f"- {journey.title}: {', '.join(journey.pages)}" for journey in JOURNEYS]
     text = "\n".join(["# A new user's journeys", "", *notes, *pages, "", *table.markdown(), ""])
     print(text)
     if args.out is not None:

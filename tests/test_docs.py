@@ -1,10 +1,12 @@
 """README.md and docs/: every command and every Python block runs, or the page says why not; links lead somewhere."""
 
-import importlib
+import importlib.util
+import itertools
 import os
 import re
 import shlex
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +111,22 @@ def test_the_blocks_of_a_page_run_in_order(page, world, tmp_path):
         if block.mark == "exits with" and block.shown:
             for line in block.shown.splitlines():
                 assert line.strip() in " ".join(printed.split()), f"{block} shows: {line}\ngot: {printed}"
+
+
+def journeys():
+    loader = importlib.util.spec_from_file_location("journeys", ROOT / "benchmarks" / "journeys.py")
+    module = importlib.util.module_from_spec(loader)
+    sys.modules["journeys"] = module  # dataclasses look their module up
+    loader.loader.exec_module(module)
+    return module.JOURNEYS
+
+
+@pytest.mark.parametrize("journey", journeys(), ids=lambda journey: journey.title)
+def test_each_page_of_a_journey_is_linked_from_the_one_before(journey):
+    for page, following in itertools.pairwise(journey.pages):
+        links = re.findall(r"\]\(([^)#\s]+)", (ROOT / page).read_text())
+        found = {os.path.normpath((ROOT / page).parent / link) for link in links}
+        assert os.fspath(ROOT / following) in found, f"{page} must link to {following}"
 
 
 def test_there_are_blocks_to_run():
