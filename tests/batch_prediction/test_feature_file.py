@@ -37,15 +37,15 @@ def test_an_npz_file_refuses_features_of_several_sizes_and_leaves_nothing(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 3])
-def test_a_parquet_file_holds_values_and_shapes(tmp_path, monkeypatch, count):
-    parquet = pytest.importorskip("pyarrow.parquet")
+def test_a_parquet_file_holds_values_and_shapes(arrow, tmp_path, monkeypatch, count):
     monkeypatch.setattr("hrnet_deploy.batch_prediction.feature_file._GROUP_BYTES", 100)
     sides = range(2, 2 + count)
     with open_feature_file(tmp_path / "f.parquet") as file:
         for side in sides:
             file.add(result(f"{side}", side))
-    rows = parquet.read_table(tmp_path / "f.parquet").to_pylist()
+    rows = arrow.parquet.read_table(tmp_path / "f.parquet").to_pylist()
     assert [row["name"] for row in rows] == [f"{side}" for side in sides]
     for row, side in zip(rows, sides, strict=True):
         values = np.array(row["map_4"], np.float32).reshape(row["map_4_shape"])
