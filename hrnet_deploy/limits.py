@@ -25,6 +25,12 @@ CAMERAS = 10_000
 """Number of the last camera, plus one; OpenCV adds hundreds to choose a backend."""
 VIDEO_DECODE_BYTES = 7 << 28
 """Bytes of memory to decode one video, 1.75 GiB."""
+TABLE_DECODE_BYTES = 7 << 28
+"""Bytes of memory to read the rows of a Parquet table, 1.75 GiB; its pages are compressed."""
+TABLE_DECODE_SECONDS = 60
+"""Seconds to read the next row of a Parquet table; the first one comes after all rows before it in its row group."""
+TABLE_ROWS = 1 << 26
+"""Rows of a Parquet table."""
 LIST_FILE_BYTES = 1 << 28
 """Bytes of a list of images, or of images and labels; ImageNet's 1.3 million lines have 50 MB."""
 LIST_LINES = 3_000_000

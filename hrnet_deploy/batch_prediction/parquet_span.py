@@ -13,11 +13,11 @@ from typing import Any
 from hrnet_deploy.batch_prediction.file_stamp import FileStamp
 from hrnet_deploy.batch_prediction.stored_image import StoredImage
 from hrnet_deploy.errors import ImageError, MissingDependencyError, UsageError, one_line
-from hrnet_deploy.limits import IMAGE_FILE_BYTES
+from hrnet_deploy.imaging.decoder_process import DecoderError, table_values
+from hrnet_deploy.imaging.table_values import open_table
+from hrnet_deploy.limits import IMAGE_FILE_BYTES, LINE_CHARACTERS, LIST_FILE_BYTES, LIST_LINES, TABLE_ROWS
 from hrnet_deploy.system.regular_file import check_regular
 
-_ROWS_AT_A_TIME = 32
-_READ_BYTES = 1 << 20
 _BROKEN = (OSError, ValueError, MemoryError, RuntimeError, LookupError, TypeError)
 """Bases of all errors of Arrow."""
 
@@ -89,51 +89,46 @@ def list_parquet(path: Path, name: str, column: str) -> ParquetSpan | list[str]:
         rows = table.metadata.num_rows
         return ParquetSpan(os.path.abspath(path), name, FileStamp.of(str(path)), column, 0, rows)  # noqa: PTH100
     if kinds.is_string(kind) or kinds.is_large_string(kind):
-        texts = list(_values(str(path), column, 0, table.metadata.num_rows))
-        if None in texts:
-            raise UsageError(f"column '{column}' must hold a path in each row, got null in row {texts.index(None)}.")
-        return texts
+        return list(_paths(str(path), column, table.metadata.num_rows))
     raise UsageError(f"column '{column}' of {name} must hold bytes or paths, got {kind}. Choose another.")
 
 
 def _open(path: str, name: str) -> Any:
     """Open a file whose pages are read one by one."""
-    parquet = import_pyarrow("pyarrow.parquet", "a Parquet source")
+    import_pyarrow("pyarrow.parquet", "a Parquet source")
     check_regular(Path(path), "Parquet file")
     try:
-        table = parquet.ParquetFile(path, buffer_size=_READ_BYTES, pre_buffer=False)
+        table = open_table(path)
         rows = [table.metadata.row_group(group).num_rows for group in range(table.metadata.num_row_groups)]
         _ = table.schema_arrow  # parsed now
     except _BROKEN as error:
         raise _damaged(name, error) from error
     if min(rows, default=0) < 0 or sum(rows) != table.metadata.num_rows:
         raise _damaged(name, ValueError("its row groups do not add up"))
+    if sum(rows) > TABLE_ROWS:
+        raise UsageError(f"Parquet file must have at most {TABLE_ROWS} rows, got {sum(rows)} in {name}. Divide it.")
     return table
 
 
-def _values(path: str, column: str, start: int, stop: int) -> Iterator[Any]:
-    """Yield the values of some rows, of Hugging Face's images the bytes."""
-    table = _open(path, path)
-    groups, skipped, first = [], 0, 0
-    for group in range(table.metadata.num_row_groups):
-        last = first + table.metadata.row_group(group).num_rows
-        if last > start and first < stop:
-            groups.append(group)
-        elif last <= start:
-            skipped = last
-        first = last
-    position = skipped
-    kinds = import_pyarrow("pyarrow.types", "a Parquet source")
-    names = [f"{column}.bytes" if kinds.is_struct(table.schema_arrow.field(column).type) else column]
+def _paths(path: str, column: str, rows: int) -> Iterator[str]:
+    """Yield the texts of a column."""
+    if rows > LIST_LINES:
+        raise UsageError(f"a list of paths must have at most {LIST_LINES} rows, got {rows} in {path}. Divide it.")
+    size = 0
+    for row, value in enumerate(_values(path, column, 0, rows)):
+        if value is None:
+            raise UsageError(f"column '{column}' must hold a path in each row, got null in row {row}.")
+        if len(value) > LINE_CHARACTERS * 4 or (size := size + len(value)) > LIST_FILE_BYTES:
+            raise UsageError(f"column '{column}' must hold paths, got longer texts at row {row}. Choose another.")
+        yield value.decode()
+
+
+def _values(path: str, column: str, start: int, stop: int) -> Iterator[bytes | None]:
+    """Yield the values of some rows, of Hugging Face's images the bytes, and of texts their UTF-8."""
+    import_pyarrow("pyarrow.parquet", "a Parquet source")
     try:
-        for batch in table.iter_batches(_ROWS_AT_A_TIME, row_groups=groups, columns=names, use_threads=False):
-            values = batch.column(0).slice(max(0, start - position), max(0, stop - max(start, position)))
-            position += len(batch)
-            for value in values.flatten()[0] if kinds.is_struct(values.type) else values:
-                yield value.as_py()
-            if position >= stop:
-                return
-    except _BROKEN as error:
+        yield from table_values(path, column, start, stop)
+    except DecoderError as error:
         raise _damaged(path, error) from error
 
 

@@ -1,12 +1,14 @@
 """The process that decodes for another one, with limited memory: it reads requests and writes pixels.
 
-A request is `REQUEST` and its content: an encoded image, or the path of a video. A reply is `REPLY` and its content:
-pixels (one reply to an image, one for each frame of a video), the text of an error, or nothing at the end of a video.
+A request is `REQUEST` and its content: an encoded image, the path of a video, or JSON for rows of a table. A reply is
+`REPLY` and its content: pixels (one reply to an image, one for each frame of a video), the values of some rows, the
+text of an error, or nothing at the end of a video or a table.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import struct
 import sys
@@ -17,13 +19,25 @@ import cv2
 import numpy as np
 
 from hrnet_deploy.errors import one_line
-from hrnet_deploy.limits import IMAGE_DECODE_BYTES, IMAGE_PIXELS, VIDEO_DECODE_BYTES
+from hrnet_deploy.imaging.table_values import column_values
+from hrnet_deploy.limits import (
+    IMAGE_DECODE_BYTES,
+    IMAGE_FILE_BYTES,
+    IMAGE_PIXELS,
+    TABLE_DECODE_BYTES,
+    VIDEO_DECODE_BYTES,
+)
 
 REQUEST = struct.Struct("<ciQ")
 """Kind, OpenCV's flags, bytes of the content."""
 REPLY = struct.Struct("<c4IdQ")
 """Kind, (height, width, channels, bytes of a sample), frames per second, bytes of the content."""
-IMAGE, VIDEO, ERROR, END = b"I", b"V", b"E", b"."
+IMAGE, VIDEO, TABLE, VALUES, ERROR, END = b"I", b"V", b"T", b"R", b"E", b"."
+NULL = -1
+"""Length of a null; the lengths, int64, are before the values."""
+_REPLY_BYTES = 1 << 20
+_REPLY_ROWS = 1 << 10
+_MEMORY = {IMAGE: IMAGE_DECODE_BYTES, VIDEO: VIDEO_DECODE_BYTES, TABLE: TABLE_DECODE_BYTES}
 _BACKENDS = (cv2.CAP_FFMPEG, cv2.CAP_MSMF, cv2.CAP_AVFOUNDATION)
 """Readers of video files; the others take names for patterns of images or for pipelines."""
 
@@ -36,10 +50,12 @@ def serve() -> None:
     while len(head := source.read(REQUEST.size)) == REQUEST.size:
         kind, flags, size = REQUEST.unpack(head)
         try:
-            with _memory_limit(IMAGE_DECODE_BYTES if kind == IMAGE else VIDEO_DECODE_BYTES):
+            with _memory_limit(_MEMORY[kind]):
                 content = source.read(size)
                 if kind == IMAGE:
                     _write_pixels(sink, _image(content, flags))
+                elif kind == TABLE:
+                    _write_values(sink, **json.loads(content))
                 else:
                     _write_frames(sink, os.fsdecode(content))
         except BrokenPipeError:  # nobody reads on
@@ -99,6 +115,37 @@ def _write_frames(sink: BinaryIO, path: str) -> None:
         _write(sink, END, b"")
     finally:
         capture.release()
+
+
+def _write_values(sink: BinaryIO, modules: list[str], rows: list[Any]) -> None:
+    """Write the values of rows (path, column, start, stop), with the modules of the process that asks."""
+    sys.path[:] = modules
+    lengths: list[int] = []
+    contents: list[bytes] = []
+    size = 0
+    for value in column_values(*rows):
+        content = value.encode() if isinstance(value, str) else value or b""
+        if len(content) > IMAGE_FILE_BYTES:
+            raise ValueError(f"a value has {len(content)} bytes, more than {IMAGE_FILE_BYTES}")
+        lengths.append(NULL if value is None else len(content))
+        contents.append(content)
+        size += len(content)
+        if size >= _REPLY_BYTES or len(lengths) == _REPLY_ROWS:
+            _flush_values(sink, lengths, contents)
+            size = 0
+    _flush_values(sink, lengths, contents)
+    _write(sink, END, b"")
+
+
+def _flush_values(sink: BinaryIO, lengths: list[int], contents: list[bytes]) -> None:
+    """Write values, and empty the lists."""
+    head = np.array(lengths, np.int64).tobytes()
+    sink.write(REPLY.pack(VALUES, len(lengths), 0, 0, 0, 0.0, len(head) + sum(map(len, contents))))
+    sink.write(head)
+    while contents:  # a large value is not held longer than needed
+        sink.write(contents.pop(0))
+    sink.flush()
+    lengths.clear()
 
 
 def _write_pixels(sink: BinaryIO, image: Any, fps: float = 0.0) -> None:

@@ -1,7 +1,8 @@
 """Decoding in a process of its own, with limits of memory and time.
 
-It is for formats whose headers do not bound what a decoder does (AVIF, GIF and JPEG 2000), and for videos. Whatever
-happens there, a crash too, is one ImageError here. A process is started at the first need and serves many images.
+It is for formats whose headers do not bound what a decoder does (AVIF, GIF and JPEG 2000), for videos and for Parquet
+tables. Whatever happens there, a crash too, is one error here. A process is started at the first need and serves many
+images.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import io
+import json
 import multiprocessing.spawn
 import os
 import subprocess
@@ -22,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrnet_deploy.errors import ImageError
-from hrnet_deploy.imaging.decoder_child import END, ERROR, IMAGE, REPLY, REQUEST, VIDEO
-from hrnet_deploy.limits import IMAGE_DECODE_SECONDS, IMAGE_PIXELS
+from hrnet_deploy.imaging.decoder_child import END, ERROR, IMAGE, NULL, REPLY, REQUEST, TABLE, VALUES, VIDEO
+from hrnet_deploy.limits import IMAGE_DECODE_SECONDS, IMAGE_FILE_BYTES, IMAGE_PIXELS, TABLE_DECODE_SECONDS
 
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from hrnet_deploy.imaging.decoder_child import serve; serve()"
 _PIPE_BYTES = 1 << 20
@@ -79,8 +81,27 @@ def video_frames(path: Path, what: str) -> Generator[tuple[NDArray[Any], float],
         raise ImageError(f"{what} cannot be opened ({error}). Check that it plays, or convert it to MP4.") from error
 
 
+def table_values(path: str, column: str, start: int, stop: int) -> Generator[bytes | None, None, None]:
+    """Read rows of a column of a Parquet file in another process.
+
+    Args:
+        path: the file.
+        column: a column of bytes or texts, or of structs with a field "bytes".
+        start: the first row, counted from 0.
+        stop: the row after the last one.
+
+    Yields:
+        The value of each row, a text as UTF-8; None for null.
+
+    Raises:
+        DecoderError: the file is damaged, or its rows cannot be read within the limits of memory and time.
+    """
+    with _borrowed() as process:
+        yield from process.values([path, column, start, stop])
+
+
 class DecoderError(Exception):
-    """A decoder failed; the message is a clause for an ImageError."""
+    """A decoder failed; the message is a clause for another error."""
 
 
 class DecoderProcess:
@@ -98,6 +119,7 @@ class DecoderProcess:
             _CAPTURE_OPTIONS: options,
             "OPENCV_FFMPEG_THREADS": os.environ.get("OPENCV_FFMPEG_THREADS", "4"),
             "OPENCV_IO_MAX_IMAGE_PIXELS": str(IMAGE_PIXELS),
+            "ARROW_DEFAULT_MEMORY_POOL": "system",  # the others reserve a gigabyte at their start
             # Each arena of glibc and each thread of OpenBLAS reserves addresses, which are limited.
             "MALLOC_ARENA_MAX": "1",
             "OPENBLAS_NUM_THREADS": "1",
@@ -134,6 +156,13 @@ class DecoderProcess:
             yield reply
             reply = self._within_time(self._read)
 
+    def values(self, rows: list[Any]) -> Generator[bytes | None, None, None]:
+        """Read rows of a table, given by path, column, start and stop."""
+        content = json.dumps({"modules": sys.path, "rows": rows}).encode()
+        self._within_time(lambda: self._send(TABLE, 0, content), TABLE_DECODE_SECONDS)
+        while (values := self._within_time(self._read_values, TABLE_DECODE_SECONDS)) is not None:
+            yield from values
+
     def close(self) -> None:
         """End the process."""
         self._process.kill()
@@ -165,26 +194,46 @@ class DecoderProcess:
 
     def _request(self, kind: bytes, flags: int, content: bytes) -> _Reply | None:
         """Send one request and read the first reply."""
-        self.is_free = False
-        self._input.write(REQUEST.pack(kind, flags, len(content)))
-        self._input.write(content)
-        self._input.flush()
+        self._send(kind, flags, content)
         reply = self._read()
         self.is_free = self.is_free or kind == IMAGE
         return reply
 
+    def _send(self, kind: bytes, flags: int, content: bytes) -> None:
+        self.is_free = False
+        self._input.write(REQUEST.pack(kind, flags, len(content)))
+        self._input.write(content)
+        self._input.flush()
+
     def _read(self) -> _Reply | None:
-        """Read one reply; None at the end of a video."""
-        kind, height, width, channels, item, fps, size = REPLY.unpack(self._receive(REPLY.size).data)
-        self.is_free = kind in {END, ERROR}
+        """Read pixels; None at the end of a video."""
+        kind, height, width, channels, item, fps, size = self._read_head()
         if kind == END:
             return None
-        if kind == ERROR:
-            raise DecoderError(bytes(self._receive(min(size, _REASON_BYTES))).decode("utf-8", "replace"))
         if item not in {1, 2} or height * width > IMAGE_PIXELS or size != height * width * channels * item:
             raise EOFError
         pixels = self._receive(size).view(np.uint8 if item == 1 else np.uint16)
         return pixels.reshape((height, width, channels) if channels > 1 else (height, width)), fps
+
+    def _read_values(self) -> list[bytes | None] | None:
+        """Read the values of some rows; None at the end of the rows."""
+        kind, count, *_, size = self._read_head()
+        if kind == END:
+            return None
+        if kind != VALUES or size > 2 * IMAGE_FILE_BYTES or 8 * count > size:
+            raise EOFError
+        lengths = self._receive(8 * count).view(np.int64)
+        if lengths.min(initial=0) < NULL or lengths.clip(0).sum() != size - 8 * count:
+            raise EOFError
+        return [None if length == NULL else self._receive(length).tobytes() for length in lengths.tolist()]
+
+    def _read_head(self) -> tuple[Any, ...]:
+        """Read the head of a reply; DecoderError where it is that of an error."""
+        head = REPLY.unpack(self._receive(REPLY.size).data)
+        self.is_free = head[0] in {END, ERROR}
+        if head[0] == ERROR:
+            raise DecoderError(bytes(self._receive(min(head[-1], _REASON_BYTES))).decode("utf-8", "replace"))
+        return head
 
     def _receive(self, size: int) -> NDArray[np.uint8]:
         content, place = np.empty(size, np.uint8), 0

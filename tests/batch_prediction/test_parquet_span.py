@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hrnet_deploy.batch_prediction import parquet_span
 from hrnet_deploy.batch_prediction.inputs import find_inputs
 from hrnet_deploy.batch_prediction.parquet_span import list_parquet
 from hrnet_deploy.errors import HrnetDeployError, ImageError, MissingDependencyError, MissingFileError, UsageError
@@ -101,6 +102,33 @@ def test_any_damage_is_one_line(arrow, tmp_path, noise, place):
     except HrnetDeployError as error:
         problem = str(error)
     assert "\n" not in problem
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of memory is Linux's")
+def test_a_small_file_that_inflates_is_one_line(arrow, tmp_path):
+    value = arrow.array([bytes(1 << 28)], arrow.binary())
+    table = arrow.table({"image": arrow.DictionaryArray.from_arrays(arrow.array([0] * 40), value)})
+    options = {"compression": "zstd", "write_statistics": False, "store_schema": False}
+    arrow.parquet.write_table(table, tmp_path / "t.parquet", dictionary_pagesize_limit=1 << 30, **options)
+    assert (tmp_path / "t.parquet").stat().st_size < 1 << 17
+    with pytest.raises(UsageError, match=r"Parquet file must be readable, got .*t\.parquet \("):
+        list(list_parquet(tmp_path / "t.parquet", "t", "image").images())
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [
+        ("TABLE_ROWS", "at most 20 rows, got 30"),
+        ("LIST_LINES", "at most 20 rows, got 30"),
+        ("LIST_FILE_BYTES", "must hold paths, got longer texts at row 4"),
+    ],
+)
+def test_rows_and_paths_are_bounded(arrow, tmp_path, monkeypatch, limit, message):
+    path = write(arrow, tmp_path / "t.parquet", ["a.jpg"] * 30, arrow.string())
+    monkeypatch.setattr(parquet_span, limit, 20)
+    with pytest.raises(UsageError, match=message):
+        list_parquet(path, "t", "image")
 
 
 def test_missing_package_is_named(monkeypatch, tmp_path):
