@@ -1,4 +1,4 @@
-"""A few hundred hostile inputs of each family, and proof that every detector fires. `make fuzz` runs more."""
+"""A hundred and more hostile inputs of each family, and proof that every detector fires. `make fuzz` runs more."""
 
 import sys
 
@@ -8,9 +8,9 @@ from attacks.families import FAMILIES, make
 from attacks.fuzz import check_controls, fuzz, workplace
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="needs /proc, forks and pidfd")]
-SEED, INPUTS = 1, 200
-EXPENSIVE = {"runs": 60, "caches": 100, "networks": 80}
-"""Fewer inputs of families that take more than 0.1 s of a core each; all others take about 0.05 s."""
+SEED, INPUTS = 1, 150
+EXPENSIVE = {"runs": 50, "caches": 60, "networks": 60, "videos": 80}
+"""Fewer inputs of families that take more than 0.1 s each; all others take about 0.05 s."""
 
 
 @pytest.fixture(scope="module")
