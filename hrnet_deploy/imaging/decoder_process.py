@@ -96,8 +96,9 @@ def table_values(path: str, column: str, start: int, stop: int) -> Generator[byt
     Raises:
         DecoderError: the file is damaged, or its rows cannot be read within the limits of memory and time.
     """
+    whole = os.path.abspath(path)  # noqa: PTH100 - the process stays in the folder in which it was started
     with _borrowed() as process:
-        yield from process.values([path, column, start, stop])
+        yield from process.values([whole, column, start, stop])
 
 
 class DecoderError(Exception):

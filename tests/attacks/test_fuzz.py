@@ -1,4 +1,4 @@
-"""A hundred and more hostile inputs of each family, and proof that every detector fires. `make fuzz` runs more."""
+"""Hostile inputs of each family, and proof that every detector fires. `make fuzz` runs more."""
 
 import sys
 

@@ -1,6 +1,7 @@
 """Parquet sources: bytes, Hugging Face's images and paths, in any row groups; damaged files are refused in one line."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -114,6 +115,15 @@ def test_a_small_file_that_inflates_is_one_line(arrow, tmp_path):
     assert (tmp_path / "t.parquet").stat().st_size < 1 << 17
     with pytest.raises(UsageError, match=r"Parquet file must be readable, got .*t\.parquet \("):
         list(list_parquet(tmp_path / "t.parquet", "t", "image").images())
+
+
+def test_a_relative_path_follows_the_current_folder(arrow, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write(arrow, tmp_path / name / "t.parquet", [f"{name}.jpg"], arrow.string())
+    for name in ("a", "b"):  # the second one finds a process that was started in the first folder
+        monkeypatch.chdir(tmp_path / name)
+        assert list_parquet(Path("t.parquet"), "t", "image") == [f"{name}.jpg"]
 
 
 @pytest.mark.parametrize(
