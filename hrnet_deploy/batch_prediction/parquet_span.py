@@ -12,10 +12,10 @@ from typing import Any
 
 from hrnet_deploy.batch_prediction.file_stamp import FileStamp
 from hrnet_deploy.batch_prediction.stored_image import StoredImage
-from hrnet_deploy.errors import ImageError, MissingDependencyError, UsageError, one_line
+from hrnet_deploy.errors import MissingDependencyError, UsageError, one_line
 from hrnet_deploy.imaging.decoder_process import DecoderError, table_values
 from hrnet_deploy.imaging.table_values import open_table
-from hrnet_deploy.limits import IMAGE_FILE_BYTES, LINE_CHARACTERS, LIST_FILE_BYTES, LIST_LINES, TABLE_ROWS
+from hrnet_deploy.limits import LINE_CHARACTERS, LIST_FILE_BYTES, LIST_LINES, TABLE_ROWS
 from hrnet_deploy.system.regular_file import check_regular
 
 _BROKEN = (OSError, ValueError, MemoryError, RuntimeError, LookupError, TypeError)
@@ -46,7 +46,7 @@ class ParquetSpan:
         row = self.start
         for value in _values(self.path, self.column, self.start, self.stop):
             name = f"{self.name}#{row}"
-            yield StoredImage(name, functools.partial(_content, name, value))
+            yield StoredImage(name, functools.partial(_content, value))
             row += 1
         if row != self.stop:
             raise UsageError(f"Parquet file must hold {self.stop} rows, got {row} in {self.name}. Write it again.")
@@ -146,8 +146,6 @@ def _has_bytes(kinds: Any, kind: Any) -> bool:
     return index >= 0 and _is_bytes(kinds, kind.field(index).type)
 
 
-def _content(name: str, value: bytes | None) -> bytes:
-    """Return the bytes of one image."""
-    if value is not None and len(value) > IMAGE_FILE_BYTES:
-        raise ImageError(f"image '{name}' must have at most {IMAGE_FILE_BYTES} bytes, got {len(value)}. Cut it.")
+def _content(value: bytes | None) -> bytes:
+    """Return the bytes of one image, none for null."""
     return value or b""
